@@ -1,0 +1,22 @@
+/** The only source of time; tests hand in `FakeClock` (test/support). */
+export interface Clock {
+  /** Milliseconds since the Unix epoch; may jump when the system's clock is set. */
+  nowMs(): number;
+  /** Milliseconds that only grow, with fractions; for durations and timeouts. */
+  monotonicMs(): number;
+  /** Calls `task` once, `delayMs` from now; `cancel()` is idempotent. */
+  schedule(delayMs: number, task: () => void): Timer;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  schedule(delayMs, task) {
+    const timer = setTimeout(task, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};

@@ -1,0 +1,44 @@
+import type { SocketAddress } from "../net/channel.ts";
+
+/**
+ * Everything a control plane process is started with, as JSON in a file of mode 0600:
+ * `heddle control --options FILE`. What runs arrives over its IPC channel (`WorkloadsMessage`) and
+ * again after a restart.
+ */
+export interface ControlOptions {
+  readonly mesh: string;
+  /** The user's folder with Istio YAML, watched. */
+  readonly configDir: string;
+  /** Root key, applied resources, problems; 0700. */
+  readonly stateDir: string;
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  /** xDS and CA over TLS, Istio's 15012. */
+  readonly secureXds: SocketAddress;
+  /** Plain xDS, loopback only, Istio's 15010. */
+  readonly plainXds?: SocketAddress;
+  /** Control plane metrics, Istio's 15014. */
+  readonly metrics?: SocketAddress;
+  /** Console: an inherited listening socket, or an address. */
+  readonly console: { readonly fd: number } | SocketAddress;
+  /** Unix socket (0600) on which the CLI reaches the same API. */
+  readonly apiSocket: string;
+  readonly certificateTtlMs: number;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  readonly logFormat: "text" | "json";
+}
+
+/** Sent by whoever runs the workloads, over Node's IPC channel. */
+export interface WorkloadsMessage {
+  readonly kind: "workloads";
+  readonly snapshot: import("../model/workload.ts").WorkloadSnapshot;
+  /** Problems of heddle.yaml or the Compose file, shown with the mesh's own. */
+  readonly problems: readonly import("../base/problem.ts").Problem[];
+  /** The `meshConfig` block of heddle.yaml, Istio's MeshConfig, unparsed; with its file for positions. */
+  readonly meshConfig?: unknown;
+}
+
+/** Sent by the control plane: it listens and has translated its first configuration. */
+export interface ControlReadyMessage {
+  readonly kind: "ready";
+}

@@ -1,0 +1,84 @@
+/**
+ * What runs: the workloads of one mesh, as the place that runs them (one machine, Kubernetes) tells
+ * the control plane. Services and endpoints are derived from these.
+ */
+export interface WorkloadSnapshot {
+  /** Grows with every change; the control plane drops what is older than it has. */
+  readonly revision: number;
+  readonly services: readonly ServiceDeclaration[];
+  readonly instances: readonly WorkloadInstance[];
+}
+
+/** A name that selects workloads; `<name>.<namespace>.svc.<domain>` resolves to `address`. */
+export interface ServiceDeclaration {
+  readonly name: string;
+  readonly namespace: string;
+  /** Virtual addresses, IPv4 first; empty in explicit mode, where names are not resolved. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly ServicePort[];
+  /** Instances whose labels include all of these, in the same namespace, are endpoints. */
+  readonly selector: Readonly<Record<string, string>>;
+}
+
+export interface ServicePort {
+  readonly name: string;
+  readonly port: number;
+  /** The port the application listens on. */
+  readonly targetPort: number;
+  readonly protocol: PortProtocol;
+}
+
+/** As Istio understands a port's `appProtocol` or name prefix; `auto` is detected from first bytes. */
+export type PortProtocol = "http" | "http2" | "grpc" | "tcp" | "tls" | "https" | "udp" | "auto";
+
+export interface WorkloadInstance {
+  /** Unique in its namespace: `cart-0`. Also the subject of its certificate: `cart-0.default`. */
+  readonly name: string;
+  readonly workload: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly locality?: string;
+  readonly role: "workload" | "gateway";
+  /** Its own addresses, IPv4 first; 127.0.0.1 in explicit mode. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly InstancePort[];
+  readonly capture: "transparent" | "explicit" | "gateway";
+  /** Raw TCP destinations with a local port each; explicit mode only. */
+  readonly localDestinations: readonly LocalDestination[];
+  /** Whether the sidecar is configured and the application runs: only then is it an endpoint. */
+  readonly state: InstanceState;
+  /** SHA-256, hex, of the bearer token that authenticates its sidecar to the control plane. */
+  readonly tokenSha256: string;
+  readonly dataPlane: "heddle" | "envoy";
+  /** The sidecar's `admin.sock`, through which the control plane reads its live state. */
+  readonly adminSocket: string;
+  /** `http://address:port/stats/prometheus`. */
+  readonly metricsUrl: string;
+  readonly restarts: number;
+  /** Why it is not ready, in one sentence, when it is not. */
+  readonly detail?: string;
+  /** The ports its sidecar listens on (explicit mode needs them listed; elsewhere Istio's). */
+  readonly sidecarPorts: { readonly outbound: number; readonly inbound: number };
+}
+
+export type InstanceState = "starting" | "warming" | "ready" | "restarting" | "stopped";
+
+export interface InstancePort {
+  /** The application's port. */
+  readonly port: number;
+  readonly protocol: PortProtocol;
+  /** Where the application listens, as its sidecar dials it. */
+  readonly appAddress: string;
+  /** Where peers connect: the instance itself when captured, its sidecar's own port in explicit mode. */
+  readonly endpointAddress: string;
+  readonly endpointPort: number;
+}
+
+export interface LocalDestination {
+  /** `ledger.default.svc.cluster.local`. */
+  readonly hostname: string;
+  readonly port: number;
+  /** The sidecar listens here on 127.0.0.1. */
+  readonly localPort: number;
+}

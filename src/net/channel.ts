@@ -1,0 +1,68 @@
+/**
+ * One connection as the data plane sees it: bytes in, bytes out, whoever does the I/O. The portable
+ * backend wraps `node:net` and `node:tls`; another backend can run its own loop behind the same
+ * interface. Callbacks, not emitters or promises: nothing is allocated per chunk beyond the chunk.
+ */
+export interface Channel {
+  /** Set by whoever owns the connection; may be replaced (listener filter → HTTP → upgraded TCP). */
+  handler: ChannelHandler;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  /** Where the client meant to connect before capture redirected it; equals `local` otherwise. */
+  readonly originalDestination: SocketAddress;
+  /** Present once a TLS handshake has finished on it. */
+  readonly tls: TlsSession | undefined;
+  /**
+   * Writes in order. False when more than the high watermark waits: stop until `onDrain`. The
+   * channel may keep `bytes` until sent, so the caller must not reuse them.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** Gathers until `uncork`, so that one message is one write to the kernel. */
+  cork(): void;
+  uncork(): void;
+  /** Sends what is queued, then half-closes. */
+  end(): void;
+  /** Closes at once; queued bytes are lost. `onClose` follows. */
+  destroy(): void;
+  pause(): void;
+  resume(): void;
+  /** Bytes accepted by `write` and not yet taken by the kernel. */
+  readonly queuedBytes: number;
+  readonly isClosed: boolean;
+}
+
+export interface ChannelHandler {
+  /** `chunk` belongs to the handler only during the call, unless the backend says it allocates (portable does). */
+  onData(chunk: Buffer): void;
+  /** The peer sent FIN; writing may go on. */
+  onEnd(): void;
+  onDrain(): void;
+  /** Exactly once, last. `error` when the connection ended by anything but an orderly close. */
+  onClose(error: ChannelError | undefined): void;
+}
+
+export interface ChannelError {
+  /** `ECONNREFUSED`, `ECONNRESET`, `ETIMEDOUT`, `tls-…`. */
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface SocketAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** What a finished handshake established. */
+export interface TlsSession {
+  readonly version: string;
+  readonly cipher: string;
+  readonly sni: string | undefined;
+  readonly alpn: string | undefined;
+  /** URI subject alternative names of the peer's verified certificate; empty without one. */
+  readonly peerUriSans: readonly string[];
+  /** Common name of the peer's subject: the workload instance, for certificates of Heddle's CA. */
+  readonly peerCommonName: string | undefined;
+  readonly peerCertificateDer: Uint8Array | undefined;
+  /** The URI SANs of our own certificate on this connection. */
+  readonly localUriSans: readonly string[];
+}

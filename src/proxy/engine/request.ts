@@ -1,0 +1,28 @@
+/**
+ * A request as policies and routes see it. The proxy's HTTP layer implements it over offsets into
+ * the received bytes; tests and explanations implement it over plain values.
+ */
+export interface RequestView {
+  readonly method: string;
+  /** Path with query, as it will be matched: already normalised. */
+  readonly path: string;
+  readonly authority: string;
+  readonly scheme: string;
+  /** All values of a header, joined with `,`; `name` is in lower case. `:method`, `:path`, `:authority`, `:scheme` too. */
+  header(name: string): string | undefined;
+  readonly connection: ConnectionView;
+}
+
+/** What is known about the downstream connection. Addresses are textual, IPv4-mapped ones unmapped. */
+export interface ConnectionView {
+  readonly sourceAddress: string;
+  readonly sourcePort: number;
+  /** Where the connection was meant to go. */
+  readonly destinationAddress: string;
+  readonly destinationPort: number;
+  readonly sni: string | undefined;
+  readonly alpn: string | undefined;
+  readonly isTls: boolean;
+  /** SPIFFE ids of the verified peer certificate; empty without mutual TLS. */
+  readonly peerUriSans: readonly string[];
+}

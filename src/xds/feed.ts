@@ -1,0 +1,39 @@
+/**
+ * Where a data plane gets its configuration from: the seam between the proxy and whoever speaks xDS
+ * for it (the ADS client, the agent that answers secrets and remembers the last snapshot, a file).
+ */
+export interface XdsFeed {
+  /**
+   * Sets what is wanted of one type: every resource (`"*"`, listeners and clusters) or these names.
+   * Replaces the earlier wish for the type.
+   */
+  subscribe(typeUrl: string, names: "*" | ReadonlySet<string>): void;
+  /** Set once, before the first `subscribe`. */
+  onUpdate: (update: XdsUpdate) => void;
+}
+
+/** One accepted-or-refused unit, as an xDS response is. */
+export interface XdsUpdate {
+  readonly typeUrl: string;
+  readonly resources: readonly XdsResource[];
+  /** Names that no longer exist; for a state-of-the-world source, what the answer left out. */
+  readonly removed: readonly string[];
+  /** Call exactly once: without an argument it acknowledges, with a reason it refuses (NACK). */
+  respond(refusal?: string): void;
+}
+
+export interface XdsResource {
+  readonly name: string;
+  readonly version: string;
+  /** The encoded message, without the Any around it. */
+  readonly bytes: Uint8Array;
+}
+
+export const typeUrls = {
+  listener: "type.googleapis.com/envoy.config.listener.v3.Listener",
+  route: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+  cluster: "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+  endpoint: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+  secret: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+  nameTable: "type.googleapis.com/istio.networking.nds.v1.NameTable",
+} as const;

@@ -1,0 +1,3 @@
+module heddle.local/rawdesc
+
+go 1.26
