@@ -1,0 +1,133 @@
+/**
+ * What the parts of the data plane share, handed down at composition (`proxy.ts`): the HTTP layer,
+ * the listeners and TCP proxying depend on these interfaces, not on each other.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Channel, ChannelHandler, SocketAddress } from "../net/channel.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import type { RequestSink } from "../telemetry/request-record.ts";
+import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
+import type { ConnectionView } from "./engine/request.ts";
+import type { RouteTable } from "./engine/route-table.ts";
+
+export interface ProxyContext {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: MetricRegistry;
+  /** Uniform in [0, 1); tests hand in a fixed sequence. */
+  readonly random: () => number;
+  readonly clusters: ClusterSource;
+  readonly routes: RouteSource;
+  readonly dialler: Dialler;
+  /** Compiles the access loggers of a filter (files, statistics, spans) into one sink. */
+  readonly sinkFor: (loggers: readonly AccessLog[], statPrefix: string) => RequestSink;
+}
+
+export interface ClusterSource {
+  /** The current version; look it up once per stream and keep it to the stream's end. */
+  get(name: string): UpstreamCluster | undefined;
+}
+
+export interface RouteSource {
+  /** The current table of a named route configuration (RDS). */
+  get(name: string): RouteTable | undefined;
+}
+
+/** One cluster, as a stream uses it. */
+export interface UpstreamCluster {
+  readonly name: string;
+  readonly statName: string;
+  readonly connectTimeoutMs: number;
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** Limits on the connections kept to one endpoint; 0 means none. */
+  readonly maxRequestsPerConnection: number;
+  readonly idleTimeoutMs: number;
+  /** Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination. */
+  pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
+  readonly limits: CircuitBreakers;
+  readonly counters: ClusterCounters;
+}
+
+export interface EndpointChoice {
+  readonly connection: ConnectionView;
+  /** Hash of the route's hash policy, when it has one. */
+  readonly hash: number | undefined;
+  /** Endpoints of earlier attempts, avoided when the retry policy says so. */
+  readonly avoid: ReadonlySet<UpstreamEndpoint> | undefined;
+}
+
+/** One address of a cluster. Identity (===) is kept while the endpoint stays, across updates. */
+export interface UpstreamEndpoint {
+  readonly address: SocketAddress;
+  readonly hostname: string;
+  readonly metadata: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** How to speak TLS to it; undefined for plaintext. Fixed when the endpoint is made. */
+  readonly tls: ClientTls | undefined;
+  /** Requests (or TCP connections) in flight, for least-request; the user increments and decrements. */
+  active: number;
+  /** Feeds outlier detection. */
+  report(outcome: UpstreamOutcome): void;
+}
+
+export type UpstreamOutcome =
+  | { readonly kind: "response"; readonly status: number; readonly durationMs: number }
+  | { readonly kind: "connect-failure" | "reset" | "timeout" };
+
+/** Counted tries: each returns false, and counts the overflow, when its limit is reached. */
+export interface CircuitBreakers {
+  tryConnection(): boolean;
+  releaseConnection(): void;
+  tryPending(): boolean;
+  releasePending(): void;
+  tryRequest(): boolean;
+  releaseRequest(): void;
+  tryRetry(): boolean;
+  releaseRetry(): void;
+}
+
+/** Envoy's per-cluster series; implemented where metrics live, incremented where things happen. */
+export interface ClusterCounters {
+  onConnectionOpened(): void;
+  onConnectionClosed(): void;
+  onConnectFailure(): void;
+  onRequest(): void;
+  /** Also the time series `upstream_rq_time`, in milliseconds. */
+  onResponse(status: number, durationMs: number): void;
+  onRetry(): void;
+  onRetrySuccess(): void;
+  onRetryOverflow(): void;
+  onTimeout(): void;
+}
+
+/** Opens connections to endpoints: the I/O backend behind it marks sockets and speaks TLS. */
+export interface Dialler {
+  /**
+   * Starts connecting; returns at once. `handler.onClose` reports failure. `onConnect` fires when the
+   * channel can carry application bytes: after the TLS handshake where there is one.
+   */
+  dial(options: DialOptions): Channel;
+}
+
+export interface DialOptions {
+  readonly address: SocketAddress;
+  readonly tls: ClientTls | undefined;
+  readonly timeoutMs: number;
+  readonly handler: ChannelHandler;
+  readonly onConnect: (channel: Channel) => void;
+}
+
+/** An upstream TLS context, made by `net/`; opaque to everyone else. */
+export interface ClientTls {
+  readonly kind: "client-tls";
+  /** Protocols offered by ALPN. */
+  readonly alpn: readonly string[];
+}
+
+/** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */
+export interface ConnectionFactory {
+  /** `first` are bytes already read while inspecting; the factory sets `channel.handler`. */
+  accept(channel: Channel, connection: ConnectionView, first: Buffer | undefined): void;
+  /** Stop taking new requests on all connections: answer what is in flight, then close. */
+  drain(): void;
+}

@@ -1,0 +1,89 @@
+import type { RequestView } from "./request.ts";
+
+/** A compiled RouteConfiguration: pure, immutable, swapped whole. */
+export interface RouteTable {
+  readonly name: string;
+  /** `random` is uniform in [0, 1) and is asked only where a weight or fraction needs it. */
+  resolve(request: RequestView, random: () => number): RouteOutcome;
+}
+
+export type RouteOutcome =
+  /** No virtual host or no route: 404, flag NR, details `route_not_found`. */
+  | { readonly kind: "no-route" }
+  | {
+      readonly kind: "redirect";
+      readonly status: number;
+      readonly location: string;
+      readonly route: CompiledRoute;
+    }
+  | {
+      readonly kind: "direct-response";
+      readonly status: number;
+      readonly body: Uint8Array;
+      readonly route: CompiledRoute;
+    }
+  | { readonly kind: "forward"; readonly cluster: string; readonly route: CompiledRoute };
+
+/** What a matched route says about a request, with weighted-cluster, virtual-host and table levels merged. */
+export interface CompiledRoute {
+  readonly name: string;
+  readonly virtualHost: string;
+  /** Whole-request timeout, 0 = none. Starts when the request has been read; includes retries. */
+  readonly timeoutMs: number;
+  readonly idleTimeoutMs: number | undefined;
+  readonly retry: RetryPolicy | undefined;
+  /** New path and query for the upstream; returns its argument when nothing is rewritten. */
+  rewritePath(path: string): string;
+  /** New authority; undefined keeps it. */
+  readonly hostRewrite: string | undefined;
+  readonly appendXForwardedHost: boolean;
+  readonly requestHeaders: readonly HeaderOperation[];
+  readonly responseHeaders: readonly HeaderOperation[];
+  /** Lower-case protocols allowed by `Upgrade` (`websocket`) on top of the connection manager's. */
+  readonly upgrades: ReadonlyMap<string, boolean>;
+  readonly isConnect: boolean;
+  readonly decoratorOperation: string | undefined;
+  /** Overrides of HTTP filters at this level, by filter name: compiled by the filter's own factory. */
+  readonly filterConfigs: ReadonlyMap<string, unknown>;
+  readonly hash: ((request: RequestView) => number | undefined) | undefined;
+  readonly mirrors: readonly { readonly cluster: string; readonly fraction: number }[];
+}
+
+export type HeaderOperation =
+  | {
+      readonly kind: "set" | "add" | "add-if-absent" | "overwrite-if-exists";
+      readonly name: string;
+      readonly value: HeaderValue;
+    }
+  | { readonly kind: "remove"; readonly name: string };
+
+/** A literal, or a format whose `%COMMAND%`s are filled from the request. */
+export type HeaderValue = string | ((request: RequestView) => string);
+
+export interface RetryPolicy {
+  readonly maxRetries: number;
+  readonly perTryTimeoutMs: number;
+  readonly avoidPreviousHosts: boolean;
+  readonly hostSelectionMaxAttempts: number;
+  /** Whether this outcome of an attempt may be tried again. */
+  isRetriable(outcome: AttemptOutcome): boolean;
+  /** Milliseconds before retry `n` (1 = first): full jitter. */
+  backoffMs(n: number, random: () => number): number;
+}
+
+export type AttemptOutcome =
+  | {
+      readonly kind: "response";
+      readonly status: number;
+      readonly grpcStatus: number | undefined;
+      header(name: string): string | undefined;
+    }
+  | { readonly kind: "connect-failure" }
+  /** `isBeforeRequest`: nothing of the request had been handed to the upstream's application. */
+  | {
+      readonly kind: "reset";
+      readonly isBeforeRequest: boolean;
+      readonly isReusedConnection: boolean;
+      readonly isIdempotent: boolean;
+    }
+  | { readonly kind: "per-try-timeout" };

@@ -1,0 +1,66 @@
+import type { SocketAddress } from "../net/channel.ts";
+
+/**
+ * What happened to one request, or to one TCP connection: filled in by the data plane while it
+ * happens, read once at the end by access logs, metrics and spans. One object per stream; fields
+ * are written in place, so nothing else is allocated for reporting.
+ */
+export interface RequestRecord {
+  readonly kind: "http" | "tcp";
+  startMs: number;
+  /** Monotonic, with fractions; `durationMs` is set when the stream has ended. */
+  startMonotonicMs: number;
+  durationMs: number;
+  /** `inbound`: we are the destination's proxy (reporter=destination); `outbound`: the source's. */
+  direction: "inbound" | "outbound" | "unspecified";
+  method: string;
+  /** As received, before rewrites (`x-envoy-original-path` wins in Istio's format). */
+  path: string;
+  authority: string;
+  scheme: string;
+  protocol: string;
+  responseCode: number;
+  /** Envoy's flags, joined: `UH`, `UF,URX`; empty means none. */
+  responseFlags: string;
+  /** `via_upstream`, `route_not_found`, `rbac_access_denied_matched_policy[…]`. */
+  responseCodeDetails: string;
+  connectionTerminationDetails: string;
+  upstreamTransportFailureReason: string;
+  bytesReceived: number;
+  bytesSent: number;
+  routeName: string;
+  upstreamCluster: string;
+  upstreamHost: SocketAddress | undefined;
+  upstreamLocalAddress: SocketAddress | undefined;
+  upstreamAttempts: number;
+  /** From the first upstream byte written to the first byte of its answer; undefined without one. */
+  upstreamServiceTimeMs: number | undefined;
+  downstreamLocalAddress: SocketAddress;
+  downstreamRemoteAddress: SocketAddress;
+  downstreamTlsVersion: string;
+  requestedServerName: string;
+  /** URI SANs of the verified downstream peer, and ours on that connection. */
+  downstreamPeerUriSans: readonly string[];
+  downstreamLocalUriSans: readonly string[];
+  downstreamPeerCommonName: string;
+  upstreamPeerUriSans: readonly string[];
+  upstreamLocalUriSans: readonly string[];
+  /** Endpoint metadata of the upstream chosen: filter name → key → value (`heddle.workload`). */
+  upstreamMetadata: Readonly<Record<string, Readonly<Record<string, string>>>> | undefined;
+  clusterMetadata: Readonly<Record<string, unknown>> | undefined;
+  requestId: string;
+  traceId: string;
+  spanId: string;
+  parentSpanId: string;
+  isSampled: boolean;
+  grpcStatus: number | undefined;
+  /** Looks a header up by lower-case name; undefined when absent. */
+  requestHeader(name: string): string | undefined;
+  responseHeader(name: string): string | undefined;
+  responseTrailer(name: string): string | undefined;
+}
+
+/** Told once per finished stream; must not throw and must not keep the record. */
+export interface RequestSink {
+  onEnd(record: RequestRecord): void;
+}
