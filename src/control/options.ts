@@ -1,4 +1,6 @@
-import type { SocketAddress } from "../net/channel.ts";
+import type { Problem } from "../base/problem.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import type { WorkloadSnapshot } from "../model/workload.ts";
 
 /**
  * Everything a control plane process is started with, as JSON in a file of mode 0600:
@@ -31,9 +33,9 @@ export interface ControlOptions {
 /** Sent by whoever runs the workloads, over Node's IPC channel. */
 export interface WorkloadsMessage {
   readonly kind: "workloads";
-  readonly snapshot: import("../model/workload.ts").WorkloadSnapshot;
+  readonly snapshot: WorkloadSnapshot;
   /** Problems of heddle.yaml or the Compose file, shown with the mesh's own. */
-  readonly problems: readonly import("../base/problem.ts").Problem[];
+  readonly problems: readonly Problem[];
   /** The `meshConfig` block of heddle.yaml, Istio's MeshConfig, unparsed; with its file for positions. */
   readonly meshConfig?: unknown;
 }

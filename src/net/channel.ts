@@ -1,3 +1,5 @@
+import type { SocketAddress } from "../base/socket-address.ts";
+
 /**
  * One connection as the data plane sees it: bytes in, bytes out, whoever does the I/O. The portable
  * backend wraps `node:net` and `node:tls`; another backend can run its own loop behind the same
@@ -45,11 +47,6 @@ export interface ChannelError {
   /** `ECONNREFUSED`, `ECONNRESET`, `ETIMEDOUT`, `tls-…`. */
   readonly code: string;
   readonly message: string;
-}
-
-export interface SocketAddress {
-  readonly address: string;
-  readonly port: number;
 }
 
 /** What a finished handshake established. */

@@ -3,7 +3,8 @@
  * the listeners and TCP proxying depend on these interfaces, not on each other.
  */
 import type { Clock } from "../base/clock.ts";
-import type { Channel, ChannelHandler, SocketAddress } from "../net/channel.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import type { Channel, ChannelHandler } from "../net/channel.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestSink } from "../telemetry/request-record.ts";

@@ -1,4 +1,4 @@
-import type { SocketAddress } from "../net/channel.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
 
 /**
  * What happened to one request, or to one TCP connection: filled in by the data plane while it
