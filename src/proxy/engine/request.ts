@@ -11,6 +11,8 @@ export interface RequestView {
   /** All values of a header, joined with `,`; `name` is in lower case. `:method`, `:path`, `:authority`, `:scheme` too. */
   header(name: string): string | undefined;
   readonly connection: ConnectionView;
+  /** The client's address as far as trusted proxies vouch for it; absent = the connection's source. */
+  readonly remoteAddress?: string;
 }
 
 /** What is known about the downstream connection. Addresses are textual, IPv4-mapped ones unmapped. */
