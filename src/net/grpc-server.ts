@@ -1,0 +1,276 @@
+import http2 from "node:http2";
+import type { Server, Socket } from "node:net";
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/error.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { keepAlive } from "./grpc/keepalive.ts";
+import { serveStream } from "./grpc/server-stream.ts";
+import { sessionOverEvent } from "./grpc/session-over.ts";
+import type { GrpcAddress, GrpcError, GrpcKeepalive } from "./grpc.ts";
+
+/**
+ * A thin gRPC server on `node:http2`: unary and bidirectional calls whose messages are bytes, so that
+ * a message encoded once goes to a thousand streams. No reflection, no compression, no service
+ * definitions.
+ */
+export interface GrpcServerOptions {
+  readonly listen: GrpcAddress;
+  /** TLS 1.3 only; absent on loopback and Unix sockets. */
+  readonly tls?: GrpcServerTls;
+  readonly methods: readonly GrpcMethod[];
+  readonly limits?: Partial<GrpcServerLimits>;
+  readonly keepalive: GrpcKeepalive;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Counts what the limits refused: `connections`, `streams`, `message-bytes`, `queued-bytes`. */
+  readonly onLimit?: (limit: string) => void;
+  /** A TLS handshake that failed, with its reason. */
+  readonly onHandshakeFailure?: (peer: string, reason: string) => void;
+}
+
+export interface GrpcServerTls {
+  /** PEM. */
+  readonly key: string;
+  /** PEM, leaf first. */
+  readonly chain: string;
+}
+
+export interface GrpcServerLimits {
+  readonly connectionsMax: number;
+  readonly streamsPerConnectionMax: number;
+  readonly messageBytesMax: number;
+  /** What may wait for a slow reader on one stream; beyond it, the stream ends. */
+  readonly queuedBytesMax: number;
+  /** A connection without a stream is closed after this. */
+  readonly idleConnectionMs: number;
+  /** Connections are told to go after this, ±10 %, so that load spreads over control planes. */
+  readonly connectionAgeMaxMs: number;
+  /** What a TLS handshake may take. */
+  readonly handshakeTimeoutMs: number;
+}
+
+export const defaultGrpcServerLimits: GrpcServerLimits = {
+  connectionsMax: 4096,
+  streamsPerConnectionMax: 64,
+  messageBytesMax: 16 * 1024 * 1024,
+  queuedBytesMax: 256 * 1024 * 1024,
+  idleConnectionMs: 60_000,
+  connectionAgeMaxMs: 30 * 60_000,
+  handshakeTimeoutMs: 10_000,
+};
+
+export type GrpcMethod =
+  | {
+      readonly kind: "unary";
+      /** `/package.Service/Method`. */
+      readonly path: string;
+      /** Rejects with `GrpcError` for a status of its own; anything else is `internal` and logged. */
+      readonly handle: (request: Uint8Array, call: GrpcCall) => Promise<Uint8Array>;
+    }
+  | {
+      readonly kind: "stream";
+      readonly path: string;
+      /** Throws `GrpcError` to refuse the call. */
+      readonly open: (stream: GrpcServerStream) => GrpcStreamHandler;
+    };
+
+export interface GrpcCall {
+  /** A header of the request, by lower-case name. */
+  metadata(name: string): string | undefined;
+  /** `address:port`, or `unix`. */
+  readonly peer: string;
+  readonly isLoopback: boolean;
+}
+
+export interface GrpcServerStream extends GrpcCall {
+  /**
+   * Sends one message, given in parts that are written as they are; the caller must not change them
+   * afterwards. False when the stream is over, or ends here because too much waits.
+   */
+  write(parts: readonly Uint8Array[]): boolean;
+  /** Bytes written that the peer has not taken yet. */
+  readonly queuedBytes: number;
+  /** Ends the call with a status; without one, with OK. */
+  finish(error?: GrpcError): void;
+}
+
+export interface GrpcStreamHandler {
+  onMessage(message: Uint8Array): void;
+  /** The client has said all it will; the default is to end the call with OK. */
+  onEnd?(): void;
+  /** Exactly once, last; `reason` when it was not we who ended the call. */
+  onClose(reason: string | undefined): void;
+}
+
+export interface GrpcServer {
+  readonly address: GrpcAddress;
+  readonly connections: number;
+  /** New connections get this certificate; those that are open keep theirs. */
+  replaceTls(tls: GrpcServerTls): void;
+  close(): Promise<void>;
+}
+
+/** Listens; rejects with the listener's error (`EADDRINUSE`). */
+export function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
+  const server = new Http2GrpcServer(options);
+  return server.listen();
+}
+
+class Http2GrpcServer implements GrpcServer {
+  readonly #options: GrpcServerOptions;
+  readonly #limits: GrpcServerLimits;
+  readonly #server: http2.Http2Server | http2.Http2SecureServer;
+  readonly #secure: http2.Http2SecureServer | undefined;
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #methods: ReadonlyMap<string, GrpcMethod>;
+  #address: GrpcAddress;
+
+  constructor(options: GrpcServerOptions) {
+    this.#options = options;
+    this.#limits = { ...defaultGrpcServerLimits, ...options.limits };
+    this.#address = options.listen;
+    this.#methods = new Map(options.methods.map((method) => [method.path, method]));
+    const common = {
+      // Node's default of 10 MB refuses streams while a large response waits; our own limits bound it.
+      maxSessionMemory: 1000,
+      settings: {
+        maxConcurrentStreams: this.#limits.streamsPerConnectionMax,
+        initialWindowSize: 1024 * 1024,
+        enablePush: false,
+        maxHeaderListSize: 16 * 1024,
+      },
+    };
+    const { tls } = options;
+    if (tls === undefined) {
+      this.#server = http2.createServer(common);
+    } else {
+      this.#secure = http2.createSecureServer({
+        ...common,
+        ...secureContextOf(tls),
+        ALPNProtocols: ["h2"],
+        handshakeTimeout: this.#limits.handshakeTimeoutMs,
+      });
+      this.#server = this.#secure;
+    }
+    this.#wire(this.#server);
+  }
+
+  get address(): GrpcAddress {
+    return this.#address;
+  }
+
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  replaceTls(tls: GrpcServerTls): void {
+    this.#secure?.setSecureContext(secureContextOf(tls));
+  }
+
+  listen(): Promise<GrpcServer> {
+    const { listen } = this.#options;
+    const target = "path" in listen ? listen : { host: listen.address, port: listen.port };
+    const server: Server = this.#server;
+    server.maxConnections = this.#limits.connectionsMax;
+    server.on("drop", () => this.#options.onLimit?.("connections"));
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(target, () => {
+        server.off("error", reject);
+        server.on("error", (error) =>
+          this.#options.log.error("listener failed", { reason: error.message }),
+        );
+        const bound = server.address();
+        if (bound !== null && typeof bound === "object") {
+          this.#address = { address: bound.address, port: bound.port };
+        }
+        resolve(this);
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      for (const session of this.#sessions) session.destroy();
+    });
+  }
+
+  #wire(server: http2.Http2Server | http2.Http2SecureServer): void {
+    server.on("session", (session) => this.#onSession(session));
+    server.on("sessionError", (error: Error) => {
+      this.#options.log.debug("connection failed", { reason: error.message });
+    });
+    server.on("tlsClientError", (error: Error, socket: Socket) => {
+      this.#options.onHandshakeFailure?.(peerOf(socket), messageOf(error));
+    });
+    // A peer without ALPN h2 would otherwise be given an HTTP/1.1 answer.
+    server.on("unknownProtocol", (socket: Socket) => {
+      this.#options.onHandshakeFailure?.(peerOf(socket), "no common application protocol");
+      socket.destroy();
+    });
+    server.on("stream", (stream, headers) => {
+      const peer = stream.session === undefined ? "gone" : peerOf(stream.session.socket);
+      serveStream(stream, headers, {
+        peer,
+        method: this.#methods.get(String(headers[":path"])),
+        limits: this.#limits,
+        clock: this.#options.clock,
+        log: this.#options.log,
+        onLimit: this.#options.onLimit ?? (() => {}),
+      });
+    });
+  }
+
+  #onSession(session: http2.ServerHttp2Session): void {
+    const { clock, keepalive } = this.#options;
+    this.#sessions.add(session);
+    session.setLocalWindowSize(4 * 1024 * 1024);
+    keepAlive(session, keepalive, clock);
+    const timers: Timer[] = [
+      clock.schedule(this.#limits.connectionAgeMaxMs * (0.9 + Math.random() * 0.2), () => {
+        session.goaway();
+        session.emit(sessionOverEvent);
+        session.close();
+      }),
+    ];
+    this.#closeWhenIdle(session, timers);
+    session.on("error", () => {}); // reported by "sessionError"
+    session.once("close", () => {
+      this.#sessions.delete(session);
+      for (const timer of timers) timer.cancel();
+    });
+  }
+
+  #closeWhenIdle(session: http2.ServerHttp2Session, timers: Timer[]): void {
+    let streams = 0;
+    const idle = (): Timer =>
+      this.#options.clock.schedule(this.#limits.idleConnectionMs, () => session.close());
+    timers.push(idle());
+    session.on("stream", (stream) => {
+      streams += 1;
+      timers[1]?.cancel();
+      stream.once("close", () => {
+        streams -= 1;
+        if (streams === 0 && !session.closed) timers[1] = idle();
+      });
+    });
+  }
+}
+
+function secureContextOf(tls: GrpcServerTls): {
+  readonly key: string;
+  readonly cert: string;
+  readonly minVersion: "TLSv1.3";
+} {
+  return { key: tls.key, cert: tls.chain, minVersion: "TLSv1.3" };
+}
+
+function peerOf(socket: {
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+}): string {
+  const { remoteAddress, remotePort } = socket;
+  return remoteAddress === undefined ? "unix" : `${remoteAddress}:${remotePort}`;
+}
