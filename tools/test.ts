@@ -1,0 +1,153 @@
+/**
+ * Runs the project's tests and fails when fewer ran than test/count.json says.
+ *
+ *   npm test                      check, then every phase below
+ *   npm test -- e2e browser       only these phases
+ *   npm test -- e2e -- capture    only the files of a phase whose name contains a word
+ */
+import { spawnSync } from "node:child_process";
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assertProjectNode } from "./project-node.ts";
+import { prepare } from "./test-machine.ts";
+
+interface Phase {
+  readonly name: string;
+  readonly files: string;
+  /** `none` runs all files in one process (fast), `process` gives each its own. */
+  readonly isolation: "none" | "process";
+  readonly concurrency: number;
+  readonly timeoutMs: number;
+}
+
+type Counts = Record<"tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo", number>;
+
+const phases: readonly Phase[] = [
+  {
+    name: "unit",
+    files: "{src,tools,ui/src}/**/*.test.ts",
+    isolation: "none",
+    concurrency: 1,
+    timeoutMs: 60_000,
+  },
+  {
+    name: "conformance",
+    files: "test/conformance/**/*.test.ts",
+    isolation: "process",
+    concurrency: 2,
+    timeoutMs: 300_000,
+  },
+  {
+    name: "e2e",
+    files: "test/e2e/**/*.test.ts",
+    isolation: "process",
+    concurrency: 1,
+    timeoutMs: 900_000,
+  },
+  {
+    name: "browser",
+    files: "test/browser/**/*.test.ts",
+    isolation: "process",
+    concurrency: 1,
+    timeoutMs: 300_000,
+  },
+];
+
+assertProjectNode();
+const [asked, words] = split(process.argv.slice(2));
+const wanted = asked.length === 0 ? phases : phases.filter((phase) => asked.includes(phase.name));
+const isWhole = asked.length === 0 && words.length === 0;
+if (wanted.length < asked.length) {
+  console.error(`heddle: phases are ${phases.map((phase) => phase.name).join(", ")}`);
+  process.exit(2);
+}
+if (isWhole) runCheck();
+if (wanted.some((phase) => phase.name !== "unit")) prepare();
+
+const total: Counts = { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
+let failed = false;
+const startMs = performance.now();
+for (const phase of wanted) failed = runPhase(phase) || failed;
+summarise();
+
+function split(args: readonly string[]): readonly [readonly string[], readonly string[]] {
+  const at = args.indexOf("--");
+  return at < 0 ? [args, []] : [args.slice(0, at), args.slice(at + 1)];
+}
+
+function runCheck(): void {
+  const { status } = spawnSync(process.execPath, ["tools/check.ts", "--without-tests"], {
+    stdio: "inherit",
+  });
+  if (status !== 0) process.exit(1);
+}
+
+/** True when the phase failed. */
+function runPhase(phase: Phase): boolean {
+  const files = globSync(phase.files).filter(
+    (file) =>
+      !file.includes("node_modules") &&
+      (words.length === 0 || words.some((word) => file.includes(word))),
+  );
+  if (files.length === 0) {
+    if (words.length > 0) return false;
+    console.error(`heddle: phase ${phase.name} has no test file (${phase.files})`);
+    return true;
+  }
+  console.log(`\n# ${phase.name}: ${files.length} files`);
+  const folder = mkdtempSync(join(tmpdir(), "heddle-test-"));
+  const countFile = join(folder, "counts.json");
+  const { status } = spawnSync(
+    process.execPath,
+    [
+      "--disable-warning=ExperimentalWarning",
+      "--test",
+      `--test-isolation=${phase.isolation}`,
+      ...(phase.isolation === "process" ? [`--test-concurrency=${phase.concurrency}`] : []),
+      `--test-timeout=${phase.timeoutMs}`,
+      `--test-reporter=${phase.name === "unit" ? "dot" : "spec"}`,
+      "--test-reporter-destination=stdout",
+      "--test-reporter=./tools/count-reporter.ts",
+      `--test-reporter-destination=${countFile}`,
+      ...files.toSorted(),
+    ],
+    { stdio: "inherit" },
+  );
+  const counts = readCounts(countFile);
+  rmSync(folder, { recursive: true });
+  for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts?.[key] ?? 0;
+  return status !== 0 || counts === undefined;
+}
+
+function readCounts(file: string): Counts | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    console.error("heddle: the test run ended without a summary");
+    return undefined;
+  }
+}
+
+function summarise(): void {
+  const minimum: number = JSON.parse(readFileSync("test/count.json", "utf8")).tests;
+  if (isWhole && total.tests < minimum) {
+    console.error(`heddle: ${total.tests} tests ran, test/count.json expects ${minimum} or more`);
+    failed = true;
+  }
+  if (isWhole && total.skipped + total.todo > 0) {
+    console.error("heddle: skipped tests are not accepted");
+    failed = true;
+  }
+  // The form of node:test's own summary.
+  console.log(`\nℹ tests ${total.tests}`);
+  console.log(`ℹ suites 0`);
+  console.log(`ℹ pass ${total.passed}`);
+  console.log(`ℹ fail ${total.failed}`);
+  console.log(`ℹ cancelled ${total.cancelled}`);
+  console.log(`ℹ skipped ${total.skipped}`);
+  console.log(`ℹ todo ${total.todo}`);
+  console.log(`ℹ duration_ms ${(performance.now() - startMs).toFixed(0)}`);
+  process.exitCode = failed || total.failed > 0 ? 1 : 0;
+}
