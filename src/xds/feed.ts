@@ -36,4 +36,6 @@ export const typeUrls = {
   endpoint: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
   secret: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
   nameTable: "type.googleapis.com/istio.networking.nds.v1.NameTable",
+  /** Who a certificate subject is, see docs/decisions/0003-standard-metrics.md; for agents only. */
+  peer: "type.googleapis.com/heddle.peer.v1.Peer",
 } as const;
