@@ -4,7 +4,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
-import type { Channel, ChannelHandler } from "../net/channel.ts";
+import type { Channel } from "../net/channel.ts";
+import type { ClientTls, Dialler } from "../net/dialler.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestSink } from "../telemetry/request-record.ts";
@@ -99,30 +100,6 @@ export interface ClusterCounters {
   onRetrySuccess(): void;
   onRetryOverflow(): void;
   onTimeout(): void;
-}
-
-/** Opens connections to endpoints: the I/O backend behind it marks sockets and speaks TLS. */
-export interface Dialler {
-  /**
-   * Starts connecting; returns at once. `handler.onClose` reports failure. `onConnect` fires when the
-   * channel can carry application bytes: after the TLS handshake where there is one.
-   */
-  dial(options: DialOptions): Channel;
-}
-
-export interface DialOptions {
-  readonly address: SocketAddress;
-  readonly tls: ClientTls | undefined;
-  readonly timeoutMs: number;
-  readonly handler: ChannelHandler;
-  readonly onConnect: (channel: Channel) => void;
-}
-
-/** An upstream TLS context, made by `net/`; opaque to everyone else. */
-export interface ClientTls {
-  readonly kind: "client-tls";
-  /** Protocols offered by ALPN. */
-  readonly alpn: readonly string[];
 }
 
 /** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */

@@ -1,0 +1,34 @@
+import type { SocketAddress } from "../base/socket-address.ts";
+import type { Channel, ChannelHandler } from "./channel.ts";
+
+/** Opens connections to endpoints: the I/O backend behind it marks sockets and speaks TLS. */
+export interface Dialler {
+  /**
+   * Starts connecting; returns at once. `handler.onClose` reports failure, never during the call.
+   * `onConnect` fires when the channel can carry application bytes: after the TLS handshake where
+   * there is one.
+   */
+  dial(options: DialOptions): Channel;
+}
+
+export interface DialOptions {
+  readonly address: SocketAddress;
+  readonly tls: ClientTls | undefined;
+  /** For the connection and the TLS handshake together; 0 means none. */
+  readonly timeoutMs: number;
+  readonly handler: ChannelHandler;
+  readonly onConnect: (channel: Channel) => void;
+  /** Replaces the protocols that `tls` offers by ALPN, in order of preference. */
+  readonly alpn?: readonly string[];
+  /** Local address (no port) to connect from. */
+  readonly sourceAddress?: string;
+  /** Bytes that may wait to be sent before `write` says false. */
+  readonly writeQueueBytesMax?: number;
+}
+
+/** An upstream TLS context, made by `createClientTls`; opaque to everyone else. */
+export interface ClientTls {
+  readonly kind: "client-tls";
+  /** Protocols offered by ALPN. */
+  readonly alpn: readonly string[];
+}

@@ -1,0 +1,16 @@
+/**
+ * Keys and trust anchors by name, for TLS contexts: the seam to whoever holds them (the agent's
+ * SDS). A secret that is not there yet refuses handshakes; it never weakens them.
+ */
+export interface SecretSource {
+  /** The current version of a secret; undefined until it has arrived. */
+  get(name: string): TlsSecret | undefined;
+  /** Calls `listener` after a secret has changed; returns how to stop. */
+  onChange(listener: (name: string) => void): () => void;
+}
+
+export type TlsSecret =
+  /** Our own identity (`default`): leaf first, then intermediates; PKCS#8 or SEC1 key. */
+  | { readonly kind: "certificate"; readonly chainPem: string; readonly privateKeyPem: string }
+  /** What peers must chain to (`ROOTCA`): one or more PEM certificates. */
+  | { readonly kind: "validation"; readonly trustedCaPem: string };
