@@ -47,6 +47,19 @@ export interface CompiledRoute {
   readonly filterConfigs: ReadonlyMap<string, unknown>;
   readonly hash: ((request: RequestView) => number | undefined) | undefined;
   readonly mirrors: readonly { readonly cluster: string; readonly fraction: number }[];
+  /** An authority computed from the request; wins over `hostRewrite` when it gives one. */
+  readonly hostRewriteFrom?: (request: RequestView) => string | undefined;
+  /** Use the chosen endpoint's hostname, when it has one, as authority. */
+  readonly autoHostRewrite?: boolean;
+  readonly includeAttemptCount?: boolean;
+  readonly includeAttemptCountInResponse?: boolean;
+  /** Status when the cluster does not exist; 503 unless configured. */
+  readonly clusterNotFoundStatus?: number;
+  readonly maxStreamDurationMs?: number;
+  /** A `grpc-timeout` header counts up to this; 0 = without limit, undefined = it is ignored. */
+  readonly grpcTimeoutMaxMs?: number;
+  /** Filter metadata of the route, for access logs (`%METADATA(ROUTE:…)%`). */
+  readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
 export type HeaderOperation =
@@ -57,7 +70,10 @@ export type HeaderOperation =
     }
   | { readonly kind: "remove"; readonly name: string };
 
-/** A literal, or a format whose `%COMMAND%`s are filled from the request. */
+/**
+ * A literal, or a format whose `%COMMAND%`s are filled from the request. A format that comes out
+ * empty leaves the header out.
+ */
 export type HeaderValue = string | ((request: RequestView) => string);
 
 export interface RetryPolicy {
@@ -65,6 +81,7 @@ export interface RetryPolicy {
   readonly perTryTimeoutMs: number;
   readonly avoidPreviousHosts: boolean;
   readonly hostSelectionMaxAttempts: number;
+  readonly perTryIdleTimeoutMs?: number;
   /** Whether this outcome of an attempt may be tried again. */
   isRetriable(outcome: AttemptOutcome): boolean;
   /** Milliseconds before retry `n` (1 = first): full jitter. */
