@@ -1,0 +1,103 @@
+import type { Command } from "commander";
+
+import { formatProblem } from "../../base/problem.ts";
+import type {
+  ConfigAnswer,
+  ProxyStatus,
+  StatusAnswer,
+  WorkloadSummary,
+} from "../../console/api.ts";
+import { exitCodes } from "../exit.ts";
+import { addMeshOptions, connectToMesh, type MeshOptions } from "../mesh-api.ts";
+import { type OutputFormat, outputOption, print } from "../output.ts";
+import { formatAge, formatTable } from "../table.ts";
+
+interface Options extends MeshOptions {
+  readonly output: OutputFormat;
+}
+
+/** Everything `heddle status` shows; also its JSON. */
+interface Status {
+  readonly status: StatusAnswer;
+  readonly workloads: readonly WorkloadSummary[];
+  readonly proxies: readonly ProxyStatus[];
+  readonly problems: ConfigAnswer["problems"];
+}
+
+export function registerStatusCommand(program: Command): void {
+  addMeshOptions(program.command("status"))
+    .description("show what runs, what is wrong, and what this mode cannot enforce")
+    .addOption(outputOption())
+    .action(async (options: Options) => {
+      const api = connectToMesh(options);
+      const [status, workloads, proxies, config] = await Promise.all([
+        api.get<StatusAnswer>("/api/status"),
+        api.get<WorkloadSummary[]>("/api/workloads"),
+        api.get<ProxyStatus[]>("/api/proxies"),
+        api.get<ConfigAnswer>("/api/config"),
+      ]);
+      const shown: Status = { status, workloads, proxies, problems: config.problems };
+      print(options.output, shown, () => formatStatus(shown));
+      process.exitCode = hasFindings(shown) ? exitCodes.findings : exitCodes.fine;
+    });
+}
+
+function hasFindings({ proxies, problems, workloads }: Status): boolean {
+  return (
+    problems.some((problem) => problem.severity === "error") ||
+    proxies.some((proxy) => proxy.refusals.length > 0 || proxy.connection.kind !== "connected") ||
+    workloads.some((workload) => workload.state !== "ready")
+  );
+}
+
+export function formatStatus({ status, workloads, proxies, problems }: Status): string {
+  const parts = [`mesh ${status.mesh}: ${status.sentence}`, formatWorkloads(workloads, proxies)];
+  const refusals = proxies.flatMap((proxy) => proxy.refusals);
+  if (refusals.length > 0) {
+    parts.push(
+      refusals
+        .map((refusal) => `refused by ${refusal.proxy}: ${refusal.label} ${refusal.reason}`)
+        .join("\n"),
+    );
+  }
+  if (problems.length > 0) parts.push(problems.map(formatProblem).join("\n"));
+  if (status.limitations.length > 0) {
+    parts.push(status.limitations.map((sentence) => `note: ${sentence}`).join("\n"));
+  }
+  const { rootNotAfterMs, trustDomain } = status.authority;
+  parts.push(
+    `identity: trust domain ${trustDomain}, root certificate expires in ${formatAge(rootNotAfterMs - status.atMs)}`,
+  );
+  return parts.join("\n\n");
+}
+
+function formatWorkloads(
+  workloads: readonly WorkloadSummary[],
+  proxies: readonly ProxyStatus[],
+): string {
+  const byName = new Map(proxies.map((proxy) => [proxy.proxy, proxy]));
+  const isExplicit = workloads.some((workload) => workload.capture === "explicit");
+  const rows = workloads.map((workload) => {
+    const proxy = byName.get(`${workload.instance}.${workload.namespace}`);
+    return [
+      workload.namespace,
+      workload.instance,
+      workload.detail === undefined ? workload.state : `${workload.state} (${workload.detail})`,
+      String(workload.restarts),
+      workload.addresses[0] ?? "-",
+      `${workload.dataPlane} ${proxy === undefined ? "unknown" : syncState(proxy)}`,
+      ...(isExplicit
+        ? [`${workload.sidecarPorts.outbound}`, `${workload.sidecarPorts.inbound}`]
+        : []),
+    ];
+  });
+  const head = ["NAMESPACE", "INSTANCE", "STATE", "RESTARTS", "ADDRESS", "PROXY"];
+  return formatTable(isExplicit ? [...head, "OUTBOUND", "INBOUND"] : head, rows);
+}
+
+/** One word for how far a proxy is: `synced`, `pending`, `refused`, `disconnected`. */
+export function syncState(proxy: ProxyStatus): string {
+  if (proxy.refusals.length > 0) return "refused";
+  if (proxy.connection.kind !== "connected") return "disconnected";
+  return proxy.types.some((type) => type.state === "pending") ? "pending" : "synced";
+}

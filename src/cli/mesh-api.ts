@@ -1,0 +1,167 @@
+/**
+ * The console's API as commands call it: HTTP over the Unix socket of a running mesh, found in the
+ * state directory. Only the owner of the mesh may open that socket, so no token is needed.
+ */
+import { readdirSync, statSync } from "node:fs";
+import { request } from "node:http";
+import { homedir } from "node:os";
+import { basename, join, resolve } from "node:path";
+
+import { Option, type Command } from "commander";
+
+import { messageOf } from "../base/error.ts";
+import { CommandFailure, exitCodes } from "./exit.ts";
+
+export interface MeshApi {
+  readonly mesh: string;
+  get<Answer>(path: string): Promise<Answer>;
+  getText(path: string): Promise<string>;
+  post<Answer>(path: string, body: unknown, options?: { timeoutMs: number }): Promise<Answer>;
+}
+
+export interface MeshOptions {
+  readonly mesh?: string;
+  readonly stateDir?: string;
+}
+
+const answerBytesMax = 256 * 1024 * 1024;
+const defaultTimeoutMs = 15_000;
+
+/** Adds `--mesh` and `--state-dir`, which say whom a command talks to. */
+export function addMeshOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--mesh <name>", "which mesh, when several run").env("HEDDLE_MESH"))
+    .addOption(
+      new Option("--state-dir <folder>", "state directory of the mesh").env("HEDDLE_STATE_DIR"),
+    );
+}
+
+/** Folder that holds one folder for each mesh of this user. */
+export function stateRoot(): string {
+  const base = process.env["XDG_STATE_HOME"];
+  return join(
+    base === undefined || base === "" ? join(homedir(), ".local", "state") : base,
+    "heddle",
+  );
+}
+
+/** Finds the running mesh; refuses when there is none, or several and no name. */
+export function connectToMesh(options: MeshOptions): MeshApi {
+  const folder = options.stateDir ?? chooseMesh(options.mesh);
+  return apiOf(basename(resolve(folder)), join(folder, "api.sock"));
+}
+
+function chooseMesh(name: string | undefined): string {
+  const root = stateRoot();
+  if (name !== undefined) return join(root, name);
+  const running = listFolders(root).filter((mesh) => isSocket(join(root, mesh, "api.sock")));
+  const [only, ...others] = running;
+  if (only === undefined) {
+    throw new CommandFailure(
+      exitCodes.unreachable,
+      "no mesh is running here; start one with 'heddle up DIR'",
+    );
+  }
+  if (others.length > 0) {
+    throw new CommandFailure(
+      exitCodes.usage,
+      `several meshes are running (${running.join(", ")}); name one with --mesh`,
+    );
+  }
+  return join(root, only);
+}
+
+function listFolders(root: string): readonly string[] {
+  try {
+    return readdirSync(root);
+  } catch {
+    return []; // No state at all: nothing has run here yet.
+  }
+}
+
+function isSocket(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
+}
+
+function apiOf(mesh: string, socketPath: string): MeshApi {
+  const call = (method: string, path: string, body?: unknown, timeoutMs = defaultTimeoutMs) =>
+    send({ mesh, socketPath, method, path, body, timeoutMs });
+  return {
+    mesh,
+    get: async (path) => JSON.parse(await call("GET", path)),
+    getText: (path) => call("GET", path),
+    post: async (path, body, options) =>
+      JSON.parse(await call("POST", path, body, options?.timeoutMs)),
+  };
+}
+
+interface Call {
+  readonly mesh: string;
+  readonly socketPath: string;
+  readonly method: string;
+  readonly path: string;
+  readonly body: unknown;
+  readonly timeoutMs: number;
+}
+
+function send(call: Call): Promise<string> {
+  return new Promise((resolveAnswer, reject) => {
+    const payload = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const headers = {
+      host: "localhost",
+      accept: "application/json, text/plain",
+      ...(payload === undefined
+        ? {}
+        : { "content-type": "application/json", "content-length": Buffer.byteLength(payload) }),
+    };
+    const outgoing = request(
+      { socketPath: call.socketPath, method: call.method, path: call.path, headers },
+      (incoming) => {
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        incoming.on("data", (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes > answerBytesMax) outgoing.destroy(new Error("the answer is too large"));
+          else chunks.push(chunk);
+        });
+        incoming.on("error", (error) => reject(unreachable(call, error)));
+        incoming.on("end", () => {
+          const text = Buffer.concat(chunks).toString("utf8");
+          const status = incoming.statusCode ?? 0;
+          if (status >= 200 && status < 300) resolveAnswer(text);
+          else reject(refused(call, status, text));
+        });
+      },
+    );
+    outgoing.setTimeout(call.timeoutMs, () =>
+      outgoing.destroy(new Error(`no answer within ${call.timeoutMs / 1000} s`)),
+    );
+    outgoing.on("error", (error) => reject(unreachable(call, error)));
+    outgoing.end(payload);
+  });
+}
+
+function unreachable(call: Call, cause: Error): CommandFailure {
+  const code = "code" in cause ? String(cause.code) : "";
+  const message =
+    code === "ENOENT" || code === "ECONNREFUSED"
+      ? `mesh ${call.mesh} is not running; start it with 'heddle up DIR'`
+      : code === "EACCES"
+        ? `mesh ${call.mesh} belongs to another user; its socket ${call.socketPath} may not be opened`
+        : `mesh ${call.mesh} did not answer ${call.path}: ${cause.message}`;
+  return new CommandFailure(exitCodes.unreachable, message, { cause });
+}
+
+function refused(call: Call, status: number, text: string): CommandFailure {
+  let message = text.slice(0, 500);
+  try {
+    const answer: unknown = JSON.parse(text);
+    if (answer !== null && typeof answer === "object" && "message" in answer) {
+      message = String(answer.message);
+    }
+  } catch (error) {
+    if (text === "") message = `HTTP status ${status} without a body (${messageOf(error)})`;
+  }
+  const unavailable = status === 502 || status === 503 || status === 504;
+  return new CommandFailure(unavailable ? exitCodes.unreachable : exitCodes.findings, message);
+}
