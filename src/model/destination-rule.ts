@@ -1,0 +1,305 @@
+/** DestinationRule: what happens to traffic after routing, per host, port and subset. */
+import type { LabelSelector } from "./matching.ts";
+import { labels, workloadSelector } from "./matching.ts";
+import {
+  duration,
+  flag,
+  headerName,
+  hostname,
+  integer,
+  nonEmptyText,
+  oneOf,
+  portNumber,
+  text,
+} from "./scalar-types.ts";
+import type { Type, Unhonoured } from "./schema.ts";
+import { list, object } from "./schema.ts";
+
+export interface DestinationRuleSpec {
+  readonly host: string;
+  readonly trafficPolicy?: TrafficPolicy;
+  readonly subsets?: readonly Subset[];
+  readonly exportTo?: readonly string[];
+  /** The clients it is for. */
+  readonly workloadSelector?: LabelSelector;
+}
+
+export interface Subset {
+  readonly name: string;
+  readonly labels?: LabelSelector;
+  readonly trafficPolicy?: TrafficPolicy;
+}
+
+export interface PortPolicy {
+  readonly loadBalancer?: LoadBalancer;
+  readonly connectionPool?: ConnectionPool;
+  readonly outlierDetection?: OutlierDetection;
+  readonly tls?: ClientTls;
+}
+
+export interface TrafficPolicy extends PortPolicy {
+  readonly portLevelSettings?: readonly PortLevelSettings[];
+}
+
+export interface PortLevelSettings extends PortPolicy {
+  readonly port: { readonly number?: number };
+}
+
+export type SimpleBalancer =
+  | "UNSPECIFIED"
+  | "RANDOM"
+  | "PASSTHROUGH"
+  | "ROUND_ROBIN"
+  | "LEAST_REQUEST"
+  | "LEAST_CONN";
+
+export interface LoadBalancer {
+  readonly simple?: SimpleBalancer;
+  readonly consistentHash?: ConsistentHash;
+}
+
+export interface ConsistentHash {
+  readonly httpHeaderName?: string;
+  readonly httpCookie?: { readonly name: string; readonly path?: string; readonly ttl?: number };
+  readonly useSourceIp?: boolean;
+  readonly httpQueryParameterName?: string;
+  readonly ringHash?: { readonly minimumRingSize?: number };
+  readonly maglev?: { readonly tableSize?: number };
+  readonly minimumRingSize?: number;
+}
+
+export interface ConnectionPool {
+  readonly tcp?: {
+    readonly maxConnections?: number;
+    readonly connectTimeout?: number;
+    readonly tcpKeepalive?: {
+      readonly probes?: number;
+      readonly time?: number;
+      readonly interval?: number;
+    };
+    readonly maxConnectionDuration?: number;
+    readonly idleTimeout?: number;
+  };
+  readonly http?: {
+    readonly http1MaxPendingRequests?: number;
+    readonly http2MaxRequests?: number;
+    readonly maxRequestsPerConnection?: number;
+    readonly maxRetries?: number;
+    readonly idleTimeout?: number;
+  };
+}
+
+export interface OutlierDetection {
+  readonly splitExternalLocalOriginErrors?: boolean;
+  readonly consecutiveLocalOriginFailures?: number;
+  readonly consecutiveGatewayErrors?: number;
+  readonly consecutive5xxErrors?: number;
+  readonly interval?: number;
+  readonly baseEjectionTime?: number;
+  readonly maxEjectionPercent?: number;
+  readonly minHealthPercent?: number;
+}
+
+export interface ClientTls {
+  readonly mode: "DISABLE" | "SIMPLE" | "MUTUAL" | "ISTIO_MUTUAL";
+  readonly clientCertificate?: string;
+  readonly privateKey?: string;
+  readonly caCertificates?: string;
+  readonly subjectAltNames?: readonly string[];
+  readonly sni?: string;
+  readonly insecureSkipVerify?: boolean;
+}
+
+const later = (effect: string): Unhonoured => ({ effect, rest: "acts" });
+
+const consistentHash: Type<ConsistentHash> = object<ConsistentHash>(
+  {
+    httpHeaderName: headerName,
+    httpCookie: object<NonNullable<ConsistentHash["httpCookie"]>>(
+      { name: nonEmptyText, path: text, ttl: duration() },
+      {
+        required: ["name"],
+        unhonoured: { attributes: later("adds attributes to the generated cookie") },
+      },
+    ),
+    useSourceIp: flag,
+    httpQueryParameterName: nonEmptyText,
+    ringHash: object<{ readonly minimumRingSize?: number }>({
+      minimumRingSize: integer({ min: 1, max: 8_388_608 }),
+    }),
+    maglev: object<{ readonly tableSize?: number }>({
+      tableSize: integer({ min: 2, max: 5_000_011 }),
+    }),
+    minimumRingSize: integer({ min: 0, max: 8_388_608 }),
+  },
+  {
+    exactlyOneOf: [["httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"]],
+    oneOf: [["ringHash", "maglev"]],
+  },
+);
+
+const loadBalancer: Type<LoadBalancer> = object<LoadBalancer>(
+  {
+    simple: oneOf(
+      "UNSPECIFIED",
+      "RANDOM",
+      "PASSTHROUGH",
+      "ROUND_ROBIN",
+      "LEAST_REQUEST",
+      "LEAST_CONN",
+    ),
+    consistentHash,
+  },
+  {
+    oneOf: [["simple", "consistentHash"]],
+    unhonoured: {
+      localityLbSetting: later("prefers or weighs localities; all localities count alike"),
+      zoneAwareLbSetting: later("prefers endpoints of the own zone; all zones count alike"),
+      warmup: later("gives new endpoints less traffic at first"),
+      warmupDurationSecs: later("gives new endpoints less traffic at first"),
+    },
+  },
+);
+
+const maxUint32 = 2 ** 31 - 1;
+const limit: Type<number> = integer({ min: 0, max: maxUint32 });
+
+const connectionPool: Type<ConnectionPool> = object<ConnectionPool>({
+  tcp: object<NonNullable<ConnectionPool["tcp"]>>({
+    maxConnections: limit,
+    connectTimeout: duration({ minMs: 1 }),
+    tcpKeepalive: object<{
+      readonly probes?: number;
+      readonly time?: number;
+      readonly interval?: number;
+    }>({
+      probes: limit,
+      time: duration({ minMs: 1000 }),
+      interval: duration({ minMs: 1000 }),
+    }),
+    maxConnectionDuration: duration({ minMs: 1 }),
+    idleTimeout: duration(),
+  }),
+  http: object<NonNullable<ConnectionPool["http"]>>(
+    {
+      http1MaxPendingRequests: limit,
+      http2MaxRequests: limit,
+      maxRequestsPerConnection: limit,
+      maxRetries: limit,
+      idleTimeout: duration({ minMs: 1 }),
+    },
+    {
+      unhonoured: {
+        h2UpgradePolicy: later("upgrades HTTP/1.1 to HTTP/2; the connection stays HTTP/1.1"),
+        useClientProtocol: later("speaks the client's protocol to the service"),
+        maxConcurrentStreams: later("limits HTTP/2 streams of a connection"),
+        http2KeepAlive: later("pings HTTP/2 connections"),
+      },
+    },
+  ),
+});
+
+const percentInteger: Type<number> = integer({ min: 0, max: 100 });
+
+const outlierDetection: Type<OutlierDetection> = object<OutlierDetection>(
+  {
+    splitExternalLocalOriginErrors: flag,
+    consecutiveLocalOriginFailures: limit,
+    consecutiveGatewayErrors: limit,
+    consecutive5xxErrors: limit,
+    interval: duration({ minMs: 1 }),
+    baseEjectionTime: duration({ minMs: 1 }),
+    maxEjectionPercent: percentInteger,
+    minHealthPercent: percentInteger,
+  },
+  {
+    deprecated: { consecutiveErrors: "consecutive5xxErrors" },
+    unhonoured: {
+      outlierDetectionHttpErrorCodes: later("counts other statuses as errors"),
+    },
+  },
+);
+
+const clientTls: Type<ClientTls> = object<ClientTls>(
+  {
+    mode: oneOf("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"),
+    clientCertificate: nonEmptyText,
+    privateKey: nonEmptyText,
+    caCertificates: nonEmptyText,
+    subjectAltNames: list(nonEmptyText),
+    sni: text,
+    insecureSkipVerify: flag,
+  },
+  {
+    required: ["mode"],
+    unhonoured: {
+      credentialName: { effect: "names a secret with certificates", rest: "stops" },
+      caCrl: { effect: "refuses revoked certificates", rest: "stops" },
+    },
+    check(tls, node, place) {
+      const isMutual = tls.mode === "MUTUAL";
+      if (isMutual && (tls.clientCertificate === undefined || tls.privateKey === undefined)) {
+        const message = "MUTUAL needs clientCertificate and privateKey";
+        place.complain(node.position, { code: "config.missing", message });
+      }
+      const hasFiles = tls.clientCertificate ?? tls.privateKey ?? tls.caCertificates;
+      if (tls.mode === "ISTIO_MUTUAL" && hasFiles !== undefined) {
+        const message = "ISTIO_MUTUAL brings its own certificates";
+        place.complain(node.position, { code: "config.conflict", message });
+      }
+    },
+  },
+);
+
+const portPolicyFields = { loadBalancer, connectionPool, outlierDetection, tls: clientTls };
+
+const policyRefusals: Readonly<Record<string, Unhonoured>> = {
+  tunnel: { effect: "tunnels connections through a proxy", rest: "stops" },
+  proxyProtocol: { effect: "sends a PROXY protocol header", rest: "stops" },
+  retryBudget: later("limits retries by a share of requests"),
+};
+
+const trafficPolicy: Type<TrafficPolicy> = object<TrafficPolicy>(
+  {
+    ...portPolicyFields,
+    portLevelSettings: list(
+      object<PortLevelSettings>(
+        { ...portPolicyFields, port: object<{ readonly number?: number }>({ number: portNumber }) },
+        { required: ["port"] },
+      ),
+    ),
+  },
+  { unhonoured: policyRefusals },
+);
+
+const subset: Type<Subset> = object<Subset>(
+  { name: nonEmptyText, labels, trafficPolicy },
+  { required: ["name"] },
+);
+
+export const destinationRuleSpec: Type<DestinationRuleSpec> = object<DestinationRuleSpec>(
+  {
+    host: hostname(),
+    trafficPolicy,
+    subsets: list(subset),
+    exportTo: list(nonEmptyText),
+    workloadSelector,
+  },
+  {
+    required: ["host"],
+    check(spec, node, place) {
+      const seen = new Set<string>();
+      for (const [index, { name }] of (spec.subsets ?? []).entries()) {
+        if (seen.has(name)) {
+          const at = place.field("subsets").item(index);
+          const position = place.findings.positions.get(at.path) ?? node.position;
+          at.complain(position, {
+            code: "destinationrule.duplicate-subset",
+            message: `subset ${name} is defined twice`,
+          });
+        }
+        seen.add(name);
+      }
+    },
+  },
+);

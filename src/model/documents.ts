@@ -1,0 +1,302 @@
+/**
+ * From the text of a file to typed resources, with every problem in it. What cannot be honoured comes
+ * back as a `BrokenResource`, so that whoever keeps earlier versions, or must deny, knows of it.
+ */
+import type { Problem, ResourceRef, SourcePosition } from "../base/problem.ts";
+import type { BrokenResource, ConfigKind, ConfigResource } from "./config-resource.ts";
+import { isSecurityKind } from "./config-resource.ts";
+import {
+  allKindNames,
+  honouredKinds,
+  isHonouredKind,
+  isKubernetesGroup,
+  laterKindEffect,
+} from "./kinds.ts";
+import { labels as labelsType } from "./matching.ts";
+import type { LabelSelector } from "./matching.ts";
+import { nearestName } from "./nearest-name.ts";
+import { Findings, Place } from "./schema.ts";
+import type { YamlDocument, YamlMapping, YamlNode } from "./yaml.ts";
+import { parseYaml, yamlField } from "./yaml.ts";
+
+export interface ParsedDocuments {
+  readonly resources: readonly ConfigResource[];
+  readonly broken: readonly BrokenResource[];
+  readonly problems: readonly Problem[];
+}
+
+/** Parses every document of a file; `file` is the name that positions carry. */
+export function parseDocuments(text: string, file: string): ParsedDocuments {
+  const yaml = parseYaml(text, file);
+  const result: Result = { resources: [], broken: [], problems: [...yaml.problems] };
+  for (const document of yaml.documents) {
+    if (document.isBroken) {
+      result.broken.push(...guessBroken(document));
+    } else if (document.root !== undefined) {
+      readDocument(document.root, document.text, result);
+    }
+  }
+  refuseDuplicates(result);
+  return result;
+}
+
+interface Result {
+  readonly resources: ConfigResource[];
+  readonly broken: BrokenResource[];
+  readonly problems: Problem[];
+}
+
+function readDocument(root: YamlNode, text: string, result: Result): void {
+  if (root.kind !== "mapping") {
+    result.problems.push({
+      code: "config.not-a-resource",
+      severity: "error",
+      path: "",
+      message: "a resource is a mapping with apiVersion, kind, metadata and spec",
+      source: root.position,
+    });
+    return;
+  }
+  const items = yamlField(root, "items");
+  if (scalarText(yamlField(root, "kind")) === "List" && items?.kind === "sequence") {
+    for (const item of items.items) readDocument(item, text, result);
+    return;
+  }
+  readResource(root, text, result);
+}
+
+function readResource(root: YamlMapping, text: string, result: Result): void {
+  const kind = scalarText(yamlField(root, "kind"));
+  const apiVersion = scalarText(yamlField(root, "apiVersion"));
+  if (kind === undefined || apiVersion === undefined) {
+    result.problems.push({
+      code: "config.not-a-resource",
+      severity: "error",
+      path: "",
+      message: `${kind === undefined ? "kind" : "apiVersion"} is missing`,
+      source: root.position,
+    });
+    return;
+  }
+  const identity = readMetadata(root, kind, result.problems);
+  const { namespace, name, findings } = identity;
+  const broken: BrokenResource = {
+    kind,
+    namespace,
+    name,
+    selector: readSelector(root),
+    source: root.position,
+  };
+  if (!isHonouredKind(kind) || !honouredKinds[kind].apiVersions.includes(apiVersion)) {
+    refuseKind({ kind, apiVersion, root, resource: findings.resource }, result.problems);
+    if (isSecurityKind(kind)) result.broken.push(broken);
+    return;
+  }
+  const resource = readSpec(kind, root, { ...identity, apiVersion, text });
+  result.problems.push(...findings.problems);
+  if (resource === undefined) result.broken.push(broken);
+  else result.resources.push(resource);
+}
+
+interface Identity {
+  readonly namespace: string;
+  readonly name: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly findings: Findings;
+}
+
+const namePattern = /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/;
+
+function readMetadata(root: YamlMapping, kind: string, problems: Problem[]): Identity {
+  const metadata = yamlField(root, "metadata");
+  const nameNode = yamlField(metadata, "name");
+  const namespaceNode = yamlField(metadata, "namespace");
+  const rawName = scalarText(nameNode);
+  const rawNamespace = scalarText(namespaceNode) ?? "default";
+  const isNamed = rawName !== undefined && rawName.length <= 253 && namePattern.test(rawName);
+  const isPlaced =
+    rawNamespace.length <= 63 && /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/.test(rawNamespace);
+  const name = isNamed ? rawName : undefined;
+  const namespace = isPlaced ? rawNamespace : "default";
+  const findings = new Findings(name === undefined ? undefined : { kind, namespace, name });
+  const complain = (path: string, node: YamlNode | undefined, message: string): void => {
+    new Place(findings, path).complain(node?.position ?? root.position, {
+      code: "config.bad-metadata",
+      message,
+    });
+  };
+  if (name === undefined) {
+    const got = rawName === undefined ? "is missing" : `${JSON.stringify(rawName)} is not a name`;
+    complain("metadata.name", nameNode ?? metadata, `metadata.name ${got}`);
+    if (!isHonouredKind(kind)) problems.push(...findings.problems.splice(0));
+  }
+  if (!isPlaced)
+    complain("metadata.namespace", namespaceNode, `${rawNamespace} is not a namespace`);
+  if (namespaceNode !== undefined && scalarText(namespaceNode) === undefined) {
+    complain("metadata.namespace", namespaceNode, "metadata.namespace is not text");
+  }
+  return {
+    namespace,
+    name,
+    findings,
+    labels: readTexts(yamlField(metadata, "labels")),
+    annotations: readTexts(yamlField(metadata, "annotations")),
+  };
+}
+
+function readTexts(node: YamlNode | undefined): Readonly<Record<string, string>> {
+  if (node?.kind !== "mapping") return {};
+  return Object.fromEntries(
+    node.entries.flatMap(({ key, value }) =>
+      value.kind === "scalar" ? [[key, value.text] as const] : [],
+    ),
+  );
+}
+
+function readSpec(
+  kind: ConfigKind,
+  root: YamlMapping,
+  identity: Identity & { readonly apiVersion: string; readonly text: string },
+): ConfigResource | undefined {
+  const { findings, name, namespace, labels, annotations, apiVersion, text } = identity;
+  checkTopLevel(root, findings);
+  const place = new Place(findings, "spec");
+  const node = yamlField(root, "spec") ?? emptyMapping(root.position);
+  findings.positions.set("spec", node.position);
+  const spec: unknown = honouredKinds[kind].spec.decode(node, place);
+  if (!findings.isSound || spec === undefined || name === undefined) return undefined;
+  const resource = {
+    kind,
+    apiVersion,
+    namespace,
+    name,
+    labels,
+    annotations,
+    spec,
+    source: root.position,
+    positions: findings.positions,
+    text,
+  };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the kind's own schema decoded it
+  return resource as ConfigResource;
+}
+
+const topLevelFields = ["apiVersion", "kind", "metadata", "spec", "status"];
+
+function checkTopLevel(root: YamlMapping, findings: Findings): void {
+  for (const { key, keyPosition } of root.entries) {
+    if (topLevelFields.includes(key)) continue;
+    const near = nearestName(key, topLevelFields);
+    new Place(findings, key).complain(keyPosition, {
+      code: "config.unknown-field",
+      message: `unknown field ${key}`,
+      hint: near === undefined ? "fields of a resource belong under spec" : `did you mean ${near}?`,
+    });
+  }
+}
+
+function emptyMapping(position: SourcePosition): YamlMapping {
+  return { kind: "mapping", entries: [], position };
+}
+
+function refuseKind(
+  what: {
+    readonly kind: string;
+    readonly apiVersion: string;
+    readonly root: YamlMapping;
+    readonly resource: ResourceRef | undefined;
+  },
+  problems: Problem[],
+): void {
+  const { kind, apiVersion, root, resource } = what;
+  const subject = resource === undefined ? {} : { resource };
+  const source = yamlField(root, "kind")?.position ?? root.position;
+  const effect = laterKindEffect(apiVersion, kind);
+  const place = { path: "kind", source, ...subject };
+  if (effect !== undefined) {
+    const message = `${kind} is not honoured yet (${effect})`;
+    const hint = "take the document out, or keep it knowing that it has no effect";
+    problems.push({ code: "config.kind-not-honoured", severity: "error", message, hint, ...place });
+  } else if (isHonouredKind(kind)) {
+    const message = `${kind} does not exist in ${apiVersion}`;
+    const hint = `write apiVersion: ${honouredKinds[kind].apiVersions[0]}`;
+    problems.push({ code: "config.bad-api-version", severity: "error", message, hint, ...place });
+  } else if (isKubernetesGroup(apiVersion)) {
+    const message = `${apiVersion} ${kind} has no effect without Kubernetes`;
+    const hint = "declare what runs in heddle.yaml";
+    problems.push({ code: "config.kubernetes-kind", severity: "warning", message, hint, ...place });
+  } else {
+    const near = nearestName(kind, allKindNames());
+    const hint = near === undefined ? {} : { hint: `did you mean ${near}?` };
+    const message = `unknown kind ${kind} in ${apiVersion}`;
+    problems.push({ code: "config.unknown-kind", severity: "error", message, ...hint, ...place });
+  }
+}
+
+/** The selector of a security kind that is otherwise broken; undefined when it cannot be trusted. */
+function readSelector(root: YamlMapping): LabelSelector | undefined {
+  const spec = yamlField(root, "spec");
+  const selector = yamlField(spec, "selector");
+  if (selector === undefined) return {};
+  const node = yamlField(selector, "matchLabels");
+  if (selector.kind !== "mapping" || selector.entries.some(({ key }) => key !== "matchLabels")) {
+    return undefined;
+  }
+  if (node === undefined) return {};
+  const findings = new Findings();
+  const labels = labelsType.decode(node, new Place(findings, ""));
+  return findings.isSound ? labels : undefined;
+}
+
+/**
+ * A document that is not even YAML may have held a policy. Its text is searched for what it would
+ * have been: guessing too much only denies until the file is mended.
+ */
+function guessBroken(document: YamlDocument): BrokenResource[] {
+  const kind = /^["']?kind["']?\s*:\s*["']?(\w+)/m.exec(document.text)?.[1];
+  if (kind === undefined) return [];
+  const name = /^\s+name\s*:\s*["']?([a-z0-9.-]+)/m.exec(document.text)?.[1];
+  const namespace = /^\s+namespace\s*:\s*["']?([a-z0-9-]+)/m.exec(document.text)?.[1] ?? "default";
+  return [{ kind, namespace, name, selector: undefined, source: document.position }];
+}
+
+function refuseDuplicates(result: Result): void {
+  const first = new Map<string, SourcePosition>();
+  const duplicates = new Set<ConfigResource>();
+  for (const resource of result.resources) {
+    const key = `${resource.kind} ${resource.namespace}/${resource.name}`;
+    const earlier = first.get(key);
+    if (earlier === undefined) {
+      first.set(key, resource.source);
+      continue;
+    }
+    duplicates.add(resource);
+    result.problems.push(duplicateProblem(resource, earlier));
+    const { kind, namespace, name, source } = resource;
+    if (isSecurityKind(kind)) {
+      const selector = "selector" in resource.spec ? resource.spec.selector : {};
+      result.broken.push({ kind, namespace, name, selector, source });
+    }
+  }
+  const kept = result.resources.filter((resource) => !duplicates.has(resource));
+  result.resources.splice(0, result.resources.length, ...kept);
+}
+
+/** Two resources of one kind, namespace and name: the first one counts. */
+export function duplicateProblem(resource: ConfigResource, earlier: SourcePosition): Problem {
+  const { kind, namespace, name, source } = resource;
+  return {
+    code: "config.duplicate-name",
+    severity: "error",
+    path: "metadata.name",
+    message: `${kind} ${namespace}/${name} is already defined at ${earlier.file}:${earlier.line}`,
+    hint: "rename one of them or take it out",
+    source,
+    resource: { kind, namespace, name },
+  };
+}
+
+function scalarText(node: YamlNode | undefined): string | undefined {
+  return node?.kind === "scalar" && typeof node.value === "string" ? node.value : undefined;
+}
