@@ -16,6 +16,7 @@ export interface MeshApi {
   readonly mesh: string;
   get<Answer>(path: string): Promise<Answer>;
   getText(path: string): Promise<string>;
+  postText(path: string): Promise<string>;
   post<Answer>(path: string, body: unknown, options?: { timeoutMs: number }): Promise<Answer>;
 }
 
@@ -90,6 +91,7 @@ function apiOf(mesh: string, socketPath: string): MeshApi {
     mesh,
     get: async (path) => JSON.parse(await call("GET", path)),
     getText: (path) => call("GET", path),
+    postText: (path) => call("POST", path),
     post: async (path, body, options) =>
       JSON.parse(await call("POST", path, body, options?.timeoutMs)),
   };

@@ -1,0 +1,176 @@
+import { type Command, Option } from "commander";
+
+import type { ProxyStatus } from "../../console/api.ts";
+import { CommandFailure, exitCodes } from "../exit.ts";
+import { addMeshOptions, connectToMesh, type MeshApi, type MeshOptions } from "../mesh-api.ts";
+import { formatOutput, type OutputFormat, toYaml } from "../output.ts";
+import { viewClusters } from "../proxy-config/clusters.ts";
+import { parseConfigDump, type ProxyDump } from "../proxy-config/dump.ts";
+import { viewEndpoints } from "../proxy-config/endpoints.ts";
+import type { ViewFilter } from "../proxy-config/filter.ts";
+import { viewListeners } from "../proxy-config/listeners.ts";
+import { viewRoutes } from "../proxy-config/routes.ts";
+import { formatPem, viewSecrets } from "../proxy-config/secrets.ts";
+import type { View } from "../proxy-config/view.ts";
+import { proxiesNamed } from "../proxy-name.ts";
+import { formatTable } from "../table.ts";
+
+interface Options extends MeshOptions, ViewFilter {
+  readonly output: OutputFormat | "pem";
+}
+
+const views = {
+  listeners: "listeners and where their filter chains lead",
+  routes: "route tables with their virtual hosts",
+  clusters: "clusters: services, subsets, ports",
+  endpoints: "endpoints as the proxy balances over them now",
+  secrets: "certificates: state, serial, validity, SPIFFE id",
+  all: "listeners, routes, clusters, endpoints and secrets",
+} as const;
+
+type ViewName = keyof typeof views;
+
+export function registerProxyConfigCommand(program: Command): void {
+  const parent = program
+    .command("proxy-config")
+    .alias("pc")
+    .description("show what a proxy runs with, as it says itself");
+  for (const [name, description] of Object.entries(views)) {
+    addFilters(proxyCommand(parent, name, description)).action(
+      async (proxy: string, options: Options) => {
+        // The keys of `views` are the names.
+        await showView(name as ViewName, proxy, options);
+      },
+    );
+  }
+  addOutput(proxyCommand(parent, "bootstrap", "what the proxy was started with")).action(
+    async (proxy: string, options: Options) => {
+      const dump = parseConfigDump(await adminText(connectToMesh(options), proxy, "config_dump"));
+      const { bootstrap } = dump;
+      console.log(
+        options.output === "yaml" ? toYaml(bootstrap) : JSON.stringify(bootstrap, undefined, 2),
+      );
+    },
+  );
+  registerLive(parent);
+}
+
+function registerLive(parent: Command): void {
+  proxyCommand(parent, "log", "show log levels, or change them while the proxy runs")
+    .option("--level <level>", "LEVEL for every logger, or LOGGER:LEVEL")
+    .action(async (proxy: string, options: MeshOptions & { level?: string }) => {
+      const api = connectToMesh(options);
+      const path = await adminPath(api, proxy, "logging");
+      console.log(
+        options.level === undefined
+          ? await api.getText(path)
+          : await api.postText(`${path}?${levelQuery(options.level)}`),
+      );
+    });
+  proxyCommand(parent, "stats", "counters, gauges and histograms")
+    .option("--filter <regex>", "only names that match")
+    .action(async (proxy: string, options: MeshOptions & { filter?: string }) => {
+      const query =
+        options.filter === undefined
+          ? ""
+          : `?${new URLSearchParams({ filter: options.filter }).toString()}`;
+      console.log(await adminText(connectToMesh(options), proxy, `stats${query}`));
+    });
+  proxyCommand(parent, "memory", "memory the proxy uses").action(
+    async (proxy: string, options: MeshOptions) => {
+      console.log(await adminText(connectToMesh(options), proxy, "memory"));
+    },
+  );
+}
+
+function proxyCommand(parent: Command, name: string, description: string): Command {
+  return addMeshOptions(parent.command(name))
+    .argument("<proxy>", "WORKLOAD, INSTANCE.NAMESPACE or NAMESPACE/INSTANCE")
+    .description(description);
+}
+
+function addFilters(command: Command): Command {
+  return addOutput(command)
+    .option("--fqdn <hostname>", "only this service")
+    .option("--port <number>", "only this port")
+    .option("--subset <name>", "only this subset")
+    .option("--direction <direction>", "inbound or outbound")
+    .option("--name <name>", "only the resource of this name")
+    .option("--cluster <name>", "only this cluster");
+}
+
+function addOutput(command: Command): Command {
+  return command.addOption(
+    new Option("-o, --output <format>", "how to print the answer (pem: secrets only)")
+      .choices(["table", "json", "yaml", "pem"])
+      .default("table"),
+  );
+}
+
+async function showView(name: ViewName, proxy: string, options: Options): Promise<void> {
+  if (options.output === "pem" && name !== "secrets") {
+    throw new CommandFailure(exitCodes.usage, `-o pem prints secrets, not ${name}`);
+  }
+  const api = connectToMesh(options);
+  const dump = parseConfigDump(await adminText(api, proxy, "config_dump?include_eds"));
+  if (options.output === "pem") {
+    console.log(formatPem(dump, options));
+    return;
+  }
+  const format = options.output;
+  const shown: Exclude<ViewName, "all">[] =
+    name === "all" ? ["listeners", "routes", "clusters", "endpoints", "secrets"] : [name];
+  const built = new Map<string, View>();
+  for (const one of shown) built.set(one, await viewOf(one, api, proxy, dump, options));
+  const json: unknown =
+    name === "all"
+      ? Object.fromEntries([...built].map(([key, view]) => [key, view.json]))
+      : built.get(name)?.json;
+  console.log(
+    formatOutput(format, json, () =>
+      [...built]
+        .map(([key, view]) =>
+          view.rows.length === 0 ? `no ${key}` : formatTable(view.head, view.rows),
+        )
+        .join("\n\n"),
+    ),
+  );
+}
+
+// oxlint-disable-next-line max-params -- one call site, and each is what a view may need
+async function viewOf(
+  name: Exclude<ViewName, "all">,
+  api: MeshApi,
+  proxy: string,
+  dump: ProxyDump,
+  filter: ViewFilter,
+): Promise<View> {
+  switch (name) {
+    case "listeners":
+      return viewListeners(dump, filter);
+    case "routes":
+      return viewRoutes(dump, filter);
+    case "clusters":
+      return viewClusters(dump, filter);
+    case "endpoints":
+      return viewEndpoints(await adminText(api, proxy, "clusters?format=json"), filter);
+    case "secrets":
+      return viewSecrets(dump, filter, Date.now());
+  }
+}
+
+async function adminText(api: MeshApi, proxy: string, path: string): Promise<string> {
+  return api.getText(await adminPath(api, proxy, path));
+}
+
+/** The API's path of one proxy; a workload of several instances shows its first. */
+async function adminPath(api: MeshApi, proxy: string, path: string): Promise<string> {
+  const [first] = proxiesNamed(await api.get<ProxyStatus[]>("/api/proxies"), proxy);
+  return `/api/proxies/${encodeURIComponent(first?.proxy ?? proxy)}/${path}`;
+}
+
+/** `debug` → `level=debug`, `http:debug` → `http=debug`: the parameters of Envoy's `/logging`. */
+function levelQuery(text: string): string {
+  const [logger, level] = text.includes(":") ? text.split(":", 2) : ["level", text];
+  return new URLSearchParams({ [logger ?? ""]: level ?? "" }).toString();
+}
