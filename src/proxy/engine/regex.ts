@@ -91,7 +91,7 @@ function compileRe2(pattern: string, path: string): RE2JS {
 
 /** Exactly the characters whose meaning RE2 and V8 share; `.` is rewritten, classes are plain. */
 const sharedSyntax =
-  /^(?:[A-Za-z0-9 _\-/:;,=@#%&!"'~<>`]|\\[dDwW./\-\\?*+()[\]{}|^$]|\((?:\?:)?|\)|\||\.|[*+?]|\{[0-9]{1,3}(?:,[0-9]{0,3})?\}|\[\^?(?:[A-Za-z0-9 _/:;,=@#%&!"'~<>.*+?(){}|$\-]|\\[dwDW./\\[\]^-])+\])*$/;
+  /^(?:[A-Za-z0-9 _\-/:;,=@#%&!"'~<>`]|\\[dDwW./\-\\?*+()[\]{}|^$]|\((?:\?:)?|\)|\||\.|[*+?]|\{[0-9]{1,3}(?:,[0-9]{0,3})?\}|\[\^?(?:[A-Za-z0-9 _/:;,=@#%&!"'~<>.*+?(){}|$-]|\\[dwDW./\\[\]^-])+\])*$/;
 const atoms = /\\.|\[(?:\\.|[^\]])*\]|\./g;
 /** Set by `--enable-experimental-regexp-engine`; unknown otherwise. */
 const linearFlag = "l";

@@ -1,0 +1,49 @@
+/** `typed_per_filter_config`: what a route says differently about an HTTP filter. */
+import { FilterConfig } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
+import { refuse } from "./refusal.ts";
+
+/** Compiles the per-route message of one filter, by its type URL; throws a refusal. */
+export type FilterOverrideCompilers = ReadonlyMap<
+  string,
+  (config: Uint8Array, path: string) => unknown
+>;
+
+/** Stands for a filter that this route switches off. */
+export const disabledFilter: unique symbol = Symbol("filter disabled on this route");
+
+const filterConfigUrl = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
+
+export function compileFilterOverrides(
+  configs: { readonly [filter: string]: Any },
+  compilers: FilterOverrideCompilers,
+  path: string,
+): ReadonlyMap<string, unknown> {
+  const overrides = new Map<string, unknown>();
+  for (const [filter, any] of Object.entries(configs)) {
+    const place = `${path}typed_per_filter_config[${filter}]`;
+    const { config, isOptional, isDisabled } = unwrap(any);
+    if (isDisabled) {
+      overrides.set(filter, disabledFilter);
+      continue;
+    }
+    if (config === undefined) refuse(place, "names no configuration");
+    const compile = compilers.get(config.typeUrl);
+    if (compile === undefined) {
+      if (isOptional) continue;
+      refuse(place, `'${config.typeUrl}' is not supported`);
+    }
+    overrides.set(filter, compile(config.value, place));
+  }
+  return overrides;
+}
+
+function unwrap(any: Any): {
+  readonly config: Any | undefined;
+  readonly isOptional: boolean;
+  readonly isDisabled: boolean;
+} {
+  if (any.typeUrl !== filterConfigUrl) return { config: any, isOptional: false, isDisabled: false };
+  const { config, isOptional, disabled } = FilterConfig.decode(any.value);
+  return { config, isOptional, isDisabled: disabled };
+}

@@ -1,0 +1,69 @@
+/** Request hashes for consistent balancing: the policies' hashes rotated together as Envoy does. */
+import type { RouteAction_HashPolicy as HashPolicy } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { durationMs } from "./duration.ts";
+import { refuse } from "./refusal.ts";
+import { compileSubstitution } from "./regex.ts";
+import type { RequestView } from "./request.ts";
+import { cookieValue, queryValue } from "./route-match.ts";
+import { lowerAscii } from "./string-matcher.ts";
+import { hashNumber, xxHash64 } from "./xx-hash.ts";
+
+/** Gives 53 bits, or undefined when no policy found anything to hash. */
+export type RequestHash = (request: RequestView) => number | undefined;
+
+export function compileHashPolicies(
+  policies: readonly HashPolicy[],
+  path: string,
+): RequestHash | undefined {
+  if (policies.length === 0) return undefined;
+  const sources = policies.map((policy, i) => ({
+    valueOf: compileSource(policy, `${path}[${i}]`),
+    isTerminal: policy.terminal,
+  }));
+  return (request) => {
+    let hash: bigint | undefined;
+    for (const { valueOf, isTerminal } of sources) {
+      const value = valueOf(request);
+      if (value !== undefined) {
+        const next = xxHash64(value);
+        const rotated = hash === undefined ? 0n : ((hash << 1n) | (hash >> 63n)) & mask;
+        hash = rotated ^ next;
+      }
+      if (isTerminal && hash !== undefined) break;
+    }
+    return hash === undefined ? undefined : hashNumber(hash);
+  };
+}
+
+const mask = 0xffff_ffff_ffff_ffffn;
+
+function compileSource(
+  policy: HashPolicy,
+  path: string,
+): (request: RequestView) => string | undefined {
+  if (policy.header !== undefined) {
+    const name = lowerAscii(policy.header.headerName);
+    const rule = policy.header.regexRewrite;
+    if (rule === undefined) return (request) => request.header(name);
+    const rewrite = compileSubstitution(rule, `${path}.header.regex_rewrite`);
+    return (request) => {
+      const value = request.header(name);
+      return value === undefined ? undefined : rewrite(value);
+    };
+  }
+  if (policy.cookie !== undefined) {
+    const { name, ttl } = policy.cookie;
+    if (durationMs(ttl) !== undefined) {
+      refuse(`${path}.cookie.ttl`, "making the cookie is not supported; the client must send it");
+    }
+    return (request) => cookieValue(request, name);
+  }
+  if (policy.connectionProperties?.sourceIp === true) {
+    return (request) => request.remoteAddress ?? request.connection.sourceAddress;
+  }
+  if (policy.queryParameter !== undefined) {
+    const { name } = policy.queryParameter;
+    return (request) => queryValue(request.path, name);
+  }
+  return refuse(path, "this kind of hash policy is not supported");
+}

@@ -1,0 +1,209 @@
+/** When an attempt may be made again, and after which pause: Envoy's `retry_on` conditions. */
+import type { RetryPolicy as RetryConfig } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { durationMs } from "./duration.ts";
+import {
+  compileHeaderMatchers,
+  type HeaderLookup,
+  type HeaderPredicate,
+} from "./header-matcher.ts";
+import { refuse } from "./refusal.ts";
+import type { AttemptOutcome, RetryPolicy } from "./route-table.ts";
+
+interface Settings {
+  readonly conditions: ReadonlySet<string>;
+  readonly grpcCodes: ReadonlySet<number>;
+  readonly statuses: ReadonlySet<number>;
+  readonly headers: readonly HeaderPredicate[];
+  readonly maxRetries: number;
+  readonly perTryTimeoutMs: number;
+  readonly perTryIdleTimeoutMs: number;
+  readonly avoidPreviousHosts: boolean;
+  readonly hostSelectionMaxAttempts: number;
+  readonly baseMs: number;
+  readonly maxMs: number;
+}
+
+const knownConditions: ReadonlySet<string> = new Set([
+  "5xx",
+  "gateway-error",
+  "reset",
+  "reset-before-request",
+  "connect-failure",
+  "envoy-ratelimited",
+  "retriable-4xx",
+  "refused-stream",
+  "retriable-status-codes",
+  "retriable-headers",
+  "http3-post-connect-failure",
+]);
+
+const grpcConditions: Readonly<Record<string, number>> = {
+  cancelled: 1,
+  "deadline-exceeded": 4,
+  internal: 13,
+  "resource-exhausted": 8,
+  unavailable: 14,
+};
+
+const previousHostsName = "envoy.retry_host_predicates.previous_hosts";
+const gatewayErrors: ReadonlySet<number> = new Set([502, 503, 504]);
+const retriesMax = 100;
+const noNumbers: ReadonlySet<number> = new Set();
+
+/** What lies behind each policy made here, so that request headers can change it. */
+const settingsOf = new WeakMap<RetryPolicy, Settings>();
+
+export function compileRetryPolicy(config: RetryConfig, path: string): RetryPolicy {
+  if (config.rateLimitedRetryBackOff !== undefined) {
+    refuse(`${path}.rate_limited_retry_back_off`, "is not supported");
+  }
+  if (config.retriableRequestHeaders.length > 0) {
+    refuse(`${path}.retriable_request_headers`, "is not supported");
+  }
+  if (config.retryPriority !== undefined) refuse(`${path}.retry_priority`, "is not supported");
+  if (config.retryOptionsPredicates.length > 0) {
+    refuse(`${path}.retry_options_predicates`, "is not supported");
+  }
+  for (const [i, predicate] of config.retryHostPredicate.entries()) {
+    if (predicate.name !== previousHostsName) {
+      refuse(`${path}.retry_host_predicate[${i}]`, `'${predicate.name}' is not supported`);
+    }
+  }
+  const baseMs = durationMs(config.retryBackOff?.baseInterval) ?? 25;
+  const maxMs = durationMs(config.retryBackOff?.maxInterval) ?? baseMs * 10;
+  if (baseMs <= 0 || maxMs < baseMs) {
+    refuse(`${path}.retry_back_off`, "base_interval must be positive and at most max_interval");
+  }
+  return fromSettings({
+    ...parseConditions(config.retryOn),
+    statuses: new Set(config.retriableStatusCodes),
+    headers: compileHeaderMatchers(config.retriableHeaders, `${path}.retriable_headers`),
+    maxRetries: config.numRetries ?? 1,
+    perTryTimeoutMs: durationMs(config.perTryTimeout) ?? 0,
+    perTryIdleTimeoutMs: durationMs(config.perTryIdleTimeout) ?? 0,
+    avoidPreviousHosts: config.retryHostPredicate.length > 0,
+    hostSelectionMaxAttempts: Math.max(1, Number(config.hostSelectionRetryMaxAttempts)),
+    baseMs,
+    maxMs,
+  });
+}
+
+/**
+ * The policy for a request whose sender is trusted to control retries by `x-envoy-max-retries`,
+ * `x-envoy-retry-on`, `x-envoy-retry-grpc-on`, `x-envoy-retriable-status-codes` and
+ * `x-envoy-upstream-rq-per-try-timeout-ms`. Returns `base` itself when no such header is there.
+ */
+export function retryPolicyFor(
+  base: RetryPolicy | undefined,
+  header: HeaderLookup,
+): RetryPolicy | undefined {
+  const retryOn = header("x-envoy-retry-on");
+  const retryGrpcOn = header("x-envoy-retry-grpc-on");
+  const count = decimal(header("x-envoy-max-retries"));
+  const perTryMs = decimal(header("x-envoy-upstream-rq-per-try-timeout-ms"));
+  const statuses = header("x-envoy-retriable-status-codes");
+  const isChanged = retryOn !== undefined || retryGrpcOn !== undefined || count !== undefined;
+  if (!isChanged && perTryMs === undefined && statuses === undefined) return base;
+  const settings = base === undefined ? noRetries : (settingsOf.get(base) ?? noRetries);
+  const asked = parseConditions([retryOn, retryGrpcOn].filter((text) => text !== undefined).join());
+  const listed = (statuses ?? "").split(",").map((text) => decimal(text.trim()));
+  return fromSettings({
+    ...settings,
+    conditions: settings.conditions.union(asked.conditions),
+    grpcCodes: settings.grpcCodes.union(asked.grpcCodes),
+    statuses: settings.statuses.union(new Set(listed.filter((code) => code !== undefined))),
+    maxRetries: Math.min(retriesMax, count ?? Math.max(1, settings.maxRetries)),
+    perTryTimeoutMs: perTryMs ?? settings.perTryTimeoutMs,
+  });
+}
+
+const noRetries: Settings = {
+  conditions: new Set(),
+  grpcCodes: noNumbers,
+  statuses: noNumbers,
+  headers: [],
+  maxRetries: 0,
+  perTryTimeoutMs: 0,
+  perTryIdleTimeoutMs: 0,
+  avoidPreviousHosts: false,
+  hostSelectionMaxAttempts: 1,
+  baseMs: 25,
+  maxMs: 250,
+};
+
+function decimal(text: string | undefined): number | undefined {
+  return text !== undefined && /^[0-9]{1,9}$/.test(text) ? Number(text) : undefined;
+}
+
+/** Unknown tokens are passed over, as Envoy does: lists written for newer proxies stay usable. */
+function parseConditions(text: string): Pick<Settings, "conditions" | "grpcCodes"> {
+  const conditions = new Set<string>();
+  const grpcCodes = new Set<number>();
+  for (const token of text.split(",").map((part) => part.trim())) {
+    const code = grpcConditions[token];
+    if (code !== undefined) grpcCodes.add(code);
+    else if (knownConditions.has(token)) conditions.add(token);
+  }
+  return { conditions, grpcCodes };
+}
+
+function fromSettings(settings: Settings): RetryPolicy {
+  const policy: RetryPolicy = {
+    maxRetries: settings.maxRetries,
+    perTryTimeoutMs: settings.perTryTimeoutMs,
+    perTryIdleTimeoutMs: settings.perTryIdleTimeoutMs,
+    avoidPreviousHosts: settings.avoidPreviousHosts,
+    hostSelectionMaxAttempts: settings.hostSelectionMaxAttempts,
+    isRetriable: (outcome) => isRetriable(outcome, settings),
+    backoffMs: (n, random) =>
+      random() * Math.min((2 ** Math.min(n, 30) - 1) * settings.baseMs, settings.maxMs),
+  };
+  settingsOf.set(policy, settings);
+  return policy;
+}
+
+function isRetriable(outcome: AttemptOutcome, settings: Settings): boolean {
+  const { conditions } = settings;
+  const onAnyFailure = conditions.has("5xx") || conditions.has("gateway-error");
+  switch (outcome.kind) {
+    case "response":
+      return isRetriableResponse(outcome, settings);
+    case "connect-failure":
+      return (
+        onAnyFailure ||
+        conditions.has("reset") ||
+        conditions.has("reset-before-request") ||
+        conditions.has("connect-failure")
+      );
+    case "reset":
+      return (
+        onAnyFailure ||
+        conditions.has("reset") ||
+        (outcome.isBeforeRequest && conditions.has("reset-before-request"))
+      );
+    case "per-try-timeout":
+      return onAnyFailure || conditions.has("reset");
+  }
+}
+
+function isRetriableResponse(
+  outcome: Extract<AttemptOutcome, { kind: "response" }>,
+  settings: Settings,
+): boolean {
+  const { conditions, grpcCodes, statuses } = settings;
+  // The upstream is protecting itself: another attempt would make it worse.
+  if (outcome.header("x-envoy-overloaded") !== undefined) return false;
+  if (outcome.header("x-envoy-ratelimited") !== undefined) {
+    return conditions.has("envoy-ratelimited");
+  }
+  const { status, grpcStatus } = outcome;
+  if (conditions.has("5xx") && status >= 500 && status < 600) return true;
+  if (conditions.has("gateway-error") && gatewayErrors.has(status)) return true;
+  if (conditions.has("retriable-4xx") && status === 409) return true;
+  if (conditions.has("retriable-status-codes") && statuses.has(status)) return true;
+  if (conditions.has("retriable-headers")) {
+    const header: HeaderLookup = (name) => outcome.header(name);
+    if (settings.headers.some((matches) => matches(header))) return true;
+  }
+  return grpcStatus !== undefined && grpcCodes.has(grpcStatus);
+}

@@ -1,0 +1,119 @@
+/** What a forwarding action says beside its cluster: rewrites, time limits, retries, upgrades. */
+import {
+  RouteAction_ClusterNotFoundResponseCode as NotFoundCode,
+  type RouteAction,
+  type VirtualHost,
+} from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { durationMs } from "./duration.ts";
+import { compileHashPolicies } from "./hash-policy.ts";
+import { splitPath } from "./request-path.ts";
+import { compileSubstitution } from "./regex.ts";
+import { refuse } from "./refusal.ts";
+import type { RequestView } from "./request.ts";
+import { compileRetryPolicy } from "./retry-policy.ts";
+import { compileMirrors } from "./mirrors.ts";
+import type { CompiledMatch } from "./route-match.ts";
+import type { CompiledRoute, RetryPolicy } from "./route-table.ts";
+import { lowerAscii } from "./string-matcher.ts";
+
+interface Surroundings {
+  readonly base: CompiledRoute;
+  readonly virtualHost: VirtualHost;
+  readonly retry: RetryPolicy | undefined;
+  readonly path: string;
+}
+
+/** Headers and filter overrides are merged over the levels afterwards. */
+export function compileActionSettings(
+  action: RouteAction,
+  match: CompiledMatch,
+  { base, virtualHost, retry, path }: Surroundings,
+): CompiledRoute {
+  const hostRewriteFrom = compileHostRewrite(action, path);
+  const maxStreamDurationMs = durationMs(action.maxStreamDuration?.maxStreamDuration);
+  const grpcTimeoutMaxMs = durationMs(
+    action.maxStreamDuration?.grpcTimeoutHeaderMax ?? action.maxGrpcTimeout,
+  );
+  return {
+    ...base,
+    timeoutMs: durationMs(action.timeout) ?? 15_000,
+    idleTimeoutMs: durationMs(action.idleTimeout),
+    retry:
+      action.retryPolicy === undefined
+        ? retry
+        : compileRetryPolicy(action.retryPolicy, `${path}.retry_policy`),
+    rewritePath: compilePathRewrite(action, match, path),
+    hostRewrite: action.hostRewriteLiteral ?? action.hostRewrite,
+    appendXForwardedHost: action.appendXForwardedHost,
+    upgrades: new Map(
+      action.upgradeConfigs.map((upgrade) => [
+        lowerAscii(upgrade.upgradeType),
+        upgrade.enabled ?? true,
+      ]),
+    ),
+    hash: compileHashPolicies(action.hashPolicy, `${path}.hash_policy`),
+    mirrors: compileMirrors(action.requestMirrorPolicies, `${path}.request_mirror_policies`),
+    autoHostRewrite: action.autoHostRewrite === true,
+    includeAttemptCount: virtualHost.includeRequestAttemptCount,
+    includeAttemptCountInResponse: virtualHost.includeAttemptCountInResponse,
+    clusterNotFoundStatus: notFoundStatus(action.clusterNotFoundResponseCode),
+    ...(hostRewriteFrom === undefined ? {} : { hostRewriteFrom }),
+    ...(maxStreamDurationMs === undefined ? {} : { maxStreamDurationMs }),
+    ...(grpcTimeoutMaxMs === undefined ? {} : { grpcTimeoutMaxMs }),
+  };
+}
+
+function notFoundStatus(code: NotFoundCode): number {
+  if (code === NotFoundCode.NOT_FOUND) return 404;
+  return code === NotFoundCode.INTERNAL_SERVER_ERROR ? 500 : 503;
+}
+
+function compilePathRewrite(
+  action: RouteAction,
+  match: CompiledMatch,
+  path: string,
+): (path: string) => string {
+  if (action.pathRewrite !== "") refuse(`${path}.path_rewrite`, "is not supported");
+  if (action.pathRewritePolicy !== undefined) {
+    refuse(`${path}.path_rewrite_policy`, "is not supported");
+  }
+  if (action.prefixRewrite !== "") {
+    if (action.regexRewrite !== undefined) {
+      refuse(`${path}.regex_rewrite`, "cannot stand beside prefix_rewrite");
+    }
+    const target = action.prefixRewrite;
+    return (text) => {
+      const [place, query] = splitPath(text);
+      return target + place.slice(match.matchedLength(place)) + query;
+    };
+  }
+  if (action.regexRewrite !== undefined) {
+    const rewrite = compileSubstitution(action.regexRewrite, `${path}.regex_rewrite`);
+    return (text) => {
+      const [place, query] = splitPath(text);
+      return rewrite(place) + query;
+    };
+  }
+  return (text) => text;
+}
+
+function compileHostRewrite(
+  action: RouteAction,
+  path: string,
+): ((request: RequestView) => string | undefined) | undefined {
+  if (action.hostRewriteHeader !== undefined) {
+    const name = lowerAscii(action.hostRewriteHeader);
+    return (request) => {
+      const value = request.header(name);
+      return value === undefined || value === "" ? undefined : value;
+    };
+  }
+  if (action.hostRewritePathRegex !== undefined) {
+    const rewrite = compileSubstitution(
+      action.hostRewritePathRegex,
+      `${path}.host_rewrite_path_regex`,
+    );
+    return (request) => rewrite(splitPath(request.path)[0]);
+  }
+  return undefined;
+}

@@ -1,0 +1,201 @@
+/** One route: its match, and what its action makes of a request. */
+import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import {
+  type DirectResponseAction,
+  type Route,
+  type RouteAction,
+  type VirtualHost,
+  type WeightedCluster,
+} from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
+import { compileHeaderLevel, type HeaderChanges } from "./header-operations.ts";
+import { compileRedirect } from "./redirect.ts";
+import { refuse } from "./refusal.ts";
+import type { RequestView } from "./request.ts";
+import { compileActionSettings } from "./route-action.ts";
+import { type CompiledMatch, compileRouteMatch, type RoutePredicate } from "./route-match.ts";
+import { plainRoute } from "./route-plain.ts";
+import type { CompiledRoute, RetryPolicy, RouteOutcome } from "./route-table.ts";
+import { lowerAscii } from "./string-matcher.ts";
+
+export interface RouteEntry {
+  readonly matches: RoutePredicate;
+  outcome(request: RequestView, random: () => number): RouteOutcome;
+}
+
+/** What one level of configuration (weighted cluster, route, virtual host, table) adds. */
+export interface Level {
+  readonly headers: HeaderChanges;
+  readonly filters: ReadonlyMap<string, unknown>;
+  readonly mirrors: CompiledRoute["mirrors"];
+}
+
+export interface RouteContext {
+  readonly virtualHost: VirtualHost;
+  /** Virtual host, then table. */
+  readonly levels: readonly Level[];
+  readonly overrides: FilterOverrideCompilers;
+  /** The virtual host's, for routes without their own. */
+  readonly retry: RetryPolicy | undefined;
+  readonly directResponseBytesMax: number;
+  /** The most specific header change is applied last, and so wins. */
+  readonly isReversed: boolean;
+}
+
+export function compileRoute(route: Route, context: RouteContext, path: string): RouteEntry {
+  if (route.match === undefined) return refuse(`${path}.match`, "is required");
+  const match = compileRouteMatch(route.match, `${path}.match`);
+  const own: Level = {
+    headers: compileHeaderLevel(route, `${path}.`),
+    filters: compileFilterOverrides(route.typedPerFilterConfig, context.overrides, `${path}.`),
+    mirrors: [],
+  };
+  const levels = [own, ...context.levels];
+  const base: CompiledRoute = {
+    ...plainRoute(route.name, context.virtualHost.name),
+    decoratorOperation:
+      route.decorator === undefined || route.decorator.operation === ""
+        ? undefined
+        : route.decorator.operation,
+    isConnect: match.isConnect,
+    metadata: route.metadata?.filterMetadata ?? {},
+  };
+  const outcome = compileAction({ route, match, base, levels, context, path });
+  return { matches: match.matches, outcome };
+}
+
+interface ActionInput {
+  readonly route: Route;
+  readonly match: CompiledMatch;
+  readonly base: CompiledRoute;
+  readonly levels: readonly Level[];
+  readonly context: RouteContext;
+  readonly path: string;
+}
+
+type Outcome = RouteEntry["outcome"];
+
+function compileAction(input: ActionInput): Outcome {
+  const { route, match, base, levels, context, path } = input;
+  if (route.redirect !== undefined) {
+    const redirect = compileRedirect(route.redirect, match, `${path}.redirect`);
+    const compiled = withLevels(base, levels, context.isReversed);
+    return (request) => ({
+      kind: "redirect",
+      status: redirect.status,
+      location: redirect.location(request),
+      route: compiled,
+    });
+  }
+  if (route.directResponse !== undefined) {
+    const compiled = withLevels(base, levels, context.isReversed);
+    const answer = compileDirectResponse(
+      route.directResponse,
+      context.directResponseBytesMax,
+      `${path}.direct_response`,
+    );
+    const outcome: RouteOutcome = { kind: "direct-response", ...answer, route: compiled };
+    return () => outcome;
+  }
+  if (route.route === undefined) return refuse(path, "this kind of action is not supported");
+  return compileForward(route.route, input);
+}
+
+function compileForward(action: RouteAction, input: ActionInput): Outcome {
+  const { match, base, levels, context } = input;
+  const path = `${input.path}.route`;
+  const settings = compileActionSettings(action, match, { ...context, base, path });
+  const weighted = action.weightedClusters;
+  if (weighted !== undefined) return compileWeighted(weighted, settings, { ...input, path });
+  const compiled = withLevels(settings, levels, context.isReversed);
+  if (action.cluster !== undefined) {
+    if (action.cluster === "") refuse(`${path}.cluster`, "is empty");
+    const outcome: RouteOutcome = { kind: "forward", cluster: action.cluster, route: compiled };
+    return () => outcome;
+  }
+  if (action.clusterHeader !== undefined) {
+    const name = lowerAscii(action.clusterHeader);
+    return (request) => ({
+      kind: "forward",
+      cluster: request.header(name) ?? "",
+      route: compiled,
+    });
+  }
+  return refuse(path, "names no cluster in a way that is supported");
+}
+
+function compileWeighted(
+  weighted: WeightedCluster,
+  settings: CompiledRoute,
+  { levels, context, path }: ActionInput,
+): Outcome {
+  const place = `${path}.weighted_clusters`;
+  if (weighted.headerName !== undefined) refuse(`${place}.header_name`, "is not supported");
+  if (weighted.useHashPolicy === true) refuse(`${place}.use_hash_policy`, "is not supported");
+  let total = 0;
+  const choices = weighted.clusters.map((cluster, i) => {
+    const here = `${place}.clusters[${i}]`;
+    if (cluster.name === "") refuse(`${here}.name`, "is required");
+    const own: Level = {
+      headers: compileHeaderLevel(cluster, `${here}.`),
+      filters: compileFilterOverrides(cluster.typedPerFilterConfig, context.overrides, `${here}.`),
+      mirrors: [],
+    };
+    const changed =
+      cluster.hostRewriteLiteral === undefined
+        ? settings
+        : { ...settings, hostRewrite: cluster.hostRewriteLiteral };
+    const route = withLevels(changed, [own, ...levels], context.isReversed);
+    const outcome: RouteOutcome = { kind: "forward", cluster: cluster.name, route };
+    total += cluster.weight ?? 0;
+    return { until: total, outcome };
+  });
+  if (total <= 0) refuse(place, "the weights add up to 0");
+  const last = choices.findLast((choice, i) => choice.until > (choices[i - 1]?.until ?? 0));
+  if (last === undefined) return refuse(place, "names no cluster");
+  return (_request, random) => {
+    const point = random() * total;
+    for (const choice of choices) if (point < choice.until) return choice.outcome;
+    return last.outcome;
+  };
+}
+
+function withLevels(
+  route: CompiledRoute,
+  levels: readonly Level[],
+  isReversed: boolean,
+): CompiledRoute {
+  const ordered = isReversed ? levels.toReversed() : levels;
+  const filters = new Map<string, unknown>();
+  for (const level of levels.toReversed()) {
+    for (const [name, config] of level.filters) filters.set(name, config);
+  }
+  const mirrors = [route.mirrors, ...levels.map((level) => level.mirrors)];
+  return {
+    ...route,
+    requestHeaders: ordered.flatMap((level) => level.headers.request),
+    responseHeaders: ordered.flatMap((level) => level.headers.response),
+    filterConfigs: filters,
+    mirrors: mirrors.find((list) => list.length > 0) ?? [],
+  };
+}
+
+function compileDirectResponse(
+  action: DirectResponseAction,
+  bytesMax: number,
+  path: string,
+): { readonly status: number; readonly body: Uint8Array } {
+  if (action.bodyFormat !== undefined) refuse(`${path}.body_format`, "is not supported");
+  if (action.status < 200 || action.status > 599) {
+    refuse(`${path}.status`, `${action.status} is no final status`);
+  }
+  const body = action.body === undefined ? new Uint8Array(0) : inline(action.body, `${path}.body`);
+  if (body.length > bytesMax) refuse(`${path}.body`, `is longer than ${bytesMax} bytes`);
+  return { status: action.status, body };
+}
+
+function inline(source: DataSource, path: string): Uint8Array {
+  if (source.inlineBytes !== undefined) return source.inlineBytes;
+  if (source.inlineString !== undefined) return new TextEncoder().encode(source.inlineString);
+  return refuse(path, "only inline content is supported here");
+}
