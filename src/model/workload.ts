@@ -65,12 +65,17 @@ export interface WorkloadInstance {
 export type InstanceState = "starting" | "warming" | "ready" | "restarting" | "stopped";
 
 export interface InstancePort {
-  /** The application's port. */
+  /** The application's port, as a service's `targetPort` names it. */
   readonly port: number;
   readonly protocol: PortProtocol;
   /** Where the application listens, as its sidecar dials it. */
   readonly appAddress: string;
-  /** Where peers connect: the instance itself when captured, its sidecar's own port in explicit mode. */
+  /** The port it really listens on, where that is not `port`: explicit mode gives it a free one. */
+  readonly appPort?: number;
+  /**
+   * Where peers connect: the instance itself when captured, its sidecar's own port in explicit mode,
+   * where a gateway listens on `endpointPort` for what a Gateway calls `port`.
+   */
   readonly endpointAddress: string;
   readonly endpointPort: number;
 }
