@@ -1,0 +1,330 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/error.ts";
+import type { GrpcChannel, GrpcClientStream } from "../net/grpc-client.ts";
+import { GrpcError } from "../net/grpc.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
+import {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+} from "../wire/gen/ts/envoy/service/discovery/v3/discovery.ts";
+import { grpcStatus, grpcStatusName } from "../wire/grpc.ts";
+import { backOffMs } from "./client/back-off.ts";
+import { DeltaClientSubscription, type Wish } from "./client/delta-subscription.ts";
+import { typeUrls, type XdsFeed, type XdsUpdate } from "./feed.ts";
+import { typeLabel } from "./snapshot.ts";
+
+/**
+ * The client of an aggregated discovery service, incremental variant: one stream for all types, made
+ * again with jittered back-off whenever it is lost. What was accepted is kept and told to the next
+ * server, so a reconnect transfers only what changed. Names asked for while clusters or listeners
+ * are being applied are requested together, after the answer.
+ */
+export interface AdsClientOptions {
+  readonly channel: GrpcChannel;
+  /** How log lines call the server. */
+  readonly serverName: string;
+  /** Sent once per stream. */
+  readonly node: Node;
+  /** Headers of each new stream: the bearer token. */
+  readonly metadata?: () => Readonly<Record<string, string>>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onStatus?: (status: AdsStatus) => void;
+  /** Between 0 and 1; for tests. */
+  readonly random?: () => number;
+}
+
+export interface AdsStatus {
+  readonly stream:
+    | { readonly kind: "connecting" }
+    | { readonly kind: "connected"; readonly sinceMs: number }
+    | {
+        readonly kind: "lost";
+        readonly sinceMs: number;
+        readonly code: string;
+        readonly reason: string;
+        readonly nextAttemptAtMs: number;
+      };
+  readonly types: ReadonlyMap<string, AdsTypeStatus>;
+}
+
+export interface AdsTypeStatus {
+  /** System version of the last response that was accepted. */
+  readonly version: string | undefined;
+  readonly ackedAtMs: number | undefined;
+  readonly refusal: { readonly reason: string; readonly atMs: number } | undefined;
+  readonly refusals: number;
+  readonly resources: number;
+}
+
+const path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/** While one of these is being applied, requests for the other wait. */
+const pausedBy: ReadonlyMap<string, string> = new Map([
+  [typeUrls.endpoint, typeUrls.cluster],
+  [typeUrls.route, typeUrls.listener],
+]);
+
+const unanswered: AdsTypeStatus = {
+  version: undefined,
+  ackedAtMs: undefined,
+  refusal: undefined,
+  refusals: 0,
+  resources: 0,
+};
+
+export class AdsClient implements XdsFeed {
+  onUpdate: (update: XdsUpdate) => void = () => {};
+  readonly #options: AdsClientOptions;
+  readonly #subscriptions = new Map<string, DeltaClientSubscription>();
+  readonly #statuses = new Map<string, AdsTypeStatus>();
+  /** Updates per type that were handed out and not answered yet. */
+  readonly #applying = new Map<string, number>();
+  #streamStatus: AdsStatus["stream"] = { kind: "connecting" };
+  #stream: GrpcClientStream | undefined;
+  /** Grows with each stream; an answer to an earlier one is not written. */
+  #streamNumber = 0;
+  #hasSentNode = false;
+  #attempts = 0;
+  #retry: Timer | undefined;
+  #isFlushDue = false;
+  #isClosed = false;
+
+  constructor(options: AdsClientOptions) {
+    this.#options = options;
+  }
+
+  /** Connects, for as long as it takes, until `close()`. */
+  start(): void {
+    void this.#connect();
+  }
+
+  get status(): AdsStatus {
+    return { stream: this.#streamStatus, types: new Map(this.#statuses) };
+  }
+
+  subscribe(typeUrl: string, names: Wish): void {
+    const subscription = this.#subscriptions.get(typeUrl);
+    if (subscription === undefined) {
+      const wish = names === "*" ? names : new Set(names);
+      this.#subscriptions.set(typeUrl, new DeltaClientSubscription(typeUrl, wish));
+      this.#statuses.set(typeUrl, unanswered);
+    } else {
+      subscription.setWish(names);
+    }
+    this.#scheduleFlush();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#retry?.cancel();
+    this.#stream?.cancel();
+  }
+
+  async #connect(): Promise<void> {
+    const number = ++this.#streamNumber;
+    let hasAnswered = false;
+    const handler = {
+      onMessage: (message: Uint8Array): void => {
+        if (number !== this.#streamNumber) return;
+        if (!hasAnswered) this.#onConnected();
+        hasAnswered = true;
+        this.#onResponse(message);
+      },
+      onClose: (error: GrpcError | undefined): void => {
+        if (number === this.#streamNumber) this.#onLost(error, hasAnswered);
+      },
+    };
+    try {
+      const metadata = this.#options.metadata?.() ?? {};
+      const stream = await this.#options.channel.openStream(path, handler, { metadata });
+      if (this.#isClosed) stream.cancel();
+      this.#stream = stream;
+      this.#hasSentNode = false;
+      this.#flush();
+    } catch (error) {
+      const reason = error instanceof GrpcError ? error : unavailable(error);
+      this.#onLost(reason, false);
+    }
+  }
+
+  #onConnected(): void {
+    const { clock, log, serverName } = this.#options;
+    this.#attempts = 0;
+    this.#streamStatus = { kind: "connected", sinceMs: clock.nowMs() };
+    log.info("xds stream up", { server: serverName });
+    this.#tellStatus();
+  }
+
+  #onLost(error: GrpcError | undefined, hadAnswered: boolean): void {
+    const { clock, log, serverName, random = Math.random } = this.#options;
+    this.#stream = undefined;
+    this.#streamNumber += 1;
+    for (const subscription of this.#subscriptions.values()) subscription.streamLost();
+    if (this.#isClosed) return;
+    // A server that ended a working stream in order wants us elsewhere, not away.
+    const isOrderly = error === undefined && hadAnswered;
+    const retryMs = isOrderly ? random() * 500 : backOffMs(this.#attempts++, random());
+    const code = grpcStatusName(error?.code ?? grpcStatus.ok);
+    const reason = error?.message ?? "ended by the server";
+    const fields = { server: serverName, code, reason, retryMs: Math.round(retryMs) };
+    if (isOrderly) log.info("xds stream ended by the server", fields);
+    else log.warn("xds stream lost", fields);
+    const nowMs = clock.nowMs();
+    const sinceMs = this.#streamStatus.kind === "lost" ? this.#streamStatus.sinceMs : nowMs;
+    this.#streamStatus = { kind: "lost", sinceMs, code, reason, nextAttemptAtMs: nowMs + retryMs };
+    this.#tellStatus();
+    this.#retry = clock.schedule(retryMs, () => void this.#connect());
+  }
+
+  #onResponse(message: Uint8Array): void {
+    const response = decode(message);
+    if (response === undefined) {
+      this.#options.log.error("xds response cannot be decoded", { bytes: message.length });
+      this.#stream?.cancel();
+      return;
+    }
+    const { typeUrl, nonce } = response;
+    const subscription = this.#subscriptions.get(typeUrl);
+    if (subscription === undefined) return; // never asked for
+    const resources = response.resources.map(({ name, version, resource }) => ({
+      name,
+      version,
+      bytes: resource?.value ?? new Uint8Array(),
+    }));
+    const mistyped = response.resources.find(({ resource }) => resource?.typeUrl !== typeUrl);
+    const received =
+      mistyped === undefined
+        ? subscription.receive({ resources, removed: response.removedResources })
+        : { kind: "broken" as const, reason: `resource ${mistyped.name} is of another type` };
+    if (received.kind === "broken") {
+      this.#answer(subscription, { nonce, refusal: received.reason });
+      return;
+    }
+    this.#deliver(subscription, { ...received, nonce, version: response.systemVersionInfo });
+  }
+
+  #deliver(subscription: DeltaClientSubscription, response: Delivery): void {
+    const { typeUrl } = subscription;
+    const { resources, removed, nonce, version } = response;
+    const stream = this.#streamNumber;
+    let hasResponded = false;
+    this.#applying.set(typeUrl, (this.#applying.get(typeUrl) ?? 0) + 1);
+    this.onUpdate({
+      typeUrl,
+      resources,
+      removed,
+      respond: (refusal) => {
+        if (hasResponded) return;
+        hasResponded = true;
+        this.#applying.set(typeUrl, (this.#applying.get(typeUrl) ?? 1) - 1);
+        if (refusal === undefined) subscription.accepted(resources, removed);
+        if (stream === this.#streamNumber) this.#answer(subscription, { nonce, version, refusal });
+        this.#scheduleFlush();
+      },
+    });
+  }
+
+  #answer(subscription: DeltaClientSubscription, answer: AnswerFields): void {
+    const { typeUrl } = subscription;
+    const { clock, log } = this.#options;
+    const { nonce, refusal } = answer;
+    const before = this.#statuses.get(typeUrl) ?? unanswered;
+    const nowMs = clock.nowMs();
+    const resources = subscription.held.size;
+    if (refusal === undefined) {
+      const { version } = answer;
+      this.#statuses.set(typeUrl, { ...before, version, ackedAtMs: nowMs, refusal, resources });
+    } else {
+      log.warn("configuration refused", { type: typeLabel(typeUrl), reason: refusal });
+      const refusals = before.refusals + 1;
+      const last = { reason: refusal, atMs: nowMs };
+      this.#statuses.set(typeUrl, { ...before, refusal: last, refusals, resources });
+    }
+    this.#send({
+      typeUrl,
+      responseNonce: nonce,
+      ...(refusal === undefined
+        ? {}
+        : { errorDetail: { code: grpcStatus.invalidArgument, message: refusal, details: [] } }),
+    });
+    this.#tellStatus();
+  }
+
+  /** Several `subscribe()` calls in a row become one request for each type. */
+  #scheduleFlush(): void {
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    queueMicrotask(() => {
+      this.#isFlushDue = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#stream === undefined) return;
+    for (const subscription of inOrder(this.#subscriptions)) {
+      const { typeUrl } = subscription;
+      const pausing = pausedBy.get(typeUrl);
+      if (pausing !== undefined && (this.#applying.get(pausing) ?? 0) > 0) continue;
+      const request = subscription.nextRequest();
+      if (request === undefined) continue;
+      this.#send({
+        typeUrl,
+        resourceNamesSubscribe: [...request.subscribe],
+        resourceNamesUnsubscribe: [...request.unsubscribe],
+        initialResourceVersions: { ...request.initialVersions },
+      });
+    }
+  }
+
+  #send(request: Partial<DeltaDiscoveryRequest>): void {
+    const node = this.#hasSentNode ? {} : { node: this.#options.node };
+    this.#hasSentNode = true;
+    const message = { ...DeltaDiscoveryRequest.fromPartial({}), ...request, ...node };
+    this.#stream?.write(DeltaDiscoveryRequest.encode(message).finish());
+  }
+
+  #tellStatus(): void {
+    this.#options.onStatus?.(this.status);
+  }
+}
+
+interface Delivery {
+  readonly resources: XdsUpdate["resources"];
+  readonly removed: readonly string[];
+  readonly nonce: string;
+  readonly version: string;
+}
+
+interface AnswerFields {
+  readonly nonce: string;
+  readonly version?: string;
+  readonly refusal?: string | undefined;
+}
+
+const requestOrder = [typeUrls.cluster, typeUrls.endpoint, typeUrls.listener, typeUrls.route];
+
+/** Clusters first: a server may answer in the order it was asked. */
+function inOrder(
+  subscriptions: ReadonlyMap<string, DeltaClientSubscription>,
+): readonly DeltaClientSubscription[] {
+  const rank = (typeUrl: string): number => {
+    const index = requestOrder.findIndex((known) => known === typeUrl);
+    return index < 0 ? requestOrder.length : index;
+  };
+  return [...subscriptions.values()].toSorted((a, b) => rank(a.typeUrl) - rank(b.typeUrl));
+}
+
+function decode(message: Uint8Array): DeltaDiscoveryResponse | undefined {
+  try {
+    return DeltaDiscoveryResponse.decode(message);
+  } catch {
+    return undefined; // malformed protobuf: the caller ends the stream
+  }
+}
+
+function unavailable(error: unknown): GrpcError {
+  return new GrpcError(grpcStatus.unavailable, messageOf(error), { cause: error });
+}

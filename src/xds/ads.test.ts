@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { FakeClock } from "../../test/support/fake-clock.ts";
+import { silentLog } from "../../test/support/silent-log.ts";
+import { systemClock } from "../base/clock.ts";
+import { openGrpcChannel } from "../net/grpc-client.ts";
+import { startGrpcServer } from "../net/grpc-server.ts";
+import { defaultGrpcKeepalive, GrpcError } from "../net/grpc.ts";
+import { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
+import { grpcStatus } from "../wire/grpc.ts";
+import { AdsClient, type AdsStatus } from "./ads-client.ts";
+import { AdsServer, type ProxyAnswer } from "./ads-server.ts";
+import { typeUrls, type XdsUpdate } from "./feed.ts";
+import { encodedResource, snapshotOf } from "./snapshot.ts";
+
+const one = (name: string, content: string, ...references: readonly string[]) =>
+  encodedResource(name, Buffer.from(content), { references });
+
+const cluster = (version: string, ...contents: readonly string[]) =>
+  snapshotOf(version, [[typeUrls.cluster, contents.map((text) => one(text[0] ?? "", text))]]);
+
+/** Values that arrive one by one; `next()` waits for the next. */
+class Arrivals<Value> {
+  readonly #values: Value[] = [];
+  #wake: (() => void) | undefined;
+
+  add(value: Value): void {
+    this.#values.push(value);
+    this.#wake?.();
+  }
+
+  async next(): Promise<Value> {
+    for (;;) {
+      const value = this.#values.shift();
+      if (value !== undefined) return value;
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+}
+
+interface Mesh {
+  readonly server: AdsServer;
+  readonly client: AdsClient;
+  readonly clientClock: FakeClock;
+  readonly updates: Arrivals<XdsUpdate>;
+  readonly answers: Arrivals<ProxyAnswer>;
+  readonly statuses: Arrivals<AdsStatus["stream"]["kind"]>;
+  /** Ends all streams, as a restarted control plane does; the server comes back on the same port. */
+  restart(): Promise<void>;
+}
+
+async function withMesh(run: (mesh: Mesh) => Promise<void>, token = "right"): Promise<void> {
+  const answers = new Arrivals<ProxyAnswer>();
+  const updates = new Arrivals<XdsUpdate>();
+  const statuses = new Arrivals<AdsStatus["stream"]["kind"]>();
+  const makeServer = () =>
+    new AdsServer({
+      authenticate: (call, node) => {
+        if (call.metadata("authorization") !== "Bearer right") {
+          throw new GrpcError(grpcStatus.unauthenticated, "unknown token");
+        }
+        return node?.id ?? "";
+      },
+      clock: systemClock,
+      log: silentLog,
+      events: { onAnswer: (_, answer) => answers.add(answer) },
+    });
+  let server = makeServer();
+  const listen = (port: number) =>
+    startGrpcServer({
+      listen: { address: "127.0.0.1", port },
+      methods: server.methods(),
+      keepalive: defaultGrpcKeepalive,
+      clock: systemClock,
+      log: silentLog,
+    });
+  let grpc = await listen(0);
+  const { address } = grpc;
+  assert.ok("port" in address);
+  const channel = openGrpcChannel({
+    target: address,
+    keepalive: defaultGrpcKeepalive,
+    clock: systemClock,
+  });
+  const clientClock = new FakeClock();
+  let lastKind = "";
+  const client = new AdsClient({
+    channel,
+    serverName: "control",
+    node: Node.fromPartial({ id: "p" }),
+    metadata: () => ({ authorization: `Bearer ${token}` }),
+    clock: clientClock,
+    log: silentLog,
+    random: () => 0.5,
+    onStatus: ({ stream }) => {
+      if (stream.kind !== lastKind) statuses.add(stream.kind);
+      lastKind = stream.kind;
+    },
+  });
+  client.onUpdate = (update) => updates.add(update);
+  const mesh: Mesh = {
+    get server() {
+      return server;
+    },
+    client,
+    clientClock,
+    updates,
+    answers,
+    statuses,
+    restart: async () => {
+      await grpc.close();
+      server = makeServer();
+      grpc = await listen(address.port);
+    },
+  };
+  try {
+    await run(mesh);
+  } finally {
+    client.close();
+    channel.close();
+    await grpc.close();
+  }
+}
+
+const names = (update: XdsUpdate): string =>
+  [...update.resources.map(({ name }) => name), ...update.removed.map((name) => `-${name}`)].join(
+    " ",
+  );
+
+test("AdsServer and AdsClient: a snapshot arrives, is acknowledged, and changes follow", async () => {
+  await withMesh(async ({ server, client, updates, answers }) => {
+    server.setSnapshot("p", cluster("1", "a1", "b1"));
+    client.subscribe(typeUrls.cluster, "*");
+    client.start();
+    const first = await updates.next();
+    assert.equal(names(first), "a b");
+    assert.equal(server.isSynced("p"), false);
+    first.respond();
+    assert.deepEqual(await answers.next(), {
+      kind: "acked",
+      typeUrl: typeUrls.cluster,
+      version: "1",
+    });
+    assert.equal(server.isSynced("p"), true);
+    server.setSnapshot("p", cluster("2", "a2"));
+    const second = await updates.next();
+    assert.equal(names(second), "a");
+    second.respond();
+    const third = await updates.next();
+    assert.equal(names(third), "-b");
+    third.respond();
+    await answers.next();
+    await answers.next();
+    assert.equal(server.isSynced("p"), true);
+    assert.equal(client.status.types.get(typeUrls.cluster)?.version, "2");
+  });
+});
+
+test("AdsClient: a refusal reaches the server with its reason and the resource named in it", async () => {
+  await withMesh(async ({ server, client, updates, answers }) => {
+    server.setSnapshot("p", cluster("1", "a1", "b1", "c1", "d1", "e1"));
+    client.subscribe(typeUrls.cluster, "*");
+    client.start();
+    (await updates.next()).respond("cluster c: unknown load balancer");
+    const answer = await answers.next();
+    assert.deepEqual(
+      answer.kind === "refused" ? answer.reason : "",
+      "cluster c: unknown load balancer",
+    );
+    const [type] = server.status("p")?.types ?? [];
+    assert.equal(type?.refusal?.version, "1");
+    assert.equal(client.status.types.get(typeUrls.cluster)?.refusals, 1);
+  });
+});
+
+test("AdsClient: names wanted while clusters are applied are asked for together afterwards", async () => {
+  await withMesh(async ({ server, client, updates }) => {
+    server.setSnapshot(
+      "p",
+      snapshotOf("1", [
+        [typeUrls.cluster, [one("a", "1", "ea"), one("b", "1", "eb")]],
+        [typeUrls.endpoint, [one("ea", "1"), one("eb", "1")]],
+      ]),
+    );
+    client.subscribe(typeUrls.cluster, "*");
+    client.start();
+    const clusters = await updates.next();
+    client.subscribe(typeUrls.endpoint, new Set(["ea"]));
+    await Promise.resolve();
+    client.subscribe(typeUrls.endpoint, new Set(["ea", "eb"]));
+    clusters.respond();
+    const endpoints = await updates.next();
+    assert.equal(names(endpoints), "ea eb");
+    endpoints.respond();
+  });
+});
+
+test("AdsClient: after a restart of the server only what changed is transferred", async () => {
+  await withMesh(async (mesh) => {
+    const { client, updates, statuses, clientClock, answers } = mesh;
+    mesh.server.setSnapshot("p", cluster("1", "a1", "b1"));
+    client.subscribe(typeUrls.cluster, "*");
+    client.start();
+    (await updates.next()).respond();
+    await answers.next();
+    assert.equal(await statuses.next(), "connected");
+    await mesh.restart();
+    assert.equal(await statuses.next(), "lost");
+    mesh.server.setSnapshot("p", cluster("2", "a1", "b2", "c1"));
+    clientClock.advance(30_000);
+    const update = await updates.next();
+    assert.equal(names(update), "b c");
+    update.respond();
+    assert.equal(await statuses.next(), "connected");
+  });
+});
+
+test("AdsClient: a refused token is reported as the reason", async () => {
+  await withMesh(async ({ client, statuses }) => {
+    client.subscribe(typeUrls.cluster, "*");
+    client.start();
+    assert.equal(await statuses.next(), "lost");
+    const { stream } = client.status;
+    assert.equal(
+      stream.kind === "lost" ? `${stream.code}: ${stream.reason}` : "",
+      "unauthenticated: unknown token",
+    );
+  }, "wrong");
+});
+
+test("AdsServer.remove() ends the streams of a proxy that is gone", async () => {
+  await withMesh(async ({ server, client, updates, statuses }) => {
+    server.setSnapshot("p", cluster("1", "a1"));
+    client.subscribe(typeUrls.cluster, "*");
+    client.start();
+    (await updates.next()).respond();
+    assert.equal(await statuses.next(), "connected");
+    server.remove("p");
+    assert.equal(await statuses.next(), "lost");
+    assert.equal(server.status("p"), undefined);
+  });
+});
