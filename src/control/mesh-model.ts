@@ -1,0 +1,71 @@
+/**
+ * The mesh as translation sees it: one immutable model made from what is configured and what runs,
+ * with names resolved, defaults filled in and everything in a fixed order, so that equal inputs give
+ * equal resources.
+ */
+import type {
+  AuthorizationPolicy,
+  BrokenResource,
+  DestinationRule,
+  Gateway,
+  PeerAuthentication,
+  ServiceEntry,
+  VirtualService,
+} from "../model/config-resource.ts";
+import type { MeshSettings } from "../model/mesh-config.ts";
+import type { PortProtocol, WorkloadInstance } from "../model/workload.ts";
+
+export interface MeshModel {
+  readonly settings: MeshSettings;
+  /** What `svc` names end in. */
+  readonly domain: string;
+  readonly instances: readonly WorkloadInstance[];
+  /** By hostname. */
+  readonly services: ReadonlyMap<string, MeshService>;
+  readonly virtualServices: readonly VirtualService[];
+  readonly destinationRules: readonly DestinationRule[];
+  readonly gateways: readonly Gateway[];
+  readonly peerAuthentications: readonly PeerAuthentication[];
+  readonly authorizationPolicies: readonly AuthorizationPolicy[];
+  /** Security resources that could not be honoured and have no earlier good version: they deny. */
+  readonly denying: readonly BrokenResource[];
+}
+
+export interface MeshService {
+  readonly hostname: string;
+  readonly namespace: string;
+  /** For metrics: the name without namespace and domain; a ServiceEntry's host whole. */
+  readonly name: string;
+  /** Virtual addresses; a CIDR range only from a ServiceEntry. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly MeshPort[];
+  readonly resolution: Resolution;
+  readonly isExternal: boolean;
+  readonly exportTo: readonly string[];
+  /** Identities its endpoints may have; empty means those of its workloads' service accounts. */
+  readonly subjectAltNames: readonly string[];
+  readonly endpoints: readonly MeshEndpoint[];
+  readonly entry: ServiceEntry | undefined;
+}
+
+/** `static`: endpoints are addresses; `dns…`: names; `none`: wherever the caller was going. */
+export type Resolution = "static" | "dns" | "dns-round-robin" | "none";
+
+export interface MeshPort {
+  readonly name: string;
+  readonly number: number;
+  readonly targetPort: number;
+  readonly protocol: PortProtocol;
+}
+
+export interface MeshEndpoint {
+  /** Where each port of the service is reached, by the service's port number. */
+  readonly targets: ReadonlyMap<number, { readonly address: string; readonly port: number }>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly locality: string | undefined;
+  readonly weight: number;
+  readonly namespace: string;
+  readonly serviceAccount: string | undefined;
+  /** Present when it is a workload of this mesh, and so has a sidecar that speaks mutual TLS. */
+  readonly instance: WorkloadInstance | undefined;
+}

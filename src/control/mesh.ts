@@ -1,0 +1,64 @@
+/** Makes the mesh model from what is configured and what runs. Reads nothing, knows no xDS. */
+import type { Problem } from "../base/problem.ts";
+import type { BrokenResource, ConfigKind, ConfigResource } from "../model/config-resource.ts";
+import { isSecurityKind } from "../model/config-resource.ts";
+import type { MeshSettings } from "../model/mesh-config.ts";
+import type { WorkloadSnapshot } from "../model/workload.ts";
+import { checkMesh } from "./mesh/check.ts";
+import type { MeshModel } from "./mesh-model.ts";
+import { servicesOf } from "./mesh/services.ts";
+
+export interface MeshInput {
+  readonly resources: readonly ConfigResource[];
+  readonly broken: readonly BrokenResource[];
+  readonly workloads: WorkloadSnapshot;
+  readonly settings: MeshSettings;
+}
+
+export interface BuiltMesh {
+  readonly model: MeshModel;
+  readonly problems: readonly Problem[];
+}
+
+export const clusterDomain = "cluster.local";
+
+/** Builds the model, and finds what is wrong between resources that are each right. */
+export function buildMeshModel(input: MeshInput): BuiltMesh {
+  const instances = input.workloads.instances.toSorted(byNamespaceAndName);
+  const entries = ofKind(input.resources, "ServiceEntry");
+  const problems: Problem[] = [];
+  const model: MeshModel = {
+    settings: input.settings,
+    domain: clusterDomain,
+    instances,
+    services: servicesOf({ workloads: input.workloads, instances, entries, problems }),
+    virtualServices: ofKind(input.resources, "VirtualService"),
+    destinationRules: ofKind(input.resources, "DestinationRule"),
+    gateways: ofKind(input.resources, "Gateway"),
+    peerAuthentications: ofKind(input.resources, "PeerAuthentication"),
+    authorizationPolicies: ofKind(input.resources, "AuthorizationPolicy"),
+    denying: input.broken.filter((resource) => isSecurityKind(resource.kind)),
+  };
+  problems.push(...checkMesh(model));
+  return { model, problems };
+}
+
+function ofKind<Kind extends ConfigKind>(
+  resources: readonly ConfigResource[],
+  kind: Kind,
+): readonly Extract<ConfigResource, { readonly kind: Kind }>[] {
+  return resources
+    .filter((one): one is Extract<ConfigResource, { readonly kind: Kind }> => one.kind === kind)
+    .toSorted(byNamespaceAndName);
+}
+
+interface Named {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+function byNamespaceAndName(left: Named, right: Named): number {
+  if (left.namespace !== right.namespace) return left.namespace < right.namespace ? -1 : 1;
+  if (left.name === right.name) return 0;
+  return left.name < right.name ? -1 : 1;
+}

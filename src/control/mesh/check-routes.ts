@@ -1,0 +1,189 @@
+/** Findings about VirtualServices: destinations, subsets, gateways, hosts and unreachable routes. */
+import type { Problem } from "../../base/problem.ts";
+import type { VirtualService } from "../../model/config-resource.ts";
+import type { Destination, HttpMatch, HttpRoute } from "../../model/virtual-service.ts";
+import type { MeshModel, MeshService } from "../mesh-model.ts";
+import { hostHint, problemOf } from "./finding.ts";
+import { gatewayName, hostMatches, resolveHost } from "./lookup.ts";
+
+export function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
+  return [
+    ...destinationsOf(one).flatMap(([path, value]) => checkDestination(model, one, path, value)),
+    ...checkGatewayNames(model, one),
+    ...checkReachability(one),
+    ...checkOwnHosts(model, one),
+  ];
+}
+
+function destinationsOf(one: VirtualService): [path: string, destination: Destination][] {
+  const found: [string, Destination][] = [];
+  for (const [index, route] of (one.spec.http ?? []).entries()) {
+    const path = `spec.http[${index}]`;
+    for (const [at, { destination }] of (route.route ?? []).entries()) {
+      found.push([`${path}.route[${at}].destination`, destination]);
+    }
+    if (route.mirror !== undefined) found.push([`${path}.mirror`, route.mirror]);
+    for (const [at, { destination }] of (route.mirrors ?? []).entries()) {
+      found.push([`${path}.mirrors[${at}].destination`, destination]);
+    }
+  }
+  for (const [index, route] of (one.spec.tcp ?? []).entries()) {
+    for (const [at, { destination }] of route.route.entries()) {
+      found.push([`spec.tcp[${index}].route[${at}].destination`, destination]);
+    }
+  }
+  return found;
+}
+
+function checkDestination(
+  model: MeshModel,
+  one: VirtualService,
+  path: string,
+  destination: Destination,
+): Problem[] {
+  const host = resolveHost(model, destination.host, one.namespace);
+  const service = model.services.get(host);
+  if (service === undefined) {
+    return [
+      problemOf(one, {
+        code: "virtualservice.host-not-found",
+        path: `${path}.host`,
+        message: `no service is called ${host}; requests sent there get 503`,
+        hint: hostHint(model, destination.host, one.namespace),
+      }),
+    ];
+  }
+  const problems: Problem[] = [];
+  const number = destination.port?.number;
+  const ports = service.ports.map((port) => port.number);
+  if (number !== undefined && !ports.includes(number)) {
+    problems.push(
+      problemOf(one, {
+        code: "virtualservice.port-not-found",
+        path: `${path}.port.number`,
+        message: `${host} has no port ${number}; requests sent there get 503`,
+        hint: `its ports are ${ports.join(", ")}`,
+      }),
+    );
+  }
+  const { subset } = destination;
+  if (subset !== undefined && !definesSubset(model, service, subset)) {
+    problems.push(
+      problemOf(one, {
+        code: "virtualservice.subset-not-found",
+        path: `${path}.subset`,
+        message: `no DestinationRule defines subset ${subset} of ${host}; requests sent there get 503`,
+        hint: "define it under subsets of a DestinationRule for the host",
+      }),
+    );
+  }
+  return problems;
+}
+
+function definesSubset(model: MeshModel, service: MeshService, subset: string): boolean {
+  return model.destinationRules.some(
+    (rule) =>
+      hostMatches(resolveHost(model, rule.spec.host, rule.namespace), service.hostname) &&
+      (rule.spec.subsets ?? []).some((one) => one.name === subset),
+  );
+}
+
+function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
+  const known = new Map(model.gateways.map((gw) => [`${gw.namespace}/${gw.name}`, gw]));
+  return (one.spec.gateways ?? []).flatMap((written, index) => {
+    if (written === "mesh") return [];
+    const path = `spec.gateways[${index}]`;
+    const name = gatewayName(written, one.namespace);
+    const gateway = known.get(name);
+    if (gateway === undefined) {
+      const message = `there is no Gateway ${name}`;
+      return problemOf(one, { code: "virtualservice.gateway-not-found", path, message });
+    }
+    const offered = gateway.spec.servers.flatMap((server) => server.hosts.map(hostPart));
+    const isOffered = one.spec.hosts.some((host) =>
+      offered.some((offer) => hostMatches(offer, host) || hostMatches(host, offer)),
+    );
+    if (isOffered) return [];
+    const message = `Gateway ${name} offers none of the hosts ${one.spec.hosts.join(", ")}`;
+    return problemOf(one, {
+      code: "virtualservice.host-not-offered",
+      path: "spec.hosts",
+      severity: "warning",
+      message,
+    });
+  });
+}
+
+function hostPart(host: string): string {
+  return host.slice(host.indexOf("/") + 1);
+}
+
+/** A route after one that takes every request is never reached. */
+function checkReachability(one: VirtualService): Problem[] {
+  const routes = one.spec.http ?? [];
+  const taker = routes.findIndex(takesEverything);
+  if (taker < 0) return [];
+  return routes.slice(taker + 1).map((_, offset) =>
+    problemOf(one, {
+      code: "virtualservice.unreachable-route",
+      severity: "warning",
+      path: `spec.http[${taker + 1 + offset}]`,
+      message: `no request reaches this route, because spec.http[${taker}] takes them all`,
+      hint: "put routes with a match first",
+    }),
+  );
+}
+
+function takesEverything(route: HttpRoute): boolean {
+  return (route.match ?? []).length === 0 || (route.match ?? []).some(isUnconditional);
+}
+
+function isUnconditional(match: HttpMatch): boolean {
+  const { name: _, uri, ignoreUriCase: __, ...rest } = match;
+  const isAnyPath = uri === undefined || (uri.kind === "prefix" && uri.value === "/");
+  return isAnyPath && Object.keys(rest).length === 0;
+}
+
+function checkOwnHosts(model: MeshModel, one: VirtualService): Problem[] {
+  const isForMesh = (one.spec.gateways ?? ["mesh"]).includes("mesh");
+  if (!isForMesh) return [];
+  return one.spec.hosts.flatMap((written, index) => {
+    const host = resolveHost(model, written, one.namespace);
+    const isKnown = [...model.services.keys()].some((name) => hostMatches(host, name));
+    if (isKnown || !host.endsWith(`.svc.${model.domain}`)) return [];
+    return problemOf(one, {
+      code: "virtualservice.unknown-host",
+      severity: "warning",
+      path: `spec.hosts[${index}]`,
+      message: `no service is called ${host}, so callers inside the mesh do not reach it by name`,
+      hint: hostHint(model, written, one.namespace),
+    });
+  });
+}
+
+/** For callers in the mesh one VirtualService holds per host; at gateways they are merged. */
+export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
+  const first = new Map<string, VirtualService>();
+  const problems: Problem[] = [];
+  for (const one of model.virtualServices) {
+    if (!(one.spec.gateways ?? ["mesh"]).includes("mesh")) continue;
+    for (const [index, written] of one.spec.hosts.entries()) {
+      const host = resolveHost(model, written, one.namespace);
+      const earlier = first.get(host);
+      if (earlier === undefined || earlier === one) {
+        first.set(host, one);
+        continue;
+      }
+      const winner = `${earlier.namespace}/${earlier.name}`;
+      problems.push(
+        problemOf(one, {
+          code: "virtualservice.duplicate-host",
+          path: `spec.hosts[${index}]`,
+          message: `${host} is routed by VirtualService ${winner} already; only one of them acts`,
+          hint: "merge the two",
+        }),
+      );
+    }
+  }
+  return problems;
+}

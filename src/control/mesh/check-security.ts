@@ -1,0 +1,118 @@
+/** Findings about PeerAuthentication and AuthorizationPolicy: scope, selection, root namespaces. */
+import type { Problem } from "../../base/problem.ts";
+import type { AuthorizationPolicy, PeerAuthentication } from "../../model/config-resource.ts";
+import { selects } from "../../model/matching.ts";
+import type { MeshModel } from "../mesh-model.ts";
+import { problemOf } from "./finding.ts";
+import { hasSelector } from "./security.ts";
+
+export function checkSecurity(model: MeshModel): Problem[] {
+  const policies = [...model.peerAuthentications, ...model.authorizationPolicies];
+  return [
+    ...policies.flatMap((policy) => checkScope(model, policy)),
+    ...checkDuplicateScopes(model),
+    ...model.authorizationPolicies.flatMap((policy) => checkPorts(model, policy)),
+  ];
+}
+
+type Policy = PeerAuthentication | AuthorizationPolicy;
+
+const rootLike = /^(?:istio-system|istio-config|istio|heddle-system|heddle|mesh-config)$/;
+
+function checkScope(model: MeshModel, policy: Policy): Problem[] {
+  const { rootNamespace } = model.settings;
+  const { namespace } = policy;
+  const inNamespace = model.instances.filter((one) => one.namespace === namespace);
+  if (namespace !== rootNamespace && inNamespace.length === 0) {
+    if (rootLike.test(namespace)) {
+      return [
+        problemOf(policy, {
+          code: "policy.not-the-root-namespace",
+          path: "metadata.namespace",
+          message: `${namespace} is not the root namespace, so the policy holds for no workload`,
+          hint: `for the whole mesh, write namespace: ${rootNamespace}`,
+        }),
+      ];
+    }
+    return [
+      problemOf(policy, {
+        code: "policy.empty-namespace",
+        severity: "warning",
+        path: "metadata.namespace",
+        message: `no workload runs in namespace ${namespace}, so the policy holds for none`,
+      }),
+    ];
+  }
+  if (!hasSelector(policy)) return [];
+  const isMeshWide = namespace === rootNamespace && policy.kind === "AuthorizationPolicy";
+  const reach = isMeshWide ? model.instances : inNamespace;
+  if (reach.some((one) => selects(policy.spec.selector, one.labels))) return [];
+  return [
+    problemOf(policy, {
+      code: "policy.selects-nothing",
+      severity: "warning",
+      path: "spec.selector",
+      message: `no workload in namespace ${namespace} has the labels of the selector`,
+    }),
+  ];
+}
+
+function checkDuplicateScopes(model: MeshModel): Problem[] {
+  const first = new Map<string, PeerAuthentication>();
+  return model.peerAuthentications.flatMap((policy) => {
+    const labels = Object.entries(policy.spec.selector ?? {}).map((label) => label.join("="));
+    const scope = `${policy.namespace} ${labels.toSorted(inOrder).join(",")}`;
+    const earlier = first.get(scope);
+    if (earlier === undefined) {
+      first.set(scope, policy);
+      return [];
+    }
+    return problemOf(policy, {
+      code: "peerauthentication.duplicate-scope",
+      path: "spec",
+      message: `PeerAuthentication ${earlier.namespace}/${earlier.name} holds for the same workloads; this one does not act`,
+      hint: "merge the two",
+    });
+  });
+}
+
+/** HTTP attributes mean nothing on a TCP port: ALLOW rules that use them never match there. */
+function checkPorts(model: MeshModel, policy: AuthorizationPolicy): Problem[] {
+  const isHttpOnly = (policy.spec.rules ?? []).some((rule) =>
+    (rule.to ?? []).some(({ operation }) => usesHttp(operation)),
+  );
+  if (!isHttpOnly) return [];
+  const reach = model.instances.filter(
+    (one) =>
+      (one.namespace === policy.namespace || policy.namespace === model.settings.rootNamespace) &&
+      selects(policy.spec.selector, one.labels),
+  );
+  const tcp = reach.flatMap((one) =>
+    one.ports.filter((port) => isTcp(port.protocol)).map((port) => `${one.workload}:${port.port}`),
+  );
+  if (tcp.length === 0) return [];
+  const effect =
+    policy.spec.action === "DENY" ? "denies there without them" : "allows nothing there";
+  return [
+    problemOf(policy, {
+      code: "authorizationpolicy.http-on-tcp",
+      severity: "warning",
+      path: "spec.rules",
+      message: `rules name HTTP attributes, and ${[...new Set(tcp)].join(", ")} speak TCP: the policy ${effect}`,
+    }),
+  ];
+}
+
+function usesHttp(operation: object): boolean {
+  return ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"].some(
+    (name) => name in operation,
+  );
+}
+
+function isTcp(protocol: string): boolean {
+  return protocol === "tcp" || protocol === "tls" || protocol === "https";
+}
+
+function inOrder(left: string, right: string): number {
+  return left < right ? -1 : 1;
+}

@@ -1,0 +1,84 @@
+/**
+ * What is wrong between resources that are each right: names that lead nowhere, subsets that nobody
+ * defines, routes that no request reaches, policies that select nothing.
+ */
+import type { Problem } from "../../base/problem.ts";
+import type { DestinationRule } from "../../model/config-resource.ts";
+import { selects } from "../../model/matching.ts";
+import type { MeshModel } from "../mesh-model.ts";
+import { hostHint, problemOf } from "./finding.ts";
+import { hostMatches, resolveHost } from "./lookup.ts";
+import { checkSecurity } from "./check-security.ts";
+import { checkVirtualService, checkVirtualServiceHosts } from "./check-routes.ts";
+
+/** Every cross-resource problem of a model, in order of resource. */
+export function checkMesh(model: MeshModel): Problem[] {
+  return [
+    ...model.virtualServices.flatMap((one) => checkVirtualService(model, one)),
+    ...checkVirtualServiceHosts(model),
+    ...model.destinationRules.flatMap((one) => checkDestinationRule(model, one)),
+    ...checkGateways(model),
+    ...checkSecurity(model),
+  ];
+}
+
+function checkDestinationRule(model: MeshModel, rule: DestinationRule): Problem[] {
+  const problems: Problem[] = [];
+  const host = resolveHost(model, rule.spec.host, rule.namespace);
+  const services = [...model.services.values()].filter((one) => hostMatches(host, one.hostname));
+  if (services.length === 0) {
+    const hint = hostHint(model, rule.spec.host, rule.namespace);
+    const message = `no service is called ${host}, so the rule does nothing`;
+    const finding = { code: "destinationrule.host-not-found", path: "spec.host", message, hint };
+    problems.push(problemOf(rule, finding));
+    return problems;
+  }
+  for (const [index, subset] of (rule.spec.subsets ?? []).entries()) {
+    const path = `spec.subsets[${index}]`;
+    const isDeclared = services.some((one) => one.entry === undefined);
+    const hasWorkload =
+      !isDeclared ||
+      model.instances.some((one) => selects(subset.labels, one.labels)) ||
+      services.some((one) => one.endpoints.some((end) => selects(subset.labels, end.labels)));
+    if (hasWorkload) continue;
+    const labels = Object.entries(subset.labels ?? {}).map(([key, value]) => `${key}: ${value}`);
+    problems.push(
+      problemOf(rule, {
+        code: "destinationrule.empty-subset",
+        severity: "warning",
+        path,
+        message: `no workload has the labels of subset ${subset.name} (${labels.join(", ")})`,
+      }),
+    );
+  }
+  return problems;
+}
+
+function checkGateways(model: MeshModel): Problem[] {
+  const gatewayInstances = model.instances.filter((one) => one.role === "gateway");
+  return model.gateways.flatMap((gateway) => {
+    const chosen = gatewayInstances.filter((one) => selects(gateway.spec.selector, one.labels));
+    if (chosen.length === 0) {
+      const labels = JSON.stringify(gateway.spec.selector ?? {});
+      return problemOf(gateway, {
+        code: "gateway.selects-nothing",
+        path: "spec.selector",
+        severity: "warning",
+        message: `no gateway has the labels ${labels}, so nothing listens`,
+        hint: "declare it under gateways in heddle.yaml",
+      });
+    }
+    return gateway.spec.servers.flatMap((server, index) => {
+      const { number } = server.port;
+      const listens = chosen.some((one) => one.ports.some((port) => port.port === number));
+      if (listens || chosen.every((one) => one.ports.length === 0)) return [];
+      return problemOf(gateway, {
+        code: "gateway.closed-port",
+        path: `spec.servers[${index}].port.number`,
+        severity: "warning",
+        message: `port ${number} is not opened by ${chosen[0]?.name ?? "the gateway"}`,
+        hint: "add the port to the gateway in heddle.yaml",
+      });
+    });
+  });
+}

@@ -1,0 +1,203 @@
+/** Services, from what the workloads declare and from ServiceEntries, with their endpoints. */
+import type { Problem } from "../../base/problem.ts";
+import type { ServiceEntry } from "../../model/config-resource.ts";
+import { positionOf } from "../../model/config-resource.ts";
+import { selects } from "../../model/matching.ts";
+import type { EntryProtocol, ServiceEntryEndpoint } from "../../model/service-entry.ts";
+import type {
+  PortProtocol,
+  ServiceDeclaration,
+  WorkloadInstance,
+  WorkloadSnapshot,
+} from "../../model/workload.ts";
+import type { MeshEndpoint, MeshPort, MeshService, Resolution } from "../mesh-model.ts";
+
+export interface ServicesInput {
+  readonly workloads: WorkloadSnapshot;
+  readonly instances: readonly WorkloadInstance[];
+  readonly entries: readonly ServiceEntry[];
+  readonly problems: Problem[];
+}
+
+/** Every service by hostname, in order of hostname. Of two with one name the workloads' one stays. */
+export function servicesOf(input: ServicesInput): ReadonlyMap<string, MeshService> {
+  const services: MeshService[] = input.workloads.services.map((declaration) =>
+    declaredService(declaration, input.instances),
+  );
+  const taken = new Map(services.map((service) => [service.hostname, "the workloads"]));
+  for (const entry of input.entries) {
+    for (const [index, host] of entry.spec.hosts.entries()) {
+      const owner = taken.get(host);
+      if (owner !== undefined) {
+        input.problems.push(duplicateHost(entry, index, owner));
+        continue;
+      }
+      taken.set(host, `ServiceEntry ${entry.namespace}/${entry.name}`);
+      services.push(entryService(entry, host, input.instances));
+    }
+  }
+  services.sort((left, right) => (left.hostname < right.hostname ? -1 : 1));
+  return new Map(services.map((service) => [service.hostname, service]));
+}
+
+function duplicateHost(entry: ServiceEntry, index: number, owner: string): Problem {
+  const { kind, namespace, name } = entry;
+  const path = `spec.hosts[${index}]`;
+  return {
+    code: "serviceentry.duplicate-host",
+    severity: "error",
+    path,
+    message: `${entry.spec.hosts[index]} is already declared by ${owner}; this one is left out`,
+    source: positionOf(entry, path),
+    resource: { kind, namespace, name },
+  };
+}
+
+function declaredService(
+  declaration: ServiceDeclaration,
+  instances: readonly WorkloadInstance[],
+): MeshService {
+  const { name, namespace } = declaration;
+  const ports: readonly MeshPort[] = declaration.ports.map((port) => ({
+    name: port.name,
+    number: port.port,
+    targetPort: port.targetPort,
+    protocol: port.protocol,
+  }));
+  const endpoints = instances
+    .filter((one) => one.namespace === namespace && selects(declaration.selector, one.labels))
+    .filter((one) => one.state === "ready")
+    .map((instance) => instanceEndpoint(instance, ports));
+  return {
+    hostname: `${name}.${namespace}.svc.cluster.local`,
+    namespace,
+    name,
+    addresses: declaration.addresses,
+    ports,
+    resolution: "static",
+    isExternal: false,
+    exportTo: ["*"],
+    subjectAltNames: [],
+    endpoints,
+    entry: undefined,
+  };
+}
+
+function instanceEndpoint(instance: WorkloadInstance, ports: readonly MeshPort[]): MeshEndpoint {
+  const targets = new Map<number, { readonly address: string; readonly port: number }>();
+  for (const port of ports) {
+    const own = instance.ports.find((one) => one.port === port.targetPort);
+    const address = instance.addresses[0];
+    if (own !== undefined) {
+      targets.set(port.number, { address: own.endpointAddress, port: own.endpointPort });
+    } else if (instance.capture !== "explicit" && address !== undefined) {
+      targets.set(port.number, { address, port: port.targetPort });
+    }
+  }
+  return {
+    targets,
+    labels: instance.labels,
+    locality: instance.locality,
+    weight: 1,
+    namespace: instance.namespace,
+    serviceAccount: instance.serviceAccount,
+    instance,
+  };
+}
+
+function entryService(
+  entry: ServiceEntry,
+  host: string,
+  instances: readonly WorkloadInstance[],
+): MeshService {
+  const { spec, namespace } = entry;
+  const ports: readonly MeshPort[] = (spec.ports ?? []).map((port) => ({
+    name: port.name,
+    number: port.number,
+    targetPort: port.targetPort ?? port.number,
+    protocol: entryProtocols[port.protocol ?? protocolFromName(port.name)],
+  }));
+  return {
+    hostname: host,
+    namespace,
+    name: host,
+    addresses: spec.addresses ?? [],
+    ports,
+    resolution: resolutions[spec.resolution ?? "NONE"],
+    isExternal: spec.location !== "MESH_INTERNAL",
+    exportTo: spec.exportTo ?? ["*"],
+    subjectAltNames: spec.subjectAltNames ?? [],
+    endpoints: entryEndpoints(entry, { host, ports, instances }),
+    entry,
+  };
+}
+
+const resolutions: Readonly<Record<"NONE" | "STATIC" | "DNS" | "DNS_ROUND_ROBIN", Resolution>> = {
+  NONE: "none",
+  STATIC: "static",
+  DNS: "dns",
+  DNS_ROUND_ROBIN: "dns-round-robin",
+};
+
+const entryProtocols: { readonly [Protocol in EntryProtocol | "AUTO"]: PortProtocol } = {
+  HTTP: "http",
+  HTTPS: "https",
+  GRPC: "grpc",
+  "GRPC-WEB": "http",
+  HTTP2: "http2",
+  MONGO: "tcp",
+  REDIS: "tcp",
+  MYSQL: "tcp",
+  TCP: "tcp",
+  TLS: "tls",
+  UDP: "udp",
+  AUTO: "auto",
+};
+
+function protocolFromName(name: string): EntryProtocol | "AUTO" {
+  const prefix = name.startsWith("grpc-web")
+    ? "GRPC-WEB"
+    : (name.split("-")[0] ?? "").toUpperCase();
+  return isEntryProtocol(prefix) ? prefix : "AUTO";
+}
+
+function isEntryProtocol(text: string): text is EntryProtocol {
+  return Object.hasOwn(entryProtocols, text) && text !== "AUTO";
+}
+
+function entryEndpoints(
+  entry: ServiceEntry,
+  context: {
+    readonly host: string;
+    readonly ports: readonly MeshPort[];
+    readonly instances: readonly WorkloadInstance[];
+  },
+): MeshEndpoint[] {
+  const { host, ports, instances } = context;
+  const { spec } = entry;
+  if (spec.workloadSelector !== undefined) {
+    return instances
+      .filter((one) => one.namespace === entry.namespace && one.state === "ready")
+      .filter((one) => selects(spec.workloadSelector?.labels, one.labels))
+      .map((instance) => instanceEndpoint(instance, ports));
+  }
+  const isDns = spec.resolution === "DNS" || spec.resolution === "DNS_ROUND_ROBIN";
+  const written: readonly ServiceEntryEndpoint[] =
+    spec.endpoints ?? (isDns ? [{ address: host }] : []);
+  return written.map((endpoint) => {
+    const targets = new Map<number, { readonly address: string; readonly port: number }>();
+    for (const port of ports) {
+      const number = endpoint.ports?.[port.name] ?? port.targetPort;
+      targets.set(port.number, { address: endpoint.address ?? host, port: number });
+    }
+    return {
+      targets,
+      labels: endpoint.labels ?? {},
+      locality: endpoint.locality,
+      weight: endpoint.weight ?? 1,
+      namespace: entry.namespace,
+      serviceAccount: endpoint.serviceAccount,
+      instance: undefined,
+    };
+  });
+}

@@ -1,0 +1,312 @@
+/**
+ * MeshConfig: what holds for the whole mesh, the `meshConfig` block of heddle.yaml. Every field that
+ * Istio knows is known here; most are not honoured yet and say so.
+ */
+import type { Problem, SourcePosition } from "../base/problem.ts";
+import type { HttpRetry } from "./http-action.ts";
+import { httpRetry } from "./http-action.ts";
+import { duration, flag, nonEmptyText, number, oneOf, portNumber, text } from "./scalar-types.ts";
+import type { Type, Unhonoured } from "./schema.ts";
+import { Findings, list, object, Place } from "./schema.ts";
+import type { YamlNode } from "./yaml.ts";
+
+/** Normalised: every default is filled in. */
+export interface MeshSettings {
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
+  readonly isAutoMtlsEnabled: boolean;
+  /** Undefined or empty: no access log. */
+  readonly accessLogFile: string | undefined;
+  readonly accessLogEncoding: "TEXT" | "JSON";
+  /** Undefined: Istio's format. */
+  readonly accessLogFormat: string | undefined;
+  readonly connectTimeoutMs: number;
+  /** How long to wait for the first bytes where the protocol must be detected; 0 waits for ever. */
+  readonly protocolDetectionTimeoutMs: number;
+  readonly pathNormalization: PathNormalization;
+  /** Undefined: Istio's default, 2 attempts. */
+  readonly defaultRetry: HttpRetry | undefined;
+  readonly tracing: TracingSettings | undefined;
+  readonly dnsRefreshMs: number;
+}
+
+export type PathNormalization = "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
+
+export interface TracingSettings {
+  /** Of requests, 0 to 100. */
+  readonly samplingPercent: number;
+  /** Host of the collector's service, and its port. */
+  readonly service: string;
+  readonly port: number;
+  /** Path for OTLP over HTTP. */
+  readonly path: string;
+  readonly timeoutMs: number;
+}
+
+export const defaultMeshSettings: MeshSettings = {
+  trustDomain: "cluster.local",
+  rootNamespace: "istio-system",
+  outboundTrafficPolicy: "ALLOW_ANY",
+  isAutoMtlsEnabled: true,
+  accessLogFile: undefined,
+  accessLogEncoding: "TEXT",
+  accessLogFormat: undefined,
+  connectTimeoutMs: 10_000,
+  protocolDetectionTimeoutMs: 0,
+  pathNormalization: "BASE",
+  defaultRetry: undefined,
+  tracing: undefined,
+  dnsRefreshMs: 60_000,
+};
+
+interface RawMeshConfig {
+  readonly trustDomain?: string;
+  readonly rootNamespace?: string;
+  readonly outboundTrafficPolicy?: { readonly mode?: "ALLOW_ANY" | "REGISTRY_ONLY" };
+  readonly enableAutoMtls?: boolean;
+  readonly accessLogFile?: string;
+  readonly accessLogEncoding?: "TEXT" | "JSON";
+  readonly accessLogFormat?: string;
+  readonly connectTimeout?: number;
+  readonly protocolDetectionTimeout?: number;
+  readonly pathNormalization?: { readonly normalization?: "DEFAULT" | PathNormalization };
+  readonly defaultHttpRetryPolicy?: HttpRetry;
+  readonly enableTracing?: boolean;
+  readonly defaultConfig?: { readonly tracing?: { readonly sampling?: number } };
+  readonly extensionProviders?: readonly ExtensionProvider[];
+  readonly defaultProviders?: { readonly tracing?: readonly string[] };
+  readonly dnsRefreshRate?: number;
+  readonly enablePrometheusMerge?: boolean;
+}
+
+interface ExtensionProvider {
+  readonly name: string;
+  readonly opentelemetry: {
+    readonly service: string;
+    readonly port: number;
+    readonly http?: { readonly path?: string; readonly timeout?: number };
+  };
+}
+
+const acts = (effect: string): Unhonoured => ({ effect, rest: "acts" });
+const stops = (effect: string): Unhonoured => ({ effect, rest: "stops" });
+
+const extensionProvider: Type<ExtensionProvider> = object<ExtensionProvider>(
+  {
+    name: nonEmptyText,
+    opentelemetry: object<ExtensionProvider["opentelemetry"]>(
+      {
+        service: nonEmptyText,
+        port: portNumber,
+        http: object<{ readonly path?: string; readonly timeout?: number }>(
+          { path: nonEmptyText, timeout: duration({ minMs: 1 }) },
+          { unhonoured: { headers: acts("adds headers to exported spans") } },
+        ),
+      },
+      {
+        required: ["service", "port"],
+        unhonoured: {
+          maxTagLength: acts("shortens tags"),
+          grpc: acts("exports over gRPC; OTLP over HTTP is used"),
+          resourceDetectors: acts("adds attributes of the environment"),
+          dynatraceSampler: acts("samples as Dynatrace says"),
+          serviceAttributeEnrichment: acts("adds service attributes"),
+        },
+      },
+    ),
+  },
+  {
+    required: ["name", "opentelemetry"],
+    unhonoured: Object.fromEntries(
+      (
+        "zipkin datadog stackdriver skywalking prometheus envoyFileAccessLog envoyHttpAls " +
+        "envoyTcpAls envoyOtelAls sds envoyExtAuthzHttp envoyExtAuthzGrpc lightstep opencensus"
+      )
+        .split(" ")
+        .map((name) => [name, acts("sends telemetry or asks for decisions elsewhere")]),
+    ),
+  },
+);
+
+const laterFields: Readonly<Record<string, Unhonoured>> = {
+  ...Object.fromEntries(
+    (
+      "proxyListenPort proxyInboundListenPort proxyHttpPort hboneIdleTimeout tcpKeepalive " +
+      "ingressClass ingressService ingressControllerMode ingressSelector disableEnvoyListenerLog " +
+      "inboundTrafficPolicy configSources localityLbSetting zoneAwareLbSetting h2UpgradePolicy " +
+      "inboundClusterStatName outboundClusterStatName serviceSettings serviceScopeConfigs " +
+      "discoverySelectors defaultTrafficPolicy defaultInboundHttpRetryPolicy tlsDefaults"
+    )
+      .split(" ")
+      .map((name) => [name, acts("changes a default of the mesh")]),
+  ),
+  defaultServiceExportTo: stops("limits who sees services"),
+  defaultVirtualServiceExportTo: stops("limits who sees VirtualServices"),
+  defaultDestinationRuleExportTo: stops("limits who sees DestinationRules"),
+  serviceEntryVisibility: stops("limits who sees ServiceEntries"),
+  trustDomainAliases: stops("accepts identities of other trust domains"),
+  caCertificates: stops("trusts further roots"),
+  ca: stops("asks another certificate authority"),
+  meshMTLS: stops("sets TLS parameters between proxies"),
+};
+
+const later = (effect: string, names: string): Readonly<Record<string, Unhonoured>> =>
+  Object.fromEntries(names.split(" ").map((name) => [name, acts(effect)]));
+
+const proxyConfig: Type<{ readonly tracing?: { readonly sampling?: number } }> = object<{
+  readonly tracing?: { readonly sampling?: number };
+}>(
+  {
+    tracing: object<{ readonly sampling?: number }>(
+      { sampling: number({ min: 0, max: 100 }) },
+      {
+        unhonoured: later(
+          "sets up tracing",
+          "zipkin datadog lightstep openCensusAgent customTags maxPathTagLength tlsSettings enableIstioTags stackdriver",
+        ),
+      },
+    ),
+  },
+  {
+    unhonoured: later(
+      "configures proxies",
+      "discoveryAddress drainDuration terminationDrainDuration concurrency statusPort " +
+        "tracingServiceName interceptionMode proxyMetadata runtimeValues gatewayTopology meshId " +
+        "readinessProbe proxyStatsMatcher holdApplicationUntilProxyStarts caCertificatesPem image " +
+        "privateKeyProvider proxyHeaders fileFlushInterval fileFlushMinSizeKb statsCompression " +
+        "connectionSettings",
+    ),
+  },
+);
+
+const meshConfig: Type<RawMeshConfig> = object<RawMeshConfig>(
+  {
+    trustDomain: nonEmptyText,
+    rootNamespace: nonEmptyText,
+    outboundTrafficPolicy: object<NonNullable<RawMeshConfig["outboundTrafficPolicy"]>>(
+      { mode: oneOf("ALLOW_ANY", "REGISTRY_ONLY") },
+      { unhonoured: { tls: acts("originates TLS to unknown destinations") } },
+    ),
+    enableAutoMtls: flag,
+    accessLogFile: text,
+    accessLogEncoding: oneOf("TEXT", "JSON"),
+    accessLogFormat: text,
+    connectTimeout: duration({ minMs: 1 }),
+    protocolDetectionTimeout: duration(),
+    pathNormalization: object<NonNullable<RawMeshConfig["pathNormalization"]>>({
+      normalization: oneOf("DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"),
+    }),
+    defaultHttpRetryPolicy: httpRetry,
+    enableTracing: flag,
+    defaultConfig: proxyConfig,
+    extensionProviders: list(extensionProvider),
+    defaultProviders: object<{ readonly tracing?: readonly string[] }>(
+      { tracing: list(nonEmptyText) },
+      { unhonoured: later("chooses providers", "metrics accessLogging") },
+    ),
+    dnsRefreshRate: duration({ minMs: 1000 }),
+    enablePrometheusMerge: flag,
+  },
+  { unhonoured: laterFields },
+);
+
+export interface ParsedMeshConfig {
+  /** The defaults where nothing, or nothing sound, was written. */
+  readonly settings: MeshSettings;
+  /** False when something was written that cannot be honoured: keep the last good settings. */
+  readonly isSound: boolean;
+  readonly problems: readonly Problem[];
+}
+
+/** Reads a `meshConfig` block; `defaults` come from the command line or an earlier file. */
+export function parseMeshConfig(
+  node: YamlNode | undefined,
+  defaults: MeshSettings = defaultMeshSettings,
+): ParsedMeshConfig {
+  if (node === undefined) return { settings: defaults, isSound: true, problems: [] };
+  const findings = new Findings();
+  const place = new Place(findings, "meshConfig");
+  const raw = meshConfig.decode(node, place);
+  if (raw === undefined) return { settings: defaults, isSound: false, problems: findings.problems };
+  const settings = toSettings(raw, { defaults, node, place });
+  const isSound = findings.isSound;
+  return { settings: isSound ? settings : defaults, isSound, problems: findings.problems };
+}
+
+function toSettings(
+  raw: RawMeshConfig,
+  context: { readonly defaults: MeshSettings; readonly node: YamlNode; readonly place: Place },
+): MeshSettings {
+  const { defaults, node, place } = context;
+  const normalization = raw.pathNormalization?.normalization ?? "DEFAULT";
+  return {
+    trustDomain: raw.trustDomain ?? defaults.trustDomain,
+    rootNamespace: raw.rootNamespace ?? defaults.rootNamespace,
+    outboundTrafficPolicy: raw.outboundTrafficPolicy?.mode ?? defaults.outboundTrafficPolicy,
+    isAutoMtlsEnabled: raw.enableAutoMtls ?? defaults.isAutoMtlsEnabled,
+    accessLogFile: raw.accessLogFile ?? defaults.accessLogFile,
+    accessLogEncoding: raw.accessLogEncoding ?? defaults.accessLogEncoding,
+    accessLogFormat: (raw.accessLogFormat ?? "") === "" ? undefined : raw.accessLogFormat,
+    connectTimeoutMs: raw.connectTimeout ?? defaults.connectTimeoutMs,
+    protocolDetectionTimeoutMs: raw.protocolDetectionTimeout ?? defaults.protocolDetectionTimeoutMs,
+    pathNormalization: normalization === "DEFAULT" ? "BASE" : normalization,
+    defaultRetry: raw.defaultHttpRetryPolicy ?? defaults.defaultRetry,
+    tracing: tracingSettings(raw, node, place),
+    dnsRefreshMs: raw.dnsRefreshRate ?? defaults.dnsRefreshMs,
+  };
+}
+
+function tracingSettings(
+  raw: RawMeshConfig,
+  node: YamlNode,
+  place: Place,
+): TracingSettings | undefined {
+  if (raw.enableTracing !== true) return undefined;
+  const providers = raw.extensionProviders ?? [];
+  const wanted = raw.defaultProviders?.tracing?.[0];
+  const provider =
+    wanted === undefined ? providers[0] : providers.find((one) => one.name === wanted);
+  if (provider === undefined) {
+    const message =
+      wanted === undefined
+        ? "enableTracing needs an extensionProviders entry with opentelemetry"
+        : `defaultProviders.tracing names ${wanted}, which extensionProviders lacks`;
+    const at = place.field("enableTracing");
+    const position = place.findings.positions.get(at.path) ?? node.position;
+    at.complain(position, { code: "meshconfig.no-tracing-provider", message, isSeparable: true });
+    return undefined;
+  }
+  const { service, port, http } = provider.opentelemetry;
+  return {
+    samplingPercent: raw.defaultConfig?.tracing?.sampling ?? 1,
+    // Istio's form of a service is `[<Namespace>/]<Hostname>`.
+    service: service.includes("/") ? service.slice(service.indexOf("/") + 1) : service,
+    port,
+    path: http?.path ?? "/v1/traces",
+    timeoutMs: http?.timeout ?? 10_000,
+  };
+}
+
+/** A value that came without its text, as nodes that all stand at one place. */
+export function yamlFromPlain(value: unknown, position: SourcePosition): YamlNode {
+  if (Array.isArray(value)) {
+    return {
+      kind: "sequence",
+      items: value.map((item) => yamlFromPlain(item, position)),
+      position,
+    };
+  }
+  if (typeof value === "object" && value !== null) {
+    const entries = Object.entries(value).map(([key, item]) => ({
+      key,
+      keyPosition: position,
+      value: yamlFromPlain(item, position),
+    }));
+    return { kind: "mapping", entries, position };
+  }
+  const isScalar =
+    typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+  const scalar = isScalar ? value : null;
+  return { kind: "scalar", value: scalar, text: scalar === null ? "" : String(scalar), position };
+}
