@@ -1,0 +1,82 @@
+/**
+ * HTTP servers of the control plane's own (console, API), on `node:http`. Not for the data path.
+ */
+import { chmod, lstat, unlink } from "node:fs/promises";
+import { createServer, type RequestListener, type Server } from "node:http";
+import type { ListenOptions } from "node:net";
+import { HeddleError, messageOf } from "../base/error.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+
+/** An inherited listening socket, an address, or a Unix socket made for its owner alone. */
+export type HttpListenTarget =
+  | { readonly fd: number }
+  | SocketAddress
+  | { readonly socketPath: string };
+
+export interface HttpListener {
+  /** Undefined for a Unix socket. */
+  readonly address: SocketAddress | undefined;
+  /** Stops listening and ends every connection. */
+  close(): Promise<void>;
+}
+
+const limits = { headersTimeoutMs: 10_000, requestTimeoutMs: 30_000, connectionsMax: 512 } as const;
+
+/** Throws `net.listen-failed` with the reason in a sentence. */
+export async function listenHttp(
+  target: HttpListenTarget,
+  handler: RequestListener,
+): Promise<HttpListener> {
+  const server = createServer(
+    { headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.requestTimeoutMs },
+    handler,
+  );
+  server.maxConnections = limits.connectionsMax;
+  if ("socketPath" in target) await removeStaleSocket(target.socketPath);
+  await listen(server, target);
+  if ("socketPath" in target) await chmod(target.socketPath, 0o600);
+  const bound = server.address();
+  return {
+    address:
+      bound === null || typeof bound === "string"
+        ? undefined
+        : { address: bound.address, port: bound.port },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listen(server: Server, target: HttpListenTarget): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      const place = formatTarget(target);
+      reject(
+        new HeddleError("net.listen-failed", `listening on ${place}: ${messageOf(error)}`, {
+          cause: error,
+        }),
+      );
+    });
+    server.listen(listenOptions(target), () => resolve());
+  });
+}
+
+function listenOptions(target: HttpListenTarget): ListenOptions & { readonly fd?: number } {
+  if ("fd" in target) return { fd: target.fd };
+  if ("socketPath" in target) return { path: target.socketPath };
+  return { host: target.address, port: target.port };
+}
+
+function formatTarget(target: HttpListenTarget): string {
+  if ("fd" in target) return `inherited socket ${target.fd}`;
+  if ("socketPath" in target) return target.socketPath;
+  return `${target.address}:${target.port}`;
+}
+
+/** What a killed process left; anything but a socket is somebody's and stays. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isSocket() === true) await unlink(path);
+}

@@ -1,0 +1,70 @@
+/**
+ * One HTTP request as a client, for what is not the data path: scraping, an external Prometheus, a
+ * proxy's admin socket. Bounded in time and size; follows no redirect and keeps no cookie.
+ */
+import * as http from "node:http";
+import * as https from "node:https";
+import { HeddleError } from "../base/error.ts";
+
+export interface HttpRequest {
+  /** `http:` or `https:`; only the path counts when `socketPath` is given. */
+  readonly url: string;
+  readonly method?: "GET" | "POST";
+  /** A Unix socket to ask instead of the address in the URL. */
+  readonly socketPath?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** From start to the last byte. */
+  readonly timeoutMs: number;
+  readonly responseBytesMax: number;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly contentType: string;
+  /** Decoded as UTF-8. */
+  readonly text: string;
+}
+
+/** Asks once; throws `net.http-failed` when no whole answer came. Any status is an answer. */
+export type RequestHttp = (request: HttpRequest) => Promise<HttpResponse>;
+
+export const requestHttp: RequestHttp = (request) =>
+  new Promise((resolve, reject) => {
+    const fail = (reason: string, cause?: unknown): void => {
+      clearTimeout(timer);
+      outgoing.destroy();
+      const to = request.socketPath ?? request.url;
+      reject(new HeddleError("net.http-failed", `asking ${to}: ${reason}`, { cause }));
+    };
+    const url = new URL(request.url);
+    const send = url.protocol === "https:" ? https.request : http.request;
+    const outgoing = send(url, {
+      method: request.method ?? "GET",
+      agent: false,
+      ...(request.socketPath === undefined ? {} : { socketPath: request.socketPath }),
+      headers: { connection: "close", ...request.headers },
+    });
+    const timer = setTimeout(() => fail(`no answer in ${request.timeoutMs} ms`), request.timeoutMs);
+    outgoing.on("error", (error) => fail(error.message, error));
+    outgoing.on("response", (incoming) => {
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      incoming.on("data", (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > request.responseBytesMax) {
+          fail(`the answer is longer than ${request.responseBytesMax} bytes`);
+        } else chunks.push(chunk);
+      });
+      incoming.on("error", (error) => fail(error.message, error));
+      incoming.on("end", () => {
+        clearTimeout(timer);
+        resolve({
+          status: incoming.statusCode ?? 0,
+          contentType: incoming.headers["content-type"] ?? "",
+          text: Buffer.concat(chunks).toString("utf8"),
+        });
+      });
+    });
+    outgoing.end(request.body);
+  });
