@@ -60,7 +60,11 @@ export interface RequestRecord {
   responseTrailer(name: string): string | undefined;
 }
 
-/** Told once per finished stream; must not throw and must not keep the record. */
+/** Told once per finished stream; must not throw and must not keep the record after `onEnd`. */
 export interface RequestSink {
   onEnd(record: RequestRecord): void;
+  /** TCP only: the upstream connection stands and, with TLS, the peer is known. */
+  onConnected?(record: RequestRecord): void;
+  /** TCP only, now and then (about every 5 s): `bytesReceived` and `bytesSent` so far. */
+  onProgress?(record: RequestRecord): void;
 }

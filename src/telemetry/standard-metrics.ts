@@ -223,7 +223,12 @@ export const unknownPeer: PeerLabels = {
 export interface PeerDirectory {
   /** `instance` is `<instance>.<namespace>`, the subject's common name. */
   resolve(instance: string): PeerLabels | undefined;
+  /** Changes whenever an answer may have changed. */
+  readonly revision: number;
 }
+
+/** Knows nobody: for a proxy without a control plane that tells, and for tests. */
+export const noPeers: PeerDirectory = { resolve: () => undefined, revision: 0 };
 
 /**
  * The labels that leave the proxy, from the tags a logger filled in: absent values get Istio's

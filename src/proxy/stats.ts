@@ -1,0 +1,170 @@
+/**
+ * Turns the access loggers of a filter into one sink: files and streams, statistics, spans. Called
+ * when configuration is compiled; a logger that cannot be honoured refuses the configuration.
+ *
+ * Files are opened by whoever composes the proxy (`openLog`), spans are sent by `SpanSink`.
+ */
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
+import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
+import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
+import { AccessLogType } from "../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
+import { FileAccessLog } from "../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
+import { Config } from "../wire/gen/ts/envoy/extensions/access_loggers/stats/v3/stats.ts";
+import {
+  StderrAccessLog,
+  StdoutAccessLog,
+} from "../wire/gen/ts/envoy/extensions/access_loggers/stream/v3/stream.ts";
+import { refuse } from "./engine/refusal.ts";
+import { compileFileFormat, compileLogFormat } from "./stats/file-logger.ts";
+import { compileLogFilter, logTypesOf, type LogPredicate } from "./stats/log-filter.ts";
+import type { SpanSink } from "./stats/span-sink.ts";
+import { compileStatsLogger, type StatsCounting } from "./stats/stats-logger.ts";
+
+export interface SinkOptions {
+  readonly metrics: MetricRegistry;
+  readonly peers: PeerDirectory;
+  /** Takes whole lines for a file; `/dev/stdout` and `/dev/stderr` are the process's streams. */
+  readonly openLog: (path: string) => (lines: string) => void;
+  /** Present when spans go somewhere. */
+  readonly spans?: SpanSink;
+}
+
+/** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
+export function createSinkCompiler(
+  options: SinkOptions,
+): (loggers: readonly AccessLog[], statPrefix: string) => RequestSink {
+  return (loggers) => {
+    const entries = loggers.map((logger, i) => compileLogger(logger, `access_log[${i}]`, options));
+    return new AccessLogSink(entries, options.spans);
+  };
+}
+
+interface CompiledLogger {
+  readonly matches: LogPredicate | undefined;
+  readonly types: ReadonlySet<number> | undefined;
+  readonly line: ((record: RequestRecord) => void) | undefined;
+  readonly stats: StatsCounting | undefined;
+}
+
+function compileLogger(logger: AccessLog, path: string, options: SinkOptions): CompiledLogger {
+  const matches =
+    logger.filter === undefined ? undefined : compileLogFilter(logger.filter, `${path}.filter`);
+  const types = logTypesOf(logger.filter);
+  const config = logger.typedConfig?.value ?? new Uint8Array(0);
+  const typeName = logger.typedConfig?.typeUrl.split("/").at(-1) ?? "";
+  const at = `${path}.typed_config`;
+  const toFile = (file: string, format: (record: RequestRecord) => string): CompiledLogger => {
+    const write = options.openLog(file);
+    return { matches, types, line: (record) => write(format(record)), stats: undefined };
+  };
+  switch (typeName) {
+    case "envoy.extensions.access_loggers.file.v3.FileAccessLog": {
+      const file = FileAccessLog.decode(config);
+      return toFile(file.path, compileFileFormat(file, at));
+    }
+    case "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog":
+      return toFile("/dev/stdout", compileLogFormat(StdoutAccessLog.decode(config).logFormat, at));
+    case "envoy.extensions.access_loggers.stream.v3.StderrAccessLog":
+      return toFile("/dev/stderr", compileLogFormat(StderrAccessLog.decode(config).logFormat, at));
+    case "envoy.extensions.access_loggers.stats.v3.Config":
+      return {
+        matches,
+        types,
+        line: undefined,
+        stats: compileStatsLogger(Config.decode(config), at, options),
+      };
+    default:
+      refuse(`${path}.typed_config`, `${typeName || logger.name} is not supported`);
+  }
+}
+
+/** What was reported of a TCP connection before its end. */
+interface TcpProgress {
+  isOpenReported: boolean;
+  bytesReceived: number;
+  bytesSent: number;
+}
+
+class AccessLogSink implements RequestSink {
+  readonly #loggers: readonly CompiledLogger[];
+  readonly #spans: SpanSink | undefined;
+  readonly #progress = new WeakMap<RequestRecord, TcpProgress>();
+
+  constructor(loggers: readonly CompiledLogger[], spans: SpanSink | undefined) {
+    this.#loggers = loggers;
+    this.#spans = spans;
+  }
+
+  onEnd(record: RequestRecord): void {
+    if (record.kind === "http") {
+      this.#run(record, AccessLogType.DownstreamEnd);
+      this.#spans?.add(record);
+      return;
+    }
+    const progress = this.#progress.get(record);
+    // One that never met its upstream is counted by the logger for such ends.
+    if (progress?.isOpenReported !== true && record.upstreamHost !== undefined) {
+      if (record.responseFlags === "") this.onConnected(record);
+    }
+    const { bytesReceived, bytesSent } = record;
+    this.#run(record, AccessLogType.TcpConnectionEnd, progress);
+    record.bytesReceived = bytesReceived;
+    record.bytesSent = bytesSent;
+  }
+
+  onConnected(record: RequestRecord): void {
+    const progress = this.#progressOf(record);
+    if (progress.isOpenReported) return;
+    progress.isOpenReported = true;
+    this.#run(record, AccessLogType.TcpUpstreamConnected);
+  }
+
+  /** Bytes count while the connection lives: each time what was added since the last time. */
+  onProgress(record: RequestRecord): void {
+    this.onConnected(record);
+    const progress = this.#progressOf(record);
+    const { bytesReceived, bytesSent } = record;
+    record.bytesReceived -= progress.bytesReceived;
+    record.bytesSent -= progress.bytesSent;
+    for (const logger of this.#loggers) {
+      if (
+        logger.stats !== undefined &&
+        logger.types?.has(AccessLogType.TcpConnectionEnd) === true
+      ) {
+        if (logger.matches?.(record, AccessLogType.TcpConnectionEnd) !== false) {
+          logger.stats.countBytes(record);
+        }
+      }
+    }
+    record.bytesReceived = progress.bytesReceived = bytesReceived;
+    record.bytesSent = progress.bytesSent = bytesSent;
+  }
+
+  #run(record: RequestRecord, type: AccessLogType, progress?: TcpProgress): void {
+    const isEnd = type === AccessLogType.DownstreamEnd || type === AccessLogType.TcpConnectionEnd;
+    for (const logger of this.#loggers) {
+      // As in Envoy, a logger that names no type hears ends only (here nothing else is on by default).
+      if (logger.types === undefined ? !isEnd : !logger.types.has(type)) continue;
+      if (logger.matches?.(record, type) === false) continue;
+      logger.line?.(record);
+    }
+    if (progress !== undefined) {
+      record.bytesReceived -= progress.bytesReceived;
+      record.bytesSent -= progress.bytesSent;
+    }
+    for (const logger of this.#loggers) {
+      if (logger.stats === undefined) continue;
+      if (logger.types === undefined ? !isEnd : !logger.types.has(type)) continue;
+      if (logger.matches?.(record, type) !== false) logger.stats.count(record);
+    }
+  }
+
+  #progressOf(record: RequestRecord): TcpProgress {
+    const known = this.#progress.get(record);
+    if (known !== undefined) return known;
+    const made = { isOpenReported: false, bytesReceived: 0, bytesSent: 0 };
+    this.#progress.set(record, made);
+    return made;
+  }
+}

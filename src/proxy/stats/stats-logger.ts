@@ -1,0 +1,194 @@
+/**
+ * `envoy.access_loggers.stats` in Heddle's proxy: counters and histograms whose tags are formats
+ * over the finished request. Series named `istio_…` go through the same last step that Envoy's go
+ * through in the agent (docs/decisions/0003-standard-metrics.md).
+ */
+import type { Counter, Histogram, Labels, MetricRegistry } from "../../telemetry/metrics.ts";
+import type { RequestRecord } from "../../telemetry/request-record.ts";
+import {
+  compileTagFormat,
+  parseFormat,
+  type FormatFunction,
+} from "../../telemetry/access-log-format.ts";
+import {
+  finishStandardLabels,
+  grpcMessagesCounter,
+  standardBuckets,
+  type PeerDirectory,
+} from "../../telemetry/standard-metrics.ts";
+import type {
+  Config,
+  Config_Stat,
+  Config_Tag,
+} from "../../wire/gen/ts/envoy/extensions/access_loggers/stats/v3/stats.ts";
+import { refuse } from "../engine/refusal.ts";
+
+/** One statistics logger; `bytesOnly` counts only what grows while a connection lives. */
+export interface StatsCounting {
+  count(record: RequestRecord): void;
+  /** Adds only to counters of bytes; `record` holds the growth, not the total. */
+  countBytes(record: RequestRecord): void;
+}
+
+export interface StatsLoggerOptions {
+  readonly metrics: MetricRegistry;
+  readonly peers: PeerDirectory;
+}
+
+/** Combinations of tag values whose handles are kept; more are looked up every time. */
+const cachedSeriesMax = 4096;
+
+export function compileStatsLogger(
+  config: Config,
+  path: string,
+  options: StatsLoggerOptions,
+): StatsCounting {
+  if (config.gauges.length > 0) refuse(`${path}.gauges`, "are not supported");
+  const groups = new Map<string, TagGroup>();
+  const groupFor = (stat: Config_Stat | undefined, at: string): TagGroup => {
+    if (stat === undefined || stat.name === "") refuse(`${at}.stat`, "is required");
+    const key = JSON.stringify(stat.tags.map((tag) => [tag.name, tag.valueFormat]));
+    const known = groups.get(key);
+    if (known !== undefined) return known;
+    const made = new TagGroup(stat.tags, `${at}.stat.tags`, options);
+    groups.set(key, made);
+    return made;
+  };
+  config.counters.forEach((counter, i) => {
+    const at = `${path}.counters[${i}]`;
+    const group = groupFor(counter.stat, at);
+    if (counter.stat?.name === grpcMessagesCounter) return;
+    const amount =
+      counter.valueFormat === ""
+        ? fixed(counter.valueFixed, at)
+        : numberOf(counter.valueFormat, at);
+    const isBytes = /^%BYTES_(?:SENT|RECEIVED)%$/.test(counter.valueFormat);
+    group.counters.push({ name: counter.stat?.name ?? "", amount, isBytes });
+  });
+  config.histograms.forEach((histogram, i) => {
+    const at = `${path}.histograms[${i}]`;
+    groupFor(histogram.stat, at).histograms.push({
+      name: histogram.stat?.name ?? "",
+      amount: numberOf(histogram.valueFormat, at),
+    });
+  });
+  const all = [...groups.values()];
+  return {
+    count: (record) => {
+      for (const group of all) group.count(record, false);
+    },
+    countBytes: (record) => {
+      for (const group of all) group.count(record, true);
+    },
+  };
+}
+
+type Amount = (record: RequestRecord) => number | undefined;
+
+interface CounterSpec {
+  readonly name: string;
+  readonly amount: Amount;
+  readonly isBytes: boolean;
+}
+
+interface SeriesHandles {
+  readonly counters: readonly Counter[];
+  readonly histograms: readonly Histogram[];
+}
+
+/** Everything that is counted under the same tags: their values are made once per request. */
+class TagGroup {
+  readonly counters: CounterSpec[] = [];
+  readonly histograms: { readonly name: string; readonly amount: Amount }[] = [];
+  readonly #names: readonly string[];
+  readonly #formats: readonly FormatFunction[];
+  readonly #dynamic: readonly FormatFunction[];
+  readonly #options: StatsLoggerOptions;
+  readonly #series = new Map<string, SeriesHandles>();
+  #peersRevision = -1;
+
+  constructor(tags: readonly Config_Tag[], path: string, options: StatsLoggerOptions) {
+    this.#options = options;
+    this.#names = tags.map((tag) => tag.name);
+    this.#formats = tags.map((tag, i) => {
+      if (tag.rules !== undefined) refuse(`${path}[${i}].rules`, "are not supported");
+      const { value, problems } = compileTagFormat(tag.valueFormat);
+      return value ?? refuse(`${path}[${i}].value_format`, problems[0]?.message ?? "is malformed");
+    });
+    this.#dynamic = this.#formats.filter((_, i) => tags[i]?.valueFormat.includes("%") === true);
+  }
+
+  count(record: RequestRecord, bytesOnly: boolean): void {
+    const series = this.#seriesFor(record);
+    for (let i = 0; i < this.counters.length; i++) {
+      const spec = this.counters[i];
+      if (spec === undefined || (bytesOnly && !spec.isBytes)) continue;
+      const amount = spec.amount(record);
+      if (amount !== undefined) series.counters[i]?.add(amount);
+    }
+    if (bytesOnly) return;
+    for (let i = 0; i < this.histograms.length; i++) {
+      const amount = this.histograms[i]?.amount(record);
+      if (amount !== undefined) series.histograms[i]?.record(amount);
+    }
+  }
+
+  #seriesFor(record: RequestRecord): SeriesHandles {
+    let key = "";
+    for (const format of this.#dynamic) key += `${format(record)}\u0000`;
+    if (this.#peersRevision !== this.#options.peers.revision) {
+      this.#series.clear();
+      this.#peersRevision = this.#options.peers.revision;
+    }
+    const known = this.#series.get(key);
+    if (known !== undefined) return known;
+    const made = this.#open(record);
+    if (this.#series.size >= cachedSeriesMax) this.#series.clear();
+    this.#series.set(key, made);
+    return made;
+  }
+
+  #open(record: RequestRecord): SeriesHandles {
+    const tags: Record<string, string> = {};
+    this.#names.forEach((name, i) => {
+      tags[name] = this.#formats[i]?.(record) ?? "";
+    });
+    const { metrics, peers } = this.#options;
+    const standard = finishStandardLabels(tags, peers);
+    const labelsFor = (name: string): Labels => (name.startsWith("istio_") ? standard : tags);
+    return {
+      counters: this.counters.map(({ name }) =>
+        metrics.counter(name, helpOf(name), labelsFor(name)),
+      ),
+      histograms: this.histograms.map(({ name }) =>
+        metrics.histogram(name, helpOf(name), standardBuckets, labelsFor(name)),
+      ),
+    };
+  }
+}
+
+function helpOf(name: string): string {
+  return name.startsWith("istio_")
+    ? "Istio standard metric, see docs/decisions/0003-standard-metrics.md."
+    : "Counted by an access logger of the configuration.";
+}
+
+function fixed(value: bigint | undefined, path: string): Amount {
+  if (value === undefined) refuse(path, "needs value_format or value_fixed");
+  const amount = Number(value);
+  return () => amount;
+}
+
+/** A format of exactly one operator, read as a number; what is no number is not counted. */
+function numberOf(format: string, path: string): Amount {
+  const { value: parts, problems } = parseFormat(format);
+  const [operator] = parts ?? [];
+  if (parts?.length !== 1 || typeof operator !== "function") {
+    refuse(`${path}.value_format`, problems[0]?.message ?? "must be exactly one operator");
+  }
+  return (record) => {
+    const value = operator(record);
+    const number = typeof value === "string" ? Number.parseFloat(value) : value;
+    return number === undefined || Number.isNaN(number) ? undefined : number;
+  };
+}

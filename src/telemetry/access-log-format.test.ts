@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { requestRecord } from "../../test/support/request-record.ts";
+import {
+  compileJsonFormat,
+  compileTagFormat,
+  compileTextFormat,
+  istioJsonFormat,
+  istioTextFormat,
+  parseFormat,
+  type JsonFormat,
+} from "./access-log-format.ts";
+import type { RequestRecord } from "./request-record.ts";
+
+function text(format: string, record: RequestRecord = requestRecord()): string {
+  return compileTextFormat(format).value?.(record) ?? "refused";
+}
+
+function json(format: JsonFormat, record: RequestRecord = requestRecord()): unknown {
+  return JSON.parse(compileJsonFormat(format).value?.(record) ?? '"refused"');
+}
+
+test("compileTextFormat() writes Istio's default format", () => {
+  const record = requestRecord({}, { "user-agent": "curl/8" });
+  assert.equal(
+    text(istioTextFormat, record),
+    '[2026-01-02T03:04:05.678Z] "GET /items?q=1 HTTP/1.1" 200 - via_upstream - "-" 5 700 12 9 "-" ' +
+      '"curl/8" "7f0c7a4e-0000-4000-8000-000000000001" "catalog" "198.18.0.7:8080" ' +
+      "outbound|80||catalog.default.svc.cluster.local 198.18.0.3:40000 198.19.0.2:80 " +
+      "198.18.0.3:50000 - default\n",
+  );
+});
+
+test("compileTextFormat() keeps one value one value, whatever a header holds", () => {
+  const record = requestRecord({}, { "user-agent": 'x"\r\n[fake] line\u0000' });
+  assert.equal(text('"%REQ(User-Agent)%"', record), '"x\\x22\\x0d\\x0a[fake] line\\x00"');
+});
+
+test("compileTextFormat() knows fallbacks, lengths, literal percents and times", () => {
+  const record = requestRecord({}, { a: "abcdef" });
+  assert.equal(text("%REQ(B?A):3% 100%% %START_TIME(%s.%3f)%", record), "abc 100% 1767323045.678");
+  assert.equal(text("%REQ_WITHOUT_QUERY(:PATH)%"), "/items");
+});
+
+test("compileTextFormat() reads metadata of endpoints and clusters", () => {
+  const record = requestRecord({
+    upstreamMetadata: { heddle: { workload: "catalog-v1" } },
+    clusterMetadata: { heddle: { service: "catalog", deep: { a: 1 } } },
+  });
+  assert.equal(
+    text(
+      "%UPSTREAM_METADATA(heddle:workload)% %UPSTREAM_METADATA(x:y)% %CLUSTER_METADATA(heddle:service)% %CLUSTER_METADATA(heddle:deep:a)%",
+      record,
+    ),
+    "catalog-v1 - catalog 1",
+  );
+});
+
+test("parseFormat() refuses operators it does not know", () => {
+  for (const format of [
+    "%NO_SUCH%",
+    "%REQ(a",
+    "%REQ()%",
+    "%DURATION(x)%",
+    "%FILTER_STATE(a)%",
+    "50% off",
+  ]) {
+    assert.equal(parseFormat(format).problems.length, 1, format);
+  }
+});
+
+test("compileJsonFormat() writes Istio's keys, numbers as numbers and absent values as null", () => {
+  const entry = json(istioJsonFormat);
+  assert.deepEqual(Object.keys(Object(entry)), Object.keys(istioJsonFormat).toSorted());
+  assert.partialDeepStrictEqual(entry, {
+    response_code: 200,
+    duration: 12,
+    upstream_service_time: "9",
+    user_agent: null,
+    response_flags: "-",
+    method: "GET",
+  });
+});
+
+test("compileJsonFormat() nests, mixes and escapes", () => {
+  const record = requestRecord({}, { a: 'q"\n\\ é' });
+  assert.deepEqual(json({ b: ["%REQ(a)%", { c: "x %REQ(none)% y" }], a: true, n: null }, record), {
+    a: true,
+    b: ['q"\n\\ é', { c: "x - y" }],
+    n: null,
+  });
+});
+
+test("compileTagFormat() leaves absent values empty", () => {
+  const tag = (format: string) => compileTagFormat(format).value?.(requestRecord());
+  assert.equal(tag("%REQ(none)%"), "");
+  assert.equal(tag("source"), "source");
+  assert.equal(tag("%RESPONSE_FLAGS%"), "-");
+});

@@ -1,0 +1,135 @@
+/**
+ * Trace context between processes: W3C Trace Context level 1 (`traceparent`, `tracestate`) and B3,
+ * single and multiple headers. Reading is strict: what is malformed starts a new trace, as the
+ * specifications demand. Whether a trace is sampled at random is the caller's decision.
+ */
+import { randomFillSync } from "node:crypto";
+
+export interface TraceContext {
+  /** 32 lower-case hexadecimal digits. */
+  readonly traceId: string;
+  /** 16 lower-case hexadecimal digits: the caller's span, the parent of ours. */
+  readonly spanId: string;
+  /** Undefined when the caller left the decision to us (B3 only). */
+  readonly isSampled: boolean | undefined;
+  readonly tracestate: string | undefined;
+}
+
+/** Looks a request header up by its lower-case name; repeated headers are joined with commas. */
+export type HeaderLookup = (name: string) => string | undefined;
+
+/** The caller's context: W3C first, then B3 single, then B3 multiple; undefined without a valid one. */
+export function parseTraceContext(header: HeaderLookup): TraceContext | undefined {
+  const traceparent = header("traceparent");
+  if (traceparent !== undefined) {
+    const parsed = parseTraceparent(traceparent);
+    if (parsed !== undefined) {
+      return { ...parsed, tracestate: parseTracestate(header("tracestate")) };
+    }
+  }
+  const single = header("b3");
+  return single === undefined ? parseB3Multiple(header) : parseB3Single(single);
+}
+
+const hex = /^[0-9a-f]+$/;
+const zeros = /^0+$/;
+
+function isId(text: string | undefined, length: number): text is string {
+  return text !== undefined && text.length === length && hex.test(text) && !zeros.test(text);
+}
+
+/** `version-traceid-parentid-flags`; versions after 00 may carry more fields, ff is forbidden. */
+export function parseTraceparent(text: string): TraceContext | undefined {
+  const [version, traceId, spanId, flags, ...rest] = text.trim().split("-");
+  if (version?.length !== 2 || !hex.test(version) || version === "ff") return undefined;
+  if (version === "00" && rest.length > 0) return undefined;
+  if (!isId(traceId, 32) || !isId(spanId, 16)) return undefined;
+  if (flags?.length !== 2 || !hex.test(flags)) return undefined;
+  const isSampled = (Number.parseInt(flags, 16) & 1) === 1;
+  return { traceId, spanId, isSampled, tracestate: undefined };
+}
+
+const tracestateMember =
+  /^(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/;
+
+/** Passed on as it came when valid (at most 32 members, 512 characters); dropped otherwise. */
+function parseTracestate(text: string | undefined): string | undefined {
+  if (text === undefined || text.length > 512) return undefined;
+  const members = text
+    .split(",")
+    .map((member) => member.trim())
+    .filter((member) => member !== "");
+  if (members.length === 0 || members.length > 32) return undefined;
+  const keys = new Set(members.map((member) => member.slice(0, member.indexOf("="))));
+  if (keys.size !== members.length) return undefined;
+  return members.every((member) => tracestateMember.test(member)) ? members.join(",") : undefined;
+}
+
+/** `traceid-spanid[-sampled[-parentspanid]]`; a lone decision (`0`) has no ids and is not a context. */
+export function parseB3Single(text: string): TraceContext | undefined {
+  const [traceId, spanId, sampled, parentId, ...rest] = text.trim().split("-");
+  const padded = padTraceId(traceId);
+  if (padded === undefined || !isId(spanId, 16) || rest.length > 0) return undefined;
+  if (parentId !== undefined && !isId(parentId, 16)) return undefined;
+  if (sampled !== undefined && !/^[01d]$/.test(sampled)) return undefined;
+  const isSampled = sampled === undefined ? undefined : sampled !== "0";
+  return { traceId: padded, spanId, isSampled, tracestate: undefined };
+}
+
+function parseB3Multiple(header: HeaderLookup): TraceContext | undefined {
+  const traceId = padTraceId(header("x-b3-traceid"));
+  const spanId = header("x-b3-spanid");
+  if (traceId === undefined || !isId(spanId, 16)) return undefined;
+  const sampled = header("x-b3-flags") === "1" ? "1" : header("x-b3-sampled");
+  if (sampled !== undefined && !/^(?:[01]|true|false)$/.test(sampled)) return undefined;
+  const isSampled = sampled === undefined ? undefined : sampled === "1" || sampled === "true";
+  return { traceId, spanId, isSampled, tracestate: undefined };
+}
+
+/** B3 allows 64-bit trace ids; they are padded on the left as OpenTelemetry does. */
+function padTraceId(text: string | undefined): string | undefined {
+  const padded = text?.length === 16 ? `0000000000000000${text}` : text;
+  return isId(padded, 32) ? padded : undefined;
+}
+
+/** What the proxy decided about one request, to be told to the next hop. */
+export interface OutgoingTrace {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly isSampled: boolean;
+}
+
+export function formatTraceparent({ traceId, spanId, isSampled }: OutgoingTrace): string {
+  return `00-${traceId}-${spanId}-${isSampled ? "01" : "00"}`;
+}
+
+export function formatB3Single({ traceId, spanId, isSampled }: OutgoingTrace): string {
+  return `${traceId}-${spanId}-${isSampled ? "1" : "0"}`;
+}
+
+const pool = Buffer.alloc(4096);
+let poolOffset = pool.length;
+
+/** `byteCount` unpredictable bytes from a pool that is refilled in one call. Valid until the next call. */
+export function randomBytesFromPool(byteCount: number): Buffer {
+  if (poolOffset + byteCount > pool.length) {
+    randomFillSync(pool);
+    poolOffset = 0;
+  }
+  const start = poolOffset;
+  poolOffset += byteCount;
+  return pool.subarray(start, poolOffset);
+}
+
+export function newTraceId(): string {
+  return newId(16);
+}
+
+export function newSpanId(): string {
+  return newId(8);
+}
+
+function newId(byteCount: number): string {
+  const id = randomBytesFromPool(byteCount).toString("hex");
+  return zeros.test(id) ? newId(byteCount) : id;
+}
