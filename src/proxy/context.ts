@@ -70,6 +70,10 @@ export interface UpstreamEndpoint {
   active: number;
   /** Feeds outlier detection. */
   report(outcome: UpstreamOutcome): void;
+  /** No new streams come here: connections to it close as soon as they are idle. */
+  readonly isRemoved?: boolean;
+  /** Set by whoever keeps connections to it; called once when it is removed. */
+  onRemoved?: (() => void) | undefined;
 }
 
 export type UpstreamOutcome =
