@@ -1,0 +1,221 @@
+/**
+ * The clusters of a data plane: which there are, their endpoints, and which version of each serves.
+ *
+ * A new version of a cluster warms beside the old one until its endpoints and secrets are there,
+ * then takes its place at once; streams keep the version they began with.
+ */
+import type { Resolver } from "../net/resolver.ts";
+import type { ClientTls } from "../net/dialler.ts";
+import type { SecretSource } from "../net/secret-source.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import type { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import type { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { overprovisioningOf, readAssignment, type TlsFor } from "./cluster/assignment.ts";
+import { DnsWatch } from "./cluster/dns-watch.ts";
+import { meetsCriteria } from "./cluster/metadata.ts";
+import type { ClusterPlan } from "./cluster/plan.ts";
+import { type ClusterServices, RunningCluster } from "./cluster/running-cluster.ts";
+import type { ClusterSource, UpstreamCluster } from "./context.ts";
+import { type ClusterSeries, clusterSeries } from "./stats/envoy-series.ts";
+
+export interface ClusterPoolOptions extends ClusterServices {
+  readonly metrics: MetricRegistry;
+  readonly secrets: SecretSource;
+  readonly resolver: Resolver;
+  readonly clientTls: (context: UpstreamTlsContext) => ClientTls;
+}
+
+interface Version {
+  readonly running: RunningCluster;
+  readonly tlsFor: TlsFor;
+  readonly dns: DnsWatch | undefined;
+}
+
+interface Entry {
+  readonly series: ClusterSeries;
+  active: Version | undefined;
+  warming: Version | undefined;
+}
+
+export class ClusterPool implements ClusterSource {
+  readonly #options: ClusterPoolOptions;
+  readonly #entries = new Map<string, Entry>();
+  /** Last assignment of each service name, for clusters that appear or change later. */
+  readonly #assignments = new Map<string, ClusterLoadAssignment>();
+  readonly #stopSecrets: () => void;
+  /** Told when some cluster has become ready. */
+  onReady: () => void = () => undefined;
+
+  constructor(options: ClusterPoolOptions) {
+    this.#options = options;
+    this.#stopSecrets = options.secrets.onChange(() => this.#promoteAll());
+  }
+
+  get(name: string): UpstreamCluster | undefined {
+    return this.#entries.get(name)?.active?.running;
+  }
+
+  /** Known, serving or not yet. */
+  has(name: string): boolean {
+    return this.#entries.has(name);
+  }
+
+  /** The versions that serve, in order of name. */
+  active(): readonly RunningCluster[] {
+    return [...this.#entries.values()]
+      .flatMap(({ active }) => (active === undefined ? [] : [active.running]))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Names of clusters that have no version serving yet. */
+  warmingNames(): readonly string[] {
+    return [...this.#entries].flatMap(([name, { active }]) => (active === undefined ? [name] : []));
+  }
+
+  /** Service names whose endpoints (EDS) are wanted. */
+  endpointNames(): ReadonlySet<string> {
+    const names = new Set<string>();
+    for (const { active, warming } of this.#entries.values()) {
+      for (const version of [active, warming]) {
+        const discovery = version?.running.plan.discovery;
+        if (discovery?.kind === "eds") names.add(discovery.serviceName);
+      }
+    }
+    return names;
+  }
+
+  secretNames(): ReadonlySet<string> {
+    const names = new Set<string>();
+    for (const { active, warming } of this.#entries.values()) {
+      for (const version of [active, warming]) {
+        for (const name of version?.running.plan.secrets ?? []) names.add(name);
+      }
+    }
+    return names;
+  }
+
+  /** Throws a refusal, before anything has changed. */
+  apply(plan: ClusterPlan): void {
+    const series =
+      this.#entries.get(plan.name)?.series ?? clusterSeries(this.#options.metrics, plan.statName);
+    const version = this.#makeVersion(plan, series);
+    const entry = this.#entries.get(plan.name) ?? { series, active: undefined, warming: undefined };
+    this.#entries.set(plan.name, entry);
+    closeVersion(entry.warming);
+    entry.warming = version;
+    const { discovery } = plan;
+    const known =
+      discovery.kind === "eds" ? this.#assignments.get(discovery.serviceName) : undefined;
+    if (known !== undefined) setAssignment(version, known);
+    this.#promote(entry);
+  }
+
+  remove(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    this.#entries.delete(name);
+    closeVersion(entry.active);
+    closeVersion(entry.warming);
+    entry.series.remove();
+  }
+
+  /** Throws a refusal, before anything has changed. */
+  applyEndpoints(assignment: ClusterLoadAssignment): void {
+    readAssignment(assignment, () => undefined, "addresses");
+    this.#assignments.set(assignment.clusterName, assignment);
+    for (const entry of this.#entries.values()) {
+      for (const version of [entry.active, entry.warming]) {
+        const discovery = version?.running.plan.discovery;
+        if (version === undefined || discovery?.kind !== "eds") continue;
+        if (discovery.serviceName === assignment.clusterName) setAssignment(version, assignment);
+      }
+      this.#promote(entry);
+    }
+  }
+
+  /** The service has no endpoints any more, or never had. */
+  removeEndpoints(serviceName: string): void {
+    this.applyEndpoints({ clusterName: serviceName, endpoints: [], namedEndpoints: {} });
+    this.#assignments.delete(serviceName);
+  }
+
+  /** Endpoint assignments as last applied, for the admin interface. */
+  assignments(): ReadonlyMap<string, ClusterLoadAssignment> {
+    return this.#assignments;
+  }
+
+  close(): void {
+    this.#stopSecrets();
+    for (const name of this.#entries.keys()) this.remove(name);
+  }
+
+  #makeVersion(plan: ClusterPlan, series: ClusterSeries): Version {
+    const choices = plan.sockets.map(({ criteria, tls }) => ({
+      criteria,
+      tls: tls === undefined ? undefined : this.#options.clientTls(tls),
+    }));
+    const tlsFor: TlsFor = (metadata) =>
+      choices.find(({ criteria }) => meetsCriteria(metadata, criteria))?.tls;
+    const { discovery } = plan;
+    // Read before running, so that a refusal leaves nothing behind.
+    const localities =
+      discovery.kind === "static" || discovery.kind === "dns"
+        ? readAssignment(
+            discovery.assignment,
+            tlsFor,
+            discovery.kind === "dns" ? "names" : "addresses",
+          )
+        : [];
+    const running = new RunningCluster(plan, series, this.#options, tlsFor({}));
+    if (discovery.kind === "static") {
+      running.setEndpoints(localities, overprovisioningOf(discovery.assignment));
+    }
+    const dns =
+      discovery.kind !== "dns"
+        ? undefined
+        : new DnsWatch(
+            {
+              cluster: plan.name,
+              discovery,
+              localities,
+              onEndpoints: (resolved) => {
+                running.setEndpoints(resolved);
+                const entry = this.#entries.get(plan.name);
+                if (entry !== undefined) this.#promote(entry);
+              },
+            },
+            this.#options.resolver,
+            this.#options,
+          );
+    return { running, tlsFor, dns };
+  }
+
+  #promoteAll(): void {
+    for (const entry of this.#entries.values()) this.#promote(entry);
+  }
+
+  #promote(entry: Entry): void {
+    const next = entry.warming;
+    if (next === undefined || !next.running.hasEndpoints) return;
+    for (const name of next.running.plan.secrets) {
+      if (this.#options.secrets.get(name) === undefined) return;
+    }
+    const before = entry.active;
+    entry.active = next;
+    entry.warming = undefined;
+    closeVersion(before);
+    this.onReady();
+  }
+}
+
+function setAssignment(version: Version, assignment: ClusterLoadAssignment): void {
+  version.running.setEndpoints(
+    readAssignment(assignment, version.tlsFor, "addresses"),
+    overprovisioningOf(assignment),
+  );
+}
+
+function closeVersion(version: Version | undefined): void {
+  version?.dns?.close();
+  version?.running.close();
+}

@@ -1,0 +1,213 @@
+/**
+ * A Cluster resource, checked and compiled into what running it needs. Throws a refusal for what
+ * cannot be honoured; fields without any meaning here were refused before (config/honoured-…).
+ */
+import {
+  Cluster_DiscoveryType as DiscoveryType,
+  Cluster_DnsLookupFamily as LookupFamily,
+  type Cluster,
+} from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
+import type { MakeChooser } from "../engine/chooser.ts";
+import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
+import { durationMs } from "../engine/duration.ts";
+import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
+import { refuse } from "../engine/refusal.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { compilePolicy } from "./policy.ts";
+
+export interface ClusterPlan {
+  readonly name: string;
+  readonly statName: string;
+  readonly discovery: Discovery;
+  readonly makeChooser: MakeChooser<Endpoint>;
+  readonly isLocalityWeighted: boolean;
+  readonly panicPercent: number;
+  readonly connectTimeoutMs: number;
+  readonly limits: Limits;
+  readonly outlier: OutlierSettings | undefined;
+  readonly sockets: readonly SocketChoice[];
+  readonly maxRequestsPerConnection: number;
+  readonly idleTimeoutMs: number;
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** Names of secrets its TLS contexts need before it can serve. */
+  readonly secrets: ReadonlySet<string>;
+}
+
+export type Discovery =
+  | { readonly kind: "static"; readonly assignment: ClusterLoadAssignment }
+  | { readonly kind: "eds"; readonly serviceName: string }
+  | {
+      readonly kind: "dns";
+      readonly assignment: ClusterLoadAssignment;
+      /** Every address is an endpoint; otherwise the first alone. */
+      readonly isStrict: boolean;
+      readonly family: "any" | "ipv4" | "ipv6";
+      readonly refreshMs: number;
+      readonly jitterMs: number;
+    }
+  | {
+      readonly kind: "original-dst";
+      readonly portOverride: number | undefined;
+      readonly cleanupMs: number;
+    };
+
+/** Taken in order: the first whose criteria the endpoint's metadata meets. */
+export interface SocketChoice {
+  readonly criteria: { readonly [key: string]: unknown };
+  /** Undefined means plaintext. */
+  readonly tls: UpstreamTlsContext | undefined;
+}
+
+export function compileCluster(cluster: Cluster): ClusterPlan {
+  if (cluster.name === "") refuse("name", "is required");
+  const http = httpOptions(cluster);
+  const common = http?.commonHttpProtocolOptions ?? cluster.commonHttpProtocolOptions;
+  const sockets = compileSockets(cluster);
+  const maxRequests = common?.maxRequestsPerConnection ?? cluster.maxRequestsPerConnection;
+  return {
+    name: cluster.name,
+    statName: cluster.altStatName === "" ? cluster.name : cluster.altStatName,
+    discovery: compileDiscovery(cluster),
+    ...compilePolicy(cluster),
+    panicPercent: cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50,
+    connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
+    limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
+    outlier:
+      cluster.outlierDetection === undefined
+        ? undefined
+        : compileOutlierDetection(cluster.outlierDetection, "outlier_detection"),
+    sockets,
+    maxRequestsPerConnection: maxRequests ?? 0,
+    idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
+    metadata: cluster.metadata?.filterMetadata,
+    secrets: new Set(sockets.flatMap(({ tls }) => (tls === undefined ? [] : secretNames(tls)))),
+  };
+}
+
+const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+function httpOptions(cluster: Cluster): HttpProtocolOptions | undefined {
+  for (const key of Object.keys(cluster.typedExtensionProtocolOptions)) {
+    if (key !== httpOptionsKey) {
+      refuse(`typed_extension_protocol_options[${key}]`, "is not supported");
+    }
+  }
+  const any = cluster.typedExtensionProtocolOptions[httpOptionsKey];
+  if (any === undefined) return undefined;
+  const path = `typed_extension_protocol_options[${httpOptionsKey}]`;
+  const options = HttpProtocolOptions.decode(any.value);
+  if (
+    options.explicitHttpConfig?.http2ProtocolOptions !== undefined ||
+    options.explicitHttpConfig?.http3ProtocolOptions !== undefined
+  ) {
+    refuse(`${path}.explicit_http_config`, "only HTTP/1.1 is supported towards upstreams");
+  }
+  if (options.httpFilters.length > 0) refuse(`${path}.http_filters`, "is not supported");
+  if (options.upstreamHttpProtocolOptions?.autoSni === true) {
+    refuse(`${path}.upstream_http_protocol_options.auto_sni`, "is not supported");
+  }
+  if (options.outlierDetection?.errorMatcher !== undefined) {
+    refuse(`${path}.outlier_detection.error_matcher`, "is not supported");
+  }
+  return options;
+}
+
+function compileDiscovery(cluster: Cluster): Discovery {
+  const assignment = cluster.loadAssignment ?? {
+    clusterName: cluster.name,
+    endpoints: [],
+    namedEndpoints: {},
+  };
+  if (cluster.clusterType !== undefined) {
+    refuse("cluster_type", `'${cluster.clusterType.name}' is not supported`);
+  }
+  switch (cluster.type ?? DiscoveryType.STATIC) {
+    case DiscoveryType.STATIC:
+      return { kind: "static", assignment };
+    case DiscoveryType.EDS:
+      return {
+        kind: "eds",
+        serviceName: cluster.edsClusterConfig?.serviceName || cluster.name,
+      };
+    case DiscoveryType.STRICT_DNS:
+    case DiscoveryType.LOGICAL_DNS:
+      return {
+        kind: "dns",
+        assignment,
+        isStrict: cluster.type === DiscoveryType.STRICT_DNS,
+        family: familyOf(cluster.dnsLookupFamily),
+        refreshMs: durationMs(cluster.dnsRefreshRate) ?? 5000,
+        jitterMs: durationMs(cluster.dnsJitter) ?? 0,
+      };
+    case DiscoveryType.ORIGINAL_DST:
+      return {
+        kind: "original-dst",
+        portOverride: originalDstPort(cluster),
+        cleanupMs: durationMs(cluster.cleanupInterval) ?? 5000,
+      };
+    case DiscoveryType.UNRECOGNIZED:
+    default:
+      return refuse("type", `${cluster.type} is not known`);
+  }
+}
+
+function originalDstPort(cluster: Cluster): number | undefined {
+  const config = cluster.originalDstLbConfig;
+  if (config?.useHttpHeader === true) {
+    refuse("original_dst_lb_config.use_http_header", "is not supported");
+  }
+  if (config?.metadataKey !== undefined) {
+    refuse("original_dst_lb_config.metadata_key", "is not supported");
+  }
+  return config?.upstreamPortOverride;
+}
+
+function familyOf(family: LookupFamily): "any" | "ipv4" | "ipv6" {
+  if (family === LookupFamily.V4_ONLY) return "ipv4";
+  return family === LookupFamily.V6_ONLY ? "ipv6" : "any";
+}
+
+function compileSockets(cluster: Cluster): readonly SocketChoice[] {
+  const matches = cluster.transportSocketMatches.map(({ match, transportSocket }, i) => ({
+    criteria: match ?? {},
+    tls: compileSocket(transportSocket, `transport_socket_matches[${i}].transport_socket`),
+  }));
+  return [
+    ...matches,
+    { criteria: {}, tls: compileSocket(cluster.transportSocket, "transport_socket") },
+  ];
+}
+
+const tlsUrl = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+
+function compileSocket(
+  socket: TransportSocket | undefined,
+  path: string,
+): UpstreamTlsContext | undefined {
+  const typeUrl = socket?.typedConfig?.typeUrl;
+  if (socket === undefined || typeUrl === plainUrl) return undefined;
+  if (typeUrl === undefined && socket.name === "envoy.transport_sockets.raw_buffer") {
+    return undefined;
+  }
+  if (typeUrl !== tlsUrl) {
+    return refuse(`${path}.typed_config`, `'${typeUrl ?? socket.name}' is not supported`);
+  }
+  return UpstreamTlsContext.decode(socket.typedConfig?.value ?? new Uint8Array(0));
+}
+
+export function secretNames(tls: {
+  readonly commonTlsContext?: UpstreamTlsContext["commonTlsContext"];
+}): string[] {
+  const common = tls.commonTlsContext;
+  const configs = [
+    ...(common?.tlsCertificateSdsSecretConfigs ?? []),
+    common?.validationContextSdsSecretConfig,
+    common?.combinedValidationContext?.validationContextSdsSecretConfig,
+  ];
+  return configs.flatMap((config) => (config === undefined ? [] : [config.name]));
+}
