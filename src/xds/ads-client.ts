@@ -33,6 +33,11 @@ export interface AdsClientOptions {
   readonly onStatus?: (status: AdsStatus) => void;
   /** Between 0 and 1; for tests. */
   readonly random?: () => number;
+  /**
+   * Ask for endpoints and routes also while clusters or listeners are being applied: for a relay,
+   * which needs them to pass on a whole before its proxy can accept the first half.
+   */
+  readonly requestsWhileApplying?: boolean;
 }
 
 export interface AdsStatus {
@@ -266,7 +271,8 @@ export class AdsClient implements XdsFeed {
     if (this.#stream === undefined) return;
     for (const subscription of inOrder(this.#subscriptions)) {
       const { typeUrl } = subscription;
-      const pausing = pausedBy.get(typeUrl);
+      const isRelay = this.#options.requestsWhileApplying === true;
+      const pausing = isRelay ? undefined : pausedBy.get(typeUrl);
       if (pausing !== undefined && (this.#applying.get(pausing) ?? 0) > 0) continue;
       const request = subscription.nextRequest();
       if (request === undefined) continue;

@@ -9,11 +9,23 @@ const namedMax = 3;
  */
 export function refusedResources(reason: string, change: Change): readonly string[] {
   const names = change.resources.map(({ name }) => name);
-  const named = names.filter((name) => reason.includes(name));
-  // `80` occurs inside `outbound|80||cart`: a name that another holds does not count by itself.
-  const distinct = named.filter(
-    (name) => !named.some((other) => other !== name && other.includes(name)),
-  );
-  if (distinct.length > 0) return distinct;
+  const named = names.filter((name) => isNamed(name, reason));
+  if (named.length > 0) return named;
   return names.length <= namedMax ? names : [];
+}
+
+const partOfName = /[A-Za-z0-9_.|-]/;
+
+/** Whether `name` stands in the text by itself, not inside a longer name (`80` in `outbound|80||a`). */
+function isNamed(name: string, text: string): boolean {
+  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
+    const before = text[at - 1] ?? " ";
+    const after = text[at + name.length] ?? " ";
+    // A full stop may end the sentence instead of going on with the name.
+    const isEnd =
+      !partOfName.test(after) ||
+      (after === "." && !partOfName.test(text[at + name.length + 1] ?? " "));
+    if (!partOfName.test(before) && isEnd) return true;
+  }
+  return false;
 }
