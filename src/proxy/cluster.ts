@@ -22,10 +22,14 @@ export interface ClusterPoolOptions extends ClusterServices {
   readonly metrics: MetricRegistry;
   readonly secrets: SecretSource;
   readonly resolver: Resolver;
-  readonly clientTls: (context: UpstreamTlsContext) => ClientTls;
+  /** Throws for what cannot be honoured; `statName` labels its counters. */
+  readonly clientTls: (context: UpstreamTlsContext, statName: string) => ClosableTls;
 }
 
+export type ClosableTls = ClientTls & { close(): void };
+
 interface Version {
+  readonly contexts: readonly ClosableTls[];
   readonly running: RunningCluster;
   readonly tlsFor: TlsFor;
   readonly dns: DnsWatch | undefined;
@@ -152,7 +156,7 @@ export class ClusterPool implements ClusterSource {
   #makeVersion(plan: ClusterPlan, series: ClusterSeries): Version {
     const choices = plan.sockets.map(({ criteria, tls }) => ({
       criteria,
-      tls: tls === undefined ? undefined : this.#options.clientTls(tls),
+      tls: tls === undefined ? undefined : this.#options.clientTls(tls, plan.statName),
     }));
     const tlsFor: TlsFor = (metadata) =>
       choices.find(({ criteria }) => meetsCriteria(metadata, criteria))?.tls;
@@ -187,7 +191,8 @@ export class ClusterPool implements ClusterSource {
             this.#options.resolver,
             this.#options,
           );
-    return { running, tlsFor, dns };
+    const contexts = choices.flatMap(({ tls }) => (tls === undefined ? [] : [tls]));
+    return { running, tlsFor, dns, contexts };
   }
 
   #promoteAll(): void {
@@ -218,4 +223,5 @@ function setAssignment(version: Version, assignment: ClusterLoadAssignment): voi
 function closeVersion(version: Version | undefined): void {
   version?.dns?.close();
   version?.running.close();
+  for (const context of version?.contexts ?? []) context.close();
 }

@@ -1,0 +1,74 @@
+/** What was accepted and what was refused, as received: for the admin interface and for skipping. */
+import type { Clock } from "../../base/clock.ts";
+import type { XdsResource } from "../../xds/feed.ts";
+
+export interface AppliedResource {
+  readonly resource: XdsResource;
+  readonly appliedAtMs: number;
+}
+
+export interface RefusedResource extends AppliedResource {
+  readonly reason: string;
+}
+
+export class AppliedResources {
+  readonly #accepted = new Map<string, Map<string, AppliedResource>>();
+  readonly #refused = new Map<string, Map<string, RefusedResource>>();
+
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The same version and bytes serve already, and nothing newer was refused in between. */
+  isCurrent(typeUrl: string, resource: XdsResource): boolean {
+    const accepted = this.#accepted.get(typeUrl)?.get(resource.name)?.resource;
+    if (accepted === undefined || this.#refused.get(typeUrl)?.has(resource.name) === true) {
+      return false;
+    }
+    return accepted.version === resource.version && isEqual(accepted.bytes, resource.bytes);
+  }
+
+  accept(typeUrl: string, resource: XdsResource): void {
+    this.#refused.get(typeUrl)?.delete(resource.name);
+    tableOf(this.#accepted, typeUrl).set(resource.name, {
+      resource,
+      appliedAtMs: this.#clock.nowMs(),
+    });
+  }
+
+  refuse(typeUrl: string, resource: XdsResource, reason: string): void {
+    const entry = { resource, reason, appliedAtMs: this.#clock.nowMs() };
+    tableOf(this.#refused, typeUrl).set(resource.name, entry);
+  }
+
+  remove(typeUrl: string, name: string): void {
+    this.#accepted.get(typeUrl)?.delete(name);
+    this.#refused.get(typeUrl)?.delete(name);
+  }
+
+  accepted(typeUrl: string): readonly AppliedResource[] {
+    return inOrder(this.#accepted.get(typeUrl));
+  }
+
+  refused(typeUrl: string): readonly RefusedResource[] {
+    return inOrder(this.#refused.get(typeUrl));
+  }
+}
+
+function tableOf<T>(tables: Map<string, Map<string, T>>, typeUrl: string): Map<string, T> {
+  const table = tables.get(typeUrl) ?? new Map<string, T>();
+  tables.set(typeUrl, table);
+  return table;
+}
+
+function inOrder<T extends AppliedResource>(table: ReadonlyMap<string, T> | undefined): T[] {
+  return [...(table?.values() ?? [])].toSorted((a, b) =>
+    a.resource.name < b.resource.name ? -1 : 1,
+  );
+}
+
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

@@ -1,0 +1,74 @@
+/** Which fields of clusters and their endpoints are honoured. */
+import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import type { Honoured } from "./honoured.ts";
+
+export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
+  clusterName: true,
+  endpoints: {
+    // Told to no one yet: zone-aware routing is refused at the cluster.
+    locality: true,
+    metadata: true,
+    lbEndpoints: {
+      endpoint: { address: true, hostname: true },
+      healthStatus: true,
+      metadata: true,
+      loadBalancingWeight: true,
+    },
+    loadBalancingWeight: true,
+    priority: true,
+  },
+  policy: { overprovisioningFactor: true, dropOverloads: true },
+};
+
+export const honouredCluster: Honoured<Cluster> = {
+  transportSocketMatches: { name: true, match: true, transportSocket: true },
+  name: true,
+  altStatName: true,
+  type: true,
+  clusterType: true,
+  edsClusterConfig: true,
+  connectTimeout: true,
+  lbPolicy: true,
+  loadAssignment: honouredAssignment,
+  maxRequestsPerConnection: true,
+  circuitBreakers: {
+    thresholds: {
+      priority: true,
+      maxConnections: true,
+      maxPendingRequests: true,
+      maxRequests: true,
+      maxRetries: true,
+      retryBudget: true,
+      // More gauges in Envoy; the limits are the same without them.
+      trackRemaining: true,
+    },
+    perHostThresholds: true,
+  },
+  commonHttpProtocolOptions: { idleTimeout: true, maxRequestsPerConnection: true },
+  typedExtensionProtocolOptions: true,
+  dnsRefreshRate: true,
+  dnsJitter: true,
+  // The machine's resolver caches for as long as records live; refreshing more often only asks it.
+  respectDnsTtl: true,
+  dnsLookupFamily: true,
+  outlierDetection: true,
+  cleanupInterval: true,
+  // Every socket towards an upstream carries the proxy's mark, asked for or not.
+  upstreamBindConfig: { socketOptions: true, sourceAddress: { protocol: true } },
+  ringHashLbConfig: true,
+  maglevLbConfig: true,
+  originalDstLbConfig: true,
+  leastRequestLbConfig: true,
+  roundRobinLbConfig: true,
+  commonLbConfig: {
+    healthyPanicThreshold: true,
+    localityWeightedLbConfig: true,
+    // Updates are applied as they come.
+    updateMergeWindow: true,
+    consistentHashingLbConfig: { hashBalanceFactor: true },
+  },
+  transportSocket: true,
+  metadata: true,
+  loadBalancingPolicy: true,
+};

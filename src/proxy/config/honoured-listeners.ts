@@ -1,0 +1,118 @@
+/** Which fields of listeners and of their connection managers are honoured. */
+import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import type { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import type { Honoured } from "./honoured.ts";
+
+const filterChain: Honoured<FilterChain> = {
+  filterChainMatch: true,
+  filters: { name: true, typedConfig: true },
+  metadata: true,
+  transportSocket: true,
+  transportSocketConnectTimeout: true,
+  name: true,
+};
+
+export const honouredListener: Honoured<Listener> = {
+  name: true,
+  address: true,
+  additionalAddresses: { address: true },
+  statPrefix: true,
+  filterChains: filterChain,
+  filterChainMatcher: true,
+  useOriginalDst: true,
+  defaultFilterChain: filterChain,
+  perConnectionBufferLimitBytes: true,
+  metadata: true,
+  deprecatedV1: true,
+  drainType: true,
+  listenerFilters: { name: true, typedConfig: true, filterDisabled: true },
+  listenerFiltersTimeout: true,
+  continueOnListenerFiltersTimeout: true,
+  trafficDirection: true,
+  // One thread accepts, so balance between threads is exact already.
+  connectionBalanceConfig: true,
+  reusePort: true,
+  enableReusePort: true,
+  accessLog: true,
+  tcpBacklogSize: true,
+  maxConnectionsToAcceptPerSocketEvent: true,
+  bindToPort: true,
+  ignoreGlobalConnLimit: true,
+  bypassOverloadManager: true,
+};
+
+export const honouredHttp: Honoured<HttpConnectionManager> = {
+  codecType: true,
+  statPrefix: true,
+  rds: true,
+  routeConfig: true,
+  httpFilters: { name: true, typedConfig: true, isOptional: true, disabled: true },
+  tracing: true,
+  commonHttpProtocolOptions: {
+    idleTimeout: true,
+    maxConnectionDuration: true,
+    maxHeadersCount: true,
+    maxStreamDuration: true,
+    headersWithUnderscoresAction: true,
+    maxRequestsPerConnection: true,
+  },
+  httpProtocolOptions: {
+    allowAbsoluteUrl: true,
+    acceptHttp10: true,
+    defaultHostForHttp10: true,
+    headerKeyFormat: true,
+    enableTrailers: true,
+  },
+  // They concern connections this data plane does not accept: its ALPN offers HTTP/1.1 alone.
+  http2ProtocolOptions: true,
+  serverName: true,
+  serverHeaderTransformation: true,
+  maxRequestHeadersKb: true,
+  streamIdleTimeout: true,
+  requestTimeout: true,
+  requestHeadersTimeout: true,
+  drainTimeout: true,
+  delayedCloseTimeout: true,
+  accessLog: true,
+  accessLogOptions: true,
+  useRemoteAddress: true,
+  xffNumTrustedHops: true,
+  internalAddressConfig: true,
+  skipXffAppend: true,
+  via: true,
+  generateRequestId: true,
+  preserveExternalRequestId: true,
+  alwaysSetRequestIdInResponse: true,
+  forwardClientCertDetails: true,
+  setCurrentClientCertDetails: true,
+  proxy100Continue: true,
+  upgradeConfigs: { upgradeType: true, enabled: true },
+  normalizePath: true,
+  mergeSlashes: true,
+  pathWithEscapedSlashesAction: true,
+  requestIdExtension: true,
+  stripMatchingHostPort: true,
+  stripAnyHostPort: true,
+  streamErrorOnInvalidHttpMessage: true,
+  stripTrailingHostDot: true,
+  appendXForwardedPort: true,
+};
+
+export const honouredTcp: Honoured<TcpProxy> = {
+  statPrefix: true,
+  cluster: true,
+  weightedClusters: { clusters: { name: true, weight: true } },
+  idleTimeout: true,
+  accessLog: true,
+  maxConnectAttempts: true,
+  hashPolicy: true,
+  accessLogFlushInterval: true,
+  flushAccessLogOnConnected: true,
+  accessLogOptions: true,
+  // The upstream is dialled once the downstream handshake is done, in every mode.
+  upstreamConnectMode: true,
+  maxEarlyDataBytes: true,
+  maxDownstreamConnectionDuration: true,
+};

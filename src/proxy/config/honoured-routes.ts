@@ -1,0 +1,134 @@
+/** Which fields of routes are honoured. Compilers refuse what depends on a field's value. */
+import type { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
+import type {
+  RedirectAction,
+  RetryPolicy,
+  Route,
+  RouteAction,
+  RouteMatch,
+  VirtualHost,
+  WeightedCluster,
+} from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import type { Honoured } from "./honoured.ts";
+
+const headers = {
+  requestHeadersToAdd: true,
+  requestHeadersToRemove: true,
+  responseHeadersToAdd: true,
+  responseHeadersToRemove: true,
+} as const;
+
+const match: Honoured<RouteMatch> = {
+  prefix: true,
+  path: true,
+  safeRegex: true,
+  connectMatcher: true,
+  pathSeparatedPrefix: true,
+  caseSensitive: true,
+  runtimeFraction: true,
+  headers: true,
+  queryParameters: true,
+  cookies: true,
+  grpc: true,
+  tlsContext: true,
+};
+
+const retryPolicy: Honoured<RetryPolicy> = {
+  retryOn: true,
+  numRetries: true,
+  perTryTimeout: true,
+  perTryIdleTimeout: true,
+  retryHostPredicate: true,
+  hostSelectionRetryMaxAttempts: true,
+  retriableStatusCodes: true,
+  retryBackOff: true,
+  retriableHeaders: true,
+};
+
+const weightedClusters: Honoured<WeightedCluster> = {
+  clusters: {
+    name: true,
+    weight: true,
+    typedPerFilterConfig: true,
+    hostRewriteLiteral: true,
+    ...headers,
+  },
+  // Deprecated; the weights are added up anyway.
+  totalWeight: true,
+  runtimeKeyPrefix: true,
+};
+
+const mirrors = { cluster: true, runtimeFraction: true } as const;
+
+const action: Honoured<RouteAction> = {
+  cluster: true,
+  clusterHeader: true,
+  weightedClusters,
+  clusterNotFoundResponseCode: true,
+  prefixRewrite: true,
+  regexRewrite: true,
+  hostRewriteLiteral: true,
+  hostRewrite: true,
+  autoHostRewrite: true,
+  hostRewriteHeader: true,
+  hostRewritePathRegex: true,
+  appendXForwardedHost: true,
+  timeout: true,
+  idleTimeout: true,
+  retryPolicy,
+  requestMirrorPolicies: mirrors,
+  hashPolicy: true,
+  maxGrpcTimeout: true,
+  upgradeConfigs: { upgradeType: true, enabled: true, connectConfig: {} },
+  maxStreamDuration: { maxStreamDuration: true, grpcTimeoutHeaderMax: true },
+};
+
+const redirect: Honoured<RedirectAction> = {
+  httpsRedirect: true,
+  schemeRedirect: true,
+  hostRedirect: true,
+  portRedirect: true,
+  pathRedirect: true,
+  prefixRewrite: true,
+  regexRewrite: true,
+  responseCode: true,
+  stripQuery: true,
+};
+
+const route: Honoured<Route> = {
+  name: true,
+  match,
+  route: action,
+  redirect,
+  directResponse: { status: true, body: true },
+  metadata: true,
+  decorator: true,
+  typedPerFilterConfig: true,
+  ...headers,
+};
+
+const virtualHost: Honoured<VirtualHost> = {
+  name: true,
+  domains: true,
+  routes: route,
+  requireTls: true,
+  typedPerFilterConfig: true,
+  includeRequestAttemptCount: true,
+  includeAttemptCountInResponse: true,
+  retryPolicy,
+  requestMirrorPolicies: mirrors,
+  metadata: true,
+  ...headers,
+};
+
+export const honouredRoutes: Honoured<RouteConfiguration> = {
+  name: true,
+  virtualHosts: virtualHost,
+  mostSpecificHeaderMutationsWins: true,
+  maxDirectResponseBodySizeBytes: true,
+  requestMirrorPolicies: mirrors,
+  ignorePortInHostMatching: true,
+  typedPerFilterConfig: true,
+  metadata: true,
+  ...headers,
+};

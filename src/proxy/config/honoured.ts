@@ -1,0 +1,73 @@
+/**
+ * Refuses what a message says and this data plane would not do. Each message has a table of the
+ * fields that are honoured; a field outside it that is set refuses the resource, named by its path.
+ * Fields unknown even to the schema are counted: they may come from a newer control plane.
+ */
+import { refuse } from "../engine/refusal.ts";
+
+/** `true`: honoured whole, or checked by its own compiler; a table: looked into. */
+export type Honoured<T> = {
+  readonly [K in Exclude<keyof T, "_unknownFields">]?: true | Honoured<Item<NonNullable<T[K]>>>;
+};
+
+type Item<V> = V extends readonly (infer Element)[] ? Element : V;
+
+type Table = { readonly [field: string]: true | Table | undefined };
+
+/** Adds to `unknown` how many fields the schema does not know. */
+export interface UnknownFieldCount {
+  count: number;
+}
+
+export function checkHonoured<T extends object>(
+  message: T,
+  table: Honoured<T>,
+  path: string,
+  unknown: UnknownFieldCount,
+): void {
+  // The mapped type has no index signature; its runtime shape is exactly this.
+  check(message, table as Table, path, unknown);
+}
+
+function check(message: object, table: Table, path: string, unknown: UnknownFieldCount): void {
+  for (const [field, value] of Object.entries(message)) {
+    if (field === "_unknownFields") {
+      unknown.count += Object.keys(value ?? {}).length;
+      continue;
+    }
+    if (!isSet(value)) continue;
+    const rule = table[field];
+    const place = path === "" ? protoName(field) : `${path}.${protoName(field)}`;
+    if (rule === undefined) refuse(place, "is not supported");
+    if (rule === true) continue;
+    if (Array.isArray(value)) {
+      for (const [i, item] of value.entries()) {
+        if (isObject(item)) check(item, rule, `${place}[${i}]`, unknown);
+      }
+    } else if (isObject(value)) {
+      check(value, rule, place, unknown);
+    }
+  }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+
+/** Whether a field differs from what an absent one decodes to. */
+function isSet(value: unknown): boolean {
+  if (!isObject(value)) {
+    return !(value === undefined || value === false || value === "" || Number(value) === 0);
+  }
+  if (Array.isArray(value) || value instanceof Uint8Array) return value.length > 0;
+  return isMessage(value) || Object.keys(value).length > 0;
+}
+
+/** A message counts as set even when it is empty; a map does not. Only messages carry the marker. */
+function isMessage(value: object): boolean {
+  return "_unknownFields" in value;
+}
+
+function protoName(field: string): string {
+  return field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

@@ -1,0 +1,112 @@
+/** A Listener resource, checked: what it is made of and what must be there before it serves. */
+import type { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
+import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import type {
+  Filter,
+  FilterChain,
+} from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { secretNames } from "../cluster/plan.ts";
+import { compileFilterChains } from "../engine/filter-chains.ts";
+import { refuse } from "../engine/refusal.ts";
+import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
+import { honouredRoutes } from "./honoured-routes.ts";
+import { checkHonoured, type UnknownFieldCount } from "./honoured.ts";
+
+export interface ListenerNeeds {
+  /** Route configurations it refers to by name. */
+  readonly routes: ReadonlySet<string>;
+  readonly secrets: ReadonlySet<string>;
+  /** Route configurations written into it, to be compiled for a check. */
+  readonly inlineRoutes: readonly RouteConfiguration[];
+}
+
+export const filterUrls = {
+  http: "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+  tcp: "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+  rbac: "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
+  setFilterState: "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+} as const;
+
+const downstreamTlsUrl =
+  "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+
+/** Throws a refusal. */
+export function checkListener(listener: Listener, unknown: UnknownFieldCount): ListenerNeeds {
+  checkHonoured(listener, honouredListener, "", unknown);
+  compileFilterChains(listener);
+  const needs = {
+    routes: new Set<string>(),
+    secrets: new Set<string>(),
+    inlineRoutes: [] as RouteConfiguration[],
+  };
+  const chains = listener.filterChains.map((chain, i) => ({ chain, at: `filter_chains[${i}]` }));
+  if (listener.defaultFilterChain !== undefined) {
+    chains.push({ chain: listener.defaultFilterChain, at: "default_filter_chain" });
+  }
+  for (const { chain, at } of chains) checkChain(chain, at, { ...needs, unknown });
+  return needs;
+}
+
+interface Gathering {
+  readonly routes: Set<string>;
+  readonly secrets: Set<string>;
+  readonly inlineRoutes: RouteConfiguration[];
+  readonly unknown: UnknownFieldCount;
+}
+
+function checkChain(chain: FilterChain, path: string, found: Gathering): void {
+  for (const name of socketSecrets(chain.transportSocket, `${path}.transport_socket`)) {
+    found.secrets.add(name);
+  }
+  if (chain.filters.length === 0) refuse(`${path}.filters`, "a chain needs a filter that ends it");
+  for (const [i, filter] of chain.filters.entries()) {
+    const isLast = i === chain.filters.length - 1;
+    const place = `${path}.filters[${i}]`;
+    if (checkFilter(filter, place, found) !== isLast) {
+      refuse(
+        place,
+        isLast ? "the last filter must end the chain" : "only the last may end a chain",
+      );
+    }
+  }
+}
+
+/** Returns whether the filter ends its chain. */
+function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
+  const typed = filter.typedConfig;
+  if (typed === undefined) return refuse(`${path}.typed_config`, "is required");
+  const place = `${path}.typed_config`;
+  switch (typed.typeUrl) {
+    case filterUrls.http: {
+      const config = HttpConnectionManager.decode(typed.value);
+      checkHonoured(config, honouredHttp, place, found.unknown);
+      if (config.rds !== undefined) found.routes.add(config.rds.routeConfigName);
+      if (config.routeConfig !== undefined) {
+        checkHonoured(config.routeConfig, honouredRoutes, `${place}.route_config`, found.unknown);
+        found.inlineRoutes.push(config.routeConfig);
+      }
+      return true;
+    }
+    case filterUrls.tcp:
+      checkHonoured(TcpProxy.decode(typed.value), honouredTcp, place, found.unknown);
+      return true;
+    case filterUrls.rbac:
+    case filterUrls.setFilterState:
+      return false;
+    default:
+      return refuse(path, `filter '${typed.typeUrl}' is not supported`);
+  }
+}
+
+function socketSecrets(socket: TransportSocket | undefined, path: string): string[] {
+  if (socket === undefined || socket.typedConfig?.typeUrl === plainUrl) return [];
+  if (socket.typedConfig?.typeUrl !== downstreamTlsUrl) {
+    return refuse(path, `'${socket.typedConfig?.typeUrl ?? socket.name}' is not supported`);
+  }
+  return secretNames(DownstreamTlsContext.decode(socket.typedConfig.value));
+}
