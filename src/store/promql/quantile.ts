@@ -3,12 +3,8 @@
  * edges, missing `+Inf` and counts that fall because targets were not scraped at one instant.
  */
 import { type LabelSet, labelSetKey, metricName, withoutLabels } from "../label-set.ts";
+import { type Bucket, bucketQuantile, parseBucketBound } from "../bucket-quantile.ts";
 import { emptyRow, type Row, setAt } from "./value.ts";
-
-interface Bucket {
-  readonly upper: number;
-  count: number;
-}
 
 const bucketLabels: ReadonlySet<string> = new Set(["le", metricName]);
 
@@ -18,7 +14,7 @@ export function histogramQuantile(quantiles: Float64Array, rows: readonly Row[])
     { readonly labels: LabelSet; readonly buckets: [number, Row][] }
   >();
   for (const row of rows) {
-    const upper = parseUpper(row.labels.get("le"));
+    const upper = parseBucketBound(row.labels.get("le"));
     if (upper === undefined) continue;
     const labels = withoutLabels(row.labels, bucketLabels);
     const key = labelSetKey(labels);
@@ -31,14 +27,14 @@ export function histogramQuantile(quantiles: Float64Array, rows: readonly Row[])
     const result = emptyRow(labels, quantiles.length);
     for (let step = 0; step < quantiles.length; step++) {
       const present = bucketsAt(buckets, step);
-      if (present.length > 0) setAt(result, step, quantileOf(quantiles[step] ?? 0, present));
+      if (present.length > 0) setAt(result, step, bucketQuantile(quantiles[step] ?? 0, present));
     }
     return result;
   });
 }
 
 function bucketsAt(buckets: readonly (readonly [number, Row])[], step: number): readonly Bucket[] {
-  const present: Bucket[] = [];
+  const present: { readonly upper: number; count: number }[] = [];
   for (const [upper, row] of buckets) {
     if (row.present[step] === 0) continue;
     const count = row.values[step] ?? 0;
@@ -55,32 +51,4 @@ function bucketsAt(buckets: readonly (readonly [number, Row])[], step: number): 
     }
   }
   return present;
-}
-
-function quantileOf(quantile: number, buckets: readonly Bucket[]): number {
-  if (Number.isNaN(quantile)) return Number.NaN;
-  if (quantile < 0) return -Infinity;
-  if (quantile > 1) return Infinity;
-  const top = buckets.at(-1);
-  if (top === undefined || top.upper !== Infinity || buckets.length < 2) return Number.NaN;
-  if (top.count === 0 || Number.isNaN(top.count)) return Number.NaN;
-  let rank = quantile * top.count;
-  const found = buckets.findIndex(
-    ({ count }, index) => count >= rank || index === buckets.length - 1,
-  );
-  const bucket = buckets[found];
-  const below = buckets[found - 1];
-  if (bucket === undefined || bucket === top)
-    return buckets[buckets.length - 2]?.upper ?? Number.NaN;
-  if (below === undefined && bucket.upper <= 0) return bucket.upper;
-  const start = below?.upper ?? 0;
-  rank -= below?.count ?? 0;
-  return start + (bucket.upper - start) * (rank / (bucket.count - (below?.count ?? 0)));
-}
-
-function parseUpper(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (text === "+Inf" || text === "Inf") return Infinity;
-  const upper = text === "" ? Number.NaN : Number(text);
-  return Number.isNaN(upper) ? undefined : upper;
 }
