@@ -12,7 +12,7 @@ import { grpcStatus } from "../wire/grpc.ts";
 import { ServerConnection } from "./server/connection.ts";
 import type { XdsVariant } from "./server/publisher.ts";
 import { type ServedProxy, StatusBoard } from "./server/status.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { EncodedResource, Snapshot } from "./snapshot.ts";
 
 /**
  * Serves snapshots over the aggregated discovery service, both variants, and over the secret
@@ -50,7 +50,8 @@ export type ProxyAnswer =
       readonly kind: "refused";
       readonly typeUrl: string;
       readonly version: string;
-      readonly resources: readonly string[];
+      /** Those the reason names; empty when it does not tell. */
+      readonly resources: readonly EncodedResource[];
       readonly reason: string;
     };
 

@@ -12,7 +12,6 @@ import { grpcStatus } from "../../wire/grpc.ts";
 import type { ProxyAnswer } from "../ads-server.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { type Outgoing, StreamPublisher, type XdsVariant } from "./publisher.ts";
-import { refusedResources } from "./refused-resources.ts";
 import type { Answer } from "./subscription.ts";
 
 export interface ConnectionOptions {
@@ -131,8 +130,7 @@ export class ServerConnection implements GrpcStreamHandler {
       this.#options.onAnswer({ kind: "acked", typeUrl, version });
       return;
     }
-    const { reason } = answer;
-    const resources = refusedResources(reason, answer.change);
+    const { reason, resources } = answer;
     const proxy = this.proxyId;
     this.#options.log.warn("proxy refused configuration", { proxy, typeUrl, reason });
     this.#options.onAnswer({ kind: "refused", typeUrl, version, resources, reason });

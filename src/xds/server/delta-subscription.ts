@@ -28,7 +28,7 @@ const absent = "";
 export class DeltaServerSubscription implements ServerSubscription {
   readonly #names = new Set<string>();
   #isWildcard = false;
-  /** Versions as sent, also when refused: what was refused is not sent again unchanged. */
+  /** Versions as sent, also of what was refused by name: that is not sent again unchanged. */
   readonly #held = new Map<string, string>();
   readonly #forced = new Set<string>();
   #outstanding: Outstanding | undefined;
@@ -76,7 +76,9 @@ export class DeltaServerSubscription implements ServerSubscription {
     const outstanding = this.#outstanding;
     if (outstanding === undefined || request.responseNonce !== outstanding.nonce) return undefined;
     this.#outstanding = undefined;
-    return answerTo(outstanding, request);
+    const answer = answerTo(outstanding, request);
+    if (answer.kind === "refused") this.#sendRestAgain(answer.change, answer.resources);
+    return answer;
   }
 
   next(view: ResourceSet, removals: Removals): Change | undefined {
@@ -116,6 +118,18 @@ export class DeltaServerSubscription implements ServerSubscription {
       if (this.#wants(name) && this.#held.has(name)) this.#forced.add(name);
     }
     this.#settled = undefined;
+  }
+
+  /**
+   * A client may refuse a whole response for one bad resource (Envoy does when a field is out of
+   * range). The others are sent again without it, which ends: each refusal names one more.
+   */
+  #sendRestAgain(change: Change, refused: readonly EncodedResource[]): void {
+    if (refused.length === 0) return;
+    this.#settled = undefined;
+    for (const resource of change.resources) {
+      if (!refused.includes(resource)) this.#held.delete(resource.name);
+    }
   }
 
   #subscribe(request: DeltaRequest): void {

@@ -1,3 +1,4 @@
+import type { EncodedResource } from "../snapshot.ts";
 import type { Change } from "./subscription.ts";
 
 /** Above this many, naming all of a response's resources would tell nobody anything. */
@@ -7,11 +8,11 @@ const namedMax = 3;
  * Which resources a refusal is about. The protocol has no field for it: Envoy and Heddle name them in
  * the reason (`Error adding/updating cluster(s) outbound|80||a.b: …`), a short response leaves no doubt.
  */
-export function refusedResources(reason: string, change: Change): readonly string[] {
-  const names = change.resources.map(({ name }) => name);
-  const named = names.filter((name) => isNamed(name, reason));
+export function refusedResources(reason: string, change: Change): readonly EncodedResource[] {
+  const { resources } = change;
+  const named = resources.filter(({ name }) => isNamed(name, reason));
   if (named.length > 0) return named;
-  return names.length <= namedMax ? names : [];
+  return resources.length <= namedMax ? resources : [];
 }
 
 const partOfName = /[A-Za-z0-9_.|-]/;

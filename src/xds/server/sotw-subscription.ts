@@ -27,6 +27,9 @@ export class SotwServerSubscription implements ServerSubscription {
   #hasNamed = false;
   /** As last sent: what vanishes goes on being sent until removals are due. */
   #held: ReadonlyMap<string, EncodedResource> = new Map();
+  /** As last accepted, and what of the present was refused by name. */
+  readonly #good = new Map<string, EncodedResource>();
+  readonly #refused = new Map<string, string>();
   #nonce: string | undefined;
   #outstanding: Outstanding | undefined;
   #mustSend = true;
@@ -63,7 +66,10 @@ export class SotwServerSubscription implements ServerSubscription {
     const outstanding = this.#outstanding;
     if (outstanding === undefined) return undefined;
     this.#outstanding = undefined;
-    return answerTo(outstanding, request);
+    const answer = answerTo(outstanding, request);
+    if (answer.kind === "refused") this.#sendRestAgain(answer.resources);
+    else for (const resource of answer.change.resources) this.#good.set(resource.name, resource);
+    return answer;
   }
 
   next(view: ResourceSet, removals: Removals): Change | undefined {
@@ -88,6 +94,10 @@ export class SotwServerSubscription implements ServerSubscription {
     this.#mustSend = false;
     this.#settled = undefined;
     this.#held = new Map(change.resources.map((resource) => [resource.name, resource]));
+    for (const name of change.removed) {
+      this.#good.delete(name);
+      this.#refused.delete(name);
+    }
   }
 
   force(names: Iterable<string>): void {
@@ -97,6 +107,17 @@ export class SotwServerSubscription implements ServerSubscription {
       this.#settled = undefined;
       return;
     }
+  }
+
+  /**
+   * A client may refuse a whole response for one bad resource. The others are sent again beside its
+   * last good version, which ends: each refusal names one more.
+   */
+  #sendRestAgain(refused: readonly EncodedResource[]): void {
+    if (refused.length === 0) return;
+    for (const { name, version } of refused) this.#refused.set(name, version);
+    this.#mustSend = true;
+    this.#settled = undefined;
   }
 
   #setNames(names: readonly string[]): void {
@@ -116,11 +137,13 @@ export class SotwServerSubscription implements ServerSubscription {
   }
 
   #wanted(view: ResourceSet): EncodedResource[] {
-    if (this.#isWildcard) return [...view.values()];
     const wanted: EncodedResource[] = [];
-    for (const name of this.#names) {
+    for (const name of this.#isWildcard ? view.keys() : this.#names) {
       const resource = view.get(name);
-      if (resource !== undefined) wanted.push(resource);
+      if (resource === undefined) continue;
+      const isRefused = this.#refused.get(name) === resource.version;
+      const usable = isRefused ? this.#good.get(name) : resource;
+      if (usable !== undefined) wanted.push(usable);
     }
     return wanted;
   }

@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import type { ProxyAnswer } from "../ads-server.ts";
-import { resourcesOf, type Snapshot } from "../snapshot.ts";
+import { type EncodedResource, type ResourceSet, resourcesOf, type Snapshot } from "../snapshot.ts";
 import type { ServerConnection } from "./connection.ts";
 import type { Outgoing, XdsVariant } from "./publisher.ts";
 
@@ -25,10 +25,14 @@ export interface ServedType {
   readonly isSettled: boolean;
   readonly sent: Moment | undefined;
   readonly acked: Moment | undefined;
-  /** The last refusal, gone with the next acknowledgement. */
-  readonly refusal:
-    | (Moment & { readonly resources: readonly string[]; readonly reason: string })
-    | undefined;
+  /** What the proxy refused of what it should have; gone when that changes. */
+  readonly refusal: Refusal | undefined;
+}
+
+export interface Refusal extends Moment {
+  /** Those the proxy's reason names; empty when it does not tell. */
+  readonly resources: readonly EncodedResource[];
+  readonly reason: string;
 }
 
 export interface Moment {
@@ -39,7 +43,7 @@ export interface Moment {
 interface TypeRecord {
   sent: Moment | undefined;
   acked: Moment | undefined;
-  refusal: ServedType["refusal"];
+  refusal: Refusal | undefined;
 }
 
 interface ProxyRecord {
@@ -80,7 +84,8 @@ export class StatusBoard {
     const moment = { version, atMs: this.#clock.nowMs() };
     if (answer.kind === "acked") {
       record.acked = moment;
-      record.refusal = undefined;
+      // One that names resources lasts as long as the snapshot holds them.
+      if (record.refusal?.resources.length === 0) record.refusal = undefined;
     } else {
       record.refusal = { ...moment, resources: answer.resources, reason: answer.reason };
     }
@@ -99,7 +104,7 @@ export class StatusBoard {
       isSettled: connection?.isTypeSettled(typeUrl) ?? false,
       sent: type.sent,
       acked: type.acked,
-      refusal: type.refusal,
+      refusal: currentRefusal(type.refusal, resourcesOf(snapshot, typeUrl)),
     }));
     return { connection: connectionOf(record, connection), types };
   }
@@ -120,6 +125,13 @@ export class StatusBoard {
     types.set(typeUrl, record);
     return record;
   }
+}
+
+function currentRefusal(refusal: Refusal | undefined, resources: ResourceSet): Refusal | undefined {
+  if (refusal === undefined || refusal.resources.length === 0) return refusal;
+  const { resources: refused } = refusal;
+  const isCurrent = refused.some(({ name, version }) => resources.get(name)?.version === version);
+  return isCurrent ? refusal : undefined;
 }
 
 function connectionOf(

@@ -1,5 +1,6 @@
 import { typeUrls } from "../feed.ts";
 import type { EncodedResource, ResourceSet } from "../snapshot.ts";
+import { refusedResources } from "./refused-resources.ts";
 
 /**
  * What one stream wants of one resource type and what it has been sent, as the server sees it. One
@@ -41,7 +42,13 @@ export interface Change {
 /** What a request says of a response; undefined when it answers none, or one long past. */
 export type Answer =
   | { readonly kind: "acked"; readonly change: Change }
-  | { readonly kind: "refused"; readonly change: Change; readonly reason: string };
+  | {
+      readonly kind: "refused";
+      readonly change: Change;
+      /** Those the reason names; empty when it does not tell. */
+      readonly resources: readonly EncodedResource[];
+      readonly reason: string;
+    };
 
 /** The fields both variants read. */
 export interface RequestFields {
@@ -59,7 +66,8 @@ export function answerTo(outstanding: Outstanding, request: RequestFields): Answ
   const { change } = outstanding;
   const { errorDetail } = request;
   if (errorDetail === undefined) return { kind: "acked", change };
-  return { kind: "refused", change, reason: errorDetail.message };
+  const reason = errorDetail.message;
+  return { kind: "refused", change, resources: refusedResources(reason, change), reason };
 }
 
 const namedTypes: ReadonlySet<string> = new Set([
