@@ -100,6 +100,13 @@ export class Configuration implements RouteSource {
     return "listeners are starting";
   }
 
+  /** Names of all secrets that clusters and listeners refer to. */
+  secretNames(): ReadonlySet<string> {
+    const warming = [...this.#warming.values()].map(({ needs }) => needs);
+    const names = [...this.#needs.values(), ...warming].flatMap(({ secrets }) => [...secrets]);
+    return this.#options.clusters.secretNames().union(new Set(names));
+  }
+
   get(name: string): RouteTable | undefined {
     return this.#tables.get(name);
   }

@@ -129,3 +129,9 @@ function asUtf8(text: string): string {
   }
   return decoder.decode(bytes);
 }
+
+/** Whether the expression matches somewhere in a text; for people's filters, not for traffic. */
+export function compileSearch(pattern: string, path: string): (text: string) => boolean {
+  const compiled = compileRe2(pattern, path);
+  return (text) => compiled.matcher(text).find();
+}

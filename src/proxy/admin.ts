@@ -1,0 +1,193 @@
+/**
+ * Envoy's admin interface over this data plane, as a function from request to answer: whoever serves
+ * it decides who may reach it. Nothing here gives away a private key.
+ */
+import { messageOf } from "../base/error.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import type { SecretSource } from "../net/secret-source.ts";
+import type { Log } from "../telemetry/log.ts";
+import { parseLogLevel } from "../telemetry/log.ts";
+import { describeCertificates } from "./admin/certificates.ts";
+import { clustersJson, clustersText } from "./admin/clusters.ts";
+import { dumpConfig } from "./admin/config-dump.ts";
+import { listStats } from "./admin/stats.ts";
+import type { ClusterPool } from "./cluster.ts";
+import type { Configuration } from "./config.ts";
+
+export interface AdminRequest {
+  readonly method: string;
+  /** Without the query: `/config_dump`. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+}
+
+export interface AdminResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export type AdminHandler = (request: AdminRequest) => Promise<AdminResponse>;
+
+export interface AdminState {
+  readonly configuration: Configuration;
+  readonly clusters: ClusterPool;
+  readonly secrets: SecretSource;
+  readonly log: Log;
+  readonly version: string;
+  readonly nodeId: string;
+  /** Milliseconds since the data plane started. */
+  readonly uptimeMs: () => number;
+  readonly exposeMetrics: () => string;
+  readonly listeners: () => readonly { readonly name: string; readonly address: SocketAddress }[];
+  readonly isDraining: () => boolean;
+  readonly drain: () => void;
+}
+
+type Handler = (request: AdminRequest, state: AdminState) => AdminResponse | Promise<AdminResponse>;
+
+export function createAdmin(state: AdminState): AdminHandler {
+  return async (request) => {
+    const handler = handlers.get(request.path);
+    if (handler === undefined) {
+      return text(404, `unknown path; there are: ${[...handlers.keys()].join(" ")}\n`);
+    }
+    if (changing.has(request.path) && request.method !== "POST") {
+      return text(405, "use POST: this changes something\n");
+    }
+    try {
+      return await handler(request, state);
+    } catch (thrown) {
+      return text(400, `${messageOf(thrown)}\n`);
+    }
+  };
+}
+
+/** Reading log levels is allowed with POST alone too, as in Envoy. */
+const changing: ReadonlySet<string> = new Set(["/logging", "/drain_listeners"]);
+
+const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
+  ["/config_dump", async ({ query }, state) => json(await dumpConfig(state, query))],
+  [
+    "/clusters",
+    ({ query }, { clusters }) =>
+      query.get("format") === "json"
+        ? json(clustersJson(clusters.active()))
+        : text(200, clustersText(clusters.active())),
+  ],
+  ["/listeners", ({ query }, state) => listListeners(query, state)],
+  ["/stats", ({ query }, state) => statsAnswer(query, state)],
+  [
+    "/stats/prometheus",
+    (_request, state) => ({
+      status: 200,
+      contentType: "text/plain; version=0.0.4; charset=utf-8",
+      body: state.exposeMetrics(),
+    }),
+  ],
+  ["/server_info", (_request, state) => json(serverInfo(state))],
+  ["/ready", (_request, state) => readiness(state)],
+  ["/logging", ({ query }, state) => setLogLevels(query, state)],
+  [
+    "/certs",
+    (_request, { secrets, configuration }) =>
+      json(describeCertificates(secrets, configuration.secretNames())),
+  ],
+  ["/memory", () => json(memory())],
+  [
+    "/drain_listeners",
+    (_request, state) => {
+      state.drain();
+      return text(200, "OK\n");
+    },
+  ],
+]);
+
+function text(status: number, body: string): AdminResponse {
+  return { status, contentType: "text/plain; charset=utf-8", body };
+}
+
+function json(value: unknown): AdminResponse {
+  const body = `${JSON.stringify(value, undefined, 1)}\n`;
+  return { status: 200, contentType: "application/json", body };
+}
+
+function listListeners(query: URLSearchParams, state: AdminState): AdminResponse {
+  const all = state.listeners();
+  if (query.get("format") !== "json") {
+    const lines = all.map(({ name, address }) => `${name}::${address.address}:${address.port}\n`);
+    return text(200, lines.join(""));
+  }
+  return json({
+    listener_statuses: all.map(({ name, address }) => ({
+      name,
+      local_address: {
+        socket_address: { address: address.address, port_value: address.port },
+      },
+    })),
+  });
+}
+
+function statsAnswer(query: URLSearchParams, state: AdminState): AdminResponse {
+  const format = query.get("format") ?? "text";
+  const exposition = state.exposeMetrics();
+  const stats = listStats(exposition, query.get("filter") ?? "");
+  if (format === "json") return json({ stats });
+  if (format === "prometheus") {
+    if (!query.has("filter")) return text(200, exposition);
+    return text(200, stats.map(({ name, value }) => `${name} ${value}\n`).join(""));
+  }
+  return text(200, stats.map(({ name, value }) => `${name}: ${value}\n`).join(""));
+}
+
+function serverInfo(state: AdminState): unknown {
+  const seconds = `${Math.floor(state.uptimeMs() / 1000)}s`;
+  return {
+    version: `heddle/${state.version}`,
+    state: stateName(state),
+    uptime_current_epoch: seconds,
+    uptime_all_epochs: seconds,
+    hot_restart_version: "disabled",
+    node: { id: state.nodeId, user_agent_name: "heddle" },
+  };
+}
+
+function stateName(state: AdminState): string {
+  if (state.isDraining()) return "DRAINING";
+  return state.configuration.isReady ? "LIVE" : "INITIALIZING";
+}
+
+function readiness(state: AdminState): AdminResponse {
+  const name = stateName(state);
+  if (name === "LIVE") return text(200, "LIVE\n");
+  const reason = state.configuration.waitingFor;
+  return text(503, reason === undefined ? `${name}\n` : `${name}: ${reason}\n`);
+}
+
+/** `?level=debug`, `?paths=xds:debug,listener:info`, `?xds=debug`; without any, only lists. */
+function setLogLevels(query: URLSearchParams, { log }: AdminState): AdminResponse {
+  for (const [key, value] of query) {
+    const settings =
+      key === "paths" ? value.split(",").map((pair) => pair.split(":")) : [[key, value]];
+    for (const [area = "", levelText = ""] of settings) {
+      const level = parseLogLevel(levelText === "warning" ? "warn" : levelText);
+      if (level === undefined) return text(400, `'${levelText}' is no log level\n`);
+      if (area === "level") log.setLevel(level);
+      else log.setLevel(level, area);
+    }
+  }
+  const levels = [...log.levels()].map(([area, level]) => `  ${area}: ${level}\n`);
+  return text(200, `active loggers:\n${levels.join("")}`);
+}
+
+function memory(): unknown {
+  const usage = process.memoryUsage();
+  return {
+    allocated: String(usage.heapUsed + usage.external),
+    heap_size: String(usage.heapTotal + usage.external),
+    pageheap_unmapped: "0",
+    pageheap_free: String(usage.heapTotal - usage.heapUsed),
+    total_thread_cache: "0",
+    total_physical_bytes: String(usage.rss),
+  };
+}

@@ -1,0 +1,197 @@
+/**
+ * `/config_dump`: the resources as they were accepted, in Envoy's JSON. Reflection is loaded at the
+ * first request only, since a proxy that is never asked needs none of it.
+ */
+import type { DescMessage, JsonValue } from "@bufbuild/protobuf";
+
+import type { SecretSource } from "../../net/secret-source.ts";
+import { typeUrls } from "../../xds/feed.ts";
+import type { AppliedResource, RefusedResource } from "../config/applied-resources.ts";
+import type { Configuration } from "../config.ts";
+
+interface DumpSource {
+  readonly configuration: Configuration;
+  readonly secrets: SecretSource;
+}
+
+interface Section {
+  readonly type: string;
+  readonly list: string;
+  readonly key: string;
+  readonly typeUrl: string;
+  /** Listeners hold their message one level deeper. */
+  readonly isNested: boolean;
+}
+
+const sections: readonly Section[] = [
+  {
+    type: "ClustersConfigDump",
+    list: "dynamic_active_clusters",
+    key: "cluster",
+    typeUrl: typeUrls.cluster,
+    isNested: false,
+  },
+  {
+    type: "EndpointsConfigDump",
+    list: "dynamic_endpoint_configs",
+    key: "endpoint_config",
+    typeUrl: typeUrls.endpoint,
+    isNested: false,
+  },
+  {
+    type: "ListenersConfigDump",
+    list: "dynamic_listeners",
+    key: "listener",
+    typeUrl: typeUrls.listener,
+    isNested: true,
+  },
+  {
+    type: "RoutesConfigDump",
+    list: "dynamic_route_configs",
+    key: "route_config",
+    typeUrl: typeUrls.route,
+    isNested: false,
+  },
+];
+
+type Decode = (typeUrl: string, bytes: Uint8Array) => JsonValue;
+
+/** `?include_eds` adds endpoints, `?resource=dynamic_listeners` shows one section's entries. */
+export async function dumpConfig(source: DumpSource, query: URLSearchParams): Promise<JsonValue> {
+  const decode = await loadDecoder();
+  const wanted = query.get("resource");
+  const applied = source.configuration.applied;
+  const configs: JsonValue[] = [];
+  for (const section of sections) {
+    if (wanted !== null && wanted !== section.list) continue;
+    const isEndpoints = section.typeUrl === typeUrls.endpoint;
+    if (isEndpoints && wanted === null && !query.has("include_eds")) continue;
+    const entries = dumpEntries(section, {
+      accepted: applied.accepted(section.typeUrl),
+      refused: applied.refused(section.typeUrl),
+      decode,
+    });
+    configs.push(
+      ...(wanted === null
+        ? [
+            {
+              "@type": `type.googleapis.com/envoy.admin.v3.${section.type}`,
+              [section.list]: entries,
+            },
+          ]
+        : entries),
+    );
+  }
+  if (wanted === null || wanted === "dynamic_active_secrets") {
+    const entries = dumpSecrets(source);
+    configs.push(
+      ...(wanted === null
+        ? [
+            {
+              "@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump",
+              dynamic_active_secrets: entries,
+            },
+          ]
+        : entries),
+    );
+  }
+  return { configs };
+}
+
+function dumpEntries(
+  section: Section,
+  resources: {
+    readonly accepted: readonly AppliedResource[];
+    readonly refused: readonly RefusedResource[];
+    readonly decode: Decode;
+  },
+): JsonValue[] {
+  const refusedByName = new Map(resources.refused.map((entry) => [entry.resource.name, entry]));
+  const entries = resources.accepted.map(({ resource, appliedAtMs }) => {
+    const failure = refusedByName.get(resource.name);
+    refusedByName.delete(resource.name);
+    const state = {
+      version_info: resource.version,
+      [section.key]: redact(resources.decode(section.typeUrl, resource.bytes)),
+      last_updated: new Date(appliedAtMs).toISOString(),
+    };
+    const error = failure === undefined ? {} : { error_state: errorState(failure) };
+    return section.isNested
+      ? { name: resource.name, active_state: state, ...error }
+      : { ...state, ...error };
+  });
+  const neverAccepted = [...refusedByName.values()].map((failure) =>
+    section.isNested
+      ? { name: failure.resource.name, error_state: errorState(failure) }
+      : {
+          version_info: failure.resource.version,
+          [section.key]: {
+            "@type": section.typeUrl,
+            [section.typeUrl === typeUrls.endpoint ? "cluster_name" : "name"]:
+              failure.resource.name,
+          },
+          error_state: errorState(failure),
+        },
+  );
+  return [...entries, ...neverAccepted];
+}
+
+function errorState(failure: RefusedResource): JsonValue {
+  return {
+    last_update_attempt: new Date(failure.appliedAtMs).toISOString(),
+    details: failure.reason,
+    version_info: failure.resource.version,
+  };
+}
+
+function dumpSecrets({ configuration, secrets }: DumpSource): JsonValue[] {
+  return [...configuration.secretNames()].flatMap((name): JsonValue[] => {
+    const secret = secrets.get(name);
+    if (secret === undefined) return [];
+    const content =
+      secret.kind === "certificate"
+        ? {
+            tls_certificate: {
+              certificate_chain: { inline_bytes: base64(secret.chainPem) },
+              private_key: { inline_bytes: base64(redacted) },
+            },
+          }
+        : { validation_context: { trusted_ca: { inline_bytes: base64(secret.trustedCaPem) } } };
+    return [{ name, secret: { "@type": typeUrls.secret, name, ...content } }];
+  });
+}
+
+const redacted = "[redacted]";
+
+function base64(text: string): string {
+  return Buffer.from(text).toString("base64");
+}
+
+const secretFields: ReadonlySet<string> = new Set(["private_key", "password", "pkcs12", "keys"]);
+
+/** Keys may be written into TLS contexts; whatever form they have, they do not leave. */
+function redact(value: JsonValue, isSecret = false): JsonValue {
+  if (Array.isArray(value)) return value.map((item) => redact(item, isSecret));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([field, item]) => {
+      if (isSecret && field === "inline_string") return [field, redacted];
+      if (isSecret && field === "inline_bytes") return [field, base64(redacted)];
+      return [field, redact(item, isSecret || secretFields.has(field))];
+    }),
+  );
+}
+
+async function loadDecoder(): Promise<Decode> {
+  const [{ fromBinary, toJson }, { registry }] = await Promise.all([
+    import("@bufbuild/protobuf"),
+    import("../../wire/gen/es/registry.ts"),
+  ]);
+  return (typeUrl, bytes) => {
+    const schema: DescMessage | undefined = registry.getMessage(typeUrl.split("/").at(-1) ?? "");
+    if (schema === undefined) return { "@type": typeUrl };
+    const json = toJson(schema, fromBinary(schema, bytes), { registry, useProtoFieldName: true });
+    const fields = typeof json === "object" && json !== null && !Array.isArray(json) ? json : {};
+    return { "@type": typeUrl, ...fields };
+  };
+}
