@@ -4,7 +4,10 @@
  */
 import * as http from "node:http";
 import * as https from "node:https";
+import { type Duplex, PassThrough } from "node:stream";
+
 import { HeddleError } from "../base/error.ts";
+import type { GrpcAddress } from "./grpc.ts";
 
 export interface HttpRequest {
   /** `http:` or `https:`; only the path counts when `socketPath` is given. */
@@ -13,7 +16,9 @@ export interface HttpRequest {
   /** A Unix socket to ask instead of the address in the URL. */
   readonly socketPath?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Uint8Array;
+  /** Makes the connection instead of Node, for `http:` URLs: a sidecar's sockets carry a mark. */
+  readonly dial?: (target: GrpcAddress, signal: AbortSignal) => Promise<Duplex>;
   /** From start to the last byte. */
   readonly timeoutMs: number;
   readonly responseBytesMax: number;
@@ -44,6 +49,7 @@ export const requestHttp: RequestHttp = (request) =>
       agent: false,
       ...(request.socketPath === undefined ? {} : { socketPath: request.socketPath }),
       headers: { connection: "close", ...request.headers },
+      ...connectionOf(request, url),
     });
     const timer = setTimeout(() => fail(`no answer in ${request.timeoutMs} ms`), request.timeoutMs);
     outgoing.on("error", (error) => fail(error.message, error));
@@ -68,3 +74,18 @@ export const requestHttp: RequestHttp = (request) =>
     });
     outgoing.end(request.body);
   });
+
+/** Node's `createConnection` calls back, so the promise of `dial` ends in its callback. */
+function connectionOf({ dial, timeoutMs }: HttpRequest, url: URL): http.RequestOptions {
+  if (dial === undefined) return {};
+  const target = { address: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port || 80) };
+  return {
+    createConnection: (_options, done) => {
+      dial(target, AbortSignal.timeout(timeoutMs)).then(
+        (socket) => done(null, socket),
+        (error: Error) => done(error, new PassThrough()),
+      );
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,83 @@
+/**
+ * The admin interface of a sidecar: Envoy's paths, answered by the data plane, served here on a Unix
+ * socket for the mesh and, without what changes anything, on loopback. The application shares that
+ * loopback, and a workload holds no power over its sidecar.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+import { messageOf } from "../base/error.ts";
+import { listenHttp, type HttpListener, type HttpListenTarget } from "../net/http-listener.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+export interface AdminRequest {
+  readonly method: string;
+  /** Without the query: `/config_dump`. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+}
+
+export interface AdminResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export type AdminHandler = (request: AdminRequest) => Promise<AdminResponse> | AdminResponse;
+
+/** What loopback answers; everything else is for the Unix socket. */
+const readOnlyPaths: ReadonlySet<string> = new Set([
+  "/config_dump",
+  "/clusters",
+  "/listeners",
+  "/stats",
+  "/stats/prometheus",
+  "/server_info",
+  "/ready",
+  "/certs",
+  "/memory",
+]);
+
+/** Answers only what changes nothing, and only to GET. */
+export function readOnlyAdmin(handler: AdminHandler): AdminHandler {
+  return (request) => {
+    if (request.method === "GET" && readOnlyPaths.has(request.path)) return handler(request);
+    return plainText(403, "only reading is allowed here\n");
+  };
+}
+
+export function plainText(status: number, body: string): AdminResponse {
+  return { status, contentType: "text/plain; charset=utf-8", body };
+}
+
+/** Serves a handler over HTTP; a handler that throws is answered 500 and logged. */
+export function serveAdmin(
+  target: HttpListenTarget,
+  handler: AdminHandler,
+  log: Logger,
+): Promise<HttpListener> {
+  return listenHttp(target, (incoming, outgoing) => {
+    incoming.resume();
+    void answer(incoming, outgoing, { handler, log });
+  });
+}
+
+async function answer(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  { handler, log }: { readonly handler: AdminHandler; readonly log: Logger },
+): Promise<void> {
+  let response: AdminResponse;
+  try {
+    const url = new URL(incoming.url ?? "/", "http://admin");
+    response = await handler({
+      method: incoming.method ?? "GET",
+      path: url.pathname,
+      query: url.searchParams,
+    });
+  } catch (thrown) {
+    log.error("an admin request failed", { path: incoming.url ?? "", reason: messageOf(thrown) });
+    response = plainText(500, "internal error\n");
+  }
+  outgoing.writeHead(response.status, { "content-type": response.contentType });
+  outgoing.end(response.body);
+}

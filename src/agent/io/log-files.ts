@@ -1,0 +1,79 @@
+/**
+ * Where log lines go: the process's streams and files, through one bounded `BatchWriter` for each.
+ * A full disk or a pipe nobody reads costs lines, which are counted, never time.
+ */
+import { closeSync, openSync, write, writeSync } from "node:fs";
+
+import type { Clock } from "../../base/clock.ts";
+import { BatchWriter, type WriteOutcome } from "../../telemetry/batch-writer.ts";
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
+
+export interface LogFiles {
+  /** Takes whole lines. `-` and `/dev/stdout` are standard output, `/dev/stderr` standard error. */
+  open(path: string): (lines: string) => void;
+  /** Writes what is left, blocking for a moment at most, and closes. */
+  close(): void;
+}
+
+export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
+  const writers = new Map<string, { readonly writer: BatchWriter; readonly fd: number }>();
+  return {
+    open(path) {
+      const known = writers.get(streamName(path));
+      if (known !== undefined) return (lines) => known.writer.append(lines);
+      const fd = descriptorOf(path);
+      const writer = new BatchWriter({
+        clock,
+        write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, onWritten(bytes, done)),
+        onDrop: (lines, reason) =>
+          metrics
+            .counter("heddle_log_lines_dropped_total", "Log lines that were lost.", {
+              file: path,
+              reason,
+            })
+            .add(lines),
+      });
+      writers.set(streamName(path), { writer, fd });
+      return (lines) => writer.append(lines);
+    },
+    close() {
+      for (const { writer, fd } of writers.values()) {
+        writeRest(fd, writer.close());
+        if (fd > 2) closeSync(fd);
+      }
+      writers.clear();
+    },
+  };
+}
+
+function streamName(path: string): string {
+  return path === "-" ? "/dev/stdout" : path;
+}
+
+function descriptorOf(path: string): number {
+  if (path === "-" || path === "/dev/stdout") return 1;
+  return path === "/dev/stderr" ? 2 : openSync(path, "a", 0o600);
+}
+
+function onWritten(
+  bytes: Buffer,
+  done: (outcome: WriteOutcome) => void,
+): (error: NodeJS.ErrnoException | null, writtenBytes: number) => void {
+  return (error, writtenBytes) => {
+    if (error?.code === "EAGAIN") done({ kind: "busy", writtenBytes: 0 });
+    else if (error !== null) done({ kind: "failed", message: error.message });
+    else if (writtenBytes < bytes.length) done({ kind: "busy", writtenBytes });
+    else done({ kind: "written" });
+  };
+}
+
+function writeRest(fd: number, rest: Buffer): void {
+  let offset = 0;
+  for (let attempt = 0; offset < rest.length && attempt < 100; attempt++) {
+    try {
+      offset += writeSync(fd, rest, offset);
+    } catch {
+      return; // closing: there is nobody left to tell
+    }
+  }
+}
