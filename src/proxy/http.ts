@@ -1,0 +1,97 @@
+/**
+ * The HTTP connection manager: takes accepted connections and serves HTTP/1.1 on them as its Envoy
+ * configuration says. Parts: connection → stream → filters → upstream request → connection pool, all
+ * in `http/`; the byte level is in `wire/http1-*`.
+ */
+import type { RequestRecord } from "../telemetry/request-record.ts";
+import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import type { Channel } from "../net/channel.ts";
+import type { ConnectionFactory, ProxyContext } from "./context.ts";
+import type { ConnectionView } from "./engine/request.ts";
+import { compileRouteConfiguration } from "./engine/route-configuration.ts";
+import type { FilterOverrideCompilers } from "./engine/filter-overrides.ts";
+import { refuse } from "./engine/refusal.ts";
+import type { RouteTable } from "./engine/route-table.ts";
+import { DownstreamConnection } from "./http/downstream-connection.ts";
+import { compileFilters, filterOverrides } from "./http/filter-chain.ts";
+import { createCounters, createWriters, type HttpServices } from "./http/http-services.ts";
+import { compileSettings } from "./http/settings.ts";
+import { Upstreams } from "./http/upstream-pool.ts";
+
+export interface HttpConnectionManagerOptions {
+  /** What the listener's `traffic_direction` says. */
+  readonly direction: RequestRecord["direction"];
+  /** The listener's `per_connection_buffer_limit_bytes`. */
+  readonly bufferBytesMax?: number;
+}
+
+const bufferBytesDefault = 1024 * 1024;
+
+/** The compilers that route configurations need for filters' per-route messages. */
+export const httpFilterOverrides: FilterOverrideCompilers = filterOverrides;
+
+const upstreamsByContext = new WeakMap<ProxyContext, Upstreams>();
+
+/** Throws a refusal (`xds.refused`) that names a field which cannot be honoured. */
+export function createHttpConnectionManager(
+  config: HttpConnectionManager,
+  context: ProxyContext,
+  options: HttpConnectionManagerOptions,
+): ConnectionFactory {
+  const settings = compileSettings(config);
+  const services: HttpServices = {
+    settings,
+    context,
+    upstreams: upstreamsOf(context),
+    filters: compileFilters(config.httpFilters, context.metrics, config.statPrefix),
+    sink: context.sinkFor(config.accessLog, config.statPrefix),
+    direction: options.direction,
+    routes: routesOf(config, context),
+    bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
+    ...createWriters(),
+    counters: createCounters(context, config.statPrefix),
+    isDraining: false,
+  };
+  return createFactory(services);
+}
+
+function createFactory(services: HttpServices): ConnectionFactory {
+  const connections = new Set<DownstreamConnection>();
+  const forget = (connection: DownstreamConnection): void => {
+    connections.delete(connection);
+  };
+  return {
+    accept(channel: Channel, view: ConnectionView, first: Buffer | undefined): void {
+      const connection = new DownstreamConnection(channel, view, services, forget);
+      connections.add(connection);
+      services.counters.connections.add();
+      channel.handler = connection;
+      if (first !== undefined && first.length > 0) connection.onData(first);
+    },
+    drain(): void {
+      services.isDraining = true;
+      for (const connection of connections) connection.drain();
+    },
+  };
+}
+
+/** Pools are shared by all connection managers of one data plane. */
+function upstreamsOf(context: ProxyContext): Upstreams {
+  let upstreams = upstreamsByContext.get(context);
+  if (upstreams === undefined) {
+    upstreams = new Upstreams(context);
+    upstreamsByContext.set(context, upstreams);
+  }
+  return upstreams;
+}
+
+function routesOf(
+  config: HttpConnectionManager,
+  context: ProxyContext,
+): () => RouteTable | undefined {
+  const { rds, routeConfig } = config;
+  if (rds !== undefined) return () => context.routes.get(rds.routeConfigName);
+  if (routeConfig === undefined) refuse("route_specifier", "rds or route_config is needed");
+  const table = compileRouteConfiguration(routeConfig, filterOverrides);
+  return () => table;
+}

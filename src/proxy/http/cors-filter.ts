@@ -1,0 +1,80 @@
+/** Cross-origin requests: Envoy's `cors` filter. Its policy stands on routes and virtual hosts. */
+import { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
+import { refuse } from "../engine/refusal.ts";
+import { compileStringMatcher, type TextPredicate } from "../engine/string-matcher.ts";
+import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
+
+export class CorsOverride {
+  readonly origins: readonly TextPredicate[];
+  readonly policy: CorsPolicy;
+
+  constructor(policy: CorsPolicy, origins: readonly TextPredicate[]) {
+    this.policy = policy;
+    this.origins = origins;
+  }
+}
+
+export function compileCorsOverride(bytes: Uint8Array, path: string): CorsOverride {
+  const policy = CorsPolicy.decode(bytes);
+  if (policy.filterEnabled !== undefined || policy.shadowEnabled !== undefined) {
+    refuse(path, "filter_enabled and shadow_enabled are not supported");
+  }
+  const origins = policy.allowOriginStringMatch.map((matcher, index) =>
+    compileStringMatcher(matcher, `${path}.allow_origin_string_match[${index}]`),
+  );
+  return new CorsOverride(policy, origins);
+}
+
+export function createCorsFilter(name: string): HttpFilter {
+  return {
+    name,
+    onRequest(stream: FilterStream): FilterVerdict {
+      const override = stream.override(name);
+      if (!(override instanceof CorsOverride)) return "continue";
+      const { request } = stream;
+      const origin = request.header("origin");
+      if (origin === undefined || !override.origins.some((matches) => matches(origin))) {
+        return "continue";
+      }
+      const isPreflight =
+        request.method === "OPTIONS" &&
+        request.header("access-control-request-method") !== undefined;
+      if (!isPreflight) return "continue";
+      stream.reply("no-route", {
+        status: 200,
+        details: "direct_response",
+        headers: preflightHeaders(override.policy, origin),
+      });
+      return "answered";
+    },
+    onResponse(stream: FilterStream): void {
+      const override = stream.override(name);
+      if (!(override instanceof CorsOverride)) return;
+      const origin = stream.request.header("origin");
+      if (origin === undefined || !override.origins.some((matches) => matches(origin))) return;
+      const { responseHeaders: headers } = stream;
+      const { policy } = override;
+      headers.set("access-control-allow-origin", origin);
+      if (policy.allowCredentials === true) headers.set("access-control-allow-credentials", "true");
+      if (policy.exposeHeaders !== "") {
+        headers.set("access-control-expose-headers", policy.exposeHeaders);
+      }
+    },
+  };
+}
+
+function preflightHeaders(
+  policy: CorsPolicy,
+  origin: string,
+): readonly (readonly [string, string])[] {
+  const headers: (readonly [string, string])[] = [["access-control-allow-origin", origin]];
+  if (policy.allowCredentials === true) headers.push(["access-control-allow-credentials", "true"]);
+  if (policy.allowMethods !== "") {
+    headers.push(["access-control-allow-methods", policy.allowMethods]);
+  }
+  if (policy.allowHeaders !== "") {
+    headers.push(["access-control-allow-headers", policy.allowHeaders]);
+  }
+  if (policy.maxAge !== "") headers.push(["access-control-max-age", policy.maxAge]);
+  return headers;
+}

@@ -1,0 +1,336 @@
+/**
+ * One client's HTTP/1.1 connection: reads requests one after another, holds what arrives early
+ * (pipelining) within a bound, and closes so that the last answer is not lost. What a request means
+ * is the stream's business.
+ */
+import type { Channel, ChannelHandler } from "../../net/channel.ts";
+import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
+import { frameRequest } from "../../wire/http1-framing.ts";
+import { Http1Head } from "../../wire/http1-head.ts";
+import { feedHead } from "../../wire/http1-parser.ts";
+import type { ConnectionView } from "../engine/request.ts";
+import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import { type FailureKind, headFailures } from "./failure.ts";
+import type { HttpServices } from "./http-services.ts";
+import { HttpStream } from "./http-stream.ts";
+
+/** Bytes of later requests held while one is answered; the client is paused beyond it. */
+const heldBytesMax = 64 * 1024;
+/** How long a client may take to close after our last answer (Envoy's delayed close). */
+const lingerMs = 1000;
+/** For the head of a request, where the configuration names no time. */
+const headersTimeoutDefaultMs = 60_000;
+
+/** `waiting`: the request is complete, its answer is not. `closing`: what arrives is thrown away. */
+type State = "head" | "body" | "waiting" | "closing" | "tunnel";
+
+export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
+  readonly channel: Channel;
+  readonly view: ConnectionView;
+  readonly services: HttpServices;
+  readonly stream: HttpStream;
+  /** A chunk is being read: what streams write upstream leaves at its end. */
+  isReading = false;
+  #state: State = "head";
+  readonly #head: Http1Head = new Http1Head();
+  readonly #body: BodyReader;
+  /** Idle, headers, whole request, linger: never two at once. */
+  readonly #deadline: Deadline = new Deadline(this);
+  readonly #connectionDeadline: Deadline = new Deadline(this);
+  readonly #onClosed: (connection: DownstreamConnection) => void;
+  #held: Buffer | undefined;
+  #requests = 0;
+  #pauses = 0;
+  #isHeldPaused = false;
+  #isExpired = false;
+
+  constructor(
+    channel: Channel,
+    view: ConnectionView,
+    services: HttpServices,
+    onClosed: (connection: DownstreamConnection) => void,
+  ) {
+    this.channel = channel;
+    this.view = view;
+    this.services = services;
+    this.#onClosed = onClosed;
+    this.#body = new BodyReader(services.settings.limits);
+    this.stream = new HttpStream(this, services);
+    this.#head.reset("request");
+    services.upstreams.wheel.touch();
+    this.#armIdle();
+    const { maxConnectionDurationMs } = services.settings;
+    if (maxConnectionDurationMs > 0) {
+      services.upstreams.wheel.arm(this.#connectionDeadline, maxConnectionDurationMs);
+    }
+  }
+
+  /** Between requests, with nothing of the next one received. */
+  get isIdle(): boolean {
+    return this.#state === "head" && this.#head.length === 0 && !this.stream.isActive;
+  }
+
+  /** Whether the connection closes after the request in hand. */
+  isLastRequest(): boolean {
+    const { settings, isDraining } = this.services;
+    const max = settings.maxRequestsPerConnection;
+    return (
+      isDraining || this.#isExpired || !this.#head.isKeepAlive || (max > 0 && this.#requests >= max)
+    );
+  }
+
+  onData(chunk: Buffer): void {
+    this.services.upstreams.wheel.touch();
+    if (this.#state === "waiting") this.#hold(chunk);
+    else this.#read(chunk);
+  }
+
+  #read(chunk: Buffer): void {
+    let at = 0;
+    this.isReading = true;
+    while (at < chunk.length && this.#state !== "closing") {
+      if (this.#state === "head") at = this.#readHead(chunk, at);
+      else if (this.#state === "body") at = this.#readBody(chunk, at);
+      else {
+        this.#hold(at === 0 ? chunk : chunk.subarray(at));
+        break;
+      }
+    }
+    this.isReading = false;
+    this.stream.flushRequest();
+  }
+
+  #readHead(chunk: Buffer, from: number): number {
+    const head = this.#head;
+    const { settings, upstreams } = this.services;
+    const isFirst = head.length === 0;
+    const taken = feedHead(head, chunk, from, settings.limits);
+    if (head.isComplete || head.error !== undefined) {
+      this.#begin();
+    } else if (isFirst) {
+      const timeoutMs =
+        settings.headersTimeoutMs > 0 ? settings.headersTimeoutMs : headersTimeoutDefaultMs;
+      upstreams.wheel.arm(this.#deadline, timeoutMs);
+    }
+    return from + taken;
+  }
+
+  #begin(): void {
+    const head = this.#head;
+    const { settings, upstreams } = this.services;
+    this.#requests++;
+    const failure = this.#checkHead();
+    if (failure !== undefined) {
+      // Where a refused request ends is not known, so nothing after it is read.
+      head.bodyKind = "none";
+      this.#state = "closing";
+      this.#deadline.disarm();
+      this.stream.begin(head, failure);
+      return;
+    }
+    this.#body.start(head.bodyKind, head.bodyLength);
+    const isWhole = head.bodyKind === "none";
+    this.#state = isWhole ? "waiting" : "body";
+    if (!isWhole && settings.requestTimeoutMs > 0) {
+      upstreams.wheel.arm(this.#deadline, settings.requestTimeoutMs);
+    } else {
+      this.#deadline.disarm();
+    }
+    this.stream.begin(head, undefined);
+  }
+
+  #checkHead(): FailureKind | undefined {
+    const head = this.#head;
+    const { settings } = this.services;
+    const error = head.error ?? frameRequest(head);
+    if (error !== undefined) return headFailures[error];
+    if (head.minorVersion === 0 && !settings.isHttp10Allowed) return "low-version";
+    if (settings.underscores !== "allow" && hasUnderscores(head, settings.underscores)) {
+      return "malformed-request";
+    }
+    return undefined;
+  }
+
+  #readBody(chunk: Buffer, from: number): number {
+    const { stream } = this;
+    const step = this.#body.next(chunk, from);
+    const { position } = this.#body;
+    switch (step) {
+      case bodyStep.content:
+        stream.onBody(chunk, this.#body.dataStart, this.#body.dataEnd);
+        if (this.#state === "body" && this.#body.kind === "length" && this.#body.isEnded) {
+          this.#endBody();
+        }
+        return position;
+      case bodyStep.end:
+        this.#endBody();
+        return position;
+      case bodyStep.error:
+        this.#state = "closing";
+        stream.mustClose = true;
+        stream.onBodyError();
+        if (!stream.isActive) this.#close();
+        return chunk.length;
+      default:
+        return chunk.length;
+    }
+  }
+
+  #endBody(): void {
+    this.#deadline.disarm();
+    this.#state = "waiting";
+    this.stream.onBodyEnd(this.#body.trailers);
+  }
+
+  /** Keeps bytes of the next request, copied: they belong to their reader. */
+  #hold(chunk: Buffer): void {
+    this.#held = this.#held === undefined ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
+    if (this.#held.length <= heldBytesMax || this.#isHeldPaused) return;
+    this.#isHeldPaused = true;
+    this.pause();
+  }
+
+  /** Reads on, after an answer, what arrived before it was finished. */
+  continueReading(): void {
+    if (this.isReading || this.#state !== "head") return;
+    const held = this.#held;
+    if (held === undefined) return;
+    this.#held = undefined;
+    if (this.#isHeldPaused) {
+      this.#isHeldPaused = false;
+      this.resume();
+    }
+    this.#read(held);
+  }
+
+  /** Calls nest: as many `resume()` as `pause()`. */
+  pause(): void {
+    if (this.#pauses++ === 0) this.channel.pause();
+  }
+
+  resume(): void {
+    if (this.#pauses > 0 && --this.#pauses === 0) this.channel.resume();
+  }
+
+  write(text: string): void {
+    this.services.downstreamWriter.text(text);
+    this.flush();
+  }
+
+  /** Sends what was gathered for the client; false when the client is slow. */
+  flush(): boolean {
+    const { downstreamWriter: writer } = this.services;
+    if (writer.length === 0) return true;
+    return this.channel.write(writer.take());
+  }
+
+  onStreamEnd(): void {
+    if (this.#state === "tunnel") return;
+    if (this.stream.mustClose || !this.stream.isRequestComplete || this.#state === "closing") {
+      this.#close();
+      return;
+    }
+    this.#state = "head";
+    this.#head.reset("request");
+    this.#armIdle();
+  }
+
+  #armIdle(): void {
+    const { settings, upstreams } = this.services;
+    if (settings.idleTimeoutMs > 0) upstreams.wheel.arm(this.#deadline, settings.idleTimeoutMs);
+  }
+
+  /** Half-closes and waits: a reset could overtake the answer on its way. */
+  #close(): void {
+    this.#state = "closing";
+    this.#held = undefined;
+    this.channel.end();
+    this.services.upstreams.wheel.arm(this.#deadline, lingerMs);
+  }
+
+  /** Stops reading HTTP; the caller takes the channel. Returns bytes that arrived early. */
+  becomeTunnel(): Buffer | undefined {
+    const held = this.#held;
+    this.#held = undefined;
+    this.#state = "tunnel";
+    this.#deadline.disarm();
+    if (this.#isHeldPaused) {
+      this.#isHeldPaused = false;
+      this.resume();
+    }
+    return held;
+  }
+
+  /** Ends the connection if it is idle, otherwise after its answer. */
+  drain(): void {
+    if (this.isIdle) this.#close();
+  }
+
+  /** The connection, as a tunnel, is closed. */
+  onTunnelClosed(): void {
+    this.#connectionDeadline.disarm();
+    this.#onClosed(this);
+  }
+
+  onEnd(): void {
+    this.services.upstreams.wheel.touch();
+    if (this.#state === "closing") {
+      this.channel.destroy();
+      return;
+    }
+    // As Envoy does: a client that has closed its side is gone, also for its answer.
+    this.stream.onDownstreamClose();
+    this.#state = "closing";
+    this.channel.end();
+  }
+
+  onDrain(): void {
+    this.stream.onDownstreamDrain();
+  }
+
+  onClose(): void {
+    this.services.upstreams.wheel.touch();
+    this.#state = "closing";
+    this.stream.onDownstreamClose();
+    this.#deadline.disarm();
+    this.#connectionDeadline.disarm();
+    this.#onClosed(this);
+  }
+
+  onDeadline(deadline: Deadline): void {
+    if (deadline === this.#connectionDeadline) {
+      this.#isExpired = true;
+      this.drain();
+      return;
+    }
+    switch (this.#state) {
+      case "closing":
+        this.channel.destroy();
+        return;
+      case "head":
+        if (this.#head.length === 0) return this.#close();
+        this.#state = "closing";
+        this.#head.bodyKind = "none";
+        this.#requests++;
+        this.stream.begin(this.#head, "headers-timeout");
+        return;
+      case "body":
+        this.#state = "closing";
+        this.stream.onRequestTimeout();
+        return;
+      case "waiting":
+      case "tunnel":
+        return;
+    }
+  }
+}
+
+/** Refuses, or takes away, fields whose names hold `_`: some servers read them as `-`. */
+function hasUnderscores(head: Http1Head, action: "reject" | "drop"): boolean {
+  for (let field = 0; field < head.count; field++) {
+    if (!head.nameAt(field).includes("_")) continue;
+    if (action === "reject") return true;
+    head.dropped[field] = 1;
+  }
+  return false;
+}

@@ -1,0 +1,84 @@
+/** Makes the HTTP filters of a connection manager from their configurations, in order. */
+import type { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
+import { refuse } from "../engine/refusal.ts";
+import { compileCorsOverride, createCorsFilter } from "./cors-filter.ts";
+import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
+import type { HttpFilter } from "./filter.ts";
+import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
+
+const prefix = "type.googleapis.com/envoy.extensions.filters.http.";
+const urls = {
+  router: `${prefix}router.v3.Router`,
+  rbac: `${prefix}rbac.v3.RBAC`,
+  rbacPerRoute: `${prefix}rbac.v3.RBACPerRoute`,
+  fault: `${prefix}fault.v3.HTTPFault`,
+  cors: `${prefix}cors.v3.Cors`,
+  corsPolicy: `${prefix}cors.v3.CorsPolicy`,
+  grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
+} as const;
+
+/** What routes may say about filters (`typed_per_filter_config`), by type URL. */
+export const filterOverrides: FilterOverrideCompilers = new Map<
+  string,
+  (config: Uint8Array, path: string) => unknown
+>([
+  [urls.rbacPerRoute, compileRbacOverride],
+  [urls.fault, compileFaultOverride],
+  [urls.corsPolicy, compileCorsOverride],
+]);
+
+/** Throws a refusal for a filter that is not known, unless it is optional. The router must be last. */
+export function compileFilters(
+  configs: readonly FilterConfig[],
+  metrics: MetricRegistry,
+  statPrefix: string,
+): readonly HttpFilter[] {
+  const filters: HttpFilter[] = [];
+  const last = configs.at(-1);
+  if (last?.typedConfig?.typeUrl !== urls.router) {
+    refuse("http_filters", "must end with the router");
+  }
+  for (const [index, config] of configs.entries()) {
+    const path = `http_filters[${index}]`;
+    if (config.configDiscovery !== undefined) {
+      refuse(`${path}.config_discovery`, "is not supported");
+    }
+    if (config.disabled) continue;
+    const { typedConfig } = config;
+    if (typedConfig === undefined) refuse(`${path}.typed_config`, "is missing");
+    const bytes = typedConfig.value;
+    const place = { name: config.name, path: `${path}.typed_config`, metrics, statPrefix };
+    switch (typedConfig.typeUrl) {
+      case urls.router:
+        if (index !== configs.length - 1) refuse(path, "the router must be last");
+        checkRouter(Router.decode(bytes), place.path);
+        break;
+      case urls.rbac:
+        filters.push(createRbacFilter(bytes, place));
+        break;
+      case urls.fault:
+        filters.push(...createFaultFilters(bytes, config.name, place.path));
+        break;
+      case urls.cors:
+        filters.push(createCorsFilter(config.name));
+        break;
+      case urls.grpcStats:
+        // What it measures stands in the request record of every stream.
+        break;
+      default:
+        if (!config.isOptional) refuse(path, `'${typedConfig.typeUrl}' is not supported`);
+    }
+  }
+  return filters;
+}
+
+function checkRouter(router: Router, path: string): void {
+  if (router.suppressEnvoyHeaders) refuse(`${path}.suppress_envoy_headers`, "is not supported");
+  if (router.upstreamLog.length > 0) refuse(`${path}.upstream_log`, "is not supported");
+  if (router.upstreamHttpFilters.length > 0) {
+    refuse(`${path}.upstream_http_filters`, "is not supported");
+  }
+}

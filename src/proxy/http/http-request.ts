@@ -1,0 +1,83 @@
+/** A request as routes, policies and filters see it, over the received bytes and our edits. */
+import type { Http1Head } from "../../wire/http1-head.ts";
+import { slotWidth } from "../../wire/http1-head.ts";
+import { known } from "../../wire/http1-tables.ts";
+import type { ConnectionView, RequestView } from "../engine/request.ts";
+import { MessageHeaders } from "./message-headers.ts";
+
+const commonMethods = [
+  "GET",
+  "POST",
+  "HEAD",
+  "PUT",
+  "DELETE",
+  "OPTIONS",
+  "PATCH",
+  "CONNECT",
+] as const;
+
+export class HttpRequest implements RequestView {
+  method = "";
+  path = "";
+  authority = "";
+  scheme = "http";
+  readonly connection: ConnectionView;
+  readonly headers: MessageHeaders = new MessageHeaders();
+
+  constructor(connection: ConnectionView) {
+    this.connection = connection;
+  }
+
+  /** Takes a complete, framed head; authority and path are settled by `request-target.ts`. */
+  reset(head: Http1Head): void {
+    this.headers.reset(head);
+    this.method = methodOf(head);
+    this.path = "";
+    const host = head.findId(known.host);
+    if (host < 0) this.authority = "";
+    // Connections mostly stay with one authority: the string of the last request serves again.
+    else if (!isSameValue(head, host, this.authority)) this.authority = head.valueAt(host);
+  }
+
+  header(name: string): string | undefined {
+    if (name.charCodeAt(0) === 0x3a) return this.#pseudo(name);
+    return name === "host" ? this.authority : this.headers.get(name);
+  }
+
+  #pseudo(name: string): string | undefined {
+    switch (name) {
+      case ":method":
+        return this.method;
+      case ":path":
+        return this.path;
+      case ":authority":
+        return this.authority;
+      case ":scheme":
+        return this.scheme;
+      default:
+        return undefined;
+    }
+  }
+}
+
+function methodOf(head: Http1Head): string {
+  const { bytes, lineStart, methodEnd } = head;
+  const length = methodEnd - lineStart;
+  for (const method of commonMethods) {
+    if (method.length === length && startsWith(bytes, lineStart, method)) return method;
+  }
+  return head.text(lineStart, methodEnd);
+}
+
+function startsWith(bytes: Uint8Array, from: number, text: string): boolean {
+  for (let index = 0; index < text.length; index++) {
+    if (bytes[from + index] !== text.charCodeAt(index)) return false;
+  }
+  return true;
+}
+
+function isSameValue(head: Http1Head, field: number, text: string): boolean {
+  const at = field * slotWidth;
+  const start = head.slots[at + 2] ?? 0;
+  return (head.slots[at + 3] ?? 0) - start === text.length && startsWith(head.bytes, start, text);
+}

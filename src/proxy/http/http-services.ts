@@ -1,0 +1,60 @@
+/** What all connections of one connection manager share, made once when it is configured. */
+import type { Counter } from "../../telemetry/metrics.ts";
+import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
+import { Http1Writer } from "../../wire/http1-writer.ts";
+import type { ProxyContext } from "../context.ts";
+import type { RouteTable } from "../engine/route-table.ts";
+import type { HttpFilter } from "./filter.ts";
+import type { HttpSettings } from "./settings.ts";
+import type { Upstreams } from "./upstream-pool.ts";
+
+export interface HttpServices {
+  readonly settings: HttpSettings;
+  readonly context: ProxyContext;
+  readonly upstreams: Upstreams;
+  readonly filters: readonly HttpFilter[];
+  readonly sink: RequestSink;
+  readonly direction: RequestRecord["direction"];
+  /** The current routes; undefined when they have not arrived. */
+  readonly routes: () => RouteTable | undefined;
+  /** Bytes of a request that may be kept for a retry, or while it waits for an upstream. */
+  readonly bufferBytesMax: number;
+  /** Bytes towards clients and towards upstreams; each is emptied before anything else is written. */
+  readonly downstreamWriter: Http1Writer;
+  readonly upstreamWriter: Http1Writer;
+  readonly counters: HttpCounters;
+  isDraining: boolean;
+}
+
+export interface HttpCounters {
+  readonly connections: Counter;
+  readonly requests: Counter;
+  /** By class: index 0 is 1xx. */
+  readonly responses: readonly Counter[];
+  readonly protocolErrors: Counter;
+  readonly requestTimeouts: Counter;
+  readonly idleTimeouts: Counter;
+}
+
+export function createCounters(context: ProxyContext, statPrefix: string): HttpCounters {
+  const labels = { http_conn_manager_prefix: statPrefix };
+  const counter = (name: string, help: string): Counter =>
+    context.metrics.counter(`envoy_http_${name}`, help, labels);
+  return {
+    connections: counter("downstream_cx_total", "HTTP connections accepted"),
+    requests: counter("downstream_rq_total", "HTTP requests received"),
+    responses: [1, 2, 3, 4, 5].map((digit) =>
+      context.metrics.counter("envoy_http_downstream_rq_xx", "HTTP responses by class", {
+        ...labels,
+        response_code_class: String(digit),
+      }),
+    ),
+    protocolErrors: counter("downstream_cx_protocol_error", "HTTP requests refused as malformed"),
+    requestTimeouts: counter("downstream_rq_timeout", "HTTP requests that took too long to arrive"),
+    idleTimeouts: counter("downstream_rq_idle_timeout", "HTTP streams idle for too long"),
+  };
+}
+
+export function createWriters(): Pick<HttpServices, "downstreamWriter" | "upstreamWriter"> {
+  return { downstreamWriter: new Http1Writer(), upstreamWriter: new Http1Writer() };
+}

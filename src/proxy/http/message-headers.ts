@@ -1,0 +1,66 @@
+/**
+ * The header fields of one message with the proxy's edits: what was received stays as offsets, what
+ * was set stands beside it. Names are in lower case.
+ */
+import type { Http1Head } from "../../wire/http1-head.ts";
+import type { Http1Writer } from "../../wire/http1-writer.ts";
+
+export class MessageHeaders {
+  head: Http1Head | undefined = undefined;
+  readonly #names: string[] = [];
+  readonly #values: string[] = [];
+  #count = 0;
+
+  reset(head: Http1Head | undefined): void {
+    this.head = head;
+    if (this.#count > 0) {
+      this.#names.length = 0;
+      this.#values.length = 0;
+      this.#count = 0;
+    }
+  }
+
+  /** All values joined with `,`; undefined when there is none. */
+  get(name: string): string | undefined {
+    let value = this.head?.joined(name);
+    for (let at = 0; at < this.#count; at++) {
+      if (this.#names[at] !== name) continue;
+      const own = this.#values[at] ?? "";
+      value = value === undefined ? own : `${value},${own}`;
+    }
+    return value;
+  }
+
+  has(name: string): boolean {
+    return (this.head !== undefined && this.head.findName(name) >= 0) || this.#names.includes(name);
+  }
+
+  add(name: string, value: string): void {
+    this.#names.push(name);
+    this.#values.push(value);
+    this.#count++;
+  }
+
+  set(name: string, value: string): void {
+    this.remove(name);
+    this.add(name, value);
+  }
+
+  remove(name: string): void {
+    this.head?.dropName(name);
+    for (let at = this.#count - 1; at >= 0; at--) {
+      if (this.#names[at] !== name) continue;
+      this.#names.splice(at, 1);
+      this.#values.splice(at, 1);
+      this.#count--;
+    }
+  }
+
+  /** Writes every field line. */
+  writeTo(writer: Http1Writer): void {
+    if (this.head !== undefined) writer.fields(this.head);
+    for (let at = 0; at < this.#count; at++) {
+      writer.field(this.#names[at] ?? "", this.#values[at] ?? "");
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** Authorization policies on requests: Envoy's `rbac` filter, decided by the engine. */
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import {
+  RBAC,
+  RBACPerRoute,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
+import { compileRbac, deniedDetails, type Rbac } from "../engine/rbac.ts";
+import { refuse } from "../engine/refusal.ts";
+import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
+
+interface Rules {
+  readonly enforced: Rbac | undefined;
+  readonly rehearsed: Rbac | undefined;
+}
+
+/** Undefined rules on a route switch the filter off there. */
+export class RbacOverride {
+  readonly rules: Rules | undefined;
+
+  constructor(rules: Rules | undefined) {
+    this.rules = rules;
+  }
+}
+
+export function compileRbacOverride(bytes: Uint8Array, path: string): RbacOverride {
+  const { rbac } = RBACPerRoute.decode(bytes);
+  return new RbacOverride(rbac === undefined ? undefined : compileRules(rbac, `${path}.rbac`));
+}
+
+function compileRules(config: RBAC, path: string): Rules {
+  if (config.matcher !== undefined) refuse(`${path}.matcher`, "is not supported");
+  if (config.shadowMatcher !== undefined) refuse(`${path}.shadow_matcher`, "is not supported");
+  return {
+    enforced: compileRbac(config.rules, `${path}.rules`),
+    rehearsed: compileRbac(config.shadowRules, `${path}.shadow_rules`),
+  };
+}
+
+export interface RbacFilterPlace {
+  readonly name: string;
+  readonly path: string;
+  readonly metrics: MetricRegistry;
+  readonly statPrefix: string;
+}
+
+export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): HttpFilter {
+  const config = RBAC.decode(bytes);
+  const own = compileRules(config, place.path);
+  const labels = { http_conn_manager_prefix: place.statPrefix };
+  const counter = (suffix: string): { add(): void } =>
+    place.metrics.counter(
+      `envoy_http_rbac_${suffix}`,
+      "Requests by the decision of authorization policies",
+      labels,
+    );
+  const allowed = counter("allowed");
+  const denied = counter("denied");
+  const shadowAllowed = counter("shadow_allowed");
+  const shadowDenied = counter("shadow_denied");
+  return {
+    name: place.name,
+    onRequest(stream: FilterStream): FilterVerdict {
+      const override = stream.override(place.name);
+      const rules = override instanceof RbacOverride ? override.rules : own;
+      if (rules === undefined) return "continue";
+      const rehearsal = rules.rehearsed?.evaluate(stream.request);
+      if (rehearsal !== undefined) (rehearsal.isAllowed ? shadowAllowed : shadowDenied).add();
+      const verdict = rules.enforced?.evaluate(stream.request);
+      if (verdict === undefined) return "continue";
+      if (verdict.isAllowed) {
+        allowed.add();
+        return "continue";
+      }
+      denied.add();
+      stream.reply("access-denied", { details: deniedDetails(verdict) });
+      return "answered";
+    },
+  };
+}

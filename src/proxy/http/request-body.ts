@@ -1,0 +1,31 @@
+/**
+ * The part of a request's body that cannot be sent yet, or may have to be sent again. Bounded: beyond
+ * its limit a body is not kept for retries, and while it waits the client is told to stop.
+ */
+export class RequestBody {
+  readonly pieces: Buffer[] = [];
+  bytes = 0;
+  /** All of the body received so far is in `pieces`. */
+  isWhole = true;
+  isComplete = false;
+
+  reset(): void {
+    if (this.pieces.length > 0) this.pieces.length = 0;
+    this.bytes = 0;
+    this.isWhole = true;
+    this.isComplete = false;
+  }
+
+  /** Copies: the bytes belong to their reader. */
+  keep(chunk: Buffer, from: number, to: number): void {
+    this.pieces.push(Buffer.from(chunk.subarray(from, to)));
+    this.bytes += to - from;
+  }
+
+  /** No retry any more: what was sent need not be remembered. */
+  forget(): void {
+    this.pieces.length = 0;
+    this.bytes = 0;
+    this.isWhole = false;
+  }
+}

@@ -1,0 +1,88 @@
+/** Writes the head of a request towards its upstream, with what the route changes. */
+import type { Http1Writer } from "../../wire/http1-writer.ts";
+import type { CompiledRoute, HeaderOperation } from "../engine/route-table.ts";
+import type { RequestView } from "../engine/request.ts";
+import type { HttpRequest } from "./http-request.ts";
+import type { MessageHeaders } from "./message-headers.ts";
+
+export function applyOperations(
+  headers: MessageHeaders,
+  operations: readonly HeaderOperation[],
+  request: RequestView,
+): void {
+  for (const operation of operations) {
+    const { name } = operation;
+    if (operation.kind === "remove") {
+      headers.remove(name);
+      continue;
+    }
+    const value = typeof operation.value === "string" ? operation.value : operation.value(request);
+    if (value === "" && typeof operation.value !== "string") continue;
+    switch (operation.kind) {
+      case "set":
+        headers.set(name, value);
+        break;
+      case "add":
+        headers.add(name, value);
+        break;
+      case "add-if-absent":
+        if (!headers.has(name)) headers.add(name, value);
+        break;
+      case "overwrite-if-exists":
+        if (headers.has(name)) headers.set(name, value);
+        break;
+    }
+  }
+}
+
+export interface UpstreamTarget {
+  readonly path: string;
+  readonly authority: string;
+}
+
+/** Authority and path as the upstream shall see them; leaves traces of the old ones in headers. */
+export function rewriteTarget(
+  request: HttpRequest,
+  route: CompiledRoute,
+  hostname: string,
+): UpstreamTarget {
+  const { headers } = request;
+  const path = route.rewritePath(request.path);
+  if (path !== request.path) headers.set("x-envoy-original-path", request.path);
+  const rewritten =
+    route.hostRewriteFrom?.(request) ??
+    route.hostRewrite ??
+    (route.autoHostRewrite === true && hostname !== "" ? hostname : undefined);
+  if (rewritten === undefined) return { path, authority: request.authority };
+  if (route.appendXForwardedHost) headers.add("x-forwarded-host", request.authority);
+  return { path, authority: rewritten };
+}
+
+export function writeRequestHead(
+  writer: Http1Writer,
+  request: HttpRequest,
+  target: UpstreamTarget,
+  attempt: AttemptFields,
+): void {
+  writer.text(request.method);
+  writer.text(" ");
+  writer.text(target.path);
+  writer.text(" HTTP/1.1\r\nhost: ");
+  writer.text(target.authority);
+  writer.lineEnd();
+  request.headers.writeTo(writer);
+  if (attempt.expectedTimeout !== "") {
+    writer.field("x-envoy-expected-rq-timeout-ms", attempt.expectedTimeout);
+  }
+  if (attempt.count > 0) writer.field("x-envoy-attempt-count", String(attempt.count));
+  if (attempt.isUpgrade) writer.text("connection: upgrade\r\n");
+  writer.lineEnd();
+}
+
+/** What differs from attempt to attempt. */
+export interface AttemptFields {
+  readonly expectedTimeout: string;
+  /** 0: not told. */
+  readonly count: number;
+  readonly isUpgrade: boolean;
+}

@@ -1,0 +1,62 @@
+/** Envoy's response flags as bits; the access log's text is made once per combination. */
+
+export const flag = {
+  noHealthyUpstream: 0x1,
+  upstreamRequestTimeout: 0x2,
+  localReset: 0x4,
+  upstreamRemoteReset: 0x8,
+  upstreamConnectionFailure: 0x10,
+  upstreamConnectionTermination: 0x20,
+  upstreamOverflow: 0x40,
+  noRouteFound: 0x80,
+  delayInjected: 0x100,
+  faultInjected: 0x200,
+  rateLimited: 0x400,
+  externalAuthorizationDenied: 0x800,
+  downstreamConnectionTermination: 0x1000,
+  upstreamRetryLimitExceeded: 0x2000,
+  streamIdleTimeout: 0x4000,
+  downstreamProtocolError: 0x8000,
+  upstreamMaxStreamDuration: 0x10000,
+  durationTimeout: 0x20000,
+  upstreamProtocolError: 0x40000,
+  noClusterFound: 0x80000,
+} as const;
+
+/** In the order in which Envoy lists them. */
+const letters: readonly (readonly [bit: number, text: string])[] = [
+  [flag.noHealthyUpstream, "UH"],
+  [flag.upstreamConnectionFailure, "UF"],
+  [flag.upstreamOverflow, "UO"],
+  [flag.noRouteFound, "NR"],
+  [flag.upstreamRetryLimitExceeded, "URX"],
+  [flag.noClusterFound, "NC"],
+  [flag.durationTimeout, "DT"],
+  [flag.downstreamConnectionTermination, "DC"],
+  [flag.localReset, "LR"],
+  [flag.upstreamRemoteReset, "UR"],
+  [flag.upstreamConnectionTermination, "UC"],
+  [flag.delayInjected, "DI"],
+  [flag.faultInjected, "FI"],
+  [flag.rateLimited, "RL"],
+  [flag.externalAuthorizationDenied, "UAEX"],
+  [flag.streamIdleTimeout, "SI"],
+  [flag.downstreamProtocolError, "DPE"],
+  [flag.upstreamRequestTimeout, "UT"],
+  [flag.upstreamMaxStreamDuration, "UMSDR"],
+  [flag.upstreamProtocolError, "UPE"],
+];
+
+const texts = new Map<number, string>([[0, ""]]);
+
+export function formatFlags(flags: number): string {
+  let text = texts.get(flags);
+  if (text === undefined) {
+    text = letters
+      .filter(([bit]) => (flags & bit) !== 0)
+      .map(([, name]) => name)
+      .join(",");
+    texts.set(flags, text);
+  }
+  return text;
+}

@@ -1,0 +1,65 @@
+/** Writes the head of a response towards the client: an upstream's, or one of our own. */
+import { STATUS_CODES } from "node:http";
+
+import type { Http1Head } from "../../wire/http1-head.ts";
+import type { Http1Writer } from "../../wire/http1-writer.ts";
+import type { MessageHeaders } from "./message-headers.ts";
+
+export interface ResponseConnection {
+  /** The client speaks HTTP/1.0. */
+  readonly isHttp10: boolean;
+  /** The connection closes after this response. */
+  readonly closes: boolean;
+  /** Protocol switched to, 101 only. */
+  readonly isUpgrade: boolean;
+}
+
+const statusLines = new Map<number, string>();
+
+function statusLine(status: number): string {
+  let line = statusLines.get(status);
+  if (line === undefined) {
+    line = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
+    if (statusLines.size < 1000) statusLines.set(status, line);
+  }
+  return line;
+}
+
+/** `head` gives status and reason; undefined for our own answer with `status`. */
+export function writeResponseHead(
+  writer: Http1Writer,
+  status: number,
+  headers: MessageHeaders,
+  connection: ResponseConnection,
+): void {
+  const { head } = headers;
+  if (head === undefined || head.status !== status) writer.text(statusLine(status));
+  else writeStatusLine(writer, head);
+  headers.writeTo(writer);
+  if (connection.isUpgrade) writer.text("connection: upgrade\r\n");
+  else if (connection.closes) writer.text("connection: close\r\n");
+  else if (connection.isHttp10) writer.text("connection: keep-alive\r\n");
+  writer.lineEnd();
+}
+
+/** As it came, but always HTTP/1.1: the version is the connection's, not the message's. */
+function writeStatusLine(writer: Http1Writer, head: Http1Head): void {
+  writer.text("HTTP/1.1 ");
+  writer.bytes(head.bytes, 9, 12);
+  writer.text(" ");
+  writer.bytes(head.bytes, head.reasonStart, head.reasonEnd);
+  writer.lineEnd();
+}
+
+let dateSecond = 0;
+let dateText = "";
+
+/** The `Date` of this second. */
+export function httpDate(nowMs: number): string {
+  const second = Math.floor(nowMs / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateText = new Date(second * 1000).toUTCString();
+  }
+  return dateText;
+}

@@ -1,0 +1,185 @@
+/** An HttpConnectionManager message as plain, decided values; what cannot be honoured is refused. */
+import type { HeadLimits } from "../../wire/http1-head.ts";
+import {
+  HttpConnectionManager_CodecType as CodecType,
+  HttpConnectionManager_ForwardClientCertDetails as ClientCertDetails,
+  HttpConnectionManager_PathWithEscapedSlashesAction as EscapedSlashesAction,
+  HttpConnectionManager_ServerHeaderTransformation as ServerHeader,
+  type HttpConnectionManager,
+} from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
+import { durationMs } from "../engine/duration.ts";
+import { refuse } from "../engine/refusal.ts";
+import type { EscapedSlashes, PathRules } from "./path.ts";
+
+export interface HttpSettings {
+  readonly statPrefix: string;
+  readonly limits: HeadLimits;
+  readonly isHttp10Allowed: boolean;
+  readonly defaultHostForHttp10: string;
+  readonly allowsAbsoluteUrl: boolean;
+  readonly forwardsTrailers: boolean;
+  readonly underscores: "allow" | "reject" | "drop";
+  /** Milliseconds; 0 is none. */
+  readonly idleTimeoutMs: number;
+  readonly streamIdleTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly headersTimeoutMs: number;
+  readonly maxStreamDurationMs: number;
+  readonly maxConnectionDurationMs: number;
+  /** 0 is any number. */
+  readonly maxRequestsPerConnection: number;
+  readonly drainTimeoutMs: number;
+  readonly paths: PathRules;
+  readonly stripPort: "no" | "matching" | "any";
+  readonly stripsTrailingDot: boolean;
+  readonly usesRemoteAddress: boolean;
+  readonly trustedHops: number;
+  readonly skipsForwardedFor: boolean;
+  readonly appendsForwardedPort: boolean;
+  readonly via: string;
+  readonly serverName: string;
+  readonly serverHeader: "overwrite" | "append-if-absent" | "pass-through";
+  readonly generatesRequestId: boolean;
+  readonly keepsExternalRequestId: boolean;
+  readonly answersRequestId: boolean;
+  readonly clientCert:
+    | "sanitize"
+    | "forward-only"
+    | "append-forward"
+    | "sanitize-set"
+    | "always-forward-only";
+  readonly clientCertDetails: {
+    readonly subject: boolean;
+    readonly dns: boolean;
+    readonly uri: boolean;
+  };
+  readonly tracing: TracingSettings | undefined;
+  /** Lower-case protocols of `Upgrade` (and `connect`) → whether they are on. */
+  readonly upgrades: ReadonlyMap<string, boolean>;
+}
+
+export interface TracingSettings {
+  /** Shares of requests, 0 to 1. */
+  readonly clientSampling: number;
+  readonly randomSampling: number;
+  readonly overallSampling: number;
+}
+
+const oneHourMs = 3_600_000;
+
+export function compileSettings(config: HttpConnectionManager): HttpSettings {
+  if (config.codecType !== CodecType.AUTO && config.codecType !== CodecType.HTTP1) {
+    refuse("codec_type", "only AUTO and HTTP1 are supported");
+  }
+  const common = config.commonHttpProtocolOptions;
+  const http1 = config.httpProtocolOptions;
+  return {
+    statPrefix: config.statPrefix,
+    limits: {
+      headBytesMax: (config.maxRequestHeadersKb ?? 60) * 1024,
+      fieldsMax: common?.maxHeadersCount ?? 100,
+    },
+    isHttp10Allowed: http1?.acceptHttp10 ?? false,
+    defaultHostForHttp10: http1?.defaultHostForHttp10 ?? "",
+    allowsAbsoluteUrl: http1?.allowAbsoluteUrl ?? true,
+    forwardsTrailers: http1?.enableTrailers ?? false,
+    underscores: underscores(common?.headersWithUnderscoresAction ?? Underscores.ALLOW),
+    idleTimeoutMs: durationMs(common?.idleTimeout) ?? oneHourMs,
+    streamIdleTimeoutMs: durationMs(config.streamIdleTimeout) ?? 300_000,
+    requestTimeoutMs: durationMs(config.requestTimeout) ?? 0,
+    headersTimeoutMs: durationMs(config.requestHeadersTimeout) ?? 0,
+    maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
+    maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
+    maxRequestsPerConnection: common?.maxRequestsPerConnection ?? 0,
+    drainTimeoutMs: durationMs(config.drainTimeout) ?? 5000,
+    paths: {
+      normalize: config.normalizePath ?? false,
+      mergeSlashes: config.mergeSlashes,
+      escapedSlashes: escapedSlashes(config.pathWithEscapedSlashesAction),
+    },
+    stripPort:
+      config.stripAnyHostPort === true ? "any" : config.stripMatchingHostPort ? "matching" : "no",
+    stripsTrailingDot: config.stripTrailingHostDot,
+    upgrades: new Map(
+      config.upgradeConfigs.map((upgrade) => [
+        upgrade.upgradeType.toLowerCase(),
+        upgrade.enabled ?? true,
+      ]),
+    ),
+    ...identitySettings(config),
+  };
+}
+
+type IdentitySettings = Pick<
+  HttpSettings,
+  | "usesRemoteAddress"
+  | "trustedHops"
+  | "skipsForwardedFor"
+  | "appendsForwardedPort"
+  | "via"
+  | "serverName"
+  | "serverHeader"
+  | "generatesRequestId"
+  | "keepsExternalRequestId"
+  | "answersRequestId"
+  | "clientCert"
+  | "clientCertDetails"
+  | "tracing"
+>;
+
+function identitySettings(config: HttpConnectionManager): IdentitySettings {
+  const set = config.setCurrentClientCertDetails;
+  if (set?.cert === true || set?.chain === true) {
+    refuse("set_current_client_cert_details", "cert and chain are not supported");
+  }
+  return {
+    usesRemoteAddress: config.useRemoteAddress ?? false,
+    trustedHops: config.xffNumTrustedHops,
+    skipsForwardedFor: config.skipXffAppend,
+    appendsForwardedPort: config.appendXForwardedPort,
+    via: config.via,
+    serverName: config.serverName === "" ? "envoy" : config.serverName,
+    serverHeader: serverHeader(config.serverHeaderTransformation),
+    generatesRequestId: config.generateRequestId ?? true,
+    keepsExternalRequestId: config.preserveExternalRequestId,
+    answersRequestId: config.alwaysSetRequestIdInResponse,
+    clientCert: clientCert(config.forwardClientCertDetails),
+    clientCertDetails: {
+      subject: set?.subject ?? false,
+      dns: set?.dns ?? false,
+      uri: set?.uri ?? false,
+    },
+    tracing:
+      config.tracing === undefined
+        ? undefined
+        : {
+            clientSampling: (config.tracing.clientSampling?.value ?? 100) / 100,
+            randomSampling: (config.tracing.randomSampling?.value ?? 100) / 100,
+            overallSampling: (config.tracing.overallSampling?.value ?? 100) / 100,
+          },
+  };
+}
+
+function underscores(action: Underscores): HttpSettings["underscores"] {
+  if (action === Underscores.REJECT_REQUEST) return "reject";
+  return action === Underscores.DROP_HEADER ? "drop" : "allow";
+}
+
+function escapedSlashes(action: EscapedSlashesAction): EscapedSlashes {
+  if (action === EscapedSlashesAction.REJECT_REQUEST) return "reject";
+  if (action === EscapedSlashesAction.UNESCAPE_AND_REDIRECT) return "redirect";
+  return action === EscapedSlashesAction.UNESCAPE_AND_FORWARD ? "forward" : "keep";
+}
+
+function serverHeader(transformation: ServerHeader): HttpSettings["serverHeader"] {
+  if (transformation === ServerHeader.APPEND_IF_ABSENT) return "append-if-absent";
+  return transformation === ServerHeader.PASS_THROUGH ? "pass-through" : "overwrite";
+}
+
+function clientCert(details: ClientCertDetails): HttpSettings["clientCert"] {
+  if (details === ClientCertDetails.FORWARD_ONLY) return "forward-only";
+  if (details === ClientCertDetails.APPEND_FORWARD) return "append-forward";
+  if (details === ClientCertDetails.SANITIZE_SET) return "sanitize-set";
+  return details === ClientCertDetails.ALWAYS_FORWARD_ONLY ? "always-forward-only" : "sanitize";
+}

@@ -1,0 +1,218 @@
+/**
+ * One HTTP/1.1 connection to an endpoint: at most one request at a time. It reads answers and tells
+ * its user; when an answer ended cleanly it returns to its pool. Whatever leaves a doubt about where
+ * the next answer starts (bytes nobody asked for, an answer before the request was sent) closes it.
+ */
+import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
+import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
+import { frameResponse } from "../../wire/http1-framing.ts";
+import { type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
+import { feedHead } from "../../wire/http1-parser.ts";
+import type { UpstreamCluster } from "../context.ts";
+import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import type { EndpointPool } from "./upstream-pool.ts";
+
+/** Interim answers (1xx) tolerated before one request's final answer. */
+const interimMax = 16;
+const limits: HeadLimits = { headBytesMax: 60 * 1024, fieldsMax: 100 };
+
+export type PoolFailure = "overflow" | "connect-failure" | "connect-timeout";
+
+/** Whoever wants a connection: one attempt of one request. */
+export interface UpstreamUser {
+  readonly isHeadRequest: boolean;
+  readonly isUpgradeRequest: boolean;
+  /** The connection is the user's from now on; it writes its request. */
+  onAttached(connection: UpstreamConnection): void;
+  onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void;
+  /** `connection.head` is complete. The user may `abandon()` the connection here. */
+  onResponseHead(connection: UpstreamConnection): void;
+  /** 101 arrived: the connection is the user's alone; `rest` are bytes of the new protocol. */
+  onUpgraded(connection: UpstreamConnection, rest: Buffer): void;
+  onResponseData(chunk: Buffer, from: number, to: number): void;
+  onResponseEnd(): void;
+  /** After `onResponseEnd()`, when the connection is free again. */
+  onReleased(): void;
+  /** What was told during one chunk should be written now. */
+  onResponseFlush(): void;
+  onUpstreamReset(kind: "termination" | "protocol", error: ChannelError | undefined): void;
+  onUpstreamDrain(): void;
+}
+
+export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
+  readonly pool: EndpointPool;
+  readonly cluster: UpstreamCluster;
+  /** It holds one of the cluster's connections (limits). */
+  readonly isCounted: boolean;
+  readonly head: Http1Head = new Http1Head();
+  readonly body: BodyReader = new BodyReader(limits);
+  readonly idleDeadline: Deadline = new Deadline(this);
+  channel: Channel | undefined = undefined;
+  user: UpstreamUser | undefined = undefined;
+  isConnected = false;
+  isClosed = false;
+  /** Requests it has carried, this one included. */
+  requests = 0;
+  /** The whole request has been written. */
+  isRequestSent = false;
+  #isHeadRead = false;
+  #interims = 0;
+
+  constructor(pool: EndpointPool, cluster: UpstreamCluster, isCounted: boolean) {
+    this.isCounted = isCounted;
+    this.pool = pool;
+    this.cluster = cluster;
+  }
+
+  get isReused(): boolean {
+    return this.requests > 1;
+  }
+
+  /** Whether a byte of the answer has arrived. */
+  get hasAnswered(): boolean {
+    return this.#isHeadRead || this.head.length > 0;
+  }
+
+  attach(user: UpstreamUser): void {
+    this.user = user;
+    this.requests++;
+    this.isRequestSent = false;
+    this.#isHeadRead = false;
+    this.#interims = 0;
+    this.head.reset("response");
+    this.idleDeadline.disarm();
+    user.onAttached(this);
+  }
+
+  /** The user gives up: nobody can tell what this connection will say next. */
+  abandon(): void {
+    if (this.user === undefined) return;
+    this.user = undefined;
+    this.cluster.limits.releaseRequest();
+    this.channel?.destroy();
+  }
+
+  /** Takes the connection out of the pool for good, open, for a tunnel. */
+  surrender(): Channel | undefined {
+    this.user = undefined;
+    this.cluster.limits.releaseRequest();
+    this.isClosed = true;
+    this.pool.onConnectionClosed(this, undefined);
+    return this.channel;
+  }
+
+  onData(chunk: Buffer): void {
+    this.pool.wheel.touch();
+    const { user } = this;
+    if (user === undefined) {
+      this.channel?.destroy();
+      return;
+    }
+    this.#read(user, chunk);
+  }
+
+  #read(user: UpstreamUser, chunk: Buffer): void {
+    let at = 0;
+    while (!this.#isHeadRead) {
+      at += feedHead(this.head, chunk, at, limits);
+      if (this.head.error !== undefined) return this.#fail(user);
+      if (!this.head.isComplete) return;
+      if (!this.#takeHead(user, chunk, at)) return;
+    }
+    for (;;) {
+      const step = this.body.next(chunk, at);
+      at = this.body.position;
+      if (step === bodyStep.content) {
+        user.onResponseData(chunk, this.body.dataStart, this.body.dataEnd);
+        if (this.user !== user) return;
+        continue;
+      }
+      if (step === bodyStep.error) return this.#fail(user);
+      if (step === bodyStep.end) return this.#finish(user, at < chunk.length);
+      user.onResponseFlush();
+      return;
+    }
+  }
+
+  /** A complete head; false when the connection is no longer this user's. */
+  #takeHead(user: UpstreamUser, chunk: Buffer, at: number): boolean {
+    const { head } = this;
+    const error = frameResponse(head, user.isHeadRequest);
+    if (error !== undefined) {
+      this.#fail(user);
+      return false;
+    }
+    if (head.status === 101) {
+      if (user.isUpgradeRequest) user.onUpgraded(this, chunk.subarray(at));
+      else this.#fail(user);
+      return false;
+    }
+    if (head.status < 200) {
+      if (++this.#interims > interimMax) {
+        this.#fail(user);
+        return false;
+      }
+      head.reset("response");
+      return true;
+    }
+    this.#isHeadRead = true;
+    this.body.start(head.bodyKind, head.bodyLength);
+    user.onResponseHead(this);
+    return this.user === user;
+  }
+
+  #fail(user: UpstreamUser): void {
+    this.abandon();
+    user.onUpstreamReset("protocol", undefined);
+  }
+
+  #finish(user: UpstreamUser, hasSurplus: boolean): void {
+    const isClean =
+      this.head.isKeepAlive &&
+      this.isRequestSent &&
+      !hasSurplus &&
+      this.channel?.isClosed === false;
+    user.onResponseEnd();
+    if (this.user !== user) return;
+    this.user = undefined;
+    this.cluster.limits.releaseRequest();
+    if (isClean) this.pool.release(this);
+    else this.channel?.destroy();
+    user.onReleased();
+  }
+
+  onEnd(): void {
+    this.pool.wheel.touch();
+    const { user } = this;
+    if (user === undefined || !this.#isHeadRead) {
+      this.channel?.destroy();
+      return;
+    }
+    if (this.body.finish()) this.#finish(user, true);
+    else this.channel?.destroy();
+  }
+
+  onDrain(): void {
+    this.user?.onUpstreamDrain();
+  }
+
+  onClose(error: ChannelError | undefined): void {
+    this.pool.wheel.touch();
+    this.isClosed = true;
+    this.idleDeadline.disarm();
+    this.pool.onConnectionClosed(this, error);
+    const { user } = this;
+    if (user === undefined) return;
+    if (this.#isHeadRead && error === undefined && this.body.finish()) {
+      this.#finish(user, true);
+      return;
+    }
+    this.user = undefined;
+    this.cluster.limits.releaseRequest();
+    user.onUpstreamReset("termination", error);
+  }
+
+  onDeadline(): void {
+    if (this.user === undefined) this.channel?.destroy();
+  }
+}

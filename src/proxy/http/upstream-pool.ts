@@ -1,0 +1,165 @@
+/**
+ * Keep-alive connections to each endpoint, shared by all connection managers of a data plane. A
+ * request takes the connection that was used last; without one it waits while another is opened,
+ * within the cluster's limits.
+ */
+import type { ChannelError } from "../../net/channel.ts";
+import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { DeadlineWheel } from "./deadline-wheel.ts";
+import { type PoolFailure, UpstreamConnection, type UpstreamUser } from "./upstream-connection.ts";
+
+/** What the HTTP layer keeps per data plane. */
+export class Upstreams {
+  readonly wheel: DeadlineWheel;
+  readonly #context: ProxyContext;
+  readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPool>();
+
+  constructor(context: ProxyContext) {
+    this.#context = context;
+    this.wheel = new DeadlineWheel(context.clock);
+  }
+
+  poolOf(endpoint: UpstreamEndpoint): EndpointPool {
+    let pool = this.#pools.get(endpoint);
+    if (pool === undefined) {
+      pool = new EndpointPool(endpoint, this.#context, this.wheel);
+      this.#pools.set(endpoint, pool);
+    }
+    return pool;
+  }
+}
+
+interface Waiting {
+  readonly user: UpstreamUser;
+  readonly cluster: UpstreamCluster;
+}
+
+export class EndpointPool {
+  readonly endpoint: UpstreamEndpoint;
+  readonly wheel: DeadlineWheel;
+  readonly #context: ProxyContext;
+  /** The connection used last is last; those before it grow idle and close. */
+  readonly #idle: UpstreamConnection[] = [];
+  readonly #waiting: Waiting[] = [];
+  #connecting = 0;
+  #open = 0;
+
+  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, wheel: DeadlineWheel) {
+    this.endpoint = endpoint;
+    this.#context = context;
+    this.wheel = wheel;
+  }
+
+  /** Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). */
+  acquire(user: UpstreamUser, cluster: UpstreamCluster): void {
+    for (;;) {
+      const connection = this.#idle.pop();
+      if (connection === undefined) break;
+      if (connection.channel?.isClosed !== false) continue;
+      return this.#attach(connection, user);
+    }
+    if (!cluster.limits.tryPending()) return user.onPoolFailure("overflow", undefined);
+    this.#waiting.push({ user, cluster });
+    if (this.#connecting >= this.#waiting.length) return;
+    // Over the limit of connections a request waits for one of those that are open; without any it
+    // is let through, as Envoy does, or it would wait for ever.
+    if (cluster.limits.tryConnection()) this.#connect(cluster, true);
+    else if (this.#open === 0) this.#connect(cluster, false);
+  }
+
+  /** Stops waiting; true when it was. */
+  cancel(user: UpstreamUser): boolean {
+    const at = this.#waiting.findIndex((waiting) => waiting.user === user);
+    if (at < 0) return false;
+    this.#waiting[at]?.cluster.limits.releasePending();
+    this.#waiting.splice(at, 1);
+    return true;
+  }
+
+  release(connection: UpstreamConnection): void {
+    const { cluster } = connection;
+    const max = cluster.maxRequestsPerConnection;
+    if (max > 0 && connection.requests >= max) {
+      connection.channel?.destroy();
+      return;
+    }
+    const next = this.#waiting.shift();
+    if (next !== undefined) {
+      next.cluster.limits.releasePending();
+      return this.#attach(connection, next.user);
+    }
+    if (cluster.idleTimeoutMs > 0) this.wheel.arm(connection.idleDeadline, cluster.idleTimeoutMs);
+    this.#idle.push(connection);
+  }
+
+  onConnectionClosed(connection: UpstreamConnection, error: ChannelError | undefined): void {
+    this.#open--;
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    if (connection.isCounted) connection.cluster.limits.releaseConnection();
+    connection.cluster.counters.onConnectionClosed();
+    if (connection.isConnected) return this.#connectForWaiting();
+    this.#connecting--;
+    connection.cluster.counters.onConnectFailure();
+    // One refused connection speaks for the endpoint: whoever waits may try another.
+    const failure = error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure";
+    this.#failWaiting(failure, error);
+  }
+
+  #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
+    const waiting = this.#waiting.splice(0);
+    for (const { user, cluster } of waiting) {
+      cluster.limits.releasePending();
+      user.onPoolFailure(failure, error);
+    }
+  }
+
+  /** Requests that waited for a connection which has closed need another. */
+  #connectForWaiting(): void {
+    const next = this.#waiting[this.#connecting];
+    if (next === undefined) return;
+    if (next.cluster.limits.tryConnection()) this.#connect(next.cluster, true);
+    else if (this.#open === 0) this.#connect(next.cluster, false);
+  }
+
+  #attach(connection: UpstreamConnection, user: UpstreamUser): void {
+    if (!connection.cluster.limits.tryRequest()) {
+      this.#idle.push(connection);
+      user.onPoolFailure("overflow", undefined);
+      return;
+    }
+    connection.attach(user);
+  }
+
+  #connect(cluster: UpstreamCluster, isCounted: boolean): void {
+    const connection = new UpstreamConnection(this, cluster, isCounted);
+    this.#connecting++;
+    this.#open++;
+    cluster.counters.onConnectionOpened();
+    connection.channel = this.#context.dialler.dial({
+      address: this.endpoint.address,
+      tls: this.endpoint.tls,
+      ...offeredProtocols(this.endpoint),
+      timeoutMs: cluster.connectTimeoutMs,
+      handler: connection,
+      onConnect: (channel) => {
+        this.wheel.touch();
+        connection.channel = channel;
+        connection.isConnected = true;
+        this.#connecting--;
+        this.release(connection);
+      },
+    });
+  }
+}
+
+/** HTTP/2 is not spoken to endpoints, so it is not offered to them. */
+function offeredProtocols({ tls }: UpstreamEndpoint): { readonly alpn?: readonly string[] } {
+  if (tls === undefined || !tls.alpn.some(isHttp2)) return {};
+  const offered = tls.alpn.filter((protocol) => !isHttp2(protocol));
+  return { alpn: offered.length === 0 ? ["http/1.1"] : offered };
+}
+
+function isHttp2(protocol: string): boolean {
+  return protocol === "h2" || protocol === "istio-h2";
+}

@@ -1,0 +1,507 @@
+/**
+ * The upstream side of a stream (Envoy's router filter): chooses endpoints, sends the request, tries
+ * again where the route allows it, and turns what went wrong into a failure. One object per stream,
+ * used again; an attempt that is over can no longer call it, because its connection forgot it.
+ */
+import type { ChannelError } from "../../net/channel.ts";
+import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
+import { known } from "../../wire/http1-tables.ts";
+import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
+import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import { type FailureKind, failureMeanings } from "./failure.ts";
+import type { HttpStream } from "./http-stream.ts";
+import {
+  applyOperations,
+  rewriteTarget,
+  type UpstreamTarget,
+  writeRequestHead,
+} from "./request-head-writer.ts";
+import { flag } from "./response-flags.ts";
+import { openConnectTunnel, openTunnel } from "./tunnel.ts";
+import { transportReason } from "./transport-reason.ts";
+import type { PoolFailure, UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
+
+const idempotentMethods: ReadonlySet<string> = new Set([
+  "GET",
+  "HEAD",
+  "OPTIONS",
+  "TRACE",
+  "PUT",
+  "DELETE",
+]);
+
+const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
+  overflow: "upstream-overflow",
+  "connect-failure": "connect-failure",
+  "connect-timeout": "connect-timeout",
+};
+
+export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
+  readonly #stream: HttpStream;
+  readonly #timeout: Deadline = new Deadline(this);
+  readonly #tryTimeout: Deadline = new Deadline(this);
+  readonly #backoff: Deadline = new Deadline(this);
+  #cluster: UpstreamCluster | undefined;
+  #route: CompiledRoute | undefined;
+  #endpoint: UpstreamEndpoint | undefined;
+  #connection: UpstreamConnection | undefined;
+  #tried: Set<UpstreamEndpoint> | undefined;
+  #target: UpstreamTarget = { path: "", authority: "" };
+  #bodyKind: BodyKind = "none";
+  #isWaiting = false;
+  #isRetrying = false;
+  #retries = 0;
+  #hasResent = false;
+  #timeoutMs = 0;
+  #attemptStartMs = 0;
+  #trailers: Http1Head | undefined;
+  #isDownstreamPaused = false;
+  #isUpstreamPaused = false;
+
+  constructor(stream: HttpStream) {
+    this.#stream = stream;
+  }
+
+  get isHeadRequest(): boolean {
+    return this.#stream.request.method === "HEAD";
+  }
+
+  get isUpgradeRequest(): boolean {
+    return this.#stream.upgrade !== "";
+  }
+
+  start(cluster: UpstreamCluster, route: CompiledRoute, bodyKind: BodyKind): void {
+    const { request } = this.#stream;
+    this.#cluster = cluster;
+    this.#route = route;
+    this.#bodyKind = bodyKind;
+    this.#retries = 0;
+    this.#hasResent = false;
+    this.#tried = undefined;
+    this.#trailers = undefined;
+    this.#timeoutMs = this.#stream.upgrade === "" ? routeTimeout(request.headers, route) : 0;
+    applyOperations(request.headers, route.requestHeaders, request);
+    this.#try();
+    if (this.#stream.isRequestComplete) this.#armTimeout();
+  }
+
+  #armTimeout(): void {
+    if (this.#timeoutMs > 0 && !this.#timeout.isArmed && this.#cluster !== undefined) {
+      this.#stream.services.upstreams.wheel.arm(this.#timeout, this.#timeoutMs);
+    }
+  }
+
+  #try(): void {
+    const cluster = this.#cluster;
+    const route = this.#route;
+    if (cluster === undefined || route === undefined) return;
+    const { request, record, services } = this.#stream;
+    const endpoint = cluster.pick({
+      connection: request.connection,
+      hash: route.hash?.(request),
+      avoid: route.retry?.avoidPreviousHosts === true ? this.#tried : undefined,
+    });
+    if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
+    endpoint.active++;
+    this.#endpoint = endpoint;
+    record.upstreamHost = endpoint.address;
+    record.upstreamMetadata = endpoint.metadata;
+    record.upstreamAttempts++;
+    this.#attemptStartMs = services.upstreams.wheel.nowMs;
+    if (this.#retries === 0) this.#target = rewriteTarget(request, route, endpoint.hostname);
+    if (this.#stream.upgrade === "connect" && route.isConnect) {
+      openConnectTunnel(this.#stream, cluster, endpoint);
+      return;
+    }
+    cluster.counters.onRequest();
+    this.#isWaiting = true;
+    services.upstreams.poolOf(endpoint).acquire(this, cluster);
+  }
+
+  onAttached(connection: UpstreamConnection): void {
+    const stream = this.#stream;
+    const { services, record, body, request } = stream;
+    this.#isWaiting = false;
+    this.#connection = connection;
+    const { channel } = connection;
+    if (channel !== undefined) {
+      record.upstreamLocalAddress = channel.local;
+      if (channel.tls !== undefined) {
+        record.upstreamPeerUriSans = channel.tls.peerUriSans;
+        record.upstreamLocalUriSans = channel.tls.localUriSans;
+      }
+    }
+    this.#attemptStartMs = services.upstreams.wheel.nowMs;
+    const writer = services.upstreamWriter;
+    writeRequestHead(writer, request, this.#target, {
+      expectedTimeout: this.#expectedTimeout(),
+      count: this.#route?.includeAttemptCount === true ? record.upstreamAttempts : 0,
+      isUpgrade: stream.upgrade !== "",
+    });
+    for (const piece of body.pieces) this.#writePiece(piece, 0, piece.length);
+    if (!this.#isReplayable()) body.forget();
+    if (body.isComplete) this.#finishRequest(connection);
+    this.#armTryTimeout();
+    if (!stream.connection.isReading) this.flush();
+    if (this.#isDownstreamPaused) this.onUpstreamDrain();
+  }
+
+  #expectedTimeout(): string {
+    const perTry = this.#route?.retry?.perTryTimeoutMs ?? 0;
+    const timeoutMs = perTry > 0 ? perTry : this.#timeoutMs;
+    return timeoutMs > 0 ? String(timeoutMs) : "";
+  }
+
+  #armTryTimeout(): void {
+    const perTryTimeoutMs = this.#route?.retry?.perTryTimeoutMs ?? 0;
+    if (perTryTimeoutMs > 0 && this.#stream.isRequestComplete && !this.#tryTimeout.isArmed) {
+      this.#stream.services.upstreams.wheel.arm(this.#tryTimeout, perTryTimeoutMs);
+    }
+  }
+
+  #isReplayable(): boolean {
+    if (this.#route?.retry !== undefined) return true;
+    return this.#bodyKind === "none";
+  }
+
+  #writePiece(chunk: Buffer, from: number, to: number): void {
+    const writer = this.#stream.services.upstreamWriter;
+    if (this.#bodyKind === "chunked") writer.chunk(chunk, from, to);
+    else writer.bytes(chunk, from, to);
+  }
+
+  #finishRequest(connection: UpstreamConnection): void {
+    if (this.#bodyKind === "chunked") {
+      this.#stream.services.upstreamWriter.lastChunk(this.#trailers);
+    }
+    connection.isRequestSent = true;
+  }
+
+  onBody(chunk: Buffer, from: number, to: number): void {
+    const { body, services } = this.#stream;
+    const connection = this.#connection;
+    const isSent = connection !== undefined;
+    if (isSent) this.#writePiece(chunk, from, to);
+    if (isSent && !(body.isWhole && this.#isReplayable())) return;
+    body.keep(chunk, from, to);
+    if (body.bytes <= services.bufferBytesMax) return;
+    if (isSent) body.forget();
+    else this.#pauseDownstream();
+  }
+
+  onBodyEnd(trailers: Http1Head | undefined): void {
+    this.#trailers = trailers;
+    const connection = this.#connection;
+    if (connection !== undefined) {
+      this.#finishRequest(connection);
+      this.#armTryTimeout();
+    }
+    this.#armTimeout();
+  }
+
+  /** Writes what was gathered. */
+  flush(): void {
+    const writer = this.#stream.services.upstreamWriter;
+    if (writer.length === 0) return;
+    const channel = this.#connection?.channel;
+    if (channel === undefined) writer.discard();
+    else if (!channel.write(writer.take())) this.#pauseDownstream();
+  }
+
+  #pauseDownstream(): void {
+    if (this.#isDownstreamPaused) return;
+    this.#isDownstreamPaused = true;
+    this.#stream.connection.pause();
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.#isDownstreamPaused) return;
+    this.#isDownstreamPaused = false;
+    this.#stream.connection.resume();
+  }
+
+  /** The client takes bytes again. */
+  resume(): void {
+    if (!this.#isUpstreamPaused) return;
+    this.#isUpstreamPaused = false;
+    this.#connection?.channel?.resume();
+  }
+
+  onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
+    this.#isWaiting = false;
+    const kind = poolFailures[failure];
+    if (failure === "overflow") {
+      this.#leaveEndpoint(undefined);
+      this.#stream.responseHeaders.set("x-envoy-overloaded", "true");
+      return this.#fail(kind, undefined);
+    }
+    this.#leaveEndpoint({ kind: "connect-failure" });
+    this.#retryOrFail({ kind: "connect-failure" }, kind, error);
+  }
+
+  onUpstreamReset(kind: "termination" | "protocol", error: ChannelError | undefined): void {
+    const connection = this.#connection;
+    const failure = kind === "termination" ? "connection-termination" : "upstream-protocol";
+    this.#connection = undefined;
+    this.#stream.services.upstreamWriter.discard();
+    this.#leaveEndpoint({ kind: "reset" });
+    if (this.#stream.isResponseStarted) {
+      const { record } = this.#stream;
+      record.flags |= failureMeanings[failure].flag;
+      this.#clear();
+      const reason = kind === "termination" ? "connection_termination" : "protocol_error";
+      return this.#stream.breakResponse(`upstream_reset_after_response_started{${reason}}`);
+    }
+    const outcome: AttemptOutcome = {
+      kind: "reset",
+      isBeforeRequest: false,
+      isReusedConnection: connection?.isReused ?? false,
+      isIdempotent: idempotentMethods.has(this.#stream.request.method),
+    };
+    if (kind === "termination" && this.#mayResend(outcome, connection)) {
+      this.#hasResent = true;
+      return this.#retryNow();
+    }
+    this.#retryOrFail(outcome, failure, error);
+  }
+
+  /**
+   * An endpoint that closes idle connections races with our pool. One request is sent again, without
+   * a retry policy, if it may happen twice and not a byte of an answer came (RFC 9110 section 9.2.2).
+   */
+  #mayResend(outcome: AttemptOutcome, connection: UpstreamConnection | undefined): boolean {
+    return (
+      outcome.kind === "reset" &&
+      outcome.isReusedConnection &&
+      outcome.isIdempotent &&
+      !this.#hasResent &&
+      connection?.hasAnswered === false &&
+      this.#stream.body.isWhole
+    );
+  }
+
+  #retryNow(): void {
+    this.#connection = undefined;
+    this.#tryTimeout.disarm();
+    this.#try();
+  }
+
+  #retryOrFail(
+    outcome: AttemptOutcome,
+    failure: FailureKind,
+    error: ChannelError | undefined,
+  ): void {
+    if (this.#scheduleRetry(outcome)) return;
+    this.#fail(failure, error);
+  }
+
+  /** True when the outcome will be tried again. */
+  #scheduleRetry(outcome: AttemptOutcome): boolean {
+    const retry = this.#route?.retry;
+    const cluster = this.#cluster;
+    const { body, record, services } = this.#stream;
+    if (retry === undefined || cluster === undefined || !retry.isRetriable(outcome)) return false;
+    if (!body.isWhole || this.isUpgradeRequest) return false;
+    if (this.#retries >= retry.maxRetries) {
+      record.flags |= flag.upstreamRetryLimitExceeded;
+      return false;
+    }
+    if (this.#isRetrying) cluster.limits.releaseRetry();
+    this.#isRetrying = false;
+    if (!cluster.limits.tryRetry()) {
+      cluster.counters.onRetryOverflow();
+      record.flags |= flag.upstreamOverflow;
+      return false;
+    }
+    this.#retries++;
+    this.#isRetrying = true;
+    cluster.counters.onRetry();
+    this.#connection = undefined;
+    this.#tryTimeout.disarm();
+    const delayMs = retry.backoffMs(this.#retries, services.context.random);
+    services.upstreams.wheel.arm(this.#backoff, delayMs);
+    return true;
+  }
+
+  /** The attempt is over: tells outlier detection and the load balancer. */
+  #leaveEndpoint(outcome: UpstreamOutcome | undefined): void {
+    const endpoint = this.#endpoint;
+    if (endpoint === undefined) return;
+    this.#endpoint = undefined;
+    endpoint.active--;
+    if (outcome !== undefined) endpoint.report(outcome);
+    if (this.#route?.retry !== undefined) (this.#tried ??= new Set()).add(endpoint);
+    if (this.#isRetrying) {
+      this.#isRetrying = false;
+      this.#cluster?.limits.releaseRetry();
+    }
+  }
+
+  #fail(failure: FailureKind, error: ChannelError | undefined): void {
+    const stream = this.#stream;
+    const hasRetried = this.#retries > 0;
+    this.#clear();
+    const meaning = failureMeanings[failure];
+    const reason = error === undefined ? "" : transportReason(error);
+    if (!meaning.details.startsWith("upstream_reset_before")) return stream.reply(failure);
+    const isTransport = failure === "connect-failure" && reason !== "";
+    if (isTransport) stream.record.upstreamTransportFailureReason = reason;
+    const body = hasRetried
+      ? meaning.body.replace("reset reason", "retried and the latest reset reason")
+      : meaning.body;
+    stream.reply(failure, {
+      body: isTransport ? `${body}, transport failure reason: ${reason}` : body,
+      details: isTransport
+        ? meaning.details.replace("}", `|${reason.replaceAll(/\s/g, "_")}}`)
+        : meaning.details,
+    });
+  }
+
+  onResponseHead(connection: UpstreamConnection): void {
+    const { head } = connection;
+    const stream = this.#stream;
+    const nowMs = stream.services.upstreams.wheel.nowMs;
+    const serviceTimeMs = nowMs - this.#attemptStartMs;
+    const { status } = head;
+    this.#tryTimeout.disarm();
+    const endpoint = this.#endpoint;
+    const outcome = this.#route?.retry === undefined ? undefined : responseOutcome(head);
+    if (outcome !== undefined && this.#scheduleRetry(outcome)) {
+      this.#cluster?.counters.onResponse(status, serviceTimeMs);
+      this.#leaveEndpointAfterRetry({ kind: "response", status, durationMs: serviceTimeMs });
+      connection.abandon();
+      return;
+    }
+    endpoint?.report({ kind: "response", status, durationMs: serviceTimeMs });
+    if (this.#retries > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
+    stream.startResponse(head, serviceTimeMs);
+  }
+
+  /** The retry that was just scheduled holds its own permit; only the endpoint is left. */
+  #leaveEndpointAfterRetry(outcome: UpstreamOutcome): void {
+    const endpoint = this.#endpoint;
+    this.#endpoint = undefined;
+    if (endpoint === undefined) return;
+    endpoint.active--;
+    endpoint.report(outcome);
+    (this.#tried ??= new Set()).add(endpoint);
+  }
+
+  onUpgraded(connection: UpstreamConnection, rest: Buffer): void {
+    const stream = this.#stream;
+    const cluster = this.#cluster;
+    const endpoint = this.#endpoint;
+    this.#endpoint = undefined;
+    this.#clear();
+    endpoint?.report({ kind: "response", status: 101, durationMs: 0 });
+    cluster?.counters.onResponse(101, 0);
+    stream.startUpgrade(connection.head);
+    const channel = connection.surrender();
+    if (channel !== undefined) openTunnel(stream, { channel, endpoint, first: rest });
+  }
+
+  onResponseData(chunk: Buffer, from: number, to: number): void {
+    this.#stream.writeBody(chunk, from, to);
+  }
+
+  onResponseFlush(): void {
+    this.#stream.touch();
+    if (!this.#stream.connection.flush() && !this.#isUpstreamPaused) {
+      this.#isUpstreamPaused = true;
+      this.#connection?.channel?.pause();
+    }
+  }
+
+  onResponseEnd(): void {
+    const connection = this.#connection;
+    const stream = this.#stream;
+    const { wheel } = stream.services.upstreams;
+    this.#cluster?.counters.onResponse(
+      stream.record.responseCode,
+      wheel.nowMs - this.#attemptStartMs,
+    );
+    const trailers = connection?.body.trailers;
+    this.resume();
+    this.#connection = undefined;
+    this.#leaveEndpoint(undefined);
+    this.#clear();
+    stream.endResponse(trailers);
+  }
+
+  onReleased(): void {
+    this.#stream.onUpstreamReleased();
+  }
+
+  onDeadline(deadline: Deadline): void {
+    const stream = this.#stream;
+    if (!stream.isActive) return;
+    if (deadline === this.#backoff) return this.#try();
+    this.#cluster?.counters.onTimeout();
+    const isTry = deadline === this.#tryTimeout;
+    this.#drop({ kind: "timeout" });
+    if (isTry) return this.#retryOrFail({ kind: "per-try-timeout" }, "per-try-timeout", undefined);
+    if (stream.isResponseStarted) {
+      stream.record.flags |= flag.upstreamRequestTimeout;
+      this.#clear();
+      return stream.breakResponse("response_timeout");
+    }
+    this.#fail("response-timeout", undefined);
+  }
+
+  /** The stream no longer wants an answer. */
+  abort(): void {
+    if (this.#cluster === undefined) return;
+    this.#drop(undefined);
+    this.#clear();
+  }
+
+  /** Leaves the attempt in flight, whatever its state. */
+  #drop(outcome: UpstreamOutcome | undefined): void {
+    const connection = this.#connection;
+    const endpoint = this.#endpoint;
+    this.#connection = undefined;
+    if (connection !== undefined) {
+      this.#stream.services.upstreamWriter.discard();
+      connection.abandon();
+    } else if (this.#isWaiting && endpoint !== undefined) {
+      this.#stream.services.upstreams.poolOf(endpoint).cancel(this);
+      this.#isWaiting = false;
+    }
+    this.#leaveEndpoint(outcome);
+  }
+
+  #clear(): void {
+    this.#timeout.disarm();
+    this.#tryTimeout.disarm();
+    this.#backoff.disarm();
+    if (this.#isRetrying) {
+      this.#isRetrying = false;
+      this.#cluster?.limits.releaseRetry();
+    }
+    this.#cluster = undefined;
+    this.#isUpstreamPaused = false;
+    if (this.#isDownstreamPaused) this.onUpstreamDrain();
+  }
+}
+
+function responseOutcome(head: Http1Head): AttemptOutcome {
+  const grpc = head.findId(known.grpcStatus);
+  return {
+    kind: "response",
+    status: head.status,
+    grpcStatus: grpc < 0 ? undefined : Number(head.valueAt(grpc)),
+    header: (name) => head.joined(name),
+  };
+}
+
+/** The route's, unless the caller names another (only trusted callers' controls get this far). */
+function routeTimeout(
+  headers: { get(name: string): string | undefined; remove(name: string): void },
+  route: CompiledRoute,
+): number {
+  const asked = headers.get("x-envoy-upstream-rq-timeout-ms");
+  if (asked === undefined) return route.timeoutMs;
+  headers.remove("x-envoy-upstream-rq-timeout-ms");
+  return /^\d{1,9}$/.test(asked) ? Number(asked) : route.timeoutMs;
+}

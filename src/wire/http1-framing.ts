@@ -1,0 +1,215 @@
+/**
+ * What the fields of a head mean for the connection: where the body ends, whether the connection
+ * goes on, which fields are for this hop only. RFC 9112 sections 3, 6 and 9, read strictly: a message
+ * whose length two readers could see differently is refused (RFC 9112 section 11.2).
+ */
+import type { HeadError, Http1Head } from "./http1-head.ts";
+import { slotWidth } from "./http1-head.ts";
+import { authorityTable, known } from "./http1-tables.ts";
+
+/** Fields that a `Connection` field cannot take away, because later hops decide by them. */
+const protectedNames: ReadonlySet<string> = new Set([
+  "authorization",
+  "cookie",
+  "date",
+  "forwarded",
+  "proxy-authorization",
+  "server",
+  "set-cookie",
+  "traceparent",
+  "tracestate",
+  "via",
+]);
+const protectedPrefixes = ["x-forwarded-", "x-envoy-", "x-b3-", "x-request-id", "b3"] as const;
+/** Naming one of these is an attempt to change how the message is read. */
+const forbiddenNominations: ReadonlySet<string> = new Set([
+  "host",
+  "content-length",
+  "transfer-encoding",
+  "content-type",
+]);
+
+/** Longest decimal that is exact in a number with room to add. */
+const lengthDigitsMax = 15;
+
+/**
+ * Reads the framing of a complete request head into it and drops the fields of this hop. The error
+ * when the request must be refused. `isHttp10Allowed`: the caller serves HTTP/1.0.
+ */
+export function frameRequest(head: Http1Head): HeadError | undefined {
+  const hostError = checkHost(head);
+  if (hostError !== undefined) return hostError;
+  const lengthError = readLength(head);
+  if (lengthError !== undefined) return lengthError;
+  if (head.bodyKind === "chunked" && head.minorVersion === 0) {
+    return "transfer-encoding-not-allowed";
+  }
+  const expect = head.findId(known.expect);
+  if (expect >= 0) {
+    if (!head.isValue(expect, "100-continue")) return "expectation";
+    head.expectsContinue = head.minorVersion === 1 && head.bodyKind !== "none";
+    head.dropId(known.expect);
+  }
+  return readConnection(head);
+}
+
+/**
+ * As `frameRequest()`, for the answer to a request. `isHeadRequest`: it was HEAD, so no body follows
+ * whatever the fields say.
+ */
+export function frameResponse(head: Http1Head, isHeadRequest: boolean): HeadError | undefined {
+  const { status } = head;
+  const lengthError = readLength(head);
+  if (lengthError !== undefined) return lengthError;
+  if (head.bodyKind === "chunked" && head.minorVersion === 0) {
+    return "transfer-encoding-not-allowed";
+  }
+  const hasLength = head.findId(known.contentLength) >= 0;
+  if (status < 200 || status === 204 || status === 304 || isHeadRequest) {
+    if (status === 204 || status < 200) head.dropId(known.contentLength);
+    head.bodyKind = "none";
+    head.bodyLength = 0;
+  } else if (head.bodyKind === "none" && !hasLength) {
+    head.bodyKind = "until-close";
+  }
+  const error = readConnection(head);
+  if (head.bodyKind === "until-close") head.isKeepAlive = false;
+  return error;
+}
+
+/** Exactly one Host; RFC 9112 section 3.2 leaves HTTP/1.0 without one to the caller. */
+function checkHost(head: Http1Head): HeadError | undefined {
+  const field = head.findId(known.host);
+  if (field < 0) return head.minorVersion === 1 ? "host-missing" : undefined;
+  if (head.findId(known.host, field + 1) >= 0) return "host-invalid";
+  const at = field * slotWidth;
+  const start = head.slots[at + 2] ?? 0;
+  const end = head.slots[at + 3] ?? 0;
+  if (start === end) return "host-missing";
+  return isAuthority(head.bytes, start, end) ? undefined : "host-invalid";
+}
+
+/** `host[:port]`, without user information. Brackets only around an IPv6 address. */
+export function isAuthority(bytes: Uint8Array, start: number, end: number): boolean {
+  let at = start;
+  let hostEnd = end;
+  if (bytes[start] === 0x5b) {
+    at++;
+    while (at < end && isAddressByte(bytes[at] ?? 0)) at++;
+    if (at === end || bytes[at] !== 0x5d || at === start + 1) return false;
+    hostEnd = ++at;
+  } else {
+    for (; at < end; at++) {
+      const byte = bytes[at] ?? 0;
+      if (byte === 0x3a) break;
+      if (authorityTable[byte] !== 1 || byte === 0x5b || byte === 0x5d || byte === 0x2c) {
+        return false;
+      }
+    }
+    if (at === start) return false;
+    hostEnd = at;
+  }
+  if (hostEnd === end) return true;
+  if (bytes[hostEnd] !== 0x3a || end - hostEnd > 6) return false;
+  for (at = hostEnd + 1; at < end; at++) {
+    const byte = bytes[at] ?? 0;
+    if (byte < 0x30 || byte > 0x39) return false;
+  }
+  return true;
+}
+
+function isAddressByte(byte: number): boolean {
+  const lower = byte | 0x20;
+  return (byte >= 0x30 && byte <= 0x3a) || (lower >= 0x61 && lower <= 0x66) || byte === 0x2e;
+}
+
+function readLength(head: Http1Head): HeadError | undefined {
+  const length = head.findId(known.contentLength);
+  const encoding = head.findId(known.transferEncoding);
+  if (encoding >= 0) {
+    if (length >= 0) return "content-length-and-chunked";
+    if (head.findId(known.transferEncoding, encoding + 1) >= 0) return "transfer-encoding";
+    if (!head.isValue(encoding, "chunked")) return encodingError(head.valueAt(encoding));
+    head.bodyKind = "chunked";
+    return undefined;
+  }
+  if (length < 0) return undefined;
+  if (head.findId(known.contentLength, length + 1) >= 0) return "content-length";
+  const value = decimal(head, length);
+  if (value < 0) return "content-length";
+  head.bodyLength = value;
+  head.bodyKind = value === 0 ? "none" : "length";
+  return undefined;
+}
+
+/** A list of known shape with another coding is one we do not serve; anything else is malformed. */
+function encodingError(value: string): HeadError {
+  return /^[a-z-]+$/i.test(value) ? "transfer-encoding-unknown" : "transfer-encoding";
+}
+
+/** Digits without sign, list or leading zero; -1 for everything else. */
+function decimal(head: Http1Head, field: number): number {
+  const at = field * slotWidth;
+  const start = head.slots[at + 2] ?? 0;
+  const end = head.slots[at + 3] ?? 0;
+  const digits = end - start;
+  if (digits === 0 || digits > lengthDigitsMax) return -1;
+  if (digits > 1 && head.bytes[start] === 0x30) return -1;
+  let value = 0;
+  for (let index = start; index < end; index++) {
+    const digit = (head.bytes[index] ?? 0) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+/** Persistence, upgrade and nominated fields; drops what belongs to this hop. */
+function readConnection(head: Http1Head): HeadError | undefined {
+  head.isKeepAlive = head.minorVersion === 1;
+  let isUpgradeNominated = false;
+  let field = 0;
+  const { ids, count } = head;
+  for (field = 0; field < count; field++) {
+    const id = ids[field] ?? 0;
+    if (id === known.other || id > known.proxyConnection || head.dropped[field] !== 0) continue;
+    if (id === known.connection) {
+      head.dropped[field] = 1;
+      if (head.isValue(field, "keep-alive")) head.isKeepAlive = true;
+      else if (head.isValue(field, "close")) head.isKeepAlive = false;
+      else {
+        const result = nominate(head, field);
+        if (result === "connection-header") return result;
+        if (result === "upgrade") isUpgradeNominated = true;
+      }
+    } else if (id === known.keepAlive || id === known.proxyConnection) {
+      head.dropped[field] = 1;
+    } else if (id === known.te) {
+      // Only `trailers` may pass a hop, and only to say that trailers are understood.
+      head.acceptsTrailers = head.isValue(field, "trailers");
+      if (!head.acceptsTrailers) head.dropped[field] = 1;
+    }
+  }
+  head.hasUpgrade =
+    isUpgradeNominated && head.minorVersion === 1 && head.findId(known.upgrade) >= 0;
+  return undefined;
+}
+
+function nominate(head: Http1Head, field: number): "connection-header" | "upgrade" | undefined {
+  let isUpgrade = false;
+  let isClose = false;
+  for (const part of head.valueAt(field).toLowerCase().split(",")) {
+    const token = part.trim();
+    if (token === "close") isClose = true;
+    else if (token === "keep-alive") head.isKeepAlive = true;
+    else if (token === "upgrade") isUpgrade = true;
+    else if (forbiddenNominations.has(token) || token.startsWith(":")) return "connection-header";
+    else if (token !== "" && token !== "te" && !isProtected(token)) head.dropName(token);
+  }
+  if (isClose) head.isKeepAlive = false;
+  return isUpgrade ? "upgrade" : undefined;
+}
+
+function isProtected(name: string): boolean {
+  return protectedNames.has(name) || protectedPrefixes.some((prefix) => name.startsWith(prefix));
+}

@@ -1,0 +1,218 @@
+/**
+ * A message head as offsets into its own bytes. Strings are made only when asked for. One object
+ * serves one message after another, so nothing here is allocated per message. Parsing is in
+ * `http1-parser.ts`; what the fields mean for framing is in `http1-framing.ts`.
+ */
+import { hashName } from "./http1-tables.ts";
+
+export interface HeadLimits {
+  /** The whole head with its line ends, in bytes. */
+  readonly headBytesMax: number;
+  readonly fieldsMax: number;
+}
+
+export const defaultHeadLimits: HeadLimits = { headBytesMax: 60 * 1024, fieldsMax: 100 };
+
+/** Why a head was refused; `http1-parser.ts` and `http1-framing.ts` say when. */
+export type HeadError =
+  | "syntax"
+  | "invalid-character"
+  | "invalid-method"
+  | "invalid-target"
+  | "version"
+  | "head-too-large"
+  | "too-many-fields"
+  | "content-length"
+  | "transfer-encoding"
+  | "transfer-encoding-unknown"
+  | "content-length-and-chunked"
+  | "transfer-encoding-not-allowed"
+  | "host-missing"
+  | "host-invalid"
+  | "connection-header"
+  | "expectation"
+  | "body-not-allowed";
+
+export type HeadKind = "request" | "response" | "trailers";
+
+/** How the bytes after a head are delimited. */
+export type BodyKind = "none" | "length" | "chunked" | "until-close";
+
+/** Numbers per field in `Http1Head.slots`. */
+export const slotWidth = 4;
+
+const firstCapacityBytes = 2048;
+const firstCapacityFields = 32;
+
+export class Http1Head {
+  kind: HeadKind = "request";
+  /** Holds the head in `[0, length)`; names are lower-case in place. */
+  bytes: Buffer = Buffer.allocUnsafeSlow(firstCapacityBytes);
+  /** Bytes of the head received; all of it once `isComplete`. */
+  length = 0;
+  isComplete = false;
+  error: HeadError | undefined = undefined;
+  /** Request line: method is `[lineStart, methodEnd)`, target `[methodEnd + 1, targetEnd)`. */
+  lineStart = 0;
+  methodEnd = 0;
+  targetEnd = 0;
+  /** 0 or 1: HTTP/1.0 or HTTP/1.1. */
+  minorVersion = 1;
+  /** Response only; its reason phrase is `[reasonStart, reasonEnd)`. */
+  status = 0;
+  reasonStart = 0;
+  reasonEnd = 0;
+  /** Fields, and per field: name start, name end, value start, value end. */
+  count = 0;
+  slots: Int32Array = new Int32Array(firstCapacityFields * slotWidth);
+  hashes: Int32Array = new Int32Array(firstCapacityFields);
+  ids: Uint8Array = new Uint8Array(firstCapacityFields);
+  /** 1 where a field is not to be seen or forwarded any more. */
+  dropped: Uint8Array = new Uint8Array(firstCapacityFields);
+  /** Parser's place: start of the line being read, and how far no line feed was found. */
+  parsePosition = 0;
+  scannedTo = 0;
+  isStartLineRead = false;
+  /** What `http1-framing.ts` found. */
+  bodyKind: BodyKind = "none";
+  bodyLength = 0;
+  isKeepAlive = true;
+  hasUpgrade = false;
+  expectsContinue = false;
+  acceptsTrailers = false;
+
+  reset(kind: HeadKind): void {
+    this.kind = kind;
+    this.length = 0;
+    this.isComplete = false;
+    this.error = undefined;
+    this.lineStart = 0;
+    this.methodEnd = 0;
+    this.targetEnd = 0;
+    this.status = 0;
+    this.count = 0;
+    this.parsePosition = 0;
+    this.scannedTo = 0;
+    this.isStartLineRead = kind === "trailers";
+    this.bodyKind = "none";
+    this.bodyLength = 0;
+    this.isKeepAlive = true;
+    this.hasUpgrade = false;
+    this.expectsContinue = false;
+    this.acceptsTrailers = false;
+  }
+
+  /** Makes room for `bytesNeeded` in all; keeps what is there. */
+  growBytes(bytesNeeded: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(bytesNeeded, this.bytes.length * 2));
+    this.bytes.copy(larger, 0, 0, this.length);
+    this.bytes = larger;
+  }
+
+  growFields(): void {
+    const capacity = this.ids.length * 2;
+    const { slots, hashes, ids, dropped } = this;
+    this.slots = new Int32Array(capacity * slotWidth);
+    this.slots.set(slots);
+    this.hashes = new Int32Array(capacity);
+    this.hashes.set(hashes);
+    this.ids = new Uint8Array(capacity);
+    this.ids.set(ids);
+    this.dropped = new Uint8Array(capacity);
+    this.dropped.set(dropped);
+  }
+
+  /** Text of `bytes[start, end)`, one UTF-16 unit per byte. */
+  text(start: number, end: number): string {
+    return this.bytes.toString("latin1", start, end);
+  }
+
+  nameAt(field: number): string {
+    const at = field * slotWidth;
+    return this.text(this.slots[at] ?? 0, this.slots[at + 1] ?? 0);
+  }
+
+  valueAt(field: number): string {
+    const at = field * slotWidth;
+    return this.text(this.slots[at + 2] ?? 0, this.slots[at + 3] ?? 0);
+  }
+
+  /** First field at or after `from` with this known number, -1 when there is none. */
+  findId(id: number, from = 0): number {
+    const { ids, dropped, count } = this;
+    for (let field = from; field < count; field++) {
+      if (ids[field] === id && dropped[field] === 0) return field;
+    }
+    return -1;
+  }
+
+  /** First field at or after `from` with this lower-case name, -1 when there is none. */
+  findName(name: string, from = 0): number {
+    return this.findHashed(name, hashName(name), from);
+  }
+
+  /** As `findName()`, for a name whose `hashName()` is kept. */
+  findHashed(name: string, hash: number, from: number): number {
+    const { hashes, dropped, count } = this;
+    for (let field = from; field < count; field++) {
+      if (hashes[field] === hash && dropped[field] === 0 && this.isName(field, name)) return field;
+    }
+    return -1;
+  }
+
+  /** Forgets every field of this known number. */
+  dropId(id: number): void {
+    const { ids, count } = this;
+    for (let field = 0; field < count; field++) if (ids[field] === id) this.dropped[field] = 1;
+  }
+
+  /** Forgets every field of this lower-case name; true when there was one. */
+  dropName(name: string): boolean {
+    const hash = hashName(name);
+    let field = this.findHashed(name, hash, 0);
+    const found = field >= 0;
+    while (field >= 0) {
+      this.dropped[field] = 1;
+      field = this.findHashed(name, hash, field + 1);
+    }
+    return found;
+  }
+
+  /** All values of a name joined with `,` as lists are; undefined when there is none. */
+  joined(name: string): string | undefined {
+    const hash = hashName(name);
+    let field = this.findHashed(name, hash, 0);
+    if (field < 0) return undefined;
+    let value = this.valueAt(field);
+    for (;;) {
+      field = this.findHashed(name, hash, field + 1);
+      if (field < 0) return value;
+      value += `,${this.valueAt(field)}`;
+    }
+  }
+
+  isName(field: number, name: string): boolean {
+    const at = field * slotWidth;
+    const start = this.slots[at] ?? 0;
+    if ((this.slots[at + 1] ?? 0) - start !== name.length) return false;
+    const bytes = this.bytes;
+    for (let index = 0; index < name.length; index++) {
+      if (bytes[start + index] !== name.charCodeAt(index)) return false;
+    }
+    return true;
+  }
+
+  /** Whether a value equals `expected` (lower-case ASCII), ignoring case. */
+  isValue(field: number, expected: string): boolean {
+    const at = field * slotWidth;
+    const start = this.slots[at + 2] ?? 0;
+    if ((this.slots[at + 3] ?? 0) - start !== expected.length) return false;
+    const bytes = this.bytes;
+    for (let index = 0; index < expected.length; index++) {
+      let byte = bytes[start + index] ?? 0;
+      if (byte >= 0x41 && byte <= 0x5a) byte |= 0x20;
+      if (byte !== expected.charCodeAt(index)) return false;
+    }
+    return true;
+  }
+}
