@@ -30,6 +30,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   proxy: async () => (await import("./commands/proxy.ts")).registerProxyCommand,
   control: async () => (await import("./commands/control.ts")).registerControlCommand,
   sidecar: async () => (await import("./commands/sidecar.ts")).registerSidecarCommand,
+  supervise: async () => (await import("./commands/supervise.ts")).registerSuperviseCommand,
   version: async () => (await import("./commands/version.ts")).registerVersionCommand,
 };
 

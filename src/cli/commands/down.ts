@@ -1,0 +1,48 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import { Option, type Command } from "commander";
+
+import { systemClock } from "../../base/clock.ts";
+import { isAlive, leaseHolder } from "../../local/lease.ts";
+import { stateDirOf } from "../../local/up.ts";
+import { CommandFailure, exitCodes } from "../exit.ts";
+import { stateRoot } from "../mesh-api.ts";
+
+const graceMs = 15_000;
+const pollMs = 50;
+
+export function registerDownCommand(program: Command): void {
+  program
+    .command("down")
+    .argument("[mesh]", "folder it was started from, or its name", ".")
+    .description("end a mesh that 'heddle up' started")
+    .addOption(new Option("--state-dir <folder>", "state of this mesh").env("HEDDLE_STATE_DIR"))
+    .action(async (mesh: string, options: { readonly stateDir?: string }) => {
+      const stateDir = options.stateDir ?? stateDirOfArgument(mesh);
+      const holder = leaseHolder(stateDir);
+      if (holder === undefined) {
+        console.log("nothing to end: the mesh does not run");
+        return;
+      }
+      process.kill(holder.pid, "SIGTERM");
+      const end = systemClock.monotonicMs() + graceMs;
+      while (isAlive(holder)) {
+        if (systemClock.monotonicMs() > end) {
+          process.kill(holder.pid, "SIGKILL");
+          const message = `process ${holder.pid} did not end in ${graceMs / 1000} s and was killed`;
+          throw new CommandFailure(exitCodes.findings, message);
+        }
+        await new Promise<void>((resolve) => {
+          systemClock.schedule(pollMs, resolve);
+        });
+      }
+      console.log(`the mesh from ${holder.directory} has ended`);
+    });
+}
+
+function stateDirOfArgument(mesh: string): string {
+  const byName = join(stateRoot(), mesh);
+  if (/^[a-z0-9-]+$/.test(mesh) && existsSync(byName)) return byName;
+  return stateDirOf(mesh, stateRoot());
+}

@@ -1,0 +1,237 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { styleText } from "node:util";
+
+import { Option, type Command } from "commander";
+
+import { systemClock } from "../../base/clock.ts";
+import { formatProblem } from "../../base/problem.ts";
+import { findProgram } from "../../local/probe.ts";
+import { leaseHolder } from "../../local/lease.ts";
+import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
+import { CommandFailure, exitCodes } from "../exit.ts";
+import { stateRoot } from "../mesh-api.ts";
+
+interface Options {
+  readonly proxy: "heddle" | "envoy";
+  readonly mode: StartOptions["mode"];
+  readonly detach: boolean;
+  readonly output: "text" | "json";
+  readonly stateDir?: string;
+  readonly logLevel: StartOptions["logLevel"];
+  readonly logFormat: StartOptions["logFormat"];
+  readonly otlp?: string;
+}
+
+const detachedStartMaxMs = 90_000;
+
+export function registerUpCommand(program: Command): void {
+  program
+    .command("up")
+    .argument("[dir]", "folder with heddle.yaml (or a Compose file) and Istio YAML", ".")
+    .description("run a mesh on this machine; Ctrl-C ends it")
+    .addOption(
+      new Option("--proxy <kind>", "data plane").choices(["heddle", "envoy"]).default("heddle"),
+    )
+    .addOption(
+      new Option("--mode <mode>", "network namespaces with capture, or explicit proxies")
+        .choices(["auto", "namespaces", "explicit"])
+        .default("auto"),
+    )
+    .option("--detach", "return when the mesh is ready; 'heddle down' ends it", false)
+    .addOption(new Option("-o, --output <format>").choices(["text", "json"]).default("text"))
+    .addOption(new Option("--state-dir <folder>", "state of this mesh").env("HEDDLE_STATE_DIR"))
+    .addOption(
+      new Option("--log-level <level>", "of control plane and sidecars")
+        .choices(["debug", "info", "warn", "error"])
+        .default("info"),
+    )
+    .addOption(new Option("--log-format <format>").choices(["text", "json"]).default("text"))
+    .option("--otlp <url>", "OTLP/HTTP collector for traces")
+    .action(async (directory: string, options: Options) => {
+      if (options.detach) await upDetached(directory, options);
+      else await upHere(directory, options);
+    });
+}
+
+async function upHere(directory: string, options: Options): Promise<void> {
+  const print = printer(options);
+  const mesh = await startMesh(startOptions(directory, options, print));
+  const stopped = stopOnSignals(mesh, print);
+  const notReady = await Promise.race([mesh.ready.catch(asFailure), mesh.ended]);
+  if (typeof notReady !== "string") {
+    print.ready(mesh, notReady);
+    await mesh.ended;
+  }
+  const why = await mesh.ended;
+  if (stopped.isAsked) {
+    await stopped.done;
+    return;
+  }
+  await mesh.stop();
+  const log = join(mesh.stateDir, "logs", "supervisor.log");
+  throw new CommandFailure(exitCodes.findings, `${why}; ${log} may say why`);
+}
+
+// What made it fail is better news than that it ended.
+async function asFailure(thrown: unknown): Promise<never> {
+  throw thrown;
+}
+
+function startOptions(directory: string, options: Options, print: Printer): StartOptions {
+  const { proxy, mode, stateDir, logLevel, logFormat, otlp } = options;
+  const envoyBinary = proxy === "envoy" ? findEnvoy() : undefined;
+  return {
+    directory,
+    mode,
+    dataPlane: proxy,
+    ...(envoyBinary === undefined ? {} : { envoyBinary }),
+    ...(stateDir === undefined ? {} : { stateDir }),
+    stateRoot: stateRoot(),
+    uid: process.getuid?.() ?? 0,
+    heddle: [process.execPath, ...process.execArgv, process.argv[1] ?? ""],
+    environment: inheritedEnvironment(),
+    logLevel,
+    logFormat,
+    ...(otlp === undefined ? {} : { otlpEndpoint: otlp }),
+    clock: systemClock,
+    onStep: (text) => print.step(text),
+    onProblems: (problems) => {
+      for (const problem of problems) console.error(formatProblem(problem));
+    },
+  };
+}
+
+/** All but what belongs to this process alone. */
+function inheritedEnvironment(): Readonly<Record<string, string>> {
+  const pairs = Object.entries(process.env).filter(
+    (pair): pair is [string, string] =>
+      pair[1] !== undefined && !/^(NODE_CHANNEL_|NODE_UNIQUE_ID|HEDDLE_)/.test(pair[0]),
+  );
+  return Object.fromEntries(pairs);
+}
+
+function findEnvoy(): string {
+  const named = process.env["HEDDLE_ENVOY"];
+  const found = named ?? findProgram("envoy", process.env["PATH"] ?? "");
+  if (found !== undefined) return found;
+  throw new CommandFailure(
+    exitCodes.usage,
+    "there is no envoy on the PATH; install Envoy 1.40 or name it with HEDDLE_ENVOY",
+  );
+}
+
+interface Stopping {
+  isAsked: boolean;
+  done: Promise<void>;
+}
+
+function stopOnSignals(mesh: RunningMesh, print: Printer): Stopping {
+  const stopping: Stopping = { isAsked: false, done: Promise.resolve() };
+  const onSignal = (): void => {
+    // A second Ctrl-C: no more patience. The namespaces, or the watchdog, end what is left.
+    if (stopping.isAsked) process.exit(130);
+    stopping.isAsked = true;
+    print.step("stopping");
+    stopping.done = mesh.stop();
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  return stopping;
+}
+
+interface Printer {
+  step(text: string): void;
+  ready(mesh: RunningMesh, notReady: readonly string[]): void;
+}
+
+function printer(options: Options): Printer {
+  const startMs = performance.now() - process.uptime() * 1000;
+  const elapsedMs = (): number => Math.round(performance.now() - startMs);
+  if (options.output === "json") {
+    const line = (value: object): void => console.log(JSON.stringify(value));
+    return {
+      step: (step) => line({ step, elapsedMs: elapsedMs() }),
+      ready: (mesh, notReady) => {
+        const { consoleUrl, gatewayUrls, mode, stateDir, pid } = mesh;
+        const isReady = notReady.length === 0;
+        line({
+          ready: isReady,
+          notReady,
+          mode,
+          consoleUrl,
+          gatewayUrls,
+          stateDir,
+          pid,
+          elapsedMs: elapsedMs(),
+        });
+      },
+    };
+  }
+  const seconds = (): string =>
+    styleText("dim", `${(elapsedMs() / 1000).toFixed(2).padStart(6)} s`);
+  return {
+    step: (text) => console.log(`${seconds()}  ${text}`),
+    ready: (mesh, notReady) => {
+      console.log(
+        `${seconds()}  ${notReady.length === 0 ? "everything is ready" : "running, but not all is ready:"}`,
+      );
+      for (const line of notReady) console.log(`          ${styleText("yellow", line)}`);
+      printNextSteps(mesh);
+    },
+  };
+}
+
+function printNextSteps({ consoleUrl, gatewayUrls, mode, mesh }: RunningMesh): void {
+  const [gateway] = gatewayUrls;
+  console.log(`\nconsole  ${styleText("bold", consoleUrl)}`);
+  for (const url of gatewayUrls) console.log(`gateway  ${styleText("bold", url)}`);
+  if (mode === "explicit") {
+    console.log(
+      "explicit mode: local processes can go around their sidecars; 'heddle status' says more",
+    );
+  }
+  const tries = [
+    gateway === undefined ? `heddle get services --mesh ${mesh}` : `curl -s ${gateway}`,
+    "heddle status",
+    "heddle proxy-status",
+  ];
+  console.log(`\ntry:\n${tries.map((line) => `  ${line}`).join("\n")}\n`);
+}
+
+// The same command without --detach, in a session of its own, its output in a file.
+async function upDetached(directory: string, options: Options): Promise<void> {
+  const stateDir = options.stateDir ?? stateDirOf(directory, stateRoot());
+  const holder = leaseHolder(stateDir);
+  if (holder !== undefined) {
+    throw new CommandFailure(exitCodes.usage, `this mesh already runs, as process ${holder.pid}`);
+  }
+  mkdirSync(join(stateDir, "logs"), { recursive: true, mode: 0o700 });
+  const logFile = join(stateDir, "logs", "up.log");
+  const output = openSync(logFile, "w", 0o600);
+  const args = process.argv.slice(1).filter((word) => word !== "--detach");
+  const child = spawn(process.execPath, [...process.execArgv, ...args], {
+    stdio: ["ignore", output, output],
+    detached: true,
+  });
+  const ended = new Promise<true>((resolve) => child.once("exit", () => resolve(true)));
+  const end = systemClock.monotonicMs() + detachedStartMaxMs;
+  for (;;) {
+    const isOver = await Promise.race([ended, pause(50)]);
+    const text = readFileSync(logFile, "utf8");
+    const isUp = /^\{"ready":/m.test(text) || /^try:$/m.test(text);
+    if (isUp || isOver === true || systemClock.monotonicMs() > end) {
+      process.stdout.write(text);
+      if (!isUp)
+        throw new CommandFailure(exitCodes.findings, `the mesh did not start; see ${logFile}`);
+      child.unref();
+      return;
+    }
+  }
+}
+
+async function pause(ms: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    systemClock.schedule(ms, resolve);
+  });
+}

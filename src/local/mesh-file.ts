@@ -1,0 +1,88 @@
+/**
+ * What `heddle.yaml` (or a Compose file) says: the workloads of one mesh on one machine. Everything
+ * is checked and defaulted here, so that whoever runs it needs no second opinion.
+ */
+import type { SourcePosition } from "../base/problem.ts";
+import type { PortProtocol } from "../model/workload.ts";
+
+export interface MeshFile {
+  /** Names the state directory: a DNS label. */
+  readonly mesh: string;
+  readonly consolePort: number;
+  /** Address on which the console and the gateways' host ports listen. */
+  readonly hostAddress: string;
+  readonly rootNamespace: string;
+  /** Istio's MeshConfig as written, for the control plane to parse. */
+  readonly meshConfig: unknown;
+  /** Of `meshConfig`, because it also governs what capture does with UDP. */
+  readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
+  readonly gateways: readonly GatewaySpec[];
+  readonly workloads: readonly WorkloadSpec[];
+}
+
+export interface GatewaySpec {
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly ports: readonly GatewayPort[];
+}
+
+export interface GatewayPort {
+  readonly name: string;
+  readonly port: number;
+  /** Opened on the host. */
+  readonly hostPort: number;
+  readonly protocol: PortProtocol;
+}
+
+/** Names one host port of one gateway; another hostPort is another key. */
+export function gatewayPortKey(gateway: GatewaySpec, port: GatewayPort): string {
+  return `${gateway.namespace}/${gateway.name}:${port.port}@${port.hostPort}`;
+}
+
+export interface WorkloadSpec {
+  readonly name: string;
+  /** The service whose name selects it (by the label `app`); undefined for a pure client. */
+  readonly service: string | undefined;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** With `app`, `version` and Istio's canonical labels filled in. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** `region/zone/subzone`. */
+  readonly locality: string | undefined;
+  readonly replicas: number;
+  readonly command: readonly string[];
+  /** Absolute. */
+  readonly workingDirectory: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly dependsOn: readonly string[];
+  readonly ports: readonly WorkloadPort[];
+  readonly destinations: readonly DestinationSpec[];
+  readonly position: SourcePosition;
+}
+
+export interface WorkloadPort {
+  readonly name: string;
+  /** The service's port. */
+  readonly port: number;
+  /** The application's port. */
+  readonly targetPort: number;
+  readonly protocol: PortProtocol;
+}
+
+/** A raw TCP destination that gets a local port in explicit mode. */
+export interface DestinationSpec {
+  /** `ledger`, `ledger.shop` or a full name. */
+  readonly service: string;
+  readonly port: number;
+}
+
+export const meshFileLimits = {
+  workloadsMax: 500,
+  replicasMax: 100,
+  instancesMax: 1000,
+  portsMax: 64,
+  /** `<instance>.<namespace>` is the common name of a certificate (X.520: 64). */
+  instanceNameBytesMax: 64,
+} as const;

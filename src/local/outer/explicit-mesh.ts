@@ -1,0 +1,70 @@
+/** Runs the supervisor in this process, without namespaces: explicit mode. */
+import type { Clock } from "../../base/clock.ts";
+import { HeddleError } from "../../base/error.ts";
+import type { MeshFile } from "../mesh-file.ts";
+import { openExplicit } from "../place/explicit.ts";
+import { Supervisor } from "../supervisor.ts";
+import type { SupervisorOptions } from "../supervisor-options.ts";
+import type { HostListener } from "./host-listener.ts";
+import type { MeshProcess } from "./namespaced-mesh.ts";
+import { startWatchdog } from "./watchdog.ts";
+
+export interface ExplicitMeshOptions {
+  readonly supervisor: Omit<SupervisorOptions, "console" | "hostListeners">;
+  readonly file: MeshFile;
+  readonly clock: Clock;
+  readonly console: HostListener;
+  /** Free on the host; the gateways open them themselves. */
+  readonly gateways: readonly HostListener[];
+  readonly onStep: (text: string) => void;
+}
+
+export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<MeshProcess> {
+  const { clock, console, onStep } = options;
+  // They were opened to know that they are free; control plane and gateways open them themselves.
+  const held = [console, ...options.gateways];
+  await Promise.all(held.map(async ({ server }) => await closed(server)));
+  const watchdog = startWatchdog();
+  const ended = Promise.withResolvers<string>();
+  const ready = Promise.withResolvers<readonly string[]>();
+  ready.promise.catch(() => {});
+  const supervisor = new Supervisor(
+    {
+      options: {
+        ...options.supervisor,
+        console: console.address,
+        hostListeners: [],
+      },
+      placement: await openExplicit({
+        trustDomain: options.supervisor.trustDomain,
+        gatewayPorts: new Map(options.gateways.map(({ key, address }) => [key, address.port])),
+      }),
+      clock,
+      onStep,
+      onReady: ready.resolve,
+      onGateways: () => {},
+      onProcess: (pid) => watchdog.watch(pid),
+    },
+    options.file,
+  );
+  supervisor.start().catch(ready.reject);
+  return {
+    ready: ready.promise,
+    ended: ended.promise,
+    pid: process.pid,
+    async stop(graceMs) {
+      const force = setTimeout(() => watchdog.close(), graceMs);
+      await supervisor.close();
+      clearTimeout(force);
+      watchdog.close();
+      ready.reject(new HeddleError("local.ended", "the mesh was stopped"));
+      ended.resolve("the mesh was stopped");
+    },
+  };
+}
+
+async function closed(server: HostListener["server"]): Promise<void> {
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+}

@@ -1,0 +1,98 @@
+/** Starts the supervisor inside namespaces of its own, and serves it what only the host has. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { join } from "node:path";
+
+import { HeddleError } from "../../base/error.ts";
+import { descriptorOf } from "../../net/socket-handle.ts";
+import { unshareArguments } from "../probe.ts";
+import { LogFile } from "../run/log-file.ts";
+import { replaceFile } from "../run/replace-file.ts";
+import type { SupervisorOptions } from "../supervisor-options.ts";
+import type { HostListener } from "./host-listener.ts";
+import { serveUplink } from "./uplink.ts";
+
+export interface NamespacedMeshOptions {
+  readonly supervisor: Omit<SupervisorOptions, "console" | "hostListeners">;
+  readonly uid: number;
+  readonly console: HostListener;
+  readonly gateways: readonly HostListener[];
+  readonly onStep: (text: string) => void;
+}
+
+export interface MeshProcess {
+  /** What is not ready when everything has settled, a sentence each. Rejects when it cannot start. */
+  readonly ready: Promise<readonly string[]>;
+  /** Resolves with a sentence when the mesh has ended, whoever ended it. */
+  readonly ended: Promise<string>;
+  /** Process ids for tests and `status`. */
+  readonly pid: number;
+  stop(graceMs: number): Promise<void>;
+}
+
+const firstInherited = 4;
+
+export function startNamespacedMesh(options: NamespacedMeshOptions): MeshProcess {
+  const { console, gateways, uid } = options;
+  const { stateDir, heddle, environment, directory } = options.supervisor;
+  const supervisor: SupervisorOptions = {
+    ...options.supervisor,
+    console: { descriptor: firstInherited },
+    hostListeners: gateways.map(({ key, address }, index) => ({
+      key,
+      address,
+      descriptor: firstInherited + 1 + index,
+    })),
+  };
+  const optionsFile = join(stateDir, "supervisor.json");
+  replaceFile(optionsFile, JSON.stringify(supervisor, undefined, 2));
+  const log = new LogFile(join(stateDir, "logs", "supervisor.log"));
+  const inherited = [console, ...gateways].map(({ server }) => descriptorOf(server));
+  // A process group of its own: Ctrl-C is ours alone, and ends the mesh in order.
+  const child = spawn(
+    "unshare",
+    [...unshareArguments(uid), "--", ...heddle, "supervise", "--options", optionsFile],
+    {
+      cwd: directory,
+      env: { ...environment },
+      stdio: ["ignore", "pipe", "pipe", "ipc", ...inherited],
+      detached: true,
+      serialization: "json",
+    },
+  );
+  for (const { server } of [console, ...gateways]) server.close();
+  child.stdout?.on("data", (chunk: Buffer) => log.write(chunk));
+  child.stderr?.on("data", (chunk: Buffer) => log.write(chunk));
+  return followProcess(child, log, options.onStep);
+}
+
+function followProcess(
+  child: ChildProcess,
+  log: LogFile,
+  onStep: (text: string) => void,
+): MeshProcess {
+  const ended = Promise.withResolvers<string>();
+  const ready = Promise.withResolvers<readonly string[]>();
+  ready.promise.catch(() => {}); // whoever started the mesh may have stopped waiting
+  const onEnd = (why: string): void => {
+    log.close();
+    ended.resolve(why);
+    ready.reject(new HeddleError("local.ended", `${why}; ${log.path} says why`));
+  };
+  child.once("error", (error) => onEnd(`the mesh could not be started: ${error.message}`));
+  child.once("exit", (code, signal) => {
+    onEnd(`the mesh ended ${signal === null ? `with code ${code}` : `by ${signal}`}`);
+  });
+  serveUplink({ child, onStep, onReady: ready.resolve, onFailed: ready.reject });
+  return {
+    ready: ready.promise,
+    ended: ended.promise,
+    pid: child.pid ?? 0,
+    async stop(graceMs) {
+      if (child.connected) child.send({ kind: "stop" }, () => {});
+      // --kill-child: the mesh's first process, and with it its PID namespace, ends with unshare.
+      const force = setTimeout(() => child.kill("SIGKILL"), graceMs);
+      await ended.promise;
+      clearTimeout(force);
+    },
+  };
+}

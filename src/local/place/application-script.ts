@@ -1,0 +1,72 @@
+/**
+ * The shell script that stands between the supervisor and an application in its namespaces. It runs
+ * with the mesh's power, hides what the application must not reach, gives that power up for good and
+ * becomes the application's init: it passes SIGTERM on and ends with the application's code.
+ */
+import type { ProcessSpec } from "../run/kept-process.ts";
+
+export interface Confinement {
+  /** File that `nsenter` joins. */
+  readonly networkNamespace: string;
+  /** Put in the place of /etc/resolv.conf. */
+  readonly resolvConf: string;
+  /** Directories that the application finds empty, if they exist. */
+  readonly hidden: readonly string[];
+  /** Root drops to this user; without root the application gets a user namespace of its own. */
+  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+// Lookups through these sockets would go around the mesh's DNS.
+const resolverSockets = ["/run/systemd/resolve", "/run/nscd", "/var/run/nscd", "/run/avahi-daemon"];
+
+// An init that nobody wrote a SIGTERM handler for ignores SIGTERM: so the application is its child.
+const init =
+  'trap \'kill -TERM "$child" 2>/dev/null\' TERM INT; "$@" & child=$!; ' +
+  'wait "$child"; code=$?; while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done; exit "$code"';
+
+export function confinedSpec(spec: ProcessSpec, confinement: Confinement): ProcessSpec {
+  const { networkNamespace, user } = confinement;
+  const drop =
+    user === undefined
+      ? "unshare --user --map-user=1000 --map-group=1000 -- setpriv --no-new-privs"
+      : `setpriv --reuid=${user.uid} --regid=${user.gid} --clear-groups --no-new-privs ` +
+        "--inh-caps=-all --ambient-caps=-all --bounding-set=-all";
+  const script = [
+    "set -e",
+    ...hide(resolverSockets),
+    'if [ ! -e /etc/resolv.conf ]; then target=$(readlink -m /etc/resolv.conf); mkdir -p "$(dirname "$target")"; : >"$target"; fi',
+    `mount --bind ${quote(confinement.resolvConf)} /etc/resolv.conf`,
+    ...hide(confinement.hidden),
+    `exec ${drop} -- sh -c ${quote(init)} heddle-init "$@"`,
+  ].join("\n");
+  const command = [
+    "nsenter",
+    `--net=${networkNamespace}`,
+    "--",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--",
+    "sh",
+    "-c",
+    script,
+    "heddle-application",
+    ...spec.command,
+  ];
+  return { ...spec, command };
+}
+
+function hide(directories: readonly string[]): readonly string[] {
+  return directories.map((directory) => {
+    const quoted = quote(directory);
+    return `if [ -d ${quoted} ]; then mount -t tmpfs -o size=64k,mode=0755 heddle ${quoted}; fi`;
+  });
+}
+
+/** One word for `sh`. */
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,158 @@
+/**
+ * Instances without namespaces: everything on 127.0.0.1, every sidecar with ports of its own, the
+ * applications told where their proxy is. What this cannot do: keep a local process from going
+ * around the sidecar, or resolve the mesh's names for what ignores `http_proxy`.
+ */
+import { createServer } from "node:net";
+
+import type { SidecarPorts } from "../../base/sidecar-options.ts";
+import type { SocketAddress } from "../../base/socket-address.ts";
+import { HeddleError, messageOf } from "../../base/error.ts";
+import type { InstancePort, LocalDestination } from "../../model/workload.ts";
+import { type GatewayPort, gatewayPortKey, type WorkloadPort } from "../mesh-file.ts";
+import type { Place, Placement } from "../placement.ts";
+import type { InstancePlan } from "../plan.ts";
+import { serviceHostname } from "../plan.ts";
+import type { ProcessSpec } from "../run/kept-process.ts";
+import { signalGroup } from "../run/kept-process.ts";
+import { isOpen } from "../run/ready.ts";
+
+const loopback = "127.0.0.1";
+
+export interface ExplicitOptions {
+  readonly trustDomain: string;
+  /** Host ports that were chosen when the file says 0, by `gatewayPortKey`. */
+  readonly gatewayPorts: ReadonlyMap<string, number>;
+}
+
+export async function openExplicit(options: ExplicitOptions): Promise<Placement> {
+  const [secure = 0, plain = 0, metrics = 0] = await freePorts(3);
+  return new ExplicitPlacement(options, [secure, plain, metrics]);
+}
+
+class ExplicitPlacement implements Placement {
+  readonly kind = "explicit";
+  readonly control: SocketAddress;
+  readonly plainXds: SocketAddress;
+  readonly controlMetrics: SocketAddress;
+  readonly dnsUpstream = undefined;
+  readonly #options: ExplicitOptions;
+
+  constructor(options: ExplicitOptions, ports: readonly [number, number, number]) {
+    this.#options = options;
+    this.control = { address: loopback, port: ports[0] };
+    this.plainXds = { address: loopback, port: ports[1] };
+    this.controlMetrics = { address: loopback, port: ports[2] };
+  }
+
+  async place(plan: InstancePlan): Promise<Place> {
+    const destinations = plan.role === "workload" ? plan.spec.destinations : [];
+    const own = await freePorts(7);
+    const forPorts = await freePorts(plan.spec.ports.length * 2);
+    const forDestinations = await freePorts(destinations.length);
+    const [admin = 0, outbound = 0, inbound = 0, mergedMetrics = 0, ready = 0, dns = 0] = own;
+    const metrics = own[6] ?? 0;
+    const ports = plan.spec.ports.map((port, index): InstancePort => {
+      const appPort = forPorts[index * 2] ?? 0;
+      const endpointPort = this.#hostPort(plan, port) ?? forPorts[index * 2 + 1] ?? 0;
+      return {
+        port: "targetPort" in port ? port.targetPort : port.port,
+        protocol: port.protocol,
+        appAddress: loopback,
+        appPort,
+        endpointAddress: loopback,
+        endpointPort,
+      };
+    });
+    const localDestinations = destinations.map((destination, index): LocalDestination => ({
+      hostname: serviceHostname(
+        destination.service,
+        plan.spec.namespace,
+        this.#options.trustDomain,
+      ),
+      port: destination.port,
+      localPort: forDestinations[index] ?? 0,
+    }));
+    const sidecarPorts = { admin, outbound, inbound, mergedMetrics, ready, dns, metrics };
+    return new ExplicitPlace(plan, sidecarPorts, ports, localDestinations);
+  }
+
+  #hostPort(plan: InstancePlan, port: GatewayPort | WorkloadPort): number | undefined {
+    if (plan.role !== "gateway" || !("hostPort" in port)) return undefined;
+    return this.#options.gatewayPorts.get(gatewayPortKey(plan.spec, port)) ?? port.hostPort;
+  }
+
+  serviceAddresses(): readonly string[] {
+    return [];
+  }
+
+  async close(): Promise<void> {
+    // Nothing was made but processes.
+  }
+}
+
+class ExplicitPlace implements Place {
+  readonly addresses = [loopback];
+  readonly capture: Place["capture"];
+  readonly sidecarPorts: SidecarPorts;
+  readonly statusAddress: string = loopback;
+  readonly socketMark = undefined;
+  readonly ports: readonly InstancePort[];
+  readonly localDestinations: readonly LocalDestination[];
+
+  constructor(
+    plan: InstancePlan,
+    sidecarPorts: SidecarPorts,
+    ports: readonly InstancePort[],
+    localDestinations: readonly LocalDestination[],
+  ) {
+    this.capture = plan.role === "gateway" ? "gateway" : "explicit";
+    this.sidecarPorts = sidecarPorts;
+    this.ports = ports;
+    this.localDestinations = localDestinations;
+  }
+
+  sidecar(spec: ProcessSpec): ProcessSpec {
+    return spec;
+  }
+
+  application(spec: ProcessSpec): ProcessSpec {
+    return spec;
+  }
+
+  signalApplication(pid: number, signal: NodeJS.Signals): void {
+    signalGroup(pid, signal);
+  }
+
+  async isListening(port: number): Promise<boolean> {
+    return await isOpen({ address: loopback, port });
+  }
+
+  async close(): Promise<void> {
+    // Nothing was made but processes.
+  }
+}
+
+/** Ports nobody listens on now; all are held open until the last is known, so none comes twice. */
+export async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  try {
+    return await Promise.all(
+      servers.map(
+        (server) =>
+          new Promise<number>((resolve, reject) => {
+            server.once("error", reject);
+            server.listen(0, loopback, () => {
+              const address = server.address();
+              resolve(address !== null && typeof address === "object" ? address.port : 0);
+            });
+          }),
+      ),
+    );
+  } catch (thrown) {
+    const why = messageOf(thrown);
+    throw new HeddleError("local.ports", `could not find free local ports: ${why}`);
+  } finally {
+    for (const server of servers) server.close();
+  }
+}

@@ -1,0 +1,306 @@
+/**
+ * Instances in network namespaces: a bridge, one namespace with a veth per instance, capture rules.
+ * Runs inside the mesh's own user, mount, network and PID namespaces, where this process is root;
+ * nothing here touches the host, and all of it ends with the PID namespace.
+ */
+import { chmodSync, readFileSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { defaultSidecarPorts } from "../../base/sidecar-options.ts";
+import { HeddleError } from "../../base/error.ts";
+import type { InstancePort } from "../../model/workload.ts";
+import type { CaptureRules } from "../capture/rules.ts";
+import { iptablesEdgeRules, iptablesRules, nftEdgeRules, nftRules } from "../capture/rules.ts";
+import type { AddressBooks } from "../mesh-addresses.ts";
+import {
+  edgeAddress,
+  meshRanges,
+  saveAddressBooks,
+  serviceAddresses,
+  workloadAddresses,
+} from "../mesh-addresses.ts";
+import type { Place, Placement } from "../placement.ts";
+import type { InstancePlan } from "../plan.ts";
+import { runCommand } from "../run/command.ts";
+import type { ProcessSpec } from "../run/kept-process.ts";
+import { makePrivateDirectory, replaceFile } from "../run/replace-file.ts";
+import { confinedSpec, quote } from "./application-script.ts";
+
+export interface NamespacesOptions {
+  readonly stateDir: string;
+  readonly books: AddressBooks;
+  readonly trustDomain: string;
+  readonly mtu: number;
+  readonly hasIpv6: boolean;
+  readonly firewall: "nft" | "iptables";
+  /** Directories applications must find empty, besides the state directory. */
+  readonly hidden: readonly string[];
+  readonly applicationUser: { readonly uid: number; readonly gid: number } | undefined;
+  /** Asked for every instance: UDP that is not DNS follows `outboundTrafficPolicy`. */
+  readonly udp: () => CaptureRules["udp"];
+}
+
+export const edgePorts = { uplink: 15_099, dns: 15_053, secureXds: 15_012 } as const;
+/** Istio's mark for the proxy's own sockets. */
+export const proxySocketMark = 0x539;
+const bridge = "heddle0";
+
+/** Makes the bridge and the edge's rules. */
+export async function openNamespaces(options: NamespacesOptions): Promise<Placement> {
+  const placement = new NamespacesPlacement(options);
+  await placement.open();
+  return placement;
+}
+
+class NamespacesPlacement implements Placement {
+  readonly kind = "namespaces";
+  readonly control = { address: edgeAddress.ipv4, port: edgePorts.secureXds };
+  readonly plainXds = { address: "127.0.0.1", port: 15_010 };
+  readonly controlMetrics = { address: "127.0.0.1", port: 15_014 };
+  readonly dnsUpstream = `${edgeAddress.ipv4}:${edgePorts.dns}`;
+  readonly #options: NamespacesOptions;
+  readonly #netnsDir: string;
+
+  constructor(options: NamespacesOptions) {
+    this.#options = options;
+    this.#netnsDir = join(options.stateDir, "netns");
+  }
+
+  async open(): Promise<void> {
+    const { hasIpv6, mtu } = this.#options;
+    makePrivateDirectory(this.#netnsDir);
+    const rules = {
+      bridge,
+      uplinkPort: edgePorts.uplink,
+      mesh: meshRanges.mesh,
+      services: meshRanges.services,
+    };
+    const addresses = [
+      `addr add ${edgeAddress.ipv4}/16 dev ${bridge}`,
+      ...(hasIpv6 ? [`addr add ${edgeAddress.ipv6}/64 dev ${bridge} nodad`] : []),
+    ];
+    const links = [
+      "link set lo up",
+      `link add ${bridge} mtu ${mtu} type bridge mcast_snooping 0`,
+      ...addresses,
+      `link set ${bridge} up`,
+    ];
+    await runCommand([
+      "sh",
+      "-c",
+      [
+        "set -e",
+        `mount -t tmpfs -o mode=0700,size=1m heddle ${quote(this.#netnsDir)}`,
+        `ip -batch - <<'END'\n${links.join("\n")}\nEND`,
+        // A host that filters bridged frames would otherwise push them through the edge's rules.
+        "for call in iptables ip6tables; do f=/proc/sys/net/bridge/bridge-nf-call-$call; [ ! -w $f ] || echo 0 >$f || true; done",
+        firewallScript(this.#options, nftEdgeRules(rules), (family) =>
+          iptablesEdgeRules(rules, family),
+        ),
+      ].join("\n"),
+    ]);
+  }
+
+  async place(plan: InstancePlan): Promise<Place> {
+    const { books, hasIpv6, stateDir } = this.#options;
+    const index = books.instances.numberOf(plan.key);
+    if (index === undefined) {
+      throw new HeddleError("local.addresses", "all 65,532 workload addresses are taken");
+    }
+    saveAddressBooks(stateDir, books);
+    const namespace = join(this.#netnsDir, String(index));
+    await runCommand(["sh", "-c", this.#placeScript(plan, index, namespace)]);
+    return new NamespacePlace(plan, workloadAddresses(index, hasIpv6), namespace, this.#options);
+  }
+
+  serviceAddresses(key: string): readonly string[] {
+    const { books, hasIpv6, stateDir } = this.#options;
+    const index = books.services.numberOf(key);
+    if (index === undefined) return [];
+    saveAddressBooks(stateDir, books);
+    return serviceAddresses(index, hasIpv6);
+  }
+
+  async close(): Promise<void> {
+    // The namespaces end with the processes in them and with this mount namespace.
+  }
+
+  #placeScript(plan: InstancePlan, index: number, namespace: string): string {
+    const { hasIpv6, mtu } = this.#options;
+    const [ipv4 = "", ipv6] = workloadAddresses(index, hasIpv6);
+    const inside = [
+      "link set lo up",
+      `addr add ${ipv4}/16 dev eth0`,
+      ...(ipv6 === undefined
+        ? []
+        : [`addr add ${ipv6}/64 dev eth0 nodad`, "addr add ::6/128 dev lo nodad"]),
+      "link set eth0 up",
+      `route add default via ${edgeAddress.ipv4}`,
+      ...(ipv6 === undefined ? [] : [`route add default via ${edgeAddress.ipv6} dev eth0`]),
+    ];
+    const rules = this.#captureRules();
+    const capture =
+      plan.role === "gateway"
+        ? ""
+        : firewallScript(this.#options, nftRules(rules), (family) => iptablesRules(rules, family));
+    const device = `veth${index}`;
+    const path = quote(namespace);
+    return [
+      "set -e",
+      `if [ -e ${path} ]; then ip link del ${device} 2>/dev/null || true; umount ${path} 2>/dev/null || true; rm -f ${path}; fi`,
+      `: >${path}`,
+      `unshare --net=${path} true`,
+      `ip link add ${device} mtu ${mtu} master ${bridge} type veth peer name eth0 mtu ${mtu} netns ${path}`,
+      `ip link set ${device} up`,
+      `exec nsenter --net=${path} sh -s <<'OUTER'`,
+      "set -e",
+      `ip -batch - <<'END'\n${inside.join("\n")}\nEND`,
+      capture,
+      "OUTER",
+    ].join("\n");
+  }
+
+  #captureRules(): CaptureRules {
+    return {
+      device: "eth0",
+      ports: defaultSidecarPorts,
+      mark: proxySocketMark,
+      control: { ...edgeAddress, ports: [edgePorts.secureXds, edgePorts.dns] },
+      udp: this.#options.udp(),
+      hasIpv6: this.#options.hasIpv6,
+    };
+  }
+}
+
+class NamespacePlace implements Place {
+  readonly addresses: readonly string[];
+  readonly capture: Place["capture"];
+  readonly sidecarPorts = defaultSidecarPorts;
+  readonly statusAddress: string;
+  readonly socketMark = proxySocketMark;
+  readonly ports: readonly InstancePort[];
+  readonly localDestinations = [];
+  readonly #namespace: string;
+  readonly #options: NamespacesOptions;
+  readonly #resolvConf: string;
+
+  constructor(
+    plan: InstancePlan,
+    addresses: readonly string[],
+    namespace: string,
+    options: NamespacesOptions,
+  ) {
+    const own = addresses[0] ?? "";
+    this.addresses = addresses;
+    this.statusAddress = own;
+    this.capture = plan.role === "gateway" ? "gateway" : "transparent";
+    this.ports = plan.spec.ports.map((port): InstancePort => {
+      const number = "targetPort" in port ? port.targetPort : port.port;
+      const appAddress = plan.role === "gateway" ? own : "127.0.0.1";
+      const { protocol } = port;
+      return { port: number, protocol, appAddress, endpointAddress: own, endpointPort: number };
+    });
+    this.#namespace = namespace;
+    this.#options = options;
+    this.#resolvConf = `${namespace}.resolv.conf`;
+    const domain = options.trustDomain;
+    const search = `${plan.spec.namespace}.svc.${domain} svc.${domain} ${domain}`;
+    replaceFile(
+      this.#resolvConf,
+      `nameserver ${edgeAddress.ipv4}\nsearch ${search}\noptions ndots:5\n`,
+    );
+    chmodSync(this.#resolvConf, 0o644); // applications read it under another uid
+  }
+
+  // Of root's power the sidecar keeps what capture and its files need: even taken over, it cannot
+  // leave its network namespace.
+  sidecar(spec: ProcessSpec): ProcessSpec {
+    const command = [
+      "nsenter",
+      `--net=${this.#namespace}`,
+      "--",
+      "setpriv",
+      "--no-new-privs",
+      "--inh-caps=-all",
+      "--bounding-set=-all,+net_admin,+net_bind_service,+dac_override",
+      "--",
+      ...spec.command,
+    ];
+    return { ...spec, command };
+  }
+
+  application(spec: ProcessSpec): ProcessSpec {
+    const { applicationUser, hidden, stateDir } = this.#options;
+    return confinedSpec(spec, {
+      networkNamespace: this.#namespace,
+      resolvConf: this.#resolvConf,
+      hidden: [...hidden, stateDir],
+      user: applicationUser,
+    });
+  }
+
+  // `pid` is unshare, which ignores SIGTERM while it waits; its child is the application's init, and
+  // killing that ends everything in its PID namespace.
+  signalApplication(pid: number, signal: NodeJS.Signals): void {
+    for (const child of childrenOf(pid)) {
+      try {
+        process.kill(child, signal);
+      } catch {
+        // ESRCH: it has ended.
+      }
+    }
+    if (signal === "SIGKILL") {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // ESRCH: it has ended.
+      }
+    }
+  }
+
+  async isListening(port: number, pid: number): Promise<boolean> {
+    const tables = await Promise.all(
+      ["tcp", "tcp6"].map((name) => readFile(`/proc/${pid}/net/${name}`, "utf8").catch(() => "")),
+    );
+    return tables.some((table) => hasListener(table, port));
+  }
+
+  async close(): Promise<void> {
+    const path = quote(this.#namespace);
+    await runCommand(["sh", "-c", `umount ${path} 2>/dev/null; rm -f ${path}; true`]);
+    rmSync(this.#resolvConf, { force: true });
+  }
+}
+
+/** Whether a table of /proc/net/tcp or tcp6 shows a listening socket (state 0A) on `port`. */
+export function hasListener(table: string, port: number): boolean {
+  const wanted = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  return table.split("\n").some((line) => {
+    const [, local, , state] = line.trim().split(/\s+/);
+    return state === "0A" && local?.endsWith(wanted) === true;
+  });
+}
+
+function childrenOf(pid: number): readonly number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+    return text
+      .split(" ")
+      .filter((word) => word !== "")
+      .map(Number);
+  } catch {
+    return []; // it has ended
+  }
+}
+
+function firewallScript(
+  options: NamespacesOptions,
+  nft: string,
+  iptables: (family: 4 | 6) => string,
+): string {
+  if (options.firewall === "nft") return `nft -f - <<'END'\n${nft}\nEND`;
+  const scripts = [`iptables-restore --wait <<'END'\n${iptables(4)}\nEND`];
+  if (options.hasIpv6) scripts.push(`ip6tables-restore --wait <<'END'\n${iptables(6)}\nEND`);
+  return scripts.join("\n");
+}

@@ -1,0 +1,100 @@
+/** The control plane's process: its options, its readiness, and what it is told over IPC. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+import type { Clock } from "../../base/clock.ts";
+import type { ControlOptions, WorkloadsMessage } from "../../control/options.ts";
+import { isMessage } from "../edge/messages.ts";
+import type { Placement } from "../placement.ts";
+import type { SupervisorOptions } from "../supervisor-options.ts";
+import { KeptProcess } from "./kept-process.ts";
+import { LogFile } from "./log-file.ts";
+import { makePrivateDirectory, replaceFile } from "./replace-file.ts";
+
+export interface ControlProcessOptions {
+  readonly options: SupervisorOptions;
+  readonly placement: Placement;
+  readonly rootNamespace: string;
+  readonly clock: Clock;
+  /** After each start. */
+  readonly onReady: () => void;
+  readonly onProcess: (pid: number) => void;
+  /** What it must know from its first moment. */
+  readonly message: () => WorkloadsMessage;
+}
+
+const backOff = { firstMs: 100, longestMs: 5000, stableMs: 10_000 };
+/** Its standard descriptors and the IPC channel come first. */
+const consoleDescriptorInside = 4;
+
+export class ControlProcess {
+  readonly #process: KeptProcess;
+  readonly #log: LogFile;
+  /** The mesh's root certificate, which the control plane writes. */
+  readonly rootFile: string;
+
+  constructor(parts: ControlProcessOptions) {
+    const { options } = parts;
+    makePrivateDirectory(join(options.stateDir, "logs"));
+    this.rootFile = join(options.stateDir, "root.pem");
+    this.#log = new LogFile(join(options.stateDir, "logs", "control.log"));
+    const optionsFile = join(options.stateDir, "control.json");
+    replaceFile(optionsFile, JSON.stringify(controlOptions(parts), undefined, 2));
+    this.#process = new KeptProcess({
+      spec: () => ({
+        command: [...options.heddle, "control", "--options", optionsFile],
+        directory: options.directory,
+        environment: options.environment,
+        hasChannel: true,
+        descriptors: "descriptor" in options.console ? [options.console.descriptor] : [],
+      }),
+      log: this.#log,
+      clock: parts.clock,
+      backOff,
+      onStart: (started) => {
+        if (started.pid !== undefined) parts.onProcess(started.pid);
+        started.send(parts.message());
+      },
+      onMessage: (message) => {
+        if (isMessage(message) && message.kind === "ready") parts.onReady();
+      },
+    });
+  }
+
+  /** From an earlier run: sidecars need not wait for the control plane to make one. */
+  get hasRootCertificate(): boolean {
+    return existsSync(this.rootFile);
+  }
+
+  start(): void {
+    this.#process.start();
+  }
+
+  send(message: WorkloadsMessage): void {
+    this.#process.send(message);
+  }
+
+  async close(graceMs: number): Promise<void> {
+    await this.#process.stop(graceMs);
+    this.#log.close();
+  }
+}
+
+function controlOptions(parts: ControlProcessOptions): ControlOptions {
+  const { options, placement } = parts;
+  return {
+    mesh: options.mesh,
+    configDir: options.directory,
+    stateDir: options.stateDir,
+    trustDomain: options.trustDomain,
+    rootNamespace: parts.rootNamespace,
+    secureXds: placement.control,
+    plainXds: placement.plainXds,
+    metrics: placement.controlMetrics,
+    console: "descriptor" in options.console ? { fd: consoleDescriptorInside } : options.console,
+    apiSocket: join(options.stateDir, "api.sock"),
+    certificateTtlMs: options.certificateTtlMs,
+    logLevel: options.logLevel,
+    logFormat: options.logFormat,
+  };
+}

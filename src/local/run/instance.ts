@@ -1,0 +1,281 @@
+/**
+ * One instance from its start to its end: place → sidecar → sidecar ready → application → ports
+ * accept → ready. The sidecar and the application are restarted on their own; what the rest of the
+ * mesh must know is told through `onChange`.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { join } from "node:path";
+
+import type { Clock, Timer } from "../../base/clock.ts";
+import { messageOf } from "../../base/error.ts";
+import type { InstanceState, WorkloadInstance } from "../../model/workload.ts";
+import { logPathsOf } from "../log-paths.ts";
+import type { Place, Placement } from "../placement.ts";
+import type { InstancePlan } from "../plan.ts";
+import { applicationEnvironment } from "./application-environment.ts";
+import type { ProcessSpec } from "./kept-process.ts";
+import { KeptProcess } from "./kept-process.ts";
+import { LogFile } from "./log-file.ts";
+import { askReady } from "./ready.ts";
+import { makePrivateDirectory } from "./replace-file.ts";
+import type { SidecarFiles, SidecarSettings } from "./sidecar-files.ts";
+import { writeSidecarFiles } from "./sidecar-files.ts";
+
+export interface InstanceOptions {
+  readonly plan: InstancePlan;
+  readonly placement: Placement;
+  readonly settings: SidecarSettings;
+  readonly clock: Clock;
+  /** What an application inherits of the environment. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** How a process of Heddle's own is started: the program, then the arguments before the command. */
+  readonly heddle: readonly string[];
+  readonly onChange: () => void;
+  /** Called with each process group that must not outlive the supervisor. */
+  readonly onProcess: (pid: number) => void;
+}
+
+const sidecarBackOff = { firstMs: 50, longestMs: 800, stableMs: 10_000 };
+const applicationBackOff = { firstMs: 200, longestMs: 30_000, stableMs: 10_000 };
+const pollMs = { starting: 25, steady: 2000 };
+/** A sidecar that answers no probe for so long is started anew. */
+const silentProbesMax = 5;
+
+export class Instance {
+  readonly plan: InstancePlan;
+  readonly #options: InstanceOptions;
+  readonly #token: string = randomBytes(32).toString("base64url");
+  #place: Place | undefined;
+  #files: SidecarFiles | undefined;
+  #state: InstanceState = "starting";
+  #detail: string | undefined = "its network is being made";
+  #sidecar: KeptProcess | undefined;
+  #application: KeptProcess | undefined;
+  #logs: readonly LogFile[] = [];
+  #poll: Timer | undefined;
+  #mayStart: boolean;
+  #isSidecarReady = false;
+  #silentProbes = 0;
+  #isClosing = false;
+
+  constructor(options: InstanceOptions) {
+    this.#options = options;
+    this.plan = options.plan;
+    this.#mayStart = options.plan.role === "gateway" || options.plan.after.length === 0;
+  }
+
+  get state(): InstanceState {
+    return this.#state;
+  }
+
+  /** Why it is not ready, when it is not. */
+  get detail(): string | undefined {
+    return this.#detail;
+  }
+
+  get place(): Place | undefined {
+    return this.#place;
+  }
+
+  /** Makes its place; the sidecar starts when `startSidecar` is called. Rejects with a sentence. */
+  async open(): Promise<void> {
+    const { placement, settings, plan } = this.#options;
+    const { stateDir } = settings;
+    const paths = logPathsOf(stateDir, plan.spec.namespace, plan.name);
+    makePrivateDirectory(join(stateDir, "logs"));
+    this.#logs = [new LogFile(paths.application), new LogFile(paths.proxy)];
+    this.#place = await placement.place(plan);
+    this.#files = writeSidecarFiles({ plan, place: this.#place, token: this.#token, settings });
+    this.#set("starting", "its sidecar waits for the control plane");
+  }
+
+  startSidecar(): void {
+    const { clock, heddle, environment, onProcess } = this.#options;
+    const [place, files, log] = [this.#place, this.#files, this.#logs[1]];
+    if (place === undefined || files === undefined || log === undefined) return;
+    if (this.#isClosing || this.#sidecar !== undefined) return;
+    const spec: ProcessSpec = {
+      command: [...heddle, "sidecar", "--options", files.optionsFile],
+      directory: files.directory,
+      environment,
+    };
+    this.#sidecar = new KeptProcess({
+      spec: () => place.sidecar(spec),
+      log,
+      clock,
+      backOff: sidecarBackOff,
+      onStart: (started) => {
+        if (started.pid !== undefined) onProcess(started.pid);
+        this.#isSidecarReady = false;
+        this.#silentProbes = 0;
+        this.#schedulePoll(pollMs.starting);
+      },
+      onExit: (reason) => {
+        this.#isSidecarReady = false;
+        this.#set("restarting", `its sidecar ${reason}`);
+      },
+    });
+    this.#set("warming", "its sidecar starts");
+    this.#sidecar.start();
+  }
+
+  /** The instances it depends on are ready. */
+  allowStart(): void {
+    if (this.#mayStart) return;
+    this.#mayStart = true;
+    this.#schedulePoll(0);
+  }
+
+  /** As the control plane is told; undefined until it has a place. */
+  describe(): WorkloadInstance | undefined {
+    const [place, files] = [this.#place, this.#files];
+    if (place === undefined || files === undefined) return undefined;
+    const { plan, settings } = this.#options;
+    const { spec } = plan;
+    const locality = plan.role === "workload" ? plan.spec.locality : undefined;
+    const restarts = (this.#application?.restarts ?? 0) + (this.#sidecar?.restarts ?? 0);
+    return {
+      name: plan.name,
+      workload: spec.name,
+      namespace: spec.namespace,
+      serviceAccount: spec.serviceAccount,
+      labels: spec.labels,
+      ...(locality === undefined ? {} : { locality }),
+      role: plan.role,
+      addresses: place.addresses,
+      ports: place.ports,
+      capture: place.capture,
+      localDestinations: place.localDestinations,
+      state: this.#state,
+      tokenSha256: createHash("sha256").update(this.#token).digest("hex"),
+      dataPlane: settings.dataPlane,
+      adminSocket: files.adminSocket,
+      metricsUrl: `http://${place.statusAddress}:${place.sidecarPorts.metrics}/stats/prometheus`,
+      restarts,
+      ...(this.#detail === undefined ? {} : { detail: this.#detail }),
+      sidecarPorts: {
+        outbound: place.sidecarPorts.outbound,
+        inbound: place.sidecarPorts.inbound,
+      },
+    };
+  }
+
+  /** Process ids of the sidecar and of what stands before the application. */
+  processes(): { readonly sidecar: number | undefined; readonly application: number | undefined } {
+    return { sidecar: this.#sidecar?.pid, application: this.#application?.pid };
+  }
+
+  /** Ends the application, then the sidecar, then gives the place back. */
+  async close(graceMs: number): Promise<void> {
+    this.#isClosing = true;
+    this.#poll?.cancel();
+    this.#state = "stopped";
+    await this.#application?.stop(graceMs);
+    await this.#sidecar?.stop(graceMs);
+    await this.#place?.close();
+    for (const log of this.#logs) log.close();
+  }
+
+  /** It could not be made; shown instead of silence. */
+  fail(reason: string): void {
+    this.#set("stopped", reason);
+  }
+
+  #schedulePoll(delayMs: number): void {
+    this.#poll?.cancel();
+    if (this.#isClosing) return;
+    this.#poll = this.#options.clock.schedule(delayMs, () => {
+      this.#check().catch((thrown: unknown) => {
+        this.#logs[1]?.note(`checking it failed: ${messageOf(thrown)}`);
+        this.#schedulePoll(pollMs.steady);
+      });
+    });
+  }
+
+  async #check(): Promise<void> {
+    const place = this.#place;
+    if (place === undefined || this.#sidecar?.pid === undefined) return;
+    const sidecarPid = this.#sidecar.pid;
+    const ready = await askReady({ address: place.statusAddress, port: place.sidecarPorts.ready });
+    if (this.#isClosing || this.#sidecar.pid !== sidecarPid) return;
+    if (!ready.isReady) {
+      this.#onUnready(ready.detail);
+      return;
+    }
+    this.#isSidecarReady = true;
+    this.#silentProbes = 0;
+    if (this.plan.role === "gateway") {
+      this.#set("ready", undefined);
+    } else if (!this.#mayStart) {
+      this.#set("warming", "it waits for what it depends on");
+    } else if (this.#application === undefined) {
+      this.#startApplication(place);
+    } else {
+      await this.#checkApplication(place, this.#application);
+    }
+    this.#schedulePoll(this.#state === "ready" ? pollMs.steady : pollMs.starting);
+  }
+
+  // A sidecar that was ready once goes on serving when it loses the control plane; only silence, or
+  // its own word, takes the instance out.
+  #onUnready(detail: string): void {
+    const wasReady = this.#isSidecarReady;
+    this.#silentProbes += 1;
+    if (wasReady && this.#silentProbes > silentProbesMax) {
+      this.#logs[1]?.note("it answers no probe; starting it anew");
+      this.#sidecar?.restart();
+      return;
+    }
+    if (!wasReady) this.#set(this.#state === "restarting" ? "restarting" : "warming", detail);
+    this.#schedulePoll(wasReady ? pollMs.steady / 4 : pollMs.starting);
+  }
+
+  #startApplication(place: Place): void {
+    const { plan } = this;
+    const log = this.#logs[0];
+    if (plan.role === "gateway" || log === undefined) return;
+    const { clock, environment, onProcess } = this.#options;
+    this.#application = new KeptProcess({
+      spec: () =>
+        place.application({
+          command: plan.spec.command,
+          directory: plan.spec.workingDirectory,
+          environment: { ...environment, ...applicationEnvironment(plan, place) },
+        }),
+      log,
+      clock,
+      backOff: applicationBackOff,
+      onStart: (started) => {
+        if (started.pid !== undefined) onProcess(started.pid);
+        this.#schedulePoll(pollMs.starting);
+      },
+      onExit: (reason, retryMs) =>
+        this.#set("restarting", `the application ${reason}; next start in ${retryMs} ms`),
+      signal: (pid, signal) => place.signalApplication(pid, signal),
+    });
+    this.#set("starting", "the application starts");
+    this.#application.start();
+  }
+
+  async #checkApplication(place: Place, application: KeptProcess): Promise<void> {
+    const { pid } = application;
+    if (pid === undefined) return;
+    const answers = await Promise.all(
+      place.ports.map(async ({ appPort, port }) => ({
+        port: appPort ?? port,
+        isOpen: await place.isListening(appPort ?? port, pid),
+      })),
+    );
+    if (application.pid !== pid) return;
+    const closed = answers.filter((answer) => !answer.isOpen).map((answer) => answer.port);
+    if (closed.length === 0) this.#set("ready", undefined);
+    else this.#set("starting", `the application does not listen on port ${closed.join(", ")} yet`);
+  }
+
+  #set(state: InstanceState, detail: string | undefined): void {
+    if (this.#isClosing || (state === this.#state && detail === this.#detail)) return;
+    this.#state = state;
+    this.#detail = detail;
+    this.#options.onChange();
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * Finds and watches the file that says what runs: `heddle.yaml`, or a Compose file. A change is read
+ * once it has been quiet for a moment; whoever writes by renaming and whoever writes in place are
+ * both seen.
+ */
+import { existsSync, readFileSync, statSync, watch, type FSWatcher } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+
+import type { Clock, Timer } from "../../base/clock.ts";
+import { HeddleError, messageOf } from "../../base/error.ts";
+import type { Parsed } from "../../base/problem.ts";
+import { parseComposeFile } from "../compose-file.ts";
+import { parseHeddleFile } from "../heddle-file.ts";
+import type { MeshFile } from "../mesh-file.ts";
+
+const heddleNames = ["heddle.yaml", "heddle.yml"];
+const composeNames = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+const quietMs = 40;
+const fileBytesMax = 4 * 1024 * 1024;
+
+/** The path of the mesh file in a directory (or that is this path); refuses when there is none. */
+export function findMeshFile(directoryOrFile: string): string {
+  const path = resolve(directoryOrFile);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() === true) return path;
+  if (stat === undefined) throw new HeddleError("local.no-directory", `there is no ${path}`);
+  const found = [...heddleNames, ...composeNames].map((name) => join(path, name)).find(existsSync);
+  if (found !== undefined) return found;
+  const names = `${heddleNames[0]} or ${composeNames[0]}`;
+  throw new HeddleError("local.no-mesh-file", `${path} holds no ${names} that says what to run`);
+}
+
+export function readMeshFile(path: string): Parsed<MeshFile> {
+  let text: string;
+  try {
+    const { size } = statSync(path);
+    if (size > fileBytesMax) return unreadable(path, `it has more than ${fileBytesMax} bytes`);
+    text = readFileSync(path, "utf8");
+  } catch (thrown) {
+    return unreadable(path, messageOf(thrown));
+  }
+  const parse = isCompose(path) ? parseComposeFile : parseHeddleFile;
+  return parse(text, path, dirname(path));
+}
+
+/** Calls `onChange` after each change of the file; the return value ends it. */
+export function watchMeshFile(path: string, clock: Clock, onChange: () => void): () => void {
+  let quiet: Timer | undefined;
+  // The directory, because a file that is replaced takes its watch with it.
+  const watcher: FSWatcher = watch(dirname(path), (_, name) => {
+    if (name !== null && name !== basename(path)) return;
+    quiet?.cancel();
+    quiet = clock.schedule(quietMs, onChange);
+  });
+  watcher.on("error", () => {
+    // The directory was taken away: the last good file keeps running.
+  });
+  return () => {
+    quiet?.cancel();
+    watcher.close();
+  };
+}
+
+function isCompose(path: string): boolean {
+  return composeNames.includes(basename(path)) || /compose[^/]*\.ya?ml$/.test(basename(path));
+}
+
+function unreadable(file: string, why: string): Parsed<MeshFile> {
+  const problem = {
+    code: "heddle-file.unreadable",
+    severity: "error",
+    path: "",
+    message: `the file cannot be read: ${why}`,
+    source: { file, line: 1, column: 1 },
+  } as const;
+  return { value: undefined, problems: [problem] };
+}

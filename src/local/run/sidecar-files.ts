@@ -1,0 +1,98 @@
+/** The private directory of one sidecar: its options, its bearer token, its socket. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+
+import type { SidecarOptions } from "../../base/sidecar-options.ts";
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import type { Place } from "../placement.ts";
+import type { InstancePlan } from "../plan.ts";
+import { makePrivateDirectory, replaceFile } from "./replace-file.ts";
+
+/** What all sidecars of a mesh have in common. */
+export interface SidecarSettings {
+  readonly stateDir: string;
+  readonly trustDomain: string;
+  readonly dataPlane: "heddle" | "envoy";
+  readonly envoyBinary: string | undefined;
+  readonly control: SocketAddress;
+  readonly rootFile: string;
+  readonly dnsUpstream: string | undefined;
+  readonly accessLogFile: string;
+  readonly logLevel: SidecarOptions["logLevel"];
+  readonly logFormat: SidecarOptions["logFormat"];
+  readonly otlpEndpoint: string | undefined;
+}
+
+export interface SidecarFiles {
+  readonly directory: string;
+  readonly optionsFile: string;
+  readonly adminSocket: string;
+}
+
+/** A Unix socket's path has at most 107 bytes; `admin.sock` and a spare name must fit below it. */
+const directoryBytesMax = 88;
+
+/** `i/<instance>.<namespace>`, or a short digest of it where the path would be too long for sockets. */
+export function instanceDirectory(stateDir: string, plan: InstancePlan): string {
+  const name = `${plan.name}.${plan.spec.namespace}`;
+  const directory = join(stateDir, "i", name);
+  if (Buffer.byteLength(directory) <= directoryBytesMax) return directory;
+  return join(stateDir, "i", createHash("sha256").update(name).digest("hex").slice(0, 12));
+}
+
+export function writeSidecarFiles(sidecar: {
+  readonly plan: InstancePlan;
+  readonly place: Place;
+  readonly token: string;
+  readonly settings: SidecarSettings;
+}): SidecarFiles {
+  const { plan, settings } = sidecar;
+  const directory = instanceDirectory(settings.stateDir, plan);
+  makePrivateDirectory(directory);
+  const tokenFile = join(directory, "token");
+  const optionsFile = join(directory, "options.json");
+  replaceFile(tokenFile, sidecar.token);
+  const options = sidecarOptions(sidecar, { directory, tokenFile });
+  replaceFile(optionsFile, JSON.stringify(options, undefined, 2));
+  return { directory, optionsFile, adminSocket: join(directory, "admin.sock") };
+}
+
+function sidecarOptions(
+  { plan, place, settings }: Omit<Parameters<typeof writeSidecarFiles>[0], "token">,
+  paths: { readonly directory: string; readonly tokenFile: string },
+): SidecarOptions {
+  const { spec } = plan;
+  const kind = plan.role === "gateway" ? "router" : "sidecar";
+  const { namespace } = spec;
+  const address = place.addresses[0] ?? "127.0.0.1";
+  const domain = `${namespace}.svc.${settings.trustDomain}`;
+  const { envoyBinary, otlpEndpoint, dnsUpstream } = settings;
+  return {
+    nodeId: `${kind}~${address}~${plan.name}.${namespace}~${domain}`,
+    instance: {
+      name: plan.name,
+      workload: spec.name,
+      namespace,
+      serviceAccount: spec.serviceAccount,
+      labels: spec.labels,
+    },
+    dataPlane: settings.dataPlane,
+    ...(envoyBinary === undefined ? {} : { envoyBinary }),
+    control: {
+      address: formatSocketAddress(settings.control),
+      rootFile: settings.rootFile,
+      tokenFile: paths.tokenFile,
+    },
+    stateDir: paths.directory,
+    capture: place.capture,
+    ...(place.socketMark === undefined ? {} : { socketMark: place.socketMark }),
+    ports: place.sidecarPorts,
+    statusAddress: place.statusAddress,
+    ...(dnsUpstream === undefined ? {} : { dnsUpstream }),
+    trustDomain: settings.trustDomain,
+    accessLogFile: settings.accessLogFile,
+    logLevel: settings.logLevel,
+    logFormat: settings.logFormat,
+    ...(otlpEndpoint === undefined ? {} : { otlpEndpoint }),
+  };
+}

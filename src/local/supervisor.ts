@@ -1,0 +1,265 @@
+/**
+ * Keeps one mesh running: the control plane, and for every instance of the mesh file a place, a
+ * sidecar and the application. Follows changes of the file: what changed is restarted alone, what is
+ * wrong is reported while the last good file keeps running.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/error.ts";
+import type { Problem } from "../base/problem.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import type { WorkloadInstance, WorkloadSnapshot } from "../model/workload.ts";
+import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
+import type { Placement } from "./placement.ts";
+import type { InstancePlan } from "./plan.ts";
+import { planInstances, planServices } from "./plan.ts";
+import { ControlProcess } from "./run/control-process.ts";
+import { eachAtMost } from "./run/each-at-most.ts";
+import { Instance } from "./run/instance.ts";
+import { readMeshFile, watchMeshFile } from "./run/mesh-source.ts";
+import type { SidecarSettings } from "./run/sidecar-files.ts";
+import type { SupervisorOptions } from "./supervisor-options.ts";
+
+export interface SupervisorParts {
+  readonly options: SupervisorOptions;
+  readonly placement: Placement;
+  readonly clock: Clock;
+  /** Progress for people, one short sentence each. */
+  readonly onStep: (text: string) => void;
+  /** The first time everything that shall run is ready or has failed once; names what is not. */
+  readonly onReady: (notReady: readonly string[]) => void;
+  /** Gateways whose host ports must lead somewhere, after each change of the file. */
+  readonly onGateways: (gateways: readonly GatewayTarget[]) => void;
+  /** A process group that must not outlive the supervisor. */
+  readonly onProcess: (pid: number) => void;
+}
+
+export interface GatewayTarget {
+  /** `gatewayPortKey`. */
+  readonly key: string;
+  readonly hostAddress: string;
+  readonly hostPort: number;
+  readonly name: string;
+  /** Where the gateway listens now; undefined while it has no place. */
+  readonly target: () => SocketAddress | undefined;
+}
+
+const openAtOnce = 6;
+const publishQuietMs = 5;
+const stopGraceMs = 3000;
+/** When instances are not ready by then, `up` says which and stops waiting. */
+const firstReadyMaxMs = 60_000;
+
+export class Supervisor {
+  readonly #parts: SupervisorParts;
+  readonly #control: ControlProcess;
+  readonly #instances = new Map<string, Instance>();
+  #file: MeshFile;
+  #problems: readonly Problem[] = [];
+  #revision = 0;
+  #publish: Timer | undefined;
+  #isControlReady = false;
+  #isFirstReadyTold = false;
+  #giveUp: Timer | undefined;
+  #stopWatching: (() => void) | undefined;
+  #changes: Promise<void> = Promise.resolve();
+  #isClosing = false;
+
+  constructor(parts: SupervisorParts, file: MeshFile) {
+    this.#parts = parts;
+    this.#file = file;
+    const { options, placement, clock, onProcess } = parts;
+    this.#control = new ControlProcess({
+      options,
+      placement,
+      clock,
+      rootNamespace: file.rootNamespace,
+      onProcess,
+      onReady: () => this.#onControlReady(),
+      message: () => this.#workloadsMessage(),
+    });
+  }
+
+  /** Resolves when every instance has its place; readiness is told by `onReady`. */
+  async start(): Promise<void> {
+    const { clock, options } = this.#parts;
+    this.#revision = Math.floor(clock.nowMs()); // grows over restarts of the mesh, too
+    this.#control.start();
+    this.#giveUp = clock.schedule(firstReadyMaxMs, () => this.#tellFirstReady());
+    this.#stopWatching = watchMeshFile(options.meshFile, clock, () => this.#reload());
+    await this.#enqueue(async () => this.#adopt(this.#file));
+    this.#parts.onStep(`${this.#instances.size} workloads and gateways have their networks`);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#stopWatching?.();
+    this.#publish?.cancel();
+    this.#giveUp?.cancel();
+    await this.#changes;
+    await Promise.all([...this.#instances.values()].map((one) => closeQuietly(one)));
+    await this.#control.close(stopGraceMs);
+    await this.#parts.placement.close();
+  }
+
+  #reload(): void {
+    const parsed = readMeshFile(this.#parts.options.meshFile);
+    this.#problems = parsed.problems;
+    const file = parsed.value;
+    if (file === undefined) {
+      this.#schedulePublish();
+      return;
+    }
+    this.#enqueue(async () => this.#adopt(file)).catch((thrown: unknown) => {
+      this.#parts.onStep(`following the changed file failed: ${messageOf(thrown)}`);
+    });
+  }
+
+  async #enqueue(change: () => Promise<void>): Promise<void> {
+    this.#changes = this.#changes.catch(() => {}).then(change);
+    await this.#changes;
+  }
+
+  async #adopt(file: MeshFile): Promise<void> {
+    if (this.#isClosing) return;
+    this.#file = file;
+    const plans = planInstances(file);
+    const wanted = new Map(plans.map((plan) => [plan.key, plan]));
+    const gone = [...this.#instances].filter(
+      ([key, one]) => wanted.get(key)?.fingerprint !== one.plan.fingerprint,
+    );
+    for (const [key] of gone) this.#instances.delete(key);
+    this.#schedulePublish();
+    await Promise.all(gone.map(async ([, instance]) => await closeQuietly(instance)));
+    const fresh = plans.filter((plan) => !this.#instances.has(plan.key));
+    // Gateways and what nobody waits for first; the order in the file decides among equals.
+    await eachAtMost(openAtOnce, fresh, async (plan) => await this.#open(plan));
+    this.#parts.onGateways(this.#gatewayTargets(file));
+    this.#schedulePublish();
+  }
+
+  async #open(plan: InstancePlan): Promise<void> {
+    const { placement, clock, options, onProcess } = this.#parts;
+    const instance = new Instance({
+      plan,
+      placement,
+      clock,
+      settings: this.#sidecarSettings(),
+      environment: options.environment,
+      heddle: options.heddle,
+      onChange: () => this.#onInstanceChange(),
+      onProcess,
+    });
+    this.#instances.set(plan.key, instance);
+    try {
+      await instance.open();
+    } catch (thrown) {
+      instance.fail(messageOf(thrown));
+      this.#parts.onStep(`${plan.name} has no network: ${messageOf(thrown)}`);
+      return;
+    }
+    if (this.#isControlReady || this.#control.hasRootCertificate) instance.startSidecar();
+  }
+
+  #onControlReady(): void {
+    if (!this.#isControlReady) this.#parts.onStep("the control plane is ready");
+    this.#isControlReady = true;
+    for (const instance of this.#instances.values()) instance.startSidecar();
+  }
+
+  #onInstanceChange(): void {
+    for (const instance of this.#instances.values()) {
+      const { plan } = instance;
+      if (plan.role === "gateway" || instance.state !== "warming") continue;
+      const isFree = plan.after.every((key) => {
+        const state = this.#instances.get(key)?.state;
+        return state === undefined || state === "ready";
+      });
+      if (isFree) instance.allowStart();
+    }
+    this.#schedulePublish();
+    const all = [...this.#instances.values()];
+    const isSettled = all.every((one) => one.state === "ready" || one.state === "stopped");
+    if (isSettled) this.#tellFirstReady();
+  }
+
+  #tellFirstReady(): void {
+    if (this.#isFirstReadyTold) return;
+    this.#isFirstReadyTold = true;
+    this.#giveUp?.cancel();
+    const late = [...this.#instances.values()].filter((one) => one.state !== "ready");
+    this.#parts.onReady(late.map((one) => `${one.plan.name}: ${one.detail ?? one.state}`));
+  }
+
+  #schedulePublish(): void {
+    if (this.#isClosing || this.#publish !== undefined) return;
+    this.#publish = this.#parts.clock.schedule(publishQuietMs, () => {
+      this.#publish = undefined;
+      this.#revision += 1;
+      this.#control.send(this.#workloadsMessage());
+    });
+  }
+
+  #workloadsMessage(): Parameters<ControlProcess["send"]>[0] {
+    const { meshConfig } = this.#file;
+    return {
+      kind: "workloads",
+      snapshot: this.#snapshot(),
+      problems: this.#problems,
+      ...(meshConfig === undefined ? {} : { meshConfig }),
+    };
+  }
+
+  #snapshot(): WorkloadSnapshot {
+    const { placement } = this.#parts;
+    const described = [...this.#instances.values()].map((instance) => instance.describe());
+    return {
+      revision: this.#revision,
+      services: planServices(this.#file).map((plan) => ({
+        ...plan,
+        addresses: placement.serviceAddresses(`${plan.namespace}/${plan.name}`),
+      })),
+      instances: described.filter((one): one is WorkloadInstance => one !== undefined),
+    };
+  }
+
+  #gatewayTargets(file: MeshFile): readonly GatewayTarget[] {
+    return file.gateways.flatMap((gateway) =>
+      gateway.ports.map((port) => ({
+        key: gatewayPortKey(gateway, port),
+        hostAddress: file.hostAddress,
+        hostPort: port.hostPort,
+        name: gateway.name,
+        target: () => {
+          const key = `${gateway.namespace}/${gateway.name}-0`;
+          const address = this.#instances.get(key)?.place?.addresses[0];
+          return address === undefined ? undefined : { address, port: port.port };
+        },
+      })),
+    );
+  }
+
+  #sidecarSettings(): SidecarSettings {
+    const { options, placement } = this.#parts;
+    return {
+      stateDir: options.stateDir,
+      trustDomain: options.trustDomain,
+      dataPlane: options.dataPlane,
+      envoyBinary: options.envoyBinary,
+      control: placement.control,
+      rootFile: this.#control.rootFile,
+      dnsUpstream: placement.dnsUpstream,
+      accessLogFile: "-",
+      logLevel: options.logLevel,
+      logFormat: options.logFormat,
+      otlpEndpoint: options.otlpEndpoint,
+    };
+  }
+}
+
+async function closeQuietly(instance: Instance): Promise<void> {
+  try {
+    await instance.close(stopGraceMs);
+  } catch {
+    // Its namespace could not be taken down; it ends with the mesh, and its place is made anew.
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * Starts a mesh from a directory: reads what to run, takes the lease, finds out what the machine
+ * allows, opens the host's ports and hands everything to a supervisor, inside namespaces or, where
+ * there are none to be had, in this process.
+ */
+import { rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import type { Clock } from "../base/clock.ts";
+import { HeddleError } from "../base/error.ts";
+import type { Problem } from "../base/problem.ts";
+import { formatProblem } from "../base/problem.ts";
+import { takeLease } from "./lease.ts";
+import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
+import { startExplicitMesh } from "./outer/explicit-mesh.ts";
+import type { HostListener } from "./outer/host-listener.ts";
+import { openHostListener } from "./outer/host-listener.ts";
+import type { MeshProcess } from "./outer/namespaced-mesh.ts";
+import { startNamespacedMesh } from "./outer/namespaced-mesh.ts";
+import { probeMachine } from "./probe.ts";
+import { findMeshFile, readMeshFile } from "./run/mesh-source.ts";
+import { makePrivateDirectory } from "./run/replace-file.ts";
+import type { SupervisorOptions } from "./supervisor-options.ts";
+
+export interface StartOptions {
+  /** Holds `heddle.yaml` or a Compose file; or is the path of one. */
+  readonly directory: string;
+  readonly mode: "auto" | "namespaces" | "explicit";
+  readonly dataPlane: "heddle" | "envoy";
+  readonly envoyBinary?: string;
+  /** Folder of one mesh; by default the mesh's name below `stateRoot`. */
+  readonly stateDir?: string;
+  readonly stateRoot: string;
+  readonly uid: number;
+  readonly heddle: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly logLevel: SupervisorOptions["logLevel"];
+  readonly logFormat: SupervisorOptions["logFormat"];
+  readonly otlpEndpoint?: string;
+  readonly certificateTtlMs?: number;
+  readonly clock: Clock;
+  readonly onStep: (text: string) => void;
+  readonly onProblems: (problems: readonly Problem[]) => void;
+}
+
+export interface RunningMesh {
+  readonly mesh: string;
+  readonly mode: "namespaces" | "explicit";
+  readonly stateDir: string;
+  readonly consoleUrl: string;
+  readonly gatewayUrls: readonly string[];
+  /** Of the supervisor's process, or of `unshare` before it. */
+  readonly pid: number;
+  /** What is not ready when everything has settled, a sentence each. */
+  readonly ready: Promise<readonly string[]>;
+  /** Resolves with a sentence when it has ended by itself or was stopped. */
+  readonly ended: Promise<string>;
+  stop(): Promise<void>;
+}
+
+const dayMs = 24 * 60 * 60 * 1000;
+const stopMaxMs = 10_000;
+
+/** Resolves when the supervisor runs; rejects with one sentence, leaving nothing behind. */
+export async function startMesh(options: StartOptions): Promise<RunningMesh> {
+  const meshFile = findMeshFile(options.directory);
+  const file = usable(meshFile, options.onProblems);
+  const stateDir = options.stateDir ?? join(options.stateRoot, file.mesh);
+  const lease = takeLease(stateDir, dirname(meshFile));
+  try {
+    cleanStale(stateDir);
+    const mesh = await startSupervised(options, { meshFile, file, stateDir });
+    return {
+      ...mesh,
+      async stop() {
+        await mesh.stop();
+        lease[Symbol.dispose]();
+      },
+    };
+  } catch (thrown) {
+    lease[Symbol.dispose]();
+    throw thrown;
+  }
+}
+
+/** The folder of the mesh that a directory (or mesh file) describes. */
+export function stateDirOf(directory: string, stateRoot: string): string {
+  const parsed = readMeshFile(findMeshFile(directory)).value;
+  if (parsed === undefined) {
+    throw new HeddleError(
+      "local.mesh-file",
+      `${directory} holds no usable mesh file; name the mesh`,
+    );
+  }
+  return join(stateRoot, parsed.mesh);
+}
+
+function usable(meshFile: string, onProblems: StartOptions["onProblems"]): MeshFile {
+  const { value, problems } = readMeshFile(meshFile);
+  if (value !== undefined) {
+    onProblems(problems);
+    return value;
+  }
+  const lines = problems.map((problem) => `\n  ${formatProblem(problem)}`).join("");
+  throw new HeddleError("local.mesh-file", `${meshFile} cannot be used:${lines}`);
+}
+
+// What a mesh that was killed left: sockets nobody listens on, and empty mount points.
+function cleanStale(stateDir: string): void {
+  makePrivateDirectory(join(stateDir, "logs"));
+  rmSync(join(stateDir, "api.sock"), { force: true });
+}
+
+interface Found {
+  readonly meshFile: string;
+  readonly file: MeshFile;
+  readonly stateDir: string;
+}
+
+async function startSupervised(options: StartOptions, found: Found): Promise<RunningMesh> {
+  const { file, meshFile, stateDir } = found;
+  const network = await chooseNetwork(options, stateDir, dirname(meshFile));
+  const [console, ...gateways] = await openHostPorts(file);
+  if (console === undefined) throw new HeddleError("local.host-port", "the console has no port");
+  const supervisor = {
+    mesh: file.mesh,
+    meshFile,
+    directory: dirname(meshFile),
+    stateDir,
+    trustDomain: "cluster.local",
+    dataPlane: options.dataPlane,
+    ...(options.envoyBinary === undefined ? {} : { envoyBinary: options.envoyBinary }),
+    logLevel: options.logLevel,
+    logFormat: options.logFormat,
+    ...(options.otlpEndpoint === undefined ? {} : { otlpEndpoint: options.otlpEndpoint }),
+    certificateTtlMs: options.certificateTtlMs ?? dayMs,
+    heddle: options.heddle,
+    environment: options.environment,
+    network: network ?? { mtu: 1500, hasIpv6: false, firewall: "nft", hidden: [] },
+  } as const;
+  const common = { supervisor, console, gateways, onStep: options.onStep };
+  const process: MeshProcess =
+    network === undefined
+      ? await startExplicitMesh({ ...common, file, clock: options.clock })
+      : startNamespacedMesh({ ...common, uid: options.uid });
+  return {
+    mesh: file.mesh,
+    mode: network === undefined ? "explicit" : "namespaces",
+    stateDir,
+    consoleUrl: urlOf(console),
+    gatewayUrls: gateways.map(urlOf),
+    pid: process.pid,
+    ready: process.ready,
+    ended: process.ended,
+    stop: async () => await process.stop(stopMaxMs),
+  };
+}
+
+/** Undefined: explicit mode, with the sentence that says why. */
+async function chooseNetwork(
+  options: StartOptions,
+  stateDir: string,
+  directory: string,
+): Promise<SupervisorOptions["network"] | undefined> {
+  if (options.mode === "explicit") return undefined;
+  // Other meshes of the user are hidden as well, where they lie in the usual place.
+  const hidden = [options.stateRoot, stateDir];
+  const path = options.environment["PATH"] ?? "";
+  const probe = await probeMachine({ uid: options.uid, directory, path, hidden });
+  if (probe.kind === "namespaces") return probe.network;
+  if (options.mode === "namespaces") {
+    throw new HeddleError(
+      "local.namespaces",
+      `network namespaces are not to be had: ${probe.reason}`,
+    );
+  }
+  options.onStep(`explicit mode, without network namespaces: ${probe.reason}`);
+  return undefined;
+}
+
+async function openHostPorts(file: MeshFile): Promise<readonly HostListener[]> {
+  const opened: HostListener[] = [];
+  const address = file.hostAddress;
+  try {
+    opened.push(await openHostListener("the console", { address, port: file.consolePort }));
+    for (const gateway of file.gateways) {
+      for (const port of gateway.ports) {
+        const what = `gateway ${gateway.name}`;
+        const key = gatewayPortKey(gateway, port);
+        opened.push(await openHostListener(what, { address, port: port.hostPort }, key));
+      }
+    }
+    return opened;
+  } catch (thrown) {
+    for (const { server } of opened) server.close();
+    throw thrown;
+  }
+}
+
+function urlOf({ address: { address, port } }: HostListener): string {
+  const host = address.includes(":") ? `[${address}]` : address;
+  return `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${port}/`;
+}

@@ -1,0 +1,106 @@
+/**
+ * Stands in for Heddle's own processes where a test is about what surrounds them: a control plane
+ * that is ready at once, a sidecar that passes captured TCP on unchanged. `supervise` is the real one.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
+import { createServer, Socket } from "node:net";
+import { createSocket } from "node:dgram";
+import { join } from "node:path";
+
+import type { SidecarOptions } from "../../../src/base/sidecar-options.ts";
+import type { ControlOptions, WorkloadsMessage } from "../../../src/control/options.ts";
+import { supervise } from "../../../src/local/supervise.ts";
+import type { SupervisorOptions } from "../../../src/local/supervisor-options.ts";
+import { originalDestinationOf } from "../../../src/net/socket-handle.ts";
+import { openMarkedSocket } from "../../../src/net/sysio/socket-options.ts";
+
+const [command = "", , file = ""] = process.argv.slice(2);
+const text = readFileSync(file, "utf8");
+switch (command) {
+  case "supervise": {
+    const options: SupervisorOptions = JSON.parse(text);
+    await supervise(options);
+    break;
+  }
+  case "control":
+    standInControl(JSON.parse(text));
+    break;
+  case "sidecar":
+    standInSidecar(JSON.parse(text));
+    break;
+  default:
+    throw new Error(`stand-in: unknown command ${command}`);
+}
+
+/** Writes each snapshot it is told to `workloads.json`, and answers the console's port with it. */
+function standInControl(options: ControlOptions): void {
+  let last: WorkloadsMessage | undefined;
+  writeFileSync(join(options.stateDir, "root.pem"), "no certificate\n");
+  process.on("message", (message: WorkloadsMessage) => {
+    last = message;
+    writeFileSync(join(options.stateDir, "workloads.json"), JSON.stringify(message));
+  });
+  process.once("disconnect", () => process.exit(0));
+  const server = createHttpServer((_, response) => response.end(JSON.stringify(last ?? {})));
+  if ("fd" in options.console) server.listen({ fd: options.console.fd });
+  else server.listen(options.console.port, options.console.address);
+  process.send?.({ kind: "ready" });
+}
+
+function standInSidecar(options: SidecarOptions): void {
+  const { ports } = options;
+  const pass =
+    (isInbound: boolean) =>
+    (client: Socket): void => {
+      const target = originalDestinationOf(client);
+      client.on("error", () => client.destroy());
+      if (target === undefined) return void client.destroy();
+      const loopback = target.address.includes(":") ? "::1" : "127.0.0.1";
+      const upstream = dialMarked(isInbound ? loopback : target.address, target.port, options);
+      upstream.on("error", () => client.resetAndDestroy());
+      client.pipe(upstream);
+      upstream.pipe(client);
+    };
+  if (options.capture === "transparent") {
+    createServer({ allowHalfOpen: true }, pass(false)).listen(ports.outbound, "::");
+    createServer({ allowHalfOpen: true }, pass(true)).listen(ports.inbound, "::");
+    answerDns(ports.dns);
+  } else if (options.capture === "gateway") {
+    createHttpServer((request, response) => response.end(`gateway ${request.url}`)).listen(
+      80,
+      "::",
+    );
+  }
+  createHttpServer((_, response) => response.end("ok")).listen(ports.ready, options.statusAddress);
+}
+
+function dialMarked(address: string, port: number, options: SidecarOptions): Socket {
+  const marked = openMarkedSocket({
+    destination: address,
+    transport: "tcp",
+    mark: options.socketMark,
+    sourceAddress: undefined,
+  });
+  if ("refusal" in marked) throw new Error(marked.refusal);
+  const socket = new Socket({ fd: marked.fd, allowHalfOpen: true });
+  socket.connect({ host: address, port });
+  return socket;
+}
+
+/** Every A question is answered with 203.0.113.53, so that a test sees who answered. */
+function answerDns(port: number): void {
+  const socket = createSocket({ type: "udp6" });
+  socket.on("message", (question, from) => {
+    const nameEnd = question.indexOf(0, 12);
+    const answer = Buffer.concat([
+      question.subarray(0, nameEnd + 5), // header, name, type and class; no additional records
+      Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 53]),
+    ]);
+    answer.writeUInt16BE(0x8180, 2);
+    answer.writeUInt16BE(1, 6);
+    answer.writeUInt32BE(0, 8);
+    socket.send(answer, from.port, from.address);
+  });
+  socket.bind(port, "::");
+}
