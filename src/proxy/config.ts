@@ -20,21 +20,8 @@ import { honouredAssignment, honouredCluster } from "./config/honoured-clusters.
 import { honouredRoutes } from "./config/honoured-routes.ts";
 import { checkHonoured, type UnknownFieldCount } from "./config/honoured.ts";
 import { checkListener, type ListenerNeeds } from "./config/listener-plan.ts";
-import type { RouteSource } from "./context.ts";
+import type { ListenerSet, PreparedListener, RouteSource } from "./context.ts";
 import type { RouteTable } from "./engine/route-table.ts";
-
-/** Whoever runs listeners. */
-export interface ListenerSet {
-  /** Compiles without opening anything; throws a refusal. */
-  prepare(listener: Listener): PreparedListener;
-  remove(name: string): void;
-}
-
-export interface PreparedListener {
-  /** Replaces the version before it. Rejects when an address cannot be bound. */
-  start(): Promise<void>;
-  discard(): void;
-}
 
 export interface ConfigurationOptions {
   readonly feed: XdsFeed;
@@ -105,6 +92,13 @@ export class Configuration implements RouteSource {
     const warming = [...this.#warming.values()].map(({ needs }) => needs);
     const names = [...this.#needs.values(), ...warming].flatMap(({ secrets }) => [...secrets]);
     return this.#options.clusters.secretNames().union(new Set(names));
+  }
+
+  /** What was refused last, of every type: `name: field: reason`. */
+  refusals(): readonly string[] {
+    return Object.keys(this.#appliers).flatMap((typeUrl) =>
+      this.applied.refused(typeUrl).map(({ resource, reason }) => `${resource.name}: ${reason}`),
+    );
   }
 
   get(name: string): RouteTable | undefined {

@@ -10,6 +10,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestSink } from "../telemetry/request-record.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
+import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 
@@ -112,4 +113,31 @@ export interface ConnectionFactory {
   accept(channel: Channel, connection: ConnectionView, first: Buffer | undefined): void;
   /** Stop taking new requests on all connections: answer what is in flight, then close. */
   drain(): void;
+}
+
+/**
+ * Runs listeners (`listener.ts`: `createListenerSet({ context, secrets })`). Configuration calls
+ * `prepare` when a resource arrives and `start` once the routes and secrets it names are there.
+ */
+export interface ListenerSet {
+  /** Compiles without opening anything; throws a refusal. Inline routes are compiled already. */
+  prepare(listener: Listener): PreparedListener;
+  /** Stops accepting; connections drain. */
+  remove(name: string): void;
+  /** What is listened on now. */
+  bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
+  /** Takes no new connections; resolves when those there are have ended or were cut off. */
+  drain(): Promise<void>;
+  /** Ends everything at once. */
+  close(): Promise<void>;
+}
+
+export interface PreparedListener {
+  /**
+   * Replaces the version of the same name: new connections get the new filter chains, the socket
+   * stays open where the address is the same. Rejects when an address cannot be bound.
+   */
+  start(): Promise<void>;
+  /** It will not be started. */
+  discard(): void;
 }
