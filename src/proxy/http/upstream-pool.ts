@@ -48,6 +48,11 @@ export class EndpointPool {
     this.endpoint = endpoint;
     this.#context = context;
     this.wheel = wheel;
+    endpoint.onRemoved = () => this.#closeIdle();
+  }
+
+  #closeIdle(): void {
+    for (const connection of this.#idle.splice(0)) connection.channel?.destroy();
   }
 
   /** Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). */
@@ -79,7 +84,7 @@ export class EndpointPool {
   release(connection: UpstreamConnection): void {
     const { cluster } = connection;
     const max = cluster.maxRequestsPerConnection;
-    if (max > 0 && connection.requests >= max) {
+    if ((max > 0 && connection.requests >= max) || this.endpoint.isRemoved === true) {
       connection.channel?.destroy();
       return;
     }
