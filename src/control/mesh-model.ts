@@ -45,6 +45,8 @@ export interface MeshService {
   /** Identities its endpoints may have; empty means those of its workloads' service accounts. */
   readonly subjectAltNames: readonly string[];
   readonly endpoints: readonly MeshEndpoint[];
+  /** Workloads it selects, ready or not. */
+  readonly instances: readonly WorkloadInstance[];
   readonly entry: ServiceEntry | undefined;
 }
 

@@ -166,19 +166,34 @@ export function hostname(
   });
 }
 
-const cidrPattern = /^[0-9a-fA-F:.]+(?:\/[0-9]{1,3})?$/;
+export function isCidr(value: string): boolean {
+  const [address = "", length, ...rest] = value.split("/");
+  if (rest.length > 0 || !(isIpv4(address) || isIpv6(address))) return false;
+  const max = address.includes(":") ? 128 : 32;
+  return length === undefined || (/^[0-9]{1,3}$/.test(length) && Number(length) <= max);
+}
 
 /** `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`. */
-export const cidr: Type<string> = refine(text, (value, node, place) => {
-  const [address = "", length] = value.split("/");
-  const max = address.includes(":") ? 128 : 32;
-  const isAddress = address.includes(":") || isIpv4(address);
-  if (!cidrPattern.test(value) || !isAddress || (length !== undefined && Number(length) > max)) {
-    const message = `${JSON.stringify(value)} is neither an address nor a CIDR range`;
-    return place.complain(node.position, { code: "config.bad-address", message });
-  }
-  return value;
-});
+export const cidr: Type<string> = refine(text, (value, node, place) =>
+  isCidr(value)
+    ? value
+    : place.complain(node.position, {
+        code: "config.bad-address",
+        message: `${JSON.stringify(value)} is neither an address nor a CIDR range`,
+      }),
+);
+
+export function isIpv6(value: string): boolean {
+  const [head = "", tail, ...rest] = value.split("::");
+  if (!value.includes(":") || rest.length > 0) return false;
+  const groups = (part: string): string[] => (part === "" ? [] : part.split(":"));
+  const all = [...groups(head), ...groups(tail ?? "")];
+  const last = all.at(-1) ?? "";
+  const width = all.length + (isIpv4(last) ? 1 : 0);
+  const isGroup = (group: string, index: number): boolean =>
+    /^[0-9a-fA-F]{1,4}$/.test(group) || (index === all.length - 1 && isIpv4(group));
+  return all.every(isGroup) && (tail === undefined ? width === 8 : width < 8);
+}
 
 export function isIpv4(value: string): boolean {
   const parts = value.split(".");
@@ -187,9 +202,9 @@ export function isIpv4(value: string): boolean {
   );
 }
 
-/** Whether it is an IP address rather than a name; says nothing about its being well-formed IPv6. */
+/** Whether it is an IP address rather than a name. */
 export function isAddress(value: string): boolean {
-  return isIpv4(value) || /^[0-9a-fA-F:]*:[0-9a-fA-F:.]*$/.test(value);
+  return isIpv4(value) || isIpv6(value);
 }
 
 const headerNamePattern = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;

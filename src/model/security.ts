@@ -4,9 +4,10 @@
  */
 import type { LabelSelector } from "./matching.ts";
 import { labels } from "./matching.ts";
-import { cidr, nonEmptyText, oneOf, text } from "./scalar-types.ts";
-import type { Type, Unhonoured } from "./schema.ts";
+import { cidr, isCidr, nonEmptyText, oneOf, text } from "./scalar-types.ts";
+import type { Place, Type, Unhonoured } from "./schema.ts";
 import { list, object, record, refine } from "./schema.ts";
+import type { YamlNode } from "./yaml.ts";
 
 export type MtlsMode = "UNSET" | "DISABLE" | "PERMISSIVE" | "STRICT";
 
@@ -206,12 +207,27 @@ const condition: Type<Condition> = object<Condition>(
   {
     required: ["key"],
     check(value, node, place) {
+      checkConditionValues(value, node, place);
       if ((value.values ?? value.notValues ?? []).length > 0) return;
       const message = "values or notValues is needed";
       place.complain(node.position, { code: "config.missing", message });
     },
   },
 );
+
+function checkConditionValues(value: Partial<Condition>, node: YamlNode, place: Place): void {
+  const { key = "" } = value;
+  const isAddressKey = key.endsWith(".ip");
+  if (!isAddressKey && key !== "destination.port") return;
+  for (const one of [...(value.values ?? []), ...(value.notValues ?? [])]) {
+    const isGood = isAddressKey
+      ? isCidr(one)
+      : /^[1-9][0-9]{0,4}$/.test(one) && Number(one) < 65536;
+    if (isGood) continue;
+    const message = `${JSON.stringify(one)} is not ${isAddressKey ? "an address or range" : "a port"}`;
+    place.complain(node.position, { code: "config.bad-address", message });
+  }
+}
 
 const rule: Type<AuthorizationRule> = object<AuthorizationRule>(
   {

@@ -64,10 +64,9 @@ function declaredService(
     targetPort: port.targetPort,
     protocol: port.protocol,
   }));
-  const endpoints = instances
-    .filter((one) => one.namespace === namespace && selects(declaration.selector, one.labels))
-    .filter((one) => one.state === "ready")
-    .map((instance) => instanceEndpoint(instance, ports));
+  const selected = instances.filter(
+    (one) => one.namespace === namespace && selects(declaration.selector, one.labels),
+  );
   return {
     hostname: `${name}.${namespace}.svc.cluster.local`,
     namespace,
@@ -78,9 +77,19 @@ function declaredService(
     isExternal: false,
     exportTo: ["*"],
     subjectAltNames: [],
-    endpoints,
+    endpoints: readyEndpoints(selected, ports),
+    instances: selected,
     entry: undefined,
   };
+}
+
+function readyEndpoints(
+  instances: readonly WorkloadInstance[],
+  ports: readonly MeshPort[],
+): MeshEndpoint[] {
+  return instances
+    .filter((one) => one.state === "ready")
+    .map((instance) => instanceEndpoint(instance, ports));
 }
 
 function instanceEndpoint(instance: WorkloadInstance, ports: readonly MeshPort[]): MeshEndpoint {
@@ -117,6 +126,13 @@ function entryService(
     targetPort: port.targetPort ?? port.number,
     protocol: entryProtocols[port.protocol ?? protocolFromName(port.name)],
   }));
+  const selected =
+    spec.workloadSelector === undefined
+      ? []
+      : instances.filter(
+          (one) =>
+            one.namespace === namespace && selects(spec.workloadSelector?.labels, one.labels),
+        );
   return {
     hostname: host,
     namespace,
@@ -127,7 +143,11 @@ function entryService(
     isExternal: spec.location !== "MESH_INTERNAL",
     exportTo: spec.exportTo ?? ["*"],
     subjectAltNames: spec.subjectAltNames ?? [],
-    endpoints: entryEndpoints(entry, { host, ports, instances }),
+    endpoints:
+      spec.workloadSelector === undefined
+        ? entryEndpoints(entry, host, ports)
+        : readyEndpoints(selected, ports),
+    instances: selected,
     entry,
   };
 }
@@ -167,20 +187,10 @@ function isEntryProtocol(text: string): text is EntryProtocol {
 
 function entryEndpoints(
   entry: ServiceEntry,
-  context: {
-    readonly host: string;
-    readonly ports: readonly MeshPort[];
-    readonly instances: readonly WorkloadInstance[];
-  },
+  host: string,
+  ports: readonly MeshPort[],
 ): MeshEndpoint[] {
-  const { host, ports, instances } = context;
   const { spec } = entry;
-  if (spec.workloadSelector !== undefined) {
-    return instances
-      .filter((one) => one.namespace === entry.namespace && one.state === "ready")
-      .filter((one) => selects(spec.workloadSelector?.labels, one.labels))
-      .map((instance) => instanceEndpoint(instance, ports));
-  }
   const isDns = spec.resolution === "DNS" || spec.resolution === "DNS_ROUND_ROBIN";
   const written: readonly ServiceEntryEndpoint[] =
     spec.endpoints ?? (isDns ? [{ address: host }] : []);

@@ -1,0 +1,191 @@
+/** Access loggers: Istio's file log, and the statistics loggers that make its standard metrics. */
+import type { JsonObject } from "@bufbuild/protobuf";
+
+import type {
+  Reporter,
+  StandardTag,
+  StatsLogger,
+  StatsLoggerFilter,
+} from "../../telemetry/standard-metrics.ts";
+import {
+  standardHttpLoggers,
+  standardTcpLoggers,
+  statsScopeLimits,
+  statsScopePrefix,
+} from "../../telemetry/standard-metrics.ts";
+import type {
+  AccessLogFilterSchema,
+  AccessLogSchema,
+} from "../../wire/gen/es/envoy/config/accesslog/v3/accesslog_pb.ts";
+import { AccessLogType } from "../../wire/gen/es/envoy/data/accesslog/v3/accesslog_pb.ts";
+import { FileAccessLogSchema } from "../../wire/gen/es/envoy/extensions/access_loggers/file/v3/file_pb.ts";
+import {
+  Config_Histogram_Unit,
+  ConfigSchema,
+  type Config_StatSchema,
+} from "../../wire/gen/es/envoy/extensions/access_loggers/stats/v3/stats_pb.ts";
+import { peerLabelsOf } from "./metadata.ts";
+import type { Init } from "./proto.ts";
+import { typedConfig } from "./proto.ts";
+import type { ProxyView } from "./proxy-view.ts";
+
+export type AccessLogInit = Init<typeof AccessLogSchema>;
+
+/** Istio's text format. */
+export const istioTextFormat: string =
+  '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" ' +
+  "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% " +
+  '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ' +
+  '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ' +
+  '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% ' +
+  "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% " +
+  "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
+const istioJsonFormat: JsonObject = {
+  start_time: "%START_TIME%",
+  route_name: "%ROUTE_NAME%",
+  method: "%REQ(:METHOD)%",
+  path: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+  protocol: "%PROTOCOL%",
+  response_code: "%RESPONSE_CODE%",
+  response_flags: "%RESPONSE_FLAGS%",
+  response_code_details: "%RESPONSE_CODE_DETAILS%",
+  connection_termination_details: "%CONNECTION_TERMINATION_DETAILS%",
+  bytes_received: "%BYTES_RECEIVED%",
+  bytes_sent: "%BYTES_SENT%",
+  duration: "%DURATION%",
+  upstream_service_time: "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+  x_forwarded_for: "%REQ(X-FORWARDED-FOR)%",
+  user_agent: "%REQ(USER-AGENT)%",
+  request_id: "%REQ(X-REQUEST-ID)%",
+  authority: "%REQ(:AUTHORITY)%",
+  upstream_host: "%UPSTREAM_HOST%",
+  upstream_cluster: "%UPSTREAM_CLUSTER_RAW%",
+  upstream_local_address: "%UPSTREAM_LOCAL_ADDRESS%",
+  downstream_local_address: "%DOWNSTREAM_LOCAL_ADDRESS%",
+  downstream_remote_address: "%DOWNSTREAM_REMOTE_ADDRESS%",
+  requested_server_name: "%REQUESTED_SERVER_NAME%",
+  upstream_transport_failure_reason: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+};
+
+export function httpAccessLogs(view: ProxyView, reporter: Reporter): AccessLogInit[] {
+  const own = peerLabelsOf(view.proxy);
+  return [...fileLog(view), ...standardHttpLoggers(reporter, own).map(statsLog)];
+}
+
+export function tcpAccessLogs(view: ProxyView, reporter: Reporter): AccessLogInit[] {
+  const own = peerLabelsOf(view.proxy);
+  // Connections are logged for metrics when they connect, too; the file gets one line for each.
+  const file = fileLog(view, typeFilter(["TcpConnectionEnd"]));
+  return [...file, ...standardTcpLoggers(reporter, own).map(statsLog)];
+}
+
+/** For listeners: connections that no filter chain takes, which no other log sees. */
+export function listenerAccessLogs(view: ProxyView): AccessLogInit[] {
+  return fileLog(view, {
+    filterSpecifier: { case: "responseFlagFilter", value: { flags: ["NR"] } },
+  });
+}
+
+type FilterInit = Init<typeof AccessLogFilterSchema>;
+
+function fileLog(view: ProxyView, filter?: FilterInit): AccessLogInit[] {
+  const { accessLogFile, accessLogEncoding, accessLogFormat } = view.model.settings;
+  if (accessLogFile === undefined || accessLogFile === "") return [];
+  const logFormat =
+    accessLogEncoding === "JSON"
+      ? ({ format: { case: "jsonFormat", value: jsonFormat(accessLogFormat) } } as const)
+      : ({
+          format: {
+            case: "textFormatSource",
+            value: {
+              specifier: { case: "inlineString", value: accessLogFormat ?? istioTextFormat },
+            },
+          },
+        } as const);
+  return [
+    {
+      name: "envoy.access_loggers.file",
+      ...(filter === undefined ? {} : { filter }),
+      configType: typedConfig(FileAccessLogSchema, {
+        path: accessLogFile,
+        accessLogFormat: { case: "logFormat", value: logFormat },
+      }),
+    },
+  ];
+}
+
+/** A written JSON format is an object of formats; anything else falls back to Istio's. */
+function jsonFormat(written: string | undefined): JsonObject {
+  if (written === undefined) return istioJsonFormat;
+  try {
+    const parsed: unknown = JSON.parse(written);
+    return isJsonObject(parsed) ? parsed : istioJsonFormat;
+  } catch {
+    return istioJsonFormat;
+  }
+}
+
+function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function statsLog(logger: StatsLogger): AccessLogInit {
+  return {
+    name: "envoy.access_loggers.stats",
+    filter: statsFilter(logger.filter),
+    configType: typedConfig(ConfigSchema, {
+      statsScope: {
+        prefix: statsScopePrefix,
+        maxCounters: statsScopeLimits.maxCounters,
+        maxHistograms: statsScopeLimits.maxHistograms,
+        enableEviction: true,
+      },
+      counters: logger.counters.map(({ name, tags, value }) => ({
+        stat: stat(name, tags),
+        ...(value === 1 ? { valueFixed: 1n } : { valueFormat: value }),
+      })),
+      histograms: logger.histograms.map(({ name, tags, unit, valueFormat }) => ({
+        stat: stat(name, tags),
+        unit: Config_Histogram_Unit[unit],
+        valueFormat,
+      })),
+    }),
+  };
+}
+
+function stat(name: string, tags: readonly StandardTag[]): Init<typeof Config_StatSchema> {
+  return { name, tags: tags.map((tag) => ({ name: tag.name, valueFormat: tag.format })) };
+}
+
+function statsFilter(filter: StatsLoggerFilter): FilterInit {
+  const parts: FilterInit[] = [];
+  if (filter.logTypes !== undefined) parts.push(typeFilter(filter.logTypes));
+  if (filter.responseFlags !== undefined) {
+    const flags = [...filter.responseFlags];
+    parts.push({ filterSpecifier: { case: "responseFlagFilter", value: { flags } } });
+  }
+  if (filter.headerPrefix !== undefined) {
+    const { name, prefix } = filter.headerPrefix;
+    const header = {
+      name,
+      headerMatchSpecifier: {
+        case: "stringMatch",
+        value: { matchPattern: { case: "prefix", value: prefix } },
+      },
+    } as const;
+    parts.push({ filterSpecifier: { case: "headerFilter", value: { header } } });
+  }
+  const [only] = parts;
+  if (parts.length === 1 && only !== undefined) return only;
+  return { filterSpecifier: { case: "andFilter", value: { filters: parts } } };
+}
+
+function typeFilter(names: readonly string[]): FilterInit {
+  const types = names.map((name) => AccessLogType[accessLogType(name)]);
+  return { filterSpecifier: { case: "logTypeFilter", value: { types } } };
+}
+
+function accessLogType(name: string): keyof typeof AccessLogType {
+  return name in AccessLogType ? (name as keyof typeof AccessLogType) : "NotSet";
+}

@@ -1,0 +1,239 @@
+/** Outbound clusters: one per service port and subset, with mutual TLS where the other side has it. */
+import { create } from "@bufbuild/protobuf";
+
+import type { ResourceRef } from "../../base/problem.ts";
+import type { ClientTls, PortPolicy, Subset } from "../../model/destination-rule.ts";
+import type { Cluster } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
+import {
+  Cluster_DiscoveryType,
+  Cluster_DnsLookupFamily,
+  Cluster_LbPolicy,
+  ClusterSchema,
+} from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
+import type { BindConfigSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
+import { SocketOption_SocketState } from "../../wire/gen/es/envoy/config/core/v3/socket_option_pb.ts";
+import type { MeshPort, MeshService } from "../mesh-model.ts";
+import type { EffectiveRule } from "../mesh/lookup.ts";
+import { destinationRuleFor, policyFor } from "../mesh/lookup.ts";
+import type { ClusterInit } from "./cluster-policy.ts";
+import { policyFields } from "./cluster-policy.ts";
+import { loadAssignment } from "./endpoints.ts";
+import { clusterMetadata, namedClusterMetadata } from "./metadata.ts";
+import { blackHoleCluster, outboundClusterName, outboundSni, passthroughCluster } from "./names.ts";
+import type { Init } from "./proto.ts";
+import { adsSource, duration } from "./proto.ts";
+import type { ProxyView } from "./proxy-view.ts";
+import { protocolAt, refOf, spiffeId } from "./proxy-view.ts";
+import type { TransportSocketInit } from "./tls.ts";
+import { externalUpstreamTls, meshUpstreamTls, rawBuffer, upstreamAlpn } from "./tls.ts";
+
+/** A cluster and what it was made from; `usesEds` names the assignment it needs. */
+export interface TranslatedCluster {
+  readonly cluster: Cluster;
+  readonly origins: readonly ResourceRef[];
+  readonly target: ClusterTarget | undefined;
+}
+
+/** What an outbound cluster leads to. */
+export interface ClusterTarget {
+  readonly service: MeshService;
+  readonly port: MeshPort;
+  readonly subset: Subset | undefined;
+  readonly usesEds: boolean;
+}
+
+export function outboundClusters(view: ProxyView): TranslatedCluster[] {
+  const clusters: TranslatedCluster[] = [];
+  for (const service of view.services) {
+    const rule = destinationRuleFor(view.model, service, view.proxy);
+    for (const port of service.ports) {
+      if (port.protocol === "udp") continue;
+      clusters.push(outboundCluster(view, { service, port, rule, subset: undefined }));
+      for (const { subset } of rule?.subsets ?? []) {
+        clusters.push(outboundCluster(view, { service, port, rule, subset }));
+      }
+    }
+  }
+  return [...clusters, passthrough(view), blackHole()];
+}
+
+interface Outbound {
+  readonly service: MeshService;
+  readonly port: MeshPort;
+  readonly rule: EffectiveRule | undefined;
+  readonly subset: Subset | undefined;
+}
+
+function outboundCluster(view: ProxyView, outbound: Outbound): TranslatedCluster {
+  const { service, port, rule, subset } = outbound;
+  const policy = policyFor(rule, subset, port.number);
+  const name = outboundClusterName(service.hostname, port.number, subset?.name);
+  const isOriginal = service.resolution === "none" || policy.loadBalancer?.simple === "PASSTHROUGH";
+  const usesEds = !isOriginal && service.resolution === "static";
+  const cluster = create(ClusterSchema, {
+    name,
+    metadata: clusterMetadata(service),
+    ...policyFields({
+      policy,
+      isHttp: protocolAt(view, port.protocol) === "http",
+      isHttp2: protocolAt(view, port.protocol) === "http2",
+      isBalanced: !isOriginal,
+      connectTimeoutMs: view.model.settings.connectTimeoutMs,
+    }),
+    ...discoveryFields(view, outbound, { name, isOriginal }),
+    ...tlsFields(view, outbound, policy),
+    ...bindFields(view),
+  });
+  const origins = [...(rule?.rules ?? []), ...(service.entry === undefined ? [] : [service.entry])];
+  return {
+    cluster,
+    origins: origins.map(refOf),
+    target: { service, port, subset, usesEds },
+  };
+}
+
+function discoveryFields(
+  view: ProxyView,
+  outbound: Outbound,
+  { name, isOriginal }: { readonly name: string; readonly isOriginal: boolean },
+): ClusterInit {
+  const { service } = outbound;
+  const type = (value: Cluster_DiscoveryType) => ({ case: "type", value }) as const;
+  if (isOriginal) {
+    return {
+      clusterDiscoveryType: type(Cluster_DiscoveryType.ORIGINAL_DST),
+      lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+    };
+  }
+  if (service.resolution === "static") {
+    return {
+      clusterDiscoveryType: type(Cluster_DiscoveryType.EDS),
+      edsClusterConfig: { serviceName: name, edsConfig: adsSource() },
+    };
+  }
+  const isRoundRobin = service.resolution === "dns-round-robin";
+  return {
+    clusterDiscoveryType: type(
+      isRoundRobin ? Cluster_DiscoveryType.LOGICAL_DNS : Cluster_DiscoveryType.STRICT_DNS,
+    ),
+    dnsLookupFamily: view.hasIpv6 ? Cluster_DnsLookupFamily.ALL : Cluster_DnsLookupFamily.V4_ONLY,
+    dnsRefreshRate: duration(view.model.settings.dnsRefreshMs),
+    respectDnsTtl: true,
+    loadAssignment: loadAssignment(name, view.model, outbound),
+  };
+}
+
+// A port whose protocol is detected offers both: the other side looks at the first bytes.
+const alpnAt = {
+  http: upstreamAlpn.http1,
+  http2: upstreamAlpn.http2,
+  tcp: upstreamAlpn.tcp,
+  auto: upstreamAlpn.tcp,
+} as const;
+
+const externalAlpn = { http: ["http/1.1"], http2: ["h2"], tcp: [], auto: [] } as const;
+
+function tlsFields(view: ProxyView, outbound: Outbound, policy: PortPolicy): ClusterInit {
+  const { service, port } = outbound;
+  const alpn = alpnAt[protocolAt(view, port.protocol)];
+  const sni = outboundSni(service.hostname, port.number, outbound.subset?.name);
+  const mesh = (chosenSni: string, names?: readonly string[]): TransportSocketInit =>
+    meshUpstreamTls({ alpn, sni: chosenSni, identities: names ?? identitiesOf(view, service) });
+  const { tls } = policy;
+  if (tls === undefined) {
+    if (!view.model.settings.isAutoMtlsEnabled || service.isExternal) return {};
+    return {
+      transportSocketMatches: [
+        { name: "tlsMode-istio", match: { tlsMode: "istio" }, transportSocket: mesh(sni) },
+        { name: "tlsMode-disabled", match: {}, transportSocket: rawBuffer() },
+      ],
+    };
+  }
+  switch (tls.mode) {
+    case "DISABLE":
+      return {};
+    case "ISTIO_MUTUAL":
+      return { transportSocket: mesh(tls.sni ?? sni, tls.subjectAltNames) };
+    case "SIMPLE":
+    case "MUTUAL":
+      return {
+        transportSocket: externalTls(tls, service, externalAlpn[protocolAt(view, port.protocol)]),
+      };
+  }
+}
+
+function externalTls(
+  tls: ClientTls,
+  service: MeshService,
+  alpn: readonly string[],
+): TransportSocketInit {
+  const { hostname, subjectAltNames } = service;
+  return externalUpstreamTls(tls, { alpn, hostname, subjectAltNames });
+}
+
+/** Whom a connection to the service may reach: the identities of every workload behind it. */
+function identitiesOf(view: ProxyView, service: MeshService): readonly string[] {
+  if (service.subjectAltNames.length > 0) return service.subjectAltNames;
+  const { trustDomain } = view.model.settings;
+  const accounts = [
+    ...service.instances.map((one) => spiffeId(trustDomain, one.namespace, one.serviceAccount)),
+    ...service.endpoints.flatMap((one) =>
+      one.serviceAccount === undefined
+        ? []
+        : [spiffeId(trustDomain, one.namespace, one.serviceAccount)],
+    ),
+  ];
+  return [...new Set(accounts)].toSorted((left, right) => (left < right ? -1 : 1));
+}
+
+const solSocket = 1n;
+const soMark = 36n;
+/** What capture lets pass; the same number marks Heddle's own sockets. */
+const proxyMark = 0x539n;
+
+/** Envoy's own connections carry the mark by which capture tells them from the application's. */
+export function bindFields(view: ProxyView): ClusterInit {
+  if (view.proxy.dataPlane !== "envoy" || view.capture !== "transparent") return {};
+  const upstreamBindConfig: Init<typeof BindConfigSchema> = {
+    socketOptions: [
+      {
+        description: "mark of the proxy's own connections",
+        level: solSocket,
+        name: soMark,
+        value: { case: "intValue", value: proxyMark },
+        state: SocketOption_SocketState.STATE_PREBIND,
+      },
+    ],
+  };
+  return { upstreamBindConfig };
+}
+
+function passthrough(view: ProxyView): TranslatedCluster {
+  const cluster = create(ClusterSchema, {
+    name: passthroughCluster,
+    metadata: namedClusterMetadata(passthroughCluster),
+    ...policyFields({
+      policy: {},
+      isHttp: true,
+      isHttp2: false,
+      isBalanced: false,
+      connectTimeoutMs: view.model.settings.connectTimeoutMs,
+    }),
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
+    lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+    ...bindFields(view),
+  });
+  return { cluster, origins: [], target: undefined };
+}
+
+/** Has no endpoints: whatever is sent there fails. */
+function blackHole(): TranslatedCluster {
+  const cluster = create(ClusterSchema, {
+    name: blackHoleCluster,
+    metadata: namedClusterMetadata(blackHoleCluster),
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
+    connectTimeout: duration(10_000),
+    loadAssignment: { clusterName: blackHoleCluster },
+  });
+  return { cluster, origins: [], target: undefined };
+}

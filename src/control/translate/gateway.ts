@@ -1,0 +1,172 @@
+/**
+ * A gateway: one listener for each port that Gateways open on it, with the hosts they offer and the
+ * routes of the VirtualServices bound to them, merged by host in order of namespace and name.
+ */
+import { create } from "@bufbuild/protobuf";
+
+import type { ResourceRef } from "../../base/problem.ts";
+import type { Gateway, VirtualService } from "../../model/config-resource.ts";
+import type { GatewayServer } from "../../model/gateway.ts";
+import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
+import type {
+  Route,
+  VirtualHost,
+} from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
+import {
+  VirtualHost_TlsRequirementType as TlsRequirement,
+  VirtualHostSchema,
+} from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
+import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
+import { gatewaysOf, gatewayVirtualServices, hostMatches, resolveHost } from "../mesh/lookup.ts";
+import { authorizationFor } from "./authorization.ts";
+import { httpManager } from "./http-manager.ts";
+import type { TranslatedListener } from "./listener.ts";
+import { chain, listener } from "./listener.ts";
+import { listenerName } from "./names.ts";
+import type { TranslatedTraffic } from "./outbound.ts";
+import type { ProxyView } from "./proxy-view.ts";
+import { protocolAt, refOf } from "./proxy-view.ts";
+import { virtualServiceRoutes } from "./routes.ts";
+import type { TranslatedRoutes } from "./virtual-hosts.ts";
+
+interface OpenServer {
+  readonly gateway: Gateway;
+  readonly server: GatewayServer;
+}
+
+export function gatewayTraffic(view: ProxyView): TranslatedTraffic {
+  const byPort = new Map<number, OpenServer[]>();
+  for (const gateway of gatewaysOf(view.model, view.proxy)) {
+    for (const server of gateway.spec.servers) {
+      const { number } = server.port;
+      byPort.set(number, [...(byPort.get(number) ?? []), { gateway, server }]);
+    }
+  }
+  const listeners: TranslatedListener[] = [];
+  const routes: TranslatedRoutes[] = [];
+  for (const [port, servers] of [...byPort].toSorted(([left], [right]) => left - right)) {
+    const table = gatewayRoutes(view, port, servers);
+    routes.push(table);
+    listeners.push(gatewayListener(view, port, table));
+  }
+  return { listeners, routes };
+}
+
+function gatewayListener(
+  view: ProxyView,
+  port: number,
+  table: TranslatedRoutes,
+): TranslatedListener {
+  const own = view.proxy.ports.find((one) => one.port === port);
+  // In explicit mode the gateway has one loopback address and a free port; elsewhere its own.
+  const isLoopback = own?.endpointAddress.startsWith("127.") ?? false;
+  const address = isLoopback ? (own?.endpointAddress ?? "127.0.0.1") : "0.0.0.0";
+  const bound = own?.endpointPort ?? port;
+  const addresses: [string, number][] = [[address, bound]];
+  if (!isLoopback && view.hasIpv6) addresses.push(["::", bound]);
+  const authorization = authorizationFor(view, "http", port);
+  const manager = httpManager(view, {
+    direction: "gateway",
+    statPrefix: `outbound_${listenerName("0.0.0.0", port)};`,
+    routeName: table.routes.name,
+    authorization: authorization.http,
+    carriesGrpc: view.services.some((service) =>
+      service.ports.some((one) => protocolAt(view, one.protocol) === "http2"),
+    ),
+  });
+  return {
+    listener: listener(view, {
+      name: listenerName("0.0.0.0", port),
+      addresses,
+      direction: TrafficDirection.OUTBOUND,
+      chains: [chain({ filters: [manager] })],
+      inspects: [],
+      isBound: true,
+    }),
+    origins: [...table.origins, ...authorization.origins],
+    routeNames: [table.routes.name],
+  };
+}
+
+interface HostEntry {
+  readonly routes: Route[];
+  redirectsToHttps: boolean;
+}
+
+function gatewayRoutes(
+  view: ProxyView,
+  port: number,
+  servers: readonly OpenServer[],
+): TranslatedRoutes {
+  const hosts = new Map<string, HostEntry>();
+  const origins = new Map<string, ResourceRef>();
+  const done = new Set<string>();
+  for (const { gateway, server } of servers) {
+    const gatewayKey = `${gateway.namespace}/${gateway.name}`;
+    origins.set(`Gateway ${gatewayKey}`, refOf(gateway));
+    const scope = {
+      gateways: new Set([gatewayKey]),
+      port,
+      namespace: view.proxy.namespace,
+      labels: view.proxy.labels,
+    };
+    for (const rule of gatewayVirtualServices(view.model, gateway)) {
+      const ruleKey = `${rule.namespace}/${rule.name}`;
+      for (const domain of offeredHosts(view, rule, { gateway, server })) {
+        // The same rule may reach one host through several servers or gateways: once is enough.
+        const key = `${domain} ${ruleKey}`;
+        if (done.has(key)) continue;
+        done.add(key);
+        origins.set(`VirtualService ${ruleKey}`, refOf(rule));
+        const entry = hosts.get(domain) ?? { routes: [], redirectsToHttps: false };
+        entry.routes.push(...virtualServiceRoutes(view, rule, scope));
+        entry.redirectsToHttps ||= server.tls?.httpsRedirect ?? false;
+        hosts.set(domain, entry);
+      }
+    }
+  }
+  const routes = create(RouteConfigurationSchema, {
+    name: `http.${port}`,
+    virtualHosts: [...hosts].map(([domain, entry]) => virtualHost(domain, port, entry)),
+    ignorePortInHostMatching: true,
+    maxDirectResponseBodySizeBytes: 1_048_576,
+  });
+  return { routes, origins: [...origins.values()] };
+}
+
+function virtualHost(domain: string, port: number, entry: HostEntry): VirtualHost {
+  return create(VirtualHostSchema, {
+    name: `${domain}:${port}`,
+    domains: [domain],
+    routes: entry.routes,
+    includeRequestAttemptCount: true,
+    ...(entry.redirectsToHttps ? { requireTls: TlsRequirement.ALL } : {}),
+  });
+}
+
+/** Hosts of a VirtualService that a server offers, the narrower of the two names each time. */
+function offeredHosts(
+  view: ProxyView,
+  rule: VirtualService,
+  { gateway, server }: OpenServer,
+): string[] {
+  const offers = server.hosts.flatMap((written) => {
+    const slash = written.indexOf("/");
+    if (slash < 0) return [written];
+    const namespace = written.slice(0, slash);
+    const isOpen =
+      namespace === "*" ||
+      namespace === rule.namespace ||
+      (namespace === "." && rule.namespace === gateway.namespace);
+    return isOpen ? [written.slice(slash + 1)] : [];
+  });
+  const found = new Set<string>();
+  for (const written of rule.spec.hosts) {
+    const host = resolveHost(view.model, written, rule.namespace);
+    for (const offer of offers.map((name) => name.toLowerCase())) {
+      if (hostMatches(offer, host)) found.add(host);
+      else if (hostMatches(host, offer)) found.add(offer);
+    }
+  }
+  return [...found];
+}

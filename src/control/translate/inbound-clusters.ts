@@ -1,0 +1,84 @@
+/** Clusters towards the proxy's own application: one per port, and one for ports nobody declared. */
+import { create } from "@bufbuild/protobuf";
+
+import {
+  Cluster_DiscoveryType,
+  Cluster_LbPolicy,
+  ClusterSchema,
+} from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
+import type { MeshService } from "../mesh-model.ts";
+import type { TranslatedCluster } from "./clusters.ts";
+import { bindFields } from "./clusters.ts";
+import { policyFields } from "./cluster-policy.ts";
+import { clusterMetadata, endpointMetadata, namedClusterMetadata } from "./metadata.ts";
+import { inboundClusterName, inboundPassthroughCluster } from "./names.ts";
+import { socketAddress } from "./proto.ts";
+import type { ProxyView } from "./proxy-view.ts";
+import { protocolAt } from "./proxy-view.ts";
+
+export function inboundClusters(view: ProxyView): TranslatedCluster[] {
+  const declared = view.proxy.ports.map((port) => {
+    const name = inboundClusterName(port.port);
+    const protocol = protocolAt(view, port.protocol);
+    const service = serviceOn(view, port.port);
+    const cluster = create(ClusterSchema, {
+      name,
+      metadata: service === undefined ? namedClusterMetadata(name) : clusterMetadata(service),
+      ...policyFields({
+        policy: {},
+        isHttp: protocol === "http",
+        isHttp2: protocol === "http2",
+        isBalanced: false,
+        connectTimeoutMs: view.model.settings.connectTimeoutMs,
+      }),
+      clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
+      loadAssignment: {
+        clusterName: name,
+        endpoints: [
+          {
+            lbEndpoints: [
+              {
+                hostIdentifier: {
+                  case: "endpoint",
+                  value: { address: socketAddress(port.appAddress, port.appPort ?? port.port) },
+                },
+                metadata: endpointMetadata(view.proxy, false),
+              },
+            ],
+          },
+        ],
+      },
+      ...bindFields(view),
+    });
+    return { cluster, origins: [], target: undefined };
+  });
+  return view.capture === "explicit" ? declared : [...declared, passthrough(view)];
+}
+
+/** The service whose metrics a port counts for: the first, by hostname, that leads there. */
+function serviceOn(view: ProxyView, port: number): MeshService | undefined {
+  const { proxy } = view;
+  return [...view.model.services.values()].find(
+    (service) =>
+      service.ports.some((one) => one.targetPort === port) &&
+      service.instances.some((one) => one.name === proxy.name && one.namespace === proxy.namespace),
+  );
+}
+
+function passthrough(view: ProxyView): TranslatedCluster {
+  const cluster = create(ClusterSchema, {
+    name: inboundPassthroughCluster,
+    metadata: namedClusterMetadata(inboundPassthroughCluster),
+    ...policyFields({
+      policy: {},
+      isHttp: true,
+      isHttp2: false,
+      isBalanced: false,
+      connectTimeoutMs: view.model.settings.connectTimeoutMs,
+    }),
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
+    lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+    ...bindFields(view),
+  });
+  return { cluster, origins: [], target: undefined };
+}

@@ -1,0 +1,100 @@
+/** Builders that inbound, outbound and gateway listeners share. */
+import { create } from "@bufbuild/protobuf";
+
+import type { ResourceRef } from "../../base/problem.ts";
+import type { Listener } from "../../wire/gen/es/envoy/config/listener/v3/listener_pb.ts";
+import { ListenerSchema } from "../../wire/gen/es/envoy/config/listener/v3/listener_pb.ts";
+import type {
+  FilterChainMatchSchema,
+  FilterChainSchema,
+  FilterSchema,
+  ListenerFilterSchema,
+} from "../../wire/gen/es/envoy/config/listener/v3/listener_components_pb.ts";
+import type { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
+import { HttpInspectorSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.ts";
+import { OriginalDstSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.ts";
+import { TlsInspectorSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.ts";
+import { listenerAccessLogs } from "./access-log.ts";
+import type { Init } from "./proto.ts";
+import { duration, socketAddress, typedConfig } from "./proto.ts";
+import type { ProxyView } from "./proxy-view.ts";
+import type { TransportSocketInit } from "./tls.ts";
+
+export type ChainInit = Init<typeof FilterChainSchema>;
+export type FilterInit = Init<typeof FilterSchema>;
+
+export interface TranslatedListener {
+  readonly listener: Listener;
+  readonly origins: readonly ResourceRef[];
+  /** Route configurations its chains ask for. */
+  readonly routeNames: readonly string[];
+}
+
+export interface ListenerParts {
+  readonly name: string;
+  /** The first is the listener's own, the others additional. */
+  readonly addresses: readonly (readonly [address: string, port: number])[];
+  readonly direction: TrafficDirection;
+  readonly chains: readonly ChainInit[];
+  readonly fallback?: ChainInit;
+  readonly inspects: readonly ("tls" | "http" | "original-dst")[];
+  readonly isBound: boolean;
+  readonly usesOriginalDst?: boolean;
+}
+
+export function listener(view: ProxyView, parts: ListenerParts): Listener {
+  const [first, ...others] = parts.addresses.map(([address, port]) => socketAddress(address, port));
+  const { settings } = view.model;
+  return create(ListenerSchema, {
+    name: parts.name,
+    ...(first === undefined ? {} : { address: first }),
+    additionalAddresses: others.map((address) => ({ address })),
+    trafficDirection: parts.direction,
+    filterChains: [...parts.chains],
+    ...(parts.fallback === undefined ? {} : { defaultFilterChain: parts.fallback }),
+    listenerFilters: parts.inspects.map((kind) => listenerFilters[kind]()),
+    ...(parts.inspects.some((kind) => kind !== "original-dst")
+      ? {
+          listenerFiltersTimeout: duration(settings.protocolDetectionTimeoutMs),
+          continueOnListenerFiltersTimeout: true,
+        }
+      : {}),
+    ...(parts.isBound ? {} : { bindToPort: false }),
+    ...(parts.usesOriginalDst === true ? { useOriginalDst: true } : {}),
+    accessLog: listenerAccessLogs(view),
+  });
+}
+
+const listenerFilters = {
+  tls: (): Init<typeof ListenerFilterSchema> => ({
+    name: "envoy.filters.listener.tls_inspector",
+    configType: typedConfig(TlsInspectorSchema, {}),
+  }),
+  http: (): Init<typeof ListenerFilterSchema> => ({
+    name: "envoy.filters.listener.http_inspector",
+    configType: typedConfig(HttpInspectorSchema, {}),
+  }),
+  "original-dst": (): Init<typeof ListenerFilterSchema> => ({
+    name: "envoy.filters.listener.original_dst",
+    configType: typedConfig(OriginalDstSchema, {}),
+  }),
+};
+
+export interface ChainParts {
+  readonly name?: string;
+  readonly match?: Init<typeof FilterChainMatchSchema>;
+  readonly filters: readonly FilterInit[];
+  readonly transportSocket?: TransportSocketInit | undefined;
+}
+
+export function chain(parts: ChainParts): ChainInit {
+  return {
+    ...(parts.name === undefined ? {} : { name: parts.name }),
+    ...(parts.match === undefined ? {} : { filterChainMatch: parts.match }),
+    filters: [...parts.filters],
+    ...(parts.transportSocket === undefined ? {} : { transportSocket: parts.transportSocket }),
+  };
+}
+
+/** What the HTTP inspector calls plain HTTP. */
+export const plainHttp: readonly string[] = ["http/1.0", "http/1.1", "h2c"];

@@ -1,0 +1,33 @@
+/** Tables for the agent beside a proxy: names for its DNS server, peers for its metrics. */
+import { create, fromJson, toBinary } from "@bufbuild/protobuf";
+import { StructSchema } from "@bufbuild/protobuf/wkt";
+
+import type { WorkloadInstance } from "../../model/workload.ts";
+import type { NameTable, NameTable_NameInfoSchema } from "../../wire/gen/es/dns/proto/nds_pb.ts";
+import { NameTableSchema } from "../../wire/gen/es/dns/proto/nds_pb.ts";
+import { peerMetadata } from "./metadata.ts";
+import type { Init } from "./proto.ts";
+import type { ProxyView } from "./proxy-view.ts";
+
+/** What names of services resolve to; wildcards and services without addresses are left to others. */
+export function nameTable(view: ProxyView): NameTable {
+  const table: Record<string, Init<typeof NameTable_NameInfoSchema>> = {};
+  const suffix = `.svc.${view.model.domain}`;
+  for (const service of view.services) {
+    const ips = service.addresses.filter((address) => !address.includes("/"));
+    if (ips.length === 0 || service.hostname.startsWith("*")) continue;
+    const isOfMesh = service.hostname.endsWith(suffix);
+    table[service.hostname] = {
+      ips,
+      registry: isOfMesh ? "Kubernetes" : "External",
+      ...(isOfMesh ? { shortname: service.name, namespace: service.namespace } : {}),
+    };
+  }
+  return create(NameTableSchema, { table });
+}
+
+/** The row by which an agent knows the workload that a certificate's subject names. */
+export function peerRow(instance: WorkloadInstance): Uint8Array {
+  const { instance: _, ...row } = peerMetadata(instance);
+  return toBinary(StructSchema, fromJson(StructSchema, row));
+}

@@ -1,0 +1,198 @@
+/** Outbound route configurations: one per HTTP port, with a virtual host for every service on it. */
+import type { ResourceRef } from "../../base/problem.ts";
+import { create } from "@bufbuild/protobuf";
+
+import type { VirtualService } from "../../model/config-resource.ts";
+import type { RouteConfiguration } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
+import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
+import type {
+  Route,
+  VirtualHost,
+} from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
+import {
+  RouteSchema,
+  VirtualHostSchema,
+} from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
+import type { MeshPort, MeshService } from "../mesh-model.ts";
+import {
+  hostMatches,
+  meshVirtualServices,
+  resolveHost,
+  virtualServiceFor,
+} from "../mesh/lookup.ts";
+import { blackHoleCluster, passthroughCluster } from "./names.ts";
+import { duration } from "./proto.ts";
+import type { ProxyView } from "./proxy-view.ts";
+import { protocolAt, refOf } from "./proxy-view.ts";
+import { anyPath } from "./route-match.ts";
+import type { RouteScope } from "./route-match.ts";
+import { defaultRoute, virtualServiceRoutes } from "./routes.ts";
+
+export interface TranslatedRoutes {
+  readonly routes: RouteConfiguration;
+  readonly origins: readonly ResourceRef[];
+}
+
+export interface ServicePortPair {
+  readonly service: MeshService;
+  readonly port: MeshPort;
+}
+
+/** HTTP ports of visible services, by port number. */
+export function httpPorts(view: ProxyView): ReadonlyMap<number, readonly ServicePortPair[]> {
+  const ports = new Map<number, ServicePortPair[]>();
+  for (const service of view.services) {
+    for (const port of service.ports) {
+      const protocol = protocolAt(view, port.protocol);
+      if (protocol !== "http" && protocol !== "http2") continue;
+      ports.set(port.number, [...(ports.get(port.number) ?? []), { service, port }]);
+    }
+  }
+  return new Map([...ports].toSorted(([left], [right]) => left - right));
+}
+
+/** The table of one port, as `0.0.0.0_<port>` uses it. */
+export function outboundRoutes(
+  view: ProxyView,
+  port: number,
+  pairs: readonly ServicePortPair[],
+): TranslatedRoutes {
+  const candidates = meshVirtualServices(view.model, view.proxy);
+  const taken = new Set<string>();
+  const origins = new Map<VirtualService, ResourceRef>();
+  const hosts: VirtualHost[] = [];
+  for (const pair of pairs) {
+    const rule = virtualServiceFor(view.model, candidates, pair.service.hostname);
+    if (rule !== undefined) origins.set(rule, refOf(rule));
+    const domains = fresh(serviceDomains(view, pair.service), taken);
+    if (domains.length > 0) hosts.push(serviceHost(view, pair, { rule, domains }));
+  }
+  // Hosts that only a VirtualService knows have no port of their own: Istio serves them on 80.
+  for (const rule of port === 80 ? candidates : []) {
+    for (const domain of fresh(virtualDomains(view, rule), taken)) {
+      origins.set(rule, refOf(rule));
+      const routes = virtualServiceRoutes(view, rule, meshScope(view, port));
+      hosts.push(
+        create(VirtualHostSchema, { name: `${domain}:${port}`, domains: [domain], routes }),
+      );
+    }
+  }
+  const routes = create(RouteConfigurationSchema, {
+    name: String(port),
+    virtualHosts: [...hosts, fallbackHost(view)],
+    ignorePortInHostMatching: true,
+    maxDirectResponseBodySizeBytes: 1_048_576,
+  });
+  return { routes, origins: [...origins.values()] };
+}
+
+/** The table of one service port alone: whatever the authority, it is this service. */
+export function singleServiceRoutes(
+  view: ProxyView,
+  name: string,
+  pair: ServicePortPair,
+): TranslatedRoutes {
+  const candidates = meshVirtualServices(view.model, view.proxy);
+  const rule = virtualServiceFor(view.model, candidates, pair.service.hostname);
+  const routes = create(RouteConfigurationSchema, {
+    name,
+    virtualHosts: [serviceHost(view, pair, { rule, domains: ["*"] })],
+    maxDirectResponseBodySizeBytes: 1_048_576,
+  });
+  return { routes, origins: rule === undefined ? [] : [refOf(rule)] };
+}
+
+export function serviceHost(
+  view: ProxyView,
+  { service, port }: ServicePortPair,
+  options: {
+    readonly rule: VirtualService | undefined;
+    readonly domains: readonly string[];
+    readonly before?: readonly Route[];
+  },
+): VirtualHost {
+  const scope = meshScope(view, port.number);
+  const own =
+    options.rule?.spec.http === undefined
+      ? [defaultRoute(view, service, port)]
+      : virtualServiceRoutes(view, options.rule, scope);
+  return create(VirtualHostSchema, {
+    name: `${service.hostname}:${port.number}`,
+    domains: [...options.domains],
+    routes: [...(options.before ?? []), ...own],
+    includeRequestAttemptCount: true,
+  });
+}
+
+export function meshScope(view: ProxyView, port: number | undefined): RouteScope {
+  const { namespace, labels } = view.proxy;
+  return { gateways: new Set(["mesh"]), port, namespace, labels };
+}
+
+/** Every name under which this proxy's workload may call a service, without ports. */
+export function serviceDomains(view: ProxyView, service: MeshService): string[] {
+  const { hostname, namespace, addresses } = service;
+  const literal = addresses.filter((address) => !address.includes("/")).map(bracketed);
+  const suffix = `.svc.${view.model.domain}`;
+  if (!hostname.endsWith(suffix)) return [hostname, ...literal];
+  const short = hostname.slice(0, -suffix.length);
+  const names = [hostname, `${short}.svc`, short];
+  const local = short.endsWith(`.${namespace}`) ? short.slice(0, -namespace.length - 1) : short;
+  if (namespace === view.proxy.namespace) names.push(local);
+  return [...names, ...literal];
+}
+
+function bracketed(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+function virtualDomains(view: ProxyView, rule: VirtualService): string[] {
+  return rule.spec.hosts
+    .map((host) => resolveHost(view.model, host, rule.namespace))
+    .filter((host) => !view.services.some((service) => hostMatches(host, service.hostname)));
+}
+
+/** Envoy refuses a table in which a domain occurs twice; the first owner keeps it. */
+export function fresh(domains: readonly string[], taken: Set<string>): string[] {
+  return domains.filter((domain) => {
+    if (taken.has(domain)) return false;
+    taken.add(domain);
+    return true;
+  });
+}
+
+/** What is not of the mesh: passed on, or refused with 502 as Istio does. */
+export function fallbackHost(view: ProxyView): VirtualHost {
+  if (view.fallbackCluster === blackHoleCluster || view.capture === "explicit") {
+    return create(VirtualHostSchema, {
+      name: "block_all",
+      domains: ["*"],
+      routes: [
+        create(RouteSchema, {
+          name: "block_all",
+          match: anyPath(),
+          action: { case: "directResponse", value: { status: 502 } },
+        }),
+      ],
+      includeRequestAttemptCount: true,
+    });
+  }
+  return create(VirtualHostSchema, {
+    name: "allow_any",
+    domains: ["*"],
+    routes: [
+      create(RouteSchema, {
+        name: "allow_any",
+        match: anyPath(),
+        action: {
+          case: "route",
+          value: {
+            clusterSpecifier: { case: "cluster", value: passthroughCluster },
+            timeout: duration(0),
+          },
+        },
+      }),
+    ],
+    includeRequestAttemptCount: true,
+  });
+}
