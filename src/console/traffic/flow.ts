@@ -87,8 +87,13 @@ export function mtlsOf(flows: readonly Flow[]): MtlsState {
   return plaintext > 0 ? "plaintext" : "unknown";
 }
 
-/** Of the traffic whose destination said; undefined without any. */
+/** Of the requests whose destination said; bytes where there are no requests; undefined without any. */
 export function mtlsFraction(flows: readonly Flow[]): number | undefined {
+  const requests = flows.filter(({ protocol }) => protocol !== "tcp");
+  return fractionOf(requests) ?? fractionOf(flows);
+}
+
+function fractionOf(flows: readonly Flow[]): number | undefined {
   const mutual = sumOf(flows, (flow) => flow.mutualPerSecond);
   const all = mutual + sumOf(flows, (flow) => flow.plaintextPerSecond);
   return all > 0 ? mutual / all : undefined;

@@ -1,0 +1,107 @@
+/**
+ * Where nodes and edges stand. Positions depend on what exists, never on figures: the layout remembers
+ * everything it has seen, so what falls idle keeps its place and an update moves nothing.
+ */
+import { Graph, layout } from "@dagrejs/dagre";
+import type { GraphAnswer } from "../../../src/console/api.ts";
+
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+export interface PlacedEdge {
+  readonly path: string;
+  readonly label: Point;
+}
+
+export interface Placement {
+  readonly width: number;
+  readonly height: number;
+  /** Centres. */
+  readonly nodes: ReadonlyMap<string, Point>;
+  readonly edges: ReadonlyMap<string, PlacedEdge>;
+}
+
+export const nodeSize = { width: 168, height: 52 } as const;
+const labelSize = { width: 124, height: 22 } as const;
+
+export interface GraphLayout {
+  place(graph: Pick<GraphAnswer, "nodes" | "edges">): Placement;
+}
+
+export function createGraphLayout(): GraphLayout {
+  const nodes = new Set<string>();
+  const edges = new Map<string, readonly [string, string]>();
+  let placement: Placement | undefined;
+  return {
+    place(graph) {
+      const before = nodes.size + edges.size;
+      for (const { id } of graph.nodes) nodes.add(id);
+      for (const { id, source, target } of graph.edges) edges.set(id, [source, target]);
+      if (placement === undefined || nodes.size + edges.size !== before) {
+        placement = compute([...nodes].toSorted(), [...edges].toSorted(byId));
+      }
+      return placement;
+    },
+  };
+}
+
+function compute(
+  nodes: readonly string[],
+  edges: readonly (readonly [string, readonly [string, string]])[],
+): Placement {
+  const graph = new Graph({ multigraph: true });
+  graph.setGraph({
+    rankdir: "LR",
+    nodesep: 26,
+    ranksep: 34,
+    edgesep: 14,
+    marginx: 24,
+    marginy: 24,
+  });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const id of nodes) graph.setNode(id, { ...nodeSize });
+  for (const [id, [source, target]] of edges) {
+    graph.setEdge(source, target, { ...labelSize, labelpos: "c" }, id);
+  }
+  layout(graph);
+  const { width = 0, height = 0 } = graph.graph();
+  return {
+    width,
+    height,
+    nodes: new Map(nodes.map((id) => [id, pointOf(graph.node(id))])),
+    edges: new Map(
+      edges.map(([id, [source, target]]) => {
+        const edge = graph.edge({ v: source, w: target, name: id });
+        return [id, { path: smoothPath(edge.points), label: pointOf(edge) }];
+      }),
+    ),
+  };
+}
+
+/** Through the points, straight into the ends. */
+export function smoothPath(points: readonly Point[]): string {
+  const [first, ...rest] = points;
+  if (first === undefined) return "";
+  let path = `M${round(first.x)},${round(first.y)}`;
+  let from = first;
+  for (const to of rest) {
+    const bend = (to.x - from.x) / 2;
+    path += `C${round(from.x + bend)},${round(from.y)} ${round(to.x - bend)},${round(to.y)} ${round(to.x)},${round(to.y)}`;
+    from = to;
+  }
+  return path;
+}
+
+function pointOf(placed: { readonly x?: number; readonly y?: number }): Point {
+  return { x: round(placed.x ?? 0), y: round(placed.y ?? 0) };
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+function byId(a: readonly [string, unknown], b: readonly [string, unknown]): number {
+  return a[0] < b[0] ? -1 : 1;
+}
