@@ -1,0 +1,162 @@
+/**
+ * Listening sockets of the portable backend. Knows nothing of what is spoken on them: whoever
+ * listens sets the handler of each accepted channel before it returns to the event loop.
+ */
+import net from "node:net";
+
+import { HeddleError } from "../base/error.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Channel } from "./channel.ts";
+import { reportFault } from "./portable/fault.ts";
+import {
+  localAddressOf,
+  plainAddress,
+  remoteAddressOf,
+  silentHandler,
+  SocketChannel,
+} from "./portable/socket-channel.ts";
+import { openLibc } from "./sysio/libc.ts";
+import { readOriginalDestination } from "./sysio/socket-options.ts";
+
+export interface ListenOptions {
+  readonly on:
+    | { readonly kind: "address"; readonly address: string; readonly port: number }
+    /** A listening socket made elsewhere and inherited. */
+    | { readonly kind: "descriptor"; readonly fd: number };
+  /** Connections beyond this are closed as soon as they are accepted, and told to `onOverflow`. */
+  readonly connectionsMax: number;
+  /** Connections the kernel keeps until we accept them; 511 unless told. */
+  readonly backlog?: number;
+  /** Bytes that may wait to be sent on one connection before `write` says false; 64 KiB unless told. */
+  readonly writeQueueBytesMax?: number;
+  /** Probe idle connections after this long; never unless told. */
+  readonly keepAliveMs?: number;
+  /** Ask the kernel where a redirected connection was meant to go. */
+  readonly readsOriginalDestination: boolean;
+  readonly log: Logger;
+  readonly onChannel: (channel: Channel) => void;
+  readonly onOverflow?: () => void;
+}
+
+export interface BoundListener {
+  /** With the port that was chosen when 0 was asked for. */
+  readonly address: SocketAddress;
+  /** Stops accepting; accepted connections go on. Resolves when the port is free. */
+  close(): Promise<void>;
+}
+
+/** Resolves when connections can come in; rejects with `listen-failed` and the reason. */
+export function listen(options: ListenOptions): Promise<BoundListener> {
+  const server = net.createServer({
+    allowHalfOpen: true,
+    noDelay: true,
+    highWaterMark: options.writeQueueBytesMax ?? 65_536,
+    keepAlive: options.keepAliveMs !== undefined,
+    keepAliveInitialDelay: options.keepAliveMs ?? 0,
+  });
+  const open = new Set<net.Socket>();
+  server.on("connection", (socket) => {
+    if (open.size >= options.connectionsMax) {
+      socket.on("error", () => {});
+      socket.destroy();
+      options.onOverflow?.();
+      return;
+    }
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+    acceptSocket(socket, options);
+  });
+  if (options.readsOriginalDestination) warnWithoutLibc(options.log);
+  return new Promise((resolve, reject) => {
+    const { on, backlog = 511 } = options;
+    server.once("error", (error) => reject(listenFailure(options, error)));
+    server.once("listening", () => {
+      server.removeAllListeners("error");
+      server.on("error", (error) => {
+        options.log.error("accepting connections failed", { reason: error.message });
+      });
+      resolve(boundListener(server));
+    });
+    if (on.kind === "descriptor") server.listen({ fd: on.fd, backlog });
+    else server.listen({ host: on.address, port: on.port, backlog, ipv6Only: false });
+  });
+}
+
+function acceptSocket(socket: net.Socket, options: ListenOptions): void {
+  const { log } = options;
+  const local = localAddressOf(socket);
+  const remote = remoteAddressOf(socket);
+  // Gone before we looked: there is no peer to speak of.
+  if (remote.address === "") {
+    socket.on("error", () => {});
+    socket.destroy();
+    return;
+  }
+  const original = options.readsOriginalDestination
+    ? readOriginalDestination(descriptorOf(socket), remote.address.includes("."))
+    : undefined;
+  const channel = new SocketChannel(socket, {
+    handler: silentHandler,
+    local,
+    remote,
+    originalDestination: original ?? local,
+    onFault: (thrown) => reportFault(log, remote, thrown),
+  });
+  try {
+    options.onChannel(channel);
+  } catch (thrown) {
+    channel.destroy();
+    reportFault(log, remote, thrown);
+  }
+}
+
+/**
+ * Node has no public way to a socket's descriptor; -1 (no original destination) when the handle has
+ * another shape than the versions this was written for.
+ */
+function descriptorOf(socket: net.Socket): number {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  if (typeof handle !== "object" || handle === null) return -1;
+  const fd: unknown = Reflect.get(handle, "fd");
+  return typeof fd === "number" ? fd : -1;
+}
+
+let hasWarned = false;
+
+function warnWithoutLibc(log: Logger): void {
+  const probe = openLibc();
+  if (probe.kind === "present" || hasWarned) return;
+  hasWarned = true;
+  log.warn("original destinations cannot be read; only explicit addresses work", {
+    reason: probe.reason,
+  });
+}
+
+function boundListener(server: net.Server): BoundListener {
+  const bound = server.address();
+  const address =
+    bound === null || typeof bound === "string"
+      ? { address: bound ?? "", port: 0 }
+      : { address: plainAddress(bound.address), port: bound.port };
+  return {
+    address,
+    // The callback of `server.close` waits for every accepted connection; ours must not.
+    close: () => {
+      server.close();
+      return new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+function listenFailure({ on }: ListenOptions, error: Error): HeddleError {
+  const where = on.kind === "address" ? `${on.address}:${on.port}` : `descriptor ${on.fd}`;
+  const code = "code" in error ? error.code : undefined;
+  const why =
+    code === "EADDRINUSE"
+      ? "another process uses the port"
+      : code === "EACCES"
+        ? "this user may not open the port"
+        : error.message;
+  return new HeddleError("listen-failed", `cannot listen on ${where}: ${why}`, { cause: error });
+}

@@ -1,0 +1,180 @@
+/**
+ * A `Channel` over a Node socket, plain or TLS. It owns the socket's events; nobody else listens to
+ * them. What a handler throws ends this connection and no other.
+ */
+import type { Socket } from "node:net";
+
+import { assert } from "../../base/assert.ts";
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+
+/**
+ * What may wait to be sent although `write` said false, in bytes: a backstop against a writer that
+ * never listens. The connection is reset beyond it.
+ */
+const queuedBytesMax = 64 * 1024 * 1024;
+
+export interface SocketChannelOptions {
+  readonly handler: ChannelHandler;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly originalDestination?: SocketAddress;
+  readonly tls?: TlsSession;
+  /** A handler threw: our mistake. The connection is already being closed. */
+  readonly onFault: (thrown: unknown) => void;
+}
+
+export const silentHandler: ChannelHandler = {
+  onData: () => {},
+  onEnd: () => {},
+  onDrain: () => {},
+  onClose: () => {},
+};
+
+export class SocketChannel implements Channel {
+  handler: ChannelHandler;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly originalDestination: SocketAddress;
+  readonly tls: TlsSession | undefined;
+  readonly #socket: Socket;
+  readonly #onFault: (thrown: unknown) => void;
+  #error: ChannelError | undefined;
+  #isReported = false;
+  #isReleased = false;
+
+  constructor(socket: Socket, options: SocketChannelOptions) {
+    this.handler = options.handler;
+    this.local = options.local;
+    this.remote = options.remote;
+    this.originalDestination = options.originalDestination ?? options.local;
+    this.tls = options.tls;
+    this.#socket = socket;
+    this.#onFault = options.onFault;
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("drain", this.#onDrain);
+    socket.on("error", this.#onError);
+    socket.on("close", this.#onClose);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    assert(!this.#isReleased, "write on a released channel");
+    if (this.isClosed || this.#socket.writableEnded) return true;
+    if (this.#socket.write(bytes)) return true;
+    if (this.#socket.writableLength > queuedBytesMax) {
+      this.fail({ code: "write-queue-full", message: "too much waits to be sent" });
+    }
+    return false;
+  }
+
+  cork(): void {
+    this.#socket.cork();
+  }
+
+  uncork(): void {
+    this.#socket.uncork();
+  }
+
+  end(): void {
+    if (!this.isClosed) this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  /** Closes at once for a reason of ours, which `onClose` then tells. */
+  fail(error: ChannelError): void {
+    if (this.isClosed) return;
+    this.#error ??= error;
+    this.#socket.destroy();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  get queuedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  get isClosed(): boolean {
+    return this.#isReleased || this.#socket.destroyed;
+  }
+
+  /** Gives the socket up, paused and with nobody listening; this channel is dead from here on. */
+  release(): Socket {
+    assert(!this.#isReleased, "release of a released channel");
+    this.#socket.pause();
+    this.#socket.off("data", this.#onData);
+    this.#socket.off("end", this.#onEnd);
+    this.#socket.off("drain", this.#onDrain);
+    this.#socket.off("error", this.#onError);
+    this.#socket.off("close", this.#onClose);
+    this.#isReleased = true;
+    return this.#socket;
+  }
+
+  /** Without `#guard`: this runs for every chunk and shall make no closure. */
+  readonly #onData = (chunk: Buffer): void => {
+    try {
+      this.handler.onData(chunk);
+    } catch (thrown) {
+      this.#fault(thrown);
+    }
+  };
+
+  readonly #onEnd = (): void => this.#guard(() => this.handler.onEnd());
+
+  readonly #onDrain = (): void => this.#guard(() => this.handler.onDrain());
+
+  readonly #onError = (error: Error): void => {
+    this.#error ??= toChannelError(error);
+  };
+
+  readonly #onClose = (): void => {
+    if (this.#isReported) return;
+    this.#isReported = true;
+    this.#guard(() => this.handler.onClose(this.#error));
+  };
+
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (thrown) {
+      this.#fault(thrown);
+    }
+  }
+
+  #fault(thrown: unknown): void {
+    this.#error ??= { code: "fault", message: "a handler of this connection failed" };
+    this.#socket.destroy();
+    this.#onFault(thrown);
+  }
+}
+
+export function toChannelError(error: Error): ChannelError {
+  const code = "code" in error && typeof error.code === "string" ? error.code : "EUNKNOWN";
+  return { code, message: error.message };
+}
+
+/** IPv4-mapped IPv6 becomes IPv4, so that rules and logs see one form; zones are dropped. */
+export function plainAddress(address: string | undefined): string {
+  if (address === undefined) return "";
+  if (address.startsWith("::ffff:") && address.includes(".")) return address.slice(7);
+  const zone = address.indexOf("%");
+  return zone < 0 ? address : address.slice(0, zone);
+}
+
+export function localAddressOf(socket: Socket): SocketAddress {
+  return { address: plainAddress(socket.localAddress), port: socket.localPort ?? 0 };
+}
+
+export function remoteAddressOf(socket: Socket): SocketAddress {
+  return { address: plainAddress(socket.remoteAddress), port: socket.remotePort ?? 0 };
+}

@@ -1,0 +1,88 @@
+/**
+ * Socket options that Node cannot set or read: the mark that lets the proxy's own connections pass
+ * capture, and where a captured connection was meant to go. Linux only; see `openLibc`.
+ */
+import { isIPv4 } from "node:net";
+
+import type { SocketAddress } from "../../base/socket-address.ts";
+import { openLibc } from "./libc.ts";
+import {
+  decodeSockaddr,
+  encodeSockaddr,
+  familyIpv4,
+  familyIpv6,
+  sockaddrBytesMax,
+} from "./sockaddr.ts";
+
+const sockStream = 1;
+const sockDgram = 2;
+const sockCloexec = 0o2000000;
+const sockNonblock = 0o4000;
+const solSocket = 1;
+const soMark = 36;
+const solIp = 0;
+const ipBindAddressNoPort = 24;
+const solIpv6 = 41;
+const originalDst = 80;
+
+/** Undefined when the kernel knows no redirection of this connection, or cannot be asked. */
+export function readOriginalDestination(
+  fd: number,
+  isIpv4Peer: boolean,
+): SocketAddress | undefined {
+  const probe = openLibc();
+  if (probe.kind === "absent" || fd < 0) return undefined;
+  const value = Buffer.alloc(sockaddrBytesMax);
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(sockaddrBytesMax, 0);
+  const level = isIpv4Peer ? solIp : solIpv6;
+  if (probe.libc.getsockopt(fd, level, originalDst, value, bytes) !== 0) return undefined;
+  return decodeSockaddr(value.subarray(0, bytes.readUInt32LE(0)));
+}
+
+export interface MarkedSocketOptions {
+  /** Decides the family. */
+  readonly destination: string;
+  readonly transport: "tcp" | "udp";
+  readonly mark: number | undefined;
+  readonly sourceAddress: string | undefined;
+}
+
+/** A descriptor (close-on-exec, non-blocking) that the caller now owns, or why there is none. */
+export function openMarkedSocket(
+  options: MarkedSocketOptions,
+): { readonly fd: number } | { readonly refusal: string } {
+  const probe = openLibc();
+  if (probe.kind === "absent") return { refusal: probe.reason };
+  const { libc } = probe;
+  const family = isIPv4(options.destination) ? familyIpv4 : familyIpv6;
+  const type = options.transport === "tcp" ? sockStream : sockDgram;
+  const fd = libc.socket(family, type | sockCloexec | sockNonblock, 0);
+  if (fd < 0) return { refusal: "no descriptor is left" };
+  const refuse = (refusal: string): { refusal: string } => {
+    libc.close(fd);
+    return { refusal };
+  };
+  if (options.mark !== undefined) {
+    const value = int32(options.mark);
+    if (libc.setsockopt(fd, solSocket, soMark, value, value.length) !== 0) {
+      return refuse("the kernel refuses the socket mark; it needs CAP_NET_ADMIN");
+    }
+  }
+  if (options.sourceAddress !== undefined) {
+    // Leaves the choice of the port to connect(), which may share ports between destinations.
+    const value = int32(1);
+    libc.setsockopt(fd, solIp, ipBindAddressNoPort, value, value.length);
+    const address = encodeSockaddr({ address: options.sourceAddress, port: 0 });
+    if (libc.bind(fd, address, address.length) !== 0) {
+      return refuse(`cannot connect from ${options.sourceAddress}`);
+    }
+  }
+  return { fd };
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value, 0);
+  return bytes;
+}

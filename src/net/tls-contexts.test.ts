@@ -1,0 +1,331 @@
+import assert from "node:assert/strict";
+import { connect, type Socket } from "node:net";
+import { test } from "node:test";
+
+import { FakeSecrets } from "../../test/support/secrets.ts";
+import { silentLog } from "../../test/support/silent-log.ts";
+import {
+  makeTestAuthority,
+  type TestAuthority,
+  type TestCertificate,
+} from "../../test/support/test-certificates.ts";
+import { systemClock } from "../base/clock.ts";
+import {
+  DownstreamTlsContext,
+  UpstreamTlsContext,
+} from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { Channel, ChannelError } from "./channel.ts";
+import { type BoundListener, listen } from "./listen.ts";
+import { createPortableDialler } from "./portable-dialler.ts";
+import { startServerHandshake } from "./server-handshake.ts";
+import type { TlsFailureKind } from "./tls/failure.ts";
+import { createClientTls, createServerTls, type TlsCounters } from "./tls-contexts.ts";
+
+const cart = "spiffe://cluster.local/ns/default/sa/cart";
+const catalog = "spiffe://cluster.local/ns/default/sa/catalog";
+const dialler = createPortableDialler({ clock: systemClock, log: silentLog });
+
+class Counts implements TlsCounters {
+  handshakes = 0;
+  readonly failures: TlsFailureKind[] = [];
+
+  onHandshake(): void {
+    this.handshakes += 1;
+  }
+
+  onFailure(kind: TlsFailureKind): void {
+    this.failures.push(kind);
+  }
+}
+
+function secretsOf(certificate: TestCertificate | undefined, rootPem: string): FakeSecrets {
+  const secrets = new FakeSecrets();
+  if (certificate !== undefined) secrets.set("default", { kind: "certificate", ...certificate });
+  secrets.set("ROOTCA", { kind: "validation", trustedCaPem: rootPem });
+  return secrets;
+}
+
+function commonContext(sanUri: string | undefined, alpn: readonly string[]) {
+  return {
+    alpnProtocols: [...alpn],
+    tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+    combinedValidationContext: {
+      defaultValidationContext: {
+        matchTypedSubjectAltNames:
+          sanUri === undefined ? [] : [{ sanType: 3 as const, matcher: { exact: sanUri } }],
+      },
+      validationContextSdsSecretConfig: { name: "ROOTCA" },
+    },
+  };
+}
+
+interface Outcome {
+  readonly client: Channel | ChannelError;
+  readonly server: Channel | ChannelError;
+  readonly serverCounts: Counts;
+  readonly clientCounts: Counts;
+}
+
+interface Scenario {
+  readonly authority: TestAuthority;
+  readonly serverSecrets: FakeSecrets;
+  readonly clientSecrets: FakeSecrets;
+  readonly expected?: string;
+  readonly clientAlpn?: readonly string[];
+  readonly after?: (server: Channel, client: Channel) => void | Promise<void>;
+}
+
+/** One connection through both contexts; the first bytes are read before the handshake starts. */
+async function shake(scenario: Scenario): Promise<Outcome> {
+  const serverCounts = new Counts();
+  const clientCounts = new Counts();
+  const serverTls = createServerTls(
+    DownstreamTlsContext.fromPartial({
+      requireClientCertificate: true,
+      commonTlsContext: commonContext(undefined, ["istio", "http/1.1"]),
+    }),
+    { secrets: scenario.serverSecrets, log: silentLog, counters: serverCounts },
+  );
+  const clientTls = createClientTls(
+    UpstreamTlsContext.fromPartial({
+      sni: "outbound_.80_._.catalog.default.svc.cluster.local",
+      commonTlsContext: commonContext(scenario.expected, scenario.clientAlpn ?? ["istio"]),
+    }),
+    { secrets: scenario.clientSecrets, log: silentLog, counters: clientCounts },
+  );
+  const server = Promise.withResolvers<Channel | ChannelError>();
+  const listener = await listenTls((channel, first) => {
+    startServerHandshake({
+      channel,
+      tls: serverTls,
+      first,
+      offeredAlpn: scenario.clientAlpn ?? ["istio"],
+      timeoutMs: 2_000,
+      clock: systemClock,
+      log: silentLog,
+      onSecure: server.resolve,
+      onFailure: server.resolve,
+    });
+  });
+  const client = Promise.withResolvers<Channel | ChannelError>();
+  const silent = { onData: () => {}, onEnd: () => {}, onDrain: () => {} };
+  dialler.dial({
+    address: listener.address,
+    tls: clientTls,
+    timeoutMs: 2_000,
+    handler: {
+      ...silent,
+      onClose: (error) => client.resolve(error ?? { code: "none", message: "" }),
+    },
+    onConnect: client.resolve,
+  });
+  const ends = { client: await client.promise, server: await server.promise };
+  if ("write" in ends.client && "write" in ends.server) {
+    await scenario.after?.(ends.server, ends.client);
+  }
+  for (const end of [ends.client, ends.server]) if ("write" in end) end.destroy();
+  await listener.close();
+  return { ...ends, serverCounts, clientCounts };
+}
+
+/** Reads the first bytes, as a listener filter does, then hands over. */
+function listenTls(onFirst: (channel: Channel, first: Buffer) => void): Promise<BoundListener> {
+  return listen({
+    on: { kind: "address", address: "127.0.0.1", port: 0 },
+    connectionsMax: 10,
+    readsOriginalDestination: false,
+    log: silentLog,
+    onChannel: (channel) => {
+      channel.handler = {
+        onData: (chunk) => onFirst(channel, chunk),
+        onEnd: () => {},
+        onDrain: () => {},
+        onClose: () => {},
+      };
+    },
+  });
+}
+
+function session(end: Channel | ChannelError) {
+  assert.ok("write" in end, "message" in end ? end.message : "");
+  assert.ok(end.tls);
+  return end.tls;
+}
+
+function failure(end: Channel | ChannelError): ChannelError {
+  assert.ok(!("write" in end), "the handshake succeeded");
+  return end;
+}
+
+test("mutual TLS tells both ends who the other is", async () => {
+  const authority = await makeTestAuthority();
+  const outcome = await shake({
+    authority,
+    serverSecrets: secretsOf(
+      await authority.issue({ uris: [catalog], commonName: "catalog-0.default" }),
+      authority.rootPem,
+    ),
+    clientSecrets: secretsOf(
+      await authority.issue({ uris: [cart], commonName: "cart-0.default" }),
+      authority.rootPem,
+    ),
+    expected: catalog,
+    after: async (server, client) => {
+      const got = Promise.withResolvers<string>();
+      const end = { onEnd: () => {}, onDrain: () => {}, onClose: () => {} };
+      server.handler = { ...end, onData: (chunk) => got.resolve(chunk.toString()) };
+      client.write(Buffer.from("secret"));
+      assert.equal(await got.promise, "secret");
+    },
+  });
+  const server = session(outcome.server);
+  assert.deepEqual(server.peerUriSans, [cart]);
+  assert.equal(server.peerCommonName, "cart-0.default");
+  assert.deepEqual(server.localUriSans, [catalog]);
+  assert.equal(server.sni, "outbound_.80_._.catalog.default.svc.cluster.local");
+  assert.equal(server.version, "TLSv1.3");
+  assert.equal(server.alpn, "istio");
+  const client = session(outcome.client);
+  assert.deepEqual(client.peerUriSans, [catalog]);
+  assert.equal(client.alpn, "istio");
+  assert.equal(outcome.serverCounts.handshakes + outcome.clientCounts.handshakes, 2);
+});
+
+test("the server goes on without ALPN when nothing is shared", async () => {
+  const authority = await makeTestAuthority();
+  const certificate = await authority.issue({ uris: [cart] });
+  const secrets = secretsOf(certificate, authority.rootPem);
+  const outcome = await shake({
+    authority,
+    serverSecrets: secrets,
+    clientSecrets: secrets,
+    clientAlpn: ["foreign"],
+  });
+  assert.equal(session(outcome.server).alpn, undefined);
+});
+
+test("the client refuses a server with another identity and names it", async () => {
+  const authority = await makeTestAuthority();
+  const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
+  const outcome = await shake({
+    authority,
+    serverSecrets: secrets,
+    clientSecrets: secrets,
+    expected: catalog,
+  });
+  const error = failure(outcome.client);
+  assert.equal(error.code, "tls-wrong-identity");
+  assert.match(error.message, /presented spiffe:\/\/cluster.local\/ns\/default\/sa\/cart/);
+  assert.deepEqual(outcome.clientCounts.failures, ["wrong-identity"]);
+});
+
+test("the server refuses certificates that are expired, foreign, ambiguous or missing", async () => {
+  const authority = await makeTestAuthority();
+  const foreign = await makeTestAuthority();
+  const own = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
+  const check = async (certificate: TestCertificate, kind: TlsFailureKind): Promise<void> => {
+    const outcome = await shake({
+      authority,
+      serverSecrets: own,
+      clientSecrets: secretsOf(certificate, authority.rootPem),
+    });
+    assert.equal(failure(outcome.server).code, `tls-${kind}`);
+    assert.deepEqual(outcome.serverCounts.failures, [kind]);
+  };
+  await check(await authority.issue({ uris: [cart], validForMs: -60_000 }), "expired");
+  await check(await foreign.issue({ uris: [cart] }), "unknown-root");
+  await check(await authority.issue({ uris: [cart, catalog] }), "wrong-identity");
+});
+
+test("the client refuses a server of a foreign root, and one that speaks plaintext", async () => {
+  const authority = await makeTestAuthority();
+  const foreign = await makeTestAuthority();
+  const certificate = await authority.issue({ uris: [catalog] });
+  const outcome = await shake({
+    authority,
+    serverSecrets: secretsOf(certificate, authority.rootPem),
+    clientSecrets: secretsOf(certificate, foreign.rootPem),
+  });
+  assert.equal(failure(outcome.client).code, "tls-unknown-root");
+
+  const counts = new Counts();
+  const clientTls = createClientTls(
+    UpstreamTlsContext.fromPartial({ commonTlsContext: commonContext(undefined, []) }),
+    { secrets: secretsOf(certificate, authority.rootPem), log: silentLog, counters: counts },
+  );
+  const listener = await listenTls((channel) => {
+    channel.write(Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    channel.end();
+  });
+  const closed = Promise.withResolvers<ChannelError | undefined>();
+  dialler.dial({
+    address: listener.address,
+    tls: clientTls,
+    timeoutMs: 2_000,
+    handler: {
+      onData: () => assert.fail("a plaintext byte was read"),
+      onEnd: () => {},
+      onDrain: () => {},
+      onClose: closed.resolve,
+    },
+    onConnect: () => assert.fail("connected"),
+  });
+  assert.equal((await closed.promise)?.code, "tls-plaintext");
+  await listener.close();
+});
+
+test("a secret that has not arrived fails handshakes; a new one serves the next", async () => {
+  const authority = await makeTestAuthority();
+  const certificate = await authority.issue({ uris: [catalog] });
+  const clientSecrets = secretsOf(certificate, authority.rootPem);
+  const serverSecrets = secretsOf(undefined, authority.rootPem);
+  const scenario = { authority, serverSecrets, clientSecrets };
+  assert.equal(failure((await shake(scenario)).server).code, "tls-no-secret");
+  serverSecrets.set("default", { kind: "certificate", ...certificate });
+  assert.equal(session((await shake(scenario)).server).version, "TLSv1.3");
+});
+
+test("startServerHandshake() calls plaintext by its name", async () => {
+  const authority = await makeTestAuthority();
+  const counts = new Counts();
+  const secrets = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
+  const serverTls = createServerTls(
+    DownstreamTlsContext.fromPartial({ commonTlsContext: commonContext(undefined, ["istio"]) }),
+    { secrets, log: silentLog, counters: counts },
+  );
+  const failed = Promise.withResolvers<ChannelError>();
+  const listener = await listenTls((channel, first) => {
+    startServerHandshake({
+      channel,
+      tls: serverTls,
+      first,
+      offeredAlpn: undefined,
+      timeoutMs: 2_000,
+      clock: systemClock,
+      log: silentLog,
+      onSecure: () => assert.fail("secured"),
+      onFailure: failed.resolve,
+    });
+  });
+  const socket: Socket = connect(listener.address.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write("GET / HTTP/1.1\r\nHost: catalog\r\n\r\n");
+  assert.equal((await failed.promise).code, "tls-plaintext");
+  socket.destroy();
+  await listener.close();
+});
+
+test("createServerTls() refuses what it cannot honour", () => {
+  const dependencies = { secrets: new FakeSecrets(), log: silentLog, counters: new Counts() };
+  const refuse = (config: DownstreamTlsContext): void => {
+    assert.throws(() => createServerTls(config, dependencies), { code: "tls-unsupported" });
+  };
+  refuse(DownstreamTlsContext.fromPartial({ requireClientCertificate: true }));
+  for (const validationContext of [
+    { verifyCertificateHash: ["00"] },
+    { allowExpiredCertificate: true },
+    { crl: { inlineString: "" } },
+  ]) {
+    refuse(DownstreamTlsContext.fromPartial({ commonTlsContext: { validationContext } }));
+  }
+});

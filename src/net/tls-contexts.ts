@@ -1,0 +1,98 @@
+/**
+ * TLS as xDS configures it, ready for connections: server contexts from DownstreamTlsContext, client
+ * contexts from UpstreamTlsContext. A changed secret makes a new OpenSSL context for new handshakes;
+ * connections keep theirs. A context whose secrets have not arrived, or that OpenSSL refuses, fails
+ * handshakes.
+ */
+import { HeddleError } from "../base/error.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Labels, MetricRegistry } from "../telemetry/metrics.ts";
+import type {
+  DownstreamTlsContext,
+  UpstreamTlsContext,
+} from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { ClientTls } from "./dialler.ts";
+import type { SecretSource } from "./secret-source.ts";
+import { clientContexts, serverContexts, TlsContext, type TlsCounters } from "./tls/context.ts";
+import type { TlsFailureKind } from "./tls/failure.ts";
+
+export type { TlsCounters } from "./tls/context.ts";
+
+export interface TlsDependencies {
+  readonly secrets: SecretSource;
+  readonly log: Logger;
+  readonly counters: TlsCounters;
+}
+
+/** A downstream TLS context; opaque to everyone but `startServerHandshake`. */
+export interface ServerTls {
+  readonly kind: "server-tls";
+  /** Stops following secrets. Connections made with it go on. */
+  close(): void;
+}
+
+/** Throws `tls-unsupported` for what cannot be honoured: the resource must be refused. */
+export function createServerTls(
+  config: DownstreamTlsContext,
+  dependencies: TlsDependencies,
+): ServerTls {
+  if (config.requireSni === true) throw unsupported("require_sni");
+  const context = new TlsContext(config.commonTlsContext, dependencies);
+  const requiresCertificate = config.requireClientCertificate === true;
+  if (requiresCertificate && !context.plan.canVerify) {
+    throw unsupported("require_client_certificate without a trusted CA");
+  }
+  const made = { kind: "server-tls", close: () => context.close() } as const;
+  serverContexts.set(made, { context, requiresCertificate });
+  return made;
+}
+
+/** Throws `tls-unsupported` for what cannot be honoured. `close()` stops following secrets. */
+export function createClientTls(
+  config: UpstreamTlsContext,
+  dependencies: TlsDependencies,
+): ClientTls & { close(): void } {
+  if (config.autoHostSni) throw unsupported("auto_host_sni");
+  if (config.autoSniSanValidation) throw unsupported("auto_sni_san_validation");
+  if (config.allowRenegotiation) throw unsupported("allow_renegotiation");
+  const context = new TlsContext(config.commonTlsContext, dependencies);
+  const { alpn } = context.plan;
+  const made = { kind: "client-tls", alpn, close: () => context.close() } as const;
+  clientContexts.set(made, { context, sni: config.sni === "" ? undefined : config.sni });
+  return made;
+}
+
+/** `prefix` is `envoy_listener` or `envoy_cluster`. */
+export function createTlsCounters(
+  metrics: MetricRegistry,
+  prefix: string,
+  labels: Labels,
+): TlsCounters {
+  const counter = (name: string, help: string): (() => void) => {
+    const found = metrics.counter(`${prefix}_ssl_${name}`, help, labels);
+    return () => found.add();
+  };
+  const handshakes = counter("handshake", "TLS handshakes that succeeded");
+  const errors = counter("connection_error", "TLS handshakes that failed for other reasons");
+  const noCertificate = counter("fail_verify_no_cert", "Peers that presented no certificate");
+  const badCertificate = counter("fail_verify_error", "Peer certificates that did not verify");
+  const wrongName = counter("fail_verify_san", "Peer certificates with another identity");
+  const timeouts = counter("handshake_timeout", "TLS handshakes that took too long");
+  const byKind: { readonly [Kind in TlsFailureKind]: () => void } = {
+    expired: badCertificate,
+    "unknown-root": badCertificate,
+    "bad-certificate": badCertificate,
+    "wrong-identity": wrongName,
+    "no-certificate": noCertificate,
+    timeout: timeouts,
+    plaintext: errors,
+    protocol: errors,
+    closed: errors,
+    "no-secret": errors,
+  };
+  return { onHandshake: handshakes, onFailure: (kind) => byKind[kind]() };
+}
+
+function unsupported(field: string): HeddleError {
+  return new HeddleError("tls-unsupported", `${field} is not supported`);
+}

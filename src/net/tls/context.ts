@@ -1,0 +1,81 @@
+/** A TLS configuration with the OpenSSL context that its secrets currently give. */
+import { messageOf } from "../../base/error.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { SecretSource } from "../secret-source.ts";
+import type { TlsFailureKind } from "./failure.ts";
+import { buildMaterial, planTls, type TlsMaterial, type TlsPlan } from "./material.ts";
+
+/** Envoy's `ssl.*` counters of one listener or cluster. */
+export interface TlsCounters {
+  onHandshake(): void;
+  onFailure(kind: TlsFailureKind): void;
+}
+
+export interface ServerSide {
+  readonly context: TlsContext;
+  readonly requiresCertificate: boolean;
+}
+
+export interface ClientSide {
+  readonly context: TlsContext;
+  readonly sni: string | undefined;
+}
+
+/** What stands behind the opaque handles that other areas pass around. */
+export const serverContexts: WeakMap<object, ServerSide> = new WeakMap();
+export const clientContexts: WeakMap<object, ClientSide> = new WeakMap();
+
+interface Dependencies {
+  readonly secrets: SecretSource;
+  readonly log: Logger;
+  readonly counters: TlsCounters;
+}
+
+export class TlsContext {
+  readonly plan: TlsPlan;
+  readonly counters: TlsCounters;
+  readonly #dependencies: Dependencies;
+  readonly #stop: () => void;
+  #material: TlsMaterial | undefined;
+  #absence = "";
+
+  constructor(common: CommonTlsContext | undefined, dependencies: Dependencies) {
+    this.plan = planTls(common ?? CommonTlsContext.create());
+    this.counters = dependencies.counters;
+    this.#dependencies = dependencies;
+    this.#stop = dependencies.secrets.onChange((name) => {
+      if (this.plan.secretNames.has(name)) this.#rebuild();
+    });
+    this.#rebuild();
+  }
+
+  /** For a handshake that starts now; a reason when there is none. */
+  material(): TlsMaterial | string {
+    return this.#material ?? this.#absence;
+  }
+
+  close(): void {
+    this.#stop();
+  }
+
+  #rebuild(): void {
+    try {
+      const built = buildMaterial(this.plan, this.#dependencies.secrets);
+      if ("missing" in built) {
+        this.#absence = `secret ${built.missing} has not arrived`;
+        // A secret that was taken away must not go on being used.
+        this.#material = undefined;
+      } else {
+        this.#material = built;
+      }
+    } catch (thrown) {
+      // The version before stays: a broken rotation must not stop the traffic.
+      this.#absence = messageOf(thrown);
+      this.#dependencies.log.error("a TLS context cannot be made from its secrets", {
+        secrets: [...this.plan.secretNames].join(" "),
+        reason: messageOf(thrown),
+      });
+    }
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * From an xDS CommonTlsContext and the secrets it names to an OpenSSL context. Runs when
+ * configuration or a secret changes, never for a connection. What it does not know it refuses: a
+ * check left out in silence would let strangers in.
+ */
+import { constants, X509Certificate } from "node:crypto";
+import tls from "node:tls";
+
+import { HeddleError } from "../../base/error.ts";
+import { decodeCertificateNames } from "../../wire/certificate-names.ts";
+import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import {
+  CertificateValidationContext,
+  CertificateValidationContext_TrustChainVerification as TrustChain,
+  TlsParameters_TlsProtocol as Protocol,
+  type TlsParameters,
+} from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
+import type { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { SecretSource } from "../secret-source.ts";
+import { compilePeerNames, type PeerNameCheck } from "./peer-names.ts";
+
+/** What is fixed by configuration; secrets are looked up by these names. */
+export interface TlsPlan {
+  readonly certificateSecret: string | undefined;
+  readonly certificate: { readonly chainPem: string; readonly privateKeyPem: string } | undefined;
+  readonly validationSecret: string | undefined;
+  readonly trustedCaPem: string | undefined;
+  /** Whether there is, or will be, something peers must chain to. */
+  readonly canVerify: boolean;
+  readonly peerNames: PeerNameCheck | undefined;
+  readonly alpn: readonly string[];
+  readonly versions: {
+    readonly minVersion: tls.SecureVersion;
+    readonly maxVersion: tls.SecureVersion;
+  };
+  readonly ciphers: string;
+  readonly curves: string | undefined;
+  /** Secret names that, when they change, make the context out of date. */
+  readonly secretNames: ReadonlySet<string>;
+}
+
+export interface TlsMaterial {
+  readonly context: tls.SecureContext;
+  readonly localUriSans: readonly string[];
+  /** Whether the peer's chain is verified: false only where configuration names no trust anchor. */
+  readonly verifiesPeer: boolean;
+}
+
+// AES-128 first: it is what the peers' processors do fastest, and 1.3 leaves no weak choice.
+const ciphers13 = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+const ciphers12 = [
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+];
+
+/** Throws `tls-unsupported` for what it cannot honour. */
+export function planTls(common: CommonTlsContext): TlsPlan {
+  refuseUnsupported(common);
+  const [certificateSds] = common.tlsCertificateSdsSecretConfigs;
+  const [inline] = common.tlsCertificates;
+  const combined = common.combinedValidationContext;
+  const validation = combined?.defaultValidationContext ?? common.validationContext;
+  const validationSds =
+    combined?.validationContextSdsSecretConfig ?? common.validationContextSdsSecretConfig;
+  if (validation !== undefined) refuseUnsupportedValidation(validation);
+  const secretNames = new Set<string>();
+  if (certificateSds !== undefined) secretNames.add(certificateSds.name);
+  if (validationSds !== undefined) secretNames.add(validationSds.name);
+  return {
+    certificateSecret: certificateSds?.name,
+    certificate:
+      inline === undefined
+        ? undefined
+        : {
+            chainPem: inlineText(inline.certificateChain, "certificate_chain"),
+            privateKeyPem: inlineText(inline.privateKey, "private_key"),
+          },
+    validationSecret: validationSds?.name,
+    trustedCaPem:
+      validation?.trustedCa === undefined
+        ? undefined
+        : inlineText(validation.trustedCa, "trusted_ca"),
+    canVerify: validationSds !== undefined || validation?.trustedCa !== undefined,
+    peerNames: compilePeerNames(validation ?? CertificateValidationContext.create()),
+    alpn: common.alpnProtocols,
+    ...planParameters(common.tlsParams),
+    secretNames,
+  };
+}
+
+/** Undefined with the name of the secret that is missing; throws when OpenSSL refuses the material. */
+export function buildMaterial(
+  plan: TlsPlan,
+  secrets: SecretSource,
+): TlsMaterial | { readonly missing: string } {
+  let { certificate, trustedCaPem } = plan;
+  if (plan.certificateSecret !== undefined) {
+    const secret = secrets.get(plan.certificateSecret);
+    if (secret?.kind !== "certificate") return { missing: plan.certificateSecret };
+    certificate = secret;
+  }
+  if (plan.validationSecret !== undefined) {
+    const secret = secrets.get(plan.validationSecret);
+    if (secret?.kind !== "validation") return { missing: plan.validationSecret };
+    trustedCaPem = secret.trustedCaPem;
+  }
+  const context = tls.createSecureContext({
+    ...plan.versions,
+    ciphers: plan.ciphers,
+    // Nothing to resume with: every connection is verified anew.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    ...(plan.curves === undefined ? {} : { ecdhCurve: plan.curves }),
+    ...(certificate === undefined
+      ? {}
+      : { cert: certificate.chainPem, key: certificate.privateKeyPem }),
+    ...(trustedCaPem === undefined ? {} : { ca: trustedCaPem }),
+  });
+  const leaf = certificate === undefined ? undefined : new X509Certificate(certificate.chainPem);
+  return {
+    context,
+    localUriSans: leaf === undefined ? [] : (decodeCertificateNames(leaf.raw)?.uriSans ?? []),
+    verifiesPeer: trustedCaPem !== undefined,
+  };
+}
+
+function refuseUnsupported(common: CommonTlsContext): void {
+  const refused: Readonly<Record<string, boolean>> = {
+    "more than one certificate":
+      common.tlsCertificateSdsSecretConfigs.length + common.tlsCertificates.length > 1,
+    certificate_provider:
+      common.tlsCertificateProviderInstance !== undefined ||
+      common.tlsCertificateCertificateProvider !== undefined ||
+      common.tlsCertificateCertificateProviderInstance !== undefined ||
+      common.validationContextCertificateProvider !== undefined ||
+      common.validationContextCertificateProviderInstance !== undefined,
+    custom_tls_certificate_selector: common.customTlsCertificateSelector !== undefined,
+    custom_handshaker: common.customHandshaker !== undefined,
+    key_log: common.keyLog !== undefined,
+  };
+  refuseAny(refused);
+}
+
+function refuseUnsupportedValidation(validation: CertificateValidationContext): void {
+  refuseAny({
+    ca_certificate_provider_instance: validation.caCertificateProviderInstance !== undefined,
+    system_root_certs: validation.systemRootCerts !== undefined,
+    verify_certificate_spki: validation.verifyCertificateSpki.length > 0,
+    verify_certificate_hash: validation.verifyCertificateHash.length > 0,
+    require_signed_certificate_timestamp: validation.requireSignedCertificateTimestamp === true,
+    crl: validation.crl !== undefined,
+    allow_expired_certificate: validation.allowExpiredCertificate,
+    "trust_chain_verification other than VERIFY_TRUST_CHAIN":
+      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN,
+    custom_validator_config: validation.customValidatorConfig !== undefined,
+    max_verify_depth: validation.maxVerifyDepth !== undefined,
+  });
+}
+
+function refuseAny(refused: Readonly<Record<string, boolean>>): void {
+  for (const [what, isPresent] of Object.entries(refused)) {
+    if (isPresent) throw new HeddleError("tls-unsupported", `${what} is not supported`);
+  }
+}
+
+function inlineText(source: DataSource | undefined, field: string): string {
+  if (source?.inlineString !== undefined) return source.inlineString;
+  if (source?.inlineBytes !== undefined) return Buffer.from(source.inlineBytes).toString("utf8");
+  throw new HeddleError("tls-unsupported", `${field} must be inline or come from SDS`);
+}
+
+function planParameters(
+  parameters: TlsParameters | undefined,
+): Pick<TlsPlan, "versions" | "ciphers" | "curves"> {
+  // Envoy writes groups of equal preference as [A|B]; OpenSSL knows order only.
+  const chosen = (parameters?.cipherSuites ?? []).flatMap((suite) =>
+    suite.replaceAll(/[[\]]/g, "").split("|"),
+  );
+  const curves = parameters?.ecdhCurves ?? [];
+  const known = chosen.filter((suite) => tls.getCiphers().includes(suite.toLowerCase()));
+  return {
+    versions: {
+      minVersion: versionOf(parameters?.tlsMinimumProtocolVersion, "TLSv1.2"),
+      maxVersion: versionOf(parameters?.tlsMaximumProtocolVersion, "TLSv1.3"),
+    },
+    ciphers: [ciphers13, ...(known.length === 0 ? ciphers12 : known)].join(":"),
+    curves: curves.length === 0 ? undefined : curves.join(":"),
+  };
+}
+
+function versionOf(version: Protocol | undefined, automatic: tls.SecureVersion): tls.SecureVersion {
+  if (version === undefined || version === Protocol.TLS_AUTO) return automatic;
+  if (version === Protocol.TLSv1_2) return "TLSv1.2";
+  if (version === Protocol.TLSv1_3) return "TLSv1.3";
+  throw new HeddleError("tls-unsupported", "TLS 1.0 and 1.1 are not supported");
+}

@@ -1,0 +1,75 @@
+/** Which subject alternative names a peer's certificate must have: Envoy's matchers, compiled. */
+import { RE2JS } from "re2js";
+
+import { HeddleError } from "../../base/error.ts";
+import type { CertificateNames } from "../../wire/certificate-names.ts";
+import {
+  type CertificateValidationContext,
+  SubjectAltNameMatcher_SanType as SanType,
+} from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
+import type { StringMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/string.ts";
+
+/** True when the certificate may be the peer's; any matcher suffices, none at all means any name. */
+export type PeerNameCheck = (names: CertificateNames) => boolean;
+
+export function compilePeerNames(context: CertificateValidationContext): PeerNameCheck | undefined {
+  const checks: PeerNameCheck[] = [];
+  for (const { sanType, matcher } of context.matchTypedSubjectAltNames) {
+    if (matcher === undefined) throw refusal("match_typed_subject_alt_names without a matcher");
+    const matches = compileMatcher(matcher);
+    checks.push((names) => namesOf(names, sanType).some(matches));
+    // Refused when configured, not when the first peer comes.
+    namesOf({ commonName: "", uriSans: [], dnsSans: [], emailSans: [], ipSans: [] }, sanType);
+  }
+  for (const matcher of context.matchSubjectAltNames) {
+    const matches = compileMatcher(matcher);
+    checks.push((names) =>
+      [...names.uriSans, ...names.dnsSans, ...names.emailSans, ...names.ipSans].some(matches),
+    );
+  }
+  if (checks.length === 0) return undefined;
+  return (names) => checks.some((check) => check(names));
+}
+
+/** SPIFFE X.509-SVID §2: exactly one URI, if that URI is a SPIFFE id. */
+export function isSoundSvid(names: CertificateNames): boolean {
+  return names.uriSans.length <= 1 || !names.uriSans.some((uri) => /^spiffe:/i.test(uri));
+}
+
+function namesOf(names: CertificateNames, type: SanType): readonly string[] {
+  if (type === SanType.URI) return names.uriSans;
+  if (type === SanType.DNS) return names.dnsSans;
+  if (type === SanType.EMAIL) return names.emailSans;
+  if (type === SanType.IP_ADDRESS) return names.ipSans;
+  throw refusal(`match_typed_subject_alt_names of type ${type}`);
+}
+
+function compileMatcher(matcher: StringMatcher): (name: string) => boolean {
+  const { ignoreCase } = matcher;
+  const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text);
+  if (matcher.exact !== undefined) {
+    const exact = fold(matcher.exact);
+    return (name) => fold(name) === exact;
+  }
+  if (matcher.prefix !== undefined) {
+    const prefix = fold(matcher.prefix);
+    return (name) => fold(name).startsWith(prefix);
+  }
+  if (matcher.suffix !== undefined) {
+    const suffix = fold(matcher.suffix);
+    return (name) => fold(name).endsWith(suffix);
+  }
+  if (matcher.contains !== undefined) {
+    const contained = fold(matcher.contains);
+    return (name) => fold(name).includes(contained);
+  }
+  if (matcher.safeRegex !== undefined) {
+    const pattern = RE2JS.compile(matcher.safeRegex.regex);
+    return (name) => pattern.matches(name);
+  }
+  throw refusal("a subject alternative name matcher of unknown kind");
+}
+
+function refusal(what: string): HeddleError {
+  return new HeddleError("tls-unsupported", `${what} is not supported`);
+}

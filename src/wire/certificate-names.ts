@@ -1,0 +1,144 @@
+/**
+ * The names in an X.509 certificate (DER): the subject's common name and the subject alternative
+ * names, read from the bytes. Text forms of these names need quoting rules, and mistakes with those
+ * have let one name pass for another; bytes do not. Checks nothing: whoever asks has verified the
+ * certificate.
+ */
+export interface CertificateNames {
+  readonly commonName: string | undefined;
+  readonly uriSans: readonly string[];
+  readonly dnsSans: readonly string[];
+  readonly emailSans: readonly string[];
+  /** `10.0.0.1`, or IPv6 in hexadecimal groups without shortening. */
+  readonly ipSans: readonly string[];
+}
+
+interface Element {
+  readonly tag: number;
+  readonly content: Uint8Array;
+}
+
+const sequence = 0x30;
+const set = 0x31;
+const objectId = 0x06;
+const octetString = 0x04;
+const extensionsTag = 0xa3;
+const utf8String = 0x0c;
+const printableString = 0x13;
+const ia5String = 0x16;
+
+/** Undefined when the bytes are not a certificate, or hold a name that is not plain text. */
+export function decodeCertificateNames(der: Uint8Array): CertificateNames | undefined {
+  const certificate = only(der, sequence);
+  const [signed] = certificate === undefined ? [] : (elements(certificate) ?? []);
+  if (signed?.tag !== sequence) return undefined;
+  const fields = elements(signed.content);
+  if (fields === undefined) return undefined;
+  // version [0] is absent in version 1; then serial, algorithm, issuer, validity, subject.
+  const subject = fields[fields[0]?.tag === 0xa0 ? 5 : 4];
+  if (subject?.tag !== sequence) return undefined;
+  const extensions = fields.find((field) => field.tag === extensionsTag);
+  const general = extensions === undefined ? [] : generalNames(extensions.content);
+  if (general === undefined) return undefined;
+  const ofTag = (tag: number): string[] | undefined => texts(general, tag);
+  const uriSans = ofTag(0x86);
+  const dnsSans = ofTag(0x82);
+  const emailSans = ofTag(0x81);
+  if (uriSans === undefined || dnsSans === undefined || emailSans === undefined) return undefined;
+  const ipSans = general.filter((name) => name.tag === 0x87).map((name) => ipText(name.content));
+  return { commonName: commonNameOf(subject.content), uriSans, dnsSans, emailSans, ipSans };
+}
+
+function commonNameOf(subject: Uint8Array): string | undefined {
+  for (const part of elements(subject) ?? []) {
+    if (part.tag !== set) continue;
+    for (const pair of elements(part.content) ?? []) {
+      const [type, value] = elements(pair.content) ?? [];
+      if (type?.tag !== objectId || !isBytes(type.content, [0x55, 4, 3])) continue;
+      const isText = [utf8String, printableString, ia5String].includes(value?.tag ?? 0);
+      if (value !== undefined && isText) return plainText(value.content);
+    }
+  }
+  return undefined;
+}
+
+/** The entries of subjectAltName (2.5.29.17); two such extensions make the certificate invalid. */
+function generalNames(content: Uint8Array): readonly Element[] | undefined {
+  const list = only(content, sequence);
+  const found: Element[][] = [];
+  for (const extension of (list === undefined ? undefined : elements(list)) ?? []) {
+    const parts = elements(extension.content) ?? [];
+    const [type] = parts;
+    if (type?.tag !== objectId || !isBytes(type.content, [0x55, 0x1d, 0x11])) continue;
+    const value = parts.at(-1);
+    if (value?.tag !== octetString) return undefined;
+    const names = only(value.content, sequence);
+    const entries = names === undefined ? undefined : elements(names);
+    if (entries === undefined) return undefined;
+    found.push(entries);
+  }
+  return found.length > 1 ? undefined : (found[0] ?? []);
+}
+
+function texts(names: readonly Element[], tag: number): string[] | undefined {
+  const found: string[] = [];
+  for (const name of names) {
+    if (name.tag !== tag) continue;
+    const text = plainText(name.content);
+    if (text === undefined) return undefined;
+    found.push(text);
+  }
+  return found;
+}
+
+/** Printable ASCII only: a NUL or a look-alike in a name has no honest use. */
+function plainText(bytes: Uint8Array): string | undefined {
+  let text = "";
+  for (const byte of bytes) {
+    if (byte < 0x20 || byte > 0x7e) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+function ipText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  const groups: string[] = [];
+  for (let i = 0; i + 1 < bytes.length; i += 2) {
+    groups.push((((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0)).toString(16));
+  }
+  return groups.join(":");
+}
+
+function isBytes(bytes: Uint8Array, expected: readonly number[]): boolean {
+  return bytes.length === expected.length && expected.every((byte, i) => bytes[i] === byte);
+}
+
+/** The content of the one element that `bytes` must be. */
+function only(bytes: Uint8Array, tag: number): Uint8Array | undefined {
+  const found = elements(bytes);
+  return found?.length === 1 && found[0]?.tag === tag ? found[0].content : undefined;
+}
+
+/** The elements side by side in `bytes`; undefined when they do not fill it exactly. */
+function elements(bytes: Uint8Array): Element[] | undefined {
+  const found: Element[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const tag = bytes[at] ?? 0;
+    let length = bytes[at + 1];
+    if (length === undefined || (tag & 0x1f) === 0x1f) return undefined;
+    at += 2;
+    if (length >= 0x80) {
+      const count = length & 0x7f;
+      if (count === 0 || count > 3 || at + count > bytes.length) return undefined;
+      length = 0;
+      for (let i = 0; i < count; i++) length = length * 256 + (bytes[at + i] ?? 0);
+      at += count;
+    }
+    if (at + length > bytes.length) return undefined;
+    found.push({ tag, content: bytes.subarray(at, at + length) });
+    at += length;
+  }
+  return found;
+}

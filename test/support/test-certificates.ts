@@ -1,0 +1,84 @@
+/** A certificate authority for tests: P-256, PEM, made in milliseconds and never reused. */
+import "reflect-metadata";
+import { webcrypto } from "node:crypto";
+
+import * as x509 from "@peculiar/x509";
+
+export interface TestAuthority {
+  readonly rootPem: string;
+  issue(request: TestCertificateRequest): Promise<TestCertificate>;
+}
+
+export interface TestCertificateRequest {
+  readonly uris?: readonly string[];
+  readonly dnsNames?: readonly string[];
+  readonly commonName?: string;
+  /** Milliseconds from now; negative for one that has expired. */
+  readonly validForMs?: number;
+}
+
+export interface TestCertificate {
+  readonly chainPem: string;
+  readonly privateKeyPem: string;
+}
+
+const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+let serial = 1;
+
+export async function makeTestAuthority(): Promise<TestAuthority> {
+  x509.cryptoProvider.set(webcrypto);
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: nextSerial(),
+    name: "O=test root",
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 86_400_000),
+    signingAlgorithm: algorithm,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+    ],
+  });
+  return {
+    rootPem: root.toString("pem"),
+    issue: (request) => issue(root, keys.privateKey, request),
+  };
+}
+
+async function issue(
+  root: x509.X509Certificate,
+  signingKey: webcrypto.CryptoKey,
+  request: TestCertificateRequest,
+): Promise<TestCertificate> {
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const notAfterMs = Date.now() + (request.validForMs ?? 3_600_000);
+  const names = [
+    ...(request.uris ?? []).map((value) => new x509.GeneralName("url", value)),
+    ...(request.dnsNames ?? []).map((value) => new x509.GeneralName("dns", value)),
+  ];
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: nextSerial(),
+    subject: request.commonName === undefined ? "O=test" : `CN=${request.commonName}`,
+    issuer: root.subject,
+    notBefore: new Date(Math.min(Date.now(), notAfterMs) - 3_600_000),
+    notAfter: new Date(notAfterMs),
+    signingAlgorithm: algorithm,
+    publicKey: keys.publicKey,
+    signingKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(false),
+      ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)]),
+    ],
+  });
+  const key = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey));
+  return {
+    chainPem: certificate.toString("pem"),
+    privateKeyPem: x509.PemConverter.encode(key, "PRIVATE KEY"),
+  };
+}
+
+function nextSerial(): string {
+  serial += 1;
+  return serial.toString(16).padStart(4, "0");
+}
