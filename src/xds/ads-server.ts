@@ -16,15 +16,10 @@ import type { EncodedResource, Snapshot } from "./snapshot.ts";
 
 /**
  * Serves snapshots over the aggregated discovery service, both variants, and over the secret
- * discovery service, which Envoy asks with a stream of its own. Proxies are told apart by
- * `authenticate`; a proxy has one snapshot, whatever its streams, and its newest stream counts.
+ * discovery service, which Envoy asks with a stream of its own. A proxy has one snapshot, whatever
+ * its streams; its newest stream counts for the status.
  */
 export interface AdsServerOptions {
-  /**
-   * Says whose stream this is, from the call's headers and, when it has been read, the first
-   * request's node. Throws `GrpcError` (unauthenticated, permission denied) to refuse.
-   */
-  readonly authenticate: (call: GrpcCall, node: Node | undefined) => string;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events?: AdsServerEvents;
@@ -32,6 +27,12 @@ export interface AdsServerOptions {
   readonly warmingTimeoutMs?: number;
   readonly streamsMax?: number;
 }
+
+/**
+ * Says whose stream this is: asked when it opens, from the call's headers alone, and again with the
+ * first request's node. Throws `GrpcError` (unauthenticated, permission denied) to refuse.
+ */
+export type Authenticate = (call: GrpcCall, node: Node | undefined) => string;
 
 export interface AdsServerEvents {
   /** The proxy's first stream, with its node; a snapshot may be set now or later. */
@@ -77,12 +78,12 @@ export class AdsServer {
     this.#board = new StatusBoard(options.clock);
   }
 
-  /** To be served by any number of gRPC servers. */
-  methods(): readonly GrpcMethod[] {
+  /** To be served by any number of gRPC servers, each with its own way to tell proxies apart. */
+  methods(authenticate: Authenticate): readonly GrpcMethod[] {
     return variants.map(([path, variant]) => ({
       kind: "stream",
       path,
-      open: (stream) => this.#open(stream, variant),
+      open: (stream) => this.#open(stream, variant, authenticate),
     }));
   }
 
@@ -121,7 +122,11 @@ export class AdsServer {
     return [...connections].every((connection) => connection.isSettled);
   }
 
-  #open(stream: GrpcServerStream, variant: XdsVariant): GrpcStreamHandler {
+  #open(
+    stream: GrpcServerStream,
+    variant: XdsVariant,
+    authenticate: Authenticate,
+  ): GrpcStreamHandler {
     const streamsMax = this.#options.streamsMax ?? defaultStreamsMax;
     if (this.#streams >= streamsMax) {
       throw new GrpcError(grpcStatus.resourceExhausted, `${streamsMax} streams are open already`);
@@ -133,7 +138,7 @@ export class AdsServer {
       clock,
       log,
       warmingTimeoutMs: this.#options.warmingTimeoutMs ?? defaultWarmingTimeoutMs,
-      identify: (node) => this.#options.authenticate(stream, node),
+      identify: (node) => authenticate(stream, node),
       onIdentified: (node) => this.#onIdentified(connection, node),
       onWish: (typeUrl) => events.onWish?.(connection.proxyId, typeUrl, connection.wish(typeUrl)),
       onSent: (outgoing) => {

@@ -10,7 +10,7 @@ import { defaultGrpcKeepalive, GrpcError } from "../net/grpc.ts";
 import { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { grpcStatus } from "../wire/grpc.ts";
 import { AdsClient, type AdsStatus } from "./ads-client.ts";
-import { AdsServer, type ProxyAnswer } from "./ads-server.ts";
+import { AdsServer, type Authenticate, type ProxyAnswer } from "./ads-server.ts";
 import { typeUrls, type XdsUpdate } from "./feed.ts";
 import { encodedResource, snapshotOf } from "./snapshot.ts";
 
@@ -39,6 +39,13 @@ class Arrivals<Value> {
   }
 }
 
+const authenticate: Authenticate = (call, node) => {
+  if (call.metadata("authorization") !== "Bearer right") {
+    throw new GrpcError(grpcStatus.unauthenticated, "unknown token");
+  }
+  return node?.id ?? "";
+};
+
 interface Mesh {
   readonly server: AdsServer;
   readonly client: AdsClient;
@@ -56,12 +63,6 @@ async function withMesh(run: (mesh: Mesh) => Promise<void>, token = "right"): Pr
   const statuses = new Arrivals<AdsStatus["stream"]["kind"]>();
   const makeServer = () =>
     new AdsServer({
-      authenticate: (call, node) => {
-        if (call.metadata("authorization") !== "Bearer right") {
-          throw new GrpcError(grpcStatus.unauthenticated, "unknown token");
-        }
-        return node?.id ?? "";
-      },
       clock: systemClock,
       log: silentLog,
       events: { onAnswer: (_, answer) => answers.add(answer) },
@@ -70,7 +71,7 @@ async function withMesh(run: (mesh: Mesh) => Promise<void>, token = "right"): Pr
   const listen = (port: number) =>
     startGrpcServer({
       listen: { address: "127.0.0.1", port },
-      methods: server.methods(),
+      methods: server.methods(authenticate),
       keepalive: defaultGrpcKeepalive,
       clock: systemClock,
       log: silentLog,

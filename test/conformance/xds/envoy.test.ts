@@ -203,7 +203,6 @@ async function withEnvoy(
   const answers: ProxyAnswer[] = [];
   const make = () =>
     new AdsServer({
-      authenticate: (_, node) => node?.id ?? "",
       clock: systemClock,
       log: silentLog,
       events: { onAnswer: (_, answer) => answers.push(answer) },
@@ -211,7 +210,7 @@ async function withEnvoy(
   const listen = (port: number): Promise<GrpcServer> =>
     startGrpcServer({
       listen: { address: "127.0.0.1", port },
-      methods: server.methods(),
+      methods: server.methods((_, node) => node?.id ?? ""),
       keepalive: defaultGrpcKeepalive,
       clock: systemClock,
       log: silentLog,
