@@ -11,6 +11,10 @@ export interface Area {
 const sockets = [
   "node:net",
   "node:tls",
+  "node:http",
+  "node:https",
+  "node:dns",
+  "node:dns/promises",
   "node:dgram",
   "node:http2",
   "node:ffi",
@@ -36,7 +40,8 @@ export const areas: Readonly<Record<string, Area>> = {
   },
   net: {
     may: ["base", "wire", "telemetry"],
-    packages: [...sockets, "re2js", "@bufbuild/protobuf"],
+    // Files: a Unix socket is a file with a mode.
+    packages: [...sockets, "node:fs/promises", "re2js", "@bufbuild/protobuf"],
     why: "sockets and TLS, without meaning",
   },
   xds: {
@@ -79,7 +84,7 @@ export const areas: Readonly<Record<string, Area>> = {
   },
   store: {
     may: ["base", "wire", "telemetry", "net"],
-    packages: ["node:http", ...files],
+    packages: ["node:http", "re2js", "zod", ...files],
     why: "samples and spans, whoever sent them",
   },
   local: {
@@ -112,7 +117,7 @@ export const areas: Readonly<Record<string, Area>> = {
       "local",
       "proxy/engine",
     ],
-    packages: ["fastify", "node:http", "node:crypto", "node:zlib", "js-yaml", ...files],
+    packages: ["fastify", "zod", "node:http", "node:crypto", "node:zlib", "js-yaml", ...files],
     why: "the console asks; it never serves the data path",
   },
 };
