@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { type Fields, message } from "../../../test/support/message.ts";
+import { connectionView, requestView } from "../../../test/support/request-view.ts";
+import {
+  type Permission,
+  type Principal,
+  RBAC,
+  RBAC_Action as Action,
+} from "../../wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
+import { compileNetworkRbac, compileRbac, deniedDetails, type RbacVerdict } from "./rbac.ts";
+
+type Rules = Fields<RBAC>;
+type Request = Parameters<typeof requestView>[0];
+
+const alice = "spiffe://cluster.local/ns/shop/sa/alice";
+
+function evaluate(rules: Rules, request: Request): RbacVerdict {
+  const rbac = compileRbac(message(RBAC, rules), "rules");
+  assert.ok(rbac !== undefined);
+  return rbac.evaluate(requestView(request));
+}
+
+function policies(
+  permission: Fields<Permission>,
+  principal: Fields<Principal> = { any: true },
+): NonNullable<Rules["policies"]> {
+  return { p: { permissions: [permission], principals: [principal] } };
+}
+
+function allows(
+  permission: Fields<Permission>,
+  request: Request,
+  principal?: Fields<Principal>,
+): boolean {
+  return evaluate({ policies: policies(permission, principal) }, request).isAllowed;
+}
+
+test("evaluate() denies under ALLOW without policies, allows under DENY without policies", () => {
+  assert.equal(evaluate({ action: Action.ALLOW }, {}).isAllowed, false);
+  assert.equal(evaluate({ action: Action.DENY }, {}).isAllowed, true);
+  assert.equal(compileRbac(undefined, "rules"), undefined);
+});
+
+test("evaluate() names the policy that decided", () => {
+  const verdict = evaluate({ action: Action.DENY, policies: policies({ any: true }) }, {});
+  assert.deepEqual(verdict, { isAllowed: false, policy: "p" });
+  assert.equal(deniedDetails(verdict), "rbac_access_denied_matched_policy[p]");
+  const none = evaluate({}, {});
+  assert.equal(deniedDetails(none), "rbac_access_denied_matched_policy[none]");
+});
+
+test("evaluate() sees paths without query and fragment", () => {
+  const exact = { urlPath: { path: { exact: "/admin" } } };
+  assert.equal(allows(exact, { path: "/admin" }), true);
+  assert.equal(allows(exact, { path: "/admin?x=/other" }), true);
+  assert.equal(allows(exact, { path: "/admin#f" }), true);
+  assert.equal(allows(exact, { path: "/admin/" }), false);
+});
+
+test("evaluate() sees methods, headers, ports, addresses and server names", () => {
+  const get = { header: { name: ":method", stringMatch: { exact: "GET" } } };
+  assert.equal(allows(get, { method: "GET" }), true);
+  assert.equal(allows(get, { method: "POST" }), false);
+  assert.equal(allows({ destinationPort: 8080 }, {}), true);
+  assert.equal(allows({ destinationPort: 80 }, {}), false);
+  assert.equal(allows({ destinationPortRange: { start: 8000, end: 8080 } }, {}), false);
+  const range = { addressPrefix: "198.18.0.0", prefixLen: 16 };
+  assert.equal(allows({ destinationIp: range }, {}), true);
+  assert.equal(allows({ any: true }, {}, { directRemoteIp: range }), true);
+  assert.equal(allows({ any: true }, { remoteAddress: "10.0.0.1" }, { remoteIp: range }), false);
+  assert.equal(
+    allows({ any: true }, { remoteAddress: "10.0.0.1" }, { directRemoteIp: range }),
+    true,
+  );
+  const sni = { requestedServerName: { exact: "a.b" } };
+  assert.equal(allows(sni, { connection: { sni: "a.b" } }), true);
+});
+
+test("evaluate() knows peers by their verified identity alone", () => {
+  const named = { authenticated: { principalName: { exact: alice } } };
+  const peer = { connection: { isTls: true, peerUriSans: [alice] } };
+  assert.equal(allows({ any: true }, peer, named), true);
+  assert.equal(allows({ any: true }, {}, named), false);
+  assert.equal(allows({ any: true }, {}, { authenticated: {} }), false);
+  assert.equal(allows({ any: true }, peer, { authenticated: {} }), true);
+  assert.equal(allows({ any: true }, {}, { notId: named }), true);
+});
+
+test("evaluate() combines rules", () => {
+  const one = { destinationPort: 8080 };
+  const two = { header: { name: "x", presentMatch: true } };
+  assert.equal(allows({ andRules: { rules: [one, two] } }, {}), false);
+  assert.equal(allows({ andRules: { rules: [one, two] } }, { headers: { x: "" } }), true);
+  assert.equal(allows({ orRules: { rules: [two, one] } }, {}), true);
+  assert.equal(allows({ notRule: one }, {}), false);
+});
+
+test("compileRbac() refuses what it cannot honour", () => {
+  const refused = (rules: Rules, field: RegExp): void => {
+    assert.throws(() => evaluate(rules, {}), { code: "xds.refused", message: field });
+  };
+  refused({ policies: policies({}) }, /permissions\[0\].*none is set/);
+  refused({ policies: policies({ metadata: { filter: "f" } }) }, /metadata/);
+  refused({ policies: policies({ andRules: { rules: [] } }) }, /and_rules/);
+  refused({ policies: policies({ any: true }, { filterState: { key: "k" } }) }, /filterState/);
+  refused({ policies: { p: { permissions: [], principals: [{ any: true }] } } }, /permissions/);
+  refused({ auditLoggingOptions: {} }, /audit_logging_options/);
+});
+
+test("compileNetworkRbac() never matches HTTP criteria", () => {
+  const check = (permission: Fields<Permission>): boolean | undefined =>
+    compileNetworkRbac(message(RBAC, { policies: policies(permission) }), "rules")?.evaluate(
+      connectionView(),
+    ).isAllowed;
+  assert.equal(check({ urlPath: { path: { prefix: "/" } } }), false);
+  assert.equal(check({ header: { name: ":method", stringMatch: { exact: "GET" } } }), false);
+  assert.equal(check({ destinationPort: 8080 }), true);
+});
