@@ -8,7 +8,10 @@ export type Fields<T> = T extends Uint8Array | bigint
       : T;
 
 /** Builds a ts-proto message from a few of its fields. */
-export function message<T>(codec: { fromPartial(object: never): T }, fields: Fields<T>): T {
+export function message<T>(
+  codec: { fromPartial(object: never): T },
+  fields: Fields<NoInfer<T>>,
+): T {
   // `fromPartial` takes exactly this; its own type is written for literals alone.
   return codec.fromPartial(fields as never);
 }
