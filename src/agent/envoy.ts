@@ -1,0 +1,159 @@
+/**
+ * Envoy as the data plane: a child process configured through the agent's Unix socket, with its
+ * admin interface and metrics passed on under the names that Heddle's own proxy uses.
+ */
+import { closeSync, openSync, rmSync } from "node:fs";
+
+import type { Clock } from "../base/clock.ts";
+import { HeddleError, messageOf } from "../base/error.ts";
+import type { SidecarOptions } from "../base/sidecar-options.ts";
+import { startGrpcServer, type GrpcServer } from "../net/grpc-server.ts";
+import { defaultGrpcKeepalive } from "../net/grpc.ts";
+import { requestHttp, type HttpResponse } from "../net/http-request.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { OwnedMetricRegistry } from "../telemetry/metric-registry.ts";
+import type { AdminHandler } from "./admin.ts";
+import type { Agent, ServedDataPlane } from "./agent.ts";
+import { envoyBootstrap } from "./envoy/bootstrap.ts";
+import { EnvoyProcess } from "./envoy/envoy-process.ts";
+import { EnvoyRelay } from "./envoy/relay.ts";
+import { StatsTranslator } from "./envoy/stats-translator.ts";
+
+export interface EnvoyOptions {
+  readonly sidecar: SidecarOptions;
+  readonly agent: Agent;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: OwnedMetricRegistry;
+}
+
+export interface EnvoyDataPlane extends ServedDataPlane {
+  readonly pid: number | undefined;
+  /** Envoy stops accepting and tells its connections to go. */
+  drain(): Promise<void>;
+  close(graceMs: number): Promise<void>;
+}
+
+/** Starts Envoy and keeps it running; throws when there is none to run. */
+export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyDataPlane> {
+  const { sidecar, agent, clock, log, metrics } = options;
+  const { files } = agent;
+  const binary = sidecar.envoyBinary;
+  if (binary === undefined) {
+    throw new HeddleError("agent.options", "the data plane is envoy, but envoyBinary is not set");
+  }
+  const paths = { xdsSocket: files.path("xds.sock"), adminSocket: files.path("envoy-admin.sock") };
+  for (const path of Object.values(paths)) rmSync(path, { force: true });
+  files.write("envoy.json", JSON.stringify(envoyBootstrap(sidecar, paths)));
+  const relay = new EnvoyRelay({
+    feed: agent.feed,
+    secrets: agent.secrets,
+    clock,
+    log: log.area("xds"),
+  });
+  const server = await startGrpcServer({
+    listen: { path: paths.xdsSocket },
+    methods: relay.methods(),
+    keepalive: defaultGrpcKeepalive,
+    clock,
+    log: log.area("xds"),
+  });
+  relay.start();
+  const { accessLogFile } = sidecar;
+  const stdout = accessLogFile === "-" ? "inherit" : openSync(accessLogFile, "a", 0o600);
+  const envoy = new EnvoyProcess({
+    binary,
+    bootstrapFile: files.path("envoy.json"),
+    concurrency: 1,
+    logLevel: sidecar.logLevel,
+    stdout,
+    clock,
+    log: log.area("envoy"),
+    metrics,
+  });
+  envoy.start();
+  return new RunningEnvoy(options, { relay, server, envoy, stdout, ...paths });
+}
+
+interface EnvoyParts {
+  readonly relay: EnvoyRelay;
+  readonly server: GrpcServer;
+  readonly envoy: EnvoyProcess;
+  readonly stdout: number | "inherit";
+  readonly adminSocket: string;
+}
+
+const adminTimeoutMs = 5000;
+const adminBytesMax = 64 * 1024 * 1024;
+
+class RunningEnvoy implements EnvoyDataPlane {
+  readonly admin: AdminHandler;
+  readonly #parts: EnvoyParts;
+  readonly #translator: StatsTranslator;
+  readonly #metrics: OwnedMetricRegistry;
+  readonly #log: Logger;
+
+  constructor({ agent, metrics, log }: EnvoyOptions, parts: EnvoyParts) {
+    this.#parts = parts;
+    this.#metrics = metrics;
+    this.#log = log.area("envoy");
+    this.#translator = new StatsTranslator(agent.peers, metrics);
+    this.admin = async ({ method, path, query }) => {
+      const text = query.toString();
+      const asked = `${path}${text === "" ? "" : `?${text}`}`;
+      const answer = await this.#ask(asked, method === "GET" ? "GET" : "POST");
+      return { status: answer.status, contentType: answer.contentType, body: answer.text };
+    };
+  }
+
+  get pid(): number | undefined {
+    return this.#parts.envoy.pid;
+  }
+
+  async notReady(): Promise<string | undefined> {
+    const { envoy, relay } = this.#parts;
+    if (envoy.stopped !== undefined) return envoy.stopped;
+    if (!relay.isConfigured) return "no configuration yet";
+    try {
+      const { status, text } = await this.#ask("/ready", "GET");
+      return status === 200 ? undefined : `envoy is ${text.trim()}`;
+    } catch (thrown) {
+      return `envoy does not answer: ${messageOf(thrown)}`;
+    }
+  }
+
+  async exposeMetrics(): Promise<string> {
+    const own = this.#metrics.expose();
+    try {
+      const { text } = await this.#ask("/stats/prometheus?usedonly", "GET");
+      return own + this.#translator.translate(text);
+    } catch (thrown) {
+      this.#log.warn("envoy's statistics cannot be read", { reason: messageOf(thrown) });
+      return own;
+    }
+  }
+
+  async drain(): Promise<void> {
+    await this.#ask("/drain_listeners?graceful", "POST").catch((thrown: unknown) => {
+      this.#log.warn("envoy does not drain", { reason: messageOf(thrown) });
+    });
+  }
+
+  async close(graceMs: number): Promise<void> {
+    const { envoy, relay, server, stdout } = this.#parts;
+    await envoy.stop(graceMs);
+    relay.close();
+    await server.close();
+    if (stdout !== "inherit") closeSync(stdout);
+  }
+
+  #ask(path: string, method: "GET" | "POST"): Promise<HttpResponse> {
+    return requestHttp({
+      url: `http://envoy${path}`,
+      method,
+      socketPath: this.#parts.adminSocket,
+      timeoutMs: adminTimeoutMs,
+      responseBytesMax: adminBytesMax,
+    });
+  }
+}
