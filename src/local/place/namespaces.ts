@@ -93,6 +93,9 @@ class NamespacesPlacement implements Placement {
         "set -e",
         `mount -t tmpfs -o mode=0700,size=1m heddle ${quote(this.#netnsDir)}`,
         `ip -batch - <<'END'\n${links.join("\n")}\nEND`,
+        // Forwarding is refused by the rules below: so who asks for an address nobody has is told at
+        // once (ICMP), where a host that does not forward would stay silent.
+        "for f in ipv4/ip_forward ipv6/conf/all/forwarding; do [ ! -w /proc/sys/net/$f ] || echo 1 >/proc/sys/net/$f; done",
         // A host that filters bridged frames would otherwise push them through the edge's rules.
         "for call in iptables ip6tables; do f=/proc/sys/net/bridge/bridge-nf-call-$call; [ ! -w $f ] || echo 0 >$f || true; done",
         firewallScript(this.#options, nftEdgeRules(rules), (family) =>

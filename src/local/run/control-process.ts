@@ -30,13 +30,13 @@ const consoleDescriptorInside = 4;
 export class ControlProcess {
   readonly #process: KeptProcess;
   readonly #log: LogFile;
-  /** The mesh's root certificate, which the control plane writes. */
+  /** The mesh's root certificate: `openRoot` of the control plane keeps it there. */
   readonly rootFile: string;
 
   constructor(parts: ControlProcessOptions) {
     const { options } = parts;
     makePrivateDirectory(join(options.stateDir, "logs"));
-    this.rootFile = join(options.stateDir, "root.pem");
+    this.rootFile = join(options.stateDir, "ca", "root-cert.pem");
     this.#log = new LogFile(join(options.stateDir, "logs", "control.log"));
     const optionsFile = join(options.stateDir, "control.json");
     replaceFile(optionsFile, JSON.stringify(controlOptions(parts), undefined, 2));

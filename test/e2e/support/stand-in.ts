@@ -1,14 +1,18 @@
 /**
  * Stands in for Heddle's own processes where a test is about what surrounds them: a control plane
- * that is ready at once, a sidecar that passes captured TCP on unchanged. `supervise` is the real one.
+ * that is ready at once, a sidecar that passes captured TCP on unchanged. `up` and `supervise` are the real
+ * ones.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, Socket } from "node:net";
 import { createSocket } from "node:dgram";
 import { join } from "node:path";
 
+import { Command } from "commander";
+
 import type { SidecarOptions } from "../../../src/base/sidecar-options.ts";
+import { registerUpCommand } from "../../../src/cli/commands/up.ts";
 import type { ControlOptions, WorkloadsMessage } from "../../../src/control/options.ts";
 import { supervise } from "../../../src/local/supervise.ts";
 import type { SupervisorOptions } from "../../../src/local/supervisor-options.ts";
@@ -16,8 +20,14 @@ import { originalDestinationOf } from "../../../src/net/socket-handle.ts";
 import { openMarkedSocket } from "../../../src/net/sysio/socket-options.ts";
 
 const [command = "", , file = ""] = process.argv.slice(2);
-const text = readFileSync(file, "utf8");
+const text = command === "up" ? "" : readFileSync(file, "utf8");
 switch (command) {
+  case "up": {
+    const program = new Command("heddle");
+    registerUpCommand(program);
+    await program.parseAsync(process.argv);
+    break;
+  }
   case "supervise": {
     const options: SupervisorOptions = JSON.parse(text);
     await supervise(options);
@@ -36,7 +46,8 @@ switch (command) {
 /** Writes each snapshot it is told to `workloads.json`, and answers the console's port with it. */
 function standInControl(options: ControlOptions): void {
   let last: WorkloadsMessage | undefined;
-  writeFileSync(join(options.stateDir, "root.pem"), "no certificate\n");
+  mkdirSync(join(options.stateDir, "ca"), { recursive: true });
+  writeFileSync(join(options.stateDir, "ca", "root-cert.pem"), "no certificate\n");
   process.on("message", (message: WorkloadsMessage) => {
     last = message;
     writeFileSync(join(options.stateDir, "workloads.json"), JSON.stringify(message));
@@ -90,7 +101,8 @@ function dialMarked(address: string, port: number, options: SidecarOptions): Soc
 
 /** Every A question is answered with 203.0.113.53, so that a test sees who answered. */
 function answerDns(port: number): void {
-  const socket = createSocket({ type: "udp6" });
+  // Bound to loopback itself: an answer from another address would not match the redirection.
+  const socket = createSocket({ type: "udp4" });
   socket.on("message", (question, from) => {
     const nameEnd = question.indexOf(0, 12);
     const answer = Buffer.concat([
@@ -102,5 +114,5 @@ function answerDns(port: number): void {
     answer.writeUInt32BE(0, 8);
     socket.send(answer, from.port, from.address);
   });
-  socket.bind(port, "::");
+  socket.bind(port, "127.0.0.1");
 }

@@ -1,0 +1,321 @@
+/**
+ * Starts a mesh for a test as a user would, by `heddle up`, from files given in the test: as root,
+ * as an unprivileged user, or in explicit mode; with Heddle's own processes or with stand-ins.
+ * Everything it makes is below a temporary folder and ends with `stop()`.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+
+export type MeshMode = "root" | "rootless" | "explicit";
+
+/** The modes that this user can start; CI runs the suite as root and as somebody else. */
+export const meshModes: readonly MeshMode[] =
+  process.getuid?.() === 0 ? ["root", "rootless", "explicit"] : ["rootless", "explicit"];
+
+export const capturingModes: readonly MeshMode[] = meshModes.filter((mode) => mode !== "explicit");
+
+export interface MeshSetup {
+  readonly mode: MeshMode;
+  /** `stand-in`: the processes of stand-in.ts, for tests of what surrounds them. */
+  readonly processes: "heddle" | "stand-in";
+  readonly dataPlane?: "heddle" | "envoy";
+  /** Name below the mesh's folder → text; `heddle.yaml` among them. `{exec}` is the exec server. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly readyMaxMs?: number;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export interface TestMesh extends AsyncDisposable {
+  readonly mode: MeshMode;
+  readonly directory: string;
+  readonly stateDir: string;
+  readonly consoleUrl: string;
+  readonly gatewayUrls: readonly string[];
+  /** From the command's start until everything was ready. */
+  readonly readyMs: number;
+  /** The process of `heddle up`, and the pid of the supervisor's `unshare` (or of itself). */
+  readonly upPid: number;
+  readonly supervisorPid: number;
+  /** Everything `heddle up` has started, as the host sees it. */
+  processes(): readonly number[];
+  workload(instance: string, namespace?: string): TestWorkload;
+  /** Writes a file of the mesh's folder as editors do: beside it, then renamed. */
+  write(name: string, text: string): void;
+  log(name: string): string;
+  stop(): Promise<void>;
+}
+
+export interface TestWorkload {
+  /** Runs a shell script as the application; needs a workload whose command is `{exec}`. */
+  exec(script: string): Promise<ExecResult>;
+  /** The nft counters of its network namespace: `dropped`, `around`, `undeclared`. */
+  counters(): Promise<Readonly<Record<string, number>>>;
+  readonly sidecarPid: number;
+}
+
+export interface ExecResult {
+  readonly code: number | string;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const root = dirname(dirname(dirname(import.meta.dirname)));
+const unprivileged = 1000;
+const run = promisify(execFile);
+
+export async function startMesh(setup: MeshSetup): Promise<TestMesh> {
+  const base = mkdtempSync(join(tmpdir(), "heddle-"));
+  const [directory, socketDir, stateDir] = ["mesh", "exec", "state/m"].map((name) =>
+    join(base, name),
+  );
+  assert(directory !== undefined && socketDir !== undefined && stateDir !== undefined);
+  for (const path of [base, directory, socketDir]) mkdirSync(path, { recursive: true });
+  chmodSync(base, 0o755);
+  chmodSync(socketDir, 0o777);
+  const drops = setup.mode === "rootless" && process.getuid?.() === 0;
+  mkdirSync(join(base, "state"));
+  if (drops) chownSync(join(base, "state"), unprivileged, unprivileged);
+  const exec = `${process.execPath}, ${join(import.meta.dirname, "exec-server.mjs")}, ${socketDir}`;
+  for (const [name, text] of Object.entries(setup.files)) {
+    mkdirSync(dirname(join(directory, name)), { recursive: true });
+    writeFileSync(join(directory, name), text.replaceAll("{exec}", exec));
+  }
+  const child = spawnUp(setup, { directory, stateDir, drops });
+  const output = collect(child);
+  const startMs = performance.now();
+  try {
+    const ready = await readyLine(child, output, setup.readyMaxMs ?? 60_000);
+    return makeMesh({ setup, base, directory, socketDir, stateDir, child, ready, startMs });
+  } catch (error) {
+    child.kill("SIGKILL");
+    rmSync(base, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+interface UpPaths {
+  readonly directory: string;
+  readonly stateDir: string;
+  readonly drops: boolean;
+}
+
+function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): ChildProcess {
+  const entry =
+    setup.processes === "heddle"
+      ? join(root, "src/cli/main.ts")
+      : join(import.meta.dirname, "stand-in.ts");
+  const mode = setup.mode === "explicit" ? "explicit" : "namespaces";
+  const command = [
+    ...(drops
+      ? ["setpriv", `--reuid=${unprivileged}`, `--regid=${unprivileged}`, "--clear-groups"]
+      : []),
+    process.execPath,
+    "--disable-warning=ExperimentalWarning",
+    entry,
+    ...["up", directory, "--mode", mode, "--state-dir", stateDir, "-o", "json"],
+    ...["--proxy", setup.dataPlane ?? "heddle"],
+  ];
+  return spawn(command[0] ?? "", command.slice(1), {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, HOME: "/nonexistent", ...setup.environment },
+  });
+}
+
+interface Ready {
+  readonly ready: boolean;
+  readonly notReady: readonly string[];
+  readonly consoleUrl: string;
+  readonly gatewayUrls: readonly string[];
+  readonly pid: number;
+}
+
+function collect(child: ChildProcess): { text: string; onText: () => void } {
+  const output = { text: "", onText: () => {} };
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding("utf8").on("data", (text: string) => {
+      output.text += text;
+      output.onText();
+    });
+  }
+  return output;
+}
+
+async function readyLine(
+  child: ChildProcess,
+  output: { text: string; onText: () => void },
+  maxMs: number,
+): Promise<Ready> {
+  return await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => fail(`not ready in ${maxMs} ms`), maxMs);
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      reject(new Error(`heddle up: ${why}\n${output.text}`));
+    };
+    child.once("exit", (code, signal) => fail(`ended with ${code ?? signal}`));
+    output.onText = () => {
+      const line = /^\{"ready":.*\n/m.exec(output.text)?.[0];
+      if (line === undefined) return;
+      clearTimeout(timer);
+      const ready: Ready = JSON.parse(line);
+      if (ready.ready) resolve(ready);
+      else fail(ready.notReady.join("; "));
+    };
+  });
+}
+
+interface Started extends Omit<UpPaths, "drops"> {
+  readonly setup: MeshSetup;
+  readonly base: string;
+  readonly socketDir: string;
+  readonly child: ChildProcess;
+  readonly ready: Ready;
+  readonly startMs: number;
+}
+
+function makeMesh(started: Started): TestMesh {
+  const { setup, base, directory, stateDir, child, ready, socketDir } = started;
+  const upPid = child.pid ?? 0;
+  const stop = async (): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      await ended;
+    }
+    rmSync(base, { recursive: true, force: true });
+  };
+  return {
+    mode: setup.mode,
+    directory,
+    stateDir,
+    consoleUrl: ready.consoleUrl,
+    gatewayUrls: ready.gatewayUrls,
+    readyMs: performance.now() - started.startMs,
+    upPid,
+    supervisorPid: ready.pid,
+    processes: () => descendantsOf(upPid),
+    workload: (instance, namespace = "default") => {
+      const options = join(stateDir, "i", `${instance}.${namespace}`, "options.json");
+      return {
+        exec: async (script) => {
+          const socket = join(socketDir, `${instance}.sock`);
+          await eventually(`${instance} listens`, () => existsSync(socket));
+          return await execOver(socket, script);
+        },
+        counters: async () => await readCounters(findProcess(upPid, options)),
+        get sidecarPid() {
+          return findProcess(upPid, options);
+        },
+      };
+    },
+    write(name, text) {
+      const path = join(directory, name);
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(`${path}.new`, text);
+      run("mv", [`${path}.new`, path]).catch(() => {});
+    },
+    log: (name) => readFileSync(join(stateDir, "logs", name), "utf8"),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Every process below `pid`, as the host numbers them. */
+export function descendantsOf(pid: number): readonly number[] {
+  const children = (parent: number): readonly number[] => {
+    try {
+      const tasks = readdirSync(`/proc/${parent}/task`);
+      return tasks.flatMap((task) => {
+        const text = readFileSync(`/proc/${parent}/task/${task}/children`, "utf8");
+        return text.split(" ").filter(Boolean).map(Number);
+      });
+    } catch {
+      return []; // it has just ended
+    }
+  };
+  return children(pid).flatMap((child) => [child, ...descendantsOf(child)]);
+}
+
+function findProcess(upPid: number, argument: string): number {
+  for (const pid of descendantsOf(upPid)) {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+      if (words.includes(argument)) return pid;
+    } catch {
+      // it has just ended
+    }
+  }
+  throw new Error(`no process below ${upPid} was started with ${argument}`);
+}
+
+async function readCounters(pid: number): Promise<Readonly<Record<string, number>>> {
+  const enter = process.getuid?.() === 0 ? [] : ["--user", "--preserve-credentials"];
+  const arguments_ = [
+    "--target",
+    String(pid),
+    "--net",
+    ...enter,
+    "--",
+    "nft",
+    "-j",
+    "list",
+    "counters",
+  ];
+  const { stdout } = await run("nsenter", arguments_);
+  const listed: unknown = JSON.parse(stdout);
+  assert(typeof listed === "object" && listed !== null && "nftables" in listed);
+  assert(Array.isArray(listed.nftables));
+  const counters: [string, number][] = listed.nftables.flatMap(
+    (one: { counter?: { name: string; packets: number } }) =>
+      one.counter === undefined ? [] : [[one.counter.name, one.counter.packets] as const],
+  );
+  return Object.fromEntries(counters);
+}
+
+async function execOver(path: string, script: string): Promise<ExecResult> {
+  return await new Promise((resolve, reject) => {
+    const socket = connect({ path, allowHalfOpen: true });
+    let text = "";
+    socket.setEncoding("utf8");
+    socket.on("data", (chunk: string) => {
+      text += chunk;
+    });
+    socket.on("error", reject);
+    socket.on("end", () => {
+      const result: ExecResult = JSON.parse(text);
+      resolve(result);
+    });
+    socket.end(script);
+  });
+}
+
+/** Asks again until the answer is truthy; fails with `what` after `maxMs`. */
+export async function eventually<Value>(
+  what: string,
+  ask: () => Value | Promise<Value>,
+  maxMs = 10_000,
+): Promise<NonNullable<Value>> {
+  const end = performance.now() + maxMs;
+  for (;;) {
+    const value = await ask();
+    if (value !== undefined && value !== null && value !== false) return value;
+    if (performance.now() > end) throw new Error(`${what}: not within ${maxMs} ms`);
+    await new Promise((resolve) => {
+      setTimeout(resolve, 25);
+    });
+  }
+}
