@@ -18,7 +18,7 @@ import {
 import { refuse } from "./engine/refusal.ts";
 import { compileFileFormat, compileLogFormat } from "./stats/file-logger.ts";
 import { compileLogFilter, logTypesOf, type LogPredicate } from "./stats/log-filter.ts";
-import type { SpanSink } from "./stats/span-sink.ts";
+import { SpanSink, type SpanSinkOptions } from "./stats/span-sink.ts";
 import { compileStatsLogger, type StatsCounting } from "./stats/stats-logger.ts";
 
 export interface SinkOptions {
@@ -28,6 +28,11 @@ export interface SinkOptions {
   readonly openLog: (path: string) => (lines: string) => void;
   /** Present when spans go somewhere. */
   readonly spans?: SpanSink;
+}
+
+/** Where sampled requests become spans; `SinkOptions.spans` takes it. */
+export function createSpanSink(options: SpanSinkOptions): SpanSink {
+  return new SpanSink(options);
 }
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */

@@ -63,6 +63,20 @@ export const statsScopePrefix = "heddle";
 /** Bounds of one logger's scope in Envoy; what is idle for an eviction interval makes room. */
 export const statsScopeLimits = { maxCounters: 4000, maxHistograms: 2000 } as const;
 
+/** Every name that leaves a proxy: series of these may be forgotten when nothing counts any more. */
+export const standardMetricNames: ReadonlySet<string> = new Set([
+  "istio_requests_total",
+  "istio_request_duration_milliseconds",
+  "istio_request_bytes",
+  "istio_response_bytes",
+  "istio_request_messages_total",
+  "istio_response_messages_total",
+  "istio_tcp_connections_opened_total",
+  "istio_tcp_connections_closed_total",
+  "istio_tcp_received_bytes_total",
+  "istio_tcp_sent_bytes_total",
+]);
+
 /** Upper bounds of every histogram, Istio's and Envoy's default; milliseconds or bytes. */
 export const standardBuckets: readonly number[] = [
   0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000,

@@ -4,9 +4,9 @@
  */
 import { closeSync, openSync, write, writeSync } from "node:fs";
 
-import type { Clock } from "../../base/clock.ts";
-import { BatchWriter, type WriteOutcome } from "../../telemetry/batch-writer.ts";
-import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import type { Clock } from "../base/clock.ts";
+import { BatchWriter, type WriteOutcome } from "../telemetry/batch-writer.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
 
 export interface LogFiles {
   /** Takes whole lines. `-` and `/dev/stdout` are standard output, `/dev/stderr` standard error. */

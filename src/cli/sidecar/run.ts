@@ -1,0 +1,199 @@
+/**
+ * One sidecar process: the agent, and beside it Heddle's own proxy in this process or Envoy as a
+ * child. Ends in order on SIGTERM and SIGINT: not ready, drain, close.
+ */
+import {
+  openAgent,
+  type Agent,
+  type AgentOptions,
+  type ServedDataPlane,
+} from "../../agent/agent.ts";
+import { startEnvoy } from "../../agent/envoy.ts";
+import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
+import { systemClock, type Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/error.ts";
+import type { SidecarOptions } from "../../base/sidecar-options.ts";
+import { requestHttp } from "../../net/http-request.ts";
+import { markedDial } from "../../net/marked-dial.ts";
+import { createLog, type Log } from "../../telemetry/log.ts";
+import { createMetricRegistry, type OwnedMetricRegistry } from "../../telemetry/metric-registry.ts";
+import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
+
+export interface SidecarRun {
+  readonly sidecar: SidecarOptions;
+  readonly version: string;
+  /** Resolves when the process is asked to end. */
+  readonly stopAsked: Promise<void>;
+}
+
+/** The data plane, and how it ends. */
+interface RunningPlane extends ServedDataPlane {
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Parts {
+  readonly sidecar: SidecarOptions;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: OwnedMetricRegistry;
+  readonly files: LogFiles;
+}
+
+/** Requests in flight have this long to end; Istio's default. */
+const drainMs = 5000;
+const idleSeriesMs = 3_600_000;
+
+/** Resolves when everything has ended; rejects when it could not start. */
+export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): Promise<void> {
+  const clock = systemClock;
+  const metrics = createMetricRegistry();
+  const files = openLogFiles(clock, metrics);
+  const log = createLog({
+    level: sidecar.logLevel,
+    format: sidecar.logFormat,
+    clock,
+    sink: files.open("/dev/stderr"),
+  });
+  const parts: Parts = { sidecar, version, clock, log, metrics, files };
+  let agent: Agent | undefined;
+  let plane: RunningPlane | undefined;
+  try {
+    agent = openAgent(agentOptions(parts));
+    plane = await (sidecar.dataPlane === "envoy"
+      ? startEnvoyPlane(parts, agent)
+      : startHeddlePlane(parts, agent));
+    await agent.serve(plane);
+    expireIdleSeries(parts);
+    const { name, namespace } = sidecar.instance;
+    log.info("sidecar started", {
+      instance: `${name}.${namespace}`,
+      dataPlane: sidecar.dataPlane,
+      version,
+    });
+    await stopAsked;
+    log.info("sidecar draining", { drainMs });
+    agent.startDraining();
+    await withinDrain(clock, plane.drain());
+    log.info("sidecar stopped");
+  } finally {
+    await plane?.close();
+    await agent?.close();
+    files.close();
+  }
+}
+
+function agentOptions({ sidecar, clock, log, metrics }: Parts): AgentOptions {
+  return { sidecar, clock, log, metrics, random: Math.random };
+}
+
+async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane> {
+  const { sidecar, clock, log, metrics } = parts;
+  const envoy = await startEnvoy({ sidecar, agent, clock, log, metrics });
+  return {
+    notReady: () => envoy.notReady(),
+    exposeMetrics: () => envoy.exposeMetrics(),
+    admin: envoy.admin,
+    drain: async () => {
+      await envoy.drain();
+      // Envoy tells its connections to go and does not say when they have gone.
+      await new Promise((resolve) => clock.schedule(drainMs, () => resolve(undefined)));
+    },
+    close: () => envoy.close(drainMs),
+  };
+}
+
+/** Loaded only where it is used: beside Envoy the proxy's code would be memory for nothing. */
+async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlane> {
+  const { sidecar, version, clock, log, metrics, files } = parts;
+  const [{ startProxy }, { createSpanSink }] = await Promise.all([
+    import("../../proxy/proxy.ts"),
+    import("../../proxy/stats.ts"),
+  ]);
+  const { otlpEndpoint, socketMark, nodeId, accessLogFile } = sidecar;
+  const spans =
+    otlpEndpoint === undefined
+      ? undefined
+      : createSpanSink({ clock, metrics, resource: resourceOf(sidecar), post: postSpans(parts) });
+  const proxy = startProxy({
+    feed: agent.feed,
+    secrets: agent.secrets,
+    clock,
+    log,
+    metrics,
+    random: Math.random,
+    peers: agent.peers,
+    openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
+    ...(spans === undefined ? {} : { spans }),
+    ...(socketMark === undefined ? {} : { socketMark }),
+    nodeId,
+    version,
+  });
+  return {
+    notReady: () => proxy.notReady(),
+    exposeMetrics: () => proxy.exposeMetrics(),
+    admin: proxy.admin,
+    drain: () => proxy.drain(),
+    async close() {
+      spans?.close();
+      await proxy.close();
+    },
+  };
+}
+
+function resourceOf({ instance, nodeId }: SidecarOptions): Readonly<Record<string, string>> {
+  return {
+    "service.name": `${instance.labels["app"] ?? instance.workload}.${instance.namespace}`,
+    "service.namespace": instance.namespace,
+    "service.instance.id": `${instance.name}.${instance.namespace}`,
+    "service.version": instance.labels["version"] ?? "unknown",
+    "node.id": nodeId,
+  };
+}
+
+function postSpans({ sidecar, log }: Parts) {
+  const url = new URL("/v1/traces", sidecar.otlpEndpoint).href;
+  const dial = markedDial(sidecar.socketMark);
+  let hasFailed = false;
+  return (body: Uint8Array, done: (isAccepted: boolean) => void): void => {
+    const request = {
+      url,
+      method: "POST",
+      headers: { "content-type": "application/x-protobuf" },
+      body,
+      dial,
+      timeoutMs: 5000,
+      responseBytesMax: 65_536,
+    } as const;
+    const onOutcome = (reason: string | undefined): void => {
+      // One line when it breaks and one when it works again, not one for each batch.
+      if (reason !== undefined && !hasFailed) log.warn("spans cannot be sent", { url, reason });
+      if (reason === undefined && hasFailed) log.info("spans are sent again", { url });
+      hasFailed = reason !== undefined;
+      done(reason === undefined);
+    };
+    requestHttp(request).then(
+      ({ status }) => onOutcome(status < 300 ? undefined : `the collector answered ${status}`),
+      (thrown: unknown) => onOutcome(messageOf(thrown)),
+    );
+  };
+}
+
+function expireIdleSeries({ clock, metrics }: Parts): void {
+  const sweep = (): void => {
+    metrics.expireIdle(standardMetricNames);
+    clock.schedule(idleSeriesMs, sweep);
+  };
+  clock.schedule(idleSeriesMs, sweep);
+}
+
+function withinDrain(clock: Clock, drained: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const limit = clock.schedule(drainMs, resolve);
+  void drained.finally(() => {
+    limit.cancel();
+    resolve();
+  });
+  return promise;
+}
