@@ -220,7 +220,7 @@ export function routesToApp(
   };
 }
 
-function managerOf(options: HarnessOptions): HttpConnectionManager {
+export function managerOf(options: HarnessOptions): HttpConnectionManager {
   const filters = (options.filters ?? []).map((typedConfig, index) => ({
     name: `filter-${index}`,
     typedConfig,

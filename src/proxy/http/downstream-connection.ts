@@ -142,9 +142,10 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   #checkHead(): FailureKind | undefined {
     const head = this.#head;
     const { settings } = this.services;
-    const error = head.error ?? frameRequest(head);
-    if (error !== undefined) return headFailures[error];
+    if (head.error !== undefined) return headFailures[head.error];
     if (head.minorVersion === 0 && !settings.isHttp10Allowed) return "low-version";
+    const error = frameRequest(head);
+    if (error !== undefined) return headFailures[error];
     if (settings.underscores !== "allow" && hasUnderscores(head, settings.underscores)) {
       return "malformed-request";
     }

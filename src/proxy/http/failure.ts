@@ -169,7 +169,7 @@ export const headFailures: { readonly [Error in HeadError]: FailureKind } = {
   "head-too-large": "head-too-large",
   "too-many-fields": "too-many-fields",
   "content-length": "malformed-request",
-  "transfer-encoding": "malformed-request",
+  "transfer-encoding": "transfer-encoding",
   "transfer-encoding-unknown": "transfer-encoding",
   "content-length-and-chunked": "content-length-and-chunked",
   "transfer-encoding-not-allowed": "transfer-encoding-not-allowed",

@@ -158,7 +158,9 @@ export class HttpStream implements FilterStream, DeadlineOwner {
       if (protocol !== "h2c" && !protocol.includes(",")) this.upgrade = protocol;
     }
     if (this.request.method === "CONNECT") this.upgrade = "connect";
-    else if (this.upgrade === "") head.dropId(known.upgrade);
+    // When the protocol is not switched, bytes sent in the hope that it would be are not requests.
+    if (this.upgrade !== "") this.mustClose = true;
+    else head.dropId(known.upgrade);
   }
 
   override(filter: string): unknown {

@@ -1,0 +1,57 @@
+/** Every probe against Heddle, and against Envoy with the same configuration where there is one. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { probes } from "./probes.ts";
+import {
+  type Application,
+  ask,
+  type Asked,
+  startApplication,
+  startEnvoyFor,
+  startHeddle,
+} from "./servers.ts";
+import { acceptedDifferences } from "./differences.ts";
+
+let application: Application;
+let heddle: Asked;
+let envoy: Asked | undefined;
+
+before(async () => {
+  application = await startApplication();
+  heddle = await startHeddle(application.port);
+  envoy = await startEnvoyFor(application.port);
+});
+
+after(async () => {
+  await heddle.close();
+  await envoy?.close();
+  await application.close();
+});
+
+test("heddle answers every probe as it should, and passes nothing smuggled on", async () => {
+  const wrong: string[] = [];
+  for (const { id, bytes, expect } of probes) {
+    const status = await ask(heddle.port, bytes);
+    if (!expect.includes(status)) wrong.push(`${id}: ${status}, not ${expect.join(" or ")}`);
+  }
+  assert.deepEqual(wrong, []);
+  assert.deepEqual(
+    application.paths.filter((path) => path.includes("smuggled")),
+    [],
+  );
+});
+
+test("heddle and Envoy agree, but for what is listed with its reason", async () => {
+  if (envoy === undefined) return;
+  const different: string[] = [];
+  const stale = new Set(Object.keys(acceptedDifferences));
+  for (const { id, bytes } of probes) {
+    const [own, other] = [await ask(heddle.port, bytes), await ask(envoy.port, bytes)];
+    if (own === other) continue;
+    stale.delete(id);
+    if (acceptedDifferences[id] === undefined) different.push(`${id}: ${own}, Envoy ${other}`);
+  }
+  assert.deepEqual(different, []);
+  assert.deepEqual([...stale], [], "listed, but the two agree");
+});
