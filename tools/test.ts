@@ -19,7 +19,10 @@ interface Phase {
   /** `none` runs all files in one process (fast), `process` gives each its own. */
   readonly isolation: "none" | "process";
   readonly concurrency: number;
+  /** For one test. */
   readonly timeoutMs: number;
+  /** For the whole phase: a handle left open must not hang the run. */
+  readonly totalMs: number;
 }
 
 type Counts = Record<"tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo", number>;
@@ -31,6 +34,7 @@ const phases: readonly Phase[] = [
     isolation: "none",
     concurrency: 1,
     timeoutMs: 60_000,
+    totalMs: 180_000,
   },
   {
     name: "conformance",
@@ -38,6 +42,7 @@ const phases: readonly Phase[] = [
     isolation: "process",
     concurrency: 2,
     timeoutMs: 300_000,
+    totalMs: 900_000,
   },
   {
     name: "e2e",
@@ -45,6 +50,7 @@ const phases: readonly Phase[] = [
     isolation: "process",
     concurrency: 1,
     timeoutMs: 900_000,
+    totalMs: 2_700_000,
   },
   {
     name: "browser",
@@ -52,6 +58,7 @@ const phases: readonly Phase[] = [
     isolation: "process",
     concurrency: 1,
     timeoutMs: 300_000,
+    totalMs: 900_000,
   },
 ];
 
@@ -113,7 +120,7 @@ function runPhase(phase: Phase): boolean {
       `--test-reporter-destination=${countFile}`,
       ...files.toSorted(),
     ],
-    { stdio: "inherit" },
+    { stdio: "inherit", timeout: phase.totalMs, killSignal: "SIGKILL" },
   );
   const counts = readCounts(countFile);
   rmSync(folder, { recursive: true });
