@@ -12,6 +12,7 @@ import {
   shopProxies,
   shopResources,
 } from "./fake-control-plane.ts";
+import { fakeProxyAdmin } from "./fake-proxy-admin.ts";
 import { seedMetrics, seedStepMs, shopSnapshot } from "./seed.ts";
 
 const nowMs = Date.now();
@@ -33,6 +34,7 @@ const served = await startConsole({
   stateDir: "/nonexistent",
   log: silentLog,
   clock: systemClock,
+  request: fakeProxyAdmin,
   ui: join(import.meta.dirname, "../../../ui/dist"),
 });
 console.log(`http://localhost:${served.address?.port}/`);

@@ -23,8 +23,8 @@ export interface Placement {
   readonly edges: ReadonlyMap<string, PlacedEdge>;
 }
 
-export const nodeSize = { width: 168, height: 52 } as const;
-const labelSize = { width: 124, height: 22 } as const;
+export const nodeSize = { width: 164, height: 52 } as const;
+const labelSize = { width: 138, height: 22 } as const;
 
 export interface GraphLayout {
   place(graph: Pick<GraphAnswer, "nodes" | "edges">): Placement;
@@ -54,9 +54,9 @@ function compute(
   const graph = new Graph({ multigraph: true });
   graph.setGraph({
     rankdir: "LR",
-    nodesep: 26,
-    ranksep: 34,
-    edgesep: 14,
+    nodesep: 42,
+    ranksep: 14,
+    edgesep: 26,
     marginx: 24,
     marginy: 24,
   });

@@ -1,0 +1,296 @@
+/** The console's pages in a real browser, over the real server, a seeded store and a fake control plane. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { type Console, startConsole } from "../../src/console/console.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { silentLog } from "../support/silent-log.ts";
+import { launchBrowser } from "./support/browser.ts";
+import {
+  type FakeControlPlane,
+  fakeControlPlane,
+  shopProblems,
+  shopProxies,
+  shopResources,
+} from "./support/fake-control-plane.ts";
+import { fakeProxyAdmin } from "./support/fake-proxy-admin.ts";
+import {
+  type SeededMetrics,
+  seedMetrics,
+  seedStepMs,
+  shopFlows,
+  shopSnapshot,
+} from "./support/seed.ts";
+
+const ui = join(import.meta.dirname, "../../ui/dist");
+const startMs = 1_795_000_000_000;
+
+let browser: Browser;
+before(async () => {
+  assert.ok(
+    existsSync(join(ui, "index.html")),
+    "build the pages first: npm run build --workspace ui",
+  );
+  browser = await launchBrowser();
+});
+after(() => browser.close());
+
+/** One console and one page; complaints of the page fail the test. */
+interface Visit {
+  readonly page: Page;
+  readonly console: Console;
+  readonly clock: FakeClock;
+  readonly metrics: SeededMetrics;
+  readonly controlPlane: FakeControlPlane;
+  readonly open: (hash: string) => Promise<void>;
+  /** Lets mesh time pass: samples are taken and live views turn. */
+  readonly pass: (turns: number) => void;
+}
+
+interface Shop {
+  readonly isEmpty?: boolean;
+  readonly browser?: BrowserContextOptions;
+  /** Complaints that this visit provokes on purpose. */
+  readonly expected?: RegExp;
+}
+
+async function visit(shop: Shop, check: (visit: Visit) => Promise<void>): Promise<void> {
+  const clock = new FakeClock(startMs);
+  const metrics = seedMetrics(startMs, shop.isEmpty === true ? -1 : 1_200_000);
+  const workloads = shopSnapshot();
+  const controlPlane = fakeControlPlane(
+    shop.isEmpty === true
+      ? { workloads: undefined, problems: [], resources: [], proxies: [] }
+      : {
+          workloads,
+          problems: shopProblems,
+          resources: shopResources,
+          proxies: shopProxies(workloads, startMs),
+        },
+  );
+  const served = await startConsole({
+    mesh: "shop",
+    version: "0.0.0",
+    listen: { address: "127.0.0.1", port: 0 },
+    controlPlane,
+    metrics,
+    stateDir: "/nonexistent",
+    log: silentLog,
+    clock,
+    request: fakeProxyAdmin,
+    ui,
+  });
+  const context = await browser.newContext({
+    viewport: { width: 1440, height: 860 },
+    ...shop.browser,
+  });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on("console", (message) => {
+    const isComplaint = message.type() === "error" || message.type() === "warning";
+    if (isComplaint && shop.expected?.test(message.text()) !== true)
+      complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(`http://localhost:${served.address?.port}/`)) {
+      complaints.push(`asked another site: ${request.url()}`);
+    }
+  });
+  try {
+    await check({
+      page,
+      console: served,
+      clock,
+      metrics,
+      controlPlane,
+      open: async (hash) => {
+        await page.goto(`http://localhost:${served.address?.port}/${hash}`);
+      },
+      pass: (turns) => {
+        for (let turn = 0; turn < turns; turn++) {
+          metrics.advance(clock.nowMs() + seedStepMs);
+          clock.advance(seedStepMs);
+        }
+      },
+    });
+    assert.deepEqual(complaints, []);
+  } finally {
+    await context.close();
+    await served.close();
+  }
+}
+
+function edge(page: Page, from: string, to: string): ReturnType<Page["locator"]> {
+  return page.locator(`[data-edge*="/${from} > "][data-edge*="/${to} "]`);
+}
+
+test("graph shows what was seeded, edge by edge", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/");
+    await page.waitForSelector("[data-edge]");
+    assert.equal(await page.locator("[data-edge]").count(), shopFlows.length);
+    const expected = [
+      ["loadgen", "istio-ingressgateway", "43/s · 86 ms", "plaintext"],
+      ["storefront", "catalog-v1", "54/s · 25 ms", "mutual"],
+      ["storefront", "catalog-v2", "6/s · 8.3% · 500 ms", "mutual"],
+      ["storefront", "checkout", "6.5/s · 7.7% · 86 ms", "mutual"],
+      ["checkout", "payments", "6/s · 17% · 500 ms", "mutual"],
+      ["inventory", "ledger", "3.1 kB/s", "mutual"],
+      ["payments", "rates.example.com", "5/s · 500 ms", "unknown"],
+    ] as const;
+    for (const [from, to, label, mtls] of expected) {
+      const found = edge(page, from, to);
+      assert.equal(await found.locator("text").textContent(), label, `${from} to ${to}`);
+      assert.match((await found.getAttribute("class")) ?? "", new RegExp(`\\b${mtls}\\b`));
+    }
+    await page.getByText("6 of 9 services healthy, 200 req/s, 1.0% errors").waitFor();
+  }));
+
+test("graph follows live traffic without moving a node", () =>
+  visit({}, async ({ page, open, metrics, pass }) => {
+    await open("#/");
+    await page.waitForSelector("[data-edge]");
+    const places = () =>
+      page
+        .locator("[data-node]")
+        .evaluateAll((all) => all.map((one) => one.getAttribute("transform")));
+    const before = await places();
+    metrics.setFlows(
+      shopFlows.map((one) => (one.to === "cart" ? { ...one, codes: { 200: 36 } } : one)),
+    );
+    pass(40);
+    await edge(page, "storefront", "cart").getByText("36/s · 25 ms").waitFor();
+    assert.deepEqual(await places(), before);
+    metrics.setFlows(
+      shopFlows.map((one) => (one.to === "cart" ? { ...one, codes: { 200: 18, 503: 18 } } : one)),
+    );
+    pass(40);
+    await edge(page, "storefront", "cart").getByText("36/s · 50% · 25 ms").waitFor();
+    assert.match(
+      (await page.locator('[data-node$="/cart"]').getAttribute("class")) ?? "",
+      /failing/,
+    );
+  }));
+
+test("graph explains an edge in its details, by mouse and by keyboard", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/");
+    await edge(page, "checkout", "payments").click();
+    const details = page.getByRole("complementary", { name: "Details" });
+    await details.getByText("no healthy upstream").waitFor();
+    await details.getByText("spiffe://cluster.local/ns/default/sa/payments").waitFor();
+    await page.keyboard.press("Escape");
+    await details.waitFor({ state: "detached" });
+    await page.locator('[data-node$="/cart"]').focus();
+    await page.keyboard.press("Enter");
+    await details.getByText("Charts of cart").waitFor();
+    await page.getByRole("button", { name: "Table" }).click();
+    assert.equal(await page.locator("tbody tr").count(), shopFlows.length);
+  }));
+
+test("graph filters by namespace", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/");
+    await page.getByLabel("Namespace").selectOption("istio-system");
+    await page.locator('[data-node$="/cart"]').waitFor({ state: "detached" });
+    assert.equal(await page.locator("[data-node]").count(), 3);
+  }));
+
+test("services lead to a page with charts, callers and workloads", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/services");
+    await page.getByRole("link", { name: "catalog", exact: true }).click();
+    await page.waitForSelector("canvas");
+    assert.equal(await page.locator("canvas").count(), 3);
+    await page.getByRole("img", { name: /Requests by code: 200 60\/s, 503 0.50\/s/ }).waitFor();
+    await page.getByRole("img", { name: /Latency: p50 6 ms, p95 85 ms, p99 375 ms/ }).waitFor();
+    await page.getByRole("cell", { name: "catalog-v2-0" }).waitFor();
+  }));
+
+test("a service that does not exist is said not to", () =>
+  visit({ expected: /404/ }, async ({ page, open }) => {
+    await open("#/services/default/nothing");
+    await page.getByText("there is no service nothing in namespace default").waitFor();
+  }));
+
+test("proxies show each state, and a refusal with its place", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/proxies");
+    await page.getByText("mesh/payments.yaml:14:9").waitFor();
+    await page.getByText("Only unique values for domains are permitted").waitFor();
+    await page.getByText("the stream ended: connection reset").waitFor();
+    await page.getByText("has never connected").waitFor();
+    assert.equal(await page.locator(".badge.pending").count(), 1);
+    await page.getByRole("link", { name: "cart-0" }).click();
+    await page.getByText("virtualInbound", { exact: true }).waitFor();
+    await page.getByRole("link", { name: "clusters" }).click();
+    await page.getByText("outbound|80||cart.default.svc.cluster.local", { exact: true }).waitFor();
+  }));
+
+test("configuration shows problems first, with place and remedy, and follows changes", () =>
+  visit({}, async ({ page, open, controlPlane, clock }) => {
+    await open("#/config");
+    const problems = page.getByRole("region", { name: "Problems" });
+    await problems.getByText("weights add up to 90, not 100").waitFor();
+    await problems.getByText("leave weights out to split evenly").waitFor();
+    await problems.getByText("mesh/catalog.yaml:12:5").waitFor();
+    await problems.getByRole("link", { name: "VirtualService default/catalog" }).click();
+    assert.match((await page.locator(".line.marked").textContent()) ?? "", /subset: v2/);
+    controlPlane.change("configuration", { problems: [], resources: shopResources.slice(1) });
+    clock.advance(200);
+    await problems.waitFor({ state: "detached" });
+    await page.getByText("There is no such resource any more").waitFor();
+  }));
+
+test("an empty mesh says why there is nothing to see", () =>
+  visit({ isEmpty: true }, async ({ page, open }) => {
+    await open("#/");
+    await page.getByText("Nothing runs yet.").waitFor();
+    await open("#/services");
+    await page.getByText("No services yet").waitFor();
+    await open("#/proxies");
+    await page.getByText("No proxies yet").waitFor();
+    await open("#/config");
+    await page.getByText("No configuration").waitFor();
+  }));
+
+test("a console that went away is said to be, and what was seen stays", () =>
+  visit(
+    { expected: /Failed to load|ERR_|incomplete/i },
+    async ({ page, open, console: served }) => {
+      await open("#/");
+      await page.waitForSelector("[data-edge]");
+      await served.close();
+      await page.getByRole("alert").getByText("The console does not answer").waitFor();
+      assert.equal(await page.locator("[data-edge]").count(), shopFlows.length);
+    },
+  ));
+
+test("colours follow the system, and the button overrides them for good", () =>
+  visit({ browser: { colorScheme: "dark" } }, async ({ page, open }) => {
+    await open("#/");
+    const theme = (): Promise<string | null> => page.locator("html").getAttribute("data-theme");
+    await page.waitForSelector("[data-edge]");
+    assert.equal(await theme(), "dark");
+    await page.getByRole("button", { name: "Use light colours" }).click();
+    assert.equal(await theme(), "light");
+    await page.reload();
+    await page.waitForSelector("[data-edge]");
+    assert.equal(await theme(), "light");
+  }));
+
+test("the page may run only its own files", () =>
+  visit({ expected: /Content Security Policy/ }, async ({ page, open }) => {
+    await open("#/");
+    await page.waitForSelector("[data-edge]");
+    const ran = await page.evaluate(`(() => {
+      const script = document.createElement("script");
+      script.textContent = "window.injected = true";
+      document.body.append(script);
+      return window.injected === true;
+    })()`);
+    assert.equal(ran, false);
+  }));

@@ -1,0 +1,178 @@
+/** The console's API over its real sockets: who may read, who may write, and what is refused. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { startConsole } from "../../src/console/console.ts";
+import { type HttpRequest, requestHttp } from "../../src/net/http-request.ts";
+import {
+  type FakeControlPlane,
+  fakeControlPlane,
+  shopProblems,
+  shopProxies,
+  shopResources,
+} from "../browser/support/fake-control-plane.ts";
+import { fakeProxyAdmin } from "../browser/support/fake-proxy-admin.ts";
+import { seedMetrics, shopSnapshot } from "../browser/support/seed.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { silentLog } from "../support/silent-log.ts";
+
+interface Api {
+  readonly controlPlane: FakeControlPlane;
+  readonly socketPath: string;
+  readonly port: number;
+  /** As a browser or a tool would: over TCP. */
+  readonly ask: (
+    path: string,
+    more?: Partial<HttpRequest>,
+  ) => Promise<{ status: number; body: string }>;
+  /** As the owner's command line would. */
+  readonly askSocket: (
+    path: string,
+    more?: Partial<HttpRequest>,
+  ) => Promise<{ status: number; body: string }>;
+}
+
+async function withConsole(check: (api: Api) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-console-"));
+  const clock = new FakeClock();
+  const workloads = shopSnapshot();
+  const controlPlane = fakeControlPlane({
+    workloads,
+    problems: shopProblems,
+    resources: shopResources,
+    proxies: shopProxies(workloads, clock.nowMs()),
+  });
+  const socketPath = join(folder, "api.sock");
+  const served = await startConsole({
+    mesh: "shop",
+    version: "0.0.0",
+    listen: { address: "127.0.0.1", port: 0 },
+    apiSocket: socketPath,
+    controlPlane,
+    metrics: seedMetrics(clock.nowMs(), 120_000),
+    stateDir: folder,
+    log: silentLog,
+    clock,
+    request: fakeProxyAdmin,
+    ui: join(folder, "no-ui"),
+  });
+  const send = async (path: string, more: Partial<HttpRequest>) => {
+    const url = `http://localhost:${served.address?.port}${path}`;
+    const { status, text } = await requestHttp({
+      url,
+      timeoutMs: 5000,
+      responseBytesMax: 1e8,
+      ...more,
+    });
+    return { status, body: text };
+  };
+  try {
+    await check({
+      controlPlane,
+      socketPath,
+      port: served.address?.port ?? 0,
+      ask: (path, more = {}) => send(path, more),
+      askSocket: (path, more = {}) => send(path, { socketPath, ...more }),
+    });
+  } finally {
+    await served.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const json = { "content-type": "application/json" };
+const deletion: Partial<HttpRequest> = {
+  method: "POST",
+  headers: json,
+  body: JSON.stringify({ ref: { kind: "Gateway", namespace: "default", name: "storefront" } }),
+};
+
+test("console answers every path of its API", () =>
+  withConsole(async (api) => {
+    const paths = [
+      "/api/session",
+      "/api/status",
+      "/api/graph?window=30s",
+      "/api/services",
+      "/api/services/default/catalog?window=5m",
+      "/api/workloads",
+      "/api/proxies",
+      "/api/proxies/cart-0.default/config_dump",
+      "/api/proxies/cart-0.default/clusters?format=json",
+      "/api/config?kind=gateway",
+      "/api/logs/cart-0.default?lines=10&stream=proxy",
+      "/api/v1/query?query=up",
+      "/api/v1/status/buildinfo",
+      "/",
+    ];
+    for (const path of paths) assert.equal((await api.ask(path)).status, 200, path);
+  }));
+
+test("console lets its socket's owner write, and a page with the token", () =>
+  withConsole(async (api) => {
+    assert.equal(statSync(api.socketPath).mode & 0o777, 0o600);
+    assert.equal((await api.askSocket("/api/config/delete", deletion)).status, 200);
+    assert.equal((await api.ask("/api/config/delete", deletion)).status, 403);
+    const { csrfToken } = JSON.parse((await api.ask("/api/session")).body);
+    const headers = { ...json, "x-heddle-csrf": String(csrfToken) };
+    assert.equal((await api.ask("/api/config/delete", { ...deletion, headers })).status, 200);
+    assert.equal(api.controlPlane.calls.length, 2);
+    const levels = "/api/proxies/cart-0.default/logging?level=debug";
+    assert.equal((await api.ask(levels, { method: "POST" })).status, 403);
+    assert.match((await api.askSocket(levels, { method: "POST" })).body, /POST \?level=debug/);
+    // Reading the levels changes none, whatever the query says.
+    assert.doesNotMatch((await api.ask(levels)).body, /debug/);
+  }));
+
+test("console refuses other names, other sites and malformed requests", () =>
+  withConsole(async (api) => {
+    const check = async (
+      path: string,
+      status: number,
+      more: Partial<HttpRequest> = {},
+    ): Promise<void> => {
+      assert.equal(
+        (await api.ask(path, more)).status,
+        status,
+        `${path} ${JSON.stringify(more.headers)}`,
+      );
+    };
+    await check("/api/status", 403, { headers: { host: "evil.example.com" } });
+    await check("/", 403, { headers: { host: "evil.example.com" } });
+    await check("/api/status", 403, { headers: { origin: "http://evil.example.com" } });
+    await check("/api/config/validate", 403, { ...deletion, headers: { ...json, origin: "null" } });
+    await check("/api/graph?window=1y", 400);
+    await check("/api/logs/..%2F..%2Fetc%2Fpasswd", 404);
+    await check("/api/proxies/cart-0.default/quitquitquit", 404);
+    await check("/api/proxies/nobody.default/stats", 404);
+    await check("/assets/../../package.json", 404);
+    await check("/api/config/validate", 400, { method: "POST", headers: json, body: "{" });
+    await check("/api/config/validate", 400, { method: "POST", headers: json, body: '{"yaml":1}' });
+    await check("/api/config/validate", 413, {
+      method: "POST",
+      headers: json,
+      body: `{"yaml":"${"x".repeat(9e6)}"}`,
+    });
+    await check("/api/v1/query?query=sum(", 400);
+  }));
+
+test("console sends live views, and ends them when it closes", () =>
+  withConsole(async ({ port }) => {
+    const response = await fetch(`http://localhost:${port}/api/events`);
+    assert.equal(response.headers.get("content-type"), "text/event-stream");
+    assert.match(response.headers.get("content-security-policy") ?? "", /default-src 'none'/);
+    const seen = new Set<string>();
+    const decoder = new TextDecoder();
+    assert.ok(response.body !== null);
+    for await (const chunk of response.body) {
+      for (const [, kind = ""] of decoder
+        .decode(chunk, { stream: true })
+        .matchAll(/^event: (\w+)$/gm)) {
+        seen.add(kind);
+      }
+      if (seen.size === 5) break;
+    }
+    assert.deepEqual([...seen].toSorted(), ["config", "graph", "proxies", "services", "status"]);
+  }));
