@@ -15,6 +15,8 @@ const tab = 0x09;
 const colon = 0x3a;
 
 const methodBytesMax = 64;
+/** Lines up to this are simply read again when more of them arrives. */
+const longLineBytes = 256;
 
 /**
  * Gives a head the bytes `chunk[from, …)`. Returns how many of them belong to it. Afterwards the head
@@ -68,7 +70,8 @@ function append(head: Http1Head, source: Uint8Array, from: number, step: number)
 
 /** Reads whole lines of `head.bytes[parsePosition, end)`. */
 function parse(head: Http1Head, end: number, limits: HeadLimits): void {
-  if (head.scannedTo > head.parsePosition && !hasLineFeed(head, end)) return;
+  const read = head.scannedTo - head.parsePosition;
+  if (read > longLineBytes && !hasControl(head, end)) return;
   if (!head.isStartLineRead) {
     const next = head.kind === "request" ? requestLine(head, end) : statusLine(head, end);
     if (next < 0) {
@@ -81,10 +84,17 @@ function parse(head: Http1Head, end: number, limits: HeadLimits): void {
   fieldLines(head, end, limits);
 }
 
-/** A line that arrives byte by byte is searched once, not once per byte. */
-function hasLineFeed(head: Http1Head, end: number): boolean {
-  const found = head.bytes.indexOf(lf, head.scannedTo);
-  if (found >= 0 && found < end) return true;
+/**
+ * A long line that arrives in small pieces is read once, not once per piece: it cannot end, nor most
+ * of what is forbidden stand in it, without a control character among the new bytes.
+ */
+function hasControl(head: Http1Head, end: number): boolean {
+  const { bytes } = head;
+  // The last byte may have been a CR, whose LF is what is new.
+  for (let at = head.scannedTo - 1; at < end; at++) {
+    const byte = bytes[at] ?? 0;
+    if (byte < 0x20 || byte === 0x7f) return true;
+  }
   head.scannedTo = end;
   return false;
 }

@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { probes } from "../../test/conformance/http1/probes.ts";
+import { BodyReader, bodyStep } from "./http1-body.ts";
+import { frameRequest, frameResponse } from "./http1-framing.ts";
+import { defaultHeadLimits, Http1Head } from "./http1-head.ts";
+import { feedHead } from "./http1-parser.ts";
+import { dropForbiddenTrailers, Http1Writer } from "./http1-writer.ts";
+
+/** What a reader makes of bytes given in pieces of `step`. */
+function read(text: string, step: number, kind: "request" | "response" = "request"): Reading {
+  const bytes = Buffer.from(text, "latin1");
+  const head = new Http1Head();
+  head.reset(kind);
+  const body = new BodyReader(defaultHeadLimits);
+  let isBody = false;
+  let content = "";
+  for (let from = 0; from < bytes.length; from += step) {
+    const chunk = bytes.subarray(from, from + step);
+    let at = 0;
+    if (!isBody) {
+      at = feedHead(head, chunk, 0, defaultHeadLimits);
+      const error =
+        head.error ??
+        (head.isComplete
+          ? kind === "request"
+            ? frameRequest(head)
+            : frameResponse(head, false)
+          : undefined);
+      if (error !== undefined) return { error, content };
+      if (!head.isComplete) continue;
+      isBody = true;
+      body.start(head.bodyKind, head.bodyLength);
+    }
+    for (;;) {
+      const found = body.next(chunk, at);
+      at = body.position;
+      if (found === bodyStep.error) return { error: "body", content };
+      if (found === bodyStep.end) return { error: undefined, content };
+      if (found === bodyStep.more) break;
+      content += chunk.toString("latin1", body.dataStart, body.dataEnd);
+    }
+  }
+  return { error: "incomplete", content };
+}
+
+interface Reading {
+  readonly error: string | undefined;
+  readonly content: string;
+}
+
+/** Long ones only differ by length. */
+const short = probes.filter(({ bytes }) => bytes.length < 500);
+
+test("feedHead() and BodyReader see the same, however the bytes are split", () => {
+  for (const { id, bytes } of short) {
+    const whole = read(bytes, bytes.length);
+    for (const step of [1, 2, 3, 7]) {
+      assert.deepEqual(read(bytes, step), whole, `${id} in pieces of ${step}`);
+    }
+  }
+});
+
+test("frameRequest() refuses what must be refused", () => {
+  /** Decided by the connection manager: forms of the target, versions, upgrades. */
+  const later =
+    /^(COMP-ASTERISK|ABSOLUTE-|AUTHORITY-|RELATIVE-|COMP-HTTP10-NO-HOST|MAL-H2|COMP-UPGRADE|UPGRADE-|COMP-METHOD-CONNECT|CONNECT-)/;
+  for (const { id, bytes, expect } of probes) {
+    if (later.test(id)) continue;
+    const { error } = read(bytes, bytes.length);
+    const isServed = expect.includes(200);
+    if (isServed) assert.equal(error, undefined, id);
+    else assert.notEqual(error, undefined, id);
+  }
+});
+
+test("frameResponse() refuses an answer whose end is in doubt", () => {
+  const check = (fields: string, error: string | undefined): void => {
+    const { error: found } = read(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\n`, 1000, "response");
+    assert.equal(found, error, fields);
+  };
+  check("Content-Length: 0", undefined);
+  check("Content-Length: 1\r\nContent-Length: 1", "content-length");
+  check("Content-Length: 1\r\nTransfer-Encoding: chunked", "content-length-and-chunked");
+  check("Transfer-Encoding: gzip", "transfer-encoding-unknown");
+  check("X : 1", "syntax");
+  assert.equal(read("HTTP/1.1 20 OK\r\n\r\n", 1000, "response").error, "syntax");
+  assert.equal(read("HTTP/2 200 OK\r\n\r\n", 1000, "response").error, "version");
+});
+
+test("frameRequest() takes away what belongs to one hop, and nothing that decides", () => {
+  const head = new Http1Head();
+  head.reset("request");
+  const lines = [
+    "GET / HTTP/1.1",
+    "Host: a",
+    "Connection: close, X-Hop, X-Forwarded-For, Authorization",
+    "X-Hop: 1",
+    "X-Forwarded-For: 10.0.0.1",
+    "Authorization: secret",
+    "Keep-Alive: 5",
+    "TE: gzip",
+  ];
+  feedHead(head, Buffer.from(`${lines.join("\r\n")}\r\n\r\n`), 0, defaultHeadLimits);
+  assert.equal(frameRequest(head), undefined);
+  assert.equal(head.isKeepAlive, false);
+  const writer = new Http1Writer();
+  writer.fields(head);
+  assert.equal(
+    writer.take().toString(),
+    "host: a\r\nx-forwarded-for: 10.0.0.1\r\nauthorization: secret\r\n",
+  );
+});
+
+test("Http1Head joins repeated fields and forgets dropped ones", () => {
+  const head = new Http1Head();
+  head.reset("request");
+  const text = "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY:\t2 \r\nx: 3\r\n\r\nrest";
+  assert.equal(feedHead(head, Buffer.from(text), 0, defaultHeadLimits), text.length - 4);
+  assert.equal(head.joined("x"), "1,3");
+  assert.equal(head.joined("y"), "2");
+  assert.equal(head.joined("z"), undefined);
+  assert.equal(head.dropName("x"), true);
+  assert.equal(head.joined("x"), undefined);
+});
+
+test("feedHead() keeps to its limits", () => {
+  const limits = { headBytesMax: 100, fieldsMax: 2 };
+  const feed = (text: string): Http1Head => {
+    const head = new Http1Head();
+    head.reset("request");
+    feedHead(head, Buffer.from(text), 0, limits);
+    return head;
+  };
+  assert.equal(feed("GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\n\r\n").isComplete, true);
+  assert.equal(feed("GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n").error, "too-many-fields");
+  assert.equal(feed(`GET / HTTP/1.1\r\nA: ${"1".repeat(100)}`).error, "head-too-large");
+  assert.equal(feed("A".repeat(200)).error, "invalid-method");
+});
+
+test("BodyReader keeps trailers apart and bounds extensions", () => {
+  const body = new BodyReader(defaultHeadLimits);
+  body.start("chunked", 0);
+  const bytes = Buffer.from("1\r\nx\r\n0\r\nContent-Length: 5\r\nX-Sum: 1\r\n\r\nnext");
+  assert.equal(body.next(bytes, 0), bodyStep.content);
+  assert.equal(body.next(bytes, body.position), bodyStep.end);
+  assert.equal(body.position, bytes.length - 4);
+  const { trailers } = body;
+  assert.ok(trailers !== undefined);
+  dropForbiddenTrailers(trailers);
+  assert.equal(trailers.joined("content-length"), undefined);
+  assert.equal(trailers.joined("x-sum"), "1");
+  body.start("chunked", 0);
+  assert.equal(body.next(Buffer.from(`1;${"a".repeat(5000)}\r\n`), 0), bodyStep.error);
+});
+
+test("Http1Writer writes nothing that would end a line early", () => {
+  const writer = new Http1Writer();
+  writer.field("a", "1");
+  writer.field("b", "2\r\nc: 3");
+  writer.field("d", "\u0100");
+  writer.chunk(Buffer.alloc(0), 0, 0);
+  writer.chunk(Buffer.from("0123456789abcdefg"), 0, 17);
+  writer.lastChunk(undefined);
+  assert.equal(writer.take().toString(), "a: 1\r\n11\r\n0123456789abcdefg\r\n0\r\n\r\n");
+});
+
+test("Http1Writer keeps what it gave away when it grows", () => {
+  const writer = new Http1Writer();
+  writer.text("first");
+  const first = writer.take();
+  for (let round = 0; round < 40; round++) writer.bytes(Buffer.alloc(4096, 0x61), 0, 4096);
+  assert.equal(writer.take().length, 40 * 4096);
+  assert.equal(first.toString(), "first");
+});
