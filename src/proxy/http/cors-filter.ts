@@ -1,6 +1,7 @@
 /** Cross-origin requests: Envoy's `cors` filter. Its policy stands on routes and virtual hosts. */
 import { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
 import { refuse } from "../engine/refusal.ts";
+import { fractionOf } from "../engine/route-match.ts";
 import { compileStringMatcher, type TextPredicate } from "../engine/string-matcher.ts";
 import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
 
@@ -16,9 +17,11 @@ export class CorsOverride {
 
 export function compileCorsOverride(bytes: Uint8Array, path: string): CorsOverride {
   const policy = CorsPolicy.decode(bytes);
-  if (policy.filterEnabled !== undefined || policy.shadowEnabled !== undefined) {
-    refuse(path, "filter_enabled and shadow_enabled are not supported");
+  const enabled = policy.filterEnabled?.defaultValue;
+  if (enabled !== undefined && fractionOf(enabled) < 1) {
+    refuse(`${path}.filter_enabled`, "only 100 % is supported");
   }
+  if (policy.shadowEnabled !== undefined) refuse(`${path}.shadow_enabled`, "is not supported");
   const origins = policy.allowOriginStringMatch.map((matcher, index) =>
     compileStringMatcher(matcher, `${path}.allow_origin_string_match[${index}]`),
   );

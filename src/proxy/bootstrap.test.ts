@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import { typeUrls, type XdsResource } from "../xds/feed.ts";
+import { parseBootstrap } from "./bootstrap.ts";
+
+function parse(text: string): ReturnType<typeof parseBootstrap> {
+  return parseBootstrap({
+    name: "proxy.yaml",
+    text,
+    readFile: (path) => Buffer.from(`content of ${path}`),
+  });
+}
+
+function resourcesOf(text: string, typeUrl: string): readonly XdsResource[] {
+  const { feed } = parse(text);
+  let found: readonly XdsResource[] = [];
+  feed.onUpdate = (update) => {
+    found = update.resources;
+    update.respond();
+  };
+  feed.subscribe(typeUrl, "*");
+  return found;
+}
+
+test("parseBootstrap() reads static resources, with anchors and either spelling of fields", () => {
+  const text = `
+node: {id: proxy-1}
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}
+static_resources:
+  clusters:
+  - {name: one, connect_timeout: &short 0.25s, type: STATIC}
+  - {name: two, connectTimeout: *short}
+`;
+  const clusters = resourcesOf(text, typeUrls.cluster).map(({ bytes }) => Cluster.decode(bytes));
+  assert.deepEqual(
+    clusters.map(({ name }) => name),
+    ["one", "two"],
+  );
+  assert.deepEqual(
+    clusters.map(({ connectTimeout }) => connectTimeout?.nanos),
+    [250_000_000, 250_000_000],
+  );
+  const { admin, nodeId } = parse(text);
+  assert.deepEqual(admin, { address: "127.0.0.1", port: 9901 });
+  assert.equal(nodeId, "proxy-1");
+});
+
+test("parseBootstrap() takes secrets from inline content and from files", () => {
+  const { secrets } = parse(`
+static_resources:
+  secrets:
+  - name: default
+    tls_certificate:
+      certificate_chain: {inline_string: CHAIN}
+      private_key: {filename: key.pem}
+  - name: ROOTCA
+    validation_context: {trusted_ca: {filename: ca.pem}}
+`);
+  assert.deepEqual(secrets.get("default"), {
+    kind: "certificate",
+    chainPem: "CHAIN",
+    privateKeyPem: "content of key.pem",
+  });
+  assert.deepEqual(secrets.get("ROOTCA"), {
+    kind: "validation",
+    trustedCaPem: "content of ca.pem",
+  });
+});
+
+test("parseBootstrap() says where a file is wrong", () => {
+  const check = (text: string, message: RegExp): void =>
+    assert.throws(() => parse(text), { code: "bootstrap.invalid", message });
+  check("static_resources:\n  clusters: [", /^proxy\.yaml:\d+: /);
+  check(
+    "static_resources:\n  clusters:\n  - name: a\n    no_such: 1\n",
+    /^proxy\.yaml:4: .*no_such/,
+  );
+  check("node: {}\ndynamic_resources: {}\n", /^proxy\.yaml:2: .*dynamic_resources/);
+});

@@ -1,0 +1,290 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { testDataPlane } from "../../test/support/data-plane.ts";
+import { type Fields, message } from "../../test/support/message.ts";
+import { connectionView, requestView } from "../../test/support/request-view.ts";
+import { Cluster, Cluster_DiscoveryType } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import { RouteConfiguration } from "../wire/gen/ts/envoy/config/route/v3/route.ts";
+import { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { typeUrls, type XdsResource } from "../xds/feed.ts";
+import { filterUrls } from "./config/listener-plan.ts";
+import type { ListenerSet } from "./context.ts";
+
+/** Writes down what it is told. */
+class FakeListeners implements ListenerSet {
+  readonly log: string[] = [];
+
+  prepare(listener: Listener): ReturnType<ListenerSet["prepare"]> {
+    return {
+      start: async () => void this.log.push(`start ${listener.name} ${listener.statPrefix}`),
+      discard: () => void this.log.push(`discard ${listener.name} ${listener.statPrefix}`),
+    };
+  }
+  remove(name: string): void {
+    this.log.push(`remove ${name}`);
+  }
+  bound(): [] {
+    return [];
+  }
+  async drain(): Promise<void> {}
+  async close(): Promise<void> {}
+}
+
+function plane() {
+  const listeners = new FakeListeners();
+  return { listeners, ...testDataPlane(() => listeners) };
+}
+
+function resource<T extends { readonly name?: string }>(
+  codec: { encode(value: T): { finish(): Uint8Array }; fromPartial(object: never): T },
+  fields: Fields<NoInfer<T>>,
+  version = "1",
+): XdsResource {
+  const value = message(codec, fields);
+  return { name: value.name ?? "", version, bytes: codec.encode(value).finish() };
+}
+
+const staticCluster = (name: string): XdsResource => resource(Cluster, { name });
+
+const edsCluster = (name: string, connectSeconds = 1n): XdsResource =>
+  resource(Cluster, {
+    name,
+    type: Cluster_DiscoveryType.EDS,
+    connectTimeout: { seconds: connectSeconds, nanos: 0 },
+  });
+
+function endpoints(clusterName: string, ...addresses: string[]): XdsResource {
+  const value = message(ClusterLoadAssignment, {
+    clusterName,
+    endpoints: [
+      {
+        lbEndpoints: addresses.map((address) => ({
+          endpoint: { address: { socketAddress: { address, portValue: 80 } } },
+        })),
+      },
+    ],
+  });
+  return { name: clusterName, version: "1", bytes: ClusterLoadAssignment.encode(value).finish() };
+}
+
+function httpListener(routes: string, statPrefix = "one"): XdsResource {
+  const manager = message(HttpConnectionManager, { rds: { routeConfigName: routes } });
+  return resource(Listener, {
+    name: "L",
+    statPrefix,
+    filterChains: [
+      {
+        filters: [
+          {
+            typedConfig: {
+              typeUrl: filterUrls.http,
+              value: HttpConnectionManager.encode(manager).finish(),
+            },
+          },
+        ],
+      },
+    ],
+  });
+}
+
+function routes(name: string, cluster: string): XdsResource {
+  return resource(RouteConfiguration, {
+    name,
+    virtualHosts: [
+      { name: "all", domains: ["*"], routes: [{ match: { prefix: "/" }, route: { cluster } }] },
+    ],
+  });
+}
+
+const choice = { connection: connectionView(), hash: undefined, avoid: undefined };
+
+test("Configuration asks for clusters and listeners, then for what they name", () => {
+  const { configuration, feed, close } = plane();
+  configuration.start();
+  assert.deepEqual(feed.wished(typeUrls.cluster), ["*"]);
+  assert.deepEqual(feed.wished(typeUrls.listener), ["*"]);
+  feed.send(typeUrls.cluster, [edsCluster("a"), edsCluster("b"), staticCluster("c")]);
+  assert.deepEqual(feed.wished(typeUrls.endpoint), ["a", "b"]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  assert.deepEqual(feed.wished(typeUrls.route), ["80"]);
+  feed.send(typeUrls.cluster, [], ["a"]);
+  assert.deepEqual(feed.wished(typeUrls.endpoint), ["b"]);
+  close();
+});
+
+test("Configuration is ready once everything of the first answer serves, and says what it waits for", async () => {
+  const { configuration, feed, listeners, close } = plane();
+  let isReady = false;
+  configuration.onReady = () => {
+    isReady = true;
+  };
+  configuration.start();
+  assert.match(configuration.waitingFor ?? "", /no clusters/);
+  feed.send(typeUrls.cluster, [edsCluster("a")]);
+  assert.match(configuration.waitingFor ?? "", /no listeners/);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  assert.match(configuration.waitingFor ?? "", /endpoints or secrets of a/);
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+  assert.match(configuration.waitingFor ?? "", /listener L waits for routes 80/);
+  assert.deepEqual(listeners.log, []);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  assert.deepEqual(listeners.log, ["start L one"]);
+  await Promise.resolve();
+  await Promise.resolve();
+  assert.equal(isReady, true);
+  assert.equal(configuration.waitingFor, undefined);
+  close();
+});
+
+test("Configuration applies the good resources of an answer and names the bad", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  const bad = resource(Cluster, { name: "bad", trackTimeoutBudgets: true });
+  const answer = feed.send(typeUrls.cluster, [staticCluster("good"), bad]);
+  assert.equal(answer, "bad: track_timeout_budgets: is not supported");
+  assert.ok(clusters.get("good") !== undefined);
+  assert.equal(clusters.get("bad"), undefined);
+  assert.deepEqual(configuration.refusals(), [answer]);
+  close();
+});
+
+test("Configuration keeps the last good version of what it refuses", () => {
+  const { configuration, feed, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [staticCluster("a")]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  const broken = resource(RouteConfiguration, {
+    name: "80",
+    virtualHosts: [{ name: "v", domains: ["*", "*"] }],
+  });
+  assert.match(feed.send(typeUrls.route, [broken]), /^80: virtual_hosts\[0\]\.domains/);
+  const outcome = configuration.get("80")?.resolve(requestView(), () => 0);
+  assert.equal(outcome?.kind === "forward" && outcome.cluster, "a");
+  close();
+});
+
+test("Configuration refuses broken bytes and doubles without harm to the rest", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  const broken = { name: "x", version: "1", bytes: Uint8Array.of(0x0a, 0xff) };
+  assert.match(feed.send(typeUrls.cluster, [broken, staticCluster("a")]), /^x: /);
+  assert.ok(clusters.get("a") !== undefined);
+  const twice = feed.send(typeUrls.cluster, [staticCluster("b"), staticCluster("b")]);
+  assert.equal(twice, "b: occurs twice in one answer");
+  close();
+});
+
+test("a changed cluster serves its old version until the new one has endpoints", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [edsCluster("a")]);
+  assert.equal(clusters.get("a"), undefined);
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+  const before = clusters.get("a");
+  assert.equal(before?.pick(choice)?.address.address, "192.0.2.1");
+  const renamed = resource(Cluster, {
+    name: "a",
+    type: Cluster_DiscoveryType.EDS,
+    edsClusterConfig: { serviceName: "elsewhere" },
+  });
+  feed.send(typeUrls.cluster, [renamed]);
+  assert.equal(clusters.get("a"), before);
+  feed.send(typeUrls.endpoint, [endpoints("elsewhere", "192.0.2.2")]);
+  assert.equal(clusters.get("a")?.pick(choice)?.address.address, "192.0.2.2");
+  close();
+});
+
+test("a cluster with TLS waits for its secrets", () => {
+  const { configuration, feed, clusters, secrets, close } = plane();
+  configuration.start();
+  const tls = message(UpstreamTlsContext, {
+    commonTlsContext: {
+      tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+      validationContextSdsSecretConfig: { name: "ROOTCA" },
+    },
+  });
+  const typeUrl =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+  const secured = resource(Cluster, {
+    name: "a",
+    transportSocket: {
+      typedConfig: { typeUrl, value: UpstreamTlsContext.encode(tls).finish() },
+    },
+  });
+  assert.equal(feed.send(typeUrls.cluster, [secured]), "accepted");
+  assert.equal(clusters.get("a"), undefined);
+  secrets.set("ROOTCA", { kind: "validation", trustedCaPem: "" });
+  assert.equal(clusters.get("a"), undefined);
+  secrets.set("default", { kind: "certificate", chainPem: "", privateKeyPem: "" });
+  assert.ok(clusters.get("a") !== undefined);
+  close();
+});
+
+test("endpoints keep their identity while they stay, and hear when they leave", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [edsCluster("a")]);
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+  const first = clusters.get("a")?.pick(choice);
+  assert.ok(first !== undefined);
+  let isTold = false;
+  first.onRemoved = () => {
+    isTold = true;
+  };
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.2", "192.0.2.1")]);
+  const found = [1, 2].map(() => clusters.get("a")?.pick(choice));
+  assert.ok(found.includes(first));
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.2")]);
+  assert.equal(isTold, true);
+  assert.equal(first.isRemoved, true);
+  close();
+});
+
+test("a listener that changes while it warms starts in its last version alone", () => {
+  const { configuration, feed, listeners, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, []);
+  feed.send(typeUrls.listener, [httpListener("80", "one")]);
+  feed.send(typeUrls.listener, [httpListener("80", "two")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  assert.deepEqual(listeners.log, ["discard L one", "start L two"]);
+  feed.send(typeUrls.listener, [], ["L"]);
+  assert.equal(listeners.log.at(-1), "remove L");
+  close();
+});
+
+test("Configuration skips what serves already", () => {
+  const { configuration, feed, listeners, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  assert.deepEqual(listeners.log, ["start L one"]);
+  close();
+});
+
+test("Configuration names nested fields it does not honour", () => {
+  const { configuration, feed, close } = plane();
+  configuration.start();
+  const check = (fields: Fields<Cluster>, expected: string): void => {
+    const answer = feed.send(typeUrls.cluster, [resource(Cluster, { name: "x", ...fields })]);
+    assert.equal(answer, `x: ${expected}`);
+  };
+  check(
+    {
+      loadAssignment: { endpoints: [{ lbEndpoints: [{ endpoint: { observabilityName: "n" } }] }] },
+    },
+    "load_assignment.endpoints[0].lb_endpoints[0].endpoint.observability_name: is not supported",
+  );
+  check({ preconnectPolicy: {} }, "preconnect_policy: is not supported");
+  check(
+    { roundRobinLbConfig: { slowStartConfig: {} } },
+    "round_robin_lb_config.slow_start_config: is not supported",
+  );
+  close();
+});
