@@ -1,6 +1,22 @@
+import { join } from "node:path";
+
+import type { Clock } from "../base/clock.ts";
 import type { Problem, ResourceRef, SourcePosition } from "../base/problem.ts";
+import { CertificateAuthority } from "../identity/authority.ts";
+import { openRoot } from "../identity/root-store.ts";
 import type { WorkloadSnapshot } from "../model/workload.ts";
-import type { WorkloadsMessage } from "./options.ts";
+import type { GrpcAddress } from "../net/grpc.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import type { ControlOptions, WorkloadsMessage } from "./options.ts";
+import { AppliedStore } from "./plane/applied-store.ts";
+import { Configuration, type WatchConfig } from "./plane/configuration.ts";
+import { ControlMetrics } from "./plane/control-metrics.ts";
+import { HeddleControlPlane } from "./plane/heddle-control-plane.ts";
+import { MeshState } from "./plane/mesh-state.ts";
+import type { Translate } from "./plane/proxy-snapshots.ts";
+import { serve } from "./plane/serve.ts";
+import { translate } from "./translate.ts";
 
 /**
  * What the control plane shows to the console and the CLI: the configuration with its problems, the
@@ -156,4 +172,65 @@ export interface AuthorityStatus {
   readonly certificateTtlMs: number;
   readonly issued: number;
   readonly refused: number;
+}
+
+export interface StartControlPlane {
+  readonly options: ControlOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: MetricRegistry;
+  /** Follows the configuration folder. */
+  readonly watchConfig: WatchConfig;
+  /** For tests. */
+  readonly translate?: Translate;
+}
+
+export interface StartedControlPlane extends ControlPlane {
+  /** Where xDS and certificates are served, with the port that was given for port 0. */
+  readonly secureAddress: GrpcAddress;
+  readonly plainAddress: GrpcAddress | undefined;
+  /** Resolves when every change so far has been translated for every proxy. */
+  settled(): Promise<void>;
+}
+
+/**
+ * Opens the root, reads what was applied, follows the configuration folder and listens. Rejects when
+ * one of these is not possible; then nothing is left open. What runs comes by `setWorkloads`.
+ */
+export async function startControlPlane(start: StartControlPlane): Promise<StartedControlPlane> {
+  const { options, clock, log } = start;
+  const { stateDir, trustDomain, mesh, certificateTtlMs } = options;
+  const root = openRoot({ stateDir, trustDomain, mesh, nowMs: clock.nowMs() });
+  const authority = new CertificateAuthority({ root, trustDomain, certificateTtlMs, clock });
+  const metrics = new ControlMetrics(start.metrics);
+  const plane = new HeddleControlPlane({
+    configuration: new Configuration(new AppliedStore(join(stateDir, "applied"))),
+    state: new MeshState(options),
+    authority,
+    translate: start.translate ?? translate,
+    metrics,
+    clock,
+    log: log.area("control"),
+  });
+  const watch = start.watchConfig(options.configDir, (files) => plane.setFiles(files));
+  plane.onClose(() => Promise.resolve(watch.close()));
+  try {
+    const listeners = await serve({
+      options,
+      plane,
+      authority,
+      metrics,
+      exposeMetrics: () => start.metrics.expose(),
+      clock,
+      log: log.area("control"),
+    });
+    plane.onClose(() => listeners.close());
+    return Object.assign(plane, {
+      secureAddress: listeners.secure.address,
+      plainAddress: listeners.plain?.address,
+    });
+  } catch (error) {
+    await plane.close();
+    throw error;
+  }
 }

@@ -9,10 +9,11 @@ import { GrpcError } from "../net/grpc.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { grpcStatus } from "../wire/grpc.ts";
+import { typeUrls } from "./feed.ts";
 import { ServerConnection } from "./server/connection.ts";
 import type { XdsVariant } from "./server/publisher.ts";
 import { type ServedProxy, StatusBoard } from "./server/status.ts";
-import type { EncodedResource, Snapshot } from "./snapshot.ts";
+import { type EncodedResource, resourcesOf, type Snapshot } from "./snapshot.ts";
 
 /**
  * Serves snapshots over the aggregated discovery service, both variants, and over the secret
@@ -115,11 +116,21 @@ export class AdsServer {
     return this.#board.read(proxyId, newest, this.#snapshots.get(proxyId));
   }
 
-  /** Whether the proxy is connected and has acknowledged all of its snapshot. */
+  /**
+   * Whether the proxy is connected and has answered for all of its snapshot: what it asked for, and
+   * what it must still ask for (the routes of its listeners, the endpoints of its clusters).
+   */
   isSynced(proxyId: string): boolean {
-    const connections = this.#connections.get(proxyId);
-    if (connections === undefined) return false;
-    return [...connections].every((connection) => connection.isSettled);
+    const connections = [...(this.#connections.get(proxyId) ?? [])];
+    const snapshot = this.#snapshots.get(proxyId);
+    if (connections.length === 0 || snapshot === undefined) return false;
+    if (!connections.every((connection) => connection.isSettled)) return false;
+    const isAnswered = (typeUrl: string, name: string): boolean =>
+      connections.some((connection) => connection.isAnswered(typeUrl, name));
+    const refused = new Set(
+      this.status(proxyId)?.types.flatMap(({ refusal }) => refusal?.resources ?? []),
+    );
+    return everyResource(snapshot, refused, isAnswered);
   }
 
   #open(
@@ -174,6 +185,31 @@ export class AdsServer {
     this.#board.disconnected(proxyId, reason);
     this.#options.events?.onDisconnect?.(proxyId, reason);
   }
+}
+
+/** Wildcard types that every proxy asks for, and what their resources make it ask for. */
+const expected: readonly (readonly [typeUrl: string, dependent: string])[] = [
+  [typeUrls.cluster, typeUrls.endpoint],
+  [typeUrls.listener, typeUrls.route],
+];
+
+function everyResource(
+  snapshot: Snapshot,
+  refused: ReadonlySet<EncodedResource>,
+  isAnswered: (typeUrl: string, name: string) => boolean,
+): boolean {
+  for (const [typeUrl, dependent] of expected) {
+    const dependents = resourcesOf(snapshot, dependent);
+    for (const resource of resourcesOf(snapshot, typeUrl).values()) {
+      if (refused.has(resource)) continue;
+      if (!isAnswered(typeUrl, resource.name)) return false;
+      const waits = resource.references.some(
+        (name) => dependents.has(name) && !isAnswered(dependent, name),
+      );
+      if (waits) return false;
+    }
+  }
+  return true;
 }
 
 export type { ServedProxy, ServedType } from "./server/status.ts";

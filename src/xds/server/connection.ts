@@ -76,6 +76,10 @@ export class ServerConnection implements GrpcStreamHandler {
     return this.#publisher.isSettled(typeUrl);
   }
 
+  isAnswered(typeUrl: string, name: string): boolean {
+    return this.#publisher.isAnswered(typeUrl, name);
+  }
+
   wish(typeUrl: string): "*" | ReadonlySet<string> {
     return this.#publisher.wish(typeUrl);
   }

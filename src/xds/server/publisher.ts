@@ -73,6 +73,10 @@ export class StreamPublisher {
     return this.#subscriptions.get(typeUrl)?.wish ?? new Set();
   }
 
+  isAnswered(typeUrl: string, name: string): boolean {
+    return this.#subscriptions.get(typeUrl)?.isAnswered(name) ?? false;
+  }
+
   /** Whether the proxy has answered for all the snapshot holds of this type. */
   isSettled(typeUrl: string): boolean {
     const subscription = this.#subscriptions.get(typeUrl);

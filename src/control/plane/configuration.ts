@@ -1,0 +1,214 @@
+import type { Problem, ResourceRef } from "../../base/problem.ts";
+import {
+  type BrokenResource,
+  type ConfigResource,
+  resourceKey,
+} from "../../model/config-resource.ts";
+import { parseDocuments } from "../../model/documents.ts";
+import type {
+  AppliedResource,
+  ApplyOptions,
+  ConfigResource as ShownResource,
+  ResourceFilter,
+} from "../control-plane.ts";
+import type { AppliedStore } from "./applied-store.ts";
+
+/** What a source of configuration holds at one moment. */
+export interface ConfigSet {
+  readonly resources: readonly ConfigResource[];
+  readonly broken: readonly BrokenResource[];
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Follows a folder: calls `onChange` with all it holds, first before or soon after it returns, then
+ * after each change. Broken files keep their last good resources in the set.
+ */
+export type WatchConfig = (
+  dir: string,
+  onChange: (config: ConfigSet) => void,
+) => { close(): void | Promise<void> };
+
+/** Something an operator asked for, checked and not done yet. */
+export interface Plan {
+  readonly applied: readonly AppliedResource[];
+  readonly save: readonly ConfigResource[];
+  readonly remove: readonly ResourceRef[];
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * The mesh's configuration: what the folder's files say and what was applied. A file wins over what
+ * was applied under the same name, and says so.
+ */
+export class Configuration {
+  readonly #store: AppliedStore;
+  readonly #applied = new Map<string, ConfigResource>();
+  readonly #storeProblems: readonly Problem[];
+  #files: ConfigSet = { resources: [], broken: [], problems: [] };
+  #merged: ConfigSet | undefined;
+
+  constructor(store: AppliedStore) {
+    this.#store = store;
+    const { resources, problems } = store.load();
+    this.#storeProblems = problems;
+    for (const resource of resources) this.#applied.set(resourceKey(resource), resource);
+  }
+
+  setFiles(files: ConfigSet): void {
+    this.#files = files;
+    this.#merged = undefined;
+  }
+
+  get current(): ConfigSet {
+    this.#merged ??= this.#merge([...this.#applied.values()]);
+    return this.#merged;
+  }
+
+  /** Checks a text to be applied against itself and the files. */
+  plan(yaml: string, options: ApplyOptions): Plan {
+    const parsed = parseDocuments(yaml, options.file ?? "-");
+    const problems: Problem[] = [...parsed.problems];
+    const applied: AppliedResource[] = [];
+    for (const resource of parsed.resources) {
+      const owner = this.#inFiles(resource);
+      if (owner !== undefined) problems.push(ownedByFile(resource, owner));
+      applied.push({ ref: refOf(resource), change: this.#changeOf(resource) });
+    }
+    if (parsed.resources.length === 0 && problems.length === 0) {
+      problems.push({ code: "apply.empty", severity: "error", path: "", message: "no resources" });
+    }
+    return { applied, save: parsed.resources, remove: [], problems };
+  }
+
+  planRemoval(ref: ResourceRef): Plan {
+    const owner = this.#inFiles(ref);
+    const known = this.#applied.get(resourceKey(ref));
+    if (owner !== undefined) {
+      return { applied: [], save: [], remove: [], problems: [ownedByFile(ref, owner)] };
+    }
+    if (known === undefined) {
+      const message = "no such resource";
+      const problem = { code: "apply.not-found", severity: "error", path: "", message } as const;
+      return { applied: [], save: [], remove: [], problems: [{ ...problem, resource: ref }] };
+    }
+    return {
+      applied: [{ ref: refOf(ref), change: "removed" }],
+      save: [],
+      remove: [ref],
+      problems: [],
+    };
+  }
+
+  /** The configuration as `plan` would leave it. */
+  preview(plan: Plan): ConfigSet {
+    const applied = new Map(this.#applied);
+    for (const resource of plan.save) applied.set(resourceKey(resource), resource);
+    for (const ref of plan.remove) applied.delete(resourceKey(ref));
+    return this.#merge([...applied.values()]);
+  }
+
+  /** Stores it; throws when the disk does not let us, and then nothing of it counts. */
+  carryOut(plan: Plan): void {
+    for (const resource of plan.save) {
+      this.#applied.set(resourceKey(resource), this.#store.save(resource));
+    }
+    for (const ref of plan.remove) {
+      this.#store.remove(ref);
+      this.#applied.delete(resourceKey(ref));
+    }
+    this.#merged = undefined;
+  }
+
+  show(filter: ResourceFilter, problems: readonly Problem[]): readonly ShownResource[] {
+    const byKey = new Map<string, Problem[]>();
+    for (const problem of problems) {
+      if (problem.resource === undefined) continue;
+      const key = resourceKey(problem.resource);
+      byKey.set(key, [...(byKey.get(key) ?? []), problem]);
+    }
+    const inFiles = new Set(this.#files.resources.map(resourceKey));
+    return this.current.resources
+      .filter((resource) => matches(resource, filter))
+      .map((resource) => ({
+        ref: refOf(resource),
+        apiVersion: resource.apiVersion,
+        labels: resource.labels,
+        annotations: resource.annotations,
+        spec: resource.spec,
+        source: resource.source,
+        origin: inFiles.has(resourceKey(resource)) ? "file" : "applied",
+        yaml: resource.text,
+        problems: byKey.get(resourceKey(resource)) ?? [],
+      }));
+  }
+
+  #merge(applied: readonly ConfigResource[]): ConfigSet {
+    const { resources, broken, problems } = this.#files;
+    const taken = new Set(resources.map(resourceKey));
+    const shadowed = applied.filter((resource) => taken.has(resourceKey(resource)));
+    return {
+      resources: [...resources, ...applied.filter((one) => !taken.has(resourceKey(one)))],
+      broken,
+      problems: [...problems, ...this.#storeProblems, ...shadowed.map(shadowedByFile)],
+    };
+  }
+
+  #inFiles(ref: ResourceRef): Place | undefined {
+    const key = resourceKey(ref);
+    const whole = this.#files.resources.find((resource) => resourceKey(resource) === key);
+    if (whole !== undefined) return whole;
+    return this.#files.broken.find(
+      ({ kind, namespace, name }) =>
+        name !== undefined && resourceKey({ kind, namespace, name }) === key,
+    );
+  }
+
+  #changeOf(resource: ConfigResource): AppliedResource["change"] {
+    const known = this.#applied.get(resourceKey(resource));
+    if (known === undefined) return "created";
+    return known.text === resource.text ? "unchanged" : "configured";
+  }
+}
+
+type Place = Pick<ConfigResource, "source">;
+
+export function refOf({ kind, namespace, name }: ResourceRef): ResourceRef {
+  return { kind, namespace, name };
+}
+
+function ownedByFile(ref: ResourceRef, { source }: Place): Problem {
+  return {
+    code: "apply.in-file",
+    severity: "error",
+    path: "",
+    message: `is written in ${source.file}:${source.line}, which decides`,
+    hint: "change it there",
+    resource: refOf(ref),
+  };
+}
+
+function shadowedByFile(resource: ConfigResource): Problem {
+  return {
+    code: "apply.shadowed",
+    severity: "warning",
+    path: "",
+    message: "was applied and is also written in a file, which decides",
+    hint: "remove it from the file, or delete the file's and apply again",
+    resource: refOf(resource),
+    source: resource.source,
+  };
+}
+
+function matches(ref: ResourceRef, { kind, namespace, name }: ResourceFilter): boolean {
+  if (kind !== undefined && !isKind(ref.kind, kind)) return false;
+  if (namespace !== undefined && ref.namespace !== namespace) return false;
+  return name === undefined || ref.name === name;
+}
+
+/** `VirtualService`, `virtualservice`, `virtualservices`, and `serviceentries`, `…policies`. */
+function isKind(kind: string, asked: string): boolean {
+  const [one, other] = [kind.toLowerCase(), asked.toLowerCase()];
+  const plural = one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`;
+  return other === one || other === plural;
+}

@@ -1,0 +1,87 @@
+import type { Problem, ResourceRef, SourcePosition } from "../../base/problem.ts";
+import { type ConfigResource, resourceKey } from "../../model/config-resource.ts";
+import {
+  defaultMeshSettings,
+  type MeshSettings,
+  parseMeshConfig,
+  yamlFromPlain,
+} from "../../model/mesh-config.ts";
+import type { WorkloadSnapshot } from "../../model/workload.ts";
+import { type BuiltMesh, buildMeshModel } from "../mesh.ts";
+import type { ControlOptions, WorkloadsMessage } from "../options.ts";
+import type { ConfigSet } from "./configuration.ts";
+
+const nothingRuns: WorkloadSnapshot = { revision: -1, services: [], instances: [] };
+
+/** What runs and how the mesh is set, as last told; makes models of it with a configuration. */
+export class MeshState {
+  readonly #options: ControlOptions;
+  #message: WorkloadsMessage | undefined;
+  #settings: MeshSettings;
+  #settingsProblems: readonly Problem[] = [];
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+    const { trustDomain, rootNamespace } = options;
+    this.#settings = { ...defaultMeshSettings, trustDomain, rootNamespace };
+  }
+
+  get workloads(): WorkloadSnapshot | undefined {
+    return this.#message?.snapshot;
+  }
+
+  get problems(): readonly Problem[] {
+    return [...(this.#message?.problems ?? []), ...this.#settingsProblems];
+  }
+
+  /** False when `message` is older than what is known. */
+  take(message: WorkloadsMessage): boolean {
+    const known = this.#message?.snapshot.revision ?? -1;
+    if (message.snapshot.revision < known) return false;
+    this.#message = message;
+    this.#readSettings(message.meshConfig);
+    return true;
+  }
+
+  build(config: ConfigSet): BuiltMesh {
+    return buildMeshModel({
+      resources: config.resources,
+      broken: config.broken,
+      workloads: this.workloads ?? nothingRuns,
+      settings: this.#settings,
+    });
+  }
+
+  #readSettings(meshConfig: unknown): void {
+    const { trustDomain, rootNamespace } = this.#options;
+    const defaults = { ...defaultMeshSettings, trustDomain, rootNamespace };
+    const file = "heddle.yaml";
+    const node =
+      meshConfig === undefined || meshConfig === null
+        ? undefined
+        : yamlFromPlain(meshConfig, { file, line: 1, column: 1 });
+    const parsed = parseMeshConfig(node, defaults);
+    // Unsound settings leave the last good ones in force.
+    const settings = parsed.isSound ? parsed.settings : this.#settings;
+    const problems = [...parsed.problems];
+    if (settings.trustDomain !== trustDomain || settings.rootNamespace !== rootNamespace) {
+      problems.push({
+        code: "meshconfig.restart-needed",
+        severity: "error",
+        path: "meshConfig",
+        message: "the trust domain and the root namespace cannot change while the mesh runs",
+        hint: "stop the mesh and start it again",
+      });
+    }
+    this.#settings = { ...settings, trustDomain, rootNamespace };
+    this.#settingsProblems = problems;
+  }
+}
+
+/** Finds where resources are written. */
+export function locator(
+  resources: readonly ConfigResource[],
+): (ref: ResourceRef) => SourcePosition | undefined {
+  const places = new Map(resources.map((one) => [resourceKey(one), one.source]));
+  return (ref) => places.get(resourceKey(ref));
+}

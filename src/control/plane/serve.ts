@@ -1,0 +1,204 @@
+import type { Clock, Timer } from "../../base/clock.ts";
+import { listenHttp } from "../../net/http-listener.ts";
+import {
+  type GrpcCall,
+  type GrpcMethod,
+  type GrpcServer,
+  type GrpcServerTls,
+  startGrpcServer,
+} from "../../net/grpc-server.ts";
+import { defaultGrpcKeepalive, GrpcError } from "../../net/grpc.ts";
+import { type CertificateAuthority, controlPlaneServerName } from "../../identity/authority.ts";
+import { certificateService } from "../../identity/certificate-service.ts";
+import { generateKey } from "../../identity/key.ts";
+import { renewalDelayMs } from "../../identity/renewal.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { Node } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import { grpcStatus } from "../../wire/grpc.ts";
+import type { Authenticate } from "../../xds/ads-server.ts";
+import type { ControlOptions } from "../options.ts";
+import type { ControlMetrics } from "./control-metrics.ts";
+import type { HeddleControlPlane } from "./heddle-control-plane.ts";
+import { proxyIdOf } from "./proxy-snapshots.ts";
+
+/** The control plane's listeners: xDS and certificates over TLS, plain xDS, metrics. */
+export interface ServeOptions {
+  readonly options: ControlOptions;
+  readonly plane: HeddleControlPlane;
+  readonly authority: CertificateAuthority;
+  readonly metrics: ControlMetrics;
+  readonly exposeMetrics: () => string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface ControlListeners {
+  readonly secure: GrpcServer;
+  readonly plain: GrpcServer | undefined;
+  close(): Promise<void>;
+}
+
+const serverCertificateTtlMs = 24 * 3_600_000;
+
+/** Opens all listeners, or none: rejects with the reason of the first that failed. */
+export async function serve(context: ServeOptions): Promise<ControlListeners> {
+  const { options, plane } = context;
+  const { ads } = plane;
+  const authenticate =
+    (listener: "tls" | "plain"): Authenticate =>
+    (call, node) =>
+      authenticateProxy(call, node, { ...context, listener });
+  const closers: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(closers.map((closeOne) => closeOne()));
+  };
+  try {
+    const certificate = serverCertificate(context);
+    const secure = await listen(context, {
+      address: options.secureXds,
+      tls: certificate.tls,
+      methods: [...ads.methods(authenticate("tls")), certificates(context)],
+    });
+    const renewal = renew(context, certificate.notAfterMs, secure);
+    closers.push(() => {
+      renewal.cancel();
+      return secure.close();
+    });
+    let plain: GrpcServer | undefined;
+    if (options.plainXds !== undefined) {
+      plain = await listen(context, {
+        address: options.plainXds,
+        methods: ads.methods(authenticate("plain")),
+      });
+      closers.push(() => plain?.close() ?? Promise.resolve());
+    }
+    if (options.metrics !== undefined) {
+      const http = await listenHttp(options.metrics, (request, response) => {
+        const isMetrics = request.url === "/metrics" && request.method === "GET";
+        response.statusCode = isMetrics ? 200 : 404;
+        response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
+        response.end(isMetrics ? context.exposeMetrics() : "see /metrics\n");
+      });
+      closers.push(() => http.close());
+    }
+    return { secure, plain, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/**
+ * Who calls: over TLS the holder of the bearer token, who may only speak for itself; on the plain
+ * loopback listener, where whoever can connect could read everything, what the node says.
+ */
+export function authenticateProxy(
+  call: GrpcCall,
+  node: Node | undefined,
+  context: Pick<ServeOptions, "plane" | "metrics"> & {
+    readonly listener: "tls" | "plain";
+  },
+): string {
+  const claimed = node === undefined ? undefined : nodeName(node.id);
+  if (context.listener === "plain") {
+    if (!call.isLoopback) throw new GrpcError(grpcStatus.permissionDenied, "loopback only");
+    if (claimed === undefined || context.plane.isInstance(claimed)) return claimed ?? "";
+    throw new GrpcError(grpcStatus.notFound, `no workload instance ${claimed}`);
+  }
+  const instance = context.plane.tokens.identify(call.metadata("authorization"));
+  if (instance === undefined) {
+    context.metrics.authenticationFailures.add();
+    throw new GrpcError(grpcStatus.unauthenticated, "no token of a workload instance");
+  }
+  const proxyId = proxyIdOf(instance);
+  if (claimed !== undefined && claimed !== proxyId) {
+    throw new GrpcError(grpcStatus.permissionDenied, `the token of ${proxyId}, not of ${claimed}`);
+  }
+  return proxyId;
+}
+
+/** `cart-0.default` of `sidecar~10.0.0.1~cart-0.default~default.svc.cluster.local`. */
+function nodeName(nodeId: string): string {
+  return nodeId.split("~")[2] ?? nodeId;
+}
+
+function certificates({ authority, plane, metrics, log }: ServeOptions): GrpcMethod {
+  return certificateService({
+    authority,
+    log,
+    authenticate: (call) => {
+      metrics.csrs.add();
+      const instance = plane.tokens.identify(call.metadata("authorization"));
+      if (instance === undefined) {
+        metrics.authenticationFailures.add();
+        throw new GrpcError(grpcStatus.unauthenticated, "no token of a workload instance");
+      }
+      const { namespace, serviceAccount } = instance;
+      return { instance: proxyIdOf(instance), namespace, serviceAccount };
+    },
+    onIssued: () => {
+      metrics.issued.add();
+      plane.countCertificate("issued");
+    },
+    onRefused: () => {
+      metrics.refused.add();
+      plane.countCertificate("refused");
+    },
+  });
+}
+
+function listen(
+  { clock, log, metrics }: ServeOptions,
+  server: {
+    readonly address: ControlOptions["secureXds"];
+    readonly tls?: GrpcServerTls;
+    readonly methods: readonly GrpcMethod[];
+  },
+): Promise<GrpcServer> {
+  const { address, tls, methods } = server;
+  return startGrpcServer({
+    listen: address,
+    ...(tls === undefined ? {} : { tls }),
+    methods,
+    keepalive: defaultGrpcKeepalive,
+    clock,
+    log,
+    onLimit: (limit) => metrics.limit(limit),
+    onHandshakeFailure: (peer, reason) => {
+      log.warn("handshake failed", { peer, reason });
+      metrics.limit("handshake");
+    },
+  });
+}
+
+function serverCertificate({ authority, options }: ServeOptions): {
+  readonly tls: GrpcServerTls;
+  readonly notAfterMs: number;
+} {
+  const key = generateKey();
+  const { address } = options.secureXds;
+  const dns = [controlPlaneServerName, `istiod.${options.rootNamespace}.svc`, "localhost"];
+  const issued = authority.issueServer(
+    key.publicKey,
+    { dns: [...new Set(dns)], addresses: [address] },
+    serverCertificateTtlMs,
+  );
+  const tls = { key: key.privateKeyPem, chain: issued.certificatePem };
+  return { tls, notAfterMs: issued.notAfterMs };
+}
+
+/** Renews the server's certificate for as long as it listens. */
+function renew(context: ServeOptions, notAfterMs: number, server: GrpcServer): Timer {
+  const { clock } = context;
+  let timer: Timer;
+  const schedule = (untilMs: number): void => {
+    const certificate = { nowMs: clock.nowMs(), notAfterMs: untilMs };
+    timer = clock.schedule(renewalDelayMs(certificate, Math.random()), () => {
+      const next = serverCertificate(context);
+      server.replaceTls(next.tls);
+      schedule(next.notAfterMs);
+    });
+  };
+  schedule(notAfterMs);
+  return { cancel: () => timer.cancel() };
+}

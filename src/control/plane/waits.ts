@@ -1,0 +1,93 @@
+import type { ResourceRef } from "../../base/problem.ts";
+import type { Clock } from "../../base/clock.ts";
+import { resourceKey } from "../../model/config-resource.ts";
+import type { Snapshot } from "../../xds/snapshot.ts";
+import type { ProxyRefusal, WaitOptions, WaitOutcome } from "../control-plane.ts";
+
+/** What waiting needs to know of the control plane. */
+export interface WaitContext {
+  /** Whether the proxy has acknowledged all of its snapshot. */
+  readonly isSynced: (proxyId: string) => boolean;
+  readonly clock: Clock;
+  /** The configuration's generation now, and the one whose snapshots are all set. */
+  readonly generation: () => number;
+  readonly publishedGeneration: () => number;
+  readonly proxies: () => Iterable<string>;
+  readonly snapshot: (proxyId: string) => Snapshot | undefined;
+  readonly refusals: (proxyId: string) => readonly ProxyRefusal[];
+}
+
+/**
+ * Those who wait until proxies have acknowledged a change. A proxy is concerned when its snapshot
+ * changed with that generation or holds something made from one of the resources.
+ */
+export class Waits {
+  readonly #context: WaitContext;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(context: WaitContext) {
+    this.#context = context;
+  }
+
+  /** Something happened that may end a wait. */
+  check(): void {
+    for (const check of this.#waiting) check();
+  }
+
+  wait(refs: readonly ResourceRef[], options: WaitOptions): Promise<WaitOutcome> {
+    const generation = options.generation ?? this.#context.generation();
+    const keys = new Set(refs.map(resourceKey));
+    return new Promise((resolve) => {
+      const finish = (outcome: WaitOutcome): void => {
+        timer.cancel();
+        this.#waiting.delete(check);
+        resolve(outcome);
+      };
+      const check = (): void => {
+        const outcome = this.#outcome(keys, generation);
+        const isOver = outcome.pending.length === 0 || outcome.refused.length > 0;
+        if (isOver && this.#context.publishedGeneration() >= generation) finish(outcome);
+      };
+      const timer = this.#context.clock.schedule(options.timeoutMs, () => {
+        finish(this.#outcome(keys, generation));
+      });
+      this.#waiting.add(check);
+      check();
+    });
+  }
+
+  #outcome(keys: ReadonlySet<string>, generation: number): WaitOutcome {
+    const { isSynced, proxies, snapshot, refusals, publishedGeneration } = this.#context;
+    const isPublished = publishedGeneration() >= generation;
+    const acked: string[] = [];
+    const pending: string[] = [];
+    const refused: ProxyRefusal[] = [];
+    for (const proxy of proxies()) {
+      const current = snapshot(proxy);
+      if (isPublished && !isConcerned(current, keys, generation)) continue;
+      const theirs = refusals(proxy).filter(
+        ({ origins }) =>
+          origins.length === 0 || origins.some(({ ref }) => keys.has(resourceKey(ref))),
+      );
+      if (theirs.length > 0) refused.push(...theirs);
+      else if (isPublished && isSynced(proxy)) acked.push(proxy);
+      else pending.push(proxy);
+    }
+    return { acked, pending, refused };
+  }
+}
+
+function isConcerned(
+  snapshot: Snapshot | undefined,
+  keys: ReadonlySet<string>,
+  generation: number,
+): boolean {
+  if (snapshot === undefined) return true;
+  if (Number(snapshot.version) >= generation) return true;
+  for (const resources of snapshot.types.values()) {
+    for (const { origins } of resources.values()) {
+      if (origins.some((ref) => keys.has(resourceKey(ref)))) return true;
+    }
+  }
+  return false;
+}
