@@ -29,7 +29,7 @@ export interface EnvoyOptions {
 
 export interface EnvoyDataPlane extends ServedDataPlane {
   readonly pid: number | undefined;
-  /** Envoy stops accepting and tells its connections to go. */
+  /** Envoy stops accepting and tells its connections to go; resolves when they have gone. */
   drain(): Promise<void>;
   close(graceMs: number): Promise<void>;
 }
@@ -83,6 +83,7 @@ interface EnvoyParts {
   readonly adminSocket: string;
 }
 
+const drainPollMs = 200;
 const adminTimeoutMs = 5000;
 const adminBytesMax = 64 * 1024 * 1024;
 
@@ -92,10 +93,13 @@ class RunningEnvoy implements EnvoyDataPlane {
   readonly #translator: StatsTranslator;
   readonly #metrics: OwnedMetricRegistry;
   readonly #log: Logger;
+  readonly #clock: Clock;
+  #isClosing = false;
 
-  constructor({ agent, metrics, log }: EnvoyOptions, parts: EnvoyParts) {
+  constructor({ agent, metrics, log, clock }: EnvoyOptions, parts: EnvoyParts) {
     this.#parts = parts;
     this.#metrics = metrics;
+    this.#clock = clock;
     this.#log = log.area("envoy");
     this.#translator = new StatsTranslator(agent.peers, metrics);
     this.admin = async ({ method, path, query }) => {
@@ -134,17 +138,28 @@ class RunningEnvoy implements EnvoyDataPlane {
   }
 
   async drain(): Promise<void> {
-    await this.#ask("/drain_listeners?graceful", "POST").catch((thrown: unknown) => {
+    try {
+      await this.#ask("/drain_listeners?graceful", "POST");
+      while (!this.#isClosing && (await this.#openConnections()) > 0) {
+        await new Promise((resolve) => this.#clock.schedule(drainPollMs, () => resolve(undefined)));
+      }
+    } catch (thrown) {
       this.#log.warn("envoy does not drain", { reason: messageOf(thrown) });
-    });
+    }
   }
 
   async close(graceMs: number): Promise<void> {
+    this.#isClosing = true;
     const { envoy, relay, server, stdout } = this.#parts;
     await envoy.stop(graceMs);
     relay.close();
     await server.close();
     if (stdout !== "inherit") closeSync(stdout);
+  }
+
+  async #openConnections(): Promise<number> {
+    const { text } = await this.#ask("/stats?filter=^server\\.total_connections$", "GET");
+    return Number(/: (\d+)/.exec(text)?.[1] ?? 0);
   }
 
   #ask(path: string, method: "GET" | "POST"): Promise<HttpResponse> {

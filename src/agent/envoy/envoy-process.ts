@@ -61,7 +61,7 @@ export class EnvoyProcess {
     const valued: Readonly<Record<string, string>> = {
       "-c": bootstrapFile,
       "--concurrency": String(concurrency),
-      "--log-level": logLevel === "warn" ? "warning" : logLevel,
+      "--log-level": envoyLevels[logLevel],
       "--log-format": "%l\t%n\t%v",
     };
     const args = [...Object.entries(valued).flat(), "--disable-hot-restart"];
@@ -114,6 +114,14 @@ export class EnvoyProcess {
     this.#timer = clock.schedule(restartMs, () => this.start());
   }
 }
+
+/** What Envoy calls info is what we call debug: each configuration update in several lines. */
+const envoyLevels: { readonly [Level in LogLevel]: string } = {
+  error: "error",
+  warn: "warning",
+  info: "warning",
+  debug: "info",
+};
 
 /** The kernel ends the child with us, also when we are killed; where `setpriv` is not to be had, not. */
 function underParent(

@@ -95,11 +95,7 @@ async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane
     notReady: () => envoy.notReady(),
     exposeMetrics: () => envoy.exposeMetrics(),
     admin: envoy.admin,
-    drain: async () => {
-      await envoy.drain();
-      // Envoy tells its connections to go and does not say when they have gone.
-      await new Promise((resolve) => clock.schedule(drainMs, () => resolve(undefined)));
-    },
+    drain: () => envoy.drain(),
     close: () => envoy.close(drainMs),
   };
 }
