@@ -5,6 +5,7 @@
 export type LabelSet = ReadonlyMap<string, string>;
 
 export const metricName = "__name__";
+export const nameLabel: ReadonlySet<string> = new Set([metricName]);
 
 /** Sorted by name; a later pair wins over an earlier one. Empty values mean no label. */
 export function labelSetOf(pairs: Iterable<readonly [string, string]>): LabelSet {

@@ -14,7 +14,7 @@ import {
   parseSeriesText,
   readExposition,
 } from "./exposition.ts";
-import { labelSetKey, type LabelSet, labelSetOf, metricName } from "./label-set.ts";
+import { type LabelSet, labelSetOf, metricName } from "./label-set.ts";
 import type { Matcher } from "./matcher.ts";
 import { type Samples, Series } from "./series/series.ts";
 import { ScrapeTimes } from "./series/scrape-times.ts";
@@ -33,6 +33,7 @@ export const defaultMetricsStoreOptions: MetricsStoreOptions = {
 
 export interface StoredSeries {
   readonly labels: LabelSet;
+  readonly unnamedLabels: LabelSet;
   read(fromMs: number, toMs: number): Samples;
 }
 
@@ -277,15 +278,4 @@ const countedSuffix = /_(?:bucket|sum|count)$/;
 function isCounter(name: string, types: ReadonlyMap<string, MetricType>): boolean {
   if (types.get(name) === "counter") return true;
   return types.get(name.replace(countedSuffix, "")) === "histogram" && countedSuffix.test(name);
-}
-
-/** Two series texts may differ and mean the same labels; queries must then see one. */
-export function uniqueBySet(series: readonly StoredSeries[]): readonly StoredSeries[] {
-  const seen = new Set<string>();
-  return series.filter((one) => {
-    const key = labelSetKey(one.labels);
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
-  });
 }

@@ -3,10 +3,9 @@
  * series of one side for one of the other is an error of the query, never a choice.
  */
 import { HeddleError } from "../../base/error.ts";
-import { labelSetKey, onlyLabels, withoutLabels } from "../label-set.ts";
-import { groupLabels } from "./aggregate.ts";
+import { nameLabel, onlyLabels, withoutLabels } from "../label-set.ts";
+import { groupKey } from "./aggregate.ts";
 import type { ArithmeticOp, BinaryExpression, ComparisonOp, SetOp } from "./ast.ts";
-import { nameLabel } from "./functions.ts";
 import { emptyRow, isEmptyRow, mapRow, type Row, setAt, type Value } from "./value.ts";
 
 export function applyBinary(node: BinaryExpression, left: Value, right: Value): Value {
@@ -89,7 +88,7 @@ function matchRows(
   const taken = new Map<string, Uint8Array>();
   const results: Row[] = [];
   for (const row of left) {
-    const key = labelSetKey(groupLabels(row.labels, node.matching));
+    const key = groupKey(row.labels, node.matching);
     const others = rightBySignature.get(key);
     if (others === undefined) continue;
     const used = taken.get(key) ?? new Uint8Array(row.values.length);
@@ -133,7 +132,7 @@ function keepWhere(
 ): readonly Row[] {
   const otherBySignature = bySignature(node, others);
   return rows.map((row) => {
-    const matched = otherBySignature.get(labelSetKey(groupLabels(row.labels, node.matching))) ?? [];
+    const matched = otherBySignature.get(groupKey(row.labels, node.matching)) ?? [];
     const kept = emptyRow(row.labels, row.values.length);
     for (let step = 0; step < row.values.length; step++) {
       if (row.present[step] === 0) continue;
@@ -147,7 +146,7 @@ function keepWhere(
 function bySignature(node: BinaryExpression, rows: readonly Row[]): Map<string, Row[]> {
   const groups = new Map<string, Row[]>();
   for (const row of rows) {
-    const key = labelSetKey(groupLabels(row.labels, node.matching));
+    const key = groupKey(row.labels, node.matching);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [row]);
     else group.push(row);

@@ -3,13 +3,13 @@
  * produce more than the limits is refused, so that none holds the event loop for long.
  */
 import { HeddleError } from "../../base/error.ts";
-import { type LabelSet, withoutLabels } from "../label-set.ts";
+import { type LabelSet, metricName, nameLabel, withoutLabels } from "../label-set.ts";
 import type { Matcher } from "../matcher.ts";
 import type { Samples } from "../series/series.ts";
 import { aggregate } from "./aggregate.ts";
 import type { Expression } from "./ast.ts";
 import { applyBinary } from "./binary.ts";
-import { functions, nameLabel } from "./functions.ts";
+import { functions } from "./functions.ts";
 import { placeOf } from "./lexer.ts";
 import { parseQuery } from "./parser.ts";
 import {
@@ -27,6 +27,7 @@ import { fillInstants, fillWindows, type WindowFunction, windowFunctions } from 
 export interface Queryable {
   select(matchers: readonly Matcher[]): readonly {
     readonly labels: LabelSet;
+    readonly unnamedLabels: LabelSet;
     read(fromMs: number, toMs: number): Samples;
   }[];
 }
@@ -93,7 +94,7 @@ class Evaluation {
     if (windowFunction !== undefined && first?.kind === "range") {
       return this.#placed(node, () => ({
         kind: "vector",
-        rows: joinRows(this.#windows(first.matchers, first.rangeMs, windowFunction)),
+        rows: this.#windows(first.matchers, first.rangeMs, windowFunction),
       }));
     }
     const apply = functions.get(node.name)?.apply;
@@ -118,11 +119,11 @@ class Evaluation {
   #windows(matchers: readonly Matcher[], rangeMs: number, apply: WindowFunction): readonly Row[] {
     const fill = (row: Row, samples: Samples): void =>
       fillWindows(row, samples, this.#steps, { rangeMs, apply });
-    return this.#read(matchers, {
-      rangeMs,
-      isNamed: apply === windowFunctions.get("last_over_time"),
-      fill,
-    });
+    const isNamed = apply === windowFunctions.get("last_over_time");
+    const rows = this.#read(matchers, { rangeMs, isNamed, fill });
+    // Series of one metric stay different without its name.
+    const isOneMetric = matchers.some(({ label, op }) => label === metricName && op === "=");
+    return isOneMetric ? rows : joinRows(rows);
   }
 
   #read(
@@ -146,7 +147,7 @@ class Evaluation {
       if (this.#samples > evaluationLimits.samplesMax) {
         throw tooMuch(`${this.#samples} samples`, evaluationLimits.samplesMax);
       }
-      const labels = how.isNamed ? series.labels : withoutLabels(series.labels, nameLabel);
+      const labels = how.isNamed ? series.labels : series.unnamedLabels;
       const row = emptyRow(labels, count);
       how.fill(row, samples);
       if (!isEmptyRow(row)) rows.push(row);

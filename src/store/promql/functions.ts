@@ -3,7 +3,7 @@
  * instants. The parser checks arguments against what is declared here.
  */
 import { HeddleError } from "../../base/error.ts";
-import { type LabelSet, labelSetOf, metricName, withoutLabels } from "../label-set.ts";
+import { type LabelSet, labelSetOf, nameLabel, withoutLabels } from "../label-set.ts";
 import type { Expression } from "./ast.ts";
 import { histogramQuantile } from "./quantile.ts";
 import { mapRow, type Row, type Steps, type Value } from "./value.ts";
@@ -22,8 +22,6 @@ export interface Call {
   readonly steps: Steps;
   evaluate(of: Expression): Value;
 }
-
-export const nameLabel: ReadonlySet<string> = new Set([metricName]);
 
 const one = { least: 1, most: 1 };
 

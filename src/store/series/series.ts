@@ -1,4 +1,4 @@
-import type { LabelSet } from "../label-set.ts";
+import { type LabelSet, nameLabel, withoutLabels } from "../label-set.ts";
 import { type Chunk, chunkSamplesMax, packedBytes, packSamples, unpackSamples } from "./chunk.ts";
 import type { ScrapeTimes } from "./scrape-times.ts";
 
@@ -13,6 +13,7 @@ export interface Samples {
 /** One series of one target: packed chunks, then an open one that grows. */
 export class Series {
   readonly labels: LabelSet;
+  #unnamed: LabelSet | undefined;
   /** The last scrape that had it. */
   lastScrape = -2;
   readonly #times: ScrapeTimes;
@@ -24,6 +25,12 @@ export class Series {
   constructor(labels: LabelSet, times: ScrapeTimes) {
     this.labels = labels;
     this.#times = times;
+  }
+
+  /** The labels without the metric's name: what most results carry. */
+  get unnamedLabels(): LabelSet {
+    this.#unnamed ??= withoutLabels(this.labels, nameLabel);
+    return this.#unnamed;
   }
 
   append(scrape: number, value: number): void {
