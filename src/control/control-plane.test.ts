@@ -79,9 +79,9 @@ interface Rig {
   readonly plane: StartedControlPlane;
   readonly stateDir: string;
   /** What the configuration folder holds. */
-  setFiles(yaml: string): void;
+  readonly setFiles: (yaml: string) => void;
   /** Connects the instance's sidecar, which accepts everything but what `refuses` names. */
-  connect(name: string, refuses?: string): AdsClient;
+  readonly connect: (name: string, refuses?: string) => AdsClient;
 }
 
 async function withPlane(
@@ -107,9 +107,9 @@ async function withPlane(
     clock: systemClock,
     log: silentLog,
     metrics: createMetricRegistry(),
-    watchConfig: (_, listener) => {
-      onChange = listener;
-      return { close: () => {} };
+    watchConfig: (options) => {
+      ({ onChange } = options);
+      return { ready: Promise.resolve(), rescan: () => Promise.resolve(), close: () => {} };
     },
     translate,
   });
@@ -128,9 +128,9 @@ async function withPlane(
       clock: systemClock,
       log: silentLog,
     });
-    client.onUpdate = ({ resources, respond }) => {
-      const bad = resources.find((one) => one.name === refuses);
-      respond(bad === undefined ? undefined : `${bad.name}: not to my taste`);
+    client.onUpdate = (update) => {
+      const bad = update.resources.find((one) => one.name === refuses);
+      update.respond(bad === undefined ? undefined : `${bad.name}: not to my taste`);
     };
     client.subscribe(typeUrls.cluster, "*");
     client.start();

@@ -8,9 +8,10 @@ import type { WorkloadSnapshot } from "../model/workload.ts";
 import type { GrpcAddress } from "../net/grpc.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { watchConfigDirectory } from "./config-directory.ts";
 import type { ControlOptions, WorkloadsMessage } from "./options.ts";
 import { AppliedStore } from "./plane/applied-store.ts";
-import { Configuration, type WatchConfig } from "./plane/configuration.ts";
+import { Configuration } from "./plane/configuration.ts";
 import { ControlMetrics } from "./plane/control-metrics.ts";
 import { HeddleControlPlane } from "./plane/heddle-control-plane.ts";
 import { MeshState } from "./plane/mesh-state.ts";
@@ -179,9 +180,8 @@ export interface StartControlPlane {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: MetricRegistry;
-  /** Follows the configuration folder. */
-  readonly watchConfig: WatchConfig;
-  /** For tests. */
+  /** For tests, as is the next. */
+  readonly watchConfig?: typeof watchConfigDirectory;
   readonly translate?: Translate;
 }
 
@@ -212,9 +212,16 @@ export async function startControlPlane(start: StartControlPlane): Promise<Start
     clock,
     log: log.area("control"),
   });
-  const watch = start.watchConfig(options.configDir, (files) => plane.setFiles(files));
-  plane.onClose(() => Promise.resolve(watch.close()));
   try {
+    const watchConfig = start.watchConfig ?? watchConfigDirectory;
+    const watch = watchConfig({
+      directory: options.configDir,
+      onChange: (content) => plane.setFiles(content),
+      clock,
+      log: log.area("config"),
+    });
+    plane.onClose(() => Promise.resolve(watch.close()));
+    await watch.ready;
     const listeners = await serve({
       options,
       plane,

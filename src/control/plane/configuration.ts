@@ -1,10 +1,7 @@
 import type { Problem, ResourceRef } from "../../base/problem.ts";
-import {
-  type BrokenResource,
-  type ConfigResource,
-  resourceKey,
-} from "../../model/config-resource.ts";
+import { type ConfigResource, resourceKey } from "../../model/config-resource.ts";
 import { parseDocuments } from "../../model/documents.ts";
+import type { DirectoryContent } from "../config-directory.ts";
 import type {
   AppliedResource,
   ApplyOptions,
@@ -14,20 +11,7 @@ import type {
 import type { AppliedStore } from "./applied-store.ts";
 
 /** What a source of configuration holds at one moment. */
-export interface ConfigSet {
-  readonly resources: readonly ConfigResource[];
-  readonly broken: readonly BrokenResource[];
-  readonly problems: readonly Problem[];
-}
-
-/**
- * Follows a folder: calls `onChange` with all it holds, first before or soon after it returns, then
- * after each change. Broken files keep their last good resources in the set.
- */
-export type WatchConfig = (
-  dir: string,
-  onChange: (config: ConfigSet) => void,
-) => { close(): void | Promise<void> };
+export type ConfigSet = DirectoryContent;
 
 /** Something an operator asked for, checked and not done yet. */
 export interface Plan {

@@ -1,0 +1,138 @@
+/**
+ * One control plane process: configuration, certificates and xDS, the metrics of what runs, and the
+ * console over all of it. It is told what runs over Node's IPC channel, and ends with it.
+ */
+import { fileURLToPath } from "node:url";
+
+import { systemClock } from "../../base/clock.ts";
+import { messageOf } from "../../base/error.ts";
+import { startConsole } from "../../console/console.ts";
+import { startControlPlane, type StartedControlPlane } from "../../control/control-plane.ts";
+import type {
+  ControlOptions,
+  ControlReadyMessage,
+  WorkloadsMessage,
+} from "../../control/options.ts";
+import type { WorkloadInstance } from "../../model/workload.ts";
+import { requestHttp } from "../../net/http-request.ts";
+import { startEmbeddedMetrics } from "../../store/start-metrics.ts";
+import type { ScrapeTarget } from "../../store/scraper.ts";
+import { createLog } from "../../telemetry/log.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
+
+export interface ControlRun {
+  readonly options: ControlOptions;
+  readonly version: string;
+  /** Resolves when the process is asked to end. */
+  readonly stopAsked: Promise<void>;
+  /** The channel to whoever runs the workloads; absent when started by hand. */
+  readonly channel: ControlChannel | undefined;
+}
+
+export interface ControlChannel {
+  send(message: ControlReadyMessage): void;
+  onMessage(listener: (message: unknown) => void): void;
+}
+
+/** How long the first word on what runs is waited for before the control plane says it is ready. */
+const firstMessageMs = 1000;
+
+/** Resolves when everything has ended; rejects when it could not start. */
+export async function runControl({
+  options,
+  version,
+  stopAsked,
+  channel,
+}: ControlRun): Promise<void> {
+  const clock = systemClock;
+  const metrics = createMetricRegistry();
+  const log = createLog({
+    level: options.logLevel,
+    format: options.logFormat,
+    clock,
+    sink: (line) => process.stderr.write(line),
+  });
+  const controlPlane = await startControlPlane({ options, clock, log, metrics });
+  try {
+    const heard = listen(controlPlane, channel, log);
+    const embedded = startEmbeddedMetrics({
+      targets: () => (controlPlane.workloads()?.instances ?? []).flatMap(scrapeTargetOf),
+      request: requestHttp,
+      clock,
+      log: log.area("metrics"),
+      metrics,
+    });
+    const console = await startConsole({
+      mesh: options.mesh,
+      version,
+      listen: options.console,
+      apiSocket: options.apiSocket,
+      controlPlane,
+      metrics: embedded,
+      stateDir: options.stateDir,
+      log: log.area("console"),
+      clock,
+      ui: fileURLToPath(new URL("../../../ui/dist", import.meta.url)),
+      limitations: () => limitationsOf(controlPlane),
+    });
+    await Promise.race([heard, delay(channel === undefined ? 0 : firstMessageMs)]);
+    await controlPlane.settled();
+    channel?.send({ kind: "ready" });
+    log.info("control plane ready", { mesh: options.mesh });
+    await stopAsked;
+    embedded.close();
+    await console.close();
+  } finally {
+    await controlPlane.close();
+  }
+}
+
+/** Resolves with the first message on what runs. */
+function listen(
+  controlPlane: StartedControlPlane,
+  channel: ControlChannel | undefined,
+  log: Logger,
+): Promise<void> {
+  return new Promise((resolve) => {
+    channel?.onMessage((message) => {
+      if (!isWorkloadsMessage(message)) return;
+      try {
+        controlPlane.setWorkloads(message);
+      } catch (error) {
+        log.error("what runs cannot be taken over", { reason: messageOf(error) });
+      }
+      resolve();
+    });
+  });
+}
+
+/** The channel's other end is our own supervisor: its shape is checked as far as it tells kinds apart. */
+function isWorkloadsMessage(message: unknown): message is WorkloadsMessage {
+  return (
+    typeof message === "object" &&
+    message !== null &&
+    "kind" in message &&
+    message.kind === "workloads" &&
+    "snapshot" in message
+  );
+}
+
+function scrapeTargetOf(instance: WorkloadInstance): readonly ScrapeTarget[] {
+  const { name, namespace, metricsUrl, state } = instance;
+  if (metricsUrl === "" || state === "stopped") return [];
+  return [{ url: metricsUrl, labels: { instance: `${name}.${namespace}`, namespace, pod: name } }];
+}
+
+function limitationsOf(controlPlane: StartedControlPlane): readonly string[] {
+  const instances = controlPlane.workloads()?.instances ?? [];
+  if (!instances.some(({ capture }) => capture === "explicit")) return [];
+  return [
+    "explicit mode: a local process can reach an application around its sidecar",
+    "explicit mode: an application that ignores its proxy settings is not in the mesh",
+  ];
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
