@@ -36,6 +36,8 @@ export interface ListenOptions {
   readonly readsOriginalDestination: boolean;
   readonly log: Logger;
   readonly onChannel: (channel: Channel) => void;
+  /** An accepted connection is gone, whoever ended it and however often it was wrapped since. */
+  readonly onClosed?: (channel: Channel) => void;
   readonly onOverflow?: () => void;
 }
 
@@ -103,6 +105,8 @@ function acceptSocket(socket: net.Socket, options: ListenOptions): void {
     originalDestination: original ?? local,
     onFault: (thrown) => reportFault(log, remote, thrown),
   });
+  const { onClosed } = options;
+  if (onClosed !== undefined) socket.once("close", () => onClosed(channel));
   try {
     options.onChannel(channel);
   } catch (thrown) {

@@ -1,0 +1,321 @@
+import assert from "node:assert/strict";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
+
+import { FakeSecrets } from "../../test/support/secrets.ts";
+import { silentLog } from "../../test/support/silent-log.ts";
+import { makeTestAuthority } from "../../test/support/test-certificates.ts";
+import { systemClock } from "../base/clock.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import { createPortableDialler } from "../net/portable-dialler.ts";
+import { createMetricRegistry } from "../telemetry/metric-registry.ts";
+import type { RequestRecord } from "../telemetry/request-record.ts";
+import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import { RBAC } from "../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
+import { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import { DownstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { ListenerSet, ProxyContext, UpstreamCluster } from "./context.ts";
+import { createListenerSet } from "./listener.ts";
+
+const prefix = "type.googleapis.com/envoy.extensions.";
+
+interface Bench {
+  readonly set: ListenerSet;
+  readonly records: RequestRecord[];
+  readonly metrics: ReturnType<typeof createMetricRegistry>;
+  readonly secrets: FakeSecrets;
+  readonly start: (listener: Listener) => Promise<number>;
+  /** Resolves when that many connections have been reported. */
+  readonly recorded: (count: number) => Promise<void>;
+}
+
+function bench(endpoints: Readonly<Record<string, SocketAddress>>): Bench {
+  const records: RequestRecord[] = [];
+  const metrics = createMetricRegistry();
+  const secrets = new FakeSecrets();
+  let onRecord = (): void => {};
+  const context: ProxyContext = {
+    clock: systemClock,
+    log: silentLog,
+    metrics,
+    random: () => 0,
+    clusters: {
+      get: (name) => {
+        const address = endpoints[name];
+        return address === undefined ? undefined : clusterOf(name, address);
+      },
+    },
+    routes: { get: () => undefined },
+    dialler: createPortableDialler({ clock: systemClock, log: silentLog }),
+    sinkFor: () => ({
+      onEnd: (record) => {
+        records.push(record);
+        onRecord();
+      },
+    }),
+  };
+  const set = createListenerSet({ context, secrets });
+  return {
+    set,
+    records,
+    metrics,
+    secrets,
+    recorded(count) {
+      return new Promise((resolve) => {
+        onRecord = () => {
+          if (records.length >= count) resolve();
+        };
+        onRecord();
+      });
+    },
+    async start(listener) {
+      await set.prepare(listener).start();
+      return set.bound().find(({ name }) => name === listener.name)?.address.port ?? 0;
+    },
+  };
+}
+
+function clusterOf(name: string, address: SocketAddress): UpstreamCluster {
+  const nothing = (): void => {};
+  return {
+    name,
+    statName: name,
+    connectTimeoutMs: 1_000,
+    metadata: undefined,
+    maxRequestsPerConnection: 0,
+    idleTimeoutMs: 0,
+    pick: () => ({
+      address,
+      hostname: "",
+      metadata: {},
+      tls: undefined,
+      active: 0,
+      report: nothing,
+    }),
+    limits: {
+      tryConnection: () => true,
+      releaseConnection: nothing,
+      tryPending: () => true,
+      releasePending: nothing,
+      tryRequest: () => true,
+      releaseRequest: nothing,
+      tryRetry: () => true,
+      releaseRetry: nothing,
+    },
+    counters: {
+      onConnectionOpened: nothing,
+      onConnectionClosed: nothing,
+      onConnectFailure: nothing,
+      onRequest: nothing,
+      onResponse: nothing,
+      onRetry: nothing,
+      onRetrySuccess: nothing,
+      onRetryOverflow: nothing,
+      onTimeout: nothing,
+    },
+  };
+}
+
+function tcpFilter(cluster: string) {
+  const value = TcpProxy.encode(TcpProxy.fromPartial({ statPrefix: cluster, cluster })).finish();
+  const typeUrl = `${prefix}filters.network.tcp_proxy.v3.TcpProxy`;
+  return { name: "tcp", typedConfig: { typeUrl, value } };
+}
+
+const anyPort = { socketAddress: { address: "127.0.0.1", portValue: 0 } };
+const tlsInspector = {
+  name: "tls_inspector",
+  typedConfig: { typeUrl: `${prefix}filters.listener.tls_inspector.v3.TlsInspector` },
+};
+const proxyProtocol = {
+  name: "proxy_protocol",
+  typedConfig: { typeUrl: `${prefix}filters.listener.proxy_protocol.v3.ProxyProtocol` },
+};
+
+/** Answers a connection's bytes with a greeting in front, once the client has ended. */
+async function startServer(greeting: string): Promise<{ server: Server; address: SocketAddress }> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const chunks: Buffer[] = [];
+    socket.on("error", () => {});
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    socket.on("end", () => socket.end(`${greeting}:${Buffer.concat(chunks).toString()}`));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return { server, address: { address: "127.0.0.1", port } };
+}
+
+function exchange(socket: Socket, text: string): Promise<string> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    socket.on("error", () => {});
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    socket.on("close", () => resolve(Buffer.concat(chunks).toString()));
+    socket.end(text);
+  });
+}
+
+const half = { allowHalfOpen: true, host: "127.0.0.1" };
+
+test("a listener carries TCP to its cluster and reports bytes once", async () => {
+  const { server, address } = await startServer("one");
+  const { set, start, records, recorded } = bench({ one: address });
+  const port = await start(
+    Listener.fromPartial({
+      name: "l",
+      address: anyPort,
+      filterChains: [{ filters: [tcpFilter("one")] }],
+    }),
+  );
+  assert.equal(await exchange(connect({ port, ...half }), "hello"), "one:hello");
+  await recorded(1);
+  await set.close();
+  server.close();
+  assert.equal(records.length, 1);
+  assert.equal(records[0]?.bytesReceived, 5);
+  assert.equal(records[0]?.bytesSent, 9);
+  assert.equal(records[0]?.responseFlags, "");
+});
+
+test("a listener closes and flags connections without cluster or endpoint", async () => {
+  const { server, address } = await startServer("gone");
+  await new Promise((resolve) => server.close(resolve));
+  const { set, start, records, recorded } = bench({ gone: address });
+  let count = 0;
+  const check = async (cluster: string, flag: string): Promise<void> => {
+    const filterChains = [{ filters: [tcpFilter(cluster)] }];
+    const port = await start(
+      Listener.fromPartial({ name: cluster, address: anyPort, filterChains }),
+    );
+    assert.equal(await exchange(connect({ port, ...half }), "x"), "");
+    await recorded(++count);
+    assert.equal(records.at(-1)?.responseFlags, flag);
+  };
+  await check("none", "NC");
+  await check("gone", "UF");
+  assert.match(records.at(-1)?.upstreamTransportFailureReason ?? "", /ECONNREFUSED/);
+  await set.close();
+});
+
+test("a new version serves new connections on the same socket; a broken one changes nothing", async () => {
+  const one = await startServer("one");
+  const two = await startServer("two");
+  const { set, start } = bench({ one: one.address, two: two.address });
+  const version = (cluster: string): Listener =>
+    Listener.fromPartial({
+      name: "l",
+      address: anyPort,
+      filterChains: [{ filters: [tcpFilter(cluster)] }],
+    });
+  const port = await start(version("one"));
+  const old = connect({ port, ...half });
+  await new Promise((resolve) => old.once("connect", resolve));
+  assert.equal(await start(version("two")), port);
+  assert.equal(await exchange(connect({ port, ...half }), "b"), "two:b");
+  assert.throws(() => set.prepare(Listener.fromPartial({ name: "l", filterChains: [{}] })));
+  assert.equal(await exchange(connect({ port, ...half }), "c"), "two:c");
+  old.destroy();
+  await set.close();
+  one.server.close();
+  two.server.close();
+});
+
+test("a listener tells TLS from plaintext and verifies clients (permissive, then strict)", async () => {
+  const authority = await makeTestAuthority();
+  const tls = await startServer("tls");
+  const raw = await startServer("raw");
+  const { set, start, secrets, records, recorded, metrics } = bench({
+    tls: tls.address,
+    raw: raw.address,
+  });
+  const own = await authority.issue({ uris: ["spiffe://cluster.local/ns/default/sa/catalog"] });
+  const client = await authority.issue({ uris: ["spiffe://cluster.local/ns/default/sa/cart"] });
+  secrets.set("default", { kind: "certificate", ...own });
+  secrets.set("ROOTCA", { kind: "validation", trustedCaPem: authority.rootPem });
+  const value = DownstreamTlsContext.encode(
+    DownstreamTlsContext.fromPartial({
+      requireClientCertificate: true,
+      commonTlsContext: {
+        alpnProtocols: ["istio"],
+        tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+        validationContextSdsSecretConfig: { name: "ROOTCA" },
+      },
+    }),
+  ).finish();
+  const typeUrl = `${prefix}transport_sockets.tls.v3.DownstreamTlsContext`;
+  const secured = {
+    filterChainMatch: { transportProtocol: "tls", applicationProtocols: ["istio"] },
+    filters: [tcpFilter("tls")],
+    transportSocket: { name: "tls", typedConfig: { typeUrl, value } },
+  };
+  const plain = {
+    filterChainMatch: { transportProtocol: "raw_buffer" },
+    filters: [tcpFilter("raw")],
+  };
+  const config = { name: "l", address: anyPort, listenerFilters: [tlsInspector] };
+  const port = await start(Listener.fromPartial({ ...config, filterChains: [secured, plain] }));
+  const dialTls = () =>
+    connectTls({
+      ...half,
+      port,
+      cert: client.chainPem,
+      key: client.privateKeyPem,
+      ca: authority.rootPem,
+      ALPNProtocols: ["istio"],
+      checkServerIdentity: () => undefined,
+    });
+  assert.equal(await exchange(dialTls(), "secret"), "tls:secret");
+  await recorded(1);
+  assert.deepEqual(records.at(-1)?.downstreamPeerUriSans, [
+    "spiffe://cluster.local/ns/default/sa/cart",
+  ]);
+  assert.equal(await exchange(connect({ port, ...half }), "open text"), "raw:open text");
+  await recorded(2);
+  await start(Listener.fromPartial({ ...config, filterChains: [secured] }));
+  const before = records.length;
+  assert.equal(await exchange(connect({ port, ...half }), "open text"), "");
+  assert.equal(records.length, before);
+  const text = metrics.expose();
+  assert.match(text, /envoy_listener_no_filter_chain_match\{[^}]*\} 1/);
+  assert.match(text, /envoy_listener_ssl_handshake\{[^}]*\} 1/);
+  await set.close();
+  tls.server.close();
+  raw.server.close();
+});
+
+test("a listener takes addresses from the PROXY protocol and refuses connections without", async () => {
+  const { server, address } = await startServer("one");
+  const { set, start, records, recorded } = bench({ one: address });
+  const port = await start(
+    Listener.fromPartial({
+      name: "l",
+      address: anyPort,
+      listenerFilters: [proxyProtocol],
+      filterChains: [{ filters: [tcpFilter("one")] }],
+    }),
+  );
+  const header = "PROXY TCP4 203.0.113.7 198.18.0.9 40000 443\r\n";
+  assert.equal(await exchange(connect({ port, ...half }), `${header}hi`), "one:hi");
+  await recorded(1);
+  assert.deepEqual(records[0]?.downstreamRemoteAddress, { address: "203.0.113.7", port: 40_000 });
+  assert.equal(await exchange(connect({ port, ...half }), "no header"), "");
+  assert.equal(records.length, 1);
+  await set.close();
+  server.close();
+});
+
+test("network RBAC closes what no policy allows and names the denial", async () => {
+  const { server, address } = await startServer("one");
+  const { set, start, records, recorded } = bench({ one: address });
+  const config = RBAC.fromPartial({ statPrefix: "tcp.", rules: { action: 0, policies: {} } });
+  const typeUrl = `${prefix}filters.network.rbac.v3.RBAC`;
+  const rbac = { name: "rbac", typedConfig: { typeUrl, value: RBAC.encode(config).finish() } };
+  const filterChains = [{ filters: [rbac, tcpFilter("one")] }];
+  const port = await start(Listener.fromPartial({ name: "l", address: anyPort, filterChains }));
+  assert.equal(await exchange(connect({ port, ...half }), "x"), "");
+  await recorded(1);
+  assert.equal(records[0]?.connectionTerminationDetails, "rbac_access_denied_matched_policy[none]");
+  await set.close();
+  server.close();
+});

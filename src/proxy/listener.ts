@@ -1,0 +1,288 @@
+/**
+ * Runs listeners: sockets, the hand-over of captured connections to the listener of their original
+ * destination, and changes of configuration while connections go on. What a connection goes through
+ * is in `listener/`.
+ */
+import type { Timer } from "../base/clock.ts";
+import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
+import type { Channel } from "../net/channel.ts";
+import { type BoundListener, listen } from "../net/listen.ts";
+import type { SecretSource } from "../net/secret-source.ts";
+import type { Logger, LogFields } from "../telemetry/logger.ts";
+import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
+import { AcceptedConnection } from "./listener/accepted-connection.ts";
+import type { CompiledChain } from "./listener/compiled-chain.ts";
+import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
+import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
+
+export interface ListenerSetOptions {
+  readonly context: ProxyContext;
+  readonly secrets: SecretSource;
+}
+
+/** Per socket; beyond it connections are refused and counted as `downstream_cx_overflow`. */
+const connectionsMax = 16_384;
+/** How long connections may stay after the chain that serves them was removed or changed. */
+const chainDrainMs = 45_000;
+const setDrainMs = 5_000;
+const refusalLinesPerSecond = 10;
+
+export function createListenerSet(options: ListenerSetOptions): ListenerSet {
+  return new RunningListeners(options);
+}
+
+interface Running {
+  readonly compiled: CompiledListener;
+  readonly counters: ListenerCounters;
+  readonly sockets: ReadonlyMap<string, BoundListener>;
+}
+
+interface Tracked {
+  readonly connection: AcceptedConnection;
+  readonly counters: ListenerCounters;
+}
+
+class RunningListeners implements ListenerSet {
+  readonly #context: ProxyContext;
+  readonly #secrets: SecretSource;
+  readonly #log: Logger;
+  readonly #refusals: { warn: Logger["warn"] };
+  readonly #running = new Map<string, Running>();
+  /** Listeners by `address:port`, for connections handed over. */
+  readonly #byAddress = new Map<string, Running>();
+  readonly #connections = new Map<Channel, Tracked>();
+  readonly #drains = new Set<Timer>();
+  #onEmpty: (() => void) | undefined;
+
+  constructor({ context, secrets }: ListenerSetOptions) {
+    this.#context = context;
+    this.#secrets = secrets;
+    this.#log = context.log.area("listener");
+    this.#refusals = boundedWarnings(this.#log, () => context.clock.monotonicMs());
+  }
+
+  prepare(listener: Listener): PreparedListener {
+    const before = this.#running.get(listener.name)?.compiled;
+    const compiled = this.#compile(listener);
+    return {
+      start: () => {
+        // It may share chains with a version that was replaced, and retired, in the meantime.
+        const isCurrent = this.#running.get(listener.name)?.compiled === before;
+        if (isCurrent) return this.#start(compiled);
+        this.#closeUnused(compiled);
+        return this.#start(this.#compile(listener));
+      },
+      discard: () => this.#closeUnused(compiled),
+    };
+  }
+
+  #compile(listener: Listener): CompiledListener {
+    return compileListener(listener, {
+      context: this.#context,
+      secrets: this.#secrets,
+      before: this.#running.get(listener.name)?.compiled,
+    });
+  }
+
+  remove(name: string): void {
+    const running = this.#running.get(name);
+    if (running === undefined) return;
+    this.#running.delete(name);
+    this.#index();
+    for (const socket of running.sockets.values()) void socket.close();
+    this.#retire([...running.compiled.chainsByContent.values()]);
+    this.#log.info("listener removed", { listener: name });
+  }
+
+  bound(): readonly { readonly name: string; readonly address: SocketAddress }[] {
+    return [...this.#running].flatMap(([name, { sockets }]) =>
+      [...sockets.values()].map(({ address }) => ({ name, address })),
+    );
+  }
+
+  async drain(): Promise<void> {
+    for (const { sockets, compiled } of this.#running.values()) {
+      for (const socket of sockets.values()) void socket.close();
+      for (const chain of compiled.chainsByContent.values()) chain.terminal.drain();
+    }
+    if (this.#connections.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#context.clock.schedule(setDrainMs, () => {
+        this.#drains.delete(timer);
+        for (const { connection } of this.#connections.values()) connection.destroy();
+        resolve();
+      });
+      this.#drains.add(timer);
+      this.#onEmpty = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#drains) timer.cancel();
+    for (const { connection } of this.#connections.values()) connection.destroy();
+    const sockets = [...this.#running.values()].flatMap((one) => [...one.sockets.values()]);
+    for (const { compiled } of this.#running.values()) {
+      for (const chain of compiled.chainsByContent.values()) chain.tls?.close();
+    }
+    this.#running.clear();
+    this.#byAddress.clear();
+    await Promise.all(sockets.map((socket) => socket.close()));
+  }
+
+  async #start(compiled: CompiledListener): Promise<void> {
+    const before = this.#running.get(compiled.name);
+    const counters =
+      before?.compiled.statAddress === compiled.statAddress
+        ? before.counters
+        : createListenerCounters(this.#context.metrics, compiled.statAddress);
+    const { sockets, opened } = await this.#openSockets(compiled, before);
+    const current = this.#running.get(compiled.name);
+    this.#running.set(compiled.name, { compiled, counters, sockets });
+    this.#index();
+    for (const [key, socket] of current?.sockets ?? []) {
+      if (!sockets.has(key)) void socket.close();
+    }
+    const kept = new Set(compiled.chainsByContent.values());
+    const gone = [...(current?.compiled.chainsByContent.values() ?? [])];
+    this.#retire(gone.filter((chain) => !kept.has(chain)));
+    for (const socket of opened) {
+      const address = formatSocketAddress(socket.address);
+      this.#log.info("listening", { listener: compiled.name, address });
+    }
+  }
+
+  /** Sockets of the version before stay open where the new one wants the same. */
+  async #openSockets(
+    compiled: CompiledListener,
+    before: Running | undefined,
+  ): Promise<{ sockets: Map<string, BoundListener>; opened: readonly BoundListener[] }> {
+    const sockets = new Map<string, BoundListener>();
+    const opened: BoundListener[] = [];
+    try {
+      for (const address of compiled.bindsToPort ? compiled.addresses : []) {
+        const key = `${formatSocketAddress(address)} ${compiled.restoresDestination}`;
+        const kept = before?.sockets.get(key);
+        const socket = kept ?? (await this.#open(compiled, address));
+        if (kept === undefined) opened.push(socket);
+        sockets.set(key, socket);
+      }
+    } catch (thrown) {
+      for (const socket of opened) void socket.close();
+      this.#closeUnused(compiled);
+      throw thrown;
+    }
+    return { sockets, opened };
+  }
+
+  #open(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
+    const { name } = compiled;
+    return listen({
+      on: { kind: "address", ...address },
+      connectionsMax,
+      backlog: compiled.backlog,
+      readsOriginalDestination: compiled.restoresDestination,
+      writeQueueBytesMax: Math.min(compiled.bufferBytesMax, 256 * 1024),
+      log: this.#log,
+      onChannel: (channel) => this.#accept(name, channel),
+      onClosed: (channel) => this.#forget(channel),
+      onOverflow: () => this.#running.get(name)?.counters.onOverflow(),
+    });
+  }
+
+  #accept(name: string, channel: Channel): void {
+    const receiver = this.#running.get(name);
+    if (receiver === undefined) {
+      channel.destroy();
+      return;
+    }
+    const running = this.#receiverFor(receiver, channel);
+    const connection = new AcceptedConnection(channel, running.compiled, {
+      clock: this.#context.clock,
+      log: this.#log,
+      refusals: this.#refusals,
+      counters: running.counters,
+    });
+    running.counters.onOpened();
+    this.#connections.set(channel, { connection, counters: running.counters });
+    connection.start();
+  }
+
+  #forget(channel: Channel): void {
+    this.#connections.get(channel)?.counters.onClosed();
+    this.#connections.delete(channel);
+    if (this.#connections.size === 0) this.#onEmpty?.();
+  }
+
+  /** Envoy's order: the exact address, then the wildcard of its family, then the receiver itself. */
+  #receiverFor(receiver: Running, channel: Channel): Running {
+    if (!receiver.compiled.usesOriginalDestination) return receiver;
+    const { address, port } = channel.originalDestination;
+    const wildcard = address.includes(":") ? "::" : "0.0.0.0";
+    return (
+      this.#byAddress.get(formatSocketAddress({ address, port })) ??
+      this.#byAddress.get(formatSocketAddress({ address: wildcard, port })) ??
+      receiver
+    );
+  }
+
+  #index(): void {
+    this.#byAddress.clear();
+    for (const running of this.#running.values()) {
+      for (const address of running.compiled.addresses) {
+        this.#byAddress.set(formatSocketAddress(address), running);
+      }
+    }
+  }
+
+  /** Chains that serve nothing new: ask their connections to finish, and cut off what stays. */
+  #retire(chains: readonly CompiledChain[]): void {
+    if (chains.length === 0) return;
+    const gone = new Set(chains);
+    for (const chain of chains) {
+      chain.terminal.drain();
+      chain.tls?.close();
+    }
+    const timer = this.#context.clock.schedule(chainDrainMs, () => {
+      this.#drains.delete(timer);
+      for (const { connection } of this.#connections.values()) {
+        if (connection.chain !== undefined && gone.has(connection.chain)) connection.destroy();
+      }
+    });
+    this.#drains.add(timer);
+  }
+
+  #closeUnused(compiled: CompiledListener): void {
+    const running = this.#running.get(compiled.name)?.compiled;
+    const used = new Set(running?.chainsByContent.values());
+    for (const chain of compiled.chainsByContent.values()) {
+      if (!used.has(chain)) chain.tls?.close();
+    }
+  }
+}
+
+/** Lets so many lines pass each second, and says in the next second's first how many it held back. */
+function boundedWarnings(log: Logger, nowMs: () => number): { warn: Logger["warn"] } {
+  let windowMs = -Infinity;
+  let lines = 0;
+  let held = 0;
+  return {
+    warn(message: string, fields?: LogFields): void {
+      const now = nowMs();
+      if (now - windowMs >= 1_000) {
+        windowMs = now;
+        lines = 0;
+      }
+      lines += 1;
+      if (lines > refusalLinesPerSecond) {
+        held += 1;
+        return;
+      }
+      log.warn(message, held === 0 ? fields : { ...fields, heldBack: held });
+      held = 0;
+    },
+  };
+}

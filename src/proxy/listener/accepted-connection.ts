@@ -1,0 +1,190 @@
+/** One connection from accept to the filter that takes it over: inspect, choose, shake hands. */
+import type { Clock, Timer } from "../../base/clock.ts";
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
+import { startServerHandshake } from "../../net/server-handshake.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { isLoopback, parseIp } from "../engine/ip.ts";
+import type { ConnectionView } from "../engine/request.ts";
+import type { CompiledChain } from "./compiled-chain.ts";
+import type { CompiledListener } from "./compiled-listener.ts";
+import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
+import type { ListenerCounters } from "./listener-counters.ts";
+
+export interface AcceptServices {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Log of refused connections, which others can provoke: bounded. */
+  readonly refusals: { warn: Logger["warn"] };
+  readonly counters: ListenerCounters;
+}
+
+export class AcceptedConnection {
+  /** The chain that serves it, once chosen. */
+  chain: CompiledChain | undefined;
+  readonly #services: AcceptServices;
+  readonly #listener: CompiledListener;
+  readonly #destination: SocketAddress;
+  readonly #inspection: Inspection;
+  #channel: Channel;
+  #timer: Timer | undefined;
+  #hasEnded = false;
+
+  constructor(channel: Channel, listener: CompiledListener, services: AcceptServices) {
+    this.#channel = channel;
+    this.#listener = listener;
+    this.#services = services;
+    this.#destination = listener.restoresDestination ? channel.originalDestination : channel.local;
+    this.#inspection = new Inspection(listener, this.#destination);
+  }
+
+  start(): void {
+    if (!this.#inspection.isNeeded) {
+      this.#step(this.#inspection.settle());
+      return;
+    }
+    const { inspectionTimeoutMs, continuesOnTimeout } = this.#listener;
+    if (inspectionTimeoutMs > 0) {
+      this.#timer = this.#services.clock.schedule(inspectionTimeoutMs, () => {
+        this.#services.counters.onInspectionTimeout();
+        if (continuesOnTimeout) this.#step(this.#inspection.settle());
+        else this.#channel.destroy();
+      });
+    }
+    this.#channel.handler = {
+      onData: (chunk) => this.#step(this.#inspection.receive(chunk)),
+      onEnd: () => {
+        this.#hasEnded = true;
+        this.#step(this.#inspection.settle());
+      },
+      onDrain: () => {},
+      onClose: () => this.#timer?.cancel(),
+    };
+  }
+
+  destroy(): void {
+    this.#timer?.cancel();
+    this.#channel.destroy();
+  }
+
+  #step(step: InspectionStep): void {
+    if (step.kind === "more") return;
+    this.#timer?.cancel();
+    if (step.kind === "refused") {
+      this.#services.counters.onProxyHeaderError();
+      this.#refuse("the PROXY header of a connection was refused", step.reason);
+      return;
+    }
+    this.#choose(step.inspected);
+  }
+
+  #choose(inspected: Inspected): void {
+    const source = inspected.proxied?.source ?? this.#channel.remote;
+    const destination = inspected.proxied?.destination ?? this.#destination;
+    const sourceIp = parseIp(source.address);
+    const chain = this.#listener.selector.match({
+      destinationAddress: destination.address,
+      destinationPort: destination.port,
+      sni: inspected.hello?.sni,
+      transportProtocol: inspected.isTls ? "tls" : "raw_buffer",
+      applicationProtocols: inspected.applicationProtocols,
+      sourceAddress: source.address,
+      sourcePort: source.port,
+      isLocalSource:
+        source.address === destination.address || (sourceIp !== undefined && isLoopback(sourceIp)),
+    });
+    this.chain = chain === undefined ? undefined : this.#listener.chains.get(chain);
+    if (this.chain === undefined) {
+      this.#services.counters.onNoFilterChain();
+      const seen = inspected.isTls ? `TLS for ${inspected.hello?.sni ?? "no name"}` : "plaintext";
+      this.#refuse("no filter chain takes this connection", seen);
+      return;
+    }
+    this.#secure(this.chain, inspected, { source, destination });
+  }
+
+  #secure(
+    chain: CompiledChain,
+    inspected: Inspected,
+    ends: { readonly source: SocketAddress; readonly destination: SocketAddress },
+  ): void {
+    const { tls } = chain;
+    if (tls === undefined) {
+      const view = viewOf(this.#channel, inspected.hello?.sni, ends);
+      this.#handOver(chain, view, inspected.first);
+      return;
+    }
+    const { clock, log } = this.#services;
+    startServerHandshake({
+      channel: this.#channel,
+      tls,
+      first: inspected.first,
+      offeredAlpn: inspected.hello?.alpn,
+      timeoutMs: chain.handshakeTimeoutMs,
+      clock,
+      log,
+      onSecure: (channel) => {
+        this.#channel = channel;
+        const view = viewOf(channel, channel.tls?.sni, ends);
+        this.#handOver(chain, view, undefined);
+      },
+      onFailure: (error) => this.#onHandshakeFailed(error),
+    });
+  }
+
+  #handOver(chain: CompiledChain, view: ConnectionView, first: Buffer | undefined): void {
+    const channel = this.#channel;
+    for (const filter of chain.filters) {
+      const details = filter(view);
+      if (details === undefined) continue;
+      if (chain.terminal.deny === undefined) channel.destroy();
+      else chain.terminal.deny(channel, view, details);
+      return;
+    }
+    chain.terminal.accept(
+      channel,
+      view,
+      first !== undefined && first.length > 0 ? first : undefined,
+    );
+    // The FIN was ours to see; whoever took over must hear of it too.
+    if (this.#hasEnded && !channel.isClosed) channel.handler.onEnd();
+  }
+
+  #onHandshakeFailed(error: ChannelError): void {
+    this.#services.refusals.warn("a TLS handshake with a client failed", {
+      listener: this.#listener.name,
+      chain: this.chain?.name,
+      code: error.code,
+      reason: error.message,
+    });
+  }
+
+  #refuse(message: string, reason: string): void {
+    const { remote } = this.#channel;
+    this.#services.refusals.warn(message, {
+      listener: this.#listener.name,
+      peer: remote.address,
+      destination: this.#destination.address,
+      port: this.#destination.port,
+      reason,
+    });
+    this.#channel.destroy();
+  }
+}
+
+function viewOf(
+  { tls }: Channel,
+  sni: string | undefined,
+  ends: { readonly source: SocketAddress; readonly destination: SocketAddress },
+): ConnectionView {
+  return {
+    sourceAddress: ends.source.address,
+    sourcePort: ends.source.port,
+    destinationAddress: ends.destination.address,
+    destinationPort: ends.destination.port,
+    sni,
+    alpn: tls?.alpn,
+    isTls: tls !== undefined,
+    peerUriSans: tls?.peerUriSans ?? [],
+  };
+}

@@ -1,0 +1,126 @@
+/** A filter chain, ready for connections: its TLS context, its filters, and what ends it. */
+import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
+import type { SecretSource } from "../../net/secret-source.ts";
+import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type {
+  Filter,
+  FilterChain,
+} from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { RBAC } from "../../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
+import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { ConnectionFactory, ProxyContext } from "../context.ts";
+import { durationMs } from "../engine/duration.ts";
+import { compileNetworkRbac, deniedDetails } from "../engine/rbac.ts";
+import { refuse } from "../engine/refusal.ts";
+import type { ConnectionView } from "../engine/request.ts";
+import { createHttpConnectionManager } from "../http.ts";
+import { createTcpProxy, type TcpFactory } from "../tcp.ts";
+
+/** Undefined lets the connection pass; otherwise the details of the denial. */
+export type NetworkFilter = (connection: ConnectionView) => string | undefined;
+
+export interface CompiledChain {
+  readonly name: string;
+  readonly tls: ServerTls | undefined;
+  readonly handshakeTimeoutMs: number;
+  readonly filters: readonly NetworkFilter[];
+  readonly terminal: ConnectionFactory & Partial<Pick<TcpFactory, "deny">>;
+}
+
+export interface ChainOptions {
+  readonly context: ProxyContext;
+  readonly secrets: SecretSource;
+  readonly direction: RequestRecord["direction"];
+  readonly bufferBytesMax: number;
+  /** Envoy's name for the listener in statistics: `0.0.0.0_15006`. */
+  readonly listenerAddress: string;
+}
+
+const prefix = "type.googleapis.com/envoy.extensions.";
+const httpUrl = `${prefix}filters.network.http_connection_manager.v3.HttpConnectionManager`;
+const tcpUrl = `${prefix}filters.network.tcp_proxy.v3.TcpProxy`;
+const rbacUrl = `${prefix}filters.network.rbac.v3.RBAC`;
+const filterStateUrl = `${prefix}filters.network.set_filter_state.v3.Config`;
+const tlsUrl = `${prefix}transport_sockets.tls.v3.DownstreamTlsContext`;
+const rawUrl = `${prefix}transport_sockets.raw_buffer.v3.RawBuffer`;
+
+/** A peer that does not finish its handshake holds a connection for this long. */
+const handshakeTimeoutMsDefault = 15_000;
+
+/** Throws a refusal. */
+export function compileChain(chain: FilterChain, options: ChainOptions): CompiledChain {
+  const terminal = chain.filters.at(-1);
+  if (terminal === undefined) return refuse("filters", "a chain needs a filter that ends it");
+  return {
+    name: chain.name,
+    filters: chain.filters.slice(0, -1).flatMap((filter) => compileFilter(filter, options)),
+    terminal: compileTerminal(terminal, options),
+    handshakeTimeoutMs:
+      durationMs(chain.transportSocketConnectTimeout) || handshakeTimeoutMsDefault,
+    // Last, for a TLS context follows secrets until it is closed.
+    tls: compileSocket(chain.transportSocket, options),
+  };
+}
+
+function compileTerminal(filter: Filter, options: ChainOptions): CompiledChain["terminal"] {
+  const { context, direction, bufferBytesMax } = options;
+  const typed = filter.typedConfig;
+  if (typed?.typeUrl === httpUrl) {
+    const config = HttpConnectionManager.decode(typed.value);
+    return createHttpConnectionManager(config, context, { direction, bufferBytesMax });
+  }
+  if (typed?.typeUrl === tcpUrl) {
+    return createTcpProxy(TcpProxy.decode(typed.value), context, { direction });
+  }
+  return refuse(`filters.${filter.name}`, "cannot end a chain");
+}
+
+function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter[] {
+  const typed = filter.typedConfig;
+  // Values for later filters to read; none of those this data plane has reads them.
+  if (typed?.typeUrl === filterStateUrl) return [];
+  if (typed?.typeUrl !== rbacUrl) return refuse(`filters.${filter.name}`, "is not supported");
+  const config = RBAC.decode(typed.value);
+  if (config.matcher !== undefined) refuse("rbac.matcher", "is not supported");
+  if (config.shadowMatcher !== undefined) refuse("rbac.shadow_matcher", "is not supported");
+  const count = (name: string, help: string): (() => void) => {
+    const labels = { rbac_prefix: config.statPrefix };
+    const counter = context.metrics.counter(`envoy_tcp_rbac_${name}`, help, labels);
+    return () => counter.add();
+  };
+  const allowed = count("allowed", "TCP connections a policy let pass");
+  const denied = count("denied", "TCP connections a policy refused");
+  const shadowAllowed = count("shadow_allowed", "TCP connections a rehearsed policy would pass");
+  const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
+  const rules = compileNetworkRbac(config.rules, "rbac.rules");
+  const shadow = compileNetworkRbac(config.shadowRules, "rbac.shadow_rules");
+  return [
+    (connection) => {
+      const rehearsed = shadow?.evaluate(connection);
+      if (rehearsed !== undefined) (rehearsed.isAllowed ? shadowAllowed : shadowDenied)();
+      const verdict = rules?.evaluate(connection);
+      if (verdict === undefined) return undefined;
+      (verdict.isAllowed ? allowed : denied)();
+      return verdict.isAllowed ? undefined : deniedDetails(verdict);
+    },
+  ];
+}
+
+function compileSocket(
+  socket: TransportSocket | undefined,
+  { context, secrets, listenerAddress }: ChainOptions,
+): ServerTls | undefined {
+  const typed = socket?.typedConfig;
+  if (socket === undefined || typed?.typeUrl === rawUrl) return undefined;
+  if (typed?.typeUrl !== tlsUrl) return refuse("transport_socket", "is not supported");
+  return createServerTls(DownstreamTlsContext.decode(typed.value), {
+    secrets,
+    log: context.log.area("tls"),
+    counters: createTlsCounters(context.metrics, "envoy_listener", {
+      listener_address: listenerAddress,
+    }),
+  });
+}

@@ -1,0 +1,185 @@
+/** A Listener resource, ready for connections. Opens nothing. */
+import { createHash } from "node:crypto";
+
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import type { SecretSource } from "../../net/secret-source.ts";
+import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
+import { TrafficDirection } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import {
+  FilterChain,
+  type ListenerFilter,
+} from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
+import type { ProxyContext } from "../context.ts";
+import { durationMs } from "../engine/duration.ts";
+import { compileFilterChains, type FilterChainSelector } from "../engine/filter-chains.ts";
+import { refuse } from "../engine/refusal.ts";
+import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
+import { compilePredicate, type PortPredicate } from "./filter-predicate.ts";
+
+export interface CompiledListener {
+  readonly name: string;
+  readonly statAddress: string;
+  readonly addresses: readonly SocketAddress[];
+  readonly bindsToPort: boolean;
+  /** Hands connections over to the listener at their original destination. */
+  readonly usesOriginalDestination: boolean;
+  /** Takes the destination before redirection as the connection's own. */
+  readonly restoresDestination: boolean;
+  /** Undefined: not inspected. True for a port: switched off there. */
+  readonly tlsInspector: PortPredicate | undefined;
+  readonly httpInspector: PortPredicate | undefined;
+  readonly proxyProtocol: { readonly isRequired: boolean } | undefined;
+  /** 0 means none. */
+  readonly inspectionTimeoutMs: number;
+  readonly continuesOnTimeout: boolean;
+  readonly selector: FilterChainSelector;
+  readonly chains: ReadonlyMap<FilterChain, CompiledChain>;
+  /** Chains by their content, so that a new version keeps those that did not change. */
+  readonly chainsByContent: ReadonlyMap<string, CompiledChain>;
+  readonly bufferBytesMax: number;
+  readonly backlog: number;
+}
+
+export interface CompileListenerOptions {
+  readonly context: ProxyContext;
+  readonly secrets: SecretSource;
+  readonly before: CompiledListener | undefined;
+}
+
+const bufferBytesMaxDefault = 1024 * 1024;
+const inspectionTimeoutMsDefault = 15_000;
+const backlogDefault = 4096;
+
+const directions: Readonly<Record<number, RequestRecord["direction"]>> = {
+  [TrafficDirection.INBOUND]: "inbound",
+  [TrafficDirection.OUTBOUND]: "outbound",
+};
+
+/** Throws a refusal. */
+export function compileListener(
+  listener: Listener,
+  options: CompileListenerOptions,
+): CompiledListener {
+  const addresses = [
+    listener.address,
+    ...listener.additionalAddresses.map((one) => one.address),
+  ].map((address, i) => addressOf(address, i === 0 ? "address" : `additional_addresses[${i - 1}]`));
+  const [first] = addresses;
+  const statAddress =
+    first === undefined ? listener.name : formatSocketAddress(first).replace(/:(\d+)$/, "_$1");
+  const bufferBytesMax = listener.perConnectionBufferLimitBytes ?? bufferBytesMaxDefault;
+  const filters = compileFilters(listener.listenerFilters);
+  const chainOptions: ChainOptions = {
+    context: options.context,
+    secrets: options.secrets,
+    direction: directions[listener.trafficDirection] ?? "unspecified",
+    bufferBytesMax,
+    listenerAddress: statAddress,
+  };
+  const { chains, chainsByContent } = compileChains(listener, chainOptions, options.before);
+  const usesOriginalDestination = listener.useOriginalDst === true;
+  return {
+    name: listener.name,
+    statAddress,
+    addresses,
+    bindsToPort: listener.bindToPort ?? listener.deprecatedV1?.bindToPort ?? true,
+    usesOriginalDestination,
+    ...filters,
+    restoresDestination: filters.restoresDestination || usesOriginalDestination,
+    inspectionTimeoutMs: durationMs(listener.listenerFiltersTimeout) ?? inspectionTimeoutMsDefault,
+    continuesOnTimeout: listener.continueOnListenerFiltersTimeout,
+    selector: compileFilterChains(listener),
+    chains,
+    chainsByContent,
+    bufferBytesMax,
+    backlog: listener.tcpBacklogSize ?? backlogDefault,
+  };
+}
+
+function compileChains(
+  listener: Listener,
+  options: ChainOptions,
+  before: CompiledListener | undefined,
+): Pick<CompiledListener, "chains" | "chainsByContent"> {
+  const chains = new Map<FilterChain, CompiledChain>();
+  const chainsByContent = new Map<string, CompiledChain>();
+  const sources = [...listener.filterChains];
+  if (listener.defaultFilterChain !== undefined) sources.push(listener.defaultFilterChain);
+  const made: CompiledChain[] = [];
+  try {
+    for (const source of sources) {
+      const content = contentOf(source, options);
+      let chain = chainsByContent.get(content) ?? before?.chainsByContent.get(content);
+      if (chain === undefined) {
+        chain = compileChain(source, options);
+        made.push(chain);
+      }
+      chains.set(source, chain);
+      chainsByContent.set(content, chain);
+    }
+  } catch (thrown) {
+    for (const chain of made) chain.tls?.close();
+    throw thrown;
+  }
+  return { chains, chainsByContent };
+}
+
+/** Equal for chains that do the same: what they are made of, but not which connections they take. */
+function contentOf(chain: FilterChain, options: ChainOptions): string {
+  const hash = createHash("sha256");
+  hash.update(FilterChain.encode({ ...chain, filterChainMatch: undefined }).finish());
+  hash.update(`${options.direction} ${options.bufferBytesMax} ${options.listenerAddress}`);
+  return hash.digest("base64");
+}
+
+function addressOf(address: Address | undefined, path: string): SocketAddress {
+  const socket = address?.socketAddress;
+  if (socket?.portValue === undefined) {
+    return refuse(path, "only IP addresses with a port are supported");
+  }
+  return { address: socket.address, port: socket.portValue };
+}
+
+type Filters = Pick<
+  CompiledListener,
+  "restoresDestination" | "tlsInspector" | "httpInspector" | "proxyProtocol"
+>;
+
+const prefix = "type.googleapis.com/envoy.extensions.filters.listener.";
+
+function compileFilters(filters: readonly ListenerFilter[]): Filters {
+  let restoresDestination = false;
+  let tlsInspector: PortPredicate | undefined;
+  let httpInspector: PortPredicate | undefined;
+  let proxyProtocol: Filters["proxyProtocol"];
+  for (const filter of filters) {
+    const isOff = compilePredicate(filter.filterDisabled);
+    switch (filter.typedConfig?.typeUrl) {
+      case `${prefix}original_dst.v3.OriginalDst`:
+        restoresDestination = true;
+        break;
+      case `${prefix}tls_inspector.v3.TlsInspector`:
+        tlsInspector = isOff;
+        break;
+      case `${prefix}http_inspector.v3.HttpInspector`:
+        httpInspector = isOff;
+        break;
+      case `${prefix}proxy_protocol.v3.ProxyProtocol`: {
+        const config = ProxyProtocol.decode(filter.typedConfig.value);
+        if (config.rules.length > 0) refuse("proxy_protocol.rules", "is not supported");
+        if (config.disallowedVersions.length > 0) {
+          refuse("proxy_protocol.disallowed_versions", "is not supported");
+        }
+        proxyProtocol = { isRequired: !config.allowRequestsWithoutProxyProtocol };
+        break;
+      }
+      case undefined:
+      default:
+        refuse(`listener_filters.${filter.name}`, "is not supported");
+    }
+  }
+  return { restoresDestination, tlsInspector, httpInspector, proxyProtocol };
+}

@@ -1,0 +1,82 @@
+/**
+ * The network filter that carries bytes between a connection and an endpoint without looking at
+ * them: Envoy's `tcp_proxy`.
+ */
+import type { Channel } from "../net/channel.ts";
+import type { RequestRecord } from "../telemetry/request-record.ts";
+import type { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import type { ConnectionFactory, ProxyContext } from "./context.ts";
+import { durationMs } from "./engine/duration.ts";
+import { refuse } from "./engine/refusal.ts";
+import type { ConnectionView } from "./engine/request.ts";
+import { TcpRecord } from "./tcp/tcp-record.ts";
+import { TcpSession, type TcpSettings } from "./tcp/tcp-session.ts";
+
+export interface TcpProxyOptions {
+  readonly direction: RequestRecord["direction"];
+}
+
+export interface TcpFactory extends ConnectionFactory {
+  /** A filter before this one denied the connection: close it and say why in the access log. */
+  deny(channel: Channel, connection: ConnectionView, details: string): void;
+}
+
+const idleTimeoutMsDefault = 3_600_000;
+
+/** Throws a refusal (`xds.refused`) that names a field which cannot be honoured. */
+export function createTcpProxy(
+  config: TcpProxy,
+  context: ProxyContext,
+  { direction }: TcpProxyOptions,
+): TcpFactory {
+  if (config.tunnelingConfig !== undefined) refuse("tunneling_config", "is not supported");
+  if (config.hashPolicy.length > 0) refuse("hash_policy", "is not supported for TCP");
+  const settings: TcpSettings = {
+    direction,
+    chooseCluster: compileChoice(config, context.random),
+    idleTimeoutMs: durationMs(config.idleTimeout) ?? idleTimeoutMsDefault,
+    durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
+    attemptsMax: Math.max(1, config.maxConnectAttempts ?? 1),
+    sink: context.sinkFor(config.accessLog, config.statPrefix),
+  };
+  const accepted = context.metrics.counter(
+    "envoy_tcp_downstream_cx_total",
+    "TCP connections carried",
+    { tcp_prefix: config.statPrefix },
+  );
+  return {
+    accept(channel, connection, first) {
+      accepted.add();
+      new TcpSession(context, settings, { channel, connection }).start(first);
+    },
+    deny(channel, connection, details) {
+      const record = new TcpRecord(channel, connection, direction);
+      record.startMs = context.clock.nowMs();
+      record.startMonotonicMs = context.clock.monotonicMs();
+      record.connectionTerminationDetails = details;
+      channel.destroy();
+      settings.sink.onEnd(record);
+    },
+    // A byte stream has no point at which it could be ended politely; who drains cuts it off later.
+    drain: () => {},
+  };
+}
+
+function compileChoice(config: TcpProxy, random: () => number): () => string {
+  const { cluster, weightedClusters } = config;
+  if (weightedClusters === undefined) {
+    if (cluster === undefined || cluster === "") refuse("cluster", "is required");
+    return () => cluster;
+  }
+  const { clusters } = weightedClusters;
+  const total = clusters.reduce((sum, { weight }) => sum + weight, 0);
+  if (total <= 0) refuse("weighted_clusters", "has no weight");
+  return () => {
+    let left = random() * total;
+    for (const { name, weight } of clusters) {
+      left -= weight;
+      if (left < 0) return name;
+    }
+    return clusters.at(-1)?.name ?? "";
+  };
+}

@@ -1,0 +1,259 @@
+/**
+ * One proxied TCP connection: choose an endpoint, connect (again, where allowed), then carry bytes
+ * both ways. Whoever writes faster than the other side reads is paused, so what waits in memory is
+ * bounded by the channels' watermarks. Half-close passes through.
+ */
+import type { Timer } from "../../base/clock.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
+import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
+import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { ConnectionView } from "../engine/request.ts";
+import { TcpRecord } from "./tcp-record.ts";
+
+export interface TcpSettings {
+  readonly direction: RequestRecord["direction"];
+  readonly chooseCluster: () => string;
+  /** 0 means none. */
+  readonly idleTimeoutMs: number;
+  readonly durationMsMax: number;
+  readonly attemptsMax: number;
+  readonly sink: RequestSink;
+}
+
+export interface TcpDownstream {
+  readonly channel: Channel;
+  readonly connection: ConnectionView;
+}
+
+const progressMs = 5_000;
+
+export class TcpSession {
+  readonly #context: ProxyContext;
+  readonly #settings: TcpSettings;
+  readonly #downstream: Channel;
+  readonly #connection: ConnectionView;
+  readonly #record: TcpRecord;
+  readonly #avoid = new Set<UpstreamEndpoint>();
+  #waiting: Buffer[] = [];
+  #hasDownstreamEnded = false;
+  #cluster: UpstreamCluster | undefined;
+  #endpoint: UpstreamEndpoint | undefined;
+  #upstream: Channel | undefined;
+  #isConnected = false;
+  #isDownstreamClosed = false;
+  #isUpstreamClosed = true;
+  #isCut = false;
+  #isEnded = false;
+  #lastActiveMs: number;
+  #reportedBytes = 0;
+  #ticker: Timer | undefined;
+  #lifetime: Timer | undefined;
+
+  constructor(context: ProxyContext, settings: TcpSettings, downstream: TcpDownstream) {
+    this.#context = context;
+    this.#settings = settings;
+    this.#downstream = downstream.channel;
+    this.#connection = downstream.connection;
+    this.#record = new TcpRecord(downstream.channel, downstream.connection, settings.direction);
+    this.#record.startMs = context.clock.nowMs();
+    this.#record.startMonotonicMs = context.clock.monotonicMs();
+    this.#lastActiveMs = this.#record.startMonotonicMs;
+  }
+
+  start(first: Buffer | undefined): void {
+    this.#downstream.handler = {
+      onData: (chunk) => this.#fromDownstream(chunk),
+      onEnd: () => {
+        this.#hasDownstreamEnded = true;
+        if (this.#isConnected) this.#upstream?.end();
+      },
+      onDrain: () => this.#upstream?.resume(),
+      onClose: (error) => this.#onDownstreamClosed(error),
+    };
+    if (first !== undefined && first.length > 0) {
+      this.#record.bytesReceived += first.length;
+      this.#waiting.push(first);
+    }
+    // Nothing more is read until there is somewhere to put it.
+    this.#downstream.pause();
+    const name = this.#settings.chooseCluster();
+    this.#record.upstreamCluster = name;
+    const cluster = this.#context.clusters.get(name);
+    if (cluster === undefined) {
+      this.#give("NC", "");
+      return;
+    }
+    this.#cluster = cluster;
+    this.#record.clusterMetadata = cluster.metadata;
+    const { durationMsMax } = this.#settings;
+    if (durationMsMax > 0) {
+      this.#lifetime = this.#context.clock.schedule(durationMsMax, () => {
+        this.#record.responseFlags = "DT";
+        this.#cut();
+      });
+    }
+    this.#connect(cluster);
+  }
+
+  #connect(cluster: UpstreamCluster): void {
+    const choice = { connection: this.#connection, hash: undefined, avoid: this.#avoid };
+    const endpoint = cluster.pick(choice);
+    if (endpoint === undefined) {
+      this.#give("UH", "");
+      return;
+    }
+    if (!cluster.limits.tryConnection()) {
+      this.#give("UO", "");
+      return;
+    }
+    this.#record.upstreamAttempts += 1;
+    this.#record.upstreamHost = endpoint.address;
+    this.#record.upstreamMetadata = endpoint.metadata;
+    this.#endpoint = endpoint;
+    this.#isUpstreamClosed = false;
+    this.#upstream = this.#context.dialler.dial({
+      address: endpoint.address,
+      tls: endpoint.tls,
+      timeoutMs: cluster.connectTimeoutMs,
+      handler: {
+        onData: (chunk) => this.#fromUpstream(chunk),
+        onEnd: () => this.#downstream.end(),
+        onDrain: () => this.#downstream.resume(),
+        onClose: (error) => {
+          if (this.#isConnected) this.#onUpstreamClosed(error);
+          else this.#onConnectFailed(cluster, endpoint, error);
+        },
+      },
+      onConnect: (channel) => this.#onConnected(cluster, endpoint, channel),
+    });
+  }
+
+  #onConnected(cluster: UpstreamCluster, endpoint: UpstreamEndpoint, channel: Channel): void {
+    const record = this.#record;
+    this.#isConnected = true;
+    endpoint.active += 1;
+    cluster.counters.onConnectionOpened();
+    record.upstreamLocalAddress = channel.local;
+    record.upstreamPeerUriSans = channel.tls?.peerUriSans ?? [];
+    record.upstreamLocalUriSans = channel.tls?.localUriSans ?? [];
+    this.#touch();
+    this.#settings.sink.onConnected?.(record);
+    this.#schedule();
+    let mayContinue = true;
+    for (const chunk of this.#waiting) mayContinue = channel.write(chunk);
+    this.#waiting = [];
+    if (this.#hasDownstreamEnded) channel.end();
+    if (mayContinue) this.#downstream.resume();
+  }
+
+  #onConnectFailed(
+    cluster: UpstreamCluster,
+    endpoint: UpstreamEndpoint,
+    error: ChannelError | undefined,
+  ): void {
+    cluster.limits.releaseConnection();
+    this.#isUpstreamClosed = true;
+    if (this.#isCut || this.#isDownstreamClosed) {
+      if (this.#isDownstreamClosed) this.#end();
+      return;
+    }
+    cluster.counters.onConnectFailure();
+    endpoint.report({ kind: "connect-failure" });
+    this.#avoid.add(endpoint);
+    if (this.#record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
+    else this.#give("UF", error?.message ?? "");
+  }
+
+  #fromDownstream(chunk: Buffer): void {
+    this.#record.bytesReceived += chunk.length;
+    this.#touch();
+    const upstream = this.#upstream;
+    if (!this.#isConnected || upstream === undefined) {
+      this.#waiting.push(chunk);
+      return;
+    }
+    if (!upstream.write(chunk)) this.#downstream.pause();
+  }
+
+  #fromUpstream(chunk: Buffer): void {
+    const record = this.#record;
+    record.bytesSent += chunk.length;
+    this.#touch();
+    record.upstreamServiceTimeMs ??= this.#lastActiveMs - record.startMonotonicMs;
+    if (!this.#downstream.write(chunk)) this.#upstream?.pause();
+  }
+
+  #onDownstreamClosed(error: ChannelError | undefined): void {
+    this.#isDownstreamClosed = true;
+    const upstream = this.#upstream;
+    if (this.#isUpstreamClosed || upstream === undefined) this.#end();
+    else if (!this.#isConnected || error !== undefined || !this.#hasDownstreamEnded) {
+      upstream.destroy();
+    } else {
+      upstream.end();
+    }
+  }
+
+  #onUpstreamClosed(error: ChannelError | undefined): void {
+    const { limits, counters } = this.#cluster ?? {};
+    limits?.releaseConnection();
+    counters?.onConnectionClosed();
+    if (this.#endpoint !== undefined) this.#endpoint.active -= 1;
+    this.#isUpstreamClosed = true;
+    if (error !== undefined) this.#endpoint?.report({ kind: "reset" });
+    if (this.#isDownstreamClosed) this.#end();
+    else if (error === undefined) this.#downstream.end();
+    else this.#downstream.destroy();
+    // Nobody takes what the client still sends: reading on only tells us when it closes.
+    if (!this.#isDownstreamClosed) this.#downstream.resume();
+  }
+
+  /** No upstream: tells why and closes. */
+  #give(flag: string, reason: string): void {
+    this.#record.responseFlags = flag;
+    this.#record.upstreamTransportFailureReason = reason;
+    this.#cut();
+  }
+
+  #cut(): void {
+    this.#isCut = true;
+    this.#upstream?.destroy();
+    this.#downstream.destroy();
+  }
+
+  #touch(): void {
+    this.#lastActiveMs = this.#context.clock.monotonicMs();
+  }
+
+  /** Progress reports and the idle timeout share one timer. */
+  #schedule(): void {
+    const { clock } = this.#context;
+    const { idleTimeoutMs, sink } = this.#settings;
+    const idleLeftMs = this.#lastActiveMs + idleTimeoutMs - clock.monotonicMs();
+    const dueMs = idleTimeoutMs > 0 ? Math.min(progressMs, Math.max(1, idleLeftMs)) : progressMs;
+    this.#ticker = clock.schedule(dueMs, () => {
+      if (this.#isEnded) return;
+      if (idleTimeoutMs > 0 && clock.monotonicMs() - this.#lastActiveMs >= idleTimeoutMs) {
+        this.#record.connectionTerminationDetails = "idle_timeout";
+        this.#cut();
+        return;
+      }
+      const bytes = this.#record.bytesReceived + this.#record.bytesSent;
+      if (bytes !== this.#reportedBytes) {
+        this.#reportedBytes = bytes;
+        sink.onProgress?.(this.#record);
+      }
+      this.#schedule();
+    });
+  }
+
+  #end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#ticker?.cancel();
+    this.#lifetime?.cancel();
+    const { clock } = this.#context;
+    this.#record.durationMs = clock.monotonicMs() - this.#record.startMonotonicMs;
+    this.#settings.sink.onEnd(this.#record);
+  }
+}
