@@ -16,8 +16,8 @@ import type { RouteConfiguration } from "../wire/gen/es/envoy/config/route/v3/ro
 import { RouteConfigurationSchema } from "../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import { NameTableSchema } from "../wire/gen/es/dns/proto/nds_pb.ts";
 import { typeUrls } from "../xds/feed.ts";
-import type { EncodedResource, Snapshot } from "../xds/snapshot.ts";
-import { encodedResource, snapshotOf } from "../xds/snapshot.ts";
+import type { EncodedResource } from "../xds/snapshot.ts";
+import { encodedResource } from "../xds/snapshot.ts";
 import type { MeshModel } from "./mesh-model.ts";
 import type { TranslatedCluster } from "./translate/clusters.ts";
 import { outboundClusters } from "./translate/clusters.ts";
@@ -26,14 +26,17 @@ import { explicitOutbound } from "./translate/explicit.ts";
 import { gatewayTraffic } from "./translate/gateway.ts";
 import { inboundClusters } from "./translate/inbound-clusters.ts";
 import { inboundTraffic } from "./translate/inbound.ts";
-import { nameTable, peerRow } from "./translate/name-table.ts";
+import { nameTable } from "./translate/name-table.ts";
 import type { TranslatedTraffic } from "./translate/outbound.ts";
 import { capturedOutbound } from "./translate/outbound.ts";
 import type { ProxyView } from "./translate/proxy-view.ts";
 import { proxyView } from "./translate/proxy-view.ts";
 
+/** Resources by type URL. */
+export type TranslatedTypes = ReadonlyMap<string, readonly EncodedResource[]>;
+
 /** Every resource of `proxy`, which is one of the model's instances. */
-export function translate(model: MeshModel, proxy: WorkloadInstance): Snapshot {
+export function translate(model: MeshModel, proxy: WorkloadInstance): TranslatedTypes {
   const view = proxyView(model, proxy);
   const traffic = trafficOf(view);
   const clusters =
@@ -41,7 +44,7 @@ export function translate(model: MeshModel, proxy: WorkloadInstance): Snapshot {
       ? outboundClusters(view)
       : [...outboundClusters(view), ...inboundClusters(view)];
   const clusterNames = new Set(clusters.map((one) => one.cluster.name));
-  const types: readonly (readonly [string, readonly EncodedResource[]])[] = [
+  return new Map<string, readonly EncodedResource[]>([
     [typeUrls.cluster, clusters.map(encodeCluster)],
     [typeUrls.endpoint, clusters.flatMap((one) => encodeAssignment(view, one))],
     [
@@ -63,12 +66,7 @@ export function translate(model: MeshModel, proxy: WorkloadInstance): Snapshot {
       ),
     ],
     [typeUrls.nameTable, [encodedResource("names", toBinary(NameTableSchema, nameTable(view)))]],
-    [
-      typeUrls.peer,
-      model.instances.map((one) => encodedResource(`${one.name}.${one.namespace}`, peerRow(one))),
-    ],
-  ];
-  return snapshotOf(versionOf(types), types);
+  ]);
 }
 
 function trafficOf(view: ProxyView): TranslatedTraffic {
@@ -125,12 +123,4 @@ function clustersOf(routes: RouteConfiguration): string[] {
     for (const { cluster } of requestMirrorPolicies) names.add(cluster);
   }
   return [...names];
-}
-
-/** One digest over the versions of everything. */
-function versionOf(types: readonly (readonly [string, readonly EncodedResource[]])[]): string {
-  const lines = types.flatMap(([url, resources]) =>
-    resources.map((one) => `${url} ${one.name} ${one.version}\n`),
-  );
-  return encodedResource("", new TextEncoder().encode(lines.join(""))).version;
 }

@@ -23,6 +23,8 @@ export interface ParsedDocuments {
   readonly resources: readonly ConfigResource[];
   readonly broken: readonly BrokenResource[];
   readonly problems: readonly Problem[];
+  /** False when the text, or a document in it, could not be read at all: more may have stood there. */
+  readonly isComplete: boolean;
 }
 
 /** Parses every document of a file; `file` is the name that positions carry. */
@@ -37,7 +39,10 @@ export function parseDocuments(text: string, file: string): ParsedDocuments {
     }
   }
   refuseDuplicates(result);
-  return result;
+  const isComplete =
+    !yaml.documents.some((document) => document.isBroken) &&
+    !yaml.problems.some((problem) => problem.code.startsWith("yaml."));
+  return { ...result, isComplete };
 }
 
 interface Result {
@@ -262,25 +267,39 @@ function guessBroken(document: YamlDocument): BrokenResource[] {
 }
 
 function refuseDuplicates(result: Result): void {
-  const first = new Map<string, SourcePosition>();
+  const first = new Map<string, ConfigResource>();
   const duplicates = new Set<ConfigResource>();
   for (const resource of result.resources) {
     const key = `${resource.kind} ${resource.namespace}/${resource.name}`;
     const earlier = first.get(key);
     if (earlier === undefined) {
-      first.set(key, resource.source);
+      first.set(key, resource);
       continue;
     }
     duplicates.add(resource);
-    result.problems.push(duplicateProblem(resource, earlier));
-    const { kind, namespace, name, source } = resource;
-    if (isSecurityKind(kind)) {
-      const selector = "selector" in resource.spec ? resource.spec.selector : {};
-      result.broken.push({ kind, namespace, name, selector, source });
-    }
+    result.problems.push(duplicateProblem(resource, earlier.source));
+    const broken = brokenDuplicate(resource, earlier);
+    if (broken !== undefined) result.broken.push(broken);
   }
   const kept = result.resources.filter((resource) => !duplicates.has(resource));
   result.resources.splice(0, result.resources.length, ...kept);
+}
+
+/**
+ * A second security resource of one name that says something else cannot be honoured, and so counts
+ * as broken; one that says the same is only superfluous.
+ */
+export function brokenDuplicate(
+  resource: ConfigResource,
+  earlier: ConfigResource,
+): BrokenResource | undefined {
+  const { kind, namespace, name, source } = resource;
+  if (!isSecurityKind(kind) || JSON.stringify(resource.spec) === JSON.stringify(earlier.spec)) {
+    return undefined;
+  }
+  const isPolicy = kind === "PeerAuthentication" || kind === "AuthorizationPolicy";
+  const selector = isPolicy ? (resource.spec.selector ?? {}) : {};
+  return { kind, namespace, name, selector, source };
 }
 
 /** Two resources of one kind, namespace and name: the first one counts. */

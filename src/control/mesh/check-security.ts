@@ -2,6 +2,7 @@
 import type { Problem } from "../../base/problem.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../model/config-resource.ts";
 import { selects } from "../../model/matching.ts";
+import type { OperationMatch } from "../../model/security.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { problemOf } from "./finding.ts";
 import { hasSelector } from "./security.ts";
@@ -78,32 +79,37 @@ function checkDuplicateScopes(model: MeshModel): Problem[] {
 
 /** HTTP attributes mean nothing on a TCP port: ALLOW rules that use them never match there. */
 function checkPorts(model: MeshModel, policy: AuthorizationPolicy): Problem[] {
-  const isHttpOnly = (policy.spec.rules ?? []).some((rule) =>
-    (rule.to ?? []).some(({ operation }) => usesHttp(operation)),
-  );
-  if (!isHttpOnly) return [];
+  const operations = (policy.spec.rules ?? [])
+    .flatMap((rule) => rule.to ?? [])
+    .map(({ operation }) => operation)
+    .filter(usesHttp);
   const reach = model.instances.filter(
     (one) =>
       (one.namespace === policy.namespace || policy.namespace === model.settings.rootNamespace) &&
       selects(policy.spec.selector, one.labels),
   );
+  const concerns = (port: number): boolean =>
+    operations.some(({ ports }) => ports?.includes(String(port)) ?? true);
   const tcp = reach.flatMap((one) =>
-    one.ports.filter((port) => isTcp(port.protocol)).map((port) => `${one.workload}:${port.port}`),
+    one.ports
+      .filter((port) => isTcp(port.protocol) && concerns(port.port))
+      .map((port) => `${one.workload}:${port.port}`),
   );
   if (tcp.length === 0) return [];
-  const effect =
-    policy.spec.action === "DENY" ? "denies there without them" : "allows nothing there";
+  const places = [...new Set(tcp)].join(", ");
+  const effect = policy.spec.action === "DENY" ? "deny without them" : "match nothing";
   return [
     problemOf(policy, {
       code: "authorizationpolicy.http-on-tcp",
       severity: "warning",
       path: "spec.rules",
-      message: `rules name HTTP attributes, and ${[...new Set(tcp)].join(", ")} speak TCP: the policy ${effect}`,
+      message: `rules that name HTTP attributes ${effect} on ${places}, where TCP is spoken`,
+      hint: "say with ports which ports a rule is for",
     }),
   ];
 }
 
-function usesHttp(operation: object): boolean {
+function usesHttp(operation: OperationMatch): boolean {
   return ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"].some(
     (name) => name in operation,
   );

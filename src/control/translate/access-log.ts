@@ -24,6 +24,7 @@ import {
   ConfigSchema,
   type Config_StatSchema,
 } from "../../wire/gen/es/envoy/extensions/access_loggers/stats/v3/stats_pb.ts";
+import { StdoutAccessLogSchema } from "../../wire/gen/es/envoy/extensions/access_loggers/stream/v3/stream_pb.ts";
 import { peerLabelsOf } from "./metadata.ts";
 import type { Init } from "./proto.ts";
 import { typedConfig } from "./proto.ts";
@@ -103,10 +104,18 @@ function fileLog(view: ProxyView, filter?: FilterInit): AccessLogInit[] {
             },
           },
         } as const);
+  const filters = filter === undefined ? {} : { filter };
+  if (accessLogFile === "/dev/stdout") {
+    // As a file it could not be opened where standard output is a socket.
+    const configType = typedConfig(StdoutAccessLogSchema, {
+      accessLogFormat: { case: "logFormat", value: logFormat },
+    });
+    return [{ name: "envoy.access_loggers.stdout", ...filters, configType }];
+  }
   return [
     {
       name: "envoy.access_loggers.file",
-      ...(filter === undefined ? {} : { filter }),
+      ...filters,
       configType: typedConfig(FileAccessLogSchema, {
         path: accessLogFile,
         accessLogFormat: { case: "logFormat", value: logFormat },

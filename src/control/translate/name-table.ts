@@ -1,11 +1,8 @@
-/** Tables for the agent beside a proxy: names for its DNS server, peers for its metrics. */
-import { create, fromJson, toBinary } from "@bufbuild/protobuf";
-import { StructSchema } from "@bufbuild/protobuf/wkt";
+/** The names that the DNS server of the agent beside a proxy answers for. */
+import { create } from "@bufbuild/protobuf";
 
-import type { WorkloadInstance } from "../../model/workload.ts";
 import type { NameTable, NameTable_NameInfoSchema } from "../../wire/gen/es/dns/proto/nds_pb.ts";
 import { NameTableSchema } from "../../wire/gen/es/dns/proto/nds_pb.ts";
-import { peerMetadata } from "./metadata.ts";
 import type { Init } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
 
@@ -24,10 +21,4 @@ export function nameTable(view: ProxyView): NameTable {
     };
   }
   return create(NameTableSchema, { table });
-}
-
-/** The row by which an agent knows the workload that a certificate's subject names. */
-export function peerRow(instance: WorkloadInstance): Uint8Array {
-  const { instance: _, ...row } = peerMetadata(instance);
-  return toBinary(StructSchema, fromJson(StructSchema, row));
 }

@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { FakeClock } from "../../test/support/fake-clock.ts";
+import { silentLog } from "../../test/support/silent-log.ts";
+import { resourceKey } from "../model/config-resource.ts";
+import type { ConfigDirectory, DirectoryContent } from "./config-directory.ts";
+import { watchConfigDirectory } from "./config-directory.ts";
+
+function policy(name: string, action = "ALLOW"): string {
+  return `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: ${name} }
+spec: { action: ${action}, rules: [{}] }
+`;
+}
+
+interface Folder {
+  readonly path: string;
+  readonly watched: ConfigDirectory;
+  readonly write: (name: string, text: string) => Promise<void>;
+  /** What the folder says now: names that act, that are broken, and codes of problems. */
+  readonly look: () => Promise<{ acting: string[]; broken: string[]; codes: string[] }>;
+}
+
+async function withFolder(run: (folder: Folder) => Promise<void>): Promise<void> {
+  const path = await mkdtemp(join(tmpdir(), "heddle-source-"));
+  let content: DirectoryContent = { resources: [], broken: [], problems: [] };
+  const watched = watchConfigDirectory({
+    directory: path,
+    onChange: (next) => (content = next),
+    clock: new FakeClock(),
+    log: silentLog,
+  });
+  try {
+    await watched.ready;
+    await run({
+      path,
+      watched,
+      write: async (name, text) => {
+        await writeFile(join(path, `.${name}.new`), text);
+        await rename(join(path, `.${name}.new`), join(path, name));
+      },
+      look: async () => {
+        await watched.rescan();
+        return {
+          acting: content.resources.map(resourceKey),
+          broken: content.broken.map(({ kind, name }) => `${kind} ${name}`),
+          codes: content.problems.map(({ code }) => code),
+        };
+      },
+    });
+  } finally {
+    watched.close();
+    await rm(path, { recursive: true });
+  }
+}
+
+test("watchConfigDirectory() follows files that come, change and go", async () => {
+  await withFolder(async ({ path, write, look }) => {
+    await mkdir(join(path, "deep"));
+    await writeFile(join(path, "deep", "a.yml"), policy("a"));
+    await write("b.yaml", policy("b"));
+    const both = ["AuthorizationPolicy default/b", "AuthorizationPolicy default/a"];
+    assert.deepEqual(await look(), { acting: both, broken: [], codes: [] });
+    await rm(join(path, "b.yaml"));
+    assert.deepEqual((await look()).acting, ["AuthorizationPolicy default/a"]);
+  });
+});
+
+test("watchConfigDirectory() leaves alone what describes workloads or is not configuration", async () => {
+  await withFolder(async ({ path, write, look }) => {
+    await write("heddle.yaml", "mesh: shop\n");
+    await write("docker-compose.yml", "services: {}\n");
+    await write("package.json", '{"name": "shop"}');
+    await writeFile(join(path, ".hidden.yaml"), "x: 1\n");
+    assert.deepEqual(await look(), { acting: [], broken: [], codes: [] });
+  });
+});
+
+test("watchConfigDirectory() keeps the last good version while a document is broken", async () => {
+  await withFolder(async ({ write, look }) => {
+    await write("p.yaml", policy("p"));
+    assert.deepEqual((await look()).broken, []);
+    await write("p.yaml", policy("p", "AUDIT"));
+    const refused = await look();
+    assert.deepEqual(refused.acting, ["AuthorizationPolicy default/p"]);
+    assert.deepEqual(refused.broken, []);
+    assert.deepEqual(refused.codes, ["config.not-honoured", "config.last-good-serves"]);
+    await write("p.yaml", "kind: AuthorizationPolicy\n  metadata: [");
+    assert.deepEqual((await look()).acting, ["AuthorizationPolicy default/p"]);
+    await write("p.yaml", "# nothing\n");
+    assert.deepEqual(await look(), { acting: [], broken: [], codes: [] });
+  });
+});
+
+test("watchConfigDirectory() reports a policy that never was good, so that it denies", async () => {
+  await withFolder(async ({ write, look }) => {
+    await write("p.yaml", policy("p", "AUDIT"));
+    assert.deepEqual((await look()).broken, ["AuthorizationPolicy p"]);
+    await write("p.yaml", "kind: AuthorizationPolicy\n  metadata: [");
+    assert.deepEqual((await look()).broken, ["AuthorizationPolicy undefined"]);
+  });
+});
+
+test("watchConfigDirectory() takes the first of two files that define one name", async () => {
+  await withFolder(async ({ write, look }) => {
+    await write("a.yaml", policy("p"));
+    await write("b.yaml", policy("p"));
+    const same = await look();
+    assert.deepEqual([same.broken, same.codes], [[], ["config.duplicate-name"]]);
+    await write("b.yaml", policy("p", "DENY"));
+    assert.deepEqual((await look()).broken, ["AuthorizationPolicy p"]);
+  });
+});
+
+test("watchConfigDirectory() refuses links out of the folder and files without end", async () => {
+  await withFolder(async ({ path, write, look }) => {
+    await symlink("/etc/hostname", join(path, "out.yaml"));
+    await write("big.yaml", "");
+    await truncate(join(path, "big.yaml"), 100 * 1024 * 1024);
+    const { codes } = await look();
+    assert.deepEqual(codes, ["config.unreadable-file", "config.unreadable-file"]);
+  });
+});

@@ -1,0 +1,121 @@
+/**
+ * The operator's folder as a source of configuration: every *.yaml, *.yml and *.json below it but the
+ * files that say what runs. Changes are seen by inotify, and by looking again every few seconds where
+ * an event was lost.
+ *
+ * What a file says wrong does not take away what it said right before: the last good version of a
+ * resource stays while its document is broken (`source/last-good.ts`).
+ */
+import { watch } from "node:fs";
+import type { FSWatcher } from "node:fs";
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { messageOf } from "../base/error.ts";
+import type { Problem } from "../base/problem.ts";
+import type { BrokenResource, ConfigResource } from "../model/config-resource.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { ConfigFiles } from "./source/config-files.ts";
+import { LastGood } from "./source/last-good.ts";
+
+export interface DirectoryContent {
+  readonly resources: readonly ConfigResource[];
+  readonly broken: readonly BrokenResource[];
+  readonly problems: readonly Problem[];
+}
+
+export interface ConfigDirectoryOptions {
+  readonly directory: string;
+  /** Called with everything, once after the first look (`ready`) and after each change. */
+  readonly onChange: (content: DirectoryContent) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface ConfigDirectory {
+  /** Resolves when the folder has been read once: before that nobody knows which policies there are. */
+  readonly ready: Promise<void>;
+  /** Looks now; resolves when what it found has been told. */
+  rescan(): Promise<void>;
+  close(): void;
+}
+
+/** An editor writes in several steps; this long after the last event a file counts as written. */
+const quietMs = 20;
+const rescanMs = 3000;
+
+export function watchConfigDirectory(options: ConfigDirectoryOptions): ConfigDirectory {
+  return new WatchedDirectory(options);
+}
+
+class WatchedDirectory implements ConfigDirectory {
+  readonly ready: Promise<void>;
+  readonly #options: ConfigDirectoryOptions;
+  readonly #files: ConfigFiles;
+  readonly #lastGood = new LastGood();
+  #watcher: FSWatcher | undefined;
+  #timer: Timer | undefined;
+  #scanning: Promise<void> | undefined;
+  #isDirty = false;
+  #isClosed = false;
+  #hasTold = false;
+
+  constructor(options: ConfigDirectoryOptions) {
+    this.#options = options;
+    this.#files = new ConfigFiles(options.directory);
+    this.#watch();
+    this.ready = this.rescan();
+  }
+
+  async rescan(): Promise<void> {
+    this.#isDirty = true;
+    this.#scanning ??= this.#scan().finally(() => (this.#scanning = undefined));
+    await this.#scanning;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    this.#watcher?.close();
+  }
+
+  #watch(): void {
+    const { directory, log } = this.#options;
+    try {
+      this.#watcher = watch(directory, { recursive: true, persistent: false });
+    } catch (error) {
+      log.warn("folder is not watched; looking again from time to time", {
+        directory,
+        reason: messageOf(error),
+      });
+      return;
+    }
+    this.#watcher.on("change", () => this.#schedule(quietMs));
+    this.#watcher.on("error", (error) => {
+      log.warn("watching the folder failed; looking again from time to time", {
+        directory,
+        reason: messageOf(error),
+      });
+      this.#watcher?.close();
+      this.#watcher = undefined;
+    });
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#timer?.cancel();
+    this.#timer = this.#options.clock.schedule(delayMs, () => void this.rescan());
+  }
+
+  async #scan(): Promise<void> {
+    while (this.#isDirty && !this.#isClosed) {
+      this.#isDirty = false;
+      const found = await this.#files.scan();
+      if (this.#isClosed) return;
+      if (!found.hasChanged && this.#hasTold) continue;
+      this.#hasTold = true;
+      this.#options.onChange(this.#lastGood.merge(found));
+    }
+    if (this.#watcher === undefined) this.#watch();
+    this.#schedule(rescanMs);
+  }
+}

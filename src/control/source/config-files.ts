@@ -1,0 +1,172 @@
+/** Finds the configuration files below a folder and parses those that changed since the last look. */
+import type { Dirent, Stats } from "node:fs";
+import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { basename, extname, join, relative, sep } from "node:path";
+
+import { messageOf } from "../../base/error.ts";
+import type { Problem } from "../../base/problem.ts";
+import type { ParsedDocuments } from "../../model/documents.ts";
+import { parseDocuments } from "../../model/documents.ts";
+import { yamlLimits } from "../../model/yaml.ts";
+
+export interface FoundFile {
+  /** Relative to the folder: how positions name it. */
+  readonly name: string;
+  readonly parsed: ParsedDocuments;
+}
+
+export interface FoundFiles {
+  /** In order of name. */
+  readonly files: readonly FoundFile[];
+  /** About the folder itself: too many files, unreadable folders. */
+  readonly problems: readonly Problem[];
+  readonly hasChanged: boolean;
+}
+
+const filesMax = 5000;
+const depthMax = 16;
+/** UTF-8 takes at most three bytes for a UTF-16 unit. */
+const fileBytesMax = yamlLimits.fileCharactersMax * 3;
+
+const extensions = new Set([".yaml", ".yml", ".json"]);
+/** What runs is described here, at the top of the folder; it is not Istio's configuration. */
+const describesWorkloads = /^(?:heddle\.ya?ml|(?:docker-)?compose(?:\.override)?\.ya?ml)$/;
+
+interface Known {
+  readonly fingerprint: string;
+  readonly file: FoundFile;
+}
+
+export class ConfigFiles {
+  readonly #directory: string;
+  #known = new Map<string, Known>();
+  #problems = "";
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  async scan(): Promise<FoundFiles> {
+    const problems: Problem[] = [];
+    const names = (await this.#list(problems)).toSorted((a, b) => (a < b ? -1 : 1));
+    const known = new Map<string, Known>();
+    for (const name of names) {
+      const one = await this.#look(name);
+      if (one !== undefined) known.set(name, one);
+    }
+    const folderProblems = JSON.stringify(problems);
+    const hasChanged =
+      folderProblems !== this.#problems ||
+      known.size !== this.#known.size ||
+      [...known].some(([name, one]) => this.#known.get(name) !== one);
+    this.#known = known;
+    this.#problems = folderProblems;
+    return { files: [...known.values()].map(({ file }) => file), problems, hasChanged };
+  }
+
+  async #list(problems: Problem[]): Promise<string[]> {
+    const names: string[] = [];
+    const waiting: { readonly path: string; readonly depth: number }[] = [{ path: "", depth: 0 }];
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      const { path, depth } = next;
+      let entries: Dirent[];
+      try {
+        entries = await readdir(join(this.#directory, path), { withFileTypes: true });
+      } catch (error) {
+        problems.push(folderProblem(path, `cannot be read: ${messageOf(error)}`));
+        continue;
+      }
+      for (const entry of entries) {
+        if (entry.name.startsWith(".") || entry.name === "node_modules") continue;
+        const name = path === "" ? entry.name : `${path}/${entry.name}`;
+        if (entry.isDirectory()) {
+          if (depth < depthMax) waiting.push({ path: name, depth: depth + 1 });
+          else problems.push(folderProblem(name, `is deeper than ${depthMax} folders; not read`));
+        } else if (isConfiguration(name)) {
+          names.push(name);
+        }
+      }
+      if (names.length > filesMax) {
+        problems.push(folderProblem("", `holds more than ${filesMax} files; the rest is not read`));
+        return names.slice(0, filesMax);
+      }
+    }
+    return names;
+  }
+
+  /** Undefined for what is gone, is no regular file, or is JSON of another kind. */
+  async #look(name: string): Promise<Known | undefined> {
+    const path = join(this.#directory, name);
+    let stats: Stats;
+    try {
+      stats = await stat(path);
+    } catch (error) {
+      return isGone(error) ? undefined : this.#refused(name, "unreadable", messageOf(error));
+    }
+    if (!stats.isFile()) return undefined;
+    const { dev, ino, size, mtimeMs, ctimeMs } = stats;
+    const fingerprint = [dev, ino, size, mtimeMs, ctimeMs].join(" ");
+    const known = this.#known.get(name);
+    if (known?.fingerprint === fingerprint) return known;
+    if (size > fileBytesMax) {
+      return this.#refused(name, fingerprint, `has ${size} bytes, more than ${fileBytesMax}`);
+    }
+    try {
+      if (!(await this.#isInside(path))) {
+        return this.#refused(name, fingerprint, "is a link that leads out of the folder");
+      }
+      const parsed = parseDocuments(await readFile(path, "utf8"), name);
+      if (name.endsWith(".json") && isOtherJson(parsed)) return undefined;
+      return { fingerprint, file: { name, parsed } };
+    } catch (error) {
+      return isGone(error) ? undefined : this.#refused(name, fingerprint, messageOf(error));
+    }
+  }
+
+  async #isInside(path: string): Promise<boolean> {
+    const [folder, target] = await Promise.all([realpath(this.#directory), realpath(path)]);
+    return !relative(folder, target).startsWith(`..${sep}`);
+  }
+
+  #refused(name: string, fingerprint: string, reason: string): Known {
+    const known = this.#known.get(name);
+    if (known?.fingerprint === fingerprint) return known;
+    const problem: Problem = {
+      code: "config.unreadable-file",
+      severity: "error",
+      path: "",
+      message: `the file ${reason}`,
+      source: { file: name, line: 1, column: 1 },
+    };
+    const parsed = { resources: [], broken: [], problems: [problem], isComplete: false };
+    return { fingerprint, file: { name, parsed } };
+  }
+}
+
+function isConfiguration(name: string): boolean {
+  return extensions.has(extname(name).toLowerCase()) && !describesWorkloads.test(name);
+}
+
+/** package.json and its like lie in many folders and mean nothing to a mesh. */
+function isOtherJson(parsed: ParsedDocuments): boolean {
+  return (
+    parsed.resources.length === 0 &&
+    parsed.broken.length === 0 &&
+    parsed.problems.every((problem) => problem.code === "config.not-a-resource")
+  );
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+function folderProblem(path: string, reason: string): Problem {
+  const name = path === "" ? "the folder" : basename(path);
+  return {
+    code: "config.unreadable-folder",
+    severity: "error",
+    path: "",
+    message: `${name} ${reason}`,
+    source: { file: path === "" ? "." : path, line: 1, column: 1 },
+  };
+}
