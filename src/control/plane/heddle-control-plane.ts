@@ -7,7 +7,8 @@ import { resourceKey } from "../../model/config-resource.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../../model/workload.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { AdsServer } from "../../xds/ads-server.ts";
-import type { TranslatedTypes } from "../translate.ts";
+import { typeUrls } from "../../xds/feed.ts";
+import type { EncodedResource } from "../../xds/snapshot.ts";
 import type {
   ApplyOptions,
   ApplyOutcome,
@@ -25,6 +26,7 @@ import type { ConfigSet, Configuration, Plan } from "./configuration.ts";
 import type { ControlMetrics } from "./control-metrics.ts";
 import { Debounce } from "./debounce.ts";
 import { type MeshState, locator } from "./mesh-state.ts";
+import { PeerTable } from "./peer-table.ts";
 import { type Locate, proxyIdOf, ProxySnapshots, type Translate } from "./proxy-snapshots.ts";
 import { proxyStatusOf, refusalProblems, refusalsOf } from "./proxy-status.ts";
 import { Waits } from "./waits.ts";
@@ -53,6 +55,7 @@ export class HeddleControlPlane implements ControlPlane {
   readonly tokens: BearerTokens<WorkloadInstance> = new BearerTokens();
   readonly #options: CoreOptions;
   readonly #snapshots = new ProxySnapshots();
+  readonly #peers = new PeerTable();
   readonly #waits: Waits;
   readonly #debounce: Debounce;
   readonly #listeners = new Set<(change: ControlChange) => void>();
@@ -266,10 +269,14 @@ export class HeddleControlPlane implements ControlPlane {
     const { model, problems } = state.build(config);
     this.#meshProblems = problems;
     this.#locate = locator(config.resources);
+    const peers = this.#peers.update(this.#instances.values());
     this.#snapshots.startRound();
     let sliceStartMs = startMs;
     for (const [proxyId, instance] of this.#instances) {
-      this.#update(proxyId, generation, () => translate(model, instance));
+      this.#update(proxyId, generation, () => [
+        ...translate(model, instance),
+        [typeUrls.peer, peers],
+      ]);
       if (clock.monotonicMs() - sliceStartMs < sliceMs) continue;
       await nextTurn();
       if (this.#isClosed) return;
@@ -291,9 +298,9 @@ export class HeddleControlPlane implements ControlPlane {
   }
 
   /** A translation that fails harms its own proxy and no other. */
-  #update(proxyId: string, generation: number, translate: () => TranslatedTypes): void {
+  #update(proxyId: string, generation: number, translate: () => Translated): void {
     try {
-      const snapshot = this.#snapshots.update(proxyId, String(generation), translate());
+      const snapshot = this.#snapshots.update(proxyId, String(generation), new Map(translate()));
       this.#failed.delete(proxyId);
       if (this.ads.snapshot(proxyId) !== snapshot) this.ads.setSnapshot(proxyId, snapshot);
     } catch (error) {
@@ -333,6 +340,8 @@ export class HeddleControlPlane implements ControlPlane {
     this.#told.add(change);
   }
 }
+
+type Translated = readonly (readonly [typeUrl: string, readonly EncodedResource[]])[];
 
 function brokenModel(reason: string): Problem {
   return {
