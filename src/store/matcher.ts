@@ -20,10 +20,6 @@ export function matcherOf(label: string, op: MatchOp, value: string): Matcher {
   return { label, op, value, matches: testOf(op, value) };
 }
 
-export function formatMatcher({ label, op, value }: Matcher): string {
-  return `${label}${op}${JSON.stringify(value)}`;
-}
-
 function testOf(op: MatchOp, value: string): (candidate: string) => boolean {
   switch (op) {
     case "=":
