@@ -121,6 +121,9 @@ export function compileTagFormat(format: string): Parsed<FormatFunction> {
   if (parts === undefined) return { value: undefined, problems };
   const [first] = parts;
   if (parts.length === 1 && typeof first === "string") return { value: () => first, problems };
+  if (parts.length === 1 && typeof first === "function") {
+    return { value: (record) => String(first(record) ?? ""), problems };
+  }
   return { value: (record) => joinParts(parts, record, "", String), problems };
 }
 
@@ -162,10 +165,18 @@ function compileJsonString(format: string, problems: Problem[]): FormatFunction 
   if (parts === undefined) return () => "null";
   const [first] = parts;
   if (parts.length === 1 && typeof first === "function") {
+    // Most fields repeat from one request to the next; comparing is cheaper than quoting.
+    let last: string | undefined;
+    let lastQuoted = "";
     return (record) => {
       const value = first(record);
       if (value === undefined) return "null";
-      return typeof value === "number" ? String(value) : quoteJson(value);
+      if (typeof value === "number") return String(value);
+      if (value !== last) {
+        lastQuoted = quoteJson(value);
+        last = value;
+      }
+      return lastQuoted;
     };
   }
   if (parts.every((part) => typeof part === "string")) {

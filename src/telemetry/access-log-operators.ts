@@ -71,7 +71,7 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   TRACE_ID: (record) => present(record.traceId),
   SPAN_ID: (record) => present(record.spanId),
   ACCESS_LOG_TYPE: (record) => (record.kind === "http" ? "DownstreamEnd" : "TcpConnectionEnd"),
-  START_TIME: (record) => new Date(record.startMs).toISOString(),
+  START_TIME: (record) => isoTime(record.startMs),
 };
 
 const argumentOperators: {
@@ -96,7 +96,17 @@ const argumentOperators: {
   },
   CLUSTER_METADATA: (argument) => {
     const [filter = "", ...keys] = argument.split(":");
-    return (record) => scalar(descend(record.clusterMetadata?.[filter], keys));
+    // A cluster keeps its metadata object as long as it lives: most requests ask for the same one.
+    let last: unknown;
+    let lastValue: string | number | undefined;
+    return ({ clusterMetadata }) => {
+      if (clusterMetadata === undefined) return undefined;
+      if (clusterMetadata !== last) {
+        lastValue = scalar(descend(clusterMetadata[filter], keys));
+        last = clusterMetadata;
+      }
+      return lastValue;
+    };
   },
   GRPC_STATUS: (argument) => {
     const by: Operator | undefined =
@@ -196,7 +206,20 @@ function presentWord(text: string): string | undefined {
 }
 
 function list(values: readonly string[]): string | undefined {
-  return values.length === 0 ? undefined : values.join(",");
+  return values.length < 2 ? values[0] : values.join(",");
+}
+
+let lastTimeMs = Number.NaN;
+let lastTime = "";
+
+/** Many requests start in the same millisecond. */
+function isoTime(ms: number): string {
+  const wholeMs = Math.floor(ms);
+  if (wholeMs !== lastTimeMs) {
+    lastTime = new Date(wholeMs).toISOString();
+    lastTimeMs = wholeMs;
+  }
+  return lastTime;
 }
 
 function address(value: SocketAddress | undefined): string | undefined {

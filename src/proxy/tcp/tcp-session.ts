@@ -161,7 +161,8 @@ export class TcpSession {
     endpoint.report({ kind: "connect-failure" });
     this.#avoid.add(endpoint);
     if (this.#record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
-    else this.#give("UF", error?.message ?? "");
+    // As Envoy: the attempts are used up, also where there is only one.
+    else this.#give("UF,URX", error?.message ?? "");
   }
 
   #fromDownstream(chunk: Buffer): void {
