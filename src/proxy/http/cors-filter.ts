@@ -43,9 +43,8 @@ export function createCorsFilter(name: string): HttpFilter {
         request.method === "OPTIONS" &&
         request.header("access-control-request-method") !== undefined;
       if (!isPreflight) return "continue";
-      stream.reply("no-route", {
+      stream.reply("direct", {
         status: 200,
-        details: "direct_response",
         headers: preflightHeaders(override.policy, origin),
       });
       return "answered";

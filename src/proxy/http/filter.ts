@@ -33,7 +33,8 @@ export interface FilterStream {
   readonly random: () => number;
   /** Continues after `wait`, this many milliseconds from now. */
   resumeAfter(delayMs: number): void;
-  reply(failure: FailureKind, changes?: ReplyChanges): void;
+  /** Answers instead of an upstream; `direct` is an answer that is no failure. */
+  reply(failure: FailureKind | "direct", changes?: ReplyChanges): void;
   /** What a filter keeps for the stream's life, one slot. */
   filterState: unknown;
 }

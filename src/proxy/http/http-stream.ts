@@ -19,9 +19,8 @@ import type { HttpServices } from "./http-services.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import { RequestBody } from "./request-body.ts";
 import { settleTarget } from "./request-target.ts";
-import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
 import { flag } from "./response-flags.ts";
-import { httpDate, writeResponseHead } from "./response-head-writer.ts";
+import { ResponseSide } from "./response-side.ts";
 import { applyOperations } from "./request-head-writer.ts";
 import { StreamRecord } from "./stream-record.ts";
 import { traceRequest } from "./stream-tracing.ts";
@@ -42,29 +41,33 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   isActive = false;
   /** Changes with every request: what was begun for an earlier one can tell. */
   generation = 0;
-  isResponseStarted = false;
   /** The connection must not carry another request after this one. */
   mustClose = false;
   /** Protocol of an accepted Upgrade, in lower case; empty for an ordinary request. */
   upgrade = "";
+  readonly #response: ResponseSide;
   readonly #upstream: UpstreamRequest;
   readonly #idle: Deadline = new Deadline(this);
   readonly #delay: Deadline = new Deadline(this);
   readonly #duration: Deadline = new Deadline(this);
   #head: Http1Head | undefined;
   #filterIndex = 0;
-  #bodyMode: BodyMode = "none";
 
   constructor(connection: DownstreamConnection, services: HttpServices) {
     this.connection = connection;
     this.services = services;
     this.request = new HttpRequest(connection.view);
     this.record = new StreamRecord(connection.channel, this.request, this.responseHeaders);
+    this.#response = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
   }
 
   get random(): () => number {
     return this.services.context.random;
+  }
+
+  get isResponseStarted(): boolean {
+    return this.#response.isStarted;
   }
 
   get isRequestComplete(): boolean {
@@ -79,14 +82,13 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     services.counters.requests.add();
     this.#head = head;
     this.isActive = true;
-    this.isResponseStarted = false;
+    this.#response.reset();
     this.mustClose = false;
     this.upgrade = "";
     this.outcome = noRoute;
     this.route = undefined;
     this.filterState = undefined;
     this.#filterIndex = 0;
-    this.responseHeaders.reset(undefined);
     this.body.reset();
     this.body.isComplete = head.bodyKind === "none";
     this.generation++;
@@ -109,7 +111,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     record.requestId = applyForwarded(request, this.connection.channel, settings);
     record.scheme = request.scheme;
     if (target.kind === "redirect") {
-      return this.reply("path-normalization", {
+      return this.reply("direct", {
         status: 307,
         details: "path_normalization_redirect",
         headers: [["location", target.path]],
@@ -190,16 +192,14 @@ export class HttpStream implements FilterStream, DeadlineOwner {
         return this.reply("no-route");
       case "redirect":
         applyOperations(this.responseHeaders, outcome.route.responseHeaders, this.request);
-        return this.reply("no-route", {
+        return this.reply("direct", {
           status: outcome.status,
-          details: "direct_response",
           headers: [["location", outcome.location]],
         });
       case "direct-response":
         applyOperations(this.responseHeaders, outcome.route.responseHeaders, this.request);
-        return this.reply("no-route", {
+        return this.reply("direct", {
           status: outcome.status,
-          details: "direct_response",
           body: Buffer.from(outcome.body).toString("latin1"),
         });
       case "forward":
@@ -307,139 +307,42 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   }
 
   /** Answers the request ourselves. */
-  reply(failure: FailureKind, changes: ReplyChanges = {}): void {
-    const meaning = failureMeanings[failure];
-    const { record, responseHeaders: headers } = this;
+  reply(failure: FailureKind | "direct", changes: ReplyChanges = {}): void {
     this.#upstream.abort();
-    if (changes.status === undefined || failure !== "no-route") record.flags |= meaning.flag;
-    record.responseCodeDetails = changes.details ?? meaning.details;
-    const body = changes.body ?? (changes.details === "direct_response" ? "" : meaning.body);
-    const isGrpc = this.request.header("content-type")?.startsWith("application/grpc") === true;
-    let status = changes.status ?? meaning.status;
-    for (const [name, value] of changes.headers ?? []) headers.set(name, value);
-    if (isGrpc && changes.details !== "direct_response") {
-      record.grpcStatus = changes.grpcStatus ?? meaning.grpcStatus;
-      status = 200;
-      headers.add("content-type", "application/grpc");
-      headers.add("grpc-status", String(record.grpcStatus));
-      if (body !== "") headers.add("grpc-message", encodeURI(body));
-    } else if (status !== 204 && status !== 304) {
-      headers.add("content-length", String(body.length));
-      if (body !== "" && !headers.has("content-type")) headers.add("content-type", "text/plain");
-    }
-    this.#writeOwn(status, isGrpc ? "" : body);
-  }
-
-  #writeOwn(status: number, body: string): void {
-    const { downstreamWriter: writer } = this.services;
     if (!this.isRequestComplete && this.#head?.bodyKind !== "none") this.mustClose = true;
-    this.#bodyMode = "none";
-    this.#finishHeaders(status);
-    if (this.request.method !== "HEAD" && body !== "") {
-      writer.text(body);
-      this.record.bytesSent += body.length;
-    }
+    this.#response.writeOwn(failure, changes);
     this.connection.flush();
     this.#end(this.record.responseCodeDetails);
     this.connection.continueReading();
   }
 
-  /** Our own fields, then the head is written. */
-  #finishHeaders(status: number): void {
-    const { services, responseHeaders: headers, record } = this;
-    const { settings } = services;
-    const { head } = headers;
-    this.isResponseStarted = true;
-    record.responseCode = status;
-    for (const filter of services.filters) filter.onResponse?.(this);
-    if (settings.serverHeader === "overwrite") {
-      head?.dropId(known.server);
-      headers.add("server", settings.serverName);
-    } else if (settings.serverHeader === "append-if-absent" && !headers.has("server")) {
-      headers.add("server", settings.serverName);
-    }
-    if (head === undefined || head.findId(known.date) < 0) {
-      headers.add("date", httpDate(record.startMs));
-    }
-    if (settings.via !== "") headers.add("via", settings.via);
-    if (settings.answersRequestId && record.requestId !== "") {
-      headers.set("x-request-id", record.requestId);
-    }
-    const isHttp10 = record.protocol === "HTTP/1.0";
-    const closes = this.mustClose || this.#bodyMode === "close" || this.connection.isLastRequest();
-    this.mustClose = closes;
-    writeResponseHead(services.downstreamWriter, status, headers, {
-      isHttp10,
-      closes,
-      isUpgrade: status === 101,
-    });
-  }
-
   /** The upstream's final answer starts. */
   startResponse(head: Http1Head, serviceTimeMs: number): void {
-    const { record, responseHeaders: headers } = this;
-    headers.reset(head);
-    record.responseCodeDetails = "via_upstream";
-    record.upstreamServiceTimeMs = serviceTimeMs;
-    if (head.findId(known.grpcStatus) >= 0) {
-      record.grpcStatus = Number(head.valueAt(head.findId(known.grpcStatus)));
-    }
-    this.#bodyMode = chooseBodyMode(head, headers, record.protocol === "HTTP/1.0");
-    head.dropId(known.upgrade);
-    headers.set("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
-    if (this.route !== undefined) {
-      applyOperations(headers, this.route.responseHeaders, this.request);
-      if (this.route.includeAttemptCountInResponse === true) {
-        headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));
-      }
-    }
     this.touch();
-    this.#finishHeaders(head.status);
+    this.#response.start(head, serviceTimeMs);
   }
 
   /** 101 from the upstream: after this the connections carry the other protocol. */
   startUpgrade(head: Http1Head): void {
-    const { record, responseHeaders: headers } = this;
-    headers.reset(head);
-    record.responseCodeDetails = "via_upstream";
-    if (this.route !== undefined) {
-      applyOperations(headers, this.route.responseHeaders, this.request);
-    }
-    this.#bodyMode = "none";
-    this.#finishHeaders(101);
+    this.#response.startUpgrade(head);
     this.connection.flush();
   }
 
   /** A CONNECT has reached its endpoint. */
   startConnect(): void {
-    this.#bodyMode = "none";
-    this.#finishHeaders(200);
+    this.#response.startConnect();
     this.connection.flush();
   }
 
   writeBody(chunk: Buffer, from: number, to: number): void {
-    const { downstreamWriter: writer } = this.services;
-    this.record.bytesSent += to - from;
-    if (this.#bodyMode === "chunked") writer.chunk(chunk, from, to);
-    else writer.bytes(chunk, from, to);
+    this.#response.writeBody(chunk, from, to);
   }
 
   /** The upstream's answer is whole. */
   endResponse(trailers: Http1Head | undefined): void {
-    const { services, record } = this;
-    if (trailers !== undefined) {
-      const field = trailers.findId(known.grpcStatus);
-      if (field >= 0) record.grpcStatus = Number(trailers.valueAt(field));
-      dropForbiddenTrailers(trailers);
-      record.responseTrailers = trailers;
-    }
-    if (this.#bodyMode === "chunked") {
-      services.downstreamWriter.lastChunk(
-        services.settings.forwardsTrailers ? trailers : undefined,
-      );
-    }
+    this.#response.finish(trailers);
     this.connection.flush();
-    this.#end(record.responseCodeDetails);
+    this.#end(this.record.responseCodeDetails);
   }
 
   /** The answer broke off: the client must see that it is not whole. */

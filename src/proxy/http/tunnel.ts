@@ -4,9 +4,8 @@
  */
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
-import { failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
-import { transportReason } from "./transport-reason.ts";
+import { replyUpstreamFailure } from "./upstream-failure.ts";
 
 export interface TunnelUpstream {
   readonly channel: Channel;
@@ -125,7 +124,7 @@ export function openConnectTunnel(
         endpoint.report({ kind: "connect-failure" });
         if (!isCurrent()) return;
         services.upstreams.wheel.touch();
-        replyConnectFailure(stream, error);
+        replyUpstreamFailure(stream, { failure: "connect-failure", error, hasRetried: false });
       },
     },
     onConnect: (channel) => {
@@ -141,15 +140,5 @@ export function openConnectTunnel(
       stream.startConnect();
       openTunnel(stream, { channel, endpoint, first: undefined });
     },
-  });
-}
-
-function replyConnectFailure(stream: HttpStream, error: ChannelError | undefined): void {
-  const meaning = failureMeanings["connect-failure"];
-  const reason = error === undefined ? "closed" : transportReason(error);
-  stream.record.upstreamTransportFailureReason = reason;
-  stream.reply("connect-failure", {
-    body: `${meaning.body}, transport failure reason: ${reason}`,
-    details: meaning.details.replace("}", `|${reason.replaceAll(/\s/g, "_")}}`),
   });
 }

@@ -5,7 +5,6 @@
  */
 import type { ChannelError } from "../../net/channel.ts";
 import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
-import { known } from "../../wire/http1-tables.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
@@ -19,17 +18,10 @@ import {
 } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openTunnel } from "./tunnel.ts";
-import { transportReason } from "./transport-reason.ts";
+import { idempotentMethods, responseOutcome, Retries } from "./retries.ts";
+import { replyUpstreamFailure } from "./upstream-failure.ts";
+import { routeTimeout } from "./route-timeout.ts";
 import type { PoolFailure, UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
-
-const idempotentMethods: ReadonlySet<string> = new Set([
-  "GET",
-  "HEAD",
-  "OPTIONS",
-  "TRACE",
-  "PUT",
-  "DELETE",
-]);
 
 const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
   overflow: "upstream-overflow",
@@ -46,13 +38,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #route: CompiledRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
   #connection: UpstreamConnection | undefined;
-  #tried: Set<UpstreamEndpoint> | undefined;
   #target: UpstreamTarget = { path: "", authority: "" };
   #bodyKind: BodyKind = "none";
   #isWaiting = false;
-  #isRetrying = false;
-  #retries = 0;
-  #hasResent = false;
+  readonly #retries: Retries = new Retries();
   #timeoutMs = 0;
   #attemptStartMs = 0;
   #trailers: Http1Head | undefined;
@@ -76,9 +65,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#cluster = cluster;
     this.#route = route;
     this.#bodyKind = bodyKind;
-    this.#retries = 0;
-    this.#hasResent = false;
-    this.#tried = undefined;
+    this.#retries.reset(cluster, route.retry);
     this.#trailers = undefined;
     this.#timeoutMs = this.#stream.upgrade === "" ? routeTimeout(request.headers, route) : 0;
     applyOperations(request.headers, route.requestHeaders, request);
@@ -100,7 +87,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const endpoint = cluster.pick({
       connection: request.connection,
       hash: route.hash?.(request),
-      avoid: route.retry?.avoidPreviousHosts === true ? this.#tried : undefined,
+      avoid: this.#retries.avoided,
     });
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
     endpoint.active++;
@@ -109,7 +96,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     record.upstreamMetadata = endpoint.metadata;
     record.upstreamAttempts++;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
-    if (this.#retries === 0) this.#target = rewriteTarget(request, route, endpoint.hostname);
+    if (record.upstreamAttempts === 1)
+      this.#target = rewriteTarget(request, route, endpoint.hostname);
     if (this.#stream.upgrade === "connect" && route.isConnect) {
       openConnectTunnel(this.#stream, cluster, endpoint);
       return;
@@ -259,32 +247,12 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       isReusedConnection: connection?.isReused ?? false,
       isIdempotent: idempotentMethods.has(this.#stream.request.method),
     };
-    if (kind === "termination" && this.#mayResend(outcome, connection)) {
-      this.#hasResent = true;
-      return this.#retryNow();
+    const isLost = connection?.hasAnswered === false && this.#stream.body.isWhole;
+    if (kind === "termination" && isLost && this.#retries.mayResend(outcome)) {
+      this.#tryTimeout.disarm();
+      return this.#try();
     }
     this.#retryOrFail(outcome, failure, error);
-  }
-
-  /**
-   * An endpoint that closes idle connections races with our pool. One request is sent again, without
-   * a retry policy, if it may happen twice and not a byte of an answer came (RFC 9110 section 9.2.2).
-   */
-  #mayResend(outcome: AttemptOutcome, connection: UpstreamConnection | undefined): boolean {
-    return (
-      outcome.kind === "reset" &&
-      outcome.isReusedConnection &&
-      outcome.isIdempotent &&
-      !this.#hasResent &&
-      connection?.hasAnswered === false &&
-      this.#stream.body.isWhole
-    );
-  }
-
-  #retryNow(): void {
-    this.#connection = undefined;
-    this.#tryTimeout.disarm();
-    this.#try();
   }
 
   #retryOrFail(
@@ -298,28 +266,12 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   /** True when the outcome will be tried again. */
   #scheduleRetry(outcome: AttemptOutcome): boolean {
-    const retry = this.#route?.retry;
-    const cluster = this.#cluster;
-    const { body, record, services } = this.#stream;
-    if (retry === undefined || cluster === undefined || !retry.isRetriable(outcome)) return false;
+    const { body, services } = this.#stream;
     if (!body.isWhole || this.isUpgradeRequest) return false;
-    if (this.#retries >= retry.maxRetries) {
-      record.flags |= flag.upstreamRetryLimitExceeded;
-      return false;
-    }
-    if (this.#isRetrying) cluster.limits.releaseRetry();
-    this.#isRetrying = false;
-    if (!cluster.limits.tryRetry()) {
-      cluster.counters.onRetryOverflow();
-      record.flags |= flag.upstreamOverflow;
-      return false;
-    }
-    this.#retries++;
-    this.#isRetrying = true;
-    cluster.counters.onRetry();
+    const delayMs = this.#retries.next(outcome, this.#stream.record, services.context.random);
+    if (delayMs === undefined) return false;
     this.#connection = undefined;
     this.#tryTimeout.disarm();
-    const delayMs = retry.backoffMs(this.#retries, services.context.random);
     services.upstreams.wheel.arm(this.#backoff, delayMs);
     return true;
   }
@@ -331,31 +283,13 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#endpoint = undefined;
     endpoint.active--;
     if (outcome !== undefined) endpoint.report(outcome);
-    if (this.#route?.retry !== undefined) (this.#tried ??= new Set()).add(endpoint);
-    if (this.#isRetrying) {
-      this.#isRetrying = false;
-      this.#cluster?.limits.releaseRetry();
-    }
+    this.#retries.avoid(endpoint);
   }
 
   #fail(failure: FailureKind, error: ChannelError | undefined): void {
-    const stream = this.#stream;
-    const hasRetried = this.#retries > 0;
+    const hasRetried = this.#retries.count > 0;
     this.#clear();
-    const meaning = failureMeanings[failure];
-    const reason = error === undefined ? "" : transportReason(error);
-    if (!meaning.details.startsWith("upstream_reset_before")) return stream.reply(failure);
-    const isTransport = failure === "connect-failure" && reason !== "";
-    if (isTransport) stream.record.upstreamTransportFailureReason = reason;
-    const body = hasRetried
-      ? meaning.body.replace("reset reason", "retried and the latest reset reason")
-      : meaning.body;
-    stream.reply(failure, {
-      body: isTransport ? `${body}, transport failure reason: ${reason}` : body,
-      details: isTransport
-        ? meaning.details.replace("}", `|${reason.replaceAll(/\s/g, "_")}}`)
-        : meaning.details,
-    });
+    replyUpstreamFailure(this.#stream, { failure, error, hasRetried });
   }
 
   onResponseHead(connection: UpstreamConnection): void {
@@ -369,23 +303,13 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const outcome = this.#route?.retry === undefined ? undefined : responseOutcome(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onResponse(status, serviceTimeMs);
-      this.#leaveEndpointAfterRetry({ kind: "response", status, durationMs: serviceTimeMs });
+      this.#leaveEndpoint({ kind: "response", status, durationMs: serviceTimeMs });
       connection.abandon();
       return;
     }
     endpoint?.report({ kind: "response", status, durationMs: serviceTimeMs });
-    if (this.#retries > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
+    if (this.#retries.count > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
     stream.startResponse(head, serviceTimeMs);
-  }
-
-  /** The retry that was just scheduled holds its own permit; only the endpoint is left. */
-  #leaveEndpointAfterRetry(outcome: UpstreamOutcome): void {
-    const endpoint = this.#endpoint;
-    this.#endpoint = undefined;
-    if (endpoint === undefined) return;
-    endpoint.active--;
-    endpoint.report(outcome);
-    (this.#tried ??= new Set()).add(endpoint);
   }
 
   onUpgraded(connection: UpstreamConnection, rest: Buffer): void {
@@ -475,33 +399,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#timeout.disarm();
     this.#tryTimeout.disarm();
     this.#backoff.disarm();
-    if (this.#isRetrying) {
-      this.#isRetrying = false;
-      this.#cluster?.limits.releaseRetry();
-    }
+    this.#retries.release();
     this.#cluster = undefined;
     this.#isUpstreamPaused = false;
     if (this.#isDownstreamPaused) this.onUpstreamDrain();
   }
-}
-
-function responseOutcome(head: Http1Head): AttemptOutcome {
-  const grpc = head.findId(known.grpcStatus);
-  return {
-    kind: "response",
-    status: head.status,
-    grpcStatus: grpc < 0 ? undefined : Number(head.valueAt(grpc)),
-    header: (name) => head.joined(name),
-  };
-}
-
-/** The route's, unless the caller names another (only trusted callers' controls get this far). */
-function routeTimeout(
-  headers: { get(name: string): string | undefined; remove(name: string): void },
-  route: CompiledRoute,
-): number {
-  const asked = headers.get("x-envoy-upstream-rq-timeout-ms");
-  if (asked === undefined) return route.timeoutMs;
-  headers.remove("x-envoy-upstream-rq-timeout-ms");
-  return /^\d{1,9}$/.test(asked) ? Number(asked) : route.timeoutMs;
 }

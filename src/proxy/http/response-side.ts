@@ -1,0 +1,152 @@
+/**
+ * The response half of a stream: an upstream's answer passed on, or one of our own, with the fields
+ * the proxy adds and the framing the client understands.
+ */
+import type { Http1Head } from "../../wire/http1-head.ts";
+import { known } from "../../wire/http1-tables.ts";
+import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
+import { type FailureKind, failureMeanings } from "./failure.ts";
+import type { ReplyChanges } from "./filter.ts";
+import type { HttpStream } from "./http-stream.ts";
+import { applyOperations } from "./request-head-writer.ts";
+import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
+import { httpDate, writeResponseHead } from "./response-head-writer.ts";
+
+export class ResponseSide {
+  isStarted = false;
+  readonly #stream: HttpStream;
+  #bodyMode: BodyMode = "none";
+
+  constructor(stream: HttpStream) {
+    this.#stream = stream;
+  }
+
+  reset(): void {
+    this.isStarted = false;
+    this.#bodyMode = "none";
+    this.#stream.responseHeaders.reset(undefined);
+  }
+
+  /** Writes an answer of our own, whole. `direct`: configured, so not a failure. */
+  writeOwn(failure: FailureKind | "direct", changes: ReplyChanges): void {
+    const { record, responseHeaders: headers, request } = this.#stream;
+    const meaning = failure === "direct" ? undefined : failureMeanings[failure];
+    record.flags |= meaning?.flag ?? 0;
+    record.responseCodeDetails = changes.details ?? meaning?.details ?? "direct_response";
+    let body = changes.body ?? meaning?.body ?? "";
+    let status = changes.status ?? meaning?.status ?? 200;
+    for (const [name, value] of changes.headers ?? []) headers.set(name, value);
+    const isGrpc = request.header("content-type")?.startsWith("application/grpc") === true;
+    if (isGrpc && meaning !== undefined) {
+      record.grpcStatus = changes.grpcStatus ?? meaning.grpcStatus;
+      status = 200;
+      headers.set("content-type", "application/grpc");
+      headers.set("grpc-status", String(record.grpcStatus));
+      if (body !== "") headers.set("grpc-message", encodeURI(body));
+      body = "";
+    }
+    if (status !== 204 && status !== 304) {
+      headers.set("content-length", String(body.length));
+      if (body !== "" && !headers.has("content-type")) headers.add("content-type", "text/plain");
+    }
+    this.#finishHeaders(status);
+    if (request.method !== "HEAD" && body !== "") {
+      this.#stream.services.downstreamWriter.text(body);
+      record.bytesSent += body.length;
+    }
+  }
+
+  /** The upstream's final answer starts. */
+  start(head: Http1Head, serviceTimeMs: number): void {
+    const { record, responseHeaders: headers, route } = this.#stream;
+    headers.reset(head);
+    record.responseCodeDetails = "via_upstream";
+    record.upstreamServiceTimeMs = serviceTimeMs;
+    this.#readGrpcStatus(head);
+    this.#bodyMode = chooseBodyMode(head, headers, record.protocol === "HTTP/1.0");
+    head.dropId(known.upgrade);
+    head.dropId(known.envoyUpstreamServiceTime);
+    headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
+    this.#applyRoute();
+    if (route?.includeAttemptCountInResponse === true) {
+      headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));
+    }
+    this.#finishHeaders(head.status);
+  }
+
+  /** 101 from the upstream. */
+  startUpgrade(head: Http1Head): void {
+    this.#stream.responseHeaders.reset(head);
+    this.#stream.record.responseCodeDetails = "via_upstream";
+    this.#applyRoute();
+    this.#finishHeaders(101);
+  }
+
+  /** A CONNECT has reached its endpoint. */
+  startConnect(): void {
+    this.#finishHeaders(200);
+  }
+
+  writeBody(chunk: Buffer, from: number, to: number): void {
+    const { downstreamWriter: writer } = this.#stream.services;
+    this.#stream.record.bytesSent += to - from;
+    if (this.#bodyMode === "chunked") writer.chunk(chunk, from, to);
+    else writer.bytes(chunk, from, to);
+  }
+
+  /** The upstream's answer is whole. */
+  finish(trailers: Http1Head | undefined): void {
+    const { record, services } = this.#stream;
+    if (trailers !== undefined) {
+      this.#readGrpcStatus(trailers);
+      dropForbiddenTrailers(trailers);
+      record.responseTrailers = trailers;
+    }
+    if (this.#bodyMode !== "chunked") return;
+    services.downstreamWriter.lastChunk(services.settings.forwardsTrailers ? trailers : undefined);
+  }
+
+  #readGrpcStatus(head: Http1Head): void {
+    const field = head.findId(known.grpcStatus);
+    if (field >= 0) this.#stream.record.grpcStatus = Number(head.valueAt(field));
+  }
+
+  #applyRoute(): void {
+    const { responseHeaders: headers, request, route } = this.#stream;
+    if (route !== undefined) applyOperations(headers, route.responseHeaders, request);
+  }
+
+  /** Our own fields, then the head is written. */
+  #finishHeaders(status: number): void {
+    const stream = this.#stream;
+    const { services, responseHeaders: headers, record } = stream;
+    const { settings } = services;
+    this.isStarted = true;
+    record.responseCode = status;
+    for (const filter of services.filters) filter.onResponse?.(stream);
+    if (settings.serverHeader === "overwrite") headers.head?.dropId(known.server);
+    if (settings.serverHeader === "overwrite" || this.#mustAppendServer()) {
+      headers.add("server", settings.serverName);
+    }
+    if (headers.head === undefined || headers.head.findId(known.date) < 0) {
+      headers.add("date", httpDate(record.startMs));
+    }
+    if (settings.via !== "") headers.add("via", settings.via);
+    if (settings.answersRequestId && record.requestId !== "") {
+      headers.set("x-request-id", record.requestId);
+    }
+    if (this.#bodyMode === "close" || stream.connection.isLastRequest()) stream.mustClose = true;
+    writeResponseHead(services.downstreamWriter, status, headers, {
+      isHttp10: record.protocol === "HTTP/1.0",
+      closes: stream.mustClose,
+      isUpgrade: status === 101,
+    });
+  }
+
+  #mustAppendServer(): boolean {
+    return (
+      this.#stream.services.settings.serverHeader === "append-if-absent" &&
+      !this.#stream.responseHeaders.has("server")
+    );
+  }
+}

@@ -1,0 +1,99 @@
+/** Whether, and when, a request is tried again: the route's policy, the cluster's limit, the race of pools. */
+import type { Http1Head } from "../../wire/http1-head.ts";
+import { known } from "../../wire/http1-tables.ts";
+import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { AttemptOutcome, RetryPolicy } from "../engine/route-table.ts";
+import { flag } from "./response-flags.ts";
+import type { StreamRecord } from "./stream-record.ts";
+
+/** May happen twice (RFC 9110 section 9.2.2). */
+export const idempotentMethods: ReadonlySet<string> = new Set([
+  "GET",
+  "HEAD",
+  "OPTIONS",
+  "TRACE",
+  "PUT",
+  "DELETE",
+]);
+
+export class Retries {
+  /** Retries made for the stream. */
+  count = 0;
+  #cluster: UpstreamCluster | undefined;
+  #policy: RetryPolicy | undefined;
+  #tried: Set<UpstreamEndpoint> | undefined;
+  #hasResent = false;
+  /** One of the cluster's concurrent retries is ours. */
+  #hasPermit = false;
+
+  reset(cluster: UpstreamCluster, policy: RetryPolicy | undefined): void {
+    this.count = 0;
+    this.#cluster = cluster;
+    this.#policy = policy;
+    this.#tried = undefined;
+    this.#hasResent = false;
+  }
+
+  /** Endpoints to keep away from. */
+  get avoided(): ReadonlySet<UpstreamEndpoint> | undefined {
+    return this.#policy?.avoidPreviousHosts === true ? this.#tried : undefined;
+  }
+
+  avoid(endpoint: UpstreamEndpoint): void {
+    if (this.#policy !== undefined) (this.#tried ??= new Set()).add(endpoint);
+  }
+
+  /** The stream, or its last retry, is over. */
+  release(): void {
+    if (!this.#hasPermit) return;
+    this.#hasPermit = false;
+    this.#cluster?.limits.releaseRetry();
+  }
+
+  /** Milliseconds until the next attempt; undefined when this outcome stands. Sets URX and UO. */
+  next(outcome: AttemptOutcome, record: StreamRecord, random: () => number): number | undefined {
+    const policy = this.#policy;
+    const cluster = this.#cluster;
+    if (policy === undefined || cluster === undefined || !policy.isRetriable(outcome)) {
+      return undefined;
+    }
+    if (this.count >= policy.maxRetries) {
+      record.flags |= flag.upstreamRetryLimitExceeded;
+      return undefined;
+    }
+    this.release();
+    if (!cluster.limits.tryRetry()) {
+      cluster.counters.onRetryOverflow();
+      record.flags |= flag.upstreamOverflow;
+      return undefined;
+    }
+    this.#hasPermit = true;
+    this.count++;
+    cluster.counters.onRetry();
+    return policy.backoffMs(this.count, random);
+  }
+
+  /**
+   * An endpoint that closes idle connections races with our pool. One request is sent again, without
+   * a policy, if it may happen twice; the caller knows that not a byte of an answer came.
+   */
+  mayResend(outcome: AttemptOutcome): boolean {
+    if (outcome.kind !== "reset" || !outcome.isReusedConnection || !outcome.isIdempotent) {
+      return false;
+    }
+    if (this.#hasResent) return false;
+    this.#hasResent = true;
+    return true;
+  }
+}
+
+/** What a retry policy sees of an answer. */
+export function responseOutcome(head: Http1Head): AttemptOutcome {
+  const grpc = head.findId(known.grpcStatus);
+  return {
+    kind: "response",
+    status: head.status,
+    grpcStatus: grpc < 0 ? undefined : Number(head.valueAt(grpc)),
+    header: (name) => head.joined(name),
+  };
+}

@@ -1,0 +1,39 @@
+/** Answers a request whose upstream failed, in Envoy's words: they stand in logs and in searches. */
+import type { ChannelError } from "../../net/channel.ts";
+import { type FailureKind, failureMeanings } from "./failure.ts";
+import type { HttpStream } from "./http-stream.ts";
+
+export interface UpstreamFailure {
+  readonly failure: FailureKind;
+  readonly error: ChannelError | undefined;
+  readonly hasRetried: boolean;
+}
+
+export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure): void {
+  const { failure, error } = cause;
+  const meaning = failureMeanings[failure];
+  if (!meaning.details.startsWith("upstream_reset_before")) return stream.reply(failure);
+  let { body, details } = meaning;
+  if (cause.hasRetried) {
+    body = body.replace("reset reason", "retried and the latest reset reason");
+  }
+  if (failure === "connect-failure" && error !== undefined) {
+    const reason = transportReason(error);
+    stream.record.upstreamTransportFailureReason = reason;
+    body += `, transport failure reason: ${reason}`;
+    details = details.replace("}", `|${reason.replaceAll(/\s/g, "_")}}`);
+  }
+  stream.reply(failure, { body, details });
+}
+
+const words: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "delayed connect error: Connection refused",
+  ECONNRESET: "delayed connect error: Connection reset by peer",
+  EHOSTUNREACH: "delayed connect error: No route to host",
+  ENETUNREACH: "delayed connect error: Network is unreachable",
+  EADDRNOTAVAIL: "immediate connect error: Cannot assign requested address",
+};
+
+function transportReason(error: ChannelError): string {
+  return words[error.code] ?? error.message;
+}
