@@ -56,6 +56,7 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
       const force = setTimeout(() => watchdog.close(), graceMs);
       await supervisor.close();
       clearTimeout(force);
+      watchdog.forget();
       watchdog.close();
       ready.reject(new HeddleError("local.ended", "the mesh was stopped"));
       ended.resolve("the mesh was stopped");

@@ -1,7 +1,7 @@
 // A workload that does what a test tells it, with exactly the power an application has: runs shell
 // scripts received over a Unix socket named after the instance. Usage: exec-server.mjs FOLDER [PORT]
 import { execFile } from "node:child_process";
-import { chmodSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -22,6 +22,7 @@ const server = createServer({ allowHalfOpen: true }, (socket) => {
     });
   });
 });
+rmSync(path, { force: true }); // of an earlier start
 server.listen(path, () => chmodSync(path, 0o777));
 
 if (port !== undefined) {

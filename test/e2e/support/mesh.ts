@@ -13,6 +13,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -100,7 +101,7 @@ export async function startMesh(setup: MeshSetup): Promise<TestMesh> {
   const startMs = performance.now();
   try {
     const ready = await readyLine(child, output, setup.readyMaxMs ?? 60_000);
-    return makeMesh({ setup, base, directory, socketDir, stateDir, child, ready, startMs });
+    return makeMesh({ setup, base, directory, socketDir, exec, stateDir, child, ready, startMs });
   } catch (error) {
     child.kill("SIGKILL");
     rmSync(base, { recursive: true, force: true });
@@ -127,8 +128,12 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
     process.execPath,
     "--disable-warning=ExperimentalWarning",
     entry,
-    ...["up", directory, "--mode", mode, "--state-dir", stateDir, "-o", "json"],
-    ...["--proxy", setup.dataPlane ?? "heddle"],
+    "up",
+    directory,
+    `--mode=${mode}`,
+    `--state-dir=${stateDir}`,
+    "--output=json",
+    `--proxy=${setup.dataPlane ?? "heddle"}`,
   ];
   return spawn(command[0] ?? "", command.slice(1), {
     stdio: ["ignore", "pipe", "pipe"],
@@ -182,6 +187,8 @@ interface Started extends Omit<UpPaths, "drops"> {
   readonly setup: MeshSetup;
   readonly base: string;
   readonly socketDir: string;
+  /** What `{exec}` in files stands for. */
+  readonly exec: string;
   readonly child: ChildProcess;
   readonly ready: Ready;
   readonly startMs: number;
@@ -225,8 +232,8 @@ function makeMesh(started: Started): TestMesh {
     write(name, text) {
       const path = join(directory, name);
       mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(`${path}.new`, text);
-      run("mv", [`${path}.new`, path]).catch(() => {});
+      writeFileSync(`${path}.new`, text.replaceAll("{exec}", started.exec));
+      renameSync(`${path}.new`, path);
     },
     log: (name) => readFileSync(join(stateDir, "logs", name), "utf8"),
     stop,
@@ -296,7 +303,9 @@ async function execOver(path: string, script: string): Promise<ExecResult> {
     });
     socket.on("error", reject);
     socket.on("end", () => {
-      const result: ExecResult = JSON.parse(text);
+      // A script may end the application that runs it.
+      const result: ExecResult =
+        text === "" ? { code: "lost", stdout: "", stderr: "" } : JSON.parse(text);
       resolve(result);
     });
     socket.end(script);
@@ -308,14 +317,18 @@ export async function eventually<Value>(
   what: string,
   ask: () => Value | Promise<Value>,
   maxMs = 10_000,
-): Promise<NonNullable<Value>> {
+): Promise<Exclude<Value, undefined | null | false>> {
   const end = performance.now() + maxMs;
   for (;;) {
     const value = await ask();
-    if (value !== undefined && value !== null && value !== false) return value;
+    if (isAnswer(value)) return value;
     if (performance.now() > end) throw new Error(`${what}: not within ${maxMs} ms`);
     await new Promise((resolve) => {
       setTimeout(resolve, 25);
     });
   }
+}
+
+function isAnswer<Value>(value: Value): value is Exclude<Value, undefined | null | false> {
+  return value !== undefined && value !== null && value !== false;
 }

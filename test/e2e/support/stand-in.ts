@@ -77,7 +77,7 @@ function standInSidecar(options: SidecarOptions): void {
     createServer({ allowHalfOpen: true }, pass(false)).listen(ports.outbound, "::");
     createServer({ allowHalfOpen: true }, pass(true)).listen(ports.inbound, "::");
     answerDns(ports.dns);
-  } else if (options.capture === "gateway") {
+  } else if (options.capture === "gateway" && options.socketMark !== undefined) {
     createHttpServer((request, response) => response.end(`gateway ${request.url}`)).listen(
       80,
       "::",

@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { formatProblem } from "../base/problem.ts";
+import { parseHeddleFile } from "./heddle-file.ts";
+
+/** Parses workloads (a YAML list) and compares the problems, without their hints, to `expected`. */
+function checkProblems(text: string, expected: readonly string[]): void {
+  const { value, problems } = parseHeddleFile(text, "heddle.yaml", "/home/ann/shop");
+  const shown = problems.map((problem) => formatProblem(problem).split("; ")[0]);
+  assert.deepEqual(shown, expected);
+  assert.equal(value === undefined, expected.length > 0);
+}
+
+test("parseHeddleFile() fills in names, labels, ports and directories", () => {
+  const text = `
+workloads:
+- name: catalog-v1
+  service: catalog
+  labels: { version: v1 }
+  workingDirectory: services
+  command: [node, catalog.mjs]
+  ports: [{ name: http-web, port: 80, targetPort: 8080 }]
+- { name: loadgen, command: "sleep 1 && echo", dependsOn: [catalog-v1] }
+`;
+  const { value, problems } = parseHeddleFile(text, "heddle.yaml", "/home/ann/My Shop");
+  assert.deepEqual(problems, []);
+  assert.equal(value?.mesh, "my-shop");
+  assert.equal(value.consolePort, 9977);
+  const [catalog, loadgen] = value.workloads;
+  assert.deepEqual(catalog?.labels, {
+    app: "catalog",
+    version: "v1",
+    "service.istio.io/canonical-name": "catalog",
+    "service.istio.io/canonical-revision": "v1",
+  });
+  assert.deepEqual(catalog.ports, [
+    { name: "http-web", port: 80, targetPort: 8080, protocol: "http" },
+  ]);
+  assert.equal(catalog.workingDirectory, "/home/ann/My Shop/services");
+  assert.equal(loadgen?.service, undefined);
+  assert.deepEqual(loadgen?.command, ["sh", "-c", "sleep 1 && echo"]);
+});
+
+test("parseHeddleFile() says what is wrong, with its place, and all of it at once", () => {
+  checkProblems(
+    `workloads:
+- name: Catalog
+  comand: [node]
+  replicas: 1000
+`,
+    [
+      'heddle.yaml:2:9: error heddle-file.name: "Catalog" cannot be a name (workloads[0].name)',
+      "heddle.yaml:2:3: error heddle-file.required: a workload needs a command (workloads[0].command)",
+      'heddle.yaml:4:13: error heddle-file.type: replicas must be a whole number from 0 to 100, not "1000" (workloads[0].replicas)',
+      "heddle.yaml:3:3: error heddle-file.unknown-field: comand is not a field here (workloads[0].comand)",
+    ],
+  );
+});
+
+test("parseHeddleFile() refuses duplicates, dangling and circular dependencies", () => {
+  checkProblems(
+    `workloads:
+- { name: a, command: [x], dependsOn: [b] }
+- { name: b, command: [x], dependsOn: [a] }
+- { name: a, command: [x], dependsOn: [c] }
+`,
+    [
+      "heddle.yaml:4:3: error heddle-file.duplicate: there are two workloads named default/a (workloads)",
+      "heddle.yaml:4:3: error heddle-file.depends-on: a depends on c, which is not a workload (workloads)",
+    ],
+  );
+  checkProblems(
+    `workloads:
+- { name: a, command: [x], dependsOn: [b] }
+- { name: b, command: [x], dependsOn: [a] }
+`,
+    [
+      "heddle.yaml:2:1: error heddle-file.depends-on: dependsOn goes in a circle: a -> b -> a (workloads)",
+    ],
+  );
+});
+
+test("parseHeddleFile() refuses host ports used twice and names too long for a certificate", () => {
+  checkProblems(
+    `console: { port: 8080 }
+gateways: [{ name: g, ports: [{ port: 80, hostPort: 8080 }] }]
+workloads: [{ name: ${"a".repeat(60)}, namespace: shop, command: [x] }]
+`,
+    [
+      `heddle.yaml:3:13: error heddle-file.name: ${"a".repeat(60)}-0.shop is longer than 64 characters (workloads)`,
+      "heddle.yaml:2:11: error heddle-file.duplicate: hostPort 8080 is also the console's port (gateways)",
+    ],
+  );
+});
+
+test("parseHeddleFile() reports broken YAML by its place, and a file that holds nothing", () => {
+  checkProblems("", [
+    "heddle.yaml:1:1: error heddle-file.empty: the file must hold a mapping with workloads",
+  ]);
+  const { problems } = parseHeddleFile("workloads: [", "heddle.yaml", "/x");
+  assert.equal(problems[0]?.code, "yaml.syntax");
+});
+
+test("parseHeddleFile() passes meshConfig on and reads its outbound policy", () => {
+  const text = "meshConfig: { outboundTrafficPolicy: { mode: REGISTRY_ONLY }, other: 1 }\n";
+  const { value } = parseHeddleFile(text, "heddle.yaml", "/x");
+  assert.equal(value?.outboundTrafficPolicy, "REGISTRY_ONLY");
+  assert.deepEqual(value.meshConfig, {
+    outboundTrafficPolicy: { mode: "REGISTRY_ONLY" },
+    other: 1,
+  });
+});
