@@ -46,12 +46,27 @@ export function envoyBootstrap(options: SidecarOptions, paths: EnvoyPaths): obje
     ...(socketMark === undefined
       ? {}
       : { cluster_manager: { upstream_bind_config: markedSockets(socketMark) } }),
+    overload_manager: overloadManager,
     stats_config: { use_all_default_tags: false, stats_tags: statsTags },
     // Histograms are merged when statistics are flushed: a scrape is at most this much behind.
     stats_flush_interval: "1s",
     stats_eviction_interval: "3600s",
   };
 }
+
+/** Connections beyond this are closed as soon as they are accepted; a sidecar never needs as many. */
+const overloadManager = {
+  resource_monitors: [
+    {
+      name: "envoy.resource_monitors.global_downstream_max_connections",
+      typed_config: {
+        "@type":
+          "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections: 65_536,
+      },
+    },
+  ],
+};
 
 function pipeCluster(name: string, path: string): object {
   return {

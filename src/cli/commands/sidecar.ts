@@ -1,11 +1,9 @@
 import type { Command } from "commander";
 
+import { exitCodes } from "../exit.ts";
 import { readSidecarOptions } from "../sidecar/options-file.ts";
 import { runSidecar } from "../sidecar/run.ts";
 import { heddleVersion } from "./version.ts";
-
-/** After this, what keeps the process alive is a mistake, not work. */
-const exitGraceMs = 1000;
 
 export function registerSidecarCommand(program: Command): void {
   program
@@ -17,6 +15,7 @@ export function registerSidecarCommand(program: Command): void {
       process.once("SIGTERM", resolve);
       process.once("SIGINT", resolve);
       await runSidecar({ sidecar: readSidecarOptions(file), version: heddleVersion(), stopAsked });
-      setTimeout(() => process.exit(), exitGraceMs).unref();
+      // Everything has been closed and written: what still keeps the process alive is not work.
+      process.exit(exitCodes.fine);
     });
 }
