@@ -81,7 +81,11 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
       resolve(boundListener(server));
     });
     if (on.kind === "descriptor") server.listen({ fd: on.fd, backlog });
-    else server.listen({ host: on.address, port: on.port, backlog, ipv6Only: false });
+    else {
+      // As Envoy without `ipv4_compat`: `::` and `0.0.0.0` are two listeners on one port.
+      const ipv6Only = on.address.includes(":");
+      server.listen({ host: on.address, port: on.port, backlog, ipv6Only });
+    }
   });
 }
 
