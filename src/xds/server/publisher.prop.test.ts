@@ -25,8 +25,11 @@ class ModelProxy {
   readonly #asked = new Map<string, string>();
   nowMs = 0;
 
-  constructor(variant: XdsVariant) {
+  readonly #refuses: (text: string) => boolean;
+
+  constructor(variant: XdsVariant, refuses: (text: string) => boolean = () => false) {
     this.variant = variant;
+    this.#refuses = refuses;
     for (const typeUrl of order) this.has.set(typeUrl, new Map());
   }
 
@@ -51,6 +54,11 @@ class ModelProxy {
     const next = this.inbox.shift();
     if (next === undefined) return false;
     const { typeUrl, message } = next;
+    const bad = this.#badIn(message);
+    if (bad !== undefined) {
+      this.#answer(typeUrl, bad.nonce, `${bad.name}: no`);
+      return true;
+    }
     const held = this.#held(typeUrl);
     let nonce: string;
     if (this.variant === "delta") {
@@ -79,6 +87,21 @@ class ModelProxy {
     return true;
   }
 
+  /** The first resource this proxy cannot stand; it refuses the whole response for it. */
+  #badIn(message: Uint8Array): { name: string; nonce: string } | undefined {
+    const response =
+      this.variant === "delta"
+        ? DeltaDiscoveryResponse.decode(message)
+        : DiscoveryResponse.decode(message);
+    for (const one of response.resources) {
+      const value =
+        "resource" in one ? one.resource?.value : "value" in one ? one.value : undefined;
+      const text = Buffer.from(value ?? "").toString();
+      if (this.#refuses(text)) return { name: text.split(" ")[0] ?? "", nonce: response.nonce };
+    }
+    return undefined;
+  }
+
   checkRoutes(): void {
     const clusters = this.#held(typeUrls.cluster);
     for (const [route, { references }] of this.#held(typeUrls.route)) {
@@ -94,12 +117,13 @@ class ModelProxy {
     return held;
   }
 
-  #answer(typeUrl: string, nonce: string): void {
+  #answer(typeUrl: string, nonce: string, refusal?: string): void {
+    const errorDetail = refusal === undefined ? undefined : { code: 3, message: refusal };
     if (this.variant === "delta") {
-      this.publisher.receiveDelta(typeUrl, { ...emptyDelta, responseNonce: nonce });
+      this.publisher.receiveDelta(typeUrl, { ...emptyDelta, responseNonce: nonce, errorDetail });
     } else {
       const resourceNames = JSON.parse(this.#asked.get(typeUrl) ?? "[]");
-      this.publisher.receiveSotw(typeUrl, { resourceNames, responseNonce: nonce });
+      this.publisher.receiveSotw(typeUrl, { resourceNames, responseNonce: nonce, errorDetail });
     }
     this.#pull();
   }
@@ -238,4 +262,40 @@ test("StreamPublisher.poll() brings a delta client to the snapshot, make before 
 
 test("StreamPublisher.poll() brings a state-of-the-world client to the snapshot", () => {
   checkConvergence("sotw", false);
+});
+
+/** Clusters of version 2 are bad: the proxy keeps what it had of them and gets all the others. */
+function checkRefusals(variant: XdsVariant): void {
+  const isBad = (text: string): boolean => /^c\d v2/.test(text);
+  fc.assert(
+    fc.property(fc.array(snapshots, { minLength: 1, maxLength: 6 }), (all) => {
+      const proxy = new ModelProxy(variant, isBad);
+      proxy.checkRoutes = () => {}; // a route to a refused cluster points nowhere
+      const [first, ...rest] = all;
+      assert.ok(first !== undefined);
+      proxy.connect(first);
+      for (const snapshot of rest) {
+        proxy.step();
+        proxy.setSnapshot(snapshot);
+      }
+      let steps = 0;
+      while (proxy.step()) assert.ok(++steps < 200, "it comes to rest");
+      const clusters = proxy.has.get(typeUrls.cluster);
+      for (const one of resourcesOf(all.at(-1), typeUrls.cluster).values()) {
+        const text = Buffer.from(one.bytes).toString();
+        if (isBad(text)) continue;
+        const wanted = variant === "delta" ? one.version : text;
+        assert.equal(clusters?.get(one.name)?.version, wanted, one.name);
+      }
+    }),
+    { numRuns: 300 },
+  );
+}
+
+test("StreamPublisher.poll() gets the good resources to a delta client that refuses others", () => {
+  checkRefusals("delta");
+});
+
+test("StreamPublisher.poll() gets the good resources to a state-of-the-world client likewise", () => {
+  checkRefusals("sotw");
 });

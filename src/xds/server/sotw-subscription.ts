@@ -115,7 +115,14 @@ export class SotwServerSubscription implements ServerSubscription {
    */
   #sendRestAgain(refused: readonly EncodedResource[]): void {
     if (refused.length === 0) return;
-    for (const { name, version } of refused) this.#refused.set(name, version);
+    const held = new Map(this.#held);
+    for (const { name, version } of refused) {
+      this.#refused.set(name, version);
+      const good = this.#good.get(name);
+      if (good === undefined) held.delete(name);
+      else held.set(name, good);
+    }
+    this.#held = held;
     this.#mustSend = true;
     this.#settled = undefined;
   }
