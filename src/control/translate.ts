@@ -92,8 +92,9 @@ function encode<Schema extends DescMessage>(
   return encodedResource(message.name, toBinary(schema, message), links);
 }
 
-function encodeCluster({ cluster, origins, target }: TranslatedCluster): EncodedResource {
-  const references = target?.usesEds === true ? [cluster.name] : [];
+function encodeCluster({ cluster, origins }: TranslatedCluster): EncodedResource {
+  const { edsClusterConfig } = cluster;
+  const references = edsClusterConfig === undefined ? [] : [edsClusterConfig.serviceName];
   return encode(ClusterSchema, cluster, { references, origins: distinct(origins) });
 }
 

@@ -28,6 +28,14 @@ function checkHeader(name: string, value: string, node: YamlNode, place: Place):
     const message = `${JSON.stringify(name)} cannot be set`;
     place.complain(node.position, { code: "config.bad-header-name", message });
   }
+  // The data plane reads %COMMAND(…)%; a lone % would make it refuse the whole route table.
+  if (value.replaceAll(/%%|%[A-Z_0-9]+(?:\([^)%]*\))?(?::[0-9]+)?%/g, "").includes("%")) {
+    place.complain(node.position, {
+      code: "config.bad-header-value",
+      message: `the value of ${name} holds a single %`,
+      hint: "write %% for a percent sign",
+    });
+  }
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   if (/[\u0000-\u0008\u000a-\u001f\u007f]/.test(value)) {
     const message = `the value of ${name} holds control characters`;

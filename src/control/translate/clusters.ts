@@ -1,5 +1,5 @@
 /** Outbound clusters: one per service port and subset, with mutual TLS where the other side has it. */
-import { create } from "@bufbuild/protobuf";
+import { clone, create } from "@bufbuild/protobuf";
 
 import type { ResourceRef } from "../../base/problem.ts";
 import type { ClientTls, PortPolicy, Subset } from "../../model/destination-rule.ts";
@@ -19,7 +19,13 @@ import type { ClusterInit } from "./cluster-policy.ts";
 import { policyFields } from "./cluster-policy.ts";
 import { loadAssignment } from "./endpoints.ts";
 import { clusterMetadata, namedClusterMetadata } from "./metadata.ts";
-import { blackHoleCluster, outboundClusterName, outboundSni, passthroughCluster } from "./names.ts";
+import {
+  blackHoleCluster,
+  outboundClusterName,
+  outboundSni,
+  passthroughCluster,
+  tcpClusterName,
+} from "./names.ts";
 import type { Init } from "./proto.ts";
 import { adsSource, duration } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
@@ -48,9 +54,13 @@ export function outboundClusters(view: ProxyView): TranslatedCluster[] {
     const rule = destinationRuleFor(view.model, service, view.proxy);
     for (const port of service.ports) {
       if (port.protocol === "udp") continue;
-      clusters.push(outboundCluster(view, { service, port, rule, subset: undefined }));
-      for (const { subset } of rule?.subsets ?? []) {
-        clusters.push(outboundCluster(view, { service, port, rule, subset }));
+      const subsets = [undefined, ...(rule?.subsets ?? []).map((one) => one.subset)];
+      for (const subset of subsets) {
+        const cluster = outboundCluster(view, { service, port, rule, subset });
+        clusters.push(cluster);
+        if (protocolAt(view, port.protocol) === "auto") {
+          clusters.push(tcpTwin(view, { service, port, rule, subset }, cluster));
+        }
       }
     }
   }
@@ -92,6 +102,23 @@ function outboundCluster(view: ProxyView, outbound: Outbound): TranslatedCluster
   };
 }
 
+/**
+ * Where the protocol is detected, HTTP and other bytes must reach different chains of the peer, which
+ * tells them apart by ALPN: each gets a cluster. Both count as one in statistics and share endpoints.
+ */
+function tcpTwin(view: ProxyView, outbound: Outbound, http: TranslatedCluster): TranslatedCluster {
+  const { service, port, rule, subset } = outbound;
+  const { name } = http.cluster;
+  const asTcp = { ...outbound, port: { ...port, protocol: "tcp" } as const };
+  const tls = create(ClusterSchema, tlsFields(view, asTcp, policyFor(rule, subset, port.number)));
+  const cluster = clone(ClusterSchema, http.cluster);
+  cluster.name = tcpClusterName(name);
+  cluster.altStatName = name;
+  cluster.transportSocket = tls.transportSocket;
+  cluster.transportSocketMatches = tls.transportSocketMatches;
+  return { cluster, origins: http.origins, target: { service, port, subset, usesEds: false } };
+}
+
 function discoveryFields(
   view: ProxyView,
   outbound: Outbound,
@@ -123,12 +150,11 @@ function discoveryFields(
   };
 }
 
-// A port whose protocol is detected offers both: the other side looks at the first bytes.
 const alpnAt = {
   http: upstreamAlpn.http1,
   http2: upstreamAlpn.http2,
   tcp: upstreamAlpn.tcp,
-  auto: upstreamAlpn.tcp,
+  auto: upstreamAlpn.http1,
 } as const;
 
 const externalAlpn = { http: ["http/1.1"], http2: ["h2"], tcp: [], auto: [] } as const;

@@ -18,7 +18,7 @@ import { httpManager } from "./http-manager.ts";
 import { chain, listener } from "./listener.ts";
 import type { TranslatedListener } from "./listener.ts";
 import { listenerName, outboundClusterName } from "./names.ts";
-import { detectedHttp, serviceChain } from "./outbound.ts";
+import { clusterForTcp, detectedHttp, serviceChain } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
@@ -80,7 +80,7 @@ function forwardRoutes(view: ProxyView): TranslatedRoutes {
       const domains = fresh(port.number === 80 ? [...names, ...withPort] : withPort, taken);
       if (domains.length === 0) continue;
       if (rule !== undefined) origins.set(`${rule.namespace}/${rule.name}`, refOf(rule));
-      const before = [connectRoute({ service, port })];
+      const before = [connectRoute(view, { service, port })];
       hosts.push(serviceHost(view, { service, port }, { rule, domains, before }));
     }
   }
@@ -92,7 +92,7 @@ function forwardRoutes(view: ProxyView): TranslatedRoutes {
   return { routes, origins: [...origins.values()] };
 }
 
-function connectRoute({ service, port }: ServicePortPair): Route {
+function connectRoute(view: ProxyView, { service, port }: ServicePortPair): Route {
   return create(RouteSchema, {
     name: "connect",
     match: { pathSpecifier: { case: "connectMatcher", value: {} } },
@@ -101,7 +101,7 @@ function connectRoute({ service, port }: ServicePortPair): Route {
       value: {
         clusterSpecifier: {
           case: "cluster",
-          value: outboundClusterName(service.hostname, port.number),
+          value: clusterForTcp(view, outboundClusterName(service.hostname, port.number)),
         },
         timeout: duration(0),
         upgradeConfigs: [{ upgradeType: "CONNECT", connectConfig: {} }],

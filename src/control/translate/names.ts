@@ -5,6 +5,12 @@ export function outboundClusterName(hostname: string, port: number, subset = "")
   return `outbound|${port}|${subset}|${hostname}`;
 }
 
+/** The cluster for bytes that are not HTTP, on a port whose protocol is detected: `outbound|80|~tcp|…`. */
+export function tcpClusterName(cluster: string): string {
+  const [direction = "", port = "", subset = "", hostname = ""] = cluster.split("|");
+  return `${direction}|${port}|${subset}~tcp|${hostname}`;
+}
+
 /** `inbound|8080||`; the port is the application's. */
 export function inboundClusterName(port: number): string {
   return `inbound|${port}||`;

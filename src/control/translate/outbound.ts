@@ -10,7 +10,7 @@ import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import { httpManager } from "./http-manager.ts";
 import type { ChainInit, TranslatedListener } from "./listener.ts";
 import { chain, listener, plainHttp } from "./listener.ts";
-import { blackHoleCluster, listenerName, outboundClusterName } from "./names.ts";
+import { blackHoleCluster, listenerName, outboundClusterName, tcpClusterName } from "./names.ts";
 import type { ProxyView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
 import { isInScope } from "./route-match.ts";
@@ -192,11 +192,20 @@ export function serviceChain(view: ProxyView, { service, port }: ServicePortPair
   const candidates = meshVirtualServices(view.model, view.proxy);
   const rule = virtualServiceFor(view.model, candidates, service.hostname);
   const own = outboundClusterName(service.hostname, port.number);
-  const targets = tcpTargets(view, rule, port.number) ?? [{ cluster: own, weight: 1 }];
+  const routed = tcpTargets(view, rule, port.number) ?? [{ cluster: own, weight: 1 }];
+  const targets = routed.map((one) => ({ ...one, cluster: clusterForTcp(view, one.cluster) }));
   const filters = [
     tcpProxy(view, { reporter: "source", statPrefix: own, targets, isBelowTls: false }),
   ];
   return { chain: chain({ filters }), origins: rule === undefined ? [] : [refOf(rule)] };
+}
+
+/** The cluster by which bytes reach a destination: another than for HTTP where that is detected. */
+export function clusterForTcp(view: ProxyView, cluster: string): string {
+  const [, port, , hostname = ""] = cluster.split("|");
+  const service = view.model.services.get(hostname);
+  const protocol = service?.ports.find((one) => String(one.number) === port)?.protocol;
+  return protocol === "auto" ? tcpClusterName(cluster) : cluster;
 }
 
 function tcpTargets(
