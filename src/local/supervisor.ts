@@ -46,6 +46,7 @@ export interface GatewayTarget {
 const openAtOnce = 6;
 const publishQuietMs = 5;
 const stopGraceMs = 3000;
+const controlHeadStartMs = 2500;
 /** When instances are not ready by then, `up` says which and stops waiting. */
 const firstReadyMaxMs = 60_000;
 
@@ -58,6 +59,8 @@ export class Supervisor {
   #revision = 0;
   #publish: Timer | undefined;
   #isControlReady = false;
+  #mayStartSidecars = false;
+  #headStart: Timer | undefined;
   #isFirstReadyTold = false;
   #giveUp: Timer | undefined;
   #stopWatching: (() => void) | undefined;
@@ -84,6 +87,11 @@ export class Supervisor {
     const { clock, options } = this.#parts;
     this.#revision = Math.floor(clock.nowMs()); // grows over restarts of the mesh, too
     this.#control.start();
+    // With a root from an earlier run sidecars can serve from disk, so a control plane that does not
+    // come up must not hold them back; one that does is ready sooner without their competition.
+    if (this.#control.hasRootCertificate) {
+      this.#headStart = clock.schedule(controlHeadStartMs, () => this.#startSidecars());
+    }
     this.#giveUp = clock.schedule(firstReadyMaxMs, () => this.#tellFirstReady());
     this.#stopWatching = watchMeshFile(options.meshFile, clock, () => this.#reload());
     await this.#enqueue(async () => this.#adopt(this.#file));
@@ -95,6 +103,7 @@ export class Supervisor {
     this.#stopWatching?.();
     this.#publish?.cancel();
     this.#giveUp?.cancel();
+    this.#headStart?.cancel();
     await this.#changes;
     await Promise.all([...this.#instances.values()].map((one) => closeQuietly(one)));
     await this.#control.close(stopGraceMs);
@@ -157,12 +166,17 @@ export class Supervisor {
       this.#parts.onStep(`${plan.name} has no network: ${messageOf(thrown)}`);
       return;
     }
-    if (this.#isControlReady || this.#control.hasRootCertificate) instance.startSidecar();
+    if (this.#mayStartSidecars) instance.startSidecar();
   }
 
   #onControlReady(): void {
     if (!this.#isControlReady) this.#parts.onStep("the control plane is ready");
     this.#isControlReady = true;
+    this.#startSidecars();
+  }
+
+  #startSidecars(): void {
+    this.#mayStartSidecars = true;
     for (const instance of this.#instances.values()) instance.startSidecar();
   }
 
