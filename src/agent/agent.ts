@@ -201,7 +201,7 @@ class RunningAgent implements Agent {
 
 function openChannel({ sidecar, clock }: AgentOptions): GrpcChannel {
   return openGrpcChannel({
-    target: parseAddress(sidecar.control.address),
+    target: parseSocketAddress(sidecar.control.address),
     tls: () => ({
       roots: readFileSync(sidecar.control.rootFile, "utf8"),
       serverName: controlPlaneServerName,
@@ -212,12 +212,12 @@ function openChannel({ sidecar, clock }: AgentOptions): GrpcChannel {
   });
 }
 
-/** `198.18.0.1:15012`, `[fd48::1]:15012`. */
-function parseAddress(text: string): SocketAddress {
+/** `198.18.0.1:15012`, `[fd48::1]:15012`; throws `agent.options` for anything else. */
+export function parseSocketAddress(text: string): SocketAddress {
   const parsed = /^(?:\[([0-9a-fA-F:.]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
   const address = parsed?.[1] ?? parsed?.[2];
   if (address === undefined) {
-    throw new HeddleError("agent.options", `control.address ${text} is not ADDRESS:PORT`);
+    throw new HeddleError("agent.options", `${text} is not ADDRESS:PORT`);
   }
   return { address, port: Number(parsed?.[3]) };
 }

@@ -4,15 +4,19 @@
  */
 import {
   openAgent,
+  parseSocketAddress,
   type Agent,
   type AgentOptions,
+  type MeshName,
   type ServedDataPlane,
 } from "../../agent/agent.ts";
 import { startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
+import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
 import type { SidecarOptions } from "../../base/sidecar-options.ts";
+import { createPortableDialler } from "../../net/portable-dialler.ts";
 import { requestHttp } from "../../net/http-request.ts";
 import { markedDial } from "../../net/marked-dial.ts";
 import { createLog, type Log } from "../../telemetry/log.ts";
@@ -59,8 +63,12 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
   const parts: Parts = { sidecar, version, clock, log, metrics, files };
   let agent: Agent | undefined;
   let plane: RunningPlane | undefined;
+  let dns: DnsServer | undefined;
   try {
-    agent = openAgent(agentOptions(parts));
+    const names = new LatestNames();
+    agent = openAgent({ ...agentOptions(parts), onNames: (table) => names.update(table) });
+    dns = await startDns(parts);
+    if (dns !== undefined) names.tell(dns);
     plane = await (sidecar.dataPlane === "envoy"
       ? startEnvoyPlane(parts, agent)
       : startHeddlePlane(parts, agent));
@@ -79,6 +87,7 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
     log.info("sidecar stopped");
   } finally {
     await plane?.close();
+    await dns?.close();
     await agent?.close();
     files.close();
   }
@@ -86,6 +95,43 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
 
 function agentOptions({ sidecar, clock, log, metrics }: Parts): AgentOptions {
   return { sidecar, clock, log, metrics, random: Math.random };
+}
+
+/** The name table may come, from disk, before the server that answers from it. */
+class LatestNames {
+  #table: ReadonlyMap<string, MeshName> = new Map();
+  #server: DnsServer | undefined;
+
+  update(table: ReadonlyMap<string, MeshName>): void {
+    this.#table = table;
+    this.#server?.update(table);
+  }
+
+  tell(server: DnsServer): void {
+    this.#server = server;
+    server.update(this.#table);
+  }
+}
+
+/** Only captured workloads ask their sidecar for names. */
+async function startDns(parts: Parts): Promise<DnsServer | undefined> {
+  const { sidecar, clock, log, metrics } = parts;
+  if (sidecar.capture !== "transparent") return undefined;
+  const { dnsUpstream, socketMark, nodeId, instance, ports } = sidecar;
+  return await startDnsServer({
+    addresses: ["127.0.0.1", "::1"],
+    port: ports.dns,
+    scope: { namespace: instance.namespace, domain: nodeId.split(".svc.")[1] ?? "cluster.local" },
+    upstream: dnsUpstream === undefined ? undefined : parseSocketAddress(dnsUpstream),
+    dialler: createPortableDialler({
+      clock,
+      log: log.area("dns"),
+      ...(socketMark === undefined ? {} : { mark: socketMark }),
+    }),
+    clock,
+    log: log.area("dns"),
+    metrics,
+  });
 }
 
 async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane> {
