@@ -25,7 +25,8 @@ export interface ProxyAddresses {
 }
 
 const signature2 = [0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a];
-const signature1 = Array.from("PROXY ", (char) => char.charCodeAt(0));
+/** `PROXY ` */
+const signature1 = [0x50, 0x52, 0x4f, 0x58, 0x59, 0x20];
 const line1BytesMax = 107;
 /** Addresses and TLVs of version 2; the field allows 64 KiB, nothing sane comes near this. */
 const body2BytesMax = 4096;

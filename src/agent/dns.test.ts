@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import dgram from "node:dgram";
+import net from "node:net";
+import { test } from "node:test";
+
+import * as dnsPacket from "dns-packet";
+
+import { silentLog } from "../../test/support/silent-log.ts";
+import { systemClock } from "../base/clock.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import { createPortableDialler } from "../net/portable-dialler.ts";
+import { createMetricRegistry } from "../telemetry/metric-registry.ts";
+import { type DnsServer, startDnsServer } from "./dns.ts";
+
+function start(upstream?: SocketAddress): Promise<DnsServer> {
+  return startDnsServer({
+    addresses: ["127.0.0.1"],
+    port: 0,
+    scope: { namespace: "default", domain: "cluster.local" },
+    upstream,
+    dialler: createPortableDialler({ clock: systemClock, log: silentLog }),
+    clock: systemClock,
+    log: silentLog,
+    metrics: createMetricRegistry(),
+  });
+}
+
+const catalog = { ipv4: ["198.19.0.5"], ipv6: ["fd48:6564:646c::5"] };
+const table = new Map([
+  ["catalog.default.svc.cluster.local", catalog],
+  ["ledger.bank.svc.cluster.local", { ipv4: ["198.19.0.6"], ipv6: [] }],
+  ["*.example.com", { ipv4: ["198.19.0.7"], ipv6: [] }],
+]);
+
+type Answer = ReturnType<typeof dnsPacket.decode>;
+
+function askUdp(server: DnsServer, name: string, type: "A" | "AAAA" = "A"): Promise<Answer> {
+  const socket = dgram.createSocket("udp4");
+  return new Promise((resolve) => {
+    socket.on("message", (bytes) => {
+      socket.close();
+      resolve(dnsPacket.decode(bytes));
+    });
+    const questions = [{ type, name }];
+    socket.send(
+      dnsPacket.encode({ type: "query", id: 7, flags: 256, questions }),
+      server.udp[0]?.port ?? 0,
+      "127.0.0.1",
+    );
+  });
+}
+
+function rcodeOf(answer: Answer): unknown {
+  return Reflect.get(answer, "rcode");
+}
+
+function addressesOf(answer: Answer): unknown[] {
+  return (answer.answers ?? []).map((record) => Reflect.get(record, "data"));
+}
+
+test("startDnsServer() answers short and full names from the table", async () => {
+  const server = await start();
+  server.update(table);
+  for (const name of [
+    "catalog",
+    "CATALOG.default",
+    "catalog.default.svc",
+    "catalog.default.svc.cluster.local",
+  ]) {
+    assert.deepEqual(addressesOf(await askUdp(server, name)), ["198.19.0.5"], name);
+  }
+  assert.deepEqual(addressesOf(await askUdp(server, "catalog", "AAAA")), ["fd48:6564:646c::5"]);
+  assert.deepEqual(addressesOf(await askUdp(server, "ledger.bank")), ["198.19.0.6"]);
+  assert.deepEqual(addressesOf(await askUdp(server, "a.b.example.com")), ["198.19.0.7"]);
+  const noIpv6 = await askUdp(server, "ledger.bank", "AAAA");
+  assert.deepEqual([rcodeOf(noIpv6), addressesOf(noIpv6)], ["NOERROR", []]);
+  await server.close();
+});
+
+test("startDnsServer() denies what is missing in the mesh and refuses what is foreign", async () => {
+  const server = await start();
+  server.update(table);
+  assert.equal(rcodeOf(await askUdp(server, "nobody.default.svc.cluster.local")), "NXDOMAIN");
+  assert.equal(rcodeOf(await askUdp(server, "example.org.default.svc.cluster.local")), "NXDOMAIN");
+  assert.equal(rcodeOf(await askUdp(server, "example.org")), "REFUSED");
+  await server.close();
+});
+
+test("startDnsServer() asks the outside over TCP, and truncates what no datagram holds", async () => {
+  const outside = net.createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", (bytes: Buffer) => {
+      const { id, questions } = dnsPacket.streamDecode(bytes);
+      const name = questions?.[0]?.name ?? "";
+      const count = name === "long.example.org" ? 100 : 1;
+      const answers = Array.from({ length: count }, (_, i) => {
+        return { type: "A" as const, name, ttl: 5, data: `192.0.2.${i + 1}` };
+      });
+      const flags = 0x8180;
+      const packet = { type: "response" as const, flags, answers };
+      socket.write(
+        dnsPacket.streamEncode({
+          ...packet,
+          ...(id === undefined ? {} : { id }),
+          ...(questions === undefined ? {} : { questions }),
+        }),
+      );
+    });
+  });
+  await new Promise<void>((resolve) => outside.listen(0, "127.0.0.1", resolve));
+  const bound = outside.address();
+  assert.ok(bound !== null && typeof bound !== "string");
+  const server = await start({ address: "127.0.0.1", port: bound.port });
+  assert.deepEqual(addressesOf(await askUdp(server, "example.org")), ["192.0.2.1"]);
+  const long = await askUdp(server, "long.example.org");
+  assert.equal(Reflect.get(long, "flag_tc"), true);
+  assert.deepEqual(addressesOf(long), []);
+
+  const client = net.connect(server.tcp[0]?.port ?? 0, "127.0.0.1");
+  const questions = [{ type: "A" as const, name: "long.example.org" }];
+  client.write(dnsPacket.streamEncode({ type: "query", id: 9, flags: 256, questions }));
+  const answer = await new Promise<Answer>((resolve) => {
+    const chunks: Buffer[] = [];
+    client.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      const all = Buffer.concat(chunks);
+      if (all.length >= 2 && all.length >= 2 + all.readUInt16BE(0)) {
+        resolve(dnsPacket.streamDecode(all));
+      }
+    });
+  });
+  assert.equal(addressesOf(answer).length, 100);
+  client.destroy();
+  await server.close();
+  outside.close();
+});
+
+test("startDnsServer() says SERVFAIL when the outside is silent or gone", async () => {
+  const outside = net.createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => outside.listen(0, "127.0.0.1", resolve));
+  const bound = outside.address();
+  assert.ok(bound !== null && typeof bound !== "string");
+  const server = await start({ address: "127.0.0.1", port: bound.port });
+  assert.equal(rcodeOf(await askUdp(server, "example.org")), "SERVFAIL");
+  outside.close();
+  assert.equal(rcodeOf(await askUdp(server, "example.org")), "SERVFAIL");
+  await server.close();
+});
