@@ -102,7 +102,7 @@ export class ClusterPool implements ClusterSource {
   apply(plan: ClusterPlan): void {
     const series =
       this.#entries.get(plan.name)?.series ?? clusterSeries(this.#options.metrics, plan.statName);
-    const version = this.#makeVersion(plan, series);
+    const version = this.#tryVersion(plan, series);
     const entry = this.#entries.get(plan.name) ?? { series, active: undefined, warming: undefined };
     this.#entries.set(plan.name, entry);
     closeVersion(entry.warming);
@@ -151,6 +151,16 @@ export class ClusterPool implements ClusterSource {
   close(): void {
     this.#stopSecrets();
     for (const name of this.#entries.keys()) this.remove(name);
+  }
+
+  /** A refused first version leaves no series behind. */
+  #tryVersion(plan: ClusterPlan, series: ClusterSeries): Version {
+    try {
+      return this.#makeVersion(plan, series);
+    } catch (thrown) {
+      if (!this.#entries.has(plan.name)) series.remove();
+      throw thrown;
+    }
   }
 
   #makeVersion(plan: ClusterPlan, series: ClusterSeries): Version {

@@ -1,8 +1,10 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 
 import type { Command } from "commander";
 
 import { type OutputFormat, outputOption, print } from "../output.ts";
+import { projectRoot } from "../project-root.ts";
 
 export function registerVersionCommand(program: Command): void {
   program
@@ -19,9 +21,9 @@ export function registerVersionCommand(program: Command): void {
     });
 }
 
-function heddleVersion(): string {
+export function heddleVersion(): string {
   const manifest: { version: string } = JSON.parse(
-    readFileSync(new URL("../../../package.json", import.meta.url), "utf8"),
+    readFileSync(join(projectRoot(), "package.json"), "utf8"),
   );
   return manifest.version;
 }

@@ -15,7 +15,7 @@ import type { PathMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/path.t
 import { compileHeaderMatcher } from "./header-matcher.ts";
 import { type IpRange, isInRange, parseIp, parseIpRange } from "./ip.ts";
 import { refuse } from "./refusal.ts";
-import { splitPath } from "./request-path.ts";
+import { pathOf } from "./request-path.ts";
 import type { ConnectionView, RequestView } from "./request.ts";
 import { compileStringMatcher } from "./string-matcher.ts";
 
@@ -197,7 +197,7 @@ function headerRule(matcher: HeaderMatcher, path: string): Predicate {
 
 function pathRule(matcher: PathMatcher, path: string): Predicate {
   const matches = compileStringMatcher(matcher.path, `${path}.path`);
-  return ({ request }) => request !== undefined && matches(splitPath(request.path)[0]);
+  return ({ request }) => request !== undefined && matches(pathOf(request.path));
 }
 
 function isWithin(address: string, range: IpRange): boolean {

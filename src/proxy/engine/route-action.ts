@@ -6,7 +6,7 @@ import {
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { durationMs } from "./duration.ts";
 import { compileHashPolicies } from "./hash-policy.ts";
-import { splitPath } from "./request-path.ts";
+import { pathOf, splitPath } from "./request-path.ts";
 import { compileSubstitution } from "./regex.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
@@ -113,7 +113,7 @@ function compileHostRewrite(
       action.hostRewritePathRegex,
       `${path}.host_rewrite_path_regex`,
     );
-    return (request) => rewrite(splitPath(request.path)[0]);
+    return (request) => rewrite(pathOf(request.path));
   }
   return undefined;
 }

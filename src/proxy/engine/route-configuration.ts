@@ -13,7 +13,7 @@ import { compileRoute, type Level, type RouteEntry } from "./route-entry.ts";
 import { plainRoute } from "./route-plain.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
 import type { CompiledRoute, RouteOutcome, RouteTable } from "./route-table.ts";
-import { splitPath } from "./request-path.ts";
+import { pathOf } from "./request-path.ts";
 import { compileDomains } from "./virtual-hosts.ts";
 
 interface HostEntry {
@@ -57,7 +57,7 @@ export function compileRouteConfiguration(
       const host = domains.find(request.authority);
       if (host === undefined) return notFound;
       if (host.tls !== "none" && mustUseTls(host, request)) return redirectToTls(host, request);
-      const path = splitPath(request.path)[0];
+      const path = pathOf(request.path);
       for (const route of host.routes) {
         if (route.matches(request, path, random)) return route.outcome(request, random);
       }

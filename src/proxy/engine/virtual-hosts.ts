@@ -45,6 +45,9 @@ export function compileDomains<T>(
   const byPrefix = wildcards(prefixes);
   return {
     find(authority) {
+      // As most clients write it, without a copy in lower case.
+      const asWritten = ignorePort ? undefined : exact.get(authority);
+      if (asWritten !== undefined) return asWritten;
       const host = lowerAscii(ignorePort ? withoutPort(authority) : authority);
       const found = exact.get(host);
       if (found !== undefined) return found;

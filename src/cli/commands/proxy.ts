@@ -1,0 +1,114 @@
+/** `heddle proxy --config FILE`: the data plane alone, from an Envoy bootstrap file. */
+import { readFileSync } from "node:fs";
+
+import type { Command } from "commander";
+
+import { serveAdmin } from "../../agent/admin.ts";
+import { openLogFiles } from "../../agent/log-files.ts";
+import { systemClock } from "../../base/clock.ts";
+import { HeddleError, messageOf } from "../../base/error.ts";
+import { formatSocketAddress } from "../../base/socket-address.ts";
+import { parseBootstrap } from "../../proxy/bootstrap.ts";
+import { startProxy } from "../../proxy/proxy.ts";
+import { createLog, parseLogLevel } from "../../telemetry/log.ts";
+import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
+import { noPeers } from "../../telemetry/standard-metrics.ts";
+import { CommandFailure, exitCodes } from "../exit.ts";
+import { heddleVersion } from "./version.ts";
+
+export interface RunProxyOptions {
+  readonly config: string;
+  readonly logLevel: string;
+  readonly logFormat: string;
+}
+
+export interface RunningProxy {
+  /** Answers what is in flight, then closes everything. */
+  stop(): Promise<void>;
+}
+
+export function registerProxyCommand(program: Command): void {
+  program
+    .command("proxy")
+    .description("run the data plane alone, from the static resources of an Envoy bootstrap file")
+    .requiredOption("-c, --config <file>", "bootstrap file, YAML or JSON")
+    .option("--log-level <level>", "error, warn, info or debug", "info")
+    .option("--log-format <format>", "text or json", "text")
+    .action(async (options: RunProxyOptions) => {
+      const running = await runProxy(options);
+      const stop = (): void => {
+        void running.stop().then(() => process.exit(exitCodes.fine));
+      };
+      process.once("SIGTERM", stop);
+      process.once("SIGINT", stop);
+    });
+}
+
+/** Resolves when every listener of the file serves; throws a sentence about what cannot. */
+export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> {
+  const level = parseLogLevel(options.logLevel);
+  if (level === undefined) {
+    throw new CommandFailure(exitCodes.usage, `--log-level ${options.logLevel} is not known`);
+  }
+  if (options.logFormat !== "text" && options.logFormat !== "json") {
+    throw new CommandFailure(exitCodes.usage, `--log-format ${options.logFormat} is not known`);
+  }
+  const clock = systemClock;
+  const log = createLog({
+    level,
+    format: options.logFormat,
+    clock,
+    sink: (line) => void process.stderr.write(line.endsWith("\n") ? line : `${line}\n`),
+  });
+  const metrics = createMetricRegistry();
+  const bootstrap = loadBootstrap(options.config);
+  const logFiles = openLogFiles(clock, metrics);
+  const proxy = startProxy({
+    feed: bootstrap.feed,
+    secrets: bootstrap.secrets,
+    clock,
+    log,
+    metrics,
+    random: Math.random,
+    peers: noPeers,
+    openLog: (path) => logFiles.open(path),
+    nodeId: bootstrap.nodeId,
+    version: heddleVersion(),
+  });
+  const [refusal] = proxy.refusals();
+  if (refusal !== undefined) {
+    await proxy.close();
+    throw new CommandFailure(exitCodes.findings, `${options.config}: ${refusal}`);
+  }
+  const admin =
+    bootstrap.admin === undefined
+      ? undefined
+      : await serveAdmin(bootstrap.admin, proxy.admin, log.area("admin"));
+  await proxy.ready;
+  for (const { name, address } of proxy.listeners()) {
+    log.info("listening", { listener: name, address: formatSocketAddress(address) });
+  }
+  return {
+    async stop() {
+      await proxy.drain();
+      await proxy.close();
+      await admin?.close();
+      logFiles.close();
+    },
+  };
+}
+
+function loadBootstrap(file: string): ReturnType<typeof parseBootstrap> {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (thrown) {
+    throw new CommandFailure(exitCodes.usage, `reading ${file}: ${messageOf(thrown)}`);
+  }
+  try {
+    return parseBootstrap({ name: file, text, readFile: (path) => readFileSync(path) });
+  } catch (thrown) {
+    if (!(thrown instanceof HeddleError)) throw thrown;
+    throw new CommandFailure(exitCodes.findings, thrown.message);
+  }
+}
