@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { formatProblem } from "../base/problem.ts";
+import { positionOf } from "./config-resource.ts";
+import { parseDocuments } from "./documents.ts";
+
+const heads: Readonly<Record<string, string>> = {
+  VirtualService: "networking.istio.io/v1",
+  DestinationRule: "networking.istio.io/v1",
+  Gateway: "networking.istio.io/v1",
+  ServiceEntry: "networking.istio.io/v1",
+  PeerAuthentication: "security.istio.io/v1",
+  AuthorizationPolicy: "security.istio.io/v1",
+};
+
+function document(kind: string, spec: string): string {
+  return `apiVersion: ${heads[kind]}\nkind: ${kind}\nmetadata: { name: x }\nspec: ${spec}\n`;
+}
+
+/** What is wrong with a spec, as code, line:column and path; and whether the resource acts. */
+function check(kind: string, spec: string, problems: readonly string[], acts: boolean): void {
+  const parsed = parseDocuments(document(kind, spec), "f.yaml");
+  assert.deepEqual(
+    parsed.problems.map(
+      ({ code, source, path }) => `${code} ${source?.line}:${source?.column} ${path}`,
+    ),
+    problems,
+    parsed.problems.map(formatProblem).join("\n"),
+  );
+  assert.equal(parsed.resources.length, acts ? 1 : 0);
+  assert.equal(parsed.broken.length, acts ? 0 : 1);
+}
+
+const route = "http: [{ route: [{ destination: { host: a } }] }]";
+
+test("parseDocuments() accepts Istio's kinds", () => {
+  check("VirtualService", `{ hosts: [a], ${route} }`, [], true);
+  check(
+    "DestinationRule",
+    "{ host: a, subsets: [{ name: v1, labels: { version: v1 } }] }",
+    [],
+    true,
+  );
+  check("PeerAuthentication", "{ mtls: { mode: STRICT } }", [], true);
+  check("AuthorizationPolicy", "{}", [], true);
+  check("AuthorizationPolicy", "{ rules: [{}] }", [], true);
+  check("ServiceEntry", "{ hosts: [a.example], ports: [{ number: 80, name: http }] }", [], true);
+  check(
+    "Gateway",
+    "{ servers: [{ port: { number: 80, protocol: HTTP }, hosts: ['*'] }] }",
+    [],
+    true,
+  );
+});
+
+test("parseDocuments() says where each mistake is", () => {
+  check(
+    "VirtualService",
+    `{ hosts: [a], htp: [], ${route} }`,
+    ["config.unknown-field 4:21 spec.htp"],
+    false,
+  );
+  check("VirtualService", `{ hosts: a, ${route} }`, ["config.wrong-type 4:16 spec.hosts"], false);
+  check("VirtualService", `{ ${route} }`, ["config.missing 4:7 spec"], false);
+  check(
+    "VirtualService",
+    "{ hosts: [a], http: [{ timeout: 5x, route: [{ destination: { host: a } }] }] }",
+    ["config.bad-duration 4:39 spec.http[0].timeout"],
+    false,
+  );
+  check(
+    "VirtualService",
+    "{ hosts: [a], http: [{ match: [{ uri: { regex: '(' } }], route: [{ destination: { host: a } }] }] }",
+    ["config.bad-regex 4:55 spec.http[0].match[0].uri.regex"],
+    false,
+  );
+  check(
+    "DestinationRule",
+    "{ host: a, trafficPolicy: { loadBalancer: { simple: ROUND_ROBBIN } } }",
+    ["config.bad-enum 4:59 spec.trafficPolicy.loadBalancer.simple"],
+    false,
+  );
+});
+
+test("parseDocuments() refuses what is not honoured; the rest acts only where that is sound", () => {
+  check(
+    "DestinationRule",
+    "{ host: a, trafficPolicy: { loadBalancer: { warmup: { duration: 1s } } } }",
+    ["config.not-honoured 4:51 spec.trafficPolicy.loadBalancer.warmup"],
+    true,
+  );
+  check(
+    "VirtualService",
+    `{ hosts: [a], tls: [], ${route} }`,
+    ["config.not-honoured 4:21 spec.tls"],
+    false,
+  );
+});
+
+test("parseDocuments() lets no broken policy act in part", () => {
+  check(
+    "AuthorizationPolicy",
+    "{ action: AUDIT, rules: [{}] }",
+    ["config.not-honoured 4:17 spec.action"],
+    false,
+  );
+  check(
+    "AuthorizationPolicy",
+    "{ rules: [{ from: [{ source: { requestPrincipals: ['*'] } }] }] }",
+    [
+      "config.not-honoured 4:38 spec.rules[0].from[0].source.requestPrincipals",
+      "config.missing 4:36 spec.rules[0].from[0].source",
+    ],
+    false,
+  );
+  check(
+    "AuthorizationPolicy",
+    "{ rules: [{ from: [{ source: { principals: [] } }] }] }",
+    ["config.too-few 4:36 spec.rules[0].from[0].source.principals"],
+    false,
+  );
+  check(
+    "PeerAuthentication",
+    "{ mtls: { mode: STRICKT } }",
+    ["config.bad-enum 4:23 spec.mtls.mode"],
+    false,
+  );
+});
+
+test("parseDocuments() keeps the selector of a broken policy, and none it cannot trust", () => {
+  const broken = (spec: string): unknown =>
+    parseDocuments(document("AuthorizationPolicy", spec), "f.yaml").broken[0]?.selector;
+  assert.deepEqual(broken("{ selector: { matchLabels: { app: a } }, action: AUDIT }"), {
+    app: "a",
+  });
+  assert.deepEqual(broken("{ action: AUDIT }"), {});
+  assert.equal(broken("{ selector: { matchLables: { app: a } } }"), undefined);
+});
+
+test("parseDocuments() reads every document it can, and guesses what a broken one held", () => {
+  const text = `${document("PeerAuthentication", "{}")}---\nkind: AuthorizationPolicy\nmetadata:\n  name: p\n  namespace: n\nspec: [\n---\n${document("VirtualService", `{ hosts: [a], ${route} }`)}`;
+  const { resources, broken, problems, isComplete } = parseDocuments(text, "f.yaml");
+  assert.deepEqual(
+    resources.map(({ kind }) => kind),
+    ["PeerAuthentication", "VirtualService"],
+  );
+  assert.deepEqual(
+    broken.map(({ kind, namespace, name, selector }) => [kind, namespace, name, selector]),
+    [["AuthorizationPolicy", "n", "p", undefined]],
+  );
+  assert.deepEqual([problems[0]?.code, isComplete], ["yaml.syntax", false]);
+});
+
+test("parseDocuments() names kinds it does not honour", () => {
+  const code = (apiVersion: string, kind: string): string | undefined =>
+    parseDocuments(`apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: { name: x }\n`, "f.yaml")
+      .problems[0]?.code;
+  assert.equal(code("networking.istio.io/v1alpha3", "EnvoyFilter"), "config.kind-not-honoured");
+  assert.equal(code("gateway.networking.k8s.io/v1", "Gateway"), "config.kind-not-honoured");
+  assert.equal(code("networking.istio.io/v2", "Gateway"), "config.bad-api-version");
+  assert.equal(code("apps/v1", "Deployment"), "config.kubernetes-kind");
+  assert.equal(code("example.com/v1", "Thing"), "config.unknown-kind");
+});
+
+test("positionOf() finds a field or what is around it", () => {
+  const text = document("VirtualService", `{ hosts: [a], ${route} }`);
+  const resource = parseDocuments(text, "f.yaml").resources[0];
+  assert.ok(resource !== undefined);
+  assert.equal(positionOf(resource, "spec.http[0].route[0].destination.host").column, 61);
+  assert.equal(positionOf(resource, "spec.http[0].route[0].weight").column, 38);
+  assert.equal(positionOf(resource, "nowhere").line, 1);
+});
