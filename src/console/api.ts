@@ -30,7 +30,7 @@ import type {
   ConfigResource,
   ProxyStatus,
   WaitOutcome,
-} from "../control/control-plane.ts";
+} from "../control/control-view.ts";
 import type { InstanceState } from "../model/workload.ts";
 
 export type {
@@ -105,6 +105,8 @@ export interface MetricsHealth {
   readonly droppedSeries: number;
   /** Age of the oldest of the last scrapes; undefined before the first. */
   readonly staleMs: number | undefined;
+  /** Why sidecars could not be measured, by the address asked. */
+  readonly failures: Readonly<Record<string, string>>;
 }
 
 export interface GraphAnswer {

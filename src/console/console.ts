@@ -8,7 +8,7 @@ import type { IncomingMessage } from "node:http";
 import type { Clock } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
-import type { ControlPlane } from "../control/control-plane.ts";
+import type { ControlPlane } from "../control/control-view.ts";
 import { type HttpListener, listenHttp } from "../net/http-listener.ts";
 import { requestHttp, type RequestHttp } from "../net/http-request.ts";
 import type { Logger } from "../telemetry/logger.ts";

@@ -6,7 +6,7 @@
 import type { ServerResponse } from "node:http";
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
-import type { ControlPlane } from "../control/control-plane.ts";
+import type { ControlPlane } from "../control/control-view.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { ConsoleEvent } from "./api.ts";
 import type { Views } from "./views.ts";

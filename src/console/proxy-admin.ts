@@ -3,7 +3,7 @@
  * in, what the proxy says out. Nothing else of that interface can be reached from here.
  */
 import { HeddleError } from "../base/error.ts";
-import type { ControlPlane } from "../control/control-plane.ts";
+import type { ControlPlane } from "../control/control-view.ts";
 import type { HttpResponse, RequestHttp } from "../net/http-request.ts";
 
 export interface AdminRequest {

@@ -1,7 +1,7 @@
 /** The paths of `api.ts`, each answered from a view or handed to the control plane. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { HeddleError } from "../base/error.ts";
-import type { ControlPlane, ResourceFilter } from "../control/control-plane.ts";
+import type { ControlPlane, ResourceFilter } from "../control/control-view.ts";
 import { logPathsOf } from "../local/log-paths.ts";
 import type { RequestHttp } from "../net/http-request.ts";
 import { answerPrometheus, type PrometheusApi } from "../store/prometheus-api.ts";

@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Problem } from "../base/problem.ts";
 import { HeddleError } from "../base/error.ts";
-import type { ControlPlane, ResourceFilter } from "../control/control-plane.ts";
+import type { ControlPlane, ResourceFilter } from "../control/control-view.ts";
 import type { MetricsSource } from "../store/metrics-source.ts";
 import type {
   ConfigAnswer,
@@ -160,7 +160,8 @@ function metricsHealth(metrics: ConsoleMetrics): MetricsHealth {
   const own = metrics.health();
   const source = metrics.source.name;
   if (own !== undefined) return { source, ...own };
-  return { source, targets: 0, targetsUp: 0, series: 0, droppedSeries: 0, staleMs: undefined };
+  const nothing = { targets: 0, targetsUp: 0, series: 0, droppedSeries: 0, failures: {} };
+  return { source, ...nothing, staleMs: undefined };
 }
 
 /** The cause, looked for where figures come from, in the order they come. */
@@ -171,7 +172,9 @@ function whyEmpty({ controlPlane, metrics }: ViewOptions): string | undefined {
     return "Nothing runs yet. Workloads appear here as soon as they start.";
   }
   if (health !== undefined && health.targetsUp === 0) {
-    return "No sidecar has answered with metrics yet. The pages Proxies and heddle status say which, and why.";
+    const [failure] = Object.entries(health.failures);
+    const reason = failure === undefined ? "" : ` The last try, at ${failure[0]}: ${failure[1]}.`;
+    return `No sidecar has answered with metrics yet.${reason}`;
   }
   if (health !== undefined && health.targetsUp < health.targets) {
     return `No traffic seen, and only ${health.targetsUp} of ${health.targets} sidecars answer with metrics.`;

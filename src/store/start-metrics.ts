@@ -36,6 +36,8 @@ export interface EmbeddedMetricsHealth {
   readonly staleMs: number | undefined;
   readonly series: number;
   readonly droppedSeries: number;
+  /** Why targets are down, by URL. */
+  readonly failures: Readonly<Record<string, string>>;
 }
 
 /** Short, because people watch: a change shows within two of these. */

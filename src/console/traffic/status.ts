@@ -1,5 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
-import type { ControlPlane, ProxyStatus } from "../../control/control-plane.ts";
+import type { ControlPlane, ProxyStatus } from "../../control/control-view.ts";
 import type { Health, MetricsHealth, ServiceSummary, StatusAnswer, Traffic } from "../api.ts";
 import { type Flow, mtlsFraction, trafficOf, worstHealth } from "./flow.ts";
 import { serviceSummaries } from "./services.ts";
@@ -73,6 +73,7 @@ function isFine({ health }: { readonly health: Health }): boolean {
 }
 
 function sentenceOf(services: readonly ServiceSummary[], traffic: Traffic): string {
+  if (services.length === 0) return "nothing runs yet";
   const parts = [
     `${services.filter(isFine).length} of ${services.length} services healthy`,
     `${formatRate(traffic.requestsPerSecond)} req/s`,

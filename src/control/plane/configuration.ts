@@ -7,7 +7,7 @@ import type {
   ApplyOptions,
   ConfigResource as ShownResource,
   ResourceFilter,
-} from "../control-plane.ts";
+} from "../control-view.ts";
 import type { AppliedStore } from "./applied-store.ts";
 
 /** What a source of configuration holds at one moment. */

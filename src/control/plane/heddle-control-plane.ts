@@ -20,7 +20,7 @@ import type {
   ResourceFilter,
   WaitOptions,
   WaitOutcome,
-} from "../control-plane.ts";
+} from "../control-view.ts";
 import type { WorkloadsMessage } from "../options.ts";
 import type { ConfigSet, Configuration, Plan } from "./configuration.ts";
 import type { ControlMetrics } from "./control-metrics.ts";

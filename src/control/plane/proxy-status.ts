@@ -8,7 +8,7 @@ import type {
   ProxyRefusal,
   ProxyStatus,
   ProxyTypeStatus,
-} from "../control-plane.ts";
+} from "../control-view.ts";
 import { type Locate, placeOf, proxyIdOf } from "./proxy-snapshots.ts";
 
 /** What is known of the proxies, in the words of the console and the CLI. */

@@ -2,7 +2,7 @@ import type { ResourceRef } from "../../base/problem.ts";
 import type { Clock } from "../../base/clock.ts";
 import { resourceKey } from "../../model/config-resource.ts";
 import type { Snapshot } from "../../xds/snapshot.ts";
-import type { ProxyRefusal, WaitOptions, WaitOutcome } from "../control-plane.ts";
+import type { ProxyRefusal, WaitOptions, WaitOutcome } from "../control-view.ts";
 
 /** What waiting needs to know of the control plane. */
 export interface WaitContext {

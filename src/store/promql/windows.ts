@@ -28,7 +28,7 @@ export const windowFunctions: ReadonlyMap<string, WindowFunction> = new Map<stri
     ["increase", (samples, window) => extrapolated(samples, window, "increase")],
     ["delta", (samples, window) => extrapolated(samples, window, "delta")],
     ["irate", irate],
-    ["sum_over_time", (samples, window) => fold(samples, window, (sum, value) => sum + value)],
+    ["sum_over_time", sumOverTime],
     ["min_over_time", (samples, window) => fold(samples, window, smaller)],
     ["max_over_time", (samples, window) => fold(samples, window, larger)],
     ["count_over_time", (_, { first, last }) => last - first + 1],
@@ -124,8 +124,22 @@ function irate({ timesMs, values }: PreparedSamples, { first, last }: Window): n
 }
 
 function averageOverTime(samples: PreparedSamples, window: Window): number {
-  const sum = fold(samples, window, (total, value) => total + value);
-  return sum / (window.last - window.first + 1);
+  return sumOverTime(samples, window) / (window.last - window.first + 1);
+}
+
+/** Carries the rounding error along (Kahan, Neumaier), as Prometheus does. */
+function sumOverTime({ values }: PreparedSamples, { first, last }: Window): number {
+  let total = 0;
+  let rest = 0;
+  for (let i = first; i <= last; i++) {
+    const value = values[i] ?? 0;
+    const sum = total + value;
+    if (Number.isFinite(sum)) {
+      rest += Math.abs(total) >= Math.abs(value) ? total - sum + value : value - sum + total;
+    }
+    total = sum;
+  }
+  return total + rest;
 }
 
 function fold(

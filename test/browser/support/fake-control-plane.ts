@@ -7,7 +7,7 @@ import type {
   ProxyRefusal,
   ProxyStatus,
   ProxyTypeStatus,
-} from "../../../src/control/control-plane.ts";
+} from "../../../src/control/control-view.ts";
 import type { WorkloadSnapshot } from "../../../src/model/workload.ts";
 
 export interface FakeControlPlane extends ControlPlane {

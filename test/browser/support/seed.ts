@@ -166,6 +166,7 @@ export function seedMetrics(nowMs: number, historyMs: number): SeededMetrics {
       targetsUp: shopWorkloads.length,
       series: store.seriesCount,
       droppedSeries: 0,
+      failures: {},
       staleMs: 0,
     }),
     advance: (atMs) => step(atMs, 1),
