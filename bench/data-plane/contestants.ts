@@ -36,7 +36,11 @@ export function contestants(envoy: string | undefined): readonly Contestant[] {
       command: (file) => ["haproxy", "-f", file],
     },
     ...pairOf("plain", "routing only", "plain.yaml"),
-    ...pairOf("mesh", "RBAC, CORS, fault, Istio's metrics, JSON access log, 10 % traced", "mesh.yaml"),
+    ...pairOf(
+      "mesh",
+      "RBAC, CORS, fault, Istio's metrics, JSON access log, 10 % traced",
+      "mesh.yaml",
+    ),
     ...pairOf("pair", "two hops, mutual TLS and HTTP/1.1 between them", "pair.yaml"),
   ];
   return all;
@@ -45,10 +49,8 @@ export function contestants(envoy: string | undefined): readonly Contestant[] {
     const reference = `envoy-${kind}`;
     const own: Contestant = { name: `heddle-${kind}`, does, template, reference, command: heddle };
     if (envoy === undefined) return [own];
-    const command = (file: string): readonly string[] => [
-      ...[envoy, "-c", file, "--concurrency", "1"],
-      ...["--use-dynamic-base-id", "-l", "error"],
-    ];
+    const options = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
+    const command = (file: string): readonly string[] => [envoy, "-c", file, ...options];
     return [{ name: reference, does, template, reference, command }, own];
   }
 }

@@ -53,6 +53,11 @@ async function main(): Promise<void> {
   for (const [index, contestant] of chosen.entries()) {
     await startContestant(contestant, 19_010 + index * 2, shared);
   }
+  // Caches, connections and compiled code are warm before anything counts, for everyone alike.
+  for (const [index] of chosen.entries()) {
+    const process = running[index + 1];
+    if (process !== undefined) measure(19_010 + index * 2, process.pid, 2);
+  }
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const [index, contestant] of chosen.entries()) {
       const process = running[index + 1];
@@ -84,10 +89,11 @@ async function startContestant(
 
 function makeCertificate(): void {
   const name = "URI:spiffe://cluster.local/ns/default/sa/bench";
-  const result = spawnSync("openssl", [
-    ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(" "),
-    ...["-keyout", join(folder, "key.pem"), "-out", join(folder, "cert.pem")],
-    ...["-subj", "/CN=bench.default", "-addext", `subjectAltName=${name}`],
-  ]);
+  const options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(
+    " ",
+  );
+  const files = ["-keyout", join(folder, "key.pem"), "-out", join(folder, "cert.pem")];
+  const subject = ["-subj", "/CN=bench.default", "-addext", `subjectAltName=${name}`];
+  const result = spawnSync("openssl", ["req", ...options, ...files, ...subject]);
   if (result.status !== 0) throw new Error(`openssl: ${result.stderr.toString()}`);
 }

@@ -16,14 +16,8 @@ const tickUs = 10_000;
 
 export function measure(port: number, pid: number, seconds: number): Measurement {
   const before = ticksOf(pid);
-  const result = spawnSync(
-    "taskset",
-    [
-      ...["-c", "1", "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--latency"],
-      `http://127.0.0.1:${port}/`,
-    ],
-    { encoding: "utf8" },
-  );
+  const load = `-c 1 wrk -t1 -c${connections} -d${seconds}s --latency http://127.0.0.1:${port}/`;
+  const result = spawnSync("taskset", load.split(" "), { encoding: "utf8" });
   const ticks = ticksOf(pid) - before;
   const output = result.stdout;
   const requests = Number(/(\d+) requests in/.exec(output)?.[1] ?? 0);

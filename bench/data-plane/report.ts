@@ -31,13 +31,25 @@ export function formatTable(
       String(failures),
     ];
   });
-  const head = ["proxy", "what it does", "CPU µs/request", "ratio", "requests/s", "p99", "RSS MB", "failed"];
+  const head = [
+    "proxy",
+    "what it does",
+    "CPU µs/request",
+    "ratio",
+    "requests/s",
+    "p99",
+    "RSS MB",
+    "failed",
+  ];
   return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
 /** The cheapest round: other load on the machine only ever adds. */
 function best(measurements: readonly Measurement[]): number {
-  return Math.min(...measurements.map(({ cpuUsPerRequest }) => cpuUsPerRequest), Number.POSITIVE_INFINITY);
+  return Math.min(
+    ...measurements.map(({ cpuUsPerRequest }) => cpuUsPerRequest),
+    Number.POSITIVE_INFINITY,
+  );
 }
 
 export function writePerformancePage(table: string): void {

@@ -372,3 +372,32 @@ test("proxy() asks for the body it was told to wait for", () => {
   );
   assert.match(client.take(), /^HTTP\/1\.1 200 OK/);
 });
+
+test("proxy() leaves 100 to the upstream where it is configured", () => {
+  const mesh = new HttpHarness({ manager: { proxy100Continue: true } });
+  const client = mesh.connect();
+  client.send("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
+  assert.equal(client.take(), "");
+  const app = mesh.upstream();
+  assert.match(app.take(), /\r\nexpect: 100-continue\r\n/);
+  app.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+  assert.equal(client.take(), "HTTP/1.1 100 Continue\r\n\r\n");
+  client.send("ok");
+  assert.equal(app.take(), "ok");
+});
+
+test("proxy() mirrors whole requests and ignores the answers", () => {
+  const mesh = new HttpHarness({
+    routes: routesToApp({ requestMirrorPolicies: [{ cluster: "app" }] }),
+  });
+  const client = mesh.connect();
+  client.send("POST /x HTTP/1.1\r\nhost: a:80\r\ncontent-length: 4\r\n\r\nbo");
+  const app = mesh.upstream(0);
+  client.send("dy");
+  const copy = mesh.upstream(1);
+  assert.match(copy.take(), /^POST \/x HTTP\/1\.1\r\nhost: a-shadow:80\r\n[^]*\r\n\r\nbody$/);
+  copy.close();
+  app.send(answer);
+  assert.match(client.take(), /^HTTP\/1\.1 200 OK/);
+  assert.equal(mesh.log.length, 1);
+});

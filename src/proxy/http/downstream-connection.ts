@@ -16,8 +16,6 @@ import { HttpStream } from "./http-stream.ts";
 
 /** Bytes of later requests held while one is answered; the client is paused beyond it. */
 const heldBytesMax = 64 * 1024;
-/** How long a client may take to close after our last answer (Envoy's delayed close). */
-const lingerMs = 1000;
 /** For the head of a request, where the configuration names no time. */
 const headersTimeoutDefaultMs = 60_000;
 
@@ -246,7 +244,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     this.#state = "closing";
     this.#held = undefined;
     this.channel.end();
-    this.services.upstreams.wheel.arm(this.#deadline, lingerMs);
+    this.services.upstreams.wheel.arm(this.#deadline, this.services.settings.delayedCloseMs);
   }
 
   /** Stops reading HTTP; the caller takes the channel. Returns bytes that arrived early. */

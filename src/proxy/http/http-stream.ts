@@ -220,9 +220,17 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     }
     this.record.clusterMetadata = cluster.metadata;
     if (this.#head?.expectsContinue === true && !this.body.isComplete) {
-      this.connection.write("HTTP/1.1 100 Continue\r\n\r\n");
+      if (settings.passesContinue) this.request.headers.set("expect", "100-continue");
+      else this.passContinue();
     }
     this.#upstream.start(cluster, route, this.#head?.bodyKind ?? "none");
+  }
+
+  /** Tells a client that waits to send its body; at most once. */
+  passContinue(): void {
+    if (this.#head?.expectsContinue !== true || this.isResponseStarted) return;
+    this.#head.expectsContinue = false;
+    this.connection.write("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {

@@ -29,7 +29,10 @@ export interface HttpSettings {
   readonly maxConnectionDurationMs: number;
   /** 0 is any number. */
   readonly maxRequestsPerConnection: number;
-  readonly drainTimeoutMs: number;
+  /** How long a client may take to close after the last answer. */
+  readonly delayedCloseMs: number;
+  /** `Expect: 100-continue` is the upstream's to answer. */
+  readonly passesContinue: boolean;
   readonly paths: PathRules;
   readonly stripPort: "no" | "matching" | "any";
   readonly stripsTrailingDot: boolean;
@@ -72,6 +75,9 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
   if (config.codecType !== CodecType.AUTO && config.codecType !== CodecType.HTTP1) {
     refuse("codec_type", "only AUTO and HTTP1 are supported");
   }
+  if (config.httpProtocolOptions?.headerKeyFormat !== undefined) {
+    refuse("http_protocol_options.header_key_format", "is not supported");
+  }
   const common = config.commonHttpProtocolOptions;
   const http1 = config.httpProtocolOptions;
   return {
@@ -92,7 +98,8 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
     maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     maxRequestsPerConnection: common?.maxRequestsPerConnection ?? 0,
-    drainTimeoutMs: durationMs(config.drainTimeout) ?? 5000,
+    delayedCloseMs: durationMs(config.delayedCloseTimeout) ?? 1000,
+    passesContinue: config.proxy100Continue,
     paths: {
       normalize: config.normalizePath ?? false,
       mergeSlashes: config.mergeSlashes,

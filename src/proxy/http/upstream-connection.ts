@@ -25,6 +25,8 @@ export interface UpstreamUser {
   /** The connection is the user's from now on; it writes its request. */
   onAttached(connection: UpstreamConnection): void;
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void;
+  /** An answer that is not the final one: 100, 102, 103. */
+  onInterim(status: number): void;
   /** `connection.head` is complete. The user may `abandon()` the connection here. */
   onResponseHead(connection: UpstreamConnection): void;
   /** 101 arrived: the connection is the user's alone; `rest` are bytes of the new protocol. */
@@ -152,6 +154,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
         this.#fail(user);
         return false;
       }
+      user.onInterim(head.status);
       head.reset("response");
       return true;
     }

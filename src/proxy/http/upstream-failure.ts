@@ -1,7 +1,14 @@
 /** Answers a request whose upstream failed, in Envoy's words: they stand in logs and in searches. */
 import type { ChannelError } from "../../net/channel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
+import type { PoolFailure } from "./upstream-connection.ts";
 import type { HttpStream } from "./http-stream.ts";
+
+export const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
+  overflow: "upstream-overflow",
+  "connect-failure": "connect-failure",
+  "connect-timeout": "connect-timeout",
+};
 
 export interface UpstreamFailure {
   readonly failure: FailureKind;

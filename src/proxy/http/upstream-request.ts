@@ -7,9 +7,11 @@ import type { ChannelError } from "../../net/channel.ts";
 import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import { BackPressure } from "./back-pressure.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
+import { sendMirrors } from "./mirror.ts";
 import {
   applyOperations,
   rewriteTarget,
@@ -19,15 +21,9 @@ import {
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openTunnel } from "./tunnel.ts";
 import { idempotentMethods, responseOutcome, Retries } from "./retries.ts";
-import { replyUpstreamFailure } from "./upstream-failure.ts";
+import { poolFailures, replyUpstreamFailure } from "./upstream-failure.ts";
 import { routeTimeout } from "./route-timeout.ts";
 import type { PoolFailure, UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
-
-const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
-  overflow: "upstream-overflow",
-  "connect-failure": "connect-failure",
-  "connect-timeout": "connect-timeout",
-};
 
 export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   readonly #stream: HttpStream;
@@ -41,15 +37,15 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #target: UpstreamTarget = { path: "", authority: "" };
   #bodyKind: BodyKind = "none";
   #isWaiting = false;
+  readonly #pressure: BackPressure;
   readonly #retries: Retries = new Retries();
   #timeoutMs = 0;
   #attemptStartMs = 0;
   #trailers: Http1Head | undefined;
-  #isDownstreamPaused = false;
-  #isUpstreamPaused = false;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
+    this.#pressure = new BackPressure(stream.connection);
   }
 
   get isHeadRequest(): boolean {
@@ -70,7 +66,15 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#timeoutMs = this.#stream.upgrade === "" ? routeTimeout(request.headers, route) : 0;
     applyOperations(request.headers, route.requestHeaders, request);
     this.#try();
-    if (this.#stream.isRequestComplete) this.#armTimeout();
+    if (this.#stream.isRequestComplete) this.#onRequestWhole();
+  }
+
+  #onRequestWhole(): void {
+    this.#armTimeout();
+    const route = this.#route;
+    if (route === undefined || route.mirrors.length === 0 || this.isUpgradeRequest) return;
+    const isChunked = this.#bodyKind === "chunked";
+    sendMirrors(this.#stream, route, { target: this.#target, isChunked });
   }
 
   #armTimeout(): void {
@@ -132,7 +136,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (body.isComplete) this.#finishRequest(connection);
     this.#armTryTimeout();
     if (!stream.connection.isReading) this.flush();
-    if (this.#isDownstreamPaused) this.onUpstreamDrain();
+    this.#pressure.resumeDownstream();
   }
 
   #expectedTimeout(): string {
@@ -149,7 +153,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   }
 
   #isReplayable(): boolean {
-    if (this.#route?.retry !== undefined) return true;
+    const route = this.#route;
+    if (route?.retry !== undefined || (route?.mirrors.length ?? 0) > 0) return true;
     return this.#bodyKind === "none";
   }
 
@@ -175,7 +180,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     body.keep(chunk, from, to);
     if (body.bytes <= services.bufferBytesMax) return;
     if (isSent) body.forget();
-    else this.#pauseDownstream();
+    else this.#pressure.pauseDownstream();
   }
 
   onBodyEnd(trailers: Http1Head | undefined): void {
@@ -185,7 +190,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       this.#finishRequest(connection);
       this.#armTryTimeout();
     }
-    this.#armTimeout();
+    if (this.#cluster !== undefined) this.#onRequestWhole();
   }
 
   /** Writes what was gathered. */
@@ -194,26 +199,16 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (writer.length === 0) return;
     const channel = this.#connection?.channel;
     if (channel === undefined) writer.discard();
-    else if (!channel.write(writer.take())) this.#pauseDownstream();
-  }
-
-  #pauseDownstream(): void {
-    if (this.#isDownstreamPaused) return;
-    this.#isDownstreamPaused = true;
-    this.#stream.connection.pause();
+    else if (!channel.write(writer.take())) this.#pressure.pauseDownstream();
   }
 
   onUpstreamDrain(): void {
-    if (!this.#isDownstreamPaused) return;
-    this.#isDownstreamPaused = false;
-    this.#stream.connection.resume();
+    this.#pressure.resumeDownstream();
   }
 
   /** The client takes bytes again. */
   resume(): void {
-    if (!this.#isUpstreamPaused) return;
-    this.#isUpstreamPaused = false;
-    this.#connection?.channel?.resume();
+    this.#pressure.resumeUpstream();
   }
 
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
@@ -292,6 +287,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     replyUpstreamFailure(this.#stream, { failure, error, hasRetried });
   }
 
+  onInterim(status: number): void {
+    if (status === 100) this.#stream.passContinue();
+  }
+
   onResponseHead(connection: UpstreamConnection): void {
     const { head } = connection;
     const stream = this.#stream;
@@ -299,7 +298,6 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const serviceTimeMs = nowMs - this.#attemptStartMs;
     const { status } = head;
     this.#tryTimeout.disarm();
-    const endpoint = this.#endpoint;
     const outcome = this.#route?.retry === undefined ? undefined : responseOutcome(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onResponse(status, serviceTimeMs);
@@ -307,7 +305,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       connection.abandon();
       return;
     }
-    endpoint?.report({ kind: "response", status, durationMs: serviceTimeMs });
+    this.#endpoint?.report({ kind: "response", status, durationMs: serviceTimeMs });
     if (this.#retries.count > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
     stream.startResponse(head, serviceTimeMs);
   }
@@ -331,10 +329,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   onResponseFlush(): void {
     this.#stream.touch();
-    if (!this.#stream.connection.flush() && !this.#isUpstreamPaused) {
-      this.#isUpstreamPaused = true;
-      this.#connection?.channel?.pause();
-    }
+    if (!this.#stream.connection.flush()) this.#pressure.pauseUpstream(this.#connection?.channel);
   }
 
   onResponseEnd(): void {
@@ -346,7 +341,6 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       wheel.nowMs - this.#attemptStartMs,
     );
     const trailers = connection?.body.trailers;
-    this.resume();
     this.#connection = undefined;
     this.#leaveEndpoint(undefined);
     this.#clear();
@@ -401,7 +395,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#backoff.disarm();
     this.#retries.release();
     this.#cluster = undefined;
-    this.#isUpstreamPaused = false;
-    if (this.#isDownstreamPaused) this.onUpstreamDrain();
+    this.#pressure.resumeUpstream();
+    this.#pressure.resumeDownstream();
   }
 }
