@@ -18,13 +18,16 @@ export function registerControlCommand(program: Command): void {
       process.once("SIGINT", resolve);
       // Whoever runs the workloads is gone, and with it the reason to be here.
       process.once("disconnect", resolve);
-      await runControl({
-        options: readControlOptions(file),
-        version: heddleVersion(),
-        stopAsked,
-        channel: channelToParent(),
-      });
-      setTimeout(() => process.exit(), exitGraceMs).unref();
+      try {
+        await runControl({
+          options: readControlOptions(file),
+          version: heddleVersion(),
+          stopAsked,
+          channel: channelToParent(),
+        });
+      } finally {
+        setTimeout(() => process.exit(), exitGraceMs).unref();
+      }
     });
 }
 

@@ -10,6 +10,8 @@ import { formatProblem } from "../../base/problem.ts";
 import { findProgram } from "../../local/probe.ts";
 import { leaseHolder } from "../../local/lease.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
+import { openBundle } from "../bundle.ts";
+import { openConsolePages } from "../console-pages.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { stateRoot } from "../mesh-api.ts";
 
@@ -57,7 +59,12 @@ export function registerUpCommand(program: Command): void {
 
 async function upHere(directory: string, options: Options): Promise<void> {
   const print = printer(options);
-  const mesh = await startMesh(startOptions(directory, options, print));
+  const { main, problem } = await openBundle();
+  if (problem !== undefined) print.step(problem);
+  void openConsolePages().then((outcome) => {
+    if (outcome !== undefined) print.step(outcome);
+  });
+  const mesh = await startMesh(startOptions(directory, options, print, main));
   const stopped = stopOnSignals(mesh, print);
   const notReady = await Promise.race([mesh.ready.catch(asFailure), mesh.ended]);
   if (typeof notReady !== "string") {
@@ -79,7 +86,13 @@ async function asFailure(thrown: unknown): Promise<never> {
   throw thrown;
 }
 
-function startOptions(directory: string, options: Options, print: Printer): StartOptions {
+// oxlint-disable-next-line max-params -- one call site; what a start is made of
+function startOptions(
+  directory: string,
+  options: Options,
+  print: Printer,
+  main: string,
+): StartOptions {
   const { proxy, mode, stateDir, logLevel, logFormat, otlp } = options;
   const envoyBinary = proxy === "envoy" ? findEnvoy() : undefined;
   return {
@@ -90,7 +103,7 @@ function startOptions(directory: string, options: Options, print: Printer): Star
     ...(stateDir === undefined ? {} : { stateDir }),
     stateRoot: stateRoot(),
     uid: process.getuid?.() ?? 0,
-    heddle: [process.execPath, ...process.execArgv, process.argv[1] ?? ""],
+    heddle: [process.execPath, ...process.execArgv, main],
     environment: inheritedEnvironment(),
     logLevel,
     logFormat,

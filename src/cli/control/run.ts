@@ -2,7 +2,7 @@
  * One control plane process: configuration, certificates and xDS, the metrics of what runs, and the
  * console over all of it. It is told what runs over Node's IPC channel, and ends with it.
  */
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
 import { systemClock } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
@@ -19,6 +19,7 @@ import { startEmbeddedMetrics } from "../../store/start-metrics.ts";
 import type { ScrapeTarget } from "../../store/scraper.ts";
 import { createLog } from "../../telemetry/log.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import { projectRoot } from "../project-root.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 
 export interface ControlRun {
@@ -54,6 +55,7 @@ export async function runControl({
     sink: (line) => process.stderr.write(line),
   });
   const controlPlane = await startControlPlane({ options, clock, log, metrics });
+  const closers = [() => controlPlane.close()];
   try {
     const heard = listen(controlPlane, channel, log);
     const embedded = startEmbeddedMetrics({
@@ -63,6 +65,7 @@ export async function runControl({
       log: log.area("metrics"),
       metrics,
     });
+    closers.push(() => Promise.resolve(embedded.close()));
     const console = await startConsole({
       mesh: options.mesh,
       version,
@@ -73,18 +76,18 @@ export async function runControl({
       stateDir: options.stateDir,
       log: log.area("console"),
       clock,
-      ui: fileURLToPath(new URL("../../../ui/dist", import.meta.url)),
+      ui: join(projectRoot(), "ui/dist"),
       limitations: () => limitationsOf(controlPlane),
     });
+    closers.push(() => console.close());
     await Promise.race([heard, delay(channel === undefined ? 0 : firstMessageMs)]);
     await controlPlane.settled();
     channel?.send({ kind: "ready" });
     log.info("control plane ready", { mesh: options.mesh });
     await stopAsked;
-    embedded.close();
-    await console.close();
   } finally {
-    await controlPlane.close();
+    // In reverse: who asks ends before who answers.
+    for (const closeOne of closers.toReversed()) await closeOne();
   }
 }
 
