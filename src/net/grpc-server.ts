@@ -2,12 +2,12 @@ import http2 from "node:http2";
 import type { Server, Socket } from "node:net";
 
 import type { Clock, Timer } from "../base/clock.ts";
-import { messageOf } from "../base/error.ts";
+import { HeddleError, messageOf } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { keepAlive } from "./grpc/keepalive.ts";
 import { serveStream } from "./grpc/server-stream.ts";
 import { sessionOverEvent } from "./grpc/session-over.ts";
-import type { GrpcAddress, GrpcError, GrpcKeepalive } from "./grpc.ts";
+import { formatGrpcAddress, type GrpcAddress, type GrpcError, type GrpcKeepalive } from "./grpc.ts";
 
 /**
  * A thin gRPC server on `node:http2`: unary and bidirectional calls whose messages are bytes, so that
@@ -111,7 +111,7 @@ export interface GrpcServer {
   close(): Promise<void>;
 }
 
-/** Listens; rejects with the listener's error (`EADDRINUSE`). */
+/** Listens; rejects with `net.listen-failed` and the reason in a sentence. */
 export function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const server = new Http2GrpcServer(options);
   return server.listen();
@@ -175,9 +175,13 @@ class Http2GrpcServer implements GrpcServer {
     server.maxConnections = this.#limits.connectionsMax;
     server.on("drop", () => this.#options.onLimit?.("connections"));
     return new Promise((resolve, reject) => {
-      server.once("error", reject);
+      const refuse = (error: Error): void => {
+        const message = `listening on ${formatGrpcAddress(listen)}: ${error.message}`;
+        reject(new HeddleError("net.listen-failed", message, { cause: error }));
+      };
+      server.once("error", refuse);
       server.listen(target, () => {
-        server.off("error", reject);
+        server.off("error", refuse);
         server.on("error", (error) =>
           this.#options.log.error("listener failed", { reason: error.message }),
         );

@@ -263,6 +263,20 @@ test("startGrpcServer() drops a connection that answers no ping", async () => {
   });
 });
 
+test("startGrpcServer() says where it could not listen", async () => {
+  const start = startGrpcServer({
+    listen: { path: "/nonexistent/socket" },
+    methods: [],
+    keepalive: defaultGrpcKeepalive,
+    clock: systemClock,
+    log: silentLog,
+  });
+  await assert.rejects(start, {
+    code: "net.listen-failed",
+    message: /^listening on unix:\/nonexistent\/socket: /,
+  });
+});
+
 test("openGrpcChannel() says what it dialled when nobody listens", async () => {
   const channel = openGrpcChannel({
     target: { path: "/nonexistent/socket" },
