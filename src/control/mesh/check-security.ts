@@ -3,6 +3,7 @@ import type { Problem } from "../../base/problem.ts";
 import type { AuthorizationPolicy, PeerAuthentication } from "../../model/config-resource.ts";
 import { selects } from "../../model/matching.ts";
 import type { OperationMatch } from "../../model/security.ts";
+import type { PortProtocol } from "../../model/workload.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { problemOf } from "./finding.ts";
 import { hasSelector } from "./security.ts";
@@ -92,7 +93,7 @@ function checkPorts(model: MeshModel, policy: AuthorizationPolicy): Problem[] {
     operations.some(({ ports }) => ports?.includes(String(port)) ?? true);
   const tcp = reach.flatMap((one) =>
     one.ports
-      .filter((port) => isTcp(port.protocol) && concerns(port.port))
+      .filter((port) => isTcp(port.protocol, one.dataPlane) && concerns(port.port))
       .map((port) => `${one.workload}:${port.port}`),
   );
   if (tcp.length === 0) return [];
@@ -115,8 +116,10 @@ function usesHttp(operation: OperationMatch): boolean {
   );
 }
 
-function isTcp(protocol: string): boolean {
-  return protocol === "tcp" || protocol === "tls" || protocol === "https";
+// Heddle's data plane carries HTTP/2 as bytes.
+function isTcp(protocol: PortProtocol, dataPlane: "heddle" | "envoy"): boolean {
+  const isHttp2 = protocol === "http2" || protocol === "grpc";
+  return ["tcp", "tls", "https"].includes(protocol) || (isHttp2 && dataPlane === "heddle");
 }
 
 function inOrder(left: string, right: string): number {
