@@ -5,6 +5,7 @@ import type { ControlPlane, ResourceFilter } from "../control/control-view.ts";
 import { logPathsOf } from "../local/log-paths.ts";
 import type { RequestHttp } from "../net/http-request.ts";
 import { answerPrometheus, type PrometheusApi } from "../store/prometheus-api.ts";
+import type { SessionAnswer } from "./api.ts";
 import type { EventHub } from "./events.ts";
 import { readLogTail } from "./log-tail.ts";
 import { askProxyAdmin } from "./proxy-admin.ts";
@@ -47,7 +48,7 @@ function registerReads(
   app: FastifyInstance,
   { views, stateDir, controlPlane, csrfToken }: RouteOptions,
 ): void {
-  app.get("/api/session", () => ({ csrfToken }));
+  app.get("/api/session", (): SessionAnswer => ({ csrfToken }));
   app.get("/api/status", (request) => views.status(windowOf(request, graphWindowMs)));
   app.get("/api/graph", (request) => views.graph(windowOf(request, graphWindowMs)));
   app.get("/api/services", (request) => views.services(windowOf(request, graphWindowMs)));
