@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { load } from "js-yaml";
+
 import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { typeUrls, type XdsResource } from "../xds/feed.ts";
 import { parseBootstrap } from "./bootstrap.ts";
@@ -9,6 +11,7 @@ function parse(text: string): ReturnType<typeof parseBootstrap> {
   return parseBootstrap({
     name: "proxy.yaml",
     text,
+    parseYaml: (yaml) => load(yaml),
     readFile: (path) => Buffer.from(`content of ${path}`),
   });
 }

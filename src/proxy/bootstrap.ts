@@ -4,7 +4,6 @@
  * starts a sidecar instead.
  */
 import { fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
-import { load, YAMLException } from "js-yaml";
 
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
@@ -32,6 +31,8 @@ export interface BootstrapFile {
   /** For messages. */
   readonly name: string;
   readonly text: string;
+  /** YAML to plain JSON values; an error with js-yaml's `mark` gives its line. */
+  readonly parseYaml: (text: string) => unknown;
   /** Reads a file that a data source names; throws when it cannot. */
   readonly readFile: (path: string) => Uint8Array;
 }
@@ -73,14 +74,15 @@ export function parseBootstrap(file: BootstrapFile): BootstrapConfig {
 function decode(file: BootstrapFile): Bootstrap {
   let json: unknown;
   try {
-    json = load(file.text, { maxAliases: 10_000 });
+    json = file.parseYaml(file.text);
   } catch (thrown) {
-    const line = thrown instanceof YAMLException ? (thrown.mark?.line ?? 0) + 1 : 1;
-    const reason = thrown instanceof YAMLException ? thrown.reason : messageOf(thrown);
-    throw new HeddleError("bootstrap.invalid", `${file.name}:${line}: ${reason}`);
+    throw new HeddleError(
+      "bootstrap.invalid",
+      `${file.name}:${lineOf(thrown)}: ${messageOf(thrown)}`,
+    );
   }
   try {
-    // js-yaml makes plain JSON values of a file without custom tags.
+    // The parser makes plain JSON values of a file without custom tags.
     const bootstrap = fromJson(BootstrapSchema, json as JsonValue, { registry });
     inlineFiles(bootstrap, { registry, readFile: file.readFile });
     return bootstrap;
@@ -89,6 +91,13 @@ function decode(file: BootstrapFile): Bootstrap {
     const named = /key "([^"]+)"/.exec(reason)?.[1] ?? /field \S+\.(\w+)/.exec(reason)?.[1] ?? "";
     throw invalid(file, named, reason);
   }
+}
+
+function lineOf(thrown: unknown): number {
+  if (!(thrown instanceof Error) || !("mark" in thrown)) return 1;
+  const { mark } = thrown;
+  if (typeof mark !== "object" || mark === null || !("line" in mark)) return 1;
+  return Number(mark.line) + 1;
 }
 
 /** The decoder knows fields, not places: the first line with the field's name is the best guess. */

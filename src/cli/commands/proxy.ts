@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 
 import type { Command } from "commander";
+import { load } from "js-yaml";
 
 import { serveAdmin } from "../../agent/admin.ts";
 import { openLogFiles } from "../../agent/log-files.ts";
@@ -106,7 +107,12 @@ function loadBootstrap(file: string): ReturnType<typeof parseBootstrap> {
     throw new CommandFailure(exitCodes.usage, `reading ${file}: ${messageOf(thrown)}`);
   }
   try {
-    return parseBootstrap({ name: file, text, readFile: (path) => readFileSync(path) });
+    return parseBootstrap({
+      name: file,
+      text,
+      parseYaml: (yaml) => load(yaml, { maxAliases: 10_000 }),
+      readFile: (path) => readFileSync(path),
+    });
   } catch (thrown) {
     if (!(thrown instanceof HeddleError)) throw thrown;
     throw new CommandFailure(exitCodes.findings, thrown.message);

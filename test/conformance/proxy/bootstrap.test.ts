@@ -146,6 +146,7 @@ async function startHeddle(text: string): Promise<Proxy> {
   const { feed, secrets, nodeId } = parseBootstrap({
     name: "test.yaml",
     text,
+    parseYaml: (yaml) => load(yaml),
     readFile: () => Buffer.alloc(0),
   });
   const clock = systemClock;

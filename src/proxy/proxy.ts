@@ -1,0 +1,173 @@
+/**
+ * The data plane, put together: configuration from a feed, clusters, listeners, HTTP and TCP, their
+ * reports, and the admin interface over all of it. Everything else in this area knows only its own
+ * part and the interfaces of `context.ts`.
+ */
+import v8 from "node:v8";
+
+import type { Clock } from "../base/clock.ts";
+import { createPortableDialler } from "../net/portable-dialler.ts";
+import { type Resolver, systemResolver } from "../net/resolver.ts";
+import type { SecretSource } from "../net/secret-source.ts";
+import { createClientTls, createTlsCounters } from "../net/tls-contexts.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { OwnedMetricRegistry } from "../telemetry/metric-registry.ts";
+import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
+import type { XdsFeed } from "../xds/feed.ts";
+import { type AdminHandler, createAdmin } from "./admin.ts";
+import { ClusterPool } from "./cluster.ts";
+import { Configuration } from "./config.ts";
+import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
+import { compileRouteConfiguration } from "./engine/route-configuration.ts";
+import { httpFilterOverrides } from "./http.ts";
+import { createListenerSet } from "./listener.ts";
+import { createSinkCompiler, type SinkOptions } from "./stats.ts";
+import { serverSeries } from "./stats/envoy-series.ts";
+
+export interface ProxyOptions {
+  readonly feed: XdsFeed;
+  readonly secrets: SecretSource;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: OwnedMetricRegistry;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  /** Resolves certificate subjects to labels. */
+  readonly peers: PeerDirectory;
+  readonly openLog: SinkOptions["openLog"];
+  readonly spans?: SinkOptions["spans"];
+  /** SO_MARK of every connection the proxy opens. */
+  readonly socketMark?: number;
+  readonly resolver?: Resolver;
+  readonly nodeId: string;
+  readonly version: string;
+}
+
+export interface Proxy {
+  /** Why it cannot serve yet, in one sentence; undefined when it can. */
+  notReady(): string | undefined;
+  /** Resolves when the first complete configuration serves. */
+  readonly ready: Promise<void>;
+  /** Prometheus text. */
+  exposeMetrics(): string;
+  readonly admin: AdminHandler;
+  /** Addresses that are listened on, by listener. */
+  listeners(): ReturnType<ListenerSet["bound"]>;
+  /** What was refused, by resource: `name: field: reason`. */
+  refusals(): readonly string[];
+  /** Takes no new connections; answers what is in flight, then closes it. */
+  drain(): Promise<void>;
+  /** Ends everything at once. */
+  close(): Promise<void>;
+}
+
+export function startProxy(options: ProxyOptions): Proxy {
+  enableLinearRegex();
+  const { clock, log, metrics, secrets } = options;
+  const startedMs = clock.monotonicMs();
+  metrics.onExpose(serverSeries(metrics).refresh);
+  const clusters = makeClusters(options);
+  const routes: RouteSource = { get: (name) => configuration.get(name) };
+  const context = makeContext(options, clusters, routes);
+  const listeners = createListenerSet({ context, secrets });
+  const configuration = new Configuration({
+    feed: options.feed,
+    clusters,
+    listeners,
+    secrets,
+    compileRoutes: (config) => compileRouteConfiguration(config, httpFilterOverrides),
+    clock,
+    log: log.area("xds"),
+    metrics,
+  });
+  let isDraining = false;
+  const drain = (): Promise<void> => {
+    isDraining = true;
+    return listeners.drain();
+  };
+  const ready = new Promise<void>((resolve) => {
+    configuration.onReady = () => {
+      log.info("the first complete configuration serves");
+      resolve();
+    };
+  });
+  const exposeMetrics = (): string => metrics.expose();
+  configuration.start();
+  return {
+    notReady: () => (isDraining ? "draining" : configuration.waitingFor),
+    ready,
+    exposeMetrics,
+    admin: createAdmin({
+      configuration,
+      clusters,
+      secrets,
+      log,
+      version: options.version,
+      nodeId: options.nodeId,
+      uptimeMs: () => clock.monotonicMs() - startedMs,
+      exposeMetrics,
+      listeners: () => listeners.bound(),
+      isDraining: () => isDraining,
+      drain: () => void drain(),
+    }),
+    listeners: () => listeners.bound(),
+    refusals: () => configuration.refusals(),
+    drain,
+    async close() {
+      configuration.close();
+      clusters.close();
+      await listeners.close();
+    },
+  };
+}
+
+function makeContext(
+  options: ProxyOptions,
+  clusters: ClusterPool,
+  routes: RouteSource,
+): ProxyContext {
+  const { clock, log, metrics } = options;
+  return {
+    clock,
+    log,
+    metrics,
+    random: options.random,
+    clusters,
+    routes,
+    dialler: createPortableDialler({
+      clock,
+      log: log.area("upstream"),
+      ...(options.socketMark === undefined ? {} : { mark: options.socketMark }),
+    }),
+    sinkFor: createSinkCompiler({
+      metrics,
+      peers: options.peers,
+      openLog: options.openLog,
+      ...(options.spans === undefined ? {} : { spans: options.spans }),
+    }),
+  };
+}
+
+function makeClusters(options: ProxyOptions): ClusterPool {
+  const { clock, log, metrics, secrets } = options;
+  return new ClusterPool({
+    clock,
+    log: log.area("cluster"),
+    random: options.random,
+    metrics,
+    secrets,
+    resolver: options.resolver ?? systemResolver,
+    clientTls: (tls, statName) =>
+      createClientTls(tls, {
+        secrets,
+        log: log.area("tls"),
+        counters: createTlsCounters(metrics, "envoy_cluster", { cluster_name: statName }),
+      }),
+  });
+}
+
+/** Before the first pattern is compiled: engine/regex.ts asks V8 whether it may be trusted. */
+function enableLinearRegex(): void {
+  v8.setFlagsFromString("--enable-experimental-regexp-engine");
+  v8.setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
+}
