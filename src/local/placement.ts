@@ -5,6 +5,7 @@
 import type { SidecarPorts } from "../base/sidecar-options.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { InstancePort, LocalDestination, WorkloadInstance } from "../model/workload.ts";
+import type { MeshFile } from "./mesh-file.ts";
 import type { InstancePlan } from "./plan.ts";
 import type { ProcessSpec } from "./run/kept-process.ts";
 
@@ -16,6 +17,8 @@ export interface Placement {
   readonly controlMetrics: SocketAddress;
   /** DNS over TCP for names outside the mesh, as the agents ask it. */
   readonly dnsUpstream: string | undefined;
+  /** Adopts what a changed file says of capture, also for the instances that run. */
+  follow(file: MeshFile): Promise<void>;
   /** Makes room for one instance; rejects with a sentence. */
   place(plan: InstancePlan): Promise<Place>;
   /** Virtual addresses of a service; none where names are not resolved. */

@@ -50,7 +50,6 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     firewall,
     hidden,
     applicationUser,
-    udp: () => (file.outboundTrafficPolicy === "ALLOW_ANY" ? "pass" : "refuse"),
   });
   link.tell({ kind: "step", text: "the mesh's network is up" });
   const onRefused = onceASecond((reason) => console.error(`edge: ${reason}`));

@@ -131,6 +131,7 @@ export class Supervisor {
   async #adopt(file: MeshFile): Promise<void> {
     if (this.#isClosing) return;
     this.#file = file;
+    await this.#parts.placement.follow(file);
     const plans = planInstances(file);
     const wanted = new Map(plans.map((plan) => [plan.key, plan]));
     const gone = [...this.#instances].filter(

@@ -142,6 +142,24 @@ for (const mode of capturingModes) {
       assert(performance.now() - startMs < 3000, "it took longer than 3 s on a busy machine");
     });
 
+    test("undeclared UDP passes inside the mesh, and is dropped and counted under REGISTRY_ONLY", async () => {
+      const send = `'${process.execPath}' -e "const s=require('dgram').createSocket('udp4');s.send('x',9999,'198.18.0.3',()=>s.close())"`;
+      await client(send);
+      const before_ = await mesh.workload("client-0").counters();
+      assert.equal(before_["undeclared"], 1);
+      const policy = "meshConfig: { outboundTrafficPolicy: { mode: REGISTRY_ONLY } }\n";
+      mesh.write("heddle.yaml", policy + meshFile);
+      await eventually("the rules have changed", async () => {
+        await client(send);
+        return ((await mesh.workload("client-0").counters())["dropped"] ?? 0) > 0;
+      });
+      assert.equal((await client(`curl -s -m 5 http://${server4}:8080/`)).code, 0);
+      mesh.write("heddle.yaml", meshFile);
+      await eventually("they have changed back", async () => {
+        return (await mesh.workload("client-0").counters())["dropped"] === 0;
+      });
+    });
+
     test("nothing has gone around a sidecar", async () => {
       for (const name of ["client-0", "server-0"]) {
         const counters = await mesh.workload(name).counters();

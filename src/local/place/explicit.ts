@@ -86,6 +86,10 @@ class ExplicitPlacement implements Placement {
     return [];
   }
 
+  async follow(): Promise<void> {
+    // Nothing is captured.
+  }
+
   async close(): Promise<void> {
     // Nothing was made but processes.
   }

@@ -20,9 +20,11 @@ import {
   serviceAddresses,
   workloadAddresses,
 } from "../mesh-addresses.ts";
+import type { MeshFile } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
 import type { InstancePlan } from "../plan.ts";
 import { runCommand } from "../run/command.ts";
+import { eachAtMost } from "../run/each-at-most.ts";
 import type { ProcessSpec } from "../run/kept-process.ts";
 import { makePrivateDirectory, replaceFile } from "../run/replace-file.ts";
 import { confinedSpec, quote } from "./application-script.ts";
@@ -37,8 +39,6 @@ export interface NamespacesOptions {
   /** Directories applications must find empty, besides the state directory. */
   readonly hidden: readonly string[];
   readonly applicationUser: { readonly uid: number; readonly gid: number } | undefined;
-  /** Asked for every instance: UDP that is not DNS follows `outboundTrafficPolicy`. */
-  readonly udp: () => CaptureRules["udp"];
 }
 
 export const edgePorts = { uplink: 15_099, dns: 15_053, secureXds: 15_012 } as const;
@@ -61,6 +61,9 @@ class NamespacesPlacement implements Placement {
   readonly dnsUpstream = `${edgeAddress.ipv4}:${edgePorts.dns}`;
   readonly #options: NamespacesOptions;
   readonly #netnsDir: string;
+  /** Namespaces of the workloads that have a place. */
+  readonly #captured = new Set<string>();
+  #udp: CaptureRules["udp"] = "pass";
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
@@ -114,7 +117,26 @@ class NamespacesPlacement implements Placement {
     saveAddressBooks(stateDir, books);
     const namespace = join(this.#netnsDir, String(index));
     await runCommand(["sh", "-c", this.#placeScript(plan, index, namespace)]);
-    return new NamespacePlace(plan, workloadAddresses(index, hasIpv6), namespace, this.#options);
+    if (plan.role !== "gateway") this.#captured.add(namespace);
+    return new NamespacePlace(
+      plan,
+      workloadAddresses(index, hasIpv6),
+      namespace,
+      this.#options,
+      () => this.#captured.delete(namespace),
+    );
+  }
+
+  // UDP that is not DNS follows outboundTrafficPolicy. A table is replaced in one transaction, so no
+  // packet passes between the old rules and the new ones; connections keep their redirection.
+  async follow(file: MeshFile): Promise<void> {
+    const udp = file.outboundTrafficPolicy === "ALLOW_ANY" ? "pass" : "refuse";
+    if (udp === this.#udp) return;
+    this.#udp = udp;
+    const script = this.#captureScript();
+    await eachAtMost(4, [...this.#captured], async (namespace) => {
+      await runCommand(["nsenter", `--net=${namespace}`, "sh", "-s"], script);
+    });
   }
 
   serviceAddresses(key: string): readonly string[] {
@@ -142,11 +164,7 @@ class NamespacesPlacement implements Placement {
       `route add default via ${edgeAddress.ipv4}`,
       ...(ipv6 === undefined ? [] : [`route add default via ${edgeAddress.ipv6} dev eth0`]),
     ];
-    const rules = this.#captureRules();
-    const capture =
-      plan.role === "gateway"
-        ? ""
-        : firewallScript(this.#options, nftRules(rules), (family) => iptablesRules(rules, family));
+    const capture = plan.role === "gateway" ? "" : this.#captureScript();
     const device = `veth${index}`;
     const path = quote(namespace);
     return [
@@ -164,13 +182,18 @@ class NamespacesPlacement implements Placement {
     ].join("\n");
   }
 
+  #captureScript(): string {
+    const rules = this.#captureRules();
+    return firewallScript(this.#options, nftRules(rules), (family) => iptablesRules(rules, family));
+  }
+
   #captureRules(): CaptureRules {
     return {
       device: "eth0",
       ports: defaultSidecarPorts,
       mark: proxySocketMark,
       control: { ...edgeAddress, ports: [edgePorts.secureXds, edgePorts.dns] },
-      udp: this.#options.udp(),
+      udp: this.#udp,
       hasIpv6: this.#options.hasIpv6,
     };
   }
@@ -187,13 +210,16 @@ class NamespacePlace implements Place {
   readonly #namespace: string;
   readonly #options: NamespacesOptions;
   readonly #resolvConf: string;
+  readonly #onClose: () => void;
 
   constructor(
     plan: InstancePlan,
     addresses: readonly string[],
     namespace: string,
     options: NamespacesOptions,
+    onClose: () => void,
   ) {
+    this.#onClose = onClose;
     const own = addresses[0] ?? "";
     this.addresses = addresses;
     this.statusAddress = own;
@@ -270,6 +296,7 @@ class NamespacePlace implements Place {
   }
 
   async close(): Promise<void> {
+    this.#onClose();
     const path = quote(this.#namespace);
     await runCommand(["sh", "-c", `umount ${path} 2>/dev/null; rm -f ${path}; true`]);
     rmSync(this.#resolvConf, { force: true });

@@ -173,7 +173,7 @@ async function readyLine(
     };
     child.once("exit", (code, signal) => fail(`ended with ${code ?? signal}`));
     output.onText = () => {
-      const line = /^\{"ready":.*\n/m.exec(output.text)?.[0];
+      const line = /^\{.*"ready":.*\n/m.exec(output.text)?.[0];
       if (line === undefined) return;
       clearTimeout(timer);
       const ready: Ready = JSON.parse(line);

@@ -1,19 +1,19 @@
 /**
  * Stands in for Heddle's own processes where a test is about what surrounds them: a control plane
- * that is ready at once, a sidecar that passes captured TCP on unchanged. `up` and `supervise` are the real
- * ones.
+ * that is ready at once, a sidecar that passes captured TCP on unchanged. `up` starts a mesh
+ * of these, by the real thing, and prints what `heddle up -o json` prints; `supervise` is real.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, Socket } from "node:net";
 import { createSocket } from "node:dgram";
 import { join } from "node:path";
-
-import { Command } from "commander";
+import { parseArgs } from "node:util";
 
 import type { SidecarOptions } from "../../../src/base/sidecar-options.ts";
-import { registerUpCommand } from "../../../src/cli/commands/up.ts";
 import type { ControlOptions, WorkloadsMessage } from "../../../src/control/options.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { startMesh } from "../../../src/local/up.ts";
 import { supervise } from "../../../src/local/supervise.ts";
 import type { SupervisorOptions } from "../../../src/local/supervisor-options.ts";
 import { originalDestinationOf } from "../../../src/net/socket-handle.ts";
@@ -23,9 +23,7 @@ const [command = "", , file = ""] = process.argv.slice(2);
 const text = command === "up" ? "" : readFileSync(file, "utf8");
 switch (command) {
   case "up": {
-    const program = new Command("heddle");
-    registerUpCommand(program);
-    await program.parseAsync(process.argv);
+    await up(process.argv.slice(3));
     break;
   }
   case "supervise": {
@@ -41,6 +39,48 @@ switch (command) {
     break;
   default:
     throw new Error(`stand-in: unknown command ${command}`);
+}
+
+async function up(words: readonly string[]): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args: [...words],
+    allowPositionals: true,
+    options: {
+      mode: { type: "string" },
+      "state-dir": { type: "string" },
+      output: { type: "string" },
+      proxy: { type: "string" },
+    },
+  });
+  const stateDir = values["state-dir"] ?? "";
+  const { mode } = values;
+  const mesh = await startMesh({
+    directory: positionals[0] ?? ".",
+    mode: mode === "namespaces" || mode === "explicit" ? mode : "auto",
+    dataPlane: "heddle",
+    stateDir,
+    stateRoot: stateDir,
+    uid: process.getuid?.() ?? 0,
+    heddle: [process.execPath, ...process.execArgv, import.meta.filename],
+    environment: { PATH: process.env["PATH"] ?? "" },
+    logLevel: "info",
+    logFormat: "text",
+    clock: systemClock,
+    onStep: (step) => console.log(JSON.stringify({ step })),
+    onProblems: () => {},
+  });
+  process.on("SIGTERM", () => {
+    mesh.stop().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  });
+  void mesh.ended.then(async () => {
+    await mesh.stop();
+    process.exit(1);
+  });
+  const notReady = await mesh.ready;
+  console.log(JSON.stringify({ ...mesh, ready: notReady.length === 0, notReady }));
 }
 
 /** Writes each snapshot it is told to `workloads.json`, and answers the console's port with it. */
