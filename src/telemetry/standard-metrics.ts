@@ -264,7 +264,7 @@ export function finishStandardLabels(tags: Labels, peers: PeerDirectory): Labels
     labels["connection_security_policy"] = unknown;
   }
   if (tags["request_protocol"] !== "tcp") {
-    const isGrpc = labels["grpc_response_status"] !== "";
+    const isGrpc = (labels["grpc_response_status"] ?? "") !== "";
     labels["request_protocol"] = isGrpc ? "grpc" : "http";
   }
   return labels;

@@ -1,0 +1,168 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { testDataPlane, type TestDataPlane } from "../../test/support/data-plane.ts";
+import { message } from "../../test/support/message.ts";
+import { createLog } from "../telemetry/log.ts";
+import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { typeUrls } from "../xds/feed.ts";
+import { type AdminHandler, createAdmin } from "./admin.ts";
+import type { ListenerSet } from "./context.ts";
+
+const noListeners: ListenerSet = {
+  prepare: () => ({ start: async () => undefined, discard: () => undefined }),
+  remove: () => undefined,
+  bound: () => [],
+  drain: async () => undefined,
+  close: async () => undefined,
+};
+
+interface AdminUnderTest {
+  readonly plane: TestDataPlane;
+  readonly ask: (path: string, method?: string) => Promise<string>;
+  readonly drained: () => boolean;
+}
+
+function start(): AdminUnderTest {
+  const plane = testDataPlane(() => noListeners);
+  let isDraining = false;
+  const log = createLog({
+    level: "info",
+    format: "text",
+    clock: plane.clock,
+    sink: () => undefined,
+  });
+  const admin: AdminHandler = createAdmin({
+    configuration: plane.configuration,
+    clusters: plane.clusters,
+    secrets: plane.secrets,
+    log,
+    version: "1.2.3",
+    nodeId: "node",
+    uptimeMs: () => 61_000,
+    exposeMetrics: () => plane.metrics.expose(),
+    listeners: () => [{ name: "virtualOutbound", address: { address: "0.0.0.0", port: 15_001 } }],
+    isDraining: () => isDraining,
+    drain: () => {
+      isDraining = true;
+    },
+  });
+  plane.configuration.start();
+  const ask = async (text: string, method = "GET"): Promise<string> => {
+    const url = new URL(text, "http://admin");
+    const answer = await admin({ method, path: url.pathname, query: url.searchParams });
+    return `${answer.status} ${answer.body}`;
+  };
+  return { plane, ask, drained: () => isDraining };
+}
+
+function sendCluster(plane: TestDataPlane, fields: Parameters<typeof message<Cluster>>[1]): string {
+  const cluster = message(Cluster, fields);
+  const bytes = Cluster.encode(cluster).finish();
+  return plane.feed.send(typeUrls.cluster, [{ name: cluster.name, version: "7", bytes }]);
+}
+
+const oneEndpoint = {
+  endpoints: [
+    {
+      lbEndpoints: [
+        { endpoint: { address: { socketAddress: { address: "192.0.2.1", portValue: 80 } } } },
+      ],
+    },
+  ],
+} as const;
+
+test("/config_dump shows what was accepted, and what was refused with its reason", async () => {
+  const { plane, ask } = start();
+  sendCluster(plane, { name: "a", loadAssignment: oneEndpoint });
+  sendCluster(plane, { name: "a", trackTimeoutBudgets: true });
+  const { configs } = JSON.parse((await ask("/config_dump")).slice(4));
+  const [entry] = configs[0].dynamic_active_clusters;
+  assert.equal(configs[0]["@type"], "type.googleapis.com/envoy.admin.v3.ClustersConfigDump");
+  assert.equal(entry.version_info, "7");
+  assert.equal(entry.cluster["@type"], typeUrls.cluster);
+  assert.equal(entry.cluster.load_assignment.endpoints.length, 1);
+  assert.match(entry.error_state.details, /track_timeout_budgets/);
+  plane.close();
+});
+
+test("/config_dump and /certs give no private key away", async () => {
+  const { plane, ask } = start();
+  const tls = message(UpstreamTlsContext, {
+    commonTlsContext: {
+      tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+      tlsCertificates: [],
+    },
+  });
+  sendCluster(plane, {
+    name: "a",
+    loadAssignment: oneEndpoint,
+    transportSocket: {
+      typedConfig: {
+        typeUrl: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        value: UpstreamTlsContext.encode(tls).finish(),
+      },
+    },
+  });
+  plane.secrets.set("default", {
+    kind: "certificate",
+    chainPem: "CHAIN",
+    privateKeyPem: "TOPSECRET",
+  });
+  const dump = await ask("/config_dump");
+  assert.ok(dump.includes(Buffer.from("CHAIN").toString("base64")));
+  for (const text of [dump, await ask("/certs")]) {
+    assert.ok(!text.includes("TOPSECRET"));
+    assert.ok(!text.includes(Buffer.from("TOPSECRET").toString("base64")));
+  }
+  plane.close();
+});
+
+test("/clusters lists endpoints, as text and as JSON", async () => {
+  const { plane, ask } = start();
+  sendCluster(plane, { name: "a", loadAssignment: oneEndpoint });
+  assert.match(await ask("/clusters"), /^200 [^]*a::192\.0\.2\.1:80::health_flags::healthy\n/);
+  const json = JSON.parse((await ask("/clusters?format=json")).slice(4));
+  const [host] = json.cluster_statuses[0].host_statuses;
+  assert.deepEqual(host.address.socket_address, { address: "192.0.2.1", port_value: 80 });
+  assert.equal(host.health_status.eds_health_status, "HEALTHY");
+  plane.close();
+});
+
+test("/ready, /server_info and /listeners say how things stand", async () => {
+  const { plane, ask } = start();
+  assert.match(await ask("/ready"), /^503 INITIALIZING: no clusters have arrived/);
+  plane.feed.send(typeUrls.cluster, []);
+  plane.feed.send(typeUrls.listener, []);
+  assert.equal(await ask("/ready"), "200 LIVE\n");
+  assert.match(await ask("/server_info"), /"uptime_current_epoch": "61s"/);
+  assert.equal(await ask("/listeners"), "200 virtualOutbound::0.0.0.0:15001\n");
+  plane.close();
+});
+
+test("/stats filters, in three formats", async () => {
+  const { plane, ask } = start();
+  sendCluster(plane, { name: "a", loadAssignment: oneEndpoint });
+  const total = 'envoy_cluster_membership_total{cluster_name="a"}';
+  assert.equal(await ask("/stats?filter=membership_total"), `200 ${total}: 1\n`);
+  assert.equal(await ask("/stats?filter=membership_total&format=prometheus"), `200 ${total} 1\n`);
+  const json = JSON.parse((await ask("/stats?filter=membership_total&format=json")).slice(4));
+  assert.deepEqual(json, { stats: [{ name: total, value: 1 }] });
+  assert.match(await ask("/stats?filter=("), /^400 filter: not a valid RE2/);
+  assert.match(await ask("/stats/prometheus"), /# TYPE envoy_cluster_membership_total gauge/);
+  plane.close();
+});
+
+test("/logging and /drain_listeners change things by POST alone", async () => {
+  const { plane, ask, drained } = start();
+  assert.match(await ask("/logging?level=debug"), /^405/);
+  assert.match(await ask("/logging?paths=xds:debug", "POST"), /xds: debug/);
+  assert.match(await ask("/logging?level=loud", "POST"), /^400 'loud' is no log level/);
+  assert.match(await ask("/drain_listeners"), /^405/);
+  assert.equal(drained(), false);
+  assert.equal(await ask("/drain_listeners", "POST"), "200 OK\n");
+  assert.equal(drained(), true);
+  assert.match(await ask("/nothing"), /^404/);
+  plane.close();
+});
