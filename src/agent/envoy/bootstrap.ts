@@ -47,6 +47,7 @@ export function envoyBootstrap(options: SidecarOptions, paths: EnvoyPaths): obje
       ? {}
       : { cluster_manager: { upstream_bind_config: markedSockets(socketMark) } }),
     overload_manager: overloadManager,
+    ...dnsResolver(options),
     stats_config: { use_all_default_tags: false, stats_tags: statsTags },
     // Histograms are merged when statistics are flushed: a scrape is at most this much behind.
     stats_flush_interval: "1s",
@@ -112,6 +113,30 @@ function otlpCluster({ otlpEndpoint }: SidecarOptions): object[] {
       },
     },
   ];
+}
+
+/**
+ * A gateway's questions are not captured, and what the machine's resolver names may be out of its
+ * reach: it asks the mesh's relay, which speaks TCP. A cluster by DNS holds up all others until its
+ * first answer, so it gives up soon.
+ */
+function dnsResolver({ capture, dnsUpstream }: SidecarOptions): object {
+  if (capture !== "gateway" || dnsUpstream === undefined) return {};
+  const { hostname, port } = new URL(`tcp://${dnsUpstream}`);
+  const address = hostname.replace(/^\[|\]$/g, "");
+  return {
+    typed_dns_resolver_config: {
+      name: "envoy.network.dns_resolver.cares",
+      typed_config: {
+        "@type":
+          "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+        resolvers: [{ socket_address: { address, port_value: Number(port || 53) } }],
+        dns_resolver_options: { use_tcp_for_dns_lookups: true, no_default_search_domain: true },
+        query_timeout_seconds: 2,
+        query_tries: 2,
+      },
+    },
+  };
 }
 
 /** SO_MARK (36) at SOL_SOCKET (1), set before the socket is bound or connected. */
