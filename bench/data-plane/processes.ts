@@ -10,7 +10,7 @@ export interface Running {
   stop(): void;
 }
 
-/** Writes a template with its `${NAME}`s filled; returns the file. */
+/** Writes a template with its `__NAME__`s filled; returns the file. */
 export function fill(
   template: string,
   folder: string,
@@ -20,7 +20,7 @@ export function fill(
   const file = join(folder, `${values["NAME"] ?? ""}-${template}`);
   writeFileSync(
     file,
-    text.replaceAll(/\$\{([A-Z]+)\}/g, (whole, name: string) => values[name] ?? whole),
+    text.replaceAll(/__([A-Z]+)__/g, (whole, name: string) => values[name] ?? whole),
   );
   return file;
 }

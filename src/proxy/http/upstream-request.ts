@@ -173,8 +173,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   onBody(chunk: Buffer, from: number, to: number): void {
     const { body, services } = this.#stream;
-    const connection = this.#connection;
-    const isSent = connection !== undefined;
+    const isSent = this.#connection !== undefined;
     if (isSent) this.#writePiece(chunk, from, to);
     if (isSent && !(body.isWhole && this.#isReplayable())) return;
     body.keep(chunk, from, to);
