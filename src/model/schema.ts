@@ -186,11 +186,6 @@ export function refine<From, To>(
   };
 }
 
-/** For types that contain themselves. */
-export function lazy<T>(type: () => Type<T>): Type<T> {
-  return { expects: "a mapping", decode: (node, place) => type().decode(node, place) };
-}
-
 export function wrongType(node: YamlNode, place: Place, expected: string): undefined {
   return place.complain(node.position, {
     code: "config.wrong-type",

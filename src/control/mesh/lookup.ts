@@ -34,14 +34,6 @@ export function hostMatches(pattern: string, hostname: string): boolean {
   return pattern.startsWith("*.") && hostname.endsWith(pattern.slice(1));
 }
 
-export function serviceFor(
-  model: MeshModel,
-  host: string,
-  namespace: string,
-): MeshService | undefined {
-  return model.services.get(resolveHost(model, host, namespace));
-}
-
 /** The policy of a service for one client: a rule, or several for the same host with merged subsets. */
 export interface EffectiveRule {
   readonly rules: readonly DestinationRule[];

@@ -114,60 +114,6 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
   };
 }
 
-export interface DownstreamHttpSeries {
-  readonly connections: Counter;
-  readonly activeConnections: Gauge;
-  readonly requests: Counter;
-  readonly activeRequests: Gauge;
-  /** Requests by class of answer: `onResponse(404)` counts in class 4. */
-  onResponse(status: number): void;
-}
-
-/** `statPrefix` of the connection manager: the tag `http_conn_manager_prefix`. */
-export function downstreamHttpSeries(
-  metrics: MetricRegistry,
-  statPrefix: string,
-): DownstreamHttpSeries {
-  const labels = { http_conn_manager_prefix: statPrefix };
-  const classes: Counter[] = [];
-  return {
-    connections: metrics.counter("envoy_http_downstream_cx_total", help, labels),
-    activeConnections: metrics.gauge("envoy_http_downstream_cx_active", help, labels),
-    requests: metrics.counter("envoy_http_downstream_rq_total", help, labels),
-    activeRequests: metrics.gauge("envoy_http_downstream_rq_active", help, labels),
-    onResponse(status) {
-      const index = Math.floor(status / 100);
-      const ofClass = (classes[index] ??= metrics.counter("envoy_http_downstream_rq_xx", help, {
-        ...labels,
-        response_code_class: String(index),
-      }));
-      ofClass.add(1);
-    },
-  };
-}
-
-export interface ListenerSeries {
-  readonly connections: Counter;
-  readonly activeConnections: Gauge;
-  readonly tlsHandshakes: Counter;
-  readonly tlsErrors: Counter;
-  readonly tlsNoCertificate: Counter;
-  readonly tlsVerifyFailed: Counter;
-}
-
-/** `address` as Envoy writes it: `0.0.0.0_15006`. */
-export function listenerSeries(metrics: MetricRegistry, address: string): ListenerSeries {
-  const labels = { listener_address: address };
-  return {
-    connections: metrics.counter("envoy_listener_downstream_cx_total", help, labels),
-    activeConnections: metrics.gauge("envoy_listener_downstream_cx_active", help, labels),
-    tlsHandshakes: metrics.counter("envoy_listener_ssl_handshake", help, labels),
-    tlsErrors: metrics.counter("envoy_listener_ssl_connection_error", help, labels),
-    tlsNoCertificate: metrics.counter("envoy_listener_ssl_fail_verify_no_cert", help, labels),
-    tlsVerifyFailed: metrics.counter("envoy_listener_ssl_fail_verify_error", help, labels),
-  };
-}
-
 /** `envoy_server_…` of this process; `refresh` reads them, before each exposition. */
 export function serverSeries(metrics: MetricRegistry): { readonly refresh: () => void } {
   const allocated = metrics.gauge("envoy_server_memory_allocated", help);
