@@ -3,11 +3,12 @@
  * applications told where their proxy is. What this cannot do: keep a local process from going
  * around the sidecar, or resolve the mesh's names for what ignores `http_proxy`.
  */
+import { randomInt } from "node:crypto";
 import { createServer } from "node:net";
 
 import type { SidecarPorts } from "../../base/sidecar-options.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
-import { HeddleError, messageOf } from "../../base/error.ts";
+import { HeddleError } from "../../base/error.ts";
 import type { InstancePort, LocalDestination } from "../../model/workload.ts";
 import { type GatewayPort, gatewayPortKey, type WorkloadPort } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
@@ -137,26 +138,40 @@ class ExplicitPlace implements Place {
   }
 }
 
-/** Ports nobody listens on now; all are held open until the last is known, so none comes twice. */
+/**
+ * Where the ports of explicit mode come from: below the range the kernel gives to outgoing
+ * connections (32768 and up by default), or one of those would take a port between our choosing it
+ * and its sidecar's listening on it.
+ */
+const portFirst = 20_000;
+const portLast = 32_000;
+const portTriesMax = 2000;
+
+/** Given out by this process, so that none comes twice. */
+const given = new Set<number>();
+
+/** Ports nobody listens on now. */
 export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  try {
-    return await Promise.all(
-      servers.map(
-        (server) =>
-          new Promise<number>((resolve, reject) => {
-            server.once("error", reject);
-            server.listen(0, loopback, () => {
-              const address = server.address();
-              resolve(address !== null && typeof address === "object" ? address.port : 0);
-            });
-          }),
-      ),
-    );
-  } catch (thrown) {
-    const why = messageOf(thrown);
-    throw new HeddleError("local.ports", `could not find free local ports: ${why}`);
-  } finally {
-    for (const server of servers) server.close();
+  const ports: number[] = [];
+  for (let tries = 0; ports.length < count; tries++) {
+    if (tries === portTriesMax) {
+      throw new HeddleError(
+        "local.ports",
+        `could not find ${count} free local ports between ${portFirst} and ${portLast}`,
+      );
+    }
+    const port = randomInt(portFirst, portLast);
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    ports.push(port);
   }
+  return ports;
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, loopback, () => server.close(() => resolve(true)));
+  });
 }
