@@ -8,6 +8,7 @@ import { messageOf } from "../base/error.ts";
 import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
 import type { Dialler } from "../net/dialler.ts";
+import { DnsExchange } from "../net/dns-exchange.ts";
 import { type BoundListener, listen } from "../net/listen.ts";
 import { type BoundDatagrams, listenDatagrams } from "../net/listen-datagrams.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -23,7 +24,6 @@ import {
   responseCodes,
   unframeDns,
 } from "../wire/dns.ts";
-import { DnsForwarder } from "./dns/forwarder.ts";
 import { lookUpName, type MeshAddresses, type NameScope } from "./dns/name-table.ts";
 
 export interface DnsServerOptions {
@@ -53,6 +53,7 @@ const tcpIdleMs = 10_000;
 const tcpMessageBytesMax = 65_535;
 /** Questions of one TCP connection that wait for the outside. */
 const tcpWaitingMax = 32;
+const forwardTimeoutMs = 5_000;
 
 /** Rejects when none of the addresses can be listened on. */
 export async function startDnsServer(options: DnsServerOptions): Promise<DnsServer> {
@@ -63,7 +64,7 @@ export async function startDnsServer(options: DnsServerOptions): Promise<DnsServ
 
 class RunningDns implements DnsServer {
   readonly #options: DnsServerOptions;
-  readonly #forwarder: DnsForwarder | undefined;
+  readonly #forwarder: DnsExchange | undefined;
   readonly #datagrams: BoundDatagrams[] = [];
   readonly #listeners: BoundListener[] = [];
   readonly #channels = new Set<Channel>();
@@ -88,7 +89,14 @@ class RunningDns implements DnsServer {
     const failures = metrics.counter("heddle_dns_failed_total", "Questions the outside left open");
     const overflows = metrics.counter("heddle_dns_overflow_total", "Questions beyond the limit");
     if (upstream !== undefined) {
-      this.#forwarder = new DnsForwarder({ upstream, dialler, failures, overflows }, clock);
+      this.#forwarder = new DnsExchange({
+        upstream,
+        dialler,
+        clock,
+        timeoutMs: forwardTimeoutMs,
+        onFailure: () => failures.add(),
+        onOverflow: () => overflows.add(),
+      });
     }
   }
 

@@ -95,7 +95,7 @@ test("encodeDnsResponse() is read by another library, and truncates at the limit
       "other.example.com",
     ],
   );
-  assert.deepEqual(decodeAddresses(bytes), ["198.19.0.5", "fd48::5"]);
+  assert.deepEqual(decodeAddresses(bytes)?.addresses, ["198.19.0.5", "fd48::5"]);
   assert.ok(isAnswerTo(response.query, bytes));
   assert.ok(!isAnswerTo(decoded("another"), bytes));
   const many = Array.from({ length: 99 }, () => ({ type: "a", name, address: "1.2.3.4" }) as const);

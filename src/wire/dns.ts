@@ -296,11 +296,28 @@ function ednsRecord(): Buffer {
   return bytes;
 }
 
-/** Decodes the addresses of an answer; for tests and for checking upstreams. */
-export function decodeAddresses(bytes: Uint8Array): readonly string[] | undefined {
+/** A question with recursion asked for, in the form that `isAnswerTo()` compares. */
+export function encodeDnsQuery({ id, question }: DnsQuery): Buffer {
+  const message = Buffer.concat([header(id), encodeQuestion(question)]);
+  message.writeUInt16BE(0x0100, 2);
+  message.writeUInt16BE(1, 4);
+  return message;
+}
+
+export interface DnsAddresses {
+  /** One of `responseCodes`, or another. */
+  readonly code: number;
+  readonly addresses: readonly string[];
+  /** The shortest life among the records; undefined without any. */
+  readonly ttlSeconds: number | undefined;
+}
+
+/** The addresses of an answer, whatever aliases lead to them; undefined when it is malformed. */
+export function decodeAddresses(bytes: Uint8Array): DnsAddresses | undefined {
   const question = bytes.length < headerBytes ? undefined : readQuestion(bytes);
   if (question === undefined) return undefined;
   const addresses: string[] = [];
+  let ttlSeconds: number | undefined;
   let at = question.end;
   for (let left = uint16(bytes, 6); left > 0; left -= 1) {
     const name = readName(bytes, at);
@@ -312,7 +329,10 @@ export function decodeAddresses(bytes: Uint8Array): readonly string[] | undefine
     const body = bytes.subarray(start, end);
     if (type === recordTypes.a && body.length === 4) addresses.push(body.join("."));
     if (type === recordTypes.aaaa && body.length === 16) addresses.push(formatIpv6(body));
+    const ttl = uint16(bytes, name.end + 4) * 0x10000 + uint16(bytes, name.end + 6);
+    // RFC 2181 section 8: the highest bit set means no life at all.
+    ttlSeconds = Math.min(ttlSeconds ?? Infinity, ttl > 0x7fff_ffff ? 0 : ttl);
     at = end;
   }
-  return addresses;
+  return { code: uint16(bytes, 2) & 15, addresses, ttlSeconds };
 }

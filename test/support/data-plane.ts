@@ -76,7 +76,7 @@ export function testDataPlane(
     random,
     metrics,
     secrets,
-    resolver: { resolve: async () => ["192.0.2.1"] },
+    resolver: { resolve: async () => ({ addresses: ["192.0.2.1"], ttlMs: undefined }) },
     clientTls: (tls, statName) =>
       createClientTls(tls, {
         secrets,

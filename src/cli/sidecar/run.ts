@@ -16,9 +16,12 @@ import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
 import type { SidecarOptions } from "../../base/sidecar-options.ts";
+import type { Dialler } from "../../net/dialler.ts";
+import { createDnsResolver } from "../../net/dns-resolver.ts";
 import { createPortableDialler } from "../../net/portable-dialler.ts";
 import { requestHttp } from "../../net/http-request.ts";
 import { markedDial } from "../../net/marked-dial.ts";
+import type { Resolver } from "../../net/resolver.ts";
 import { createLog, type Log } from "../../telemetry/log.ts";
 import { createMetricRegistry, type OwnedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
@@ -117,17 +120,13 @@ class LatestNames {
 async function startDns(parts: Parts): Promise<DnsServer | undefined> {
   const { sidecar, clock, log, metrics } = parts;
   if (sidecar.capture !== "transparent") return undefined;
-  const { dnsUpstream, socketMark, nodeId, instance, ports } = sidecar;
+  const { dnsUpstream, nodeId, instance, ports } = sidecar;
   return await startDnsServer({
     addresses: ["127.0.0.1", "::1"],
     port: ports.dns,
     scope: { namespace: instance.namespace, domain: nodeId.split(".svc.")[1] ?? "cluster.local" },
     upstream: dnsUpstream === undefined ? undefined : parseSocketAddress(dnsUpstream),
-    dialler: createPortableDialler({
-      clock,
-      log: log.area("dns"),
-      ...(socketMark === undefined ? {} : { mark: socketMark }),
-    }),
+    dialler: dnsDialler(parts),
     clock,
     log: log.area("dns"),
     metrics,
@@ -169,6 +168,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
     ...(spans === undefined ? {} : { spans }),
     ...(socketMark === undefined ? {} : { socketMark }),
+    ...resolverOf(parts),
     nodeId,
     version,
   });
@@ -182,6 +182,24 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
       await proxy.close();
     },
   };
+}
+
+/** In a namespace the machine's resolver names servers that may be out of reach: the mesh's is not. */
+function resolverOf(parts: Parts): { readonly resolver?: Resolver } {
+  const { dnsUpstream } = parts.sidecar;
+  if (dnsUpstream === undefined) return {};
+  const upstream = parseSocketAddress(dnsUpstream);
+  return {
+    resolver: createDnsResolver({ upstream, dialler: dnsDialler(parts), clock: parts.clock }),
+  };
+}
+
+function dnsDialler({ sidecar: { socketMark }, clock, log }: Parts): Dialler {
+  return createPortableDialler({
+    clock,
+    log: log.area("dns"),
+    ...(socketMark === undefined ? {} : { mark: socketMark }),
+  });
 }
 
 function resourceOf({ instance, nodeId }: SidecarOptions): Readonly<Record<string, string>> {

@@ -1,9 +1,12 @@
-/** Keeps the endpoints of a DNS cluster up to date: resolves, waits, resolves again. */
+/**
+ * Keeps the endpoints of a DNS cluster up to date: resolves, waits, resolves again. A name that does
+ * not resolve keeps the addresses it had, and is asked for again after pauses that grow.
+ */
 import { messageOf } from "../../base/error.ts";
 import type { Timer } from "../../base/clock.ts";
 import type { Resolver } from "../../net/resolver.ts";
 import { parseIp } from "../engine/ip.ts";
-import type { Discovery } from "./plan.ts";
+import type { Discovery, DnsFamily } from "./plan.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 
 type DnsDiscovery = Extract<Discovery, { kind: "dns" }>;
@@ -16,55 +19,106 @@ export interface DnsWatchOptions {
   readonly onEndpoints: (localities: readonly LocalityDescription[]) => void;
 }
 
+/** What is known of one name. */
+interface NameState {
+  /** Last good answer; undefined before the first. */
+  readonly addresses: readonly string[] | undefined;
+  readonly failures: number;
+}
+
+const unknown: NameState = { addresses: undefined, failures: 0 };
+const firstRetryMs = 500;
+const lastRetryMs = 30_000;
+/** However short-lived or long-lived records are, a name is asked for within these bounds. */
+const lifeMsMin = 1_000;
+const lifeMsMax = 300_000;
+
 export class DnsWatch {
   readonly #options: DnsWatchOptions;
   readonly #resolver: Resolver;
   readonly #services: ClusterServices;
-  /** Last good answers: a name that stops resolving keeps its addresses. */
-  readonly #known = new Map<string, readonly string[]>();
-  #timer: Timer | undefined;
+  readonly #names = new Map<string, NameState>();
+  readonly #timers = new Map<string, Timer>();
+  #isComplete = false;
   #isClosed = false;
 
   constructor(options: DnsWatchOptions, resolver: Resolver, services: ClusterServices) {
     this.#options = options;
     this.#resolver = resolver;
     this.#services = services;
-    void this.#refresh();
+    for (const { endpoints } of options.localities) {
+      for (const { address } of endpoints) this.#names.set(address.address, unknown);
+    }
+    void this.#resolveAll();
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#timer?.cancel();
+    for (const timer of this.#timers.values()) timer.cancel();
   }
 
-  async #refresh(): Promise<void> {
-    const names = new Set(
-      this.#options.localities.flatMap(({ endpoints }) =>
-        endpoints.map(({ address }) => address.address),
-      ),
-    );
-    await Promise.all([...names].map((name) => this.#resolve(name)));
-    if (this.#isClosed) return;
-    this.#options.onEndpoints(this.#resolved());
-    const { refreshMs, jitterMs } = this.#options.discovery;
-    const delayMs = refreshMs + this.#services.random() * jitterMs;
-    this.#timer = this.#services.clock.schedule(delayMs, () => void this.#refresh());
+  /** Endpoints are told once every name has been tried, and from then on whenever one changes. */
+  async #resolveAll(): Promise<void> {
+    await Promise.all([...this.#names.keys()].map((name) => this.#resolve(name)));
+    this.#isComplete = true;
+    this.#tell();
   }
 
   async #resolve(name: string): Promise<void> {
     if (parseIp(name) !== undefined) {
-      this.#known.set(name, [name]);
+      this.#names.set(name, { addresses: [name], failures: 0 });
       return;
     }
+    const before = this.#names.get(name) ?? unknown;
     try {
-      this.#known.set(name, await this.#resolver.resolve(name, this.#options.discovery.family));
+      const { family } = this.#options.discovery;
+      const isSingle = family === "ipv4" || family === "ipv6";
+      const { addresses, ttlMs } = await this.#resolver.resolve(name, isSingle ? family : "any");
+      if (this.#isClosed) return;
+      this.#names.set(name, { addresses: ofFamily(addresses, family), failures: 0 });
+      if (before.failures > 0) this.#log("info", "name of a cluster resolves again", name);
+      this.#again(name, this.#lifeMs(ttlMs));
     } catch (thrown) {
-      this.#services.log.warn("name of a cluster does not resolve", {
-        cluster: this.#options.cluster,
-        name,
-        reason: messageOf(thrown),
-      });
+      if (this.#isClosed) return;
+      const failures = before.failures + 1;
+      this.#names.set(name, { addresses: before.addresses, failures });
+      // One line when it begins, not one for each attempt.
+      if (failures === 1) {
+        this.#log("warn", "name of a cluster does not resolve", name, messageOf(thrown));
+      }
+      const pauseMs = Math.min(lastRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 16));
+      this.#again(name, pauseMs * (0.5 + this.#services.random() / 2));
     }
+    if (this.#isComplete) this.#tell();
+  }
+
+  #lifeMs(ttlMs: number | undefined): number {
+    const { respectsTtl, refreshMs, jitterMs } = this.#options.discovery;
+    const lifeMs =
+      respectsTtl && ttlMs !== undefined
+        ? Math.min(lifeMsMax, Math.max(lifeMsMin, ttlMs))
+        : refreshMs;
+    return lifeMs + this.#services.random() * jitterMs;
+  }
+
+  #again(name: string, delayMs: number): void {
+    this.#timers.set(
+      name,
+      this.#services.clock.schedule(delayMs, () => void this.#resolve(name)),
+    );
+  }
+
+  #log(level: "info" | "warn", message: string, ...[name, reason]: [string, string?]): void {
+    const { cluster } = this.#options;
+    this.#services.log[level](message, {
+      cluster,
+      name,
+      ...(reason === undefined ? {} : { reason }),
+    });
+  }
+
+  #tell(): void {
+    if (!this.#isClosed) this.#options.onEndpoints(this.#resolved());
   }
 
   #resolved(): readonly LocalityDescription[] {
@@ -72,7 +126,7 @@ export class DnsWatch {
     return this.#options.localities.map((locality) => ({
       ...locality,
       endpoints: locality.endpoints.flatMap((endpoint) => {
-        const found = this.#known.get(endpoint.address.address) ?? [];
+        const found = this.#names.get(endpoint.address.address)?.addresses ?? [];
         const hostname = endpoint.hostname === "" ? endpoint.address.address : endpoint.hostname;
         return (isStrict ? found : found.slice(0, 1)).map((address) => ({
           ...endpoint,
@@ -82,4 +136,12 @@ export class DnsWatch {
       }),
     }));
   }
+}
+
+/** A preference uses the other family only where its own has nothing. */
+function ofFamily(addresses: readonly string[], family: DnsFamily): readonly string[] {
+  if (family === "all") return addresses;
+  const wantsIpv6 = family === "ipv6" || family === "ipv6-preferred";
+  const preferred = addresses.filter((address) => address.includes(":") === wantsIpv6);
+  return preferred.length > 0 ? preferred : addresses;
 }

@@ -37,6 +37,9 @@ export interface ClusterPlan {
   readonly secrets: ReadonlySet<string>;
 }
 
+/** Which addresses of a name count; the preferred family stands alone where it has any. */
+export type DnsFamily = "all" | "ipv4" | "ipv6" | "ipv4-preferred" | "ipv6-preferred";
+
 export type Discovery =
   | { readonly kind: "static"; readonly assignment: ClusterLoadAssignment }
   | { readonly kind: "eds"; readonly serviceName: string }
@@ -45,8 +48,10 @@ export type Discovery =
       readonly assignment: ClusterLoadAssignment;
       /** Every address is an endpoint; otherwise the first alone. */
       readonly isStrict: boolean;
-      readonly family: "any" | "ipv4" | "ipv6";
+      readonly family: DnsFamily;
+      /** Between questions, unless the records' own life counts. */
       readonly refreshMs: number;
+      readonly respectsTtl: boolean;
       readonly jitterMs: number;
     }
   | {
@@ -141,6 +146,7 @@ function compileDiscovery(cluster: Cluster): Discovery {
         isStrict: cluster.type === DiscoveryType.STRICT_DNS,
         family: familyOf(cluster.dnsLookupFamily),
         refreshMs: durationMs(cluster.dnsRefreshRate) ?? 5000,
+        respectsTtl: cluster.respectDnsTtl,
         jitterMs: durationMs(cluster.dnsJitter) ?? 0,
       };
     case DiscoveryType.ORIGINAL_DST:
@@ -166,9 +172,22 @@ function originalDstPort(cluster: Cluster): number | undefined {
   return config?.upstreamPortOverride;
 }
 
-function familyOf(family: LookupFamily): "any" | "ipv4" | "ipv6" {
-  if (family === LookupFamily.V4_ONLY) return "ipv4";
-  return family === LookupFamily.V6_ONLY ? "ipv6" : "any";
+function familyOf(family: LookupFamily): DnsFamily {
+  switch (family) {
+    case LookupFamily.AUTO:
+      return "ipv6-preferred";
+    case LookupFamily.V4_ONLY:
+      return "ipv4";
+    case LookupFamily.V6_ONLY:
+      return "ipv6";
+    case LookupFamily.V4_PREFERRED:
+      return "ipv4-preferred";
+    case LookupFamily.ALL:
+      return "all";
+    case LookupFamily.UNRECOGNIZED:
+    default:
+      return refuse("dns_lookup_family", `${family} is not known`);
+  }
 }
 
 function compileSockets(cluster: Cluster): readonly SocketChoice[] {

@@ -49,7 +49,6 @@ export const honouredCluster: Honoured<Cluster> = {
   typedExtensionProtocolOptions: true,
   dnsRefreshRate: true,
   dnsJitter: true,
-  // The machine's resolver caches for as long as records live; refreshing more often only asks it.
   respectDnsTtl: true,
   dnsLookupFamily: true,
   outlierDetection: true,

@@ -1,35 +1,35 @@
-/** Asks the name server outside the mesh, over TCP: one connection for each question, bounded. */
-import type { Clock } from "../../base/clock.ts";
-import type { SocketAddress } from "../../base/socket-address.ts";
-import type { Dialler } from "../../net/dialler.ts";
-import type { Counter } from "../../telemetry/metrics.ts";
-import { type DnsQuery, frameDns, isAnswerTo, unframeDns } from "../../wire/dns.ts";
+/** Asks a name server over TCP: one connection for each question, bounded in number and time. */
+import type { Clock } from "../base/clock.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
+import { type DnsQuery, frameDns, isAnswerTo, unframeDns } from "../wire/dns.ts";
+import type { Dialler } from "./dialler.ts";
 
-export interface ForwarderOptions {
+export interface DnsExchangeOptions {
   readonly upstream: SocketAddress;
   readonly dialler: Dialler;
-  readonly failures: Counter;
-  /** Questions that found too many others waiting. */
-  readonly overflows: Counter;
+  readonly clock: Clock;
+  /** For the connection and the answer together. */
+  readonly timeoutMs: number;
+  readonly onFailure: () => void;
+  /** A question that found too many others waiting. */
+  readonly onOverflow: () => void;
 }
 
 const concurrentMax = 256;
-const timeoutMs = 5_000;
 
-export class DnsForwarder {
-  readonly #options: ForwarderOptions;
-  readonly #clock: Clock;
+export class DnsExchange {
+  readonly #options: DnsExchangeOptions;
   #waiting = 0;
 
-  constructor(options: ForwarderOptions, clock: Clock) {
+  constructor(options: DnsExchangeOptions) {
     this.#options = options;
-    this.#clock = clock;
   }
 
-  /** `question` is the message as it came. `done` gets the answer as it came, or undefined. */
+  /** `question` is the message of `query`. `done` gets the answer as it came, or undefined. */
   ask(query: DnsQuery, question: Uint8Array, done: (answer: Buffer | undefined) => void): void {
+    const { clock, timeoutMs } = this.#options;
     if (this.#waiting >= concurrentMax) {
-      this.#options.overflows.add();
+      this.#options.onOverflow();
       done(undefined);
       return;
     }
@@ -41,11 +41,11 @@ export class DnsForwarder {
       isDone = true;
       timer.cancel();
       this.#waiting -= 1;
-      if (answer === undefined) this.#options.failures.add();
+      if (answer === undefined) this.#options.onFailure();
       done(answer);
       channel.destroy();
     };
-    const timer = this.#clock.schedule(timeoutMs, () => finish(undefined));
+    const timer = clock.schedule(timeoutMs, () => finish(undefined));
     const channel = this.#options.dialler.dial({
       address: this.#options.upstream,
       tls: undefined,
