@@ -28,7 +28,11 @@ const steps: readonly Step[] = [
     command: ["npm", "run", "--silent", "--workspace", "ui", "check"],
   },
   {
-    name: "generated documents",
+    name: "docs/cli.md",
+    command: [process.execPath, "tools/gen-cli-docs.ts", "--check"],
+  },
+  {
+    name: "docs/errors.md",
     command: [process.execPath, "tools/gen-errors.ts", "--check"],
   },
   { name: "unused code", command: ["knip", "--no-progress"] },
