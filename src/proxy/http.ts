@@ -85,6 +85,12 @@ function upstreamsOf(context: ProxyContext): Upstreams {
   return upstreams;
 }
 
+/** Ends what the connection managers of a data plane keep open towards endpoints. */
+export function closeUpstreams(context: ProxyContext): void {
+  upstreamsByContext.get(context)?.close();
+  upstreamsByContext.delete(context);
+}
+
 function routesOf(
   config: HttpConnectionManager,
   context: ProxyContext,

@@ -19,7 +19,7 @@ import { ClusterPool } from "./cluster.ts";
 import { Configuration } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
-import { httpFilterOverrides } from "./http.ts";
+import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
@@ -117,6 +117,7 @@ export function startProxy(options: ProxyOptions): Proxy {
       configuration.close();
       clusters.close();
       await listeners.close();
+      closeUpstreams(context);
     },
   };
 }

@@ -52,6 +52,14 @@ export class DeadlineWheel {
     this.#lastTick = Math.floor(this.nowMs / tickMs);
   }
 
+  /** Nothing expires any more. */
+  close(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    // No deadline is earlier, so none starts the timer again.
+    this.#wakeAtMs = Number.NEGATIVE_INFINITY;
+  }
+
   /** Reads the clock; call once at the start of a turn. */
   touch(): number {
     return (this.nowMs = this.#clock.monotonicMs());

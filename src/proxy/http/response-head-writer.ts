@@ -1,7 +1,6 @@
 /** Writes the head of a response towards the client: an upstream's, or one of our own. */
-import { STATUS_CODES } from "node:http";
-
 import type { Http1Head } from "../../wire/http1-head.ts";
+import { reasonPhrase } from "../../wire/http1-reasons.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 
@@ -19,7 +18,7 @@ const statusLines = new Map<number, string>();
 function statusLine(status: number): string {
   let line = statusLines.get(status);
   if (line === undefined) {
-    line = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
+    line = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
     if (statusLines.size < 1000) statusLines.set(status, line);
   }
   return line;

@@ -5,17 +5,36 @@
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { HttpStream } from "./http-stream.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
 
-export interface TunnelUpstream {
+export interface UpgradedUpstream {
+  readonly connection: UpstreamConnection;
+  readonly endpoint: UpstreamEndpoint | undefined;
+  /** Bytes already received from the upstream. */
+  readonly first: Buffer;
+}
+
+/** After a 101: the pool's connection becomes the tunnel. */
+export function openUpgradeTunnel(stream: HttpStream, upgraded: UpgradedUpstream): void {
+  const { connection, endpoint, first } = upgraded;
+  const channel = connection.surrender();
+  if (channel === undefined) return;
+  const onClosed = (): void => connection.onTunnelClosed();
+  openTunnel(stream, { channel, endpoint, first, onClosed });
+}
+
+interface TunnelUpstream {
   readonly channel: Channel;
   /** Counts one in flight until the tunnel ends. */
   readonly endpoint: UpstreamEndpoint | undefined;
   /** Bytes already received from the upstream. */
   readonly first: Buffer | undefined;
+  /** The upstream's channel is closed: gives back what it held of the cluster's limits. */
+  readonly onClosed: () => void;
 }
 
-export function openTunnel(stream: HttpStream, upstream: TunnelUpstream): void {
+function openTunnel(stream: HttpStream, upstream: TunnelUpstream): void {
   const { connection } = stream;
   const tunnel = new Tunnel(stream, upstream);
   const early = connection.becomeTunnel();
@@ -32,11 +51,13 @@ class Tunnel {
   readonly upstream: TunnelSide;
   readonly #stream: HttpStream;
   readonly #endpoint: UpstreamEndpoint | undefined;
+  readonly #onUpstreamClosed: () => void;
   #open = 2;
 
   constructor(stream: HttpStream, upstream: TunnelUpstream) {
     this.#stream = stream;
     this.#endpoint = upstream.endpoint;
+    this.#onUpstreamClosed = upstream.onClosed;
     const { channel } = stream.connection;
     this.downstream = new TunnelSide(this, channel, upstream.channel, "received");
     this.upstream = new TunnelSide(this, upstream.channel, channel, "sent");
@@ -50,7 +71,8 @@ class Tunnel {
     else record.bytesSent += bytes;
   }
 
-  onSideClosed(): void {
+  onSideClosed(side: TunnelSide): void {
+    if (side === this.upstream) this.#onUpstreamClosed();
     if (--this.#open > 0) return;
     if (this.#endpoint !== undefined) this.#endpoint.active--;
     this.#stream.services.upstreams.wheel.touch();
@@ -96,19 +118,36 @@ class TunnelSide implements ChannelHandler {
   onClose(error: ChannelError | undefined): void {
     if (error !== undefined || !this.#hasEnded) this.#peer.destroy();
     else this.#peer.end();
-    this.#tunnel.onSideClosed();
+    this.#tunnel.onSideClosed(this);
   }
 }
 
-/** CONNECT: dials the endpoint, answers 200 and joins the two. */
+/** CONNECT: dials the endpoint, whose use is ours to end, answers 200 and joins the two. */
 export function openConnectTunnel(
   stream: HttpStream,
   cluster: UpstreamCluster,
   endpoint: UpstreamEndpoint,
 ): void {
   const { generation, services, record } = stream;
+  const { limits, counters } = cluster;
+  if (!takePermits(cluster)) {
+    endpoint.active--;
+    replyUpstreamFailure(stream, {
+      failure: "upstream-overflow",
+      error: undefined,
+      hasRetried: false,
+    });
+    return;
+  }
   const isCurrent = (): boolean => stream.isActive && stream.generation === generation;
+  const onClosed = (): void => {
+    limits.releaseConnection();
+    limits.releaseRequest();
+    counters.onConnectionClosed();
+  };
   let isConnected = false;
+  counters.onConnectionOpened();
+  counters.onRequest();
   services.context.dialler.dial({
     address: endpoint.address,
     tls: endpoint.tls,
@@ -118,9 +157,10 @@ export function openConnectTunnel(
       onEnd: () => {},
       onDrain: () => {},
       onClose: (error) => {
-        if (isConnected) return;
+        onClosed();
         endpoint.active--;
-        cluster.counters.onConnectFailure();
+        if (isConnected) return;
+        counters.onConnectFailure();
         endpoint.report({ kind: "connect-failure" });
         if (!isCurrent()) return;
         services.upstreams.wheel.touch();
@@ -130,15 +170,23 @@ export function openConnectTunnel(
     onConnect: (channel) => {
       isConnected = true;
       if (!isCurrent()) {
-        endpoint.active--;
         channel.destroy();
         return;
       }
       services.upstreams.wheel.touch();
       record.upstreamLocalAddress = channel.local;
       record.responseCodeDetails = "via_upstream";
+      counters.onResponse(200, 0);
       stream.startConnect();
-      openTunnel(stream, { channel, endpoint, first: undefined });
+      openTunnel(stream, { channel, endpoint, first: undefined, onClosed });
     },
   });
+}
+
+/** A tunnel is one connection and one request, of those that the cluster allows. */
+function takePermits({ limits }: UpstreamCluster): boolean {
+  if (!limits.tryConnection()) return false;
+  if (limits.tryRequest()) return true;
+  limits.releaseConnection();
+  return false;
 }

@@ -94,13 +94,20 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
     this.channel?.destroy();
   }
 
-  /** Takes the connection out of the pool for good, open, for a tunnel. */
+  /**
+   * Hands the open connection to a tunnel. It counts against the cluster's limits until
+   * `onTunnelClosed()`.
+   */
   surrender(): Channel | undefined {
     this.user = undefined;
+    return this.channel;
+  }
+
+  /** The tunnel's end towards the endpoint is closed. */
+  onTunnelClosed(): void {
     this.cluster.limits.releaseRequest();
     this.isClosed = true;
     this.pool.onConnectionClosed(this, undefined);
-    return this.channel;
   }
 
   onData(chunk: Buffer): void {

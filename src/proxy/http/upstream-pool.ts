@@ -13,16 +13,32 @@ export class Upstreams {
   readonly wheel: DeadlineWheel;
   readonly #context: ProxyContext;
   readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPool>();
+  /** Open and opening, of all pools. */
+  readonly #connections = new Set<UpstreamConnection>();
 
   constructor(context: ProxyContext) {
     this.#context = context;
     this.wheel = new DeadlineWheel(context.clock);
   }
 
+  /** Ends every connection and every timer. */
+  close(): void {
+    for (const connection of this.#connections) connection.channel?.destroy();
+    this.wheel.close();
+  }
+
+  onOpened(connection: UpstreamConnection): void {
+    this.#connections.add(connection);
+  }
+
+  onClosed(connection: UpstreamConnection): void {
+    this.#connections.delete(connection);
+  }
+
   poolOf(endpoint: UpstreamEndpoint): EndpointPool {
     let pool = this.#pools.get(endpoint);
     if (pool === undefined) {
-      pool = new EndpointPool(endpoint, this.#context, this.wheel);
+      pool = new EndpointPool(endpoint, this.#context, this);
       this.#pools.set(endpoint, pool);
     }
     return pool;
@@ -38,16 +54,18 @@ export class EndpointPool {
   readonly endpoint: UpstreamEndpoint;
   readonly wheel: DeadlineWheel;
   readonly #context: ProxyContext;
+  readonly #upstreams: Upstreams;
   /** The connection used last is last; those before it grow idle and close. */
   readonly #idle: UpstreamConnection[] = [];
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
   #open = 0;
 
-  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, wheel: DeadlineWheel) {
+  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: Upstreams) {
     this.endpoint = endpoint;
     this.#context = context;
-    this.wheel = wheel;
+    this.#upstreams = upstreams;
+    this.wheel = upstreams.wheel;
     endpoint.onRemoved = () => this.#closeIdle();
   }
 
@@ -99,6 +117,7 @@ export class EndpointPool {
 
   onConnectionClosed(connection: UpstreamConnection, error: ChannelError | undefined): void {
     this.#open--;
+    this.#upstreams.onClosed(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (connection.isCounted) connection.cluster.limits.releaseConnection();
@@ -140,6 +159,7 @@ export class EndpointPool {
     const connection = new UpstreamConnection(this, cluster, isCounted);
     this.#connecting++;
     this.#open++;
+    this.#upstreams.onOpened(connection);
     cluster.counters.onConnectionOpened();
     connection.channel = this.#context.dialler.dial({
       address: this.endpoint.address,

@@ -19,7 +19,7 @@ import {
   writeRequestHead,
 } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
-import { openConnectTunnel, openTunnel } from "./tunnel.ts";
+import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
 import { idempotentMethods, responseOutcome, Retries } from "./retries.ts";
 import { poolFailures, replyUpstreamFailure } from "./upstream-failure.ts";
 import { routeTimeout } from "./route-timeout.ts";
@@ -101,8 +101,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     record.upstreamAttempts++;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
-      this.#target = rewriteTarget(request, route, endpoint.hostname);
+      this.#target = rewriteTarget(this.#stream, route, endpoint.hostname);
     if (this.#stream.upgrade === "connect" && route.isConnect) {
+      this.#endpoint = undefined;
       openConnectTunnel(this.#stream, cluster, endpoint);
       return;
     }
@@ -318,8 +319,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     endpoint?.report({ kind: "response", status: 101, durationMs: 0 });
     cluster?.counters.onResponse(101, 0);
     stream.startUpgrade(connection.head);
-    const channel = connection.surrender();
-    if (channel !== undefined) openTunnel(stream, { channel, endpoint, first: rest });
+    openUpgradeTunnel(stream, { connection, endpoint, first: rest });
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {
