@@ -4,6 +4,7 @@ import type { CompiledRoute, HeaderOperation } from "../engine/route-table.ts";
 import type { RequestView } from "../engine/request.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
+import type { StreamRecord } from "./stream-record.ts";
 
 export function applyOperations(
   headers: MessageHeaders,
@@ -40,21 +41,27 @@ export interface UpstreamTarget {
   readonly authority: string;
 }
 
-/** Authority and path as the upstream shall see them; leaves traces of the old ones in headers. */
+/**
+ * Authority and path as the upstream shall see them. Logs show these too; what was asked for stands
+ * in `x-envoy-original-path` and `x-envoy-original-host`.
+ */
 export function rewriteTarget(
-  request: HttpRequest,
+  { request, record }: { readonly request: HttpRequest; readonly record: StreamRecord },
   route: CompiledRoute,
   hostname: string,
 ): UpstreamTarget {
-  const { headers } = request;
+  const { headers, authority } = request;
   const path = route.rewritePath(request.path);
   if (path !== request.path) headers.set("x-envoy-original-path", request.path);
+  record.path = path;
   const rewritten =
     route.hostRewriteFrom?.(request) ??
     route.hostRewrite ??
     (route.autoHostRewrite === true && hostname !== "" ? hostname : undefined);
-  if (rewritten === undefined) return { path, authority: request.authority };
-  if (route.appendXForwardedHost) headers.add("x-forwarded-host", request.authority);
+  if (rewritten === undefined) return { path, authority };
+  if (route.appendXForwardedHost) headers.add("x-forwarded-host", authority);
+  headers.set("x-envoy-original-host", authority);
+  record.authority = rewritten;
   return { path, authority: rewritten };
 }
 

@@ -34,7 +34,8 @@ export class AcceptedConnection {
     this.#channel = channel;
     this.#listener = listener;
     this.#services = services;
-    this.#destination = listener.restoresDestination ? channel.originalDestination : channel.local;
+    // Whatever listener accepted it knew whether it was redirected; this one may only serve it.
+    this.#destination = channel.originalDestination;
     this.#inspection = new Inspection(listener, this.#destination);
   }
 
