@@ -19,7 +19,7 @@ import { typeUrls } from "../xds/feed.ts";
 import { encodedResource } from "../xds/snapshot.ts";
 import { type StartedControlPlane, startControlPlane } from "./control-plane.ts";
 import type { ConfigSet } from "./plane/configuration.ts";
-import type { Translate } from "./plane/proxy-snapshots.ts";
+import type { Translate } from "./translate.ts";
 
 const token = (name: string): string => `token-of-${name}-0123456789`;
 

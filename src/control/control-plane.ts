@@ -14,9 +14,9 @@ import { Configuration } from "./plane/configuration.ts";
 import { ControlMetrics } from "./plane/control-metrics.ts";
 import { HeddleControlPlane } from "./plane/heddle-control-plane.ts";
 import { MeshState } from "./plane/mesh-state.ts";
-import type { Translate } from "./plane/proxy-snapshots.ts";
+
 import { serve } from "./plane/serve.ts";
-import { translate } from "./translate.ts";
+import { newTranslator, type Translate } from "./translate.ts";
 
 export interface StartControlPlane {
   readonly options: ControlOptions;
@@ -50,7 +50,7 @@ export async function startControlPlane(start: StartControlPlane): Promise<Start
     configuration: new Configuration(new AppliedStore(join(stateDir, "applied"))),
     state: new MeshState(options),
     authority,
-    translate: start.translate ?? translate,
+    translate: start.translate ?? newTranslator(),
     metrics,
     clock,
     log: log.area("control"),

@@ -15,13 +15,19 @@ import type {
 import type { MeshSettings } from "../model/mesh-config.ts";
 import type { PortProtocol, WorkloadInstance } from "../model/workload.ts";
 
-export interface MeshModel {
-  readonly settings: MeshSettings;
-  /** What `svc` names end in. */
-  readonly domain: string;
+export interface MeshModel extends MeshShape {
   readonly instances: readonly WorkloadInstance[];
   /** By hostname. */
   readonly services: ReadonlyMap<string, MeshService>;
+}
+
+/** The model without what changes by the second: which instances run and are ready. */
+export interface MeshShape {
+  readonly settings: MeshSettings;
+  /** What `svc` names end in. */
+  readonly domain: string;
+  /** By hostname. */
+  readonly services: ReadonlyMap<string, ServiceShape>;
   readonly virtualServices: readonly VirtualService[];
   readonly destinationRules: readonly DestinationRule[];
   readonly gateways: readonly Gateway[];
@@ -31,7 +37,13 @@ export interface MeshModel {
   readonly denying: readonly BrokenResource[];
 }
 
-export interface MeshService {
+export interface MeshService extends ServiceShape {
+  readonly endpoints: readonly MeshEndpoint[];
+  /** Workloads it selects, ready or not. */
+  readonly instances: readonly WorkloadInstance[];
+}
+
+export interface ServiceShape {
   readonly hostname: string;
   readonly namespace: string;
   /** For metrics: the name without namespace and domain; a ServiceEntry's host whole. */
@@ -44,10 +56,16 @@ export interface MeshService {
   readonly exportTo: readonly string[];
   /** Identities its endpoints may have; empty means those of its workloads' service accounts. */
   readonly subjectAltNames: readonly string[];
-  readonly endpoints: readonly MeshEndpoint[];
-  /** Workloads it selects, ready or not. */
-  readonly instances: readonly WorkloadInstance[];
+  /** Whom its endpoints run as, distinct and in order, ready or not. */
+  readonly accounts: readonly ServiceAccount[];
+  /** Of a service found by DNS: its endpoints are names, and part of its cluster. */
+  readonly dnsEndpoints: readonly MeshEndpoint[];
   readonly entry: ServiceEntry | undefined;
+}
+
+export interface ServiceAccount {
+  readonly namespace: string;
+  readonly serviceAccount: string;
 }
 
 /** `static`: endpoints are addresses; `dns…`: names; `none`: wherever the caller was going. */

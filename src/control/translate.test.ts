@@ -7,7 +7,9 @@ import { dump } from "js-yaml";
 import { parseMeshCase } from "../../test/support/mesh-case.ts";
 import { resourcesAsJson, xdsKinds } from "../../test/support/xds-json.ts";
 import { formatProblem } from "../base/problem.ts";
-import { translate } from "./translate.ts";
+import { typeUrls } from "../xds/feed.ts";
+import type { MeshModel } from "./mesh-model.ts";
+import { newTranslator, translate } from "./translate.ts";
 
 // `HEDDLE_UPDATE_GOLDEN=1 node --test src/control/translate.test.ts` writes the outputs anew.
 const isUpdating = process.env["HEDDLE_UPDATE_GOLDEN"] === "1";
@@ -28,6 +30,75 @@ test("translate() gives equal bytes for equal models", () => {
   const again = parseMeshCase(text, "a.yaml");
   assert.deepEqual(translate(once.model, once.proxy), translate(again.model, again.proxy));
 });
+
+for (const file of globSync("**/*.in.yaml", { cwd: folder }).toSorted()) {
+  test(`newTranslator() remembers nothing that has changed, for testdata/${file}`, () => {
+    const { model } = parseMeshCase(readFileSync(`${folder}${file}`, "utf8"), file);
+    const remembering = newTranslator();
+    for (const variation of variationsOf(model)) {
+      for (const proxy of variation.instances) {
+        assert.deepEqual(remembering(variation, proxy), translate(variation, proxy));
+      }
+    }
+  });
+}
+
+test("newTranslator() makes nothing but endpoints anew when an instance gets ready", () => {
+  const text = readFileSync(`${folder}shop/catalog.in.yaml`, "utf8");
+  const { model, proxy } = parseMeshCase(text, "a.yaml");
+  const translator = newTranslator();
+  const before = translator(model, proxy);
+  const after = translator(withoutEndpoints(model), proxy);
+  for (const [typeUrl, resources] of after) {
+    const known = new Set(before.get(typeUrl));
+    const anew = resources.filter((one) => !known.has(one));
+    assert.equal(anew.length > 0, typeUrl === typeUrls.endpoint, typeUrl);
+  }
+});
+
+/** The model, and every model that lacks or changes one thing. */
+function variationsOf(model: MeshModel): readonly MeshModel[] {
+  const { settings } = model;
+  const kinds = [
+    "virtualServices",
+    "destinationRules",
+    "gateways",
+    "peerAuthentications",
+    "authorizationPolicies",
+    "denying",
+  ] as const;
+  const without = kinds.flatMap((kind) =>
+    model[kind].map((_, index) => ({ ...model, [kind]: model[kind].toSpliced(index, 1) })),
+  );
+  const lessServices = [...model.services.keys()].map((hostname) => ({
+    ...model,
+    services: new Map([...model.services].filter(([name]) => name !== hostname)),
+  }));
+  return [
+    model,
+    ...without,
+    ...lessServices,
+    withoutEndpoints(model),
+    { ...model, settings: { ...settings, outboundTrafficPolicy: "REGISTRY_ONLY" } },
+    { ...model, settings: { ...settings, accessLogFile: "/dev/stdout" } },
+    {
+      ...model,
+      instances: model.instances.map((one) => ({
+        ...one,
+        labels: { ...one.labels, version: "changed" },
+      })),
+    },
+    model,
+  ];
+}
+
+function withoutEndpoints(model: MeshModel): MeshModel {
+  const services = [...model.services].map(
+    ([name, service]) =>
+      [name, service.dnsEndpoints.length > 0 ? service : { ...service, endpoints: [] }] as const,
+  );
+  return { ...model, services: new Map(services) };
+}
 
 function output(file: string): string {
   const text = readFileSync(`${folder}${file}`, "utf8");

@@ -6,7 +6,7 @@ import type { DestinationRule, Gateway, VirtualService } from "../../model/confi
 import type { PortPolicy, Subset, TrafficPolicy } from "../../model/destination-rule.ts";
 import { selects } from "../../model/matching.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
-import type { MeshModel, MeshService } from "../mesh-model.ts";
+import type { MeshShape, ServiceShape } from "../mesh-model.ts";
 
 /** Whether something in `namespace` with this `exportTo` is seen from `viewer`. */
 export function isVisible(
@@ -21,7 +21,7 @@ export function isVisible(
 }
 
 /** A host of a rule as a hostname: one without dots is a service in the rule's own namespace. */
-export function resolveHost(model: MeshModel, host: string, namespace: string): string {
+export function resolveHost(model: MeshShape, host: string, namespace: string): string {
   const name = host.toLowerCase();
   if (name.includes(".") || name === "*") return name;
   const local = `${name}.${namespace}.svc.${model.domain}`;
@@ -45,8 +45,8 @@ export type Client = Pick<WorkloadInstance, "namespace" | "labels">;
 
 /** Client's namespace before service's namespace before root namespace, as Istio looks them up. */
 export function destinationRuleFor(
-  model: MeshModel,
-  service: Pick<MeshService, "hostname" | "namespace">,
+  model: MeshShape,
+  service: Pick<ServiceShape, "hostname" | "namespace">,
   client: Client,
 ): EffectiveRule | undefined {
   const tiers = [client.namespace, service.namespace, model.settings.rootNamespace];
@@ -58,7 +58,7 @@ export function destinationRuleFor(
 }
 
 function rulesIn(
-  model: MeshModel,
+  model: MeshShape,
   namespace: string,
   hostname: string,
   client: Client,
@@ -125,7 +125,7 @@ function policyAtPort(policy: TrafficPolicy | undefined, port: number): PortPoli
 const meshGateway = "mesh";
 
 /** VirtualServices for requests that workloads send, by the order in which a client prefers them. */
-export function meshVirtualServices(model: MeshModel, client: Client): readonly VirtualService[] {
+export function meshVirtualServices(model: MeshShape, client: Client): readonly VirtualService[] {
   return model.virtualServices
     .filter((one) => (one.spec.gateways ?? [meshGateway]).includes(meshGateway))
     .filter((one) => isVisible(one.spec.exportTo, one.namespace, client.namespace))
@@ -137,7 +137,7 @@ export function meshVirtualServices(model: MeshModel, client: Client): readonly 
 
 /** The VirtualService whose hosts cover `hostname` most closely. */
 export function virtualServiceFor(
-  model: MeshModel,
+  model: MeshShape,
   candidates: readonly VirtualService[],
   hostname: string,
 ): VirtualService | undefined {
@@ -163,7 +163,7 @@ export function gatewayName(written: string, namespace: string): string {
 
 /** VirtualServices bound to a gateway, in order of namespace and name. */
 export function gatewayVirtualServices(
-  model: MeshModel,
+  model: MeshShape,
   gateway: Gateway,
 ): readonly VirtualService[] {
   const name = `${gateway.namespace}/${gateway.name}`;
@@ -175,6 +175,9 @@ export function gatewayVirtualServices(
 }
 
 /** Gateways that a gateway instance serves: those whose selector its labels meet, in any namespace. */
-export function gatewaysOf(model: MeshModel, instance: WorkloadInstance): readonly Gateway[] {
+export function gatewaysOf(
+  model: MeshShape,
+  instance: Pick<WorkloadInstance, "labels">,
+): readonly Gateway[] {
   return model.gateways.filter((one) => selects(one.spec.selector, instance.labels));
 }

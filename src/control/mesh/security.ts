@@ -4,14 +4,14 @@ import type { BrokenResource } from "../../model/config-resource.ts";
 import { selects } from "../../model/matching.ts";
 import type { MtlsMode } from "../../model/security.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
-import type { MeshModel } from "../mesh-model.ts";
+import type { MeshShape } from "../mesh-model.ts";
 
 export type EffectiveMtls = Exclude<MtlsMode, "UNSET">;
 
 type Subject = Pick<WorkloadInstance, "namespace" | "labels">;
 
 /** Port level before workload before namespace before root namespace; PERMISSIVE without any. */
-export function mtlsModeFor(model: MeshModel, subject: Subject, port: number): EffectiveMtls {
+export function mtlsModeFor(model: MeshShape, subject: Subject, port: number): EffectiveMtls {
   let mode: EffectiveMtls = "PERMISSIVE";
   for (const policy of peerAuthenticationsFor(model, subject)) {
     mode = effective(policy.spec.mtls?.mode, mode);
@@ -22,7 +22,7 @@ export function mtlsModeFor(model: MeshModel, subject: Subject, port: number): E
 
 /** The policies that count, from the widest to the narrowest; at most one of each width. */
 export function peerAuthenticationsFor(
-  model: MeshModel,
+  model: MeshShape,
   subject: Subject,
 ): readonly PeerAuthentication[] {
   const { rootNamespace } = model.settings;
@@ -49,7 +49,7 @@ function effective(mode: MtlsMode | undefined, inherited: EffectiveMtls): Effect
 
 /** Policies of the workload's namespace and of the root namespace that select it. */
 export function authorizationPoliciesFor(
-  model: MeshModel,
+  model: MeshShape,
   subject: Subject,
 ): readonly AuthorizationPolicy[] {
   return model.authorizationPolicies.filter(
@@ -58,12 +58,12 @@ export function authorizationPoliciesFor(
 }
 
 /** Broken security resources that select the workload: while there is one, it denies everything. */
-export function denyingFor(model: MeshModel, subject: Subject): readonly BrokenResource[] {
+export function denyingFor(model: MeshShape, subject: Subject): readonly BrokenResource[] {
   return model.denying.filter(
     (one) => isInReach(model, one.namespace, subject) && selects(one.selector, subject.labels),
   );
 }
 
-function isInReach(model: MeshModel, namespace: string, subject: Subject): boolean {
+function isInReach(model: MeshShape, namespace: string, subject: Subject): boolean {
   return namespace === subject.namespace || namespace === model.settings.rootNamespace;
 }

@@ -10,7 +10,13 @@ import type {
   WorkloadInstance,
   WorkloadSnapshot,
 } from "../../model/workload.ts";
-import type { MeshEndpoint, MeshPort, MeshService, Resolution } from "../mesh-model.ts";
+import type {
+  MeshEndpoint,
+  MeshPort,
+  MeshService,
+  Resolution,
+  ServiceAccount,
+} from "../mesh-model.ts";
 
 export interface ServicesInput {
   readonly workloads: WorkloadSnapshot;
@@ -79,6 +85,8 @@ function declaredService(
     subjectAltNames: [],
     endpoints: readyEndpoints(selected, ports),
     instances: selected,
+    accounts: accountsOf(selected),
+    dnsEndpoints: [],
     entry: undefined,
   };
 }
@@ -133,23 +141,40 @@ function entryService(
           (one) =>
             one.namespace === namespace && selects(spec.workloadSelector?.labels, one.labels),
         );
+  const resolution = resolutions[spec.resolution ?? "NONE"];
+  const endpoints =
+    spec.workloadSelector === undefined
+      ? entryEndpoints(entry, host, ports)
+      : readyEndpoints(selected, ports);
   return {
     hostname: host,
     namespace,
     name: host,
     addresses: spec.addresses ?? [],
     ports,
-    resolution: resolutions[spec.resolution ?? "NONE"],
+    resolution,
     isExternal: spec.location !== "MESH_INTERNAL",
     exportTo: spec.exportTo ?? ["*"],
     subjectAltNames: spec.subjectAltNames ?? [],
-    endpoints:
-      spec.workloadSelector === undefined
-        ? entryEndpoints(entry, host, ports)
-        : readyEndpoints(selected, ports),
+    endpoints,
     instances: selected,
+    accounts: accountsOf([...selected, ...endpoints]),
+    dnsEndpoints: resolution.startsWith("dns") ? endpoints : [],
     entry,
   };
+}
+
+function accountsOf(
+  holders: readonly { readonly namespace: string; readonly serviceAccount?: string | undefined }[],
+): ServiceAccount[] {
+  const accounts = new Map<string, ServiceAccount>();
+  for (const { namespace, serviceAccount } of holders) {
+    if (serviceAccount === undefined) continue;
+    accounts.set(`${namespace}/${serviceAccount}`, { namespace, serviceAccount });
+  }
+  return [...accounts]
+    .toSorted(([left], [right]) => (left < right ? -1 : 1))
+    .map(([, account]) => account);
 }
 
 const resolutions: Readonly<Record<"NONE" | "STATIC" | "DNS" | "DNS_ROUND_ROBIN", Resolution>> = {

@@ -22,12 +22,13 @@ import type {
   WaitOutcome,
 } from "../control-view.ts";
 import type { WorkloadsMessage } from "../options.ts";
+import type { Translate } from "../translate.ts";
 import type { ConfigSet, Configuration, Plan } from "./configuration.ts";
 import type { ControlMetrics } from "./control-metrics.ts";
 import { Debounce } from "./debounce.ts";
 import { type MeshState, locator } from "./mesh-state.ts";
 import { PeerTable } from "./peer-table.ts";
-import { type Locate, proxyIdOf, ProxySnapshots, type Translate } from "./proxy-snapshots.ts";
+import { type Locate, proxyIdOf, ProxySnapshots } from "./proxy-snapshots.ts";
 import { proxyStatusOf, refusalProblems, refusalsOf } from "./proxy-status.ts";
 import { Waits } from "./waits.ts";
 

@@ -8,11 +8,7 @@ import {
   type Snapshot,
   typeLabel,
 } from "../../xds/snapshot.ts";
-import type { MeshModel } from "../mesh-model.ts";
 import type { TranslatedTypes } from "../translate.ts";
-
-/** Makes one proxy's resources of the model. */
-export type Translate = (model: MeshModel, proxy: WorkloadInstance) => TranslatedTypes;
 
 /** `<instance>.<namespace>`: how a proxy is called everywhere. */
 export function proxyIdOf({
@@ -48,8 +44,12 @@ export class ProxySnapshots {
     const sets = new Map<string, ResourceSet>();
     for (const [typeUrl, resources] of types) {
       const set = new Map<string, EncodedResource>();
-      for (const one of resources) set.set(one.name, this.#share(typeUrl, one));
-      sets.set(typeUrl, reuse(previous?.types.get(typeUrl), set));
+      const known = previous?.types.get(typeUrl);
+      for (const one of resources) {
+        const isKnown = known?.get(one.name) === one;
+        set.set(one.name, isKnown ? one : this.#share(typeUrl, one));
+      }
+      sets.set(typeUrl, reuse(known, set));
     }
     const { snapshot, held } = holdBack(previous, { version, types: sets });
     this.#held.set(proxyId, held);

@@ -12,7 +12,7 @@ import {
 } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
 import type { BindConfigSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
 import { SocketOption_SocketState } from "../../wire/gen/es/envoy/config/core/v3/socket_option_pb.ts";
-import type { MeshPort, MeshService } from "../mesh-model.ts";
+import type { MeshPort, ServiceShape } from "../mesh-model.ts";
 import type { EffectiveRule } from "../mesh/lookup.ts";
 import { destinationRuleFor, policyFor } from "../mesh/lookup.ts";
 import type { ClusterInit } from "./cluster-policy.ts";
@@ -28,7 +28,7 @@ import {
 } from "./names.ts";
 import type { Init } from "./proto.ts";
 import { adsSource, duration } from "./proto.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { ClientView } from "./proxy-view.ts";
 import { protocolAt, refOf, spiffeId } from "./proxy-view.ts";
 import type { TransportSocketInit } from "./tls.ts";
 import { externalUpstreamTls, meshUpstreamTls, rawBuffer, upstreamAlpn } from "./tls.ts";
@@ -42,39 +42,56 @@ export interface TranslatedCluster {
 
 /** What an outbound cluster leads to. */
 export interface ClusterTarget {
-  readonly service: MeshService;
+  readonly service: ServiceShape;
   readonly port: MeshPort;
   readonly subset: Subset | undefined;
   readonly usesEds: boolean;
 }
 
-export function outboundClusters(view: ProxyView): TranslatedCluster[] {
+export function outboundClusters(view: ClientView): TranslatedCluster[] {
   const clusters: TranslatedCluster[] = [];
-  for (const service of view.services) {
-    const rule = destinationRuleFor(view.model, service, view.proxy);
-    for (const port of service.ports) {
-      if (port.protocol === "udp") continue;
-      const subsets = [undefined, ...(rule?.subsets ?? []).map((one) => one.subset)];
-      for (const subset of subsets) {
-        const cluster = outboundCluster(view, { service, port, rule, subset });
-        clusters.push(cluster);
-        if (protocolAt(view, port.protocol) === "auto") {
-          clusters.push(tcpTwin(view, { service, port, rule, subset }, cluster));
-        }
-      }
-    }
+  for (const outbound of outbounds(view)) {
+    const cluster = outboundCluster(view, outbound);
+    clusters.push(cluster);
+    if (hasTwin(view, outbound)) clusters.push(tcpTwin(view, outbound, cluster));
   }
   return [...clusters, passthrough(view), blackHole()];
 }
 
+/** What `outboundClusters` are called. */
+export function outboundClusterNames(view: ClientView): ReadonlySet<string> {
+  const names = new Set([passthroughCluster, blackHoleCluster]);
+  for (const outbound of outbounds(view)) {
+    const { service, port, subset } = outbound;
+    const name = outboundClusterName(service.hostname, port.number, subset?.name);
+    names.add(name);
+    if (hasTwin(view, outbound)) names.add(tcpClusterName(name));
+  }
+  return names;
+}
+
+function outbounds(view: ClientView): Outbound[] {
+  return view.services.flatMap((service) => {
+    const rule = destinationRuleFor(view.model, service, view.proxy);
+    const subsets = [undefined, ...(rule?.subsets ?? []).map((one) => one.subset)];
+    return service.ports
+      .filter((port) => port.protocol !== "udp")
+      .flatMap((port) => subsets.map((subset) => ({ service, port, rule, subset })));
+  });
+}
+
+function hasTwin(view: ClientView, { port }: Outbound): boolean {
+  return protocolAt(view, port.protocol) === "auto";
+}
+
 interface Outbound {
-  readonly service: MeshService;
+  readonly service: ServiceShape;
   readonly port: MeshPort;
   readonly rule: EffectiveRule | undefined;
   readonly subset: Subset | undefined;
 }
 
-function outboundCluster(view: ProxyView, outbound: Outbound): TranslatedCluster {
+function outboundCluster(view: ClientView, outbound: Outbound): TranslatedCluster {
   const { service, port, rule, subset } = outbound;
   const policy = policyFor(rule, subset, port.number);
   const name = outboundClusterName(service.hostname, port.number, subset?.name);
@@ -106,7 +123,7 @@ function outboundCluster(view: ProxyView, outbound: Outbound): TranslatedCluster
  * Where the protocol is detected, HTTP and other bytes must reach different chains of the peer, which
  * tells them apart by ALPN: each gets a cluster. Both count as one in statistics and share endpoints.
  */
-function tcpTwin(view: ProxyView, outbound: Outbound, http: TranslatedCluster): TranslatedCluster {
+function tcpTwin(view: ClientView, outbound: Outbound, http: TranslatedCluster): TranslatedCluster {
   const { service, port, rule, subset } = outbound;
   const { name } = http.cluster;
   const asTcp = { ...outbound, port: { ...port, protocol: "tcp" } as const };
@@ -120,7 +137,7 @@ function tcpTwin(view: ProxyView, outbound: Outbound, http: TranslatedCluster): 
 }
 
 function discoveryFields(
-  view: ProxyView,
+  view: ClientView,
   outbound: Outbound,
   { name, isOriginal }: { readonly name: string; readonly isOriginal: boolean },
 ): ClusterInit {
@@ -146,7 +163,10 @@ function discoveryFields(
     dnsLookupFamily: view.hasIpv6 ? Cluster_DnsLookupFamily.ALL : Cluster_DnsLookupFamily.V4_ONLY,
     dnsRefreshRate: duration(view.model.settings.dnsRefreshMs),
     respectDnsTtl: true,
-    loadAssignment: loadAssignment(name, view.model, outbound),
+    loadAssignment: loadAssignment(name, view.model, {
+      ...outbound,
+      endpoints: service.dnsEndpoints,
+    }),
   };
 }
 
@@ -159,7 +179,7 @@ const alpnAt = {
 
 const externalAlpn = { http: ["http/1.1"], http2: ["h2"], tcp: [], auto: [] } as const;
 
-function tlsFields(view: ProxyView, outbound: Outbound, policy: PortPolicy): ClusterInit {
+function tlsFields(view: ClientView, outbound: Outbound, policy: PortPolicy): ClusterInit {
   const { service, port } = outbound;
   const alpn = alpnAt[protocolAt(view, port.protocol)];
   const sni = outboundSni(service.hostname, port.number, outbound.subset?.name);
@@ -190,7 +210,7 @@ function tlsFields(view: ProxyView, outbound: Outbound, policy: PortPolicy): Clu
 
 function externalTls(
   tls: ClientTls,
-  service: MeshService,
+  service: ServiceShape,
   alpn: readonly string[],
 ): TransportSocketInit {
   const { hostname, subjectAltNames } = service;
@@ -198,18 +218,12 @@ function externalTls(
 }
 
 /** Whom a connection to the service may reach: the identities of every workload behind it. */
-function identitiesOf(view: ProxyView, service: MeshService): readonly string[] {
+function identitiesOf(view: ClientView, service: ServiceShape): readonly string[] {
   if (service.subjectAltNames.length > 0) return service.subjectAltNames;
   const { trustDomain } = view.model.settings;
-  const accounts = [
-    ...service.instances.map((one) => spiffeId(trustDomain, one.namespace, one.serviceAccount)),
-    ...service.endpoints.flatMap((one) =>
-      one.serviceAccount === undefined
-        ? []
-        : [spiffeId(trustDomain, one.namespace, one.serviceAccount)],
-    ),
-  ];
-  return [...new Set(accounts)].toSorted((left, right) => (left < right ? -1 : 1));
+  return service.accounts
+    .map((one) => spiffeId(trustDomain, one.namespace, one.serviceAccount))
+    .toSorted((left, right) => (left < right ? -1 : 1));
 }
 
 const solSocket = 1n;
@@ -218,7 +232,7 @@ const soMark = 36n;
 const proxyMark = 0x539n;
 
 /** Envoy's own connections carry the mark by which capture tells them from the application's. */
-export function bindFields(view: ProxyView): ClusterInit {
+export function bindFields(view: ClientView): ClusterInit {
   if (view.proxy.dataPlane !== "envoy" || view.capture !== "transparent") return {};
   const upstreamBindConfig: Init<typeof BindConfigSchema> = {
     socketOptions: [
@@ -234,7 +248,7 @@ export function bindFields(view: ProxyView): ClusterInit {
   return { upstreamBindConfig };
 }
 
-function passthrough(view: ProxyView): TranslatedCluster {
+function passthrough(view: ClientView): TranslatedCluster {
   const cluster = create(ClusterSchema, {
     name: passthroughCluster,
     metadata: namedClusterMetadata(passthroughCluster),

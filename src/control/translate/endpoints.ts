@@ -10,14 +10,14 @@ import type {
 } from "../../wire/gen/es/envoy/config/endpoint/v3/endpoint_components_pb.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/es/envoy/config/endpoint/v3/endpoint_pb.ts";
 import { ClusterLoadAssignmentSchema } from "../../wire/gen/es/envoy/config/endpoint/v3/endpoint_pb.ts";
-import type { MeshEndpoint, MeshModel, MeshPort, MeshService } from "../mesh-model.ts";
+import type { MeshEndpoint, MeshPort, MeshShape } from "../mesh-model.ts";
 import { mtlsModeFor } from "../mesh/security.ts";
 import { endpointMetadata } from "./metadata.ts";
 import type { Init } from "./proto.ts";
 import { socketAddress } from "./proto.ts";
 
 export interface AssignmentTarget {
-  readonly service: MeshService;
+  readonly endpoints: readonly MeshEndpoint[];
   readonly port: MeshPort;
   readonly subset: Subset | undefined;
 }
@@ -25,11 +25,11 @@ export interface AssignmentTarget {
 /** By locality, in order of locality and address: equal endpoints give equal bytes. */
 export function loadAssignment(
   clusterName: string,
-  model: MeshModel,
-  { service, port, subset }: AssignmentTarget,
+  model: MeshShape,
+  { endpoints, port, subset }: AssignmentTarget,
 ): ClusterLoadAssignment {
   const byLocality = new Map<string, Init<typeof LbEndpointSchema>[]>();
-  for (const endpoint of service.endpoints) {
+  for (const endpoint of endpoints) {
     if (!selects(subset?.labels, endpoint.labels)) continue;
     const built = lbEndpoint(model, endpoint, port);
     if (built === undefined) continue;
@@ -59,7 +59,7 @@ function localityOf(
 }
 
 function lbEndpoint(
-  model: MeshModel,
+  model: MeshShape,
   endpoint: MeshEndpoint,
   port: MeshPort,
 ): Init<typeof LbEndpointSchema> | undefined {

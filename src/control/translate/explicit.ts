@@ -21,7 +21,7 @@ import { listenerName, outboundClusterName } from "./names.ts";
 import { clusterForTcp, detectedHttp, serviceChain } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { ClientView, ProxyView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
 import type { ServicePortPair, TranslatedRoutes } from "./virtual-hosts.ts";
 import {
@@ -36,8 +36,8 @@ const outbound = TrafficDirection.OUTBOUND;
 const loopback = "127.0.0.1";
 const proxyRoutes = "http_proxy";
 
+/** The proxy's own listeners, and the routes of its local ports. `forwardRoutes` has the rest. */
 export function explicitOutbound(view: ProxyView): TranslatedTraffic {
-  const table = forwardRoutes(view);
   const port = view.proxy.sidecarPorts.outbound;
   const manager = httpManager(view, {
     direction: "outbound",
@@ -55,18 +55,18 @@ export function explicitOutbound(view: ProxyView): TranslatedTraffic {
       inspects: [],
       isBound: true,
     }),
-    origins: table.origins,
+    origins: [],
     routeNames: [proxyRoutes],
   };
   const local = view.proxy.localDestinations.map((one) => localListener(view, one));
   return {
     listeners: [forward, ...local.flatMap((one) => one.listeners)],
-    routes: [table, ...local.flatMap((one) => one.routes)],
+    routes: local.flatMap((one) => one.routes),
   };
 }
 
 /** Every service port by `name:port`, port 80 by the name alone too. */
-function forwardRoutes(view: ProxyView): TranslatedRoutes {
+export function forwardRoutes(view: ClientView): TranslatedRoutes {
   const candidates = meshVirtualServices(view.model, view.proxy);
   const taken = new Set<string>();
   const origins = new Map<string, ResourceRef>();
@@ -92,7 +92,7 @@ function forwardRoutes(view: ProxyView): TranslatedRoutes {
   return { routes, origins: [...origins.values()] };
 }
 
-function connectRoute(view: ProxyView, { service, port }: ServicePortPair): Route {
+function connectRoute(view: ClientView, { service, port }: ServicePortPair): Route {
   return create(RouteSchema, {
     name: "connect",
     match: { pathSpecifier: { case: "connectMatcher", value: {} } },

@@ -6,21 +6,20 @@ import {
   Cluster_LbPolicy,
   ClusterSchema,
 } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
-import type { MeshService } from "../mesh-model.ts";
 import type { TranslatedCluster } from "./clusters.ts";
 import { bindFields } from "./clusters.ts";
 import { policyFields } from "./cluster-policy.ts";
 import { clusterMetadata, endpointMetadata, namedClusterMetadata } from "./metadata.ts";
 import { inboundClusterName, inboundPassthroughCluster } from "./names.ts";
 import { socketAddress } from "./proto.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { InboundView } from "./proxy-view.ts";
 import { protocolAt } from "./proxy-view.ts";
 
-export function inboundClusters(view: ProxyView): TranslatedCluster[] {
+export function inboundClusters(view: InboundView): TranslatedCluster[] {
   const declared = view.proxy.ports.map((port) => {
     const name = inboundClusterName(port.port);
     const protocol = protocolAt(view, port.protocol);
-    const service = serviceOn(view, port.port);
+    const service = view.portServices.get(port.port);
     const cluster = create(ClusterSchema, {
       name,
       metadata: service === undefined ? namedClusterMetadata(name) : clusterMetadata(service),
@@ -55,17 +54,7 @@ export function inboundClusters(view: ProxyView): TranslatedCluster[] {
   return view.capture === "explicit" ? declared : [...declared, passthrough(view)];
 }
 
-/** The service whose metrics a port counts for: the first, by hostname, that leads there. */
-function serviceOn(view: ProxyView, port: number): MeshService | undefined {
-  const { proxy } = view;
-  return [...view.model.services.values()].find(
-    (service) =>
-      service.ports.some((one) => one.targetPort === port) &&
-      service.instances.some((one) => one.name === proxy.name && one.namespace === proxy.namespace),
-  );
-}
-
-function passthrough(view: ProxyView): TranslatedCluster {
+function passthrough(view: InboundView): TranslatedCluster {
   const cluster = create(ClusterSchema, {
     name: inboundPassthroughCluster,
     metadata: namedClusterMetadata(inboundPassthroughCluster),

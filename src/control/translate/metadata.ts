@@ -5,15 +5,18 @@ import type { WorkloadInstance } from "../../model/workload.ts";
 import type { PeerLabels } from "../../telemetry/standard-metrics.ts";
 import { metadataKeys, unknownPeer } from "../../telemetry/standard-metrics.ts";
 import type { MetadataSchema } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
-import type { MeshService } from "../mesh-model.ts";
+import type { ServiceShape } from "../mesh-model.ts";
 import type { Init } from "./proto.ts";
 
 type MetadataInit = Init<typeof MetadataSchema>;
 
 const clusterId = "Kubernetes";
 
+/** What metrics call a workload by. */
+export type LabelledWorkload = Pick<WorkloadInstance, "name" | "labels" | "workload" | "namespace">;
+
 /** The labels of a workload in Istio's metrics, with Istio's words for what is not known. */
-export function peerLabelsOf(instance: WorkloadInstance): PeerLabels {
+export function peerLabelsOf(instance: LabelledWorkload): PeerLabels {
   const { labels, workload, namespace } = instance;
   const app = labels["app"] ?? labels["app.kubernetes.io/name"];
   const version = labels["version"] ?? labels["app.kubernetes.io/version"];
@@ -29,7 +32,7 @@ export function peerLabelsOf(instance: WorkloadInstance): PeerLabels {
 }
 
 /** The same under the keys of endpoint metadata and of the peer table. */
-export function peerMetadata(instance: WorkloadInstance): Record<string, string> {
+export function peerMetadata(instance: LabelledWorkload): Record<string, string> {
   const labels = peerLabelsOf(instance);
   return {
     instance: instance.name,
@@ -45,7 +48,7 @@ export function peerMetadata(instance: WorkloadInstance): Record<string, string>
 
 /** `heddle` metadata of an endpoint, and whether its proxy speaks mutual TLS. */
 export function endpointMetadata(
-  instance: WorkloadInstance | undefined,
+  instance: LabelledWorkload | undefined,
   speaksMtls: boolean,
 ): MetadataInit {
   const filterMetadata: Record<string, JsonObject> = {};
@@ -56,7 +59,7 @@ export function endpointMetadata(
 
 /** What the service labels of metrics are read from. */
 export function clusterMetadata(
-  service: Pick<MeshService, "hostname" | "name" | "namespace">,
+  service: Pick<ServiceShape, "hostname" | "name" | "namespace">,
 ): MetadataInit {
   return {
     filterMetadata: {

@@ -4,10 +4,10 @@ import { create } from "@bufbuild/protobuf";
 import type { NameTable, NameTable_NameInfoSchema } from "../../wire/gen/es/dns/proto/nds_pb.ts";
 import { NameTableSchema } from "../../wire/gen/es/dns/proto/nds_pb.ts";
 import type { Init } from "./proto.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { ClientView } from "./proxy-view.ts";
 
 /** What names of services resolve to; wildcards and services without addresses are left to others. */
-export function nameTable(view: ProxyView): NameTable {
+export function nameTable(view: ClientView): NameTable {
   const table: Record<string, Init<typeof NameTable_NameInfoSchema>> = {};
   const suffix = `.svc.${view.model.domain}`;
   for (const service of view.services) {

@@ -5,13 +5,13 @@
  */
 import type { VirtualService } from "../../model/config-resource.ts";
 import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
-import type { MeshService } from "../mesh-model.ts";
+import type { ServiceShape } from "../mesh-model.ts";
 import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import { httpManager } from "./http-manager.ts";
 import type { ChainInit, TranslatedListener } from "./listener.ts";
 import { chain, listener, plainHttp } from "./listener.ts";
 import { blackHoleCluster, listenerName, outboundClusterName, tcpClusterName } from "./names.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { ClientView, ProxyView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
 import { isInScope } from "./route-match.ts";
 import { clusterOf } from "./routes.ts";
@@ -27,14 +27,22 @@ export interface TranslatedTraffic {
 
 const outbound = TrafficDirection.OUTBOUND;
 
-export function capturedOutbound(view: ProxyView): TranslatedTraffic {
+/** The tables that `capturedListeners` names. */
+export function capturedRoutes(view: ClientView): TranslatedRoutes[] {
+  const shared = [...httpPorts(view)].map(([port, pairs]) => outboundRoutes(view, port, pairs));
+  const own = view.services.flatMap((service) =>
+    service.ports
+      .filter((port) => port.protocol === "auto" && listeningAddresses(service).length > 0)
+      .map((port) =>
+        singleServiceRoutes(view, detectedRoutes({ service, port }), { service, port }),
+      ),
+  );
+  return [...shared, ...own];
+}
+
+export function capturedListeners(view: ProxyView): TranslatedListener[] {
   const listeners: TranslatedListener[] = [virtualOutbound(view)];
-  const routes: TranslatedRoutes[] = [];
-  for (const [port, pairs] of httpPorts(view)) {
-    const table = outboundRoutes(view, port, pairs);
-    routes.push(table);
-    listeners.push(httpListener(view, port, pairs, table));
-  }
+  for (const [port, pairs] of httpPorts(view)) listeners.push(httpListener(view, port, pairs));
   const wildcards = new Map<number, ServicePortPair[]>();
   for (const service of view.services) {
     for (const port of service.ports) {
@@ -45,9 +53,7 @@ export function capturedOutbound(view: ProxyView): TranslatedTraffic {
         wildcards.set(port.number, [...(wildcards.get(port.number) ?? []), pair]);
         continue;
       }
-      const built = serviceListener(view, pair, protocol === "auto");
-      listeners.push(...built.listeners);
-      routes.push(...built.routes);
+      listeners.push(...serviceListener(view, pair, protocol === "auto"));
     }
   }
   for (const [port, pairs] of wildcards) {
@@ -55,7 +61,7 @@ export function capturedOutbound(view: ProxyView): TranslatedTraffic {
     const isTaken = listeners.some((one) => one.listener.name === listenerName("0.0.0.0", port));
     if (!isTaken) listeners.push(wildcardListener(view, port, pairs));
   }
-  return { listeners, routes };
+  return listeners;
 }
 
 function anyAddress(view: ProxyView, port: number): (readonly [string, number])[] {
@@ -107,13 +113,13 @@ function httpListener(
   view: ProxyView,
   port: number,
   pairs: readonly ServicePortPair[],
-  table: TranslatedRoutes,
 ): TranslatedListener {
+  const routeName = String(port);
   const name = listenerName("0.0.0.0", port);
   const manager = httpManager(view, {
     direction: "outbound",
     statPrefix: `outbound_${name};`,
-    routeName: table.routes.name,
+    routeName,
     carriesGrpc: pairs.some((pair) => protocolAt(view, pair.port.protocol) === "http2"),
   });
   const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
@@ -127,9 +133,17 @@ function httpListener(
       inspects: ["tls", "http"],
       isBound: false,
     }),
-    origins: table.origins,
-    routeNames: [table.routes.name],
+    origins: pairs.flatMap(({ service }) => originsOf(service)),
+    routeNames: [routeName],
   };
+}
+
+function listeningAddresses({ addresses }: ServiceShape): readonly string[] {
+  return addresses.filter((address) => !address.includes("/"));
+}
+
+function detectedRoutes({ service, port }: ServicePortPair): string {
+  return `${service.hostname}:${port.number}`;
 }
 
 /** A listener on a service's own addresses: TCP, or both where the protocol is detected. */
@@ -137,26 +151,24 @@ function serviceListener(
   view: ProxyView,
   pair: ServicePortPair,
   isDetected: boolean,
-): TranslatedTraffic {
+): TranslatedListener[] {
   const { service, port } = pair;
-  const addresses = service.addresses
-    .filter((address) => !address.includes("/"))
-    .map((address) => [address, port.number] as const);
+  const addresses = listeningAddresses(service).map((address) => [address, port.number] as const);
   const first = addresses[0];
-  if (first === undefined) return { listeners: [], routes: [] };
+  if (first === undefined) return [];
   const name = listenerName(first[0], port.number);
   const tcp = serviceChain(view, pair);
   const base = { name, addresses, direction: outbound, isBound: false } as const;
   if (!isDetected) {
     const built = listener(view, { ...base, chains: [tcp.chain], inspects: [] });
     const origins = [...tcp.origins, ...originsOf(service)];
-    return { listeners: [{ listener: built, origins, routeNames: [] }], routes: [] };
+    return [{ listener: built, origins, routeNames: [] }];
   }
-  const table = singleServiceRoutes(view, `${service.hostname}:${port.number}`, pair);
+  const routeName = detectedRoutes(pair);
   const manager = httpManager(view, {
     direction: "outbound",
     statPrefix: `outbound_${name};`,
-    routeName: table.routes.name,
+    routeName,
     carriesGrpc: false,
   });
   const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
@@ -166,19 +178,16 @@ function serviceListener(
     fallback: tcp.chain,
     inspects: ["tls", "http"],
   });
-  const origins = [...table.origins, ...originsOf(service)];
-  return {
-    listeners: [{ listener: built, origins, routeNames: [table.routes.name] }],
-    routes: [table],
-  };
+  const origins = [...tcp.origins, ...originsOf(service)];
+  return [{ listener: built, origins, routeNames: [routeName] }];
 }
 
 /** HTTP versions that the proxy's own codec speaks; others pass as bytes. */
-export function detectedHttp(view: ProxyView): string[] {
+export function detectedHttp(view: ClientView): string[] {
   return view.proxy.dataPlane === "envoy" ? [...plainHttp] : ["http/1.0", "http/1.1"];
 }
 
-function originsOf(service: MeshService): ReturnType<typeof refOf>[] {
+function originsOf(service: ServiceShape): ReturnType<typeof refOf>[] {
   return service.entry === undefined ? [] : [refOf(service.entry)];
 }
 
@@ -201,7 +210,7 @@ export function serviceChain(view: ProxyView, { service, port }: ServicePortPair
 }
 
 /** The cluster by which bytes reach a destination: another than for HTTP where that is detected. */
-export function clusterForTcp(view: ProxyView, cluster: string): string {
+export function clusterForTcp(view: ClientView, cluster: string): string {
   const [, port, , hostname = ""] = cluster.split("|");
   const service = view.model.services.get(hostname);
   const protocol = service?.ports.find((one) => String(one.number) === port)?.protocol;

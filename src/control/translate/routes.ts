@@ -17,12 +17,12 @@ import {
   type RouteActionSchema,
   RouteSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
-import type { MeshPort, MeshService } from "../mesh-model.ts";
+import type { MeshPort, ServiceShape } from "../mesh-model.ts";
 import { destinationRuleFor, policyFor, resolveHost } from "../mesh/lookup.ts";
 import { outboundClusterName } from "./names.ts";
 import type { Init } from "./proto.ts";
 import { duration } from "./proto.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { ClientView } from "./proxy-view.ts";
 import {
   authorityFrom,
   corsConfig,
@@ -40,7 +40,7 @@ type ActionInit = Init<typeof RouteActionSchema>;
 
 /** Every route of `rule` that can match in `scope`, in order; ends at one that takes everything. */
 export function virtualServiceRoutes(
-  view: ProxyView,
+  view: ClientView,
   rule: VirtualService,
   scope: RouteScope,
 ): Route[] {
@@ -60,7 +60,7 @@ export function virtualServiceRoutes(
 }
 
 interface RouteContext {
-  readonly view: ProxyView;
+  readonly view: ClientView;
   readonly rule: VirtualService;
   readonly scope: RouteScope;
   readonly http: HttpRoute;
@@ -179,7 +179,7 @@ function rewriteFields(http: HttpRoute): ActionInit {
 
 /** A destination's cluster; of a service that does not exist, the name it would have. */
 export function clusterOf(
-  view: ProxyView,
+  view: ClientView,
   destination: Destination,
   ruleNamespace: string,
   listenerPort: number | undefined,
@@ -191,7 +191,7 @@ export function clusterOf(
 }
 
 /** The service's only port, else the one the caller asked for. */
-function defaultPort(service: MeshService | undefined, listenerPort: number | undefined): number {
+function defaultPort(service: ServiceShape | undefined, listenerPort: number | undefined): number {
   const ports = service?.ports ?? [];
   const [only] = ports;
   if (ports.length === 1 && only !== undefined) return only.number;
@@ -235,7 +235,7 @@ export function hashPolicy(
 }
 
 /** What a service without a VirtualService gets: Istio's defaults, no timeout, two retries. */
-export function defaultRoute(view: ProxyView, service: MeshService, port: MeshPort): Route {
+export function defaultRoute(view: ClientView, service: ServiceShape, port: MeshPort): Route {
   const rule = destinationRuleFor(view.model, service, view.proxy);
   const hashes = hashPolicy(policyFor(rule, undefined, port.number).loadBalancer?.consistentHash);
   const retry = retryPolicy(undefined, view.model.settings.defaultRetry, hashes.length > 0);

@@ -13,7 +13,7 @@ import {
   RouteSchema,
   VirtualHostSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
-import type { MeshPort, MeshService } from "../mesh-model.ts";
+import type { MeshPort, ServiceShape } from "../mesh-model.ts";
 import {
   hostMatches,
   meshVirtualServices,
@@ -22,7 +22,7 @@ import {
 } from "../mesh/lookup.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
 import { duration } from "./proto.ts";
-import type { ProxyView } from "./proxy-view.ts";
+import type { ClientView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
 import { anyPath } from "./route-match.ts";
 import type { RouteScope } from "./route-match.ts";
@@ -34,12 +34,12 @@ export interface TranslatedRoutes {
 }
 
 export interface ServicePortPair {
-  readonly service: MeshService;
+  readonly service: ServiceShape;
   readonly port: MeshPort;
 }
 
 /** HTTP ports of visible services, by port number. */
-export function httpPorts(view: ProxyView): ReadonlyMap<number, readonly ServicePortPair[]> {
+export function httpPorts(view: ClientView): ReadonlyMap<number, readonly ServicePortPair[]> {
   const ports = new Map<number, ServicePortPair[]>();
   for (const service of view.services) {
     for (const port of service.ports) {
@@ -53,7 +53,7 @@ export function httpPorts(view: ProxyView): ReadonlyMap<number, readonly Service
 
 /** The table of one port, as `0.0.0.0_<port>` uses it. */
 export function outboundRoutes(
-  view: ProxyView,
+  view: ClientView,
   port: number,
   pairs: readonly ServicePortPair[],
 ): TranslatedRoutes {
@@ -88,7 +88,7 @@ export function outboundRoutes(
 
 /** The table of one service port alone: whatever the authority, it is this service. */
 export function singleServiceRoutes(
-  view: ProxyView,
+  view: ClientView,
   name: string,
   pair: ServicePortPair,
 ): TranslatedRoutes {
@@ -103,7 +103,7 @@ export function singleServiceRoutes(
 }
 
 export function serviceHost(
-  view: ProxyView,
+  view: ClientView,
   { service, port }: ServicePortPair,
   options: {
     readonly rule: VirtualService | undefined;
@@ -124,13 +124,13 @@ export function serviceHost(
   });
 }
 
-export function meshScope(view: ProxyView, port: number | undefined): RouteScope {
+export function meshScope(view: ClientView, port: number | undefined): RouteScope {
   const { namespace, labels } = view.proxy;
   return { gateways: new Set(["mesh"]), port, namespace, labels };
 }
 
 /** Every name under which this proxy's workload may call a service, without ports. */
-export function serviceDomains(view: ProxyView, service: MeshService): string[] {
+export function serviceDomains(view: ClientView, service: ServiceShape): string[] {
   const { hostname, namespace, addresses } = service;
   const literal = addresses.filter((address) => !address.includes("/")).map(bracketed);
   const suffix = `.svc.${view.model.domain}`;
@@ -146,7 +146,7 @@ function bracketed(address: string): string {
   return address.includes(":") ? `[${address}]` : address;
 }
 
-function virtualDomains(view: ProxyView, rule: VirtualService): string[] {
+function virtualDomains(view: ClientView, rule: VirtualService): string[] {
   return rule.spec.hosts
     .map((host) => resolveHost(view.model, host, rule.namespace))
     .filter((host) => !view.services.some((service) => hostMatches(host, service.hostname)));
@@ -162,7 +162,7 @@ export function fresh(domains: readonly string[], taken: Set<string>): string[] 
 }
 
 /** What is not of the mesh: passed on, or refused with 502 as Istio does. */
-export function fallbackHost(view: ProxyView): VirtualHost {
+export function fallbackHost(view: ClientView): VirtualHost {
   if (view.fallbackCluster === blackHoleCluster || view.capture === "explicit") {
     return create(VirtualHostSchema, {
       name: "block_all",
