@@ -17,10 +17,15 @@ import type { ListenerSet } from "./context.ts";
 /** Writes down what it is told. */
 class FakeListeners implements ListenerSet {
   readonly log: string[] = [];
+  /** Why sockets cannot be opened. */
+  refusal: string | undefined;
 
   prepare(listener: Listener): ReturnType<ListenerSet["prepare"]> {
     return {
-      start: async () => void this.log.push(`start ${listener.name} ${listener.statPrefix}`),
+      start: async () => {
+        if (this.refusal !== undefined) throw new Error(this.refusal);
+        this.log.push(`start ${listener.name} ${listener.statPrefix}`);
+      },
       discard: () => void this.log.push(`discard ${listener.name} ${listener.statPrefix}`),
     };
   }
@@ -139,6 +144,49 @@ test("Configuration is ready once everything of the first answer serves, and say
   assert.equal(configuration.waitingFor, undefined);
   close();
 });
+
+test("Configuration is not ready while a listener cannot be opened, and tries again", async () => {
+  const { configuration, feed, listeners, clock, close } = plane();
+  configuration.start();
+  listeners.refusal = "0.0.0.0:15006 is in use";
+  feed.send(typeUrls.cluster, [staticCluster("a")]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  await settle();
+  assert.equal(configuration.waitingFor, "listener L cannot start: 0.0.0.0:15006 is in use");
+  assert.deepEqual(configuration.refusals(), ["L: 0.0.0.0:15006 is in use"]);
+  clock.advance(1000);
+  await settle();
+  assert.equal(configuration.isReady, false);
+  listeners.refusal = undefined;
+  clock.advance(1000);
+  await settle();
+  assert.equal(configuration.waitingFor, undefined);
+  assert.deepEqual(configuration.refusals(), []);
+  assert.deepEqual(listeners.log, ["start L one"]);
+  close();
+});
+
+test("Configuration does not try again what was replaced or removed", async () => {
+  const { configuration, feed, listeners, clock, close } = plane();
+  configuration.start();
+  listeners.refusal = "in use";
+  feed.send(typeUrls.cluster, [staticCluster("a")]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  await settle();
+  listeners.refusal = undefined;
+  feed.send(typeUrls.listener, [], ["L"]);
+  clock.advance(5000);
+  await settle();
+  assert.deepEqual(listeners.log, ["remove L"]);
+  assert.equal(configuration.waitingFor, undefined);
+  close();
+});
+
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
+}
 
 test("Configuration applies the good resources of an answer and names the bad", () => {
   const { configuration, feed, clusters, close } = plane();

@@ -3,7 +3,7 @@
  * swaps them in. A resource that cannot be honoured is refused alone, by name and field; its last
  * good version goes on serving, and so does everything else of the same answer.
  */
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -41,6 +41,15 @@ interface WarmingListener {
   readonly prepared: PreparedListener;
 }
 
+interface UnopenedListener {
+  readonly resource: XdsResource;
+  readonly reason: string;
+  readonly retry: Timer;
+}
+
+/** A port in use may be free a moment later. */
+const reopenMs = 1000;
+
 export class Configuration implements RouteSource {
   readonly applied: AppliedResources;
   /** Called once, when the first complete configuration serves. */
@@ -50,6 +59,8 @@ export class Configuration implements RouteSource {
   readonly #tables = new Map<string, RouteTable>();
   readonly #warming = new Map<string, WarmingListener>();
   readonly #needs = new Map<string, ListenerNeeds>();
+  /** Listeners whose sockets could not be opened; tried again until they can. */
+  readonly #unopened = new Map<string, UnopenedListener>();
   readonly #answered = new Set<string>();
   readonly #stopSecrets: () => void;
   #starting = 0;
@@ -84,6 +95,9 @@ export class Configuration implements RouteSource {
     if (first !== undefined) {
       return `listener ${first[0]} waits for ${this.#missing(first[1].needs).join(", ")}`;
     }
+    const [unopened] = this.#unopened;
+    if (unopened !== undefined)
+      return `listener ${unopened[0]} cannot start: ${unopened[1].reason}`;
     return "listeners are starting";
   }
 
@@ -107,6 +121,7 @@ export class Configuration implements RouteSource {
 
   close(): void {
     this.#stopSecrets();
+    for (const { retry } of this.#unopened.values()) retry.cancel();
     for (const { prepared } of this.#warming.values()) prepared.discard();
     this.#warming.clear();
   }
@@ -212,6 +227,7 @@ export class Configuration implements RouteSource {
     const needs = checkListener(listener, this.#unknown);
     for (const routes of needs.inlineRoutes) this.#options.compileRoutes(routes);
     const prepared = this.#options.listeners.prepare(listener);
+    this.#forgetUnopened(resource.name);
     this.#warming.get(resource.name)?.prepared.discard();
     this.#warming.set(resource.name, { resource, needs, prepared });
   }
@@ -220,6 +236,7 @@ export class Configuration implements RouteSource {
     this.#warming.get(name)?.prepared.discard();
     this.#warming.delete(name);
     this.#needs.delete(name);
+    this.#forgetUnopened(name);
     this.#options.listeners.remove(name);
   }
 
@@ -258,20 +275,50 @@ export class Configuration implements RouteSource {
     this.#checkReady();
   }
 
-  async #startListener(name: string, { prepared, resource }: WarmingListener): Promise<void> {
+  async #startListener(name: string, warming: WarmingListener): Promise<void> {
+    const { prepared, resource, needs } = warming;
     this.#starting++;
     try {
       await prepared.start();
+      if (this.#refusalOf(resource) !== undefined) {
+        this.applied.accept(typeUrls.listener, resource);
+      }
     } catch (thrown) {
-      this.applied.refuse(typeUrls.listener, resource, messageOf(thrown));
-      this.#options.log.error("a listener cannot start", {
-        listener: name,
-        reason: messageOf(thrown),
-      });
+      // What was replaced or removed in the meantime is not tried again.
+      const isLatest = this.#needs.get(name) === needs && !this.#warming.has(name);
+      if (isLatest) this.#onUnopened(name, resource, messageOf(thrown));
     } finally {
       this.#starting--;
       this.#checkReady();
     }
+  }
+
+  #onUnopened(name: string, resource: XdsResource, reason: string): void {
+    const { clock, log } = this.#options;
+    if (this.#refusalOf(resource) !== reason) {
+      log.error("a listener cannot start", { listener: name, reason, retryMs: reopenMs });
+    }
+    this.applied.refuse(typeUrls.listener, resource, reason);
+    const retry = clock.schedule(reopenMs, () => this.#reopen(name));
+    this.#unopened.set(name, { resource, reason, retry });
+  }
+
+  #refusalOf(resource: XdsResource): string | undefined {
+    const refused = this.applied.refused(typeUrls.listener);
+    return refused.find((one) => one.resource === resource)?.reason;
+  }
+
+  #reopen(name: string): void {
+    const unopened = this.#unopened.get(name);
+    if (unopened === undefined) return;
+    this.#unopened.delete(name);
+    this.#applyListener(unopened.resource);
+    this.#advance();
+  }
+
+  #forgetUnopened(name: string): void {
+    this.#unopened.get(name)?.retry.cancel();
+    this.#unopened.delete(name);
   }
 
   #missing(needs: ListenerNeeds): string[] {
@@ -286,7 +333,8 @@ export class Configuration implements RouteSource {
   }
 
   #checkReady(): void {
-    if (this.#isReady || this.#starting > 0 || this.#warming.size > 0) return;
+    if (this.#isReady || this.#starting > 0) return;
+    if (this.#warming.size > 0 || this.#unopened.size > 0) return;
     if (!this.#answered.has(typeUrls.cluster) || !this.#answered.has(typeUrls.listener)) return;
     if (this.#options.clusters.warmingNames().length > 0) return;
     this.#isReady = true;
