@@ -117,6 +117,7 @@ class RunningEnvoy implements EnvoyDataPlane {
   async notReady(): Promise<string | undefined> {
     const { envoy, relay } = this.#parts;
     if (envoy.stopped !== undefined) return envoy.stopped;
+    if (relay.unbound !== undefined) return relay.unbound;
     if (!relay.isConfigured) return "no configuration yet";
     try {
       const { status, text } = await this.#ask("/ready", "GET");

@@ -23,6 +23,8 @@ export interface EnvoyRelayOptions {
 }
 
 const proxyId = "envoy";
+/** A port in use may be free a moment later. */
+const reopenMs = 2000;
 /** How long a set may wait for the endpoints and routes it names. */
 const completeAfterMs = 2000;
 
@@ -56,6 +58,9 @@ export class EnvoyRelay {
   /** The first snapshot that held what the control plane says of listeners. */
   #firstWhole: number | undefined;
   #isConfigured = false;
+  /** Listeners that Envoy could not bind and has no other version of, with its words. */
+  readonly #unbound = new Map<string, string>();
+  #reopen: Timer | undefined;
   #pending: PendingAnswer[] = [];
   #version = 0;
   #timer: Timer | undefined;
@@ -93,8 +98,15 @@ export class EnvoyRelay {
     return this.#isConfigured;
   }
 
+  /** The first listener that Envoy cannot bind, and why; undefined when there is none. */
+  get unbound(): string | undefined {
+    const [first] = this.#unbound;
+    return first === undefined ? undefined : `listener ${first[0]} cannot start: ${first[1]}`;
+  }
+
   close(): void {
     this.#timer?.cancel();
+    this.#reopen?.cancel();
   }
 
   #onUpdate(update: XdsUpdate): void {
@@ -192,16 +204,48 @@ export class EnvoyRelay {
     const isWhole = this.#firstWhole !== undefined && version >= this.#firstWhole;
     if (isWhole && typeUrl === typeUrls.listener) this.#isConfigured = true;
     if (answer.kind === "acked") {
+      if (typeUrl === typeUrls.listener) this.#boundAll();
       this.#accepted.set(typeUrl, new Map(this.#resources(typeUrl)));
       this.#respond((pending) => pending.typeUrl === typeUrl && pending.version <= version);
       this.#settle();
       return;
     }
     this.#respond((pending) => pending.typeUrl === typeUrl, answer.reason);
-    this.#revert(
-      typeUrl,
-      answer.resources.map(({ name }) => name),
-    );
+    const names = answer.resources.map(({ name }) => name);
+    if (typeUrl === typeUrls.listener && /\bbind\b/i.test(answer.reason)) {
+      this.#tryAgain(names, answer.reason);
+    }
+    this.#revert(typeUrl, names);
+  }
+
+  /** What is part of an accepted answer is bound; what the control plane removed is not wanted. */
+  #boundAll(): void {
+    const current = this.#resources(typeUrls.listener);
+    for (const name of this.#unbound.keys()) {
+      const isGone = this.#absent.has(`${typeUrls.listener} ${name}`);
+      if (current.has(name) || isGone) this.#unbound.delete(name);
+    }
+  }
+
+  /** Envoy does not try to bind again by itself: it is offered the listener anew. */
+  #tryAgain(names: readonly string[], reason: string): void {
+    const current = this.#resources(typeUrls.listener);
+    const unbound = names.flatMap((name) => {
+      const resource = current.get(name);
+      const hasOther = this.#accepted.get(typeUrls.listener)?.has(name) === true;
+      return resource === undefined || hasOther ? [] : [resource];
+    });
+    for (const { name } of unbound) this.#unbound.set(name, reason.trim());
+    this.#reopen?.cancel();
+    this.#reopen = this.#options.clock.schedule(reopenMs, () => {
+      for (const resource of unbound) {
+        // Unless the control plane has said something newer of it.
+        if (this.#unbound.has(resource.name) && !current.has(resource.name)) {
+          current.set(resource.name, resource);
+        }
+      }
+      this.#schedulePublish();
+    });
   }
 
   /** Envoy keeps its last good version; so do we, for when it starts again. */
