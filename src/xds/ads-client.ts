@@ -157,8 +157,10 @@ export class AdsClient implements XdsFeed {
   #onConnected(): void {
     const { clock, log, serverName } = this.#options;
     this.#attempts = 0;
+    const before = this.#streamStatus;
+    const lostMs = before.kind === "lost" ? Math.round(clock.nowMs() - before.sinceMs) : undefined;
     this.#streamStatus = { kind: "connected", sinceMs: clock.nowMs() };
-    log.info("xds stream up", { server: serverName });
+    log.info("xds stream up", { server: serverName, ...(lostMs === undefined ? {} : { lostMs }) });
     this.#tellStatus();
   }
 
@@ -174,10 +176,12 @@ export class AdsClient implements XdsFeed {
     const code = grpcStatusName(error?.code ?? grpcStatus.ok);
     const reason = error?.message ?? "ended by the server";
     const fields = { server: serverName, code, reason, retryMs: Math.round(retryMs) };
+    const before = this.#streamStatus;
     if (isOrderly) log.info("xds stream ended by the server", fields);
-    else log.warn("xds stream lost", fields);
+    else if (before.kind === "lost") log.debug("xds stream not back yet", fields);
+    else log.warn(before.kind === "connected" ? "xds stream lost" : "xds stream not up", fields);
     const nowMs = clock.nowMs();
-    const sinceMs = this.#streamStatus.kind === "lost" ? this.#streamStatus.sinceMs : nowMs;
+    const sinceMs = before.kind === "lost" ? before.sinceMs : nowMs;
     this.#streamStatus = { kind: "lost", sinceMs, code, reason, nextAttemptAtMs: nowMs + retryMs };
     this.#tellStatus();
     this.#retry = clock.schedule(retryMs, () => void this.#connect());

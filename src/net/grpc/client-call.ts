@@ -24,6 +24,7 @@ export interface ClientCallOptions {
 
 /** One call on a session. The status is decided once: by trailers, by us, or by how it broke. */
 export class ClientCall implements GrpcClientStream {
+  readonly #session: ClientHttp2Session;
   readonly #stream: ClientHttp2Stream;
   readonly #handler: GrpcClientHandler;
   readonly #reader: GrpcMessageReader;
@@ -31,6 +32,7 @@ export class ClientCall implements GrpcClientStream {
   #failure: string | undefined;
 
   constructor(session: ClientHttp2Session, options: ClientCallOptions) {
+    this.#session = session;
     this.#handler = options.handler;
     this.#reader = new GrpcMessageReader(options.messageBytesMax);
     const timeout =
@@ -111,17 +113,23 @@ export class ClientCall implements GrpcClientStream {
   }
 
   #onClose(): void {
-    const { rstCode } = this.#stream;
-    this.#outcome ??=
-      rstCode === 0
-        ? new GrpcError(grpcStatus.unavailable, this.#failure ?? "the connection was closed")
-        : new GrpcError(
-            rstCode === 0x2 && this.#failure !== undefined
-              ? grpcStatus.unavailable
-              : statusOfReset(rstCode),
-            this.#failure ?? `reset with code ${rstCode}`,
-          );
+    this.#outcome ??= this.#broken();
     this.#handler.onClose(this.#outcome === "ok" ? undefined : this.#outcome);
+  }
+
+  #broken(): GrpcError {
+    const { rstCode } = this.#stream;
+    const failure = this.#failure;
+    // Node closes the streams of a lost connection with CANCEL, which nobody has asked for.
+    if (this.#session.destroyed && (rstCode === 0x8 || rstCode === 0)) {
+      return new GrpcError(grpcStatus.unavailable, failure ?? "the connection was lost");
+    }
+    if (rstCode === 0) {
+      return new GrpcError(grpcStatus.unavailable, failure ?? "the stream was closed");
+    }
+    const isBroken = rstCode === 0x2 && failure !== undefined;
+    const code = isBroken ? grpcStatus.unavailable : statusOfReset(rstCode);
+    return new GrpcError(code, failure ?? `reset with code ${rstCode}`);
   }
 }
 
