@@ -24,6 +24,7 @@ import { NameTable } from "../wire/gen/ts/dns/proto/nds.ts";
 import { AdsClient } from "../xds/ads-client.ts";
 import { typeUrls, type XdsFeed, type XdsUpdate } from "../xds/feed.ts";
 import { readOnlyAdmin, serveAdmin, type AdminHandler } from "./admin.ts";
+import { withAgentStatus, type AgentStatus } from "./agent-status.ts";
 import { IdentityKeeper } from "./identity/identity-keeper.ts";
 import { openStateFiles, type StateFiles } from "./io/state-files.ts";
 import { PeerTable } from "./peer-table.ts";
@@ -103,7 +104,9 @@ export function openAgent(options: AgentOptions): Agent {
     clock,
     log: log.area("xds"),
     random: options.random,
-    onStatus: (status) => streams.onStatus(status),
+    onStatus: (status) => {
+      if (streams.onStatus(status) === "lost") store.confirm();
+    },
     requestsWhileApplying: sidecar.dataPlane === "envoy",
   });
   const peers = new PeerTable();
@@ -169,7 +172,8 @@ class RunningAgent implements Agent {
       log: log.area("status"),
     });
     const socketPath = this.files.path("admin.sock");
-    this.#listeners.push(await serveAdmin({ socketPath }, plane.admin, adminLog));
+    const admin = withAgentStatus(plane.admin, () => this.#agentStatus(plane));
+    this.#listeners.push(await serveAdmin({ socketPath }, admin, adminLog));
     const loopback = { address: "127.0.0.1", port: sidecar.ports.admin };
     this.#listeners.push(await serveAdmin(loopback, readOnlyAdmin(plane.admin), adminLog));
     return this.#status.ports;
@@ -187,6 +191,23 @@ class RunningAgent implements Agent {
     store.save();
     await this.#status?.close();
     await Promise.all(this.#listeners.map((listener) => listener.close()));
+  }
+
+  async #agentStatus(plane: ServedDataPlane): Promise<AgentStatus> {
+    const { client, store, identity } = this.#parts;
+    const { name, namespace } = this.#options.sidecar.instance;
+    const { stream } = client.status;
+    const isConnected = stream.kind === "connected";
+    const confirmedAtMs = isConnected ? this.#options.clock.nowMs() : store.confirmedAtMs;
+    const [notReady, certificateNotAfterMs] = [await this.#notReady(plane), identity.notAfterMs];
+    return {
+      instance: `${name}.${namespace}`,
+      dataPlane: this.#options.sidecar.dataPlane,
+      ...(notReady === undefined ? {} : { notReady }),
+      stream,
+      ...(confirmedAtMs === undefined ? {} : { confirmedAtMs }),
+      ...(certificateNotAfterMs === undefined ? {} : { certificateNotAfterMs }),
+    };
   }
 
   async #notReady(plane: ServedDataPlane): Promise<string | undefined> {

@@ -46,9 +46,14 @@ export function stateRoot(): string {
   );
 }
 
+/** The state directory of the mesh that is meant; refuses as `connectToMesh` does. */
+export function meshFolder(options: MeshOptions): string {
+  return options.stateDir ?? chooseMesh(options.mesh);
+}
+
 /** Finds the running mesh; refuses when there is none, or several and no name. */
 export function connectToMesh(options: MeshOptions): MeshApi {
-  const folder = options.stateDir ?? chooseMesh(options.mesh);
+  const folder = meshFolder(options);
   return apiOf(basename(resolve(folder)), join(folder, "api.sock"));
 }
 

@@ -49,6 +49,8 @@ export class IdentityKeeper implements SecretSource {
   #timer: Timer | undefined;
   #failures = 0;
   #lastFailure: string | undefined;
+  /** Until there is another: when the certificate that was found on disk expired. */
+  #expiredOnDiskMs: number | undefined;
   #isClosed = false;
 
   constructor(options: IdentityKeeperOptions) {
@@ -95,14 +97,20 @@ export class IdentityKeeper implements SecretSource {
     return () => this.#listeners.delete(listener);
   }
 
+  /** End of the certificate's validity; undefined without one. */
+  get notAfterMs(): number | undefined {
+    return this.#identity?.notAfterMs ?? this.#expiredOnDiskMs;
+  }
+
   /** Why there is no usable certificate, or undefined when there is one. */
   get missing(): string | undefined {
     const identity = this.#identity;
-    if (identity === undefined) {
+    const notAfterMs = identity?.notAfterMs ?? this.#expiredOnDiskMs;
+    if (notAfterMs === undefined) {
       return `no certificate yet${this.#lastFailure === undefined ? "" : `: ${this.#lastFailure}`}`;
     }
-    if (identity.notAfterMs > this.#options.clock.nowMs()) return undefined;
-    const since = new Date(identity.notAfterMs).toISOString();
+    if (notAfterMs > this.#options.clock.nowMs()) return undefined;
+    const since = new Date(notAfterMs).toISOString();
     return `the certificate expired at ${since} and cannot be renewed: ${this.#lastFailure ?? "the authority has not answered"}`;
   }
 
@@ -171,6 +179,7 @@ export class IdentityKeeper implements SecretSource {
       createPrivateKey(stored.privateKeyPem);
       const identity = identityOf(stored);
       if (identity.notAfterMs <= clock.nowMs()) {
+        this.#expiredOnDiskMs = identity.notAfterMs;
         log.warn("the certificate on disk has expired", {
           expired: new Date(identity.notAfterMs).toISOString(),
         });

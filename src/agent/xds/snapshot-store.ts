@@ -39,6 +39,13 @@ export class SnapshotStore {
     return this.#savedAtMs;
   }
 
+  /** The control plane had nothing newer until now: what is held is as good as just received. */
+  confirm(): void {
+    if (this.#types.size === 0) return;
+    this.#savedAtMs = this.#options.clock.nowMs();
+    this.#timer ??= this.#options.clock.schedule(writeDelayMs, () => this.save());
+  }
+
   /** What is known of one type, by name. */
   resources(typeUrl: string): ReadonlyMap<string, XdsResource> {
     return this.#types.get(typeUrl) ?? new Map();

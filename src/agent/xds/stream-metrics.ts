@@ -5,7 +5,8 @@ import type { AdsStatus } from "../../xds/ads-client.ts";
 import { typeLabel } from "../../xds/snapshot.ts";
 
 export interface StreamMetrics {
-  onStatus(status: AdsStatus): void;
+  /** `lost` when this status says so of a stream that stood. */
+  onStatus(status: AdsStatus): "lost" | undefined;
   /** Ages grow by themselves: called before each exposition. */
   refresh(status: AdsStatus, confirmedAtMs: number | undefined): void;
 }
@@ -20,15 +21,16 @@ export function streamMetrics(metrics: MetricRegistry, clock: Clock): StreamMetr
   let kind: AdsStatus["stream"]["kind"] = "connecting";
   return {
     onStatus({ stream }) {
-      if (stream.kind === "lost" && kind === "connected") losses.add(1);
+      const isLoss = stream.kind === "lost" && kind === "connected";
+      if (isLoss) losses.add(1);
       kind = stream.kind;
       connected.set(kind === "connected" ? 1 : 0);
+      return isLoss ? "lost" : undefined;
     },
     refresh({ stream, types }, confirmedAtMs) {
       const nowMs = clock.nowMs();
       const isConnected = stream.kind === "connected";
-      const sinceMs = stream.kind === "lost" ? stream.sinceMs : confirmedAtMs;
-      age.set(isConnected || sinceMs === undefined ? 0 : (nowMs - sinceMs) / 1000);
+      age.set(isConnected || confirmedAtMs === undefined ? 0 : (nowMs - confirmedAtMs) / 1000);
       for (const [typeUrl, status] of types) {
         const labels = { type: typeLabel(typeUrl) };
         if (status.ackedAtMs !== undefined) {

@@ -7,9 +7,16 @@ import type {
   StatusAnswer,
   WorkloadSummary,
 } from "../../console/api.ts";
-import { exitCodes } from "../exit.ts";
-import { addMeshOptions, connectToMesh, type MeshOptions } from "../mesh-api.ts";
+import { leaseHolder } from "../../local/lease.ts";
+import { CommandFailure, exitCodes } from "../exit.ts";
+import { addMeshOptions, connectToMesh, meshFolder, type MeshOptions } from "../mesh-api.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";
+import {
+  askSidecars,
+  configurationAge,
+  formatSidecars,
+  type SidecarStatus,
+} from "../sidecar-status.ts";
 import { formatAge, formatTable } from "../table.ts";
 
 interface Options extends MeshOptions {
@@ -22,6 +29,8 @@ interface Status {
   readonly workloads: readonly WorkloadSummary[];
   readonly proxies: readonly ProxyStatus[];
   readonly problems: ConfigAnswer["problems"];
+  /** Proxies that the control plane does not hear, asked themselves. */
+  readonly unheard: readonly SidecarStatus[];
 }
 
 export function registerStatusCommand(program: Command): void {
@@ -29,17 +38,44 @@ export function registerStatusCommand(program: Command): void {
     .description("show what runs, what is wrong, and what this mode cannot enforce")
     .addOption(outputOption())
     .action(async (options: Options) => {
-      const api = connectToMesh(options);
-      const [status, workloads, proxies, config] = await Promise.all([
-        api.get<StatusAnswer>("/api/status"),
-        api.get<WorkloadSummary[]>("/api/workloads"),
-        api.get<ProxyStatus[]>("/api/proxies"),
-        api.get<ConfigAnswer>("/api/config"),
-      ]);
-      const shown: Status = { status, workloads, proxies, problems: config.problems };
-      print(options.output, shown, () => formatStatus(shown));
-      process.exitCode = hasFindings(shown) ? exitCodes.findings : exitCodes.fine;
+      try {
+        await showStatus(options);
+      } catch (thrown) {
+        if (!isSilent(thrown) || leaseHolder(meshFolder(options)) === undefined) throw thrown;
+        await showSidecars(options, thrown.message);
+      }
     });
+}
+
+async function showStatus(options: Options): Promise<void> {
+  const api = connectToMesh(options);
+  const [status, workloads, proxies, config] = await Promise.all([
+    api.get<StatusAnswer>("/api/status"),
+    api.get<WorkloadSummary[]>("/api/workloads"),
+    api.get<ProxyStatus[]>("/api/proxies"),
+    api.get<ConfigAnswer>("/api/config"),
+  ]);
+  const lost = proxies.filter((proxy) => proxy.connection.kind !== "connected");
+  const names = new Set(lost.map((proxy) => proxy.proxy));
+  const asked = names.size === 0 ? [] : await askSidecars(meshFolder(options));
+  const unheard = asked.filter(({ instance }) => names.has(instance));
+  const shown: Status = { status, workloads, proxies, problems: config.problems, unheard };
+  print(options.output, shown, () => formatStatus(shown));
+  process.exitCode = hasFindings(shown) ? exitCodes.findings : exitCodes.fine;
+}
+
+function isSilent(thrown: unknown): thrown is CommandFailure {
+  return thrown instanceof CommandFailure && thrown.exitCode === exitCodes.unreachable;
+}
+
+/** The mesh runs, but nobody answers for it: its sidecars say what they know. */
+async function showSidecars(options: Options, reason: string): Promise<void> {
+  const sidecars = await askSidecars(meshFolder(options));
+  const sentence = "the control plane does not answer; proxies go on with what they have";
+  print(options.output, { controlPlane: { reason }, sidecars }, () =>
+    [sentence, formatSidecars(sidecars, Date.now())].join("\n\n"),
+  );
+  process.exitCode = exitCodes.findings;
 }
 
 function hasFindings({ proxies, problems, workloads }: Status): boolean {
@@ -50,8 +86,9 @@ function hasFindings({ proxies, problems, workloads }: Status): boolean {
   );
 }
 
-export function formatStatus({ status, workloads, proxies, problems }: Status): string {
-  const parts = [`mesh ${status.mesh}: ${status.sentence}`, formatWorkloads(workloads, proxies)];
+export function formatStatus(shown: Status): string {
+  const { status, proxies, problems } = shown;
+  const parts = [`mesh ${status.mesh}: ${status.sentence}`, formatWorkloads(shown)];
   const refusals = proxies.flatMap((proxy) => proxy.refusals);
   if (refusals.length > 0) {
     parts.push(
@@ -71,21 +108,21 @@ export function formatStatus({ status, workloads, proxies, problems }: Status): 
   return parts.join("\n\n");
 }
 
-function formatWorkloads(
-  workloads: readonly WorkloadSummary[],
-  proxies: readonly ProxyStatus[],
-): string {
+function formatWorkloads({ status, workloads, proxies, unheard }: Status): string {
   const byName = new Map(proxies.map((proxy) => [proxy.proxy, proxy]));
   const isExplicit = workloads.some((workload) => workload.capture === "explicit");
   const rows = workloads.map((workload) => {
-    const proxy = byName.get(`${workload.instance}.${workload.namespace}`);
+    const name = `${workload.instance}.${workload.namespace}`;
+    const proxy = byName.get(name);
+    const agent = unheard.find(({ instance }) => instance === name)?.agent;
+    const age = agent === undefined ? "" : `, ${configurationAge(agent, status.atMs)}`;
     return [
       workload.namespace,
       workload.instance,
       workload.detail === undefined ? workload.state : `${workload.state} (${workload.detail})`,
       String(workload.restarts),
       workload.addresses[0] ?? "-",
-      `${workload.dataPlane} ${proxy === undefined ? "unknown" : syncState(proxy)}`,
+      `${workload.dataPlane} ${proxy === undefined ? "unknown" : syncState(proxy)}${age}`,
       ...(isExplicit
         ? [`${workload.sidecarPorts.outbound}`, `${workload.sidecarPorts.inbound}`]
         : []),
