@@ -35,10 +35,15 @@ export interface MeshSetup {
   /** `stand-in`: the processes of stand-in.ts, for tests of what surrounds them. */
   readonly processes: "heddle" | "stand-in";
   readonly dataPlane?: "heddle" | "envoy";
-  /** Name below the mesh's folder → text; `heddle.yaml` among them. `{exec}` is the exec server. */
+  /**
+   * Name below the mesh's folder → text; `heddle.yaml` among them. `{exec}` is the exec server,
+   * `{traffic}` the application of the traffic suite.
+   */
   readonly files: Readonly<Record<string, string>>;
   readonly readyMaxMs?: number;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Further arguments of `heddle up`. */
+  readonly upArguments?: readonly string[];
 }
 
 export interface TestMesh extends AsyncDisposable {
@@ -64,6 +69,8 @@ export interface TestMesh extends AsyncDisposable {
 export interface TestWorkload {
   /** Runs a shell script as the application; needs a workload whose command is `{exec}`. */
   exec(script: string): Promise<ExecResult>;
+  /** Tells the application what to do; needs one whose command is `{traffic}`. */
+  call(request: object): Promise<unknown>;
   /** The nft counters of its network namespace: `dropped`, `around`, `undeclared`. */
   counters(): Promise<Readonly<Record<string, number>>>;
   readonly sidecarPid: number;
@@ -91,22 +98,30 @@ export async function startMesh(setup: MeshSetup): Promise<TestMesh> {
   const drops = setup.mode === "rootless" && process.getuid?.() === 0;
   mkdirSync(join(base, "state"));
   if (drops) chownSync(join(base, "state"), unprivileged, unprivileged);
-  const exec = `${process.execPath}, ${join(import.meta.dirname, "exec-server.mjs")}, ${socketDir}`;
+  const fill = (text: string): string =>
+    text
+      .replaceAll("{exec}", applicationCommand("exec-server.mjs", socketDir))
+      .replaceAll("{traffic}", applicationCommand("traffic-app.mjs", socketDir));
   for (const [name, text] of Object.entries(setup.files)) {
     mkdirSync(dirname(join(directory, name)), { recursive: true });
-    writeFileSync(join(directory, name), text.replaceAll("{exec}", exec));
+    writeFileSync(join(directory, name), fill(text));
   }
   const child = spawnUp(setup, { directory, stateDir, drops });
   const output = collect(child);
   const startMs = performance.now();
   try {
     const ready = await readyLine(child, output, setup.readyMaxMs ?? 60_000);
-    return makeMesh({ setup, base, directory, socketDir, exec, stateDir, child, ready, startMs });
+    return makeMesh({ setup, base, directory, socketDir, fill, stateDir, child, ready, startMs });
   } catch (error) {
     child.kill("SIGKILL");
     rmSync(base, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** The words of a command, as they stand in a YAML list. */
+function applicationCommand(file: string, socketDir: string): string {
+  return `${process.execPath}, ${join(import.meta.dirname, file)}, ${socketDir}`;
 }
 
 interface UpPaths {
@@ -134,6 +149,7 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
     `--state-dir=${stateDir}`,
     "--output=json",
     `--proxy=${setup.dataPlane ?? "heddle"}`,
+    ...(setup.upArguments ?? []),
   ];
   return spawn(command[0] ?? "", command.slice(1), {
     stdio: ["ignore", "pipe", "pipe"],
@@ -187,8 +203,8 @@ interface Started extends Omit<UpPaths, "drops"> {
   readonly setup: MeshSetup;
   readonly base: string;
   readonly socketDir: string;
-  /** What `{exec}` in files stands for. */
-  readonly exec: string;
+  /** Replaces what stands for commands in files. */
+  readonly fill: (text: string) => string;
   readonly child: ChildProcess;
   readonly ready: Ready;
   readonly startMs: number;
@@ -205,6 +221,11 @@ function makeMesh(started: Started): TestMesh {
     }
     rmSync(base, { recursive: true, force: true });
   };
+  const socketOf = async (instance: string): Promise<string> => {
+    const socket = join(socketDir, `${instance}.sock`);
+    await eventually(`${instance} listens`, () => existsSync(socket));
+    return socket;
+  };
   return {
     mode: setup.mode,
     directory,
@@ -219,9 +240,13 @@ function makeMesh(started: Started): TestMesh {
       const options = join(stateDir, "i", `${instance}.${namespace}`, "options.json");
       return {
         exec: async (script) => {
-          const socket = join(socketDir, `${instance}.sock`);
-          await eventually(`${instance} listens`, () => existsSync(socket));
-          return await execOver(socket, script);
+          const answer = await askOver(await socketOf(instance), script);
+          // A script may end the application that runs it.
+          const lost: ExecResult = { code: "lost", stdout: "", stderr: "" };
+          return answer === "" ? lost : JSON.parse(answer);
+        },
+        call: async (request) => {
+          return JSON.parse(await askOver(await socketOf(instance), JSON.stringify(request)));
         },
         counters: async () => await readCounters(findProcess(upPid, options)),
         get sidecarPid() {
@@ -232,7 +257,7 @@ function makeMesh(started: Started): TestMesh {
     write(name, text) {
       const path = join(directory, name);
       mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(`${path}.new`, text.replaceAll("{exec}", started.exec));
+      writeFileSync(`${path}.new`, started.fill(text));
       renameSync(`${path}.new`, path);
     },
     log: (name) => readFileSync(join(stateDir, "logs", name), "utf8"),
@@ -293,7 +318,7 @@ async function readCounters(pid: number): Promise<Readonly<Record<string, number
   return Object.fromEntries(counters);
 }
 
-async function execOver(path: string, script: string): Promise<ExecResult> {
+async function askOver(path: string, question: string): Promise<string> {
   return await new Promise((resolve, reject) => {
     const socket = connect({ path, allowHalfOpen: true });
     let text = "";
@@ -302,13 +327,8 @@ async function execOver(path: string, script: string): Promise<ExecResult> {
       text += chunk;
     });
     socket.on("error", reject);
-    socket.on("end", () => {
-      // A script may end the application that runs it.
-      const result: ExecResult =
-        text === "" ? { code: "lost", stdout: "", stderr: "" } : JSON.parse(text);
-      resolve(result);
-    });
-    socket.end(script);
+    socket.on("end", () => resolve(text));
+    socket.end(question);
   });
 }
 

@@ -1,0 +1,136 @@
+/**
+ * The control plane is killed under load: no request fails, proxies come back with jitter, and what
+ * changed in the meantime arrives. How the loss of the stream is told, too.
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import {
+  ask,
+  assertUnharmed,
+  controlPid,
+  dataPlanes,
+  heddle,
+  load,
+  metricsOf,
+  pause,
+  proxies,
+  settled,
+  startFaultMesh,
+  takeControlDown,
+} from "./support/faults.ts";
+import { eventually, type TestMesh } from "./support/mesh.ts";
+
+const files = {
+  "heddle.yaml": `
+mesh: faults
+console: { port: 0 }
+workloads:
+- name: server
+  replicas: 2
+  command: [{exec}, "8080"]
+  ports: [{ port: 80, targetPort: 8080, protocol: HTTP }]
+- name: client
+  command: [{exec}]
+`,
+};
+const instances = 3;
+const rate = 500;
+
+/** A VirtualService that adds a header to every answer of `server`. */
+function marked(mark: string): string {
+  return `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: server, namespace: default }
+spec:
+  hosts: [server]
+  http:
+  - headers: { response: { set: { x-mark: ${mark} } } }
+    route: [{ destination: { host: server } }]
+`;
+}
+
+for (const dataPlane of dataPlanes) {
+  describe(`faults of the control plane, ${dataPlane}`, () => {
+    let mesh: TestMesh;
+    before(async () => {
+      mesh = await startFaultMesh(dataPlane, { ...files, "routes.yaml": marked("first") });
+      await settled(mesh, instances);
+    });
+    after(async () => await mesh.stop());
+
+    const markSeen = async (): Promise<string | undefined> => {
+      const { stdout } = await mesh.workload("client-0").exec("curl -s -m 5 -i http://server/");
+      return /x-mark: (\w+)/.exec(stdout)?.[1];
+    };
+
+    test("killed under load: no request fails, and what changed while it was down arrives", async () => {
+      await eventually("the route acts", async () => (await markSeen()) === "first");
+      const running = load(mesh, "client-0", { url: "http://server/", rate, forMs: 8000 });
+      await pause(1500);
+      const killed = controlPid(mesh);
+      assert(killed !== undefined);
+      process.kill(killed, "SIGKILL");
+      mesh.write("routes.yaml", marked("second"));
+      await settled(mesh, instances);
+      assert.notEqual(controlPid(mesh), killed);
+      await eventually("the change has arrived", async () => (await markSeen()) === "second");
+      const result = await running;
+      assertUnharmed(result, { rate });
+      assert.deepEqual(Object.keys(result.from).toSorted(), ["server-0", "server-1"]);
+    });
+
+    test("the loss is one line with address, code, text and next attempt, and a metric", async () => {
+      const names = ["client-0", "server-0", "server-1"];
+      const lossesOf = (name: string): readonly string[] =>
+        mesh.log(`${name}.default.proxy.log`).match(/^.*xds stream lost.*$/gm) ?? [];
+      const before = names.map((name) => lossesOf(name).length);
+      await using down = await takeControlDown(mesh);
+      await eventually("the metric says so", async () => {
+        const metrics = await metricsOf(mesh, "client-0");
+        return metrics.get("heddle_xds_connected") === 0;
+      });
+      await pause(3000);
+      const metrics = await metricsOf(mesh, "client-0");
+      assert((metrics.get("heddle_xds_stream_losses_total") ?? 0) >= 1);
+      assert((metrics.get("heddle_snapshot_age_seconds") ?? 0) >= 3);
+      for (const type of ["CDS", "EDS", "LDS", "RDS"]) {
+        const age = metrics.get(`heddle_xds_seconds_since_ack{type="${type}"}`);
+        assert(age !== undefined && age > 3, `${type}: ${age}`);
+      }
+      const waits = names.map((name, index) => {
+        const lines = lossesOf(name).slice(before[index]);
+        assert.equal(lines.length, 1, lines.join("\n"));
+        const [line = ""] = lines;
+        assert.match(line, /server=\S+:15012 code=unavailable reason=.+ retryMs=\d+/);
+        return Number(/retryMs=(\d+)/.exec(line)?.[1]);
+      });
+      assert(new Set(waits).size > 1, `nobody waits alike: ${waits.join(", ")}`);
+      down.bringBack();
+      await settled(mesh, instances);
+      const again = await metricsOf(mesh, "client-0");
+      assert.equal(again.get("heddle_xds_connected"), 1);
+      assert.equal(again.get("heddle_snapshot_age_seconds"), 0);
+    });
+
+    test("status without a control plane says how old each proxy's configuration is", async () => {
+      await using down = await takeControlDown(mesh);
+      await pause(1500);
+      const { code, stdout, stderr } = await heddle(mesh, "status");
+      assert.equal(code, 1, stdout + stderr);
+      assert.match(stdout, /the control plane does not answer/);
+      for (const name of ["client-0", "server-0", "server-1"]) {
+        assert.match(
+          stdout,
+          new RegExp(`^${name}.default +ready +configuration of \\d+s ago`, "m"),
+        );
+      }
+      down.bringBack();
+      await settled(mesh, instances);
+      assert(
+        (await proxies(mesh)).length === instances && (await ask(mesh, "status")) !== undefined,
+      );
+    });
+  });
+}
