@@ -49,9 +49,43 @@ test("issueWorkload() names the workload the caller proved to be, whatever the r
   assert.equal(leaf.ca, false);
   assert.deepEqual(leaf.keyUsage, ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"]);
   assert.equal(leaf.publicKey.equals(key.publicKey), true);
-  const root = new X509Certificate(ca.rootPem);
-  assert.equal(leaf.checkIssued(root), true);
-  assert.equal(leaf.verify(root.publicKey), true);
+  const intermediate = new X509Certificate(ca.intermediatePem);
+  assert.equal(leaf.checkIssued(intermediate), true);
+  assert.equal(leaf.verify(intermediate.publicKey), true);
+});
+
+test("CertificateAuthority signs by an intermediate, of which the root says what it may", () => {
+  const ca = authority();
+  const [root, intermediate] = [ca.rootPem, ca.intermediatePem].map(
+    (pem) => new X509Certificate(pem),
+  );
+  assert(root !== undefined && intermediate !== undefined);
+  assert.equal(intermediate.ca, true);
+  assert.equal(intermediate.checkIssued(root), true);
+  assert.equal(intermediate.verify(root.publicKey), true);
+  assert.equal(intermediate.subject, "O=cluster.local\nCN=heddle intermediate");
+  const issued = ca.issueWorkload({ ...cart, csrPem: requestFor(generateKey(), "") });
+  assert("chainPem" in issued);
+  assert.equal(issued.chainPem, issued.certificatePem + ca.intermediatePem);
+});
+
+test("CertificateAuthority replaces its intermediate before a certificate could outlive it", () => {
+  const ageing = new FakeClock(clock.nowMs());
+  const certificatePem = selfSignRoot(rootKey.privateKey, subject, clock.nowMs());
+  const root = { key: rootKey.privateKey, certificatePem };
+  const trustDomain = "cluster.local";
+  const ca = new CertificateAuthority({
+    root,
+    trustDomain,
+    certificateTtlMs: 86_400_000,
+    clock: ageing,
+  });
+  const first = ca.intermediatePem;
+  ageing.advance(200 * 86_400_000);
+  const issued = ca.issueWorkload({ ...cart, csrPem: requestFor(generateKey(), "") });
+  assert("notAfterMs" in issued);
+  assert.notEqual(ca.intermediatePem, first);
+  assert.equal(issued.notAfterMs, ageing.nowMs() + 86_400_000);
 });
 
 test("issueWorkload() grants no longer than the authority's own validity, backdated a minute", () => {

@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
 
 import type { Clock } from "../base/clock.ts";
 import { HeddleError } from "../base/error.ts";
+import { generateKey } from "./key.ts";
 import { type SpiffeParts, spiffeIdOf } from "./spiffe.ts";
 import {
   type AlternativeName,
@@ -15,9 +16,10 @@ import { commonName, organisationAndCommonName } from "./x509/names.ts";
 import { decodePem, encodePem } from "./x509/pem.ts";
 
 /**
- * The mesh's own certificate authority: one root per mesh, which signs workloads directly. It decides
- * every field of what it signs; a request contributes its public key alone. Where the root is kept is
- * `root-store.ts`.
+ * The mesh's own certificate authority: one root per mesh, which signs an intermediate, which signs
+ * everything else. The intermediate's key lives in this process alone and is made anew with it. The
+ * authority decides every field of what it signs; a request contributes its public key alone. Where
+ * the root is kept is `root-store.ts`.
  */
 export interface AuthorityOptions {
   readonly root: RootCredentials;
@@ -43,6 +45,8 @@ export interface WorkloadRequest extends Omit<SpiffeParts, "trustDomain"> {
 
 export interface IssuedCertificate {
   readonly certificatePem: string;
+  /** The certificate and its intermediate: what its holder must present. */
+  readonly chainPem: string;
   readonly serial: string;
   readonly notAfterMs: number;
 }
@@ -54,6 +58,17 @@ const yearMs = 365 * 86_400_000;
 /** Certificates begin in the past by this much, for peers whose clocks are behind. */
 const backdateMs = 60_000;
 const subjectBytesMax = 64;
+/** An intermediate signs for the first half of its life, so that all it signed can end within it. */
+const intermediateLifeMs = yearMs;
+
+interface Intermediate {
+  readonly key: KeyObject;
+  readonly pem: string;
+  readonly keyId: Uint8Array;
+  readonly name: Uint8Array;
+  readonly notAfterMs: number;
+  readonly signsUntilMs: number;
+}
 
 /** A root's certificate for this key: ten years. */
 export function selfSignRoot(
@@ -74,7 +89,7 @@ export function selfSignRoot(
       spki,
       notBeforeMs: nowMs - backdateMs,
       notAfterMs: nowMs + 10 * yearMs,
-      purpose: "authority",
+      purpose: "root",
       alternativeNames: [],
       issuerKeyId: keyIdOf(spki),
     },
@@ -93,6 +108,7 @@ export class CertificateAuthority {
   readonly #issuer: Uint8Array;
   readonly #issuerKeyId: Uint8Array;
   readonly #clock: Clock;
+  #intermediate: Intermediate;
 
   /** Throws when key and certificate do not belong together or the root has expired. */
   constructor({ root, trustDomain, certificateTtlMs, clock }: AuthorityOptions) {
@@ -114,6 +130,12 @@ export class CertificateAuthority {
     this.certificateTtlMs = certificateTtlMs;
     this.rootPem = root.certificatePem;
     this.rootSerial = certificate.serialNumber.toLowerCase();
+    this.#intermediate = this.#makeIntermediate();
+  }
+
+  /** What signs now, PEM; public. */
+  get intermediatePem(): string {
+    return this.#intermediate.pem;
   }
 
   /** A certificate for the workload the channel proved the caller to be, or why there is none. */
@@ -165,18 +187,53 @@ export class CertificateAuthority {
     },
   ): IssuedCertificate {
     const nowMs = this.#clock.nowMs();
+    if (nowMs >= this.#intermediate.signsUntilMs) this.#intermediate = this.#makeIntermediate();
+    const issuer = this.#intermediate;
     // Nothing outlives its issuer: a verifier would refuse the chain anyway.
-    const notAfterMs = Math.min(nowMs + content.ttlMs, this.rootNotAfterMs);
+    const notAfterMs = Math.min(nowMs + content.ttlMs, issuer.notAfterMs);
     const { der, serial } = signCertificate(
       {
         ...content,
-        issuer: this.#issuer,
-        issuerKeyId: this.#issuerKeyId,
+        issuer: issuer.name,
+        issuerKeyId: issuer.keyId,
         notBeforeMs: nowMs - backdateMs,
         notAfterMs,
       },
+      issuer.key,
+    );
+    const certificatePem = encodePem("CERTIFICATE", der);
+    return { certificatePem, chainPem: certificatePem + issuer.pem, serial, notAfterMs };
+  }
+
+  #makeIntermediate(): Intermediate {
+    const nowMs = this.#clock.nowMs();
+    const { privateKey, publicKey } = generateKey();
+    const spki = publicKey.export({ type: "spki", format: "der" });
+    const notAfterMs = Math.min(nowMs + intermediateLifeMs, this.rootNotAfterMs);
+    const name = organisationAndCommonName(
+      this.trustDomain.slice(0, subjectBytesMax),
+      "heddle intermediate",
+    );
+    const { der } = signCertificate(
+      {
+        subject: name,
+        issuer: this.#issuer,
+        spki,
+        notBeforeMs: nowMs - backdateMs,
+        notAfterMs,
+        purpose: "issuer",
+        alternativeNames: [],
+        issuerKeyId: this.#issuerKeyId,
+      },
       this.#key,
     );
-    return { certificatePem: encodePem("CERTIFICATE", der), serial, notAfterMs };
+    return {
+      key: privateKey,
+      pem: encodePem("CERTIFICATE", der),
+      keyId: keyIdOf(spki),
+      name,
+      notAfterMs,
+      signsUntilMs: nowMs + (notAfterMs - nowMs) / 2,
+    };
   }
 }

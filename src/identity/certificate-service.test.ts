@@ -58,7 +58,7 @@ async function askFor(
   );
   const server = await startGrpcServer({
     listen: { address: "127.0.0.1", port: 0 },
-    tls: { key: key.privateKeyPem, chain: own.certificatePem },
+    tls: { key: key.privateKeyPem, chain: own.chainPem },
     methods: [
       certificateService({
         authority,
@@ -99,6 +99,8 @@ test("requestCertificate() gets a certificate for a key that stays here", async 
     const certificate = await askFor(authority);
     assert.equal(certificate.spiffeId, "spiffe://cluster.local/ns/shop/sa/cart");
     assert.equal(certificate.rootPem, authority.rootPem);
+    assert.equal(certificate.chainPem.match(/BEGIN CERTIFICATE/g)?.length, 2);
+    assert(certificate.chainPem.endsWith(authority.intermediatePem));
     assert.match(certificate.privateKeyPem, /^-----BEGIN PRIVATE KEY-----/);
     assert.ok(Math.abs(certificate.notAfterMs - Date.now() - 86_400_000) < 60_000);
   });

@@ -47,7 +47,8 @@ export function certificateService(options: CertificateServiceOptions): GrpcMeth
     const expires = new Date(notAfterMs).toISOString();
     log.info("certificate issued", { instance: subject.instance, serial, expires });
     options.onIssued?.(subject, issued);
-    const certChain = [issued.certificatePem, authority.rootPem];
+    const intermediatePem = issued.chainPem.slice(issued.certificatePem.length);
+    const certChain = [issued.certificatePem, intermediatePem, authority.rootPem];
     return IstioCertificateResponse.encode({ certChain }).finish();
   };
   return {

@@ -106,7 +106,7 @@ function listen(
   const own = authority.issueServer(key.publicKey, names, 3_600_000);
   return startGrpcServer({
     listen: address,
-    tls: { key: key.privateKeyPem, chain: own.certificatePem },
+    tls: { key: key.privateKeyPem, chain: own.chainPem },
     methods: [
       ...ads.methods((call) => authenticate(call.metadata("authorization")).instance),
       certificateService({

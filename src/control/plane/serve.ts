@@ -183,7 +183,7 @@ function serverCertificate({ authority, options }: ServeOptions): {
     { dns: [...new Set(dns)], addresses: [address] },
     serverCertificateTtlMs,
   );
-  const tls = { key: key.privateKeyPem, chain: issued.certificatePem };
+  const tls = { key: key.privateKeyPem, chain: issued.chainPem };
   return { tls, notAfterMs: issued.notAfterMs };
 }
 

@@ -22,7 +22,8 @@ export interface CertificateContent {
   readonly spki: Uint8Array;
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
-  readonly purpose: "authority" | "workload" | "server";
+  /** A `root` may sign authorities, an `issuer` only others. */
+  readonly purpose: "root" | "issuer" | "workload" | "server";
   readonly alternativeNames: readonly AlternativeName[];
   readonly issuerKeyId: Uint8Array;
 }
@@ -74,11 +75,11 @@ export function keyIdOf(spki: Uint8Array): Uint8Array {
 
 function extensions(content: CertificateContent): readonly Uint8Array[] {
   const { purpose, alternativeNames } = content;
-  const isAuthority = purpose === "authority";
+  const isAuthority = purpose === "root" || purpose === "issuer";
   const common = [
     extension("2.5.29.14", encodeDer(tag.octetString, keyIdOf(content.spki))),
     extension("2.5.29.35", sequence(encodeDer(implicitTag(0), content.issuerKeyId))),
-    extension("2.5.29.19", isAuthority ? sequence(truth) : sequence(), "critical"),
+    extension("2.5.29.19", sequence(...basicConstraints[purpose]), "critical"),
     // keyCertSign and cRLSign, or digitalSignature.
     extension(
       "2.5.29.15",
@@ -96,6 +97,12 @@ function extensions(content: CertificateContent): readonly Uint8Array[] {
 }
 
 const truth = encodeDer(tag.boolean, Uint8Array.of(0xff));
+const basicConstraints: Readonly<Record<CertificateContent["purpose"], readonly Uint8Array[]>> = {
+  root: [truth],
+  issuer: [truth, integer(Uint8Array.of(0))],
+  workload: [],
+  server: [],
+};
 const serverAuth = oid("1.3.6.1.5.5.7.3.1");
 const clientAuth = oid("1.3.6.1.5.5.7.3.2");
 
