@@ -329,6 +329,19 @@ test("proxy() keeps the limits of a cluster", () => {
   assert.equal(mesh.upstreams.length, 1);
 });
 
+test("proxy() serves who waits for an endpoint that leaves meanwhile, and keeps no connection", () => {
+  const mesh = new HttpHarness();
+  const client = mesh.connect();
+  client.send(get);
+  Object.assign(mesh.endpoints[0] ?? {}, { isRemoved: true });
+  const app = mesh.upstream();
+  assert.match(app.take(), /^GET \/a/);
+  app.send(answer);
+  assert.match(client.take(), /hi$/);
+  assert.equal(mesh.upstreams.length, 1);
+  assert.equal(app.isClosed, true);
+});
+
 test("proxy() drains: answers what is in flight, closes what is idle", () => {
   const mesh = new HttpHarness();
   const [busy, idle] = [mesh.connect(), mesh.connect()];

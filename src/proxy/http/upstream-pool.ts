@@ -102,7 +102,7 @@ export class EndpointPool {
   release(connection: UpstreamConnection): void {
     const { cluster } = connection;
     const max = cluster.maxRequestsPerConnection;
-    if ((max > 0 && connection.requests >= max) || this.endpoint.isRemoved === true) {
+    if (max > 0 && connection.requests >= max) {
       connection.channel?.destroy();
       return;
     }
@@ -110,6 +110,12 @@ export class EndpointPool {
     if (next !== undefined) {
       next.cluster.limits.releasePending();
       return this.#attach(connection, next.user);
+    }
+    // Not before: whoever chose the endpoint while it was one would wait for connection after
+    // connection, each closed as soon as it stands.
+    if (this.endpoint.isRemoved === true) {
+      connection.channel?.destroy();
+      return;
     }
     if (cluster.idleTimeoutMs > 0) this.wheel.arm(connection.idleDeadline, cluster.idleTimeoutMs);
     this.#idle.push(connection);
