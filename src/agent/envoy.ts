@@ -95,6 +95,8 @@ class RunningEnvoy implements EnvoyDataPlane {
   readonly #log: Logger;
   readonly #clock: Clock;
   #isClosing = false;
+  /** The process whose workers are known to listen. */
+  #listeningPid: number | undefined;
 
   constructor({ agent, metrics, log, clock }: EnvoyOptions, parts: EnvoyParts) {
     this.#parts = parts;
@@ -121,7 +123,8 @@ class RunningEnvoy implements EnvoyDataPlane {
     if (!relay.isConfigured) return "no configuration yet";
     try {
       const { status, text } = await this.#ask("/ready", "GET");
-      return status === 200 ? undefined : `envoy is ${text.trim()}`;
+      if (status !== 200) return `envoy is ${text.trim()}`;
+      return (await this.#listens()) ? undefined : "envoy does not accept connections yet";
     } catch (thrown) {
       return `envoy does not answer: ${messageOf(thrown)}`;
     }
@@ -158,9 +161,33 @@ class RunningEnvoy implements EnvoyDataPlane {
     if (stdout !== "inherit") closeSync(stdout);
   }
 
+  /**
+   * Envoy answers to listeners, and calls itself ready, while they wait for routes and secrets and
+   * before its worker has them.
+   */
+  async #listens(): Promise<boolean> {
+    const { pid } = this.#parts.envoy;
+    if (pid !== undefined && pid === this.#listeningPid) return true;
+    const names = "workers_started|total_listeners_warming|total_listeners_active|create_success";
+    const found = await this.#statistics(`listener_manager\\.(listener_)?(${names})`);
+    const of = (name: string): number => found.get(`listener_manager.${name}`) ?? 0;
+    const isListening =
+      of("workers_started") === 1 &&
+      of("total_listeners_warming") === 0 &&
+      of("listener_create_success") >= of("total_listeners_active");
+    if (isListening) this.#listeningPid = pid;
+    return isListening;
+  }
+
   async #openConnections(): Promise<number> {
-    const { text } = await this.#ask("/stats?filter=^server\\.total_connections$", "GET");
-    return Number(/: (\d+)/.exec(text)?.[1] ?? 0);
+    const found = await this.#statistics("server\\.total_connections");
+    return found.get("server.total_connections") ?? 0;
+  }
+
+  async #statistics(pattern: string): Promise<ReadonlyMap<string, number>> {
+    const { text } = await this.#ask(`/stats?filter=^${encodeURIComponent(pattern)}$`, "GET");
+    const lines = [...text.matchAll(/^(\S+): (\d+)$/gm)];
+    return new Map(lines.map(([, name = "", value]) => [name, Number(value)]));
   }
 
   #ask(path: string, method: "GET" | "POST"): Promise<HttpResponse> {
