@@ -1,0 +1,200 @@
+/**
+ * The mesh of the traffic suite, the same for every mode and data plane: who runs, how a test makes
+ * one of them send something, and how it reads back what servers saw and sidecars logged.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { findEnvoy } from "../../support/envoy.ts";
+import { eventually, type MeshMode, startMesh, type TestMesh } from "./mesh.ts";
+
+export interface TrafficParameters {
+  readonly mode: MeshMode;
+  readonly dataPlane: "heddle" | "envoy";
+}
+
+export interface HttpCall {
+  /** As the application writes it: `web`, `vault.secure`, … */
+  readonly host: string;
+  readonly port?: number;
+  /** Without the `key` by which a request is found again. */
+  readonly path?: string;
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly bodyBytes?: number;
+  readonly trailers?: Readonly<Record<string, string>>;
+  /** Where to connect instead of where the environment says. */
+  readonly direct?: { readonly host: string; readonly port: number };
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  readonly bytes: number;
+  readonly trailers: Readonly<Record<string, string>>;
+  readonly ms: number;
+}
+
+export interface SeenRequest {
+  readonly from: string;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly bytes?: number;
+}
+
+/** An entry of the JSON access log, numbers and all as they stand there. */
+export type LogEntry = Readonly<Record<string, unknown>>;
+
+export interface RawCall {
+  readonly host: string;
+  readonly path?: string;
+  /** `{target}` and `{authority}` are filled in. */
+  readonly text: string;
+  /** Sent when `waitFor` came. */
+  readonly then?: string;
+  readonly waitFor?: string;
+  readonly direct?: { readonly host: string; readonly port: number };
+}
+
+export interface Conversation {
+  readonly received: string;
+  /** `end`, `timeout`, or the error's code. */
+  readonly end: string;
+}
+
+/** Instances that serve, with their namespaces. */
+const servers = [
+  ["web-v1-0", "default"],
+  ["web-v2-0", "default"],
+  ["vault-0", "secure"],
+  ["ledger-0", "default"],
+] as const;
+
+export const gatewayName = "istio-ingressgateway-0";
+
+const meshFolder = join(import.meta.dirname, "traffic-mesh");
+
+export async function startTraffic(parameters: TrafficParameters): Promise<Traffic> {
+  const { mode, dataPlane } = parameters;
+  const read = (name: string): string => readFileSync(join(meshFolder, name), "utf8");
+  const names = ["heddle.yaml", "routing.yaml", "policy.yaml", "security.yaml", "gateway.yaml"];
+  const files = Object.fromEntries(names.map((name) => [name, read(name)]));
+  const environment = dataPlane === "envoy" ? { HEDDLE_ENVOY: envoyFile() } : {};
+  const mesh = await startMesh({ mode, processes: "heddle", dataPlane, files, environment });
+  return new Traffic(mesh, parameters);
+}
+
+function envoyFile(): string {
+  const file = findEnvoy();
+  assert(file !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
+  return file;
+}
+
+export class Traffic {
+  readonly mesh: TestMesh;
+  readonly mode: MeshMode;
+  readonly dataPlane: "heddle" | "envoy";
+  #keys = 0;
+
+  constructor(mesh: TestMesh, parameters: TrafficParameters) {
+    this.mesh = mesh;
+    this.mode = parameters.mode;
+    this.dataPlane = parameters.dataPlane;
+  }
+
+  /** What a request is found by; goes into its query, which every log and server keeps. */
+  key(): string {
+    this.#keys++;
+    return `k${this.#keys}k`;
+  }
+
+  /** One request, with `key` added to its query. */
+  async http(call: HttpCall, key: string, from = "client-0"): Promise<HttpAnswer> {
+    const { path = "/" } = call;
+    const keyed = `${path}${path.includes("?") ? "&" : "?"}key=${key}`;
+    return await this.#call<HttpAnswer>(from, { do: "http", ...call, path: keyed });
+  }
+
+  /** Answers of equal requests, counted by `status server`. */
+  async many(
+    call: HttpCall,
+    count: number,
+    concurrency: number,
+  ): Promise<Readonly<Record<string, number>>> {
+    return await this.#call("client-0", { do: "many", count, concurrency, call });
+  }
+
+  /** Bytes of HTTP as a test writes them. */
+  async raw(call: RawCall): Promise<Conversation> {
+    return await this.#call<Conversation>("client-0", { do: "raw", ...call });
+  }
+
+  /** A conversation with the ledger: the first text at once, each other one after an answer. */
+  async tcp(
+    texts: readonly (string | null)[],
+    options: { readonly waitFor?: string; readonly endsAfterMs?: number } = {},
+    from = "client-0",
+  ): Promise<Conversation> {
+    const to = { service: "ledger", port: 9000 };
+    return await this.#call<Conversation>(from, { do: "tcp", ...to, texts, ...options });
+  }
+
+  async transfer(
+    command: string,
+    bytes: number,
+  ): Promise<{ readonly received: number; readonly last: string; readonly ms: number }> {
+    const to = { service: "ledger", port: 9000 };
+    return await this.#call("client-0", { do: "transfer", ...to, command, bytes });
+  }
+
+  async lookup(name: string): Promise<{ readonly address: string }> {
+    return await this.#call("client-0", { do: "lookup", name });
+  }
+
+  /** What servers saw of a request, each time it came. */
+  async seen(key: string): Promise<readonly SeenRequest[]> {
+    const found = await Promise.all(
+      servers.map(async ([from, namespace]) => {
+        const workload = this.mesh.workload(from, namespace);
+        const entries: unknown = await workload.call({ do: "seen", key });
+        assert(Array.isArray(entries));
+        return entries.map((entry: SeenRequest) => ({ ...entry, from }));
+      }),
+    );
+    return found.flat();
+  }
+
+  /** The entry that a sidecar logged of the request with `key`. */
+  async logged(instance: string, key: string): Promise<LogEntry> {
+    return await eventually(`${instance} logs ${key}`, () => this.loggedNow(instance, key)[0]);
+  }
+
+  loggedNow(instance: string, key: string): readonly LogEntry[] {
+    return this.logLines(instance)
+      .filter((line) => line.startsWith("{") && line.includes(`key=${key}`))
+      .map((line): LogEntry => JSON.parse(line));
+  }
+
+  logLines(instance: string): readonly string[] {
+    const known = servers.find(([name]) => name === instance)?.[1] ?? "default";
+    const namespace = instance === gatewayName ? "istio-system" : known;
+    return this.mesh.log(`${instance}.${namespace}.proxy.log`).split("\n");
+  }
+
+  async stop(): Promise<void> {
+    await this.mesh.stop();
+  }
+
+  async #call<Answer>(from: string, request: object): Promise<Answer> {
+    const namespace = servers.find(([name]) => name === from)?.[1];
+    const answer = await this.mesh.workload(from, namespace).call(request);
+    if (typeof answer === "object" && answer !== null && "error" in answer) {
+      throw new Error(`${from} failed: ${String(answer.error)}`, { cause: request });
+    }
+    return answer as Answer; // what the application sends is written beside it
+  }
+}

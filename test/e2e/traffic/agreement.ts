@@ -1,0 +1,89 @@
+/** Runs the table of expectations and compares what the client, servers and both sidecars say. */
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+
+import type { HttpAnswer, LogEntry, SeenRequest, Traffic } from "../support/traffic.ts";
+import { type Expectation, expectations, type Logged } from "./expectations.ts";
+
+interface Outcome {
+  readonly key: string;
+  readonly answer: HttpAnswer;
+}
+
+export function agreementTests(traffic: () => Traffic): void {
+  describe("agreement", () => {
+    const outcomes = new Map<Expectation, Outcome>();
+    before(async () => {
+      for (const one of expectations) {
+        const key = traffic().key();
+        outcomes.set(one, { key, answer: await traffic().http(one.call, key) });
+      }
+    });
+
+    for (const expected of expectations) {
+      test(expected.name, async () => {
+        const outcome = outcomes.get(expected);
+        assert(outcome !== undefined);
+        const { key, answer } = outcome;
+        const seen = await traffic().seen(key);
+        assert.deepEqual(
+          {
+            ...found(answer, seen, expected),
+            outbound: fields(await traffic().logged("client-0", key), expected.outbound),
+            inbound: await inboundFields(traffic(), expected, key),
+          },
+          wanted(expected),
+        );
+        assert(answer.ms >= (expected.atLeastMs ?? 0), `it took only ${answer.ms} ms`);
+        for (const [what, is, should] of expected.check?.(answer, seen) ?? []) {
+          assert.deepEqual(is, should, what);
+        }
+      });
+    }
+  });
+}
+
+function found(answer: HttpAnswer, seen: readonly SeenRequest[], expected: Expectation): object {
+  return {
+    status: answer.status,
+    from: answer.headers["x-from"],
+    attempts: seen.length,
+    ...(expected.body === undefined ? {} : { body: answer.body }),
+  };
+}
+
+function wanted(expected: Expectation): object {
+  const { status, from, attempts, body, outbound, inbound } = expected;
+  return {
+    status,
+    from,
+    attempts,
+    ...(body === undefined ? {} : { body }),
+    outbound: { status, ...outbound },
+    inbound: inbound === undefined ? undefined : { status, ...inbound },
+  };
+}
+
+/** Of a log entry, what `like` speaks of. */
+function fields(entry: LogEntry, like: Logged): object {
+  return {
+    status: entry["response_code"],
+    flags: entry["response_flags"],
+    details: entry["response_code_details"],
+    ...(like.route === undefined ? {} : { route: entry["route_name"] }),
+    ...(like.cluster === undefined ? {} : { cluster: entry["upstream_cluster"] }),
+  };
+}
+
+async function inboundFields(
+  traffic: Traffic,
+  expected: Expectation,
+  key: string,
+): Promise<object | undefined> {
+  if (expected.inbound === undefined) return undefined;
+  const server = expected.from ?? (expected.call.host === "web" ? "web-v1-0" : "vault-0");
+  await traffic.logged(server, key);
+  const last = traffic.loggedNow(server, key).at(-1);
+  assert(last !== undefined);
+  return fields(last, expected.inbound);
+}

@@ -1,0 +1,25 @@
+/** One mesh for each mode, and everything that traffic must do in it. */
+import { after, before, describe } from "node:test";
+
+import { meshModes } from "../support/mesh.ts";
+import { startTraffic, type Traffic } from "../support/traffic.ts";
+import { agreementTests } from "./agreement.ts";
+
+export function trafficSuite(dataPlane: "heddle" | "envoy"): void {
+  for (const mode of meshModes) {
+    describe(`traffic, ${mode}, ${dataPlane}`, () => {
+      let traffic: Traffic | undefined;
+      before(async () => {
+        traffic = await startTraffic({ mode, dataPlane });
+      });
+      after(async () => {
+        await traffic?.stop();
+      });
+      const running = (): Traffic => {
+        if (traffic === undefined) throw new Error("the mesh did not start");
+        return traffic;
+      };
+      agreementTests(running);
+    });
+  }
+}
