@@ -1,6 +1,7 @@
 import type { Problem } from "../base/problem.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { WorkloadSnapshot } from "../model/workload.ts";
+import type { YamlNode } from "../model/yaml.ts";
 
 /**
  * Everything a control plane process is started with, as JSON in a file of mode 0600:
@@ -36,8 +37,8 @@ export interface WorkloadsMessage {
   readonly snapshot: WorkloadSnapshot;
   /** Problems of heddle.yaml or the Compose file, shown with the mesh's own. */
   readonly problems: readonly Problem[];
-  /** The `meshConfig` block of heddle.yaml, Istio's MeshConfig, unparsed; with its file for positions. */
-  readonly meshConfig?: unknown;
+  /** The `meshConfig` block of heddle.yaml, Istio's MeshConfig: as written, each part with its place. */
+  readonly meshConfig?: YamlNode;
 }
 
 /** Sent by the control plane: it listens and has translated its first configuration. */

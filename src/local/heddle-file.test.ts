@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { formatProblem } from "../base/problem.ts";
+import { plainValue } from "../model/yaml.ts";
 import { parseHeddleFile } from "./heddle-file.ts";
 
 /** Parses workloads (a YAML list) and compares the problems, without their hints, to `expected`. */
@@ -106,7 +107,8 @@ test("parseHeddleFile() passes meshConfig on and reads its outbound policy", () 
   const text = "meshConfig: { outboundTrafficPolicy: { mode: REGISTRY_ONLY }, other: 1 }\n";
   const { value } = parseHeddleFile(text, "heddle.yaml", "/x");
   assert.equal(value?.outboundTrafficPolicy, "REGISTRY_ONLY");
-  assert.deepEqual(value.meshConfig, {
+  assert(value.meshConfig !== undefined);
+  assert.deepEqual(plainValue(value.meshConfig), {
     outboundTrafficPolicy: { mode: "REGISTRY_ONLY" },
     other: 1,
   });

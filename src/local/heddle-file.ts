@@ -5,7 +5,7 @@
 import { isAbsolute, resolve } from "node:path";
 
 import type { Parsed, Problem } from "../base/problem.ts";
-import { parseYaml, plainValue } from "../model/yaml.ts";
+import { parseYaml } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
 import { FieldReader } from "./file/reader.ts";
@@ -49,7 +49,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
   const consolePort = console?.integer("port", 0, 65_535) ?? defaultConsolePort;
   const hostAddress = console?.string("address") ?? "127.0.0.1";
   console?.finish();
-  const meshConfigNode = reader.node("meshConfig");
+  const meshConfig = reader.node("meshConfig");
   const rootNamespace = readLabel(reader, "rootNamespace", "istio-system");
   const gateways = reader.mappings("gateways").map((gateway) => readGateway(gateway));
   const workloads = reader.mappings("workloads").map((one) => readWorkload(one, directory));
@@ -59,7 +59,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
     consolePort,
     hostAddress,
     rootNamespace,
-    meshConfig: meshConfigNode === undefined ? undefined : plainValue(meshConfigNode),
+    meshConfig,
     outboundTrafficPolicy: readOutboundPolicy(reader),
     gateways,
     workloads,

@@ -4,6 +4,7 @@
  */
 import type { SourcePosition } from "../base/problem.ts";
 import type { PortProtocol } from "../model/workload.ts";
+import type { YamlNode } from "../model/yaml.ts";
 
 export interface MeshFile {
   /** Names the state directory: a DNS label. */
@@ -12,8 +13,8 @@ export interface MeshFile {
   /** Address on which the console and the gateways' host ports listen. */
   readonly hostAddress: string;
   readonly rootNamespace: string;
-  /** Istio's MeshConfig as written, for the control plane to parse. */
-  readonly meshConfig: unknown;
+  /** Istio's MeshConfig as written, for the control plane to read. */
+  readonly meshConfig: YamlNode | undefined;
   /** Of `meshConfig`, because it also governs what capture does with UDP. */
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   readonly gateways: readonly GatewaySpec[];

@@ -2,7 +2,7 @@
  * MeshConfig: what holds for the whole mesh, the `meshConfig` block of heddle.yaml. Every field that
  * Istio knows is known here; most are not honoured yet and say so.
  */
-import type { Problem, SourcePosition } from "../base/problem.ts";
+import type { Problem } from "../base/problem.ts";
 import type { HttpRetry } from "./http-action.ts";
 import { httpRetry } from "./http-action.ts";
 import { duration, flag, nonEmptyText, number, oneOf, portNumber, text } from "./scalar-types.ts";
@@ -234,10 +234,13 @@ export function parseMeshConfig(
   return { settings: isSound ? settings : defaults, isSound, problems: findings.problems };
 }
 
-function toSettings(
-  raw: RawMeshConfig,
-  context: { readonly defaults: MeshSettings; readonly node: YamlNode; readonly place: Place },
-): MeshSettings {
+interface Context {
+  readonly defaults: MeshSettings;
+  readonly node: YamlNode;
+  readonly place: Place;
+}
+
+function toSettings(raw: RawMeshConfig, context: Context): MeshSettings {
   const { defaults, node, place } = context;
   const normalization = raw.pathNormalization?.normalization ?? "DEFAULT";
   return {
@@ -247,7 +250,7 @@ function toSettings(
     isAutoMtlsEnabled: raw.enableAutoMtls ?? defaults.isAutoMtlsEnabled,
     accessLogFile: raw.accessLogFile ?? defaults.accessLogFile,
     accessLogEncoding: raw.accessLogEncoding ?? defaults.accessLogEncoding,
-    accessLogFormat: (raw.accessLogFormat ?? "") === "" ? undefined : raw.accessLogFormat,
+    accessLogFormat: accessLogFormat(raw, context),
     connectTimeoutMs: raw.connectTimeout ?? defaults.connectTimeoutMs,
     protocolDetectionTimeoutMs: raw.protocolDetectionTimeout ?? defaults.protocolDetectionTimeoutMs,
     pathNormalization: normalization === "DEFAULT" ? "BASE" : normalization,
@@ -255,6 +258,34 @@ function toSettings(
     tracing: tracingSettings(raw, node, place),
     dnsRefreshMs: raw.dnsRefreshRate ?? defaults.dnsRefreshMs,
   };
+}
+
+/** A written JSON format is an object of formats; without a sound one, logs have Istio's. */
+function accessLogFormat(
+  raw: RawMeshConfig,
+  { defaults, node, place }: Context,
+): string | undefined {
+  const { accessLogFormat: written = "" } = raw;
+  if (written === "") return undefined;
+  const encoding = raw.accessLogEncoding ?? defaults.accessLogEncoding;
+  if (encoding === "TEXT" || isJsonObject(written)) return written;
+  const at = place.field("accessLogFormat");
+  at.complain(place.findings.positions.get(at.path) ?? node.position, {
+    code: "meshconfig.bad-access-log-format",
+    message: "with accessLogEncoding JSON the format must be a JSON object; Istio's is used",
+    hint: 'write an object of formats, like {"status": "%RESPONSE_CODE%"}, or accessLogEncoding: TEXT',
+    isSeparable: true,
+  });
+  return undefined;
+}
+
+function isJsonObject(written: string): boolean {
+  try {
+    const parsed: unknown = JSON.parse(written);
+    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed);
+  } catch {
+    return false;
+  }
 }
 
 function tracingSettings(
@@ -286,27 +317,4 @@ function tracingSettings(
     path: http?.path ?? "/v1/traces",
     timeoutMs: http?.timeout ?? 10_000,
   };
-}
-
-/** A value that came without its text, as nodes that all stand at one place. */
-export function yamlFromPlain(value: unknown, position: SourcePosition): YamlNode {
-  if (Array.isArray(value)) {
-    return {
-      kind: "sequence",
-      items: value.map((item) => yamlFromPlain(item, position)),
-      position,
-    };
-  }
-  if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value).map(([key, item]) => ({
-      key,
-      keyPosition: position,
-      value: yamlFromPlain(item, position),
-    }));
-    return { kind: "mapping", entries, position };
-  }
-  const isScalar =
-    typeof value === "string" || typeof value === "number" || typeof value === "boolean";
-  const scalar = isScalar ? value : null;
-  return { kind: "scalar", value: scalar, text: scalar === null ? "" : String(scalar), position };
 }

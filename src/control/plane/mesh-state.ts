@@ -4,9 +4,9 @@ import {
   defaultMeshSettings,
   type MeshSettings,
   parseMeshConfig,
-  yamlFromPlain,
 } from "../../model/mesh-config.ts";
 import type { WorkloadSnapshot } from "../../model/workload.ts";
+import type { YamlNode } from "../../model/yaml.ts";
 import { type BuiltMesh, buildMeshModel } from "../mesh.ts";
 import type { ControlOptions, WorkloadsMessage } from "../options.ts";
 import type { ConfigSet } from "./configuration.ts";
@@ -52,15 +52,10 @@ export class MeshState {
     });
   }
 
-  #readSettings(meshConfig: unknown): void {
+  #readSettings(meshConfig: YamlNode | undefined): void {
     const { trustDomain, rootNamespace } = this.#options;
     const defaults = { ...defaultMeshSettings, trustDomain, rootNamespace };
-    const file = "heddle.yaml";
-    const node =
-      meshConfig === undefined || meshConfig === null
-        ? undefined
-        : yamlFromPlain(meshConfig, { file, line: 1, column: 1 });
-    const parsed = parseMeshConfig(node, defaults);
+    const parsed = parseMeshConfig(meshConfig, defaults);
     // Unsound settings leave the last good ones in force.
     const settings = parsed.isSound ? parsed.settings : this.#settings;
     const problems = [...parsed.problems];
@@ -71,6 +66,7 @@ export class MeshState {
         path: "meshConfig",
         message: "the trust domain and the root namespace cannot change while the mesh runs",
         hint: "stop the mesh and start it again",
+        ...(meshConfig === undefined ? {} : { source: meshConfig.position }),
       });
     }
     this.#settings = { ...settings, trustDomain, rootNamespace };
