@@ -67,6 +67,8 @@ export interface UpstreamEndpoint {
   readonly metadata: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** How to speak TLS to it; undefined for plaintext. Fixed when the endpoint is made. */
   readonly tls: ClientTls | undefined;
+  /** Local address (no port) to connect from, where its cluster says so. */
+  readonly sourceAddress?: string | undefined;
   /** Requests (or TCP connections) in flight, for least-request; the user increments and decrements. */
   active: number;
   /** Feeds outlier detection. */

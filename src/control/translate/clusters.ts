@@ -233,8 +233,15 @@ const proxyMark = 0x539n;
 
 /** Envoy's own connections carry the mark by which capture tells them from the application's. */
 export function bindFields(view: ClientView): ClusterInit {
-  if (view.proxy.dataPlane !== "envoy" || view.capture !== "transparent") return {};
-  const upstreamBindConfig: Init<typeof BindConfigSchema> = {
+  const bind = markedBind(view);
+  return bind === undefined ? {} : { upstreamBindConfig: bind };
+}
+
+export type BindInit = Init<typeof BindConfigSchema> & { readonly $typeName?: never };
+
+export function markedBind(view: ClientView): BindInit | undefined {
+  if (view.proxy.dataPlane !== "envoy" || view.capture !== "transparent") return undefined;
+  return {
     socketOptions: [
       {
         description: "mark of the proxy's own connections",
@@ -245,7 +252,6 @@ export function bindFields(view: ClientView): ClusterInit {
       },
     ],
   };
-  return { upstreamBindConfig };
 }
 
 function passthrough(view: ClientView): TranslatedCluster {

@@ -7,11 +7,11 @@ import {
   ClusterSchema,
 } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
 import type { TranslatedCluster } from "./clusters.ts";
-import { bindFields } from "./clusters.ts";
+import { type BindInit, bindFields, markedBind } from "./clusters.ts";
 import { policyFields } from "./cluster-policy.ts";
 import { clusterMetadata, endpointMetadata, namedClusterMetadata } from "./metadata.ts";
 import { inboundClusterName, inboundPassthroughCluster } from "./names.ts";
-import { socketAddress } from "./proto.ts";
+import { type Init, socketAddress } from "./proto.ts";
 import type { InboundView } from "./proxy-view.ts";
 import { protocolAt } from "./proxy-view.ts";
 
@@ -67,7 +67,22 @@ function passthrough(view: InboundView): TranslatedCluster {
     }),
     clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
     lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
-    ...bindFields(view),
+    ...passthroughBind(view),
   });
   return { cluster, origins: [], target: undefined };
+}
+
+/**
+ * It dials the workload's own address, which capture would hand to the inbound listener again and
+ * again; connections from these addresses it leaves alone. They are Istio's.
+ */
+function passthroughBind(view: InboundView): Init<typeof ClusterSchema> {
+  const anyPort = (address: string) =>
+    ({ address, portSpecifier: { case: "portValue", value: 0 } }) as const;
+  const bind: BindInit = {
+    ...markedBind(view),
+    sourceAddress: anyPort("127.0.0.6"),
+    ...(view.hasIpv6 ? { extraSourceAddresses: [{ address: anyPort("::6") }] } : {}),
+  };
+  return { upstreamBindConfig: bind };
 }

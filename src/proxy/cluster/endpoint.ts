@@ -14,6 +14,8 @@ export interface EndpointDescription {
   readonly isHealthy: boolean;
   readonly metadata: EndpointMetadata;
   readonly tls: ClientTls | undefined;
+  /** Local address that connections to it come from, where the cluster says so. */
+  readonly sourceAddress?: string | undefined;
 }
 
 /** One address of a cluster: lives across updates as long as it stays in the cluster. */
@@ -22,6 +24,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly hostname: string;
   readonly metadata: EndpointMetadata;
   readonly tls: ClientTls | undefined;
+  readonly sourceAddress: string | undefined;
   weight: number;
   /** What the control plane says; ejection comes on top. */
   isHealthy: boolean;
@@ -39,6 +42,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.hostname = description.hostname;
     this.metadata = description.metadata;
     this.tls = description.tls;
+    this.sourceAddress = description.sourceAddress;
     this.weight = description.weight;
     this.isHealthy = description.isHealthy;
     this.hashKey = formatSocketAddress(description.address);

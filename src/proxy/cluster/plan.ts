@@ -33,6 +33,8 @@ export interface ClusterPlan {
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  /** Local addresses that connections come from, at most one of each family. */
+  readonly sourceAddresses: readonly string[];
   /** Names of secrets its TLS contexts need before it can serve. */
   readonly secrets: ReadonlySet<string>;
 }
@@ -89,8 +91,22 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     metadata: cluster.metadata?.filterMetadata,
+    sourceAddresses: sourceAddressesOf(cluster),
     secrets: new Set(sockets.flatMap(({ tls }) => (tls === undefined ? [] : secretNames(tls)))),
   };
+}
+
+function sourceAddressesOf({ upstreamBindConfig }: Cluster): readonly string[] {
+  const { sourceAddress, extraSourceAddresses = [] } = upstreamBindConfig ?? {};
+  const all = [sourceAddress, ...extraSourceAddresses.map((extra) => extra.address)];
+  return all.flatMap((one, i) => {
+    if (one === undefined) return [];
+    if ((one.portValue ?? 0) !== 0) {
+      const field = i === 0 ? "source_address" : `extra_source_addresses[${i - 1}].address`;
+      refuse(`upstream_bind_config.${field}.port_value`, "is not supported");
+    }
+    return [one.address];
+  });
 }
 
 const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

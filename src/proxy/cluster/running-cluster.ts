@@ -166,7 +166,11 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   #makeEndpoint(description: EndpointDescription): Endpoint {
-    return new Endpoint(description, (endpoint, outcome) => this.#onReport(endpoint, outcome));
+    const isIpv6 = description.address.address.includes(":");
+    const sourceAddress = this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
+    return new Endpoint({ ...description, sourceAddress }, (endpoint, outcome) =>
+      this.#onReport(endpoint, outcome),
+    );
   }
 
   #onReport(endpoint: Endpoint, outcome: UpstreamOutcome): void {

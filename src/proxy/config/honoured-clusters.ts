@@ -54,7 +54,11 @@ export const honouredCluster: Honoured<Cluster> = {
   outlierDetection: true,
   cleanupInterval: true,
   // Every socket towards an upstream carries the proxy's mark, asked for or not.
-  upstreamBindConfig: { socketOptions: true, sourceAddress: { protocol: true } },
+  upstreamBindConfig: {
+    socketOptions: true,
+    sourceAddress: { protocol: true, address: true, portValue: true },
+    extraSourceAddresses: { address: { protocol: true, address: true, portValue: true } },
+  },
   ringHashLbConfig: true,
   maglevLbConfig: true,
   originalDstLbConfig: true,

@@ -151,6 +151,7 @@ export function openConnectTunnel(
   services.context.dialler.dial({
     address: endpoint.address,
     tls: endpoint.tls,
+    ...(endpoint.sourceAddress === undefined ? {} : { sourceAddress: endpoint.sourceAddress }),
     timeoutMs: cluster.connectTimeoutMs,
     handler: {
       onData: () => {},

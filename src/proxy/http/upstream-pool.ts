@@ -171,6 +171,7 @@ export class EndpointPool {
       address: this.endpoint.address,
       tls: this.endpoint.tls,
       ...offeredProtocols(this.endpoint),
+      ...sourceOf(this.endpoint),
       timeoutMs: cluster.connectTimeoutMs,
       handler: connection,
       onConnect: (channel) => {
@@ -182,6 +183,10 @@ export class EndpointPool {
       },
     });
   }
+}
+
+function sourceOf({ sourceAddress }: UpstreamEndpoint): { readonly sourceAddress?: string } {
+  return sourceAddress === undefined ? {} : { sourceAddress };
 }
 
 /** HTTP/2 is not spoken to endpoints, so it is not offered to them. */
