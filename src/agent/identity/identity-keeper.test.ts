@@ -11,7 +11,7 @@ import { IdentityKeeper } from "./identity-keeper.ts";
 
 const dayMs = 86_400_000;
 
-function open(files = memoryFiles(), clock = new FakeClock()) {
+function open(files = memoryFiles(), clock = new FakeClock(), certificateTtlMs = dayMs) {
   const root = generateKey();
   const certificatePem = selfSignRoot(
     root.privateKey,
@@ -21,7 +21,7 @@ function open(files = memoryFiles(), clock = new FakeClock()) {
   const authority = new CertificateAuthority({
     root: { key: root.privateKey, certificatePem },
     trustDomain: "cluster.local",
-    certificateTtlMs: dayMs,
+    certificateTtlMs,
     clock,
   });
   let failure: string | undefined;
@@ -77,6 +77,16 @@ test("IdentityKeeper renews with a new key at half of the lifetime", async () =>
   keeper.close();
 });
 
+test("IdentityKeeper renews short-lived certificates at half of their life, too", async () => {
+  // Shorter than the minute by which certificates begin in the past.
+  const { keeper, advance, requests } = open(undefined, undefined, 20_000);
+  keeper.start();
+  await advance(0);
+  for (let second = 0; second < 60; second += 1) await advance(1000);
+  assert.ok(requests() >= 6 && requests() <= 8, String(requests()));
+  keeper.close();
+});
+
 test("IdentityKeeper starts from disk without an authority, until the certificate expires", async () => {
   const first = open();
   first.keeper.start();
@@ -90,10 +100,18 @@ test("IdentityKeeper starts from disk without an authority, until the certificat
   assert.deepEqual(second.keeper.get("ROOTCA"), first.keeper.get("ROOTCA"));
   await second.advance(dayMs);
   assert.match(second.keeper.missing ?? "", /expired at .* connection refused/);
-  second.fail(undefined);
-  await second.advance(60_000);
-  assert.equal(second.keeper.missing, undefined);
   second.keeper.close();
+
+  const third = open(first.files, second.clock);
+  third.fail("connection refused");
+  third.keeper.start();
+  await third.advance(0);
+  assert.equal(third.keeper.get("default"), undefined);
+  assert.match(third.keeper.missing ?? "", /expired at .* connection refused/);
+  third.fail(undefined);
+  await third.advance(60_000);
+  assert.equal(third.keeper.missing, undefined);
+  third.keeper.close();
 });
 
 test("IdentityKeeper asks again with growing pauses, and tells when the secret changes", async () => {

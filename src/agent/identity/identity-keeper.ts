@@ -29,6 +29,8 @@ export const secretNames = { certificate: "default", roots: "ROOTCA" } as const;
 const fileName = "identity.json";
 const firstRetryMs = 500;
 const longestRetryMs = 30_000;
+/** However short certificates live: nobody asks more often than this. */
+const renewalLeastMs = 1000;
 
 /** What is kept on disk; chain leaf first, without the root. */
 export interface StoredIdentity {
@@ -75,9 +77,10 @@ export class IdentityKeeper implements SecretSource {
 
   /** Takes what the disk has, then renews for as long as it is open. */
   start(): void {
-    this.#identity = this.#load();
-    if (this.#identity !== undefined) this.#tell();
-    this.#schedule(this.#identity === undefined ? 0 : this.#renewInMs(this.#identity));
+    const identity = this.#load();
+    this.#identity = identity;
+    if (identity !== undefined) this.#tell();
+    this.#schedule(identity === undefined ? 0 : this.#renewInMs(identity, identity.notBeforeMs));
   }
 
   get(name: string): TlsSecret | undefined {
@@ -145,7 +148,7 @@ export class IdentityKeeper implements SecretSource {
         expires: new Date(identity.notAfterMs).toISOString(),
       });
       this.#tell();
-      this.#schedule(this.#renewInMs(identity));
+      this.#schedule(this.#renewInMs(identity, this.#options.clock.nowMs()));
       files.write(fileName, JSON.stringify({ privateKeyPem, chainPem, rootPem }));
     } catch (thrown) {
       if (this.#isClosed) return;
@@ -163,12 +166,15 @@ export class IdentityKeeper implements SecretSource {
     }
   }
 
-  /** Half of the lifetime, up to a tenth of it earlier, so that a fleet does not renew at once. */
-  #renewInMs({ notBeforeMs, notAfterMs }: Identity): number {
+  /**
+   * Half of the lifetime, up to a tenth of it earlier, so that a fleet does not renew at once. A
+   * certificate is valid from before it was issued (clocks differ): that part is no lifetime.
+   */
+  #renewInMs({ notAfterMs }: Identity, fromMs: number): number {
     const { clock, random } = this.#options;
-    const lifetimeMs = notAfterMs - notBeforeMs;
-    const atMs = notBeforeMs + lifetimeMs / 2 - (random() * lifetimeMs) / 10;
-    return Math.max(0, atMs - clock.nowMs());
+    const lifetimeMs = notAfterMs - fromMs;
+    const atMs = fromMs + lifetimeMs / 2 - (random() * lifetimeMs) / 10;
+    return Math.max(renewalLeastMs, atMs - clock.nowMs());
   }
 
   #load(): Identity | undefined {

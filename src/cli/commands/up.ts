@@ -12,6 +12,7 @@ import { leaseHolder } from "../../local/lease.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
 import { openBundle } from "../bundle.ts";
 import { openConsolePages } from "../console-pages.ts";
+import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { stateRoot } from "../mesh-api.ts";
 
@@ -24,6 +25,7 @@ interface Options {
   readonly logLevel: StartOptions["logLevel"];
   readonly logFormat: StartOptions["logFormat"];
   readonly otlp?: string;
+  readonly certificateTtl?: number;
 }
 
 const detachedStartMaxMs = 90_000;
@@ -51,6 +53,11 @@ export function registerUpCommand(program: Command): void {
     )
     .addOption(new Option("--log-format <format>").choices(["text", "json"]).default("text"))
     .option("--otlp <url>", "OTLP/HTTP collector for traces")
+    .addOption(
+      new Option("--certificate-ttl <duration>", "how long workloads' certificates are valid")
+        .argParser((text) => parseDurationMs(text, "--certificate-ttl"))
+        .hideHelp(),
+    )
     .action(async (directory: string, options: Options) => {
       if (options.detach) await upDetached(directory, options);
       else await upHere(directory, options);
@@ -93,7 +100,7 @@ function startOptions(
   print: Printer,
   main: string,
 ): StartOptions {
-  const { proxy, mode, stateDir, logLevel, logFormat, otlp } = options;
+  const { proxy, mode, stateDir, logLevel, logFormat, otlp, certificateTtl } = options;
   const envoyBinary = proxy === "envoy" ? findEnvoy() : undefined;
   return {
     directory,
@@ -108,6 +115,7 @@ function startOptions(
     logLevel,
     logFormat,
     ...(otlp === undefined ? {} : { otlpEndpoint: otlp }),
+    ...(certificateTtl === undefined ? {} : { certificateTtlMs: certificateTtl }),
     clock: systemClock,
     onStep: (text) => print.step(text),
     onProblems: (problems) => {
