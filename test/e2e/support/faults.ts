@@ -80,6 +80,11 @@ export function pidWith(mesh: TestMesh, word: string): number | undefined {
   return mesh.processes().find((pid) => commandOf(pid).some((one) => one.endsWith(word)));
 }
 
+/** Whether an instance's application (`{exec}`) has started, once. */
+export function hasApplicationStarted(mesh: TestMesh, instance: string): boolean {
+  return existsSync(join(dirname(mesh.directory), "exec", `${instance}.sock`));
+}
+
 export function controlPid(mesh: TestMesh): number | undefined {
   return pidWith(mesh, "/control.json");
 }
@@ -204,12 +209,16 @@ export async function metricsOf(
   );
 }
 
-/** What a sidecar says on its ready port: status and sentence; `000` when nobody listens. */
-export async function readiness(mesh: TestMesh, instance: string): Promise<string> {
+/** What a sidecar answers to `from` on its ready port: sentence and status; ` 000` when nobody listens. */
+export async function readiness(
+  mesh: TestMesh,
+  instance: string,
+  from = instance,
+): Promise<string> {
   const { statusAddress, ports } = sidecarOptions(mesh, instance);
   const url = `http://${statusAddress}:${ports.ready}/healthz/ready`;
   const asked = `curl -s -m 5 -w ' %{http_code}' ${url}`;
-  return (await mesh.workload(instance).exec(asked)).stdout.replace("\n", "");
+  return (await mesh.workload(from).exec(asked)).stdout.replace("\n", "");
 }
 
 export function sidecarOptions(mesh: TestMesh, instance: string): SidecarOptions {

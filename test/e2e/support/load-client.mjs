@@ -7,7 +7,7 @@ const [url, rate, connections, forMs] = process.argv.slice(2);
 const agent = new Agent({ keepAlive: true, maxSockets: Number(connections) });
 const tickMs = 10;
 const answerMaxMs = 10_000;
-const listedMax = 20;
+const listedMax = 500;
 const result = { sent: 0, succeeded: 0, failed: 0, failures: [], from: {}, longestMs: 0 };
 const startMs = performance.now();
 

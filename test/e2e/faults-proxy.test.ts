@@ -1,0 +1,208 @@
+/**
+ * Proxies, applications and the control plane are killed under load: who is not concerned notices
+ * nothing, who is comes back within a second, also from disk alone; and after twenty faults at random
+ * moments everything agrees.
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import {
+  assertUnharmed,
+  controlPid,
+  dataPlanes,
+  heddle,
+  load,
+  type LoadResult,
+  metricsOf,
+  pause,
+  proxies,
+  settled,
+  startFaultMesh,
+  takeControlDown,
+  workloads,
+} from "./support/faults.ts";
+import { descendantsOf, eventually, type TestMesh } from "./support/mesh.ts";
+
+const files = {
+  "heddle.yaml": `
+mesh: faults
+console: { port: 0 }
+workloads:
+- name: server
+  replicas: 2
+  command: [{exec}, "8080"]
+  ports: [{ port: 80, targetPort: 8080, protocol: HTTP }]
+- name: other
+  command: [{exec}, "8080"]
+  ports: [{ port: 80, targetPort: 8080, protocol: HTTP }]
+- name: client
+  command: [{exec}]
+`,
+  "routes.yaml": `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: server, namespace: default }
+spec:
+  hosts: [server]
+  http:
+  - retries: { attempts: 5, retryOn: "connect-failure,refused-stream,reset,5xx" }
+    route: [{ destination: { host: server } }]
+`,
+};
+const instances = 4;
+const rate = 500;
+
+for (const dataPlane of dataPlanes) {
+  describe(`faults of proxies, ${dataPlane}`, () => {
+    let mesh: TestMesh;
+    before(async () => {
+      mesh = await startFaultMesh(dataPlane, files);
+      await settled(mesh, instances);
+    });
+    after(async () => await mesh.stop());
+
+    test("a killed proxy serves again within a second, and other traffic is unharmed", async () => {
+      const outages = await repeated(async () => {
+        const victim = mesh.workload("other-0").sidecarPid;
+        const bystander = load(mesh, "client-0", { url: "http://server/", rate, forMs: 4000 });
+        const concerned = load(mesh, "server-0", { url: "http://other/", rate: 50, forMs: 4000 });
+        await pause(1500);
+        process.kill(victim, "SIGKILL");
+        assertUnharmed(await bystander, { rate });
+        assert.notEqual(mesh.workload("other-0").sidecarPid, victim);
+        await settled(mesh, instances);
+        return outageMs(await concerned);
+      });
+      assert(Math.min(...outages) < 1000, outages.join(", "));
+    });
+
+    if (dataPlane === "envoy") {
+      test("a killed Envoy is started again by its agent, from what the agent holds", async () => {
+        const agent = mesh.workload("other-0").sidecarPid;
+        const outages = await repeated(async () => {
+          const [envoy] = descendantsOf(agent);
+          assert(envoy !== undefined);
+          const concerned = load(mesh, "server-0", { url: "http://other/", rate: 50, forMs: 4000 });
+          await pause(1500);
+          process.kill(envoy, "SIGKILL");
+          const outage = outageMs(await concerned);
+          assert.equal(mesh.workload("other-0").sidecarPid, agent);
+          await settled(mesh, instances);
+          return outage;
+        });
+        assert(Math.min(...outages) < 1000, outages.join(", "));
+      });
+    }
+
+    test("without control plane and CA a killed proxy serves from disk, and says how old it is", async () => {
+      await using down = await takeControlDown(mesh);
+      await pause(2000);
+      for (const name of ["other-0", "client-0"]) {
+        process.kill(mesh.workload(name).sidecarPid, "SIGKILL");
+      }
+      await eventually("traffic flows again", async () => {
+        const { stdout } = await mesh.workload("client-0").exec("curl -s -m 2 http://other/");
+        return stdout.includes("other-0");
+      });
+      const ageS = (await metricsOf(mesh, "other-0")).get("heddle_snapshot_age_seconds");
+      assert(ageS !== undefined && ageS >= 2 && ageS < 120, `${ageS}`);
+      const { stdout } = await heddle(mesh, "status");
+      assert.match(stdout, /^other-0\.default +ready +configuration of (?:[2-9]|\d\d+)s ago/m);
+      down.bringBack();
+      await settled(mesh, instances);
+      assert.equal((await metricsOf(mesh, "other-0")).get("heddle_snapshot_age_seconds"), 0);
+    });
+
+    test("twenty faults at random moments: no request fails, and in the end all agree", async () => {
+      const forMs = 60_000;
+      const running = load(mesh, "client-0", { url: "http://server/", rate, forMs });
+      const random = pseudoRandom(dataPlane === "heddle" ? 7 : 11);
+      const endMs = performance.now() + forMs - 3000;
+      const done: string[] = [];
+      for (let fault = 0; fault < 20; fault += 1) {
+        const leftMs = Math.max(0, endMs - performance.now());
+        await pause(((random() + 0.5) * leftMs) / (20 - fault));
+        // Both replicas at once would leave nobody to retry on: that is no fault of the mesh's.
+        await settled(mesh, instances);
+        done.push(await oneFault(mesh, random()));
+      }
+      const result = await running;
+      assert.deepEqual(result.failures, [], done.join(", "));
+      assertUnharmed(result, { rate });
+      assert(new Set(done).size >= 4, done.join(", "));
+      await settled(mesh, instances);
+      await assertAgreement(mesh);
+    });
+
+    test("an application that crashes is started with back-off, which status shows", async () => {
+      const crasher = `- { name: crasher, command: [sh, -c, "sleep 0.1; exit 3"] }\n`;
+      mesh.write("heddle.yaml", files["heddle.yaml"] + crasher);
+      const seen = new Set<string>();
+      await eventually("its back-off has grown", async () => {
+        const detail = (await workloads(mesh)).find((one) => one.workload === "crasher")?.detail;
+        if (detail !== undefined) seen.add(detail);
+        return seen.has("the application ended with code 3; next start in 800 ms");
+      });
+      assert(seen.has("the application ended with code 3; next start in 400 ms"), [...seen].join());
+      const { stdout, code } = await heddle(mesh, "status");
+      assert.equal(code, 1);
+      const line =
+        /crasher-0 +restarting \(the application ended with code 3; next start in \d+ ms\) +\d/;
+      assert.match(stdout, line);
+      mesh.write("heddle.yaml", files["heddle.yaml"]);
+      await settled(mesh, instances);
+    });
+  });
+}
+
+/** Three times: what the mesh needs is the shortest, the rest is how busy the machine was. */
+async function repeated(once: () => Promise<number>): Promise<readonly number[]> {
+  return [await once(), await once(), await once()];
+}
+
+/** From the first failed request to the last. */
+function outageMs({ failures, failed }: LoadResult): number {
+  assert(failed <= failures.length, `${failed} failed: more than are listed`);
+  const times = failures.map(({ atMs }) => atMs);
+  return times.length === 0 ? 0 : Math.max(...times) - Math.min(...times);
+}
+
+/** Kills something that the client's requests need, or the control plane; says what. */
+async function oneFault(mesh: TestMesh, draw: number): Promise<string> {
+  const server = draw * 10 < 5 ? "server-0" : "server-1";
+  const kind = Math.floor(draw * 1000) % 4;
+  if (kind === 0) {
+    const control = controlPid(mesh);
+    if (control !== undefined) process.kill(control, "SIGKILL");
+    return "control";
+  }
+  if (kind === 1) {
+    await mesh.workload(server).exec("kill -9 $PPID");
+    return `application ${server}`;
+  }
+  process.kill(mesh.workload(server).sidecarPid, "SIGKILL");
+  return `sidecar ${server}`;
+}
+
+async function assertAgreement(mesh: TestMesh): Promise<void> {
+  for (const { proxy, types, refusals } of await proxies(mesh)) {
+    assert.deepEqual(refusals, [], proxy);
+    for (const type of types.filter(({ state }) => state !== "idle")) {
+      assert.equal(type.ackedVersion, type.sentVersion, `${proxy} ${type.label}`);
+    }
+  }
+  const { from } = await load(mesh, "client-0", { url: "http://server/", rate: 100, forMs: 1000 });
+  assert.deepEqual(Object.keys(from).toSorted(), ["server-0", "server-1"]);
+  for (const { instance } of await workloads(mesh)) {
+    assert.equal((await mesh.workload(instance).counters())["around"], 0, instance);
+  }
+}
+
+/** Uniform in [0, 1), the same for the same seed (a linear congruential generator). */
+function pseudoRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 4_294_967_296;
+    return state / 4_294_967_296;
+  };
+}
