@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -18,28 +18,44 @@ spec: { action: ${action}, rules: [{}] }
 `;
 }
 
+interface Look {
+  readonly acting: string[];
+  readonly broken: string[];
+  readonly codes: string[];
+  readonly places: string[];
+}
+
 interface Folder {
   readonly path: string;
-  readonly watched: ConfigDirectory;
+  /** Ends the watch, and begins another as a new process would. */
+  readonly stop: () => void;
+  readonly start: () => Promise<void>;
   readonly write: (name: string, text: string) => Promise<void>;
   /** What the folder says now: names that act, that are broken, and codes of problems. */
-  readonly look: () => Promise<{ acting: string[]; broken: string[]; codes: string[] }>;
+  readonly look: () => Promise<Look>;
 }
 
 async function withFolder(run: (folder: Folder) => Promise<void>): Promise<void> {
   const path = await mkdtemp(join(tmpdir(), "heddle-source-"));
   let content: DirectoryContent = { resources: [], broken: [], problems: [] };
-  const watched = watchConfigDirectory({
-    directory: path,
-    onChange: (next) => (content = next),
-    clock: new FakeClock(),
-    log: silentLog,
-  });
+  const open = (): ConfigDirectory =>
+    watchConfigDirectory({
+      directory: path,
+      lastGoodFile: join(path, ".state", "last-good.json"),
+      onChange: (next) => (content = next),
+      clock: new FakeClock(),
+      log: silentLog,
+    });
+  let watched = open();
   try {
     await watched.ready;
     await run({
       path,
-      watched,
+      stop: () => watched.close(),
+      start: async () => {
+        watched = open();
+        await watched.ready;
+      },
       write: async (name, text) => {
         await writeFile(join(path, `.${name}.new`), text);
         await rename(join(path, `.${name}.new`), join(path, name));
@@ -50,6 +66,9 @@ async function withFolder(run: (folder: Folder) => Promise<void>): Promise<void>
           acting: content.resources.map(resourceKey),
           broken: content.broken.map(({ kind, name }) => `${kind} ${name}`),
           codes: content.problems.map(({ code }) => code),
+          places: content.problems.map(
+            ({ source }) => `${source?.file}:${source?.line}:${source?.column}`,
+          ),
         };
       },
     });
@@ -65,7 +84,7 @@ test("watchConfigDirectory() follows files that come, change and go", async () =
     await writeFile(join(path, "deep", "a.yml"), policy("a"));
     await write("b.yaml", policy("b"));
     const both = ["AuthorizationPolicy default/b", "AuthorizationPolicy default/a"];
-    assert.deepEqual(await look(), { acting: both, broken: [], codes: [] });
+    assert.deepEqual(await look(), { acting: both, broken: [], codes: [], places: [] });
     await rm(join(path, "b.yaml"));
     assert.deepEqual((await look()).acting, ["AuthorizationPolicy default/a"]);
   });
@@ -77,7 +96,7 @@ test("watchConfigDirectory() leaves alone what describes workloads or is not con
     await write("docker-compose.yml", "services: {}\n");
     await write("package.json", '{"name": "shop"}');
     await writeFile(join(path, ".hidden.yaml"), "x: 1\n");
-    assert.deepEqual(await look(), { acting: [], broken: [], codes: [] });
+    assert.deepEqual(await look(), { acting: [], broken: [], codes: [], places: [] });
   });
 });
 
@@ -93,7 +112,38 @@ test("watchConfigDirectory() keeps the last good version while a document is bro
     await write("p.yaml", "kind: AuthorizationPolicy\n  metadata: [");
     assert.deepEqual((await look()).acting, ["AuthorizationPolicy default/p"]);
     await write("p.yaml", "# nothing\n");
-    assert.deepEqual(await look(), { acting: [], broken: [], codes: [] });
+    assert.deepEqual(await look(), { acting: [], broken: [], codes: [], places: [] });
+  });
+});
+
+test("watchConfigDirectory() knows the last good version after a restart, at its place", async () => {
+  await withFolder(async ({ path, stop, start, write, look }) => {
+    await write("p.yaml", `${policy("first")}---\n${policy("p")}`);
+    await write("q.yaml", policy("q"));
+    await look();
+    stop();
+    await write("p.yaml", `${policy("first")}---\n${policy("p", "AUDIT")}`);
+    await rm(join(path, "q.yaml"));
+    await start();
+    const after = await look();
+    const key = (name: string): string => `AuthorizationPolicy default/${name}`;
+    assert.deepEqual(after.acting, [key("first"), key("p")]);
+    assert.deepEqual(after.broken, []);
+    assert.deepEqual(after.codes, ["config.not-honoured", "config.last-good-serves"]);
+    assert.equal(after.places.at(-1), "p.yaml:6:1");
+    assert.equal((await stat(join(path, ".state", "last-good.json"))).mode & 0o777, 0o600);
+  });
+});
+
+test("watchConfigDirectory() denies where what was kept for a restart cannot be read", async () => {
+  await withFolder(async ({ path, stop, start, write, look }) => {
+    await write("p.yaml", policy("p"));
+    await look();
+    stop();
+    await writeFile(join(path, ".state", "last-good.json"), "{");
+    await write("p.yaml", policy("p", "AUDIT"));
+    await start();
+    assert.deepEqual((await look()).broken, ["AuthorizationPolicy p"]);
   });
 });
 

@@ -4,7 +4,7 @@
  * an event was lost.
  *
  * What a file says wrong does not take away what it said right before: the last good version of a
- * resource stays while its document is broken (`source/last-good.ts`).
+ * resource stays while its document is broken (`source/last-good.ts`), also over a restart.
  */
 import { watch } from "node:fs";
 import type { FSWatcher } from "node:fs";
@@ -16,6 +16,8 @@ import type { BrokenResource, ConfigResource } from "../model/config-resource.ts
 import type { Logger } from "../telemetry/logger.ts";
 import { ConfigFiles } from "./source/config-files.ts";
 import { LastGood } from "./source/last-good.ts";
+import type { LastGoodStore } from "./source/last-good-store.ts";
+import { lastGoodStore } from "./source/last-good-store.ts";
 
 export interface DirectoryContent {
   readonly resources: readonly ConfigResource[];
@@ -25,6 +27,8 @@ export interface DirectoryContent {
 
 export interface ConfigDirectoryOptions {
   readonly directory: string;
+  /** Where the last good versions are kept over a restart; without it they are not. */
+  readonly lastGoodFile?: string;
   /** Called with everything, once after the first look (`ready`) and after each change. */
   readonly onChange: (content: DirectoryContent) => void;
   readonly clock: Clock;
@@ -51,7 +55,9 @@ class WatchedDirectory implements ConfigDirectory {
   readonly ready: Promise<void>;
   readonly #options: ConfigDirectoryOptions;
   readonly #files: ConfigFiles;
-  readonly #lastGood = new LastGood();
+  readonly #store: LastGoodStore | undefined;
+  readonly #lastGood: LastGood;
+  #stored: readonly ConfigResource[];
   #watcher: FSWatcher | undefined;
   #timer: Timer | undefined;
   #scanning: Promise<void> | undefined;
@@ -62,6 +68,10 @@ class WatchedDirectory implements ConfigDirectory {
   constructor(options: ConfigDirectoryOptions) {
     this.#options = options;
     this.#files = new ConfigFiles(options.directory);
+    const { lastGoodFile } = options;
+    this.#store = lastGoodFile === undefined ? undefined : lastGoodStore(lastGoodFile);
+    this.#stored = this.#store?.load() ?? [];
+    this.#lastGood = new LastGood(this.#stored);
     this.#watch();
     this.ready = this.rescan();
   }
@@ -113,9 +123,27 @@ class WatchedDirectory implements ConfigDirectory {
       if (this.#isClosed) return;
       if (!found.hasChanged && this.#hasTold) continue;
       this.#hasTold = true;
-      this.#options.onChange(this.#lastGood.merge(found));
+      const merged = this.#lastGood.merge(found);
+      this.#options.onChange(merged);
+      this.#remember(merged.resources);
     }
     if (this.#watcher === undefined) this.#watch();
     this.#schedule(rescanMs);
+  }
+
+  /** After it was told: what serves does not wait for the disk. */
+  #remember(resources: readonly ConfigResource[]): void {
+    const isStored =
+      resources.length === this.#stored.length &&
+      resources.every((resource, index) => resource === this.#stored[index]);
+    if (this.#store === undefined || isStored) return;
+    try {
+      this.#store.save(resources);
+      this.#stored = resources;
+    } catch (error) {
+      this.#options.log.warn("the last good configuration cannot be kept for a restart", {
+        reason: messageOf(error),
+      });
+    }
   }
 }

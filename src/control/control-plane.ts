@@ -59,6 +59,7 @@ export async function startControlPlane(start: StartControlPlane): Promise<Start
     const watchConfig = start.watchConfig ?? watchConfigDirectory;
     const watch = watchConfig({
       directory: options.configDir,
+      lastGoodFile: join(stateDir, "last-good.json"),
       onChange: (content) => plane.setFiles(content),
       clock,
       log: log.area("config"),

@@ -171,3 +171,37 @@ test("positionOf() finds a field or what is around it", () => {
   assert.equal(positionOf(resource, "spec.http[0].route[0].weight").column, 38);
   assert.equal(positionOf(resource, "nowhere").line, 1);
 });
+
+test("parseDocuments() puts documents that name no namespace where it is told, text and all", () => {
+  const text = `# why\n${document("PeerAuthentication", "{ mtls: { mode: STRICT } }")}`;
+  const placed = text.replace("name: x", "name: z, namespace: own");
+  const { resources, problems } = parseDocuments(`${text}---\n${placed}`, "f.yaml", "shop");
+  assert.deepEqual(problems, []);
+  assert.deepEqual(
+    resources.map(({ namespace, name }) => `${namespace}/${name}`),
+    ["shop/x", "own/z"],
+  );
+  for (const resource of resources) {
+    const [again] = parseDocuments(resource.text, "stored.yaml").resources;
+    const { kind, namespace, name, spec } = resource;
+    assert(again !== undefined);
+    assert.deepEqual(
+      { kind: again.kind, namespace: again.namespace, name: again.name, spec: again.spec },
+      { kind, namespace, name, spec },
+    );
+  }
+  assert.match(resources[1]?.text ?? "", /# why/);
+});
+
+test("parseDocuments() gives each item of a List a text of its own", () => {
+  const item = document("PeerAuthentication", "{ mtls: { mode: STRICT } }");
+  const indented = (name: string): string =>
+    `- ${item.replace("name: x", `name: ${name}`).trimEnd().replaceAll("\n", "\n  ")}\n`;
+  const list = `apiVersion: v1\nkind: List\nitems:\n${indented("a")}${indented("b")}`;
+  const { resources } = parseDocuments(list, "f.yaml");
+  const texts = resources.map(({ text }) => parseDocuments(text, "f.yaml").resources);
+  assert.deepEqual(
+    texts.map((found) => found.map(({ name }) => name)),
+    [["a"], ["b"]],
+  );
+});

@@ -17,7 +17,7 @@ import type { LabelSelector } from "./matching.ts";
 import { nearestName } from "./nearest-name.ts";
 import { Findings, Place } from "./schema.ts";
 import type { YamlDocument, YamlMapping, YamlNode } from "./yaml.ts";
-import { parseYaml, yamlField } from "./yaml.ts";
+import { dumpNode, parseYaml, yamlField } from "./yaml.ts";
 
 export interface ParsedDocuments {
   readonly resources: readonly ConfigResource[];
@@ -27,13 +27,22 @@ export interface ParsedDocuments {
   readonly isComplete: boolean;
 }
 
-/** Parses every document of a file; `file` is the name that positions carry. */
-export function parseDocuments(text: string, file: string): ParsedDocuments {
+const defaultNamespace = "default";
+
+/**
+ * Parses every document of a file; `file` is the name that positions carry, `namespace` that of
+ * documents which name none.
+ */
+export function parseDocuments(
+  text: string,
+  file: string,
+  namespace: string = defaultNamespace,
+): ParsedDocuments {
   const yaml = parseYaml(text, file);
-  const result: Result = { resources: [], broken: [], problems: [...yaml.problems] };
+  const result: Result = { namespace, resources: [], broken: [], problems: [...yaml.problems] };
   for (const document of yaml.documents) {
     if (document.isBroken) {
-      result.broken.push(...guessBroken(document));
+      result.broken.push(...guessBroken(document, namespace));
     } else if (document.root !== undefined) {
       readDocument(document.root, document.text, result);
     }
@@ -42,10 +51,12 @@ export function parseDocuments(text: string, file: string): ParsedDocuments {
   const isComplete =
     !yaml.documents.some((document) => document.isBroken) &&
     !yaml.problems.some((problem) => problem.code.startsWith("yaml."));
-  return { ...result, isComplete };
+  const { resources, broken, problems } = result;
+  return { resources, broken, problems, isComplete };
 }
 
 interface Result {
+  readonly namespace: string;
   readonly resources: ConfigResource[];
   readonly broken: BrokenResource[];
   readonly problems: Problem[];
@@ -64,7 +75,8 @@ function readDocument(root: YamlNode, text: string, result: Result): void {
   }
   const items = yamlField(root, "items");
   if (scalarText(yamlField(root, "kind")) === "List" && items?.kind === "sequence") {
-    for (const item of items.items) readDocument(item, text, result);
+    // Each item becomes a resource of its own, which can be shown and kept without the others.
+    for (const item of items.items) readDocument(item, dumpNode(item), result);
     return;
   }
   readResource(root, text, result);
@@ -83,8 +95,12 @@ function readResource(root: YamlMapping, text: string, result: Result): void {
     });
     return;
   }
-  const identity = readMetadata(root, kind, result.problems);
+  const identity = readMetadata(root, kind, result);
   const { namespace, name, findings } = identity;
+  const isPlaced = yamlField(yamlField(root, "metadata"), "namespace") !== undefined;
+  // A text that does not say where it belongs means something else to whoever reads it next.
+  const ownText =
+    isPlaced || namespace === defaultNamespace ? text : dumpNode(withNamespace(root, namespace));
   const broken: BrokenResource = {
     kind,
     namespace,
@@ -97,7 +113,7 @@ function readResource(root: YamlMapping, text: string, result: Result): void {
     if (isSecurityKind(kind)) result.broken.push(broken);
     return;
   }
-  const resource = readSpec(kind, root, { ...identity, apiVersion, text });
+  const resource = readSpec(kind, root, { ...identity, apiVersion, text: ownText });
   result.problems.push(...findings.problems);
   if (resource === undefined) result.broken.push(broken);
   else result.resources.push(resource);
@@ -113,17 +129,18 @@ interface Identity {
 
 const namePattern = /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/;
 
-function readMetadata(root: YamlMapping, kind: string, problems: Problem[]): Identity {
+function readMetadata(root: YamlMapping, kind: string, result: Result): Identity {
+  const { problems } = result;
   const metadata = yamlField(root, "metadata");
   const nameNode = yamlField(metadata, "name");
   const namespaceNode = yamlField(metadata, "namespace");
   const rawName = scalarText(nameNode);
-  const rawNamespace = scalarText(namespaceNode) ?? "default";
+  const rawNamespace = scalarText(namespaceNode) ?? result.namespace;
   const isNamed = rawName !== undefined && rawName.length <= 253 && namePattern.test(rawName);
   const isPlaced =
     rawNamespace.length <= 63 && /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/.test(rawNamespace);
   const name = isNamed ? rawName : undefined;
-  const namespace = isPlaced ? rawNamespace : "default";
+  const namespace = isPlaced ? rawNamespace : result.namespace;
   const findings = new Findings(name === undefined ? undefined : { kind, namespace, name });
   const complain = (path: string, node: YamlNode | undefined, message: string): void => {
     new Place(findings, path).complain(node?.position ?? root.position, {
@@ -258,11 +275,11 @@ function readSelector(root: YamlMapping): LabelSelector | undefined {
  * A document that is not even YAML may have held a policy. Its text is searched for what it would
  * have been: guessing too much only denies until the file is mended.
  */
-function guessBroken(document: YamlDocument): BrokenResource[] {
+function guessBroken(document: YamlDocument, fallback: string): BrokenResource[] {
   const kind = /^["']?kind["']?\s*:\s*["']?(\w+)/m.exec(document.text)?.[1];
   if (kind === undefined) return [];
   const name = /^\s+name\s*:\s*["']?([a-z0-9.-]+)/m.exec(document.text)?.[1];
-  const namespace = /^\s+namespace\s*:\s*["']?([a-z0-9-]+)/m.exec(document.text)?.[1] ?? "default";
+  const namespace = /^\s+namespace\s*:\s*["']?([a-z0-9-]+)/m.exec(document.text)?.[1] ?? fallback;
   return [{ kind, namespace, name, selector: undefined, source: document.position }];
 }
 
@@ -314,6 +331,18 @@ export function duplicateProblem(resource: ConfigResource, earlier: SourcePositi
     source,
     resource: { kind, namespace, name },
   };
+}
+
+function withNamespace(root: YamlMapping, namespace: string): YamlMapping {
+  const position = root.position;
+  const value: YamlNode = { kind: "scalar", value: namespace, text: namespace, position };
+  const entry = { key: "namespace", keyPosition: position, value };
+  const entries = root.entries.map((one) =>
+    one.key === "metadata" && one.value.kind === "mapping"
+      ? { ...one, value: { ...one.value, entries: [...one.value.entries, entry] } }
+      : one,
+  );
+  return { ...root, entries };
 }
 
 function scalarText(node: YamlNode | undefined): string | undefined {

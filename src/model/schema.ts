@@ -190,8 +190,14 @@ export function wrongType(node: YamlNode, place: Place, expected: string): undef
   return place.complain(node.position, {
     code: "config.wrong-type",
     message: `expected ${expected}, got ${describe(node)}`,
-    hint: expected === "text" && node.kind === "scalar" ? `write "${node.text}"` : undefined,
+    hint: remedyOf(expected, node),
   });
+}
+
+function remedyOf(expected: string, node: YamlNode): string {
+  if (node.kind === "scalar" && expected === "text") return `write "${node.text}"`;
+  if (node.kind === "scalar" && expected === "a list") return `write [${node.text}]`;
+  return `write ${expected}`;
 }
 
 function describe(node: YamlNode): string {

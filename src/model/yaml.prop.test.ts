@@ -5,7 +5,7 @@ import { dump } from "js-yaml";
 import fc from "fast-check";
 
 import { parseDocuments } from "./documents.ts";
-import { parseYaml, plainValue, yamlLimits } from "./yaml.ts";
+import { dumpNode, parseYaml, plainValue, yamlLimits } from "./yaml.ts";
 
 test("parseYaml() reads back what was written as JSON", () => {
   const json = fc.jsonValue({ maxDepth: 5 }).filter((value) => value !== null);
@@ -16,6 +16,40 @@ test("parseYaml() reads back what was written as JSON", () => {
       const root = documents[0]?.root;
       assert.ok(root !== undefined);
       assert.equal(JSON.stringify(plainValue(root)), JSON.stringify(value));
+    }),
+  );
+});
+
+test("dumpNode() writes what parseYaml() reads as the same", () => {
+  const word = fc.constantFrom(
+    "yes",
+    "N",
+    "1_000",
+    "0777",
+    "1e3",
+    "~",
+    "",
+    " ",
+    "- a",
+    "#",
+    "2026-11-21",
+    "a: b",
+  );
+  const text = fc.oneof(word, fc.string());
+  const { tree } = fc.letrec((tie) => ({
+    tree: fc.oneof({ maxDepth: 4 }, text, fc.integer(), fc.boolean(), tie("list"), tie("map")),
+    list: fc.array(tie("tree"), { maxLength: 4 }),
+    map: fc.dictionary(fc.string({ minLength: 1 }), tie("tree"), { maxKeys: 4 }),
+  }));
+  fc.assert(
+    fc.property(tree, (value) => {
+      const first = parseYaml(JSON.stringify({ value }), "f.json").documents[0]?.root;
+      assert(first !== undefined);
+      const again = parseYaml(dumpNode(first), "f.yaml");
+      assert.deepEqual(again.problems, []);
+      const root = again.documents[0]?.root;
+      assert(root !== undefined);
+      assert.deepEqual(plainValue(root), plainValue(first));
     }),
   );
 });

@@ -6,7 +6,7 @@
  * that a hostile file costs no more than an honest one; what is refused is a problem with a place.
  */
 import type { Event, ScalarEvent } from "js-yaml";
-import { EVENT_ID, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from "js-yaml";
+import { dump, EVENT_ID, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from "js-yaml";
 
 import type { Problem, SourcePosition } from "../base/problem.ts";
 import { resolvePlainScalar } from "./yaml-scalar.ts";
@@ -117,6 +117,12 @@ export function plainValue(node: YamlNode): unknown {
   }
 }
 
+/** YAML text that reads as the same node again; comments and style are lost. */
+export function dumpNode(node: YamlNode): string {
+  // All text in quotes: what is text to js-yaml may be a number to Kubernetes (`1_000`).
+  return dump(plainValue(node), { lineWidth: 100, noRefs: true, forceQuotes: true });
+}
+
 /** The value of a key of a mapping; undefined for other nodes, absent keys and explicit nulls. */
 export function yamlField(node: YamlNode | undefined, key: string): YamlNode | undefined {
   if (node?.kind !== "mapping") return undefined;
@@ -153,8 +159,9 @@ function parseChunk(
 ): YamlDocument | undefined {
   const position = lines.at(offset);
   const broken: YamlDocument = { root: undefined, text, position, isBroken: true };
-  const refuse = (code: string, message: string, at: SourcePosition): YamlDocument => {
-    problems.push({ code, severity: "error", path: "", message, source: at });
+  const refuse = (code: RefusalCode, message: string, at: SourcePosition): YamlDocument => {
+    const hint = remedies[code];
+    problems.push({ code, severity: "error", path: "", message, hint, source: at });
     return broken;
   };
   if (text.length > yamlLimits.documentCharactersMax) {
@@ -180,11 +187,24 @@ function parseChunk(
   }
 }
 
+const remedies = {
+  "yaml.syntax": "compare indentation, brackets and quotes there and on the lines above",
+  "yaml.document-too-large": "split it into several documents",
+  "yaml.key": "write the key as text, in quotes if need be",
+  "yaml.duplicate-key": "keep one of them",
+  "yaml.merge": "name an anchored mapping after <<, or write its fields out",
+  "yaml.too-many-aliases": "write the values out",
+  "yaml.unknown-alias": "set the anchor before its first use, or write the value out",
+  "yaml.too-many-nodes": "split the document, and use fewer aliases",
+} as const;
+
+type RefusalCode = keyof typeof remedies;
+
 class YamlRefusal extends Error {
-  readonly code: string;
+  readonly code: RefusalCode;
   readonly position: SourcePosition;
 
-  constructor(code: string, message: string, position: SourcePosition) {
+  constructor(code: RefusalCode, message: string, position: SourcePosition) {
     super(message);
     this.code = code;
     this.position = position;

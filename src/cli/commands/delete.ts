@@ -2,6 +2,7 @@ import type { Command } from "commander";
 
 import { formatProblem, type ResourceRef } from "../../base/problem.ts";
 import type { ApplyOutcome, ConfigAnswer } from "../../console/api.ts";
+import { parseDocuments } from "../../model/documents.ts";
 import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshApi, type MeshOptions } from "../mesh-api.ts";
@@ -60,7 +61,7 @@ async function refsOf(
   name: string | undefined,
   options: Options,
 ): Promise<readonly ResourceRef[]> {
-  if (options.filename !== undefined) return refsInFiles(api, options.filename, options.namespace);
+  if (options.filename !== undefined) return refsInFiles(options.filename, options.namespace);
   const wanted = parseResourceName(kind ?? "", name);
   if (kind === undefined || wanted.name === undefined) {
     throw new CommandFailure(exitCodes.usage, "name what to remove: KIND NAME, or -f FILE");
@@ -71,21 +72,21 @@ async function refsOf(
   return [onlyResource(resources, `${wanted.kind} ${wanted.name}`)];
 }
 
-/** What the files name, as the control plane reads them: nothing is parsed twice in two ways. */
-async function refsInFiles(
-  api: MeshApi,
+/** What the files name, whatever is wrong in them otherwise. */
+function refsInFiles(
   paths: readonly string[],
   namespace: string | undefined,
-): Promise<readonly ResourceRef[]> {
-  const refs: ResourceRef[] = [];
-  for (const { file, text } of readYamlInputs(paths)) {
-    const outcome = await api.post<ApplyOutcome>("/api/config/validate", {
-      yaml: text,
-      file,
-      ...(namespace === undefined ? {} : { namespace }),
-    });
-    refs.push(...outcome.applied.map(({ ref }) => ref));
-  }
+): readonly ResourceRef[] {
+  const refs = readYamlInputs(paths).flatMap(({ file, text }): ResourceRef[] => {
+    const { resources, broken } = parseDocuments(text, file, namespace);
+    const named = broken.flatMap(({ kind, namespace: place, name }) =>
+      name === undefined ? [] : [{ kind, namespace: place, name }],
+    );
+    return [
+      ...resources.map(({ kind, namespace: place, name }) => ({ kind, namespace: place, name })),
+      ...named,
+    ];
+  });
   if (refs.length === 0) {
     throw new CommandFailure(exitCodes.findings, `${paths.join(", ")} name no resource`);
   }

@@ -27,12 +27,13 @@ export function problemOf(resource: ConfigResource, finding: Finding): Problem {
 }
 
 /** What to write instead of a host that no service has. */
-export function hostHint(model: MeshModel, host: string, namespace: string): string | undefined {
+export function hostHint(model: MeshModel, host: string, namespace: string): string {
   const full = `${host}.svc.${model.domain}`;
   if (model.services.has(full)) return `write ${full}; short names have no namespace`;
   const short = [...model.services.values()].filter((one) => one.namespace === namespace);
   const near = nearestName(host, [...short.map((one) => one.name), ...model.services.keys()]);
   if (near !== undefined) return `did you mean ${near}?`;
   const elsewhere = [...model.services.values()].find((one) => one.name === host);
-  return elsewhere === undefined ? undefined : `write ${elsewhere.hostname}`;
+  if (elsewhere !== undefined) return `write ${elsewhere.hostname}`;
+  return "declare what is in the mesh in heddle.yaml, and what is not in a ServiceEntry";
 }

@@ -51,7 +51,7 @@ export class Configuration {
 
   /** Checks a text to be applied against itself and the files. */
   plan(yaml: string, options: ApplyOptions): Plan {
-    const parsed = parseDocuments(yaml, options.file ?? "-");
+    const parsed = parseDocuments(yaml, options.file ?? "-", options.namespace);
     const problems: Problem[] = [...parsed.problems];
     const applied: AppliedResource[] = [];
     for (const resource of parsed.resources) {

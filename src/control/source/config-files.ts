@@ -136,6 +136,7 @@ export class ConfigFiles {
       severity: "error",
       path: "",
       message: `the file ${reason}`,
+      hint: "make it a readable file of configuration, or take it out of the folder",
       source: { file: name, line: 1, column: 1 },
     };
     const parsed = { resources: [], broken: [], problems: [problem], isComplete: false };
@@ -167,6 +168,7 @@ function folderProblem(path: string, reason: string): Problem {
     severity: "error",
     path: "",
     message: `${name} ${reason}`,
+    hint: "make it readable, or move what is no configuration elsewhere",
     source: { file: path === "" ? "." : path, line: 1, column: 1 },
   };
 }

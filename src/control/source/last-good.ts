@@ -16,7 +16,12 @@ export interface MergedFiles {
 
 export class LastGood {
   /** What acted after the last merge, by key. */
-  #acting = new Map<string, ConfigResource>();
+  #acting: Map<string, ConfigResource>;
+
+  /** `earlier`: what acted when the folder was last looked at, perhaps by another process. */
+  constructor(earlier: readonly ConfigResource[] = []) {
+    this.#acting = new Map(earlier.map((resource) => [resourceKey(resource), resource]));
+  }
 
   merge(found: FoundFiles): MergedFiles {
     const problems: Problem[] = [...found.problems];
