@@ -63,6 +63,9 @@ function capturedInbound(view: ProxyView): TranslatedTraffic {
     direction: inbound,
     chains: [loop, ...built.flatMap((one) => one.chains)],
     inspects: ["original-dst", "tls", "http"],
+    notHttp: targets.flatMap(({ protocol, port: own }) =>
+      protocol === "tcp" && own !== undefined ? [own] : [],
+    ),
     isBound: true,
   });
   return {
@@ -85,7 +88,7 @@ function explicitInbound(view: ProxyView): TranslatedTraffic {
       addresses: [[port.endpointAddress, port.endpointPort]],
       direction: inbound,
       chains: built.chains,
-      inspects: ["tls", "http"],
+      inspects: target.protocol === "tcp" ? ["tls"] : ["tls", "http"],
       isBound: true,
     });
     listeners.push({ listener: resource, origins: originsOf(view), routeNames: names(built) });

@@ -8,6 +8,7 @@ import type {
   FilterChainMatchSchema,
   FilterChainSchema,
   FilterSchema,
+  ListenerFilterChainMatchPredicateSchema as PredicateSchema,
   ListenerFilterSchema,
 } from "../../wire/gen/es/envoy/config/listener/v3/listener_components_pb.ts";
 import type { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
@@ -38,6 +39,8 @@ export interface ListenerParts {
   readonly chains: readonly ChainInit[];
   readonly fallback?: ChainInit;
   readonly inspects: readonly ("tls" | "http" | "original-dst")[];
+  /** Destination ports where nobody waits to see whether HTTP is spoken. */
+  readonly notHttp?: readonly number[];
   readonly isBound: boolean;
   readonly usesOriginalDst?: boolean;
 }
@@ -52,7 +55,7 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
     trafficDirection: parts.direction,
     filterChains: [...parts.chains],
     ...(parts.fallback === undefined ? {} : { defaultFilterChain: parts.fallback }),
-    listenerFilters: parts.inspects.map((kind) => listenerFilters[kind]()),
+    listenerFilters: parts.inspects.map((kind) => listenerFilters[kind](parts.notHttp ?? [])),
     ...(parts.inspects.some((kind) => kind !== "original-dst")
       ? {
           listenerFiltersTimeout: duration(settings.protocolDetectionTimeoutMs),
@@ -70,15 +73,25 @@ const listenerFilters = {
     name: "envoy.filters.listener.tls_inspector",
     configType: typedConfig(TlsInspectorSchema, {}),
   }),
-  http: (): Init<typeof ListenerFilterSchema> => ({
+  http: (notHttp: readonly number[]): Init<typeof ListenerFilterSchema> => ({
     name: "envoy.filters.listener.http_inspector",
     configType: typedConfig(HttpInspectorSchema, {}),
+    ...(notHttp.length === 0 ? {} : { filterDisabled: anyPortOf(notHttp) }),
   }),
   "original-dst": (): Init<typeof ListenerFilterSchema> => ({
     name: "envoy.filters.listener.original_dst",
     configType: typedConfig(OriginalDstSchema, {}),
   }),
 };
+
+function anyPortOf(ports: readonly number[]): Init<typeof PredicateSchema> {
+  const rules = ports.map((start): Init<typeof PredicateSchema> => ({
+    rule: { case: "destinationPortRange", value: { start, end: start + 1 } },
+  }));
+  const [only, ...others] = rules;
+  if (only !== undefined && others.length === 0) return only;
+  return { rule: { case: "orMatch", value: { rules } } };
+}
 
 export interface ChainParts {
   readonly name?: string;

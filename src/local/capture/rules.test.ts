@@ -27,7 +27,7 @@ function checkOrder(script: string, lines: readonly RegExp[]): void {
 test("nftRules() lets the proxy's mark pass before anything of the application is redirected", () => {
   checkOrder(nftRules(rules), [
     /chain inbound/,
-    /tcp dport \{ 15008, 15020, 15021, 15090 \} return/,
+    /meta nfproto ipv4 tcp dport \{ 15020, 15021, 15090 \} return/,
     /redirect to :15006/,
     /chain outbound/,
     /oifname "lo" ip saddr 127\.0\.0\.6 return/,
@@ -49,7 +49,6 @@ test("nftRules() drops undeclared UDP where only the registry may be reached", (
 
 test("iptablesRules() says the same for one family", () => {
   checkOrder(iptablesRules(rules, 6), [
-    /--dports 15008,15020,15021,15090 -j RETURN/,
     /-m mark --mark 0x539 -j RETURN/,
     /-d fd48:6564:646c:12::1\/128 -p tcp -m multiport --dports 15012,15053 -j RETURN/,
     /--to-ports 15053/,
@@ -59,4 +58,9 @@ test("iptablesRules() says the same for one family", () => {
     /-A HEDDLE_LEAVING -j DROP\nCOMMIT/,
   ]);
   assert.doesNotMatch(iptablesRules(rules, 4), /fd48/);
+});
+
+test("iptablesRules() captures every port on which the sidecar does not listen itself", () => {
+  assert.match(iptablesRules(rules, 4), /HEDDLE_INBOUND .*--dports 15020,15021,15090 -j RETURN/);
+  assert.doesNotMatch(iptablesRules(rules, 6), /HEDDLE_INBOUND .*RETURN/);
 });

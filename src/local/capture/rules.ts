@@ -35,9 +35,13 @@ export const captureCounters = {
   other: "undeclared",
 } as const;
 
-/** HBONE (15008) is never captured, nor are the ports on which the sidecar answers for itself. */
+/**
+ * Ports on which the sidecar answers for itself, on the workload's IPv4 address alone: whatever it does
+ * not listen on must be captured, or the application could listen there and be reached around it. So
+ * is HBONE's port (15008), as long as no sidecar speaks HBONE.
+ */
 function inboundExceptions(ports: SidecarPorts): string {
-  return [15008, ports.mergedMetrics, ports.ready, ports.metrics].join(", ");
+  return [ports.mergedMetrics, ports.ready, ports.metrics].join(", ");
 }
 
 /** A script for `nft -f -` that replaces the table `heddle` in the current network namespace. */
@@ -62,7 +66,7 @@ table inet heddle {
     type nat hook prerouting priority dstnat; policy accept;
     iifname != "${device}" return
     meta l4proto != tcp return
-    tcp dport { ${own} } return
+    meta nfproto ipv4 tcp dport { ${own} } return
     meta l4proto tcp redirect to :${ports.inbound}
   }
   chain outbound {
@@ -70,7 +74,7 @@ table inet heddle {
     oifname "lo" ip saddr 127.0.0.6 return
     oifname "lo" ip6 saddr ::6 return
     meta mark ${mark} oifname "lo" ip daddr != 127.0.0.0/8 tcp dport != { ${own} } redirect to :${ports.inbound}
-    meta mark ${mark} oifname "lo" ip6 daddr != ::1 tcp dport != { ${own} } redirect to :${ports.inbound}
+    meta mark ${mark} oifname "lo" ip6 daddr != ::1 meta l4proto tcp redirect to :${ports.inbound}
     meta mark ${mark} return
     ip daddr ${control.ipv4} tcp dport { ${controlPorts} } return
     ip6 daddr ${control.ipv6} tcp dport { ${controlPorts} } return
@@ -116,7 +120,14 @@ export function iptablesRules(rules: CaptureRules, family: 4 | 6): string {
   const passthrough = family === 4 ? "127.0.0.6/32" : "::6/128";
   const control = family === 4 ? `${rules.control.ipv4}/32` : `${rules.control.ipv6}/128`;
   const icmp = family === 4 ? "icmp" : "ipv6-icmp";
-  const own = inboundExceptions(ports).replaceAll(" ", "");
+  const exceptions = inboundExceptions(ports).replaceAll(" ", "");
+  const [own, notOwn] =
+    family === 4
+      ? [
+          [`-A HEDDLE_INBOUND -p tcp -m multiport --dports ${exceptions} -j RETURN`],
+          `-m multiport ! --dports ${exceptions} `,
+        ]
+      : [[], ""];
   const toControl = `-d ${control} -p tcp -m multiport --dports ${rules.control.ports.join(",")}`;
   const other = rules.udp === "pass" ? "ACCEPT" : "DROP";
   return [
@@ -124,11 +135,11 @@ export function iptablesRules(rules: CaptureRules, family: 4 | 6): string {
     ":HEDDLE_INBOUND - [0:0]",
     ":HEDDLE_OUTBOUND - [0:0]",
     `-A PREROUTING -i ${device} -p tcp -j HEDDLE_INBOUND`,
-    `-A HEDDLE_INBOUND -p tcp -m multiport --dports ${own} -j RETURN`,
+    ...own,
     `-A HEDDLE_INBOUND -p tcp -j REDIRECT --to-ports ${ports.inbound}`,
     "-A OUTPUT -j HEDDLE_OUTBOUND",
     `-A HEDDLE_OUTBOUND -o lo -s ${passthrough} -j RETURN`,
-    `-A HEDDLE_OUTBOUND -m mark --mark ${mark} -o lo ! -d ${loopback} -p tcp -m multiport ! --dports ${own} -j REDIRECT --to-ports ${ports.inbound}`,
+    `-A HEDDLE_OUTBOUND -m mark --mark ${mark} -o lo ! -d ${loopback} -p tcp ${notOwn}-j REDIRECT --to-ports ${ports.inbound}`,
     `-A HEDDLE_OUTBOUND -m mark --mark ${mark} -j RETURN`,
     `-A HEDDLE_OUTBOUND ${toControl} -j RETURN`,
     `-A HEDDLE_OUTBOUND -p udp --dport 53 -j REDIRECT --to-ports ${ports.dns}`,
