@@ -46,6 +46,11 @@ export interface GatewayTarget {
 const openAtOnce = 6;
 const publishQuietMs = 5;
 const stopGraceMs = 3000;
+/** From being taken out of the endpoints until the application is ended: so long may that take. */
+const drainMs = 1000;
+/** How long a replica that was replaced may take until the next is replaced all the same. */
+const replacedReadyMaxMs = 15_000;
+const replacedPollMs = 50;
 const controlHeadStartMs = 2500;
 /** When instances are not ready by then, `up` says which and stops waiting. */
 const firstReadyMaxMs = 60_000;
@@ -54,6 +59,8 @@ export class Supervisor {
   readonly #parts: SupervisorParts;
   readonly #control: ControlProcess;
   readonly #instances = new Map<string, Instance>();
+  /** On their way out. */
+  readonly #leaving = new Set<Instance>();
   #file: MeshFile;
   #problems: readonly Problem[] = [];
   #revision = 0;
@@ -65,6 +72,10 @@ export class Supervisor {
   #giveUp: Timer | undefined;
   #stopWatching: (() => void) | undefined;
   #changes: Promise<void> = Promise.resolve();
+  /** Changes that were read and not yet begun: who waits for readiness gives way to them. */
+  #pendingChanges = 0;
+  /** Ends pauses early, when the mesh ends. */
+  readonly #pauses = new Set<() => void>();
   #isClosing = false;
 
   constructor(parts: SupervisorParts, file: MeshFile) {
@@ -104,8 +115,10 @@ export class Supervisor {
     this.#publish?.cancel();
     this.#giveUp?.cancel();
     this.#headStart?.cancel();
-    await this.#changes;
-    await Promise.all([...this.#instances.values()].map((one) => closeQuietly(one)));
+    for (const end of this.#pauses) end();
+    await this.#changes.catch(() => {});
+    const all = [...this.#instances.values(), ...this.#leaving];
+    await Promise.all(all.map((one) => closeQuietly(one)));
     await this.#control.close(stopGraceMs);
     await this.#parts.placement.close();
   }
@@ -124,7 +137,12 @@ export class Supervisor {
   }
 
   async #enqueue(change: () => Promise<void>): Promise<void> {
-    this.#changes = this.#changes.catch(() => {}).then(change);
+    this.#pendingChanges += 1;
+    const begin = async (): Promise<void> => {
+      this.#pendingChanges -= 1;
+      await change();
+    };
+    this.#changes = this.#changes.catch(() => {}).then(begin);
     await this.#changes;
   }
 
@@ -134,17 +152,65 @@ export class Supervisor {
     await this.#parts.placement.follow(file);
     const plans = planInstances(file);
     const wanted = new Map(plans.map((plan) => [plan.key, plan]));
-    const gone = [...this.#instances].filter(
-      ([key, one]) => wanted.get(key)?.fingerprint !== one.plan.fingerprint,
-    );
-    for (const [key] of gone) this.#instances.delete(key);
-    this.#schedulePublish();
-    await Promise.all(gone.map(async ([, instance]) => await closeQuietly(instance)));
+    const gone = [...this.#instances].filter(([key]) => !wanted.has(key));
+    const changed = plans.filter((plan) => {
+      const known = this.#instances.get(plan.key);
+      return known !== undefined && known.plan.fingerprint !== plan.fingerprint;
+    });
     const fresh = plans.filter((plan) => !this.#instances.has(plan.key));
-    // Gateways and what nobody waits for first; the order in the file decides among equals.
-    await eachAtMost(openAtOnce, fresh, async (plan) => await this.#open(plan));
+    this.#schedulePublish();
+    await Promise.all([
+      ...gone.map(async ([key, instance]) => await this.#retire(key, instance)),
+      // Gateways and what nobody waits for first; the order in the file decides among equals.
+      eachAtMost(openAtOnce, fresh, async (plan) => await this.#open(plan)),
+    ]);
+    this.#parts.onGateways(this.#gatewayTargets(file));
+    await Promise.all(byWorkload(changed).map(async (replicas) => await this.#replace(replicas)));
     this.#parts.onGateways(this.#gatewayTargets(file));
     this.#schedulePublish();
+  }
+
+  /** First nobody sends it requests any more, then it ends. */
+  async #retire(key: string, instance: Instance): Promise<void> {
+    const wasEndpoint = instance.state === "ready";
+    this.#leaving.add(instance);
+    this.#instances.delete(key);
+    instance.drain();
+    if (wasEndpoint) await this.#pause(drainMs);
+    await closeQuietly(instance);
+    this.#leaving.delete(instance);
+    this.#schedulePublish();
+  }
+
+  /** One replica after the other: those that are left serve. A newer file takes over the rest. */
+  async #replace(replicas: readonly InstancePlan[]): Promise<void> {
+    for (const [index, plan] of replicas.entries()) {
+      const before = this.#instances.get(plan.key);
+      if (this.#isClosing || before === undefined) return;
+      if (index > 0 && this.#pendingChanges > 0) return;
+      await this.#retire(plan.key, before);
+      await this.#open(plan);
+      if (index < replicas.length - 1) await this.#isServing(plan.key);
+    }
+  }
+
+  async #isServing(key: string): Promise<void> {
+    const { clock } = this.#parts;
+    const end = clock.monotonicMs() + replacedReadyMaxMs;
+    while (this.#instances.get(key)?.state !== "ready" && clock.monotonicMs() < end) {
+      if (this.#isClosing || this.#pendingChanges > 0) return;
+      await this.#pause(replacedPollMs);
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (this.#isClosing) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#parts.clock.schedule(ms, resolve);
+    this.#pauses.add(resolve);
+    await promise;
+    this.#pauses.delete(resolve);
+    timer.cancel();
   }
 
   async #open(plan: InstancePlan): Promise<void> {
@@ -226,7 +292,8 @@ export class Supervisor {
 
   #snapshot(): WorkloadSnapshot {
     const { placement } = this.#parts;
-    const described = [...this.#instances.values()].map((instance) => instance.describe());
+    const all = [...this.#instances.values(), ...this.#leaving];
+    const described = all.map((instance) => instance.describe());
     return {
       revision: this.#revision,
       services: planServices(this.#file).map((plan) => ({
@@ -269,6 +336,11 @@ export class Supervisor {
       otlpEndpoint: options.otlpEndpoint,
     };
   }
+}
+
+function byWorkload(plans: readonly InstancePlan[]): readonly (readonly InstancePlan[])[] {
+  const groups = Map.groupBy(plans, ({ spec }) => `${spec.namespace}/${spec.name}`);
+  return [...groups.values()];
 }
 
 async function closeQuietly(instance: Instance): Promise<void> {

@@ -62,7 +62,14 @@ export interface WorkloadInstance {
   readonly sidecarPorts: { readonly outbound: number; readonly inbound: number };
 }
 
-export type InstanceState = "starting" | "warming" | "ready" | "restarting" | "stopped";
+/** `draining`: it is about to end and takes no new requests. */
+export type InstanceState =
+  | "starting"
+  | "warming"
+  | "ready"
+  | "restarting"
+  | "draining"
+  | "stopped";
 
 export interface InstancePort {
   /** The application's port, as a service's `targetPort` names it. */

@@ -62,7 +62,8 @@ for (const mode of meshModes) {
       const names = await eventually("extra-0 runs, client-0 is gone", async () => {
         const { instances } = (await told(mesh)).snapshot;
         const isDone = instances.some((one) => one.name === "extra-0" && one.state === "ready");
-        return isDone && instances.map((one) => one.name);
+        const isGone = !instances.some((one) => one.name === "client-0");
+        return isDone && isGone && instances.map((one) => one.name);
       });
       assert.deepEqual(names.toSorted(), ["extra-0", "server-0"]);
       assert.equal(mesh.workload("server-0").sidecarPid, before);

@@ -165,6 +165,13 @@ export class Instance {
     return { sidecar: this.#sidecar?.pid, application: this.#application?.pid };
   }
 
+  /** It will be closed: from now on it is no endpoint, while what it has begun goes on. */
+  drain(): void {
+    this.#poll?.cancel();
+    this.#set("draining", "it ends when the mesh has stopped sending it requests");
+    this.#isClosing = true;
+  }
+
   /** Ends the application, then the sidecar, then gives the place back. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
