@@ -34,7 +34,7 @@ export interface Channel {
 }
 
 export interface ChannelHandler {
-  /** `chunk` belongs to the handler only during the call, unless the backend says it allocates (portable does). */
+  /** `chunk` belongs to the handler only during the call: whoever keeps bytes, or writes them elsewhere, copies them. */
   onData(chunk: Buffer): void;
   /** The peer sent FIN; writing may go on. */
   onEnd(): void;

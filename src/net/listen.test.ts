@@ -26,7 +26,7 @@ function hear(onData: (chunk: Buffer) => void = () => {}): Heard {
     text: () => Buffer.concat(chunks).toString(),
     handler: {
       onData(chunk) {
-        chunks.push(chunk);
+        chunks.push(Buffer.from(chunk));
         onData(chunk);
       },
       onEnd: ended.resolve,
@@ -83,6 +83,27 @@ test("listen() carries bytes both ways and keeps each direction open until it en
   assert.equal(await client.closed, undefined);
   assert.equal(client.text(), "after your end");
   assert.equal(await server.closed, undefined);
+  await listener.close();
+});
+
+test("a channel's chunk is only there while its handler looks at it", async () => {
+  let kept: Buffer | undefined;
+  const listener = await listenHere((channel) => {
+    channel.handler = {
+      ...hear().handler,
+      onData: (chunk) => {
+        kept = chunk;
+        assert.equal(chunk.toString(), "secret");
+        setImmediate(() => channel.destroy());
+      },
+    };
+  });
+  const client = hear();
+  const channel = await dial(listener, client);
+  channel.write(Buffer.from("secret"));
+  await client.ended;
+  channel.destroy();
+  assert.equal(kept?.toString(), "\0".repeat(6));
   await listener.close();
 });
 

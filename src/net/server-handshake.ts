@@ -65,7 +65,8 @@ class ServerHandshake {
       return;
     }
     if (timeoutMs > 0) this.#timer = clock.schedule(timeoutMs, () => this.#fail("timeout", ""));
-    if (first.length > 0) this.#socket.unshift(first);
+    // A copy: the new socket takes it only after this call.
+    if (first.length > 0) this.#socket.unshift(Buffer.from(first));
     const { context, requiresCertificate } = this.#side;
     const { alpn } = context.plan;
     const offered = this.#options.offeredAlpn;

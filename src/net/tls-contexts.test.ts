@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 
@@ -189,6 +190,42 @@ test("mutual TLS tells both ends who the other is", async () => {
   assert.deepEqual(client.peerUriSans, [catalog]);
   assert.equal(client.alpn, "istio");
   assert.equal(outcome.serverCounts.handshakes + outcome.clientCounts.handshakes, 2);
+});
+
+test("bytes that TLS had decrypted when a channel paused wait for it, and the end behind them", async () => {
+  const authority = await makeTestAuthority();
+  const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
+  const sent = randomBytes(300_000);
+  const outcome = await shake({
+    authority,
+    serverSecrets: secrets,
+    clientSecrets: secrets,
+    after: async (server, client) => {
+      const ended = Promise.withResolvers<void>();
+      const received: Buffer[] = [];
+      let isPaused = false;
+      server.handler = {
+        onData: (chunk) => {
+          assert.ok(!isPaused, "told although paused");
+          received.push(Buffer.from(chunk));
+          isPaused = true;
+          server.pause();
+          setImmediate(() => {
+            isPaused = false;
+            server.resume();
+          });
+        },
+        onEnd: ended.resolve,
+        onDrain: () => {},
+        onClose: () => {},
+      };
+      client.write(sent);
+      client.end();
+      await ended.promise;
+      assert.ok(Buffer.concat(received).equals(sent));
+    },
+  });
+  assert.equal(session(outcome.server).version, "TLSv1.3");
 });
 
 test("the server goes on without ALPN when nothing is shared", async () => {

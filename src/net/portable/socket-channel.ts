@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import { readInPlace } from "./read-in-place.ts";
 
 /**
  * What may wait to be sent although `write` said false, in bytes: a backstop against a writer that
@@ -42,6 +43,7 @@ export class SocketChannel implements Channel {
   #error: ChannelError | undefined;
   #isReported = false;
   #isReleased = false;
+  #isPaused = false;
 
   constructor(socket: Socket, options: SocketChannelOptions) {
     this.handler = options.handler;
@@ -51,16 +53,18 @@ export class SocketChannel implements Channel {
     this.tls = options.tls;
     this.#socket = socket;
     this.#onFault = options.onFault;
-    socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("drain", this.#onDrain);
     socket.on("error", this.#onError);
     socket.on("close", this.#onClose);
+    readInPlace(socket, this.#onRead);
+    // Starts reading. Where it is in place, these are the bytes that had to wait in the stream.
+    socket.on("data", this.#onData);
   }
 
   write(bytes: Uint8Array): boolean {
     assert(!this.#isReleased, "write on a released channel");
-    if (this.isClosed || this.#socket.writableEnded) return true;
+    if (this.isClosed || this.#socket.writableEnded || bytes.length === 0) return true;
     if (this.#socket.write(bytes)) return true;
     if (this.#socket.writableLength > queuedBytesMax) {
       this.fail({ code: "write-queue-full", message: "too much waits to be sent" });
@@ -92,10 +96,12 @@ export class SocketChannel implements Channel {
   }
 
   pause(): void {
+    this.#isPaused = true;
     this.#socket.pause();
   }
 
   resume(): void {
+    this.#isPaused = false;
     this.#socket.resume();
   }
 
@@ -119,6 +125,18 @@ export class SocketChannel implements Channel {
     this.#isReleased = true;
     return this.#socket;
   }
+
+  /**
+   * A read into shared memory. What comes although we paused (with TLS the rest of what was decrypted)
+   * waits in the stream, and so does its end behind it; false tells Node to stop reading.
+   */
+  readonly #onRead = (chunk: Buffer): boolean => {
+    if (this.#isPaused || this.#socket.readableLength > 0) {
+      return this.#socket.push(Buffer.from(chunk));
+    }
+    this.#onData(chunk);
+    return true;
+  };
 
   /** Without `#guard`: this runs for every chunk and shall make no closure. */
   readonly #onData = (chunk: Buffer): void => {

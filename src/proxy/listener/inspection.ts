@@ -38,7 +38,7 @@ export class Inspection {
   }
 
   receive(chunk: Buffer): InspectionStep {
-    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    this.#bytes = Buffer.concat([this.#bytes, chunk]);
     if (this.#needsHeader) {
       const refusalOrWait = this.#readHeader();
       if (refusalOrWait !== undefined) return refusalOrWait;

@@ -114,6 +114,7 @@ export class TcpSession {
     this.#upstream = this.#context.dialler.dial({
       address: endpoint.address,
       tls: endpoint.tls,
+      ...(endpoint.sourceAddress === undefined ? {} : { sourceAddress: endpoint.sourceAddress }),
       timeoutMs: cluster.connectTimeoutMs,
       handler: {
         onData: (chunk) => this.#fromUpstream(chunk),
@@ -170,10 +171,10 @@ export class TcpSession {
     this.#touch();
     const upstream = this.#upstream;
     if (!this.#isConnected || upstream === undefined) {
-      this.#waiting.push(chunk);
+      this.#waiting.push(Buffer.from(chunk));
       return;
     }
-    if (!upstream.write(chunk)) this.#downstream.pause();
+    if (!upstream.write(Buffer.from(chunk))) this.#downstream.pause();
   }
 
   #fromUpstream(chunk: Buffer): void {
@@ -181,7 +182,7 @@ export class TcpSession {
     record.bytesSent += chunk.length;
     this.#touch();
     record.upstreamServiceTimeMs ??= this.#lastActiveMs - record.startMonotonicMs;
-    if (!this.#downstream.write(chunk)) this.#upstream?.pause();
+    if (!this.#downstream.write(Buffer.from(chunk))) this.#upstream?.pause();
   }
 
   #onDownstreamClosed(error: ChannelError | undefined): void {
