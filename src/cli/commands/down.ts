@@ -8,6 +8,18 @@ import { isAlive, leaseHolder } from "../../local/lease.ts";
 import { stateDirOf } from "../../local/up.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { stateRoot } from "../mesh-api.ts";
+import { type OutputFormat, outputOption, print } from "../output.ts";
+
+interface Options {
+  readonly stateDir?: string;
+  readonly output: OutputFormat;
+}
+
+interface Outcome {
+  readonly ended: boolean;
+  readonly pid?: number;
+  readonly directory?: string;
+}
 
 const graceMs = 15_000;
 const pollMs = 50;
@@ -18,11 +30,13 @@ export function registerDownCommand(program: Command): void {
     .argument("[mesh]", "folder it was started from, or its name", ".")
     .description("end a mesh that 'heddle up' started")
     .addOption(new Option("--state-dir <folder>", "state of this mesh").env("HEDDLE_STATE_DIR"))
-    .action(async (mesh: string, options: { readonly stateDir?: string }) => {
+    .addOption(outputOption())
+    .action(async (mesh: string, options: Options) => {
       const stateDir = options.stateDir ?? stateDirOfArgument(mesh);
       const holder = leaseHolder(stateDir);
       if (holder === undefined) {
-        console.log("nothing to end: the mesh does not run");
+        const outcome: Outcome = { ended: false };
+        print(options.output, outcome, () => "nothing to end: the mesh does not run");
         return;
       }
       process.kill(holder.pid, "SIGTERM");
@@ -37,7 +51,9 @@ export function registerDownCommand(program: Command): void {
           systemClock.schedule(pollMs, resolve);
         });
       }
-      console.log(`the mesh from ${holder.directory} has ended`);
+      const { pid, directory } = holder;
+      const outcome: Outcome = { ended: true, pid, directory };
+      print(options.output, outcome, () => `the mesh from ${directory} has ended`);
     });
 }
 

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { WorkloadSummary } from "../../console/api.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshApi, type MeshOptions } from "../mesh-api.ts";
-import { type OutputFormat, outputOption } from "../output.ts";
+import { type OutputFormat, outputOption, toYaml } from "../output.ts";
 
 interface Options extends MeshOptions {
   readonly output: OutputFormat;
@@ -102,6 +102,7 @@ function printLines(lines: readonly LogLine[], format: OutputFormat): void {
   const several = new Set(lines.map((line) => line.instance)).size > 1;
   for (const line of lines) {
     if (format === "json") console.log(JSON.stringify(line));
+    else if (format === "yaml") console.log(toYaml([line]));
     else console.log(several ? `${line.instance}  ${line.line}` : line.line);
   }
 }

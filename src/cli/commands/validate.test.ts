@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { validate } from "./validate.ts";
@@ -26,4 +29,28 @@ test("validate() reports every problem with its place", () => {
   const { problems } = validate([{ file: "a.yaml", text }]);
   assert.ok(problems.length >= 2, JSON.stringify(problems));
   for (const problem of problems) assert.equal(problem.source?.file, "a.yaml");
+});
+
+test("validate() checks resources against what heddle.yaml says runs", () => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-validate-"));
+  try {
+    const mesh =
+      "meshConfig: { enableAutoMtls: 7 }\nworkloads:\n- name: cart\n  command: [a]\n  ports: [{ port: 80 }]\n";
+    writeFileSync(join(folder, "heddle.yaml"), mesh);
+    const text = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: cart }
+spec: { hosts: [cart], http: [{ route: [{ destination: { host: carts } }] }] }
+`;
+    const { problems } = validate([{ file: "a.yaml", text }], folder);
+    assert.deepEqual(
+      problems.map(({ code, source }) => `${code} ${source?.file}:${source?.line}`),
+      [
+        `config.wrong-type ${join(folder, "heddle.yaml")}:1`,
+        "virtualservice.host-not-found a.yaml:4",
+      ],
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -1,8 +1,15 @@
 import type { Command } from "commander";
 
-import { formatProblem, type Problem, type SourcePosition } from "../../base/problem.ts";
-import { resourceKey } from "../../model/config-resource.ts";
+import { formatProblem, type Problem } from "../../base/problem.ts";
+import { buildMeshModel } from "../../control/mesh.ts";
+import { declaresMesh, readDeclaredMesh } from "../../local/declared.ts";
+import {
+  type BrokenResource,
+  type ConfigResource,
+  resourceKey,
+} from "../../model/config-resource.ts";
 import { duplicateProblem, parseDocuments } from "../../model/documents.ts";
+import { defaultMeshSettings, parseMeshConfig } from "../../model/mesh-config.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";
 import { readYamlInputs, type YamlInput } from "../yaml-input.ts";
@@ -21,40 +28,63 @@ interface Validation {
 export function registerValidateCommand(program: Command): void {
   program
     .command("validate")
-    .description("check YAML without a mesh: kinds, fields, types, values, names used twice")
+    .description(
+      "check YAML without a mesh; in a folder with heddle.yaml also what resources say of each other",
+    )
     .requiredOption("-f, --filename <path...>", "YAML files, folders, or - for standard input")
     .addOption(outputOption())
     .action((options: Options) => {
       const inputs = readYamlInputs(options.filename);
-      if (inputs.length === 0) {
+      const folders = options.filename.filter(declaresMesh);
+      if (inputs.length === 0 && folders.length === 0) {
         throw new CommandFailure(
           exitCodes.usage,
           `there is no YAML file in ${options.filename.join(", ")}`,
         );
       }
-      const validation = validate(inputs);
+      const validation = validate(inputs, folders[0]);
       print(options.output, validation, () => formatValidation(validation));
       process.exitCode = validation.problems.length > 0 ? exitCodes.findings : exitCodes.fine;
     });
 }
 
-/** What is wrong within each file, and between files: the same parser as the control plane's. */
-export function validate(inputs: readonly YamlInput[]): Validation {
+/**
+ * What is wrong within each file, and between files: the same parser and the same checks as the
+ * control plane's. What resources say of services is known where a folder says what runs.
+ */
+export function validate(inputs: readonly YamlInput[], folder?: string): Validation {
   const problems: Problem[] = [];
-  const first = new Map<string, SourcePosition>();
+  const first = new Map<string, ConfigResource>();
+  const broken: BrokenResource[] = [];
   let resources = 0;
   for (const { file, text } of inputs) {
     const parsed = parseDocuments(text, file);
     problems.push(...parsed.problems);
+    broken.push(...parsed.broken);
     for (const resource of parsed.resources) {
       resources++;
       const key = resourceKey(resource);
       const earlier = first.get(key);
-      if (earlier === undefined) first.set(key, resource.source);
-      else problems.push(duplicateProblem(resource, earlier));
+      if (earlier === undefined) first.set(key, resource);
+      else problems.push(duplicateProblem(resource, earlier.source));
     }
   }
-  return { files: inputs.length, resources, problems };
+  if (folder !== undefined) problems.push(...checkTogether([...first.values()], broken, folder));
+  const files = inputs.length + (folder === undefined ? 0 : 1);
+  return { files, resources, problems };
+}
+
+function checkTogether(
+  resources: readonly ConfigResource[],
+  broken: readonly BrokenResource[],
+  folder: string,
+): readonly Problem[] {
+  const { declared, problems } = readDeclaredMesh(folder);
+  if (declared === undefined) return problems;
+  const { workloads, rootNamespace } = declared;
+  const config = parseMeshConfig(declared.meshConfig, { ...defaultMeshSettings, rootNamespace });
+  const mesh = buildMeshModel({ resources, broken, workloads, settings: config.settings });
+  return [...problems, ...config.problems, ...mesh.problems];
 }
 
 function formatValidation({ files, resources, problems }: Validation): string {
