@@ -45,3 +45,9 @@ export interface WorkloadsMessage {
 export interface ControlReadyMessage {
   readonly kind: "ready";
 }
+
+/** Sent by the control plane: every proxy it could reach in time works by this snapshot, or a later one. */
+export interface ControlAppliedMessage {
+  readonly kind: "applied";
+  readonly revision: number;
+}

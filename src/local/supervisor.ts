@@ -64,6 +64,10 @@ export class Supervisor {
   #file: MeshFile;
   #problems: readonly Problem[] = [];
   #revision = 0;
+  /** By instance, the revision that first told that it is ready. */
+  readonly #readySince = new Map<string, number>();
+  /** The last revision that every proxy works by. */
+  #applied = 0;
   #publish: Timer | undefined;
   #isControlReady = false;
   #mayStartSidecars = false;
@@ -89,6 +93,7 @@ export class Supervisor {
       rootNamespace: file.rootNamespace,
       onProcess,
       onReady: () => this.#onControlReady(),
+      onApplied: (revision) => this.#onApplied(revision),
       message: () => this.#workloadsMessage(),
     });
   }
@@ -248,19 +253,36 @@ export class Supervisor {
   }
 
   #onInstanceChange(): void {
+    this.#schedulePublish();
+    for (const [key, { state }] of this.#instances) {
+      if (state !== "ready") this.#readySince.delete(key);
+      // What is told next tells of it.
+      else if (!this.#readySince.has(key)) this.#readySince.set(key, this.#revision + 1);
+    }
+    this.#followReadiness();
+  }
+
+  #onApplied(revision: number): void {
+    this.#applied = Math.max(this.#applied, revision);
+    this.#followReadiness();
+  }
+
+  /** Starts who waited for others, and says when all is ready, once every proxy knows. */
+  #followReadiness(): void {
     for (const instance of this.#instances.values()) {
       const { plan } = instance;
       if (plan.role === "gateway" || instance.state !== "warming") continue;
-      const isFree = plan.after.every((key) => {
-        const state = this.#instances.get(key)?.state;
-        return state === undefined || state === "ready";
-      });
-      if (isFree) instance.allowStart();
+      if (plan.after.every((key) => this.#isKnownReady(key))) instance.allowStart();
     }
-    this.#schedulePublish();
-    const all = [...this.#instances.values()];
-    const isSettled = all.every((one) => one.state === "ready" || one.state === "stopped");
+    const isSettled = [...this.#instances].every(
+      ([key, { state }]) => state === "stopped" || (state === "ready" && this.#isKnownReady(key)),
+    );
     if (isSettled) this.#tellFirstReady();
+  }
+
+  #isKnownReady(key: string): boolean {
+    if (!this.#instances.has(key)) return true;
+    return (this.#readySince.get(key) ?? Infinity) <= this.#applied;
   }
 
   #tellFirstReady(): void {

@@ -10,6 +10,7 @@ import { startConsole } from "../../console/console.ts";
 import { startControlPlane, type StartedControlPlane } from "../../control/control-plane.ts";
 import type {
   ControlOptions,
+  ControlAppliedMessage,
   ControlReadyMessage,
   WorkloadsMessage,
 } from "../../control/options.ts";
@@ -32,12 +33,14 @@ export interface ControlRun {
 }
 
 export interface ControlChannel {
-  send(message: ControlReadyMessage): void;
+  send(message: ControlReadyMessage | ControlAppliedMessage): void;
   onMessage(listener: (message: unknown) => void): void;
 }
 
 /** How long the first word on what runs is waited for before the control plane says it is ready. */
 const firstMessageMs = 1000;
+/** A proxy that does not answer must not keep the others' word back. */
+const appliedMaxMs = 2000;
 
 /** Resolves when everything has ended; rejects when it could not start. */
 export async function runControl({
@@ -102,6 +105,10 @@ function listen(
       if (!isWorkloadsMessage(message)) return;
       try {
         controlPlane.setWorkloads(message);
+        const { revision } = message.snapshot;
+        void controlPlane
+          .waitFor([], { timeoutMs: appliedMaxMs })
+          .then(() => channel.send({ kind: "applied", revision }));
       } catch (error) {
         log.error("what runs cannot be taken over", { reason: messageOf(error) });
       }

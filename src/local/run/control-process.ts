@@ -18,6 +18,8 @@ export interface ControlProcessOptions {
   readonly clock: Clock;
   /** After each start. */
   readonly onReady: () => void;
+  /** Every proxy works by what was told with this revision, or later. */
+  readonly onApplied: (revision: number) => void;
   readonly onProcess: (pid: number) => void;
   /** What it must know from its first moment. */
   readonly message: () => WorkloadsMessage;
@@ -56,7 +58,11 @@ export class ControlProcess {
         started.send(parts.message());
       },
       onMessage: (message) => {
-        if (isMessage(message) && message.kind === "ready") parts.onReady();
+        if (!isMessage(message)) return;
+        if (message.kind === "ready") parts.onReady();
+        if (message.kind === "applied" && "revision" in message) {
+          parts.onApplied(Number(message.revision));
+        }
       },
     });
   }
