@@ -18,8 +18,7 @@ export type ClusterInit = Init<typeof ClusterSchema>;
 
 export interface PolicyContext {
   readonly policy: PortPolicy;
-  readonly isHttp2: boolean;
-  readonly isHttp: boolean;
+  readonly protocol: "http" | "http2" | "tcp" | "auto";
   /** Balancers mean nothing to an ORIGINAL_DST cluster. */
   readonly isBalanced: boolean;
   readonly connectTimeoutMs: number;
@@ -155,19 +154,20 @@ const protocolOptionsName = "envoy.extensions.upstreams.http.v3.HttpProtocolOpti
 
 function protocolFields(context: PolicyContext, pool: ConnectionPool): ClusterInit {
   const { tcp, http } = pool;
-  const idle = http?.idleTimeout ?? (context.isHttp ? undefined : tcp?.idleTimeout);
+  const idle = http?.idleTimeout ?? (context.protocol === "http" ? undefined : tcp?.idleTimeout);
   const perConnection = http?.maxRequestsPerConnection ?? 0;
   const lifetime = tcp?.maxConnectionDuration;
-  const needsOptions =
-    context.isHttp2 || idle !== undefined || perConnection > 0 || lifetime !== undefined;
-  if (!needsOptions) return {};
+  const isTcp = context.protocol === "tcp";
+  if (isTcp && idle === undefined && perConnection === 0 && lifetime === undefined) return {};
   const options = any(HttpProtocolOptionsSchema, {
     upstreamProtocolOptions: {
       case: "explicitHttpConfig",
       value: {
-        protocolConfig: context.isHttp2
-          ? { case: "http2ProtocolOptions", value: {} }
-          : { case: "httpProtocolOptions", value: {} },
+        protocolConfig:
+          context.protocol === "http2"
+            ? { case: "http2ProtocolOptions", value: {} }
+            : // Envoy would drop trailers, both ways.
+              { case: "httpProtocolOptions", value: { enableTrailers: true } },
       },
     },
     commonHttpProtocolOptions: {

@@ -102,8 +102,7 @@ function outboundCluster(view: ClientView, outbound: Outbound): TranslatedCluste
     metadata: clusterMetadata(service),
     ...policyFields({
       policy,
-      isHttp: protocolAt(view, port.protocol) === "http",
-      isHttp2: protocolAt(view, port.protocol) === "http2",
+      protocol: protocolAt(view, port.protocol),
       isBalanced: !isOriginal,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),
@@ -260,8 +259,7 @@ function passthrough(view: ClientView): TranslatedCluster {
     metadata: namedClusterMetadata(passthroughCluster),
     ...policyFields({
       policy: {},
-      isHttp: true,
-      isHttp2: false,
+      protocol: "auto",
       isBalanced: false,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),

@@ -25,8 +25,7 @@ export function inboundClusters(view: InboundView): TranslatedCluster[] {
       metadata: service === undefined ? namedClusterMetadata(name) : clusterMetadata(service),
       ...policyFields({
         policy: {},
-        isHttp: protocol === "http",
-        isHttp2: protocol === "http2",
+        protocol,
         isBalanced: false,
         connectTimeoutMs: view.model.settings.connectTimeoutMs,
       }),
@@ -60,8 +59,7 @@ function passthrough(view: InboundView): TranslatedCluster {
     metadata: namedClusterMetadata(inboundPassthroughCluster),
     ...policyFields({
       policy: {},
-      isHttp: true,
-      isHttp2: false,
+      protocol: "auto",
       isBalanced: false,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),
