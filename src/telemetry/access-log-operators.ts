@@ -51,9 +51,8 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   DOWNSTREAM_REMOTE_ADDRESS: (record) => address(record.downstreamRemoteAddress),
   DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (record) =>
     present(record.downstreamRemoteAddress.address),
-  DOWNSTREAM_DIRECT_REMOTE_ADDRESS: (record) => address(record.downstreamRemoteAddress),
-  DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: (record) =>
-    present(record.downstreamRemoteAddress.address),
+  DOWNSTREAM_DIRECT_REMOTE_ADDRESS: (record) => address(directAddress(record)),
+  DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: (record) => present(directAddress(record).address),
   DOWNSTREAM_TLS_VERSION: (record) => present(record.downstreamTlsVersion),
   DOWNSTREAM_PEER_URI_SAN: (record) => list(record.downstreamPeerUriSans),
   DOWNSTREAM_LOCAL_URI_SAN: (record) => list(record.downstreamLocalUriSans),
@@ -168,6 +167,10 @@ function timeOperator(format: string): Operator | string {
     const at = new Date(record.startMs);
     return parts.map((part) => part(at)).join("");
   };
+}
+
+function directAddress(record: RequestRecord): SocketAddress {
+  return record.downstreamDirectAddress ?? record.downstreamRemoteAddress;
 }
 
 const two = (value: number): string => String(value).padStart(2, "0");

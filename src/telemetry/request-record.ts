@@ -36,7 +36,10 @@ export interface RequestRecord {
   /** From the first upstream byte written to the first byte of its answer; undefined without one. */
   upstreamServiceTimeMs: number | undefined;
   downstreamLocalAddress: SocketAddress;
+  /** The client's, as far as trusted proxies vouch for it. */
   downstreamRemoteAddress: SocketAddress;
+  /** The other end of the connection; absent where that is the client. */
+  downstreamDirectAddress?: SocketAddress;
   downstreamTlsVersion: string;
   requestedServerName: string;
   /** URI SANs of the verified downstream peer, and ours on that connection. */

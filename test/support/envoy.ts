@@ -29,11 +29,16 @@ export interface RunningEnvoy {
 }
 
 /** Starts Envoy with a bootstrap, given as an object, on one worker thread. */
-export function startEnvoy(binary: string, bootstrap: unknown): RunningEnvoy {
+export function startEnvoy(
+  binary: string,
+  bootstrap: unknown,
+  options: readonly string[] = [],
+): RunningEnvoy {
   const folder = mkdtempSync(join(tmpdir(), "heddle-envoy-"));
   const file = join(folder, "bootstrap.json");
   writeFileSync(file, JSON.stringify(bootstrap));
   const args = ["-c", file, "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"];
+  args.push(...options);
   const child: ChildProcess = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
   let log = "";
   child.stderr?.on("data", (chunk: Buffer) => (log += chunk.toString()));

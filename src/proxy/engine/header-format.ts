@@ -53,8 +53,10 @@ function requestHeader(argument: string): Piece {
 }
 
 const commands: Readonly<Record<string, Piece>> = {
-  DOWNSTREAM_REMOTE_ADDRESS: ({ connection }) =>
-    withPort(connection.sourceAddress, connection.sourcePort),
+  DOWNSTREAM_REMOTE_ADDRESS: ({ connection, remoteAddress = connection.sourceAddress }) =>
+    remoteAddress === connection.sourceAddress
+      ? withPort(remoteAddress, connection.sourcePort)
+      : withPort(remoteAddress, 0),
   DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (request) =>
     request.remoteAddress ?? request.connection.sourceAddress,
   DOWNSTREAM_DIRECT_REMOTE_ADDRESS: ({ connection }) =>

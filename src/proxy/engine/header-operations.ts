@@ -48,7 +48,7 @@ export function compileAdditions(
     const text = raw.length > 0 ? bytesToText(raw) : (option.header?.value ?? "");
     const value = compileHeaderFormat(text, `${place}.header.value`);
     if (value === "" && !option.keepEmptyValue) return [];
-    return [{ kind: kindOf(option, place), name, value }];
+    return [{ kind: kindOf(option, place), name, value, keepsEmpty: option.keepEmptyValue }];
   });
 }
 

@@ -191,8 +191,6 @@ function isRetriableResponse(
   settings: Settings,
 ): boolean {
   const { conditions, grpcCodes, statuses } = settings;
-  // The upstream is protecting itself: another attempt would make it worse.
-  if (outcome.header("x-envoy-overloaded") !== undefined) return false;
   if (outcome.header("x-envoy-ratelimited") !== undefined) {
     return conditions.has("envoy-ratelimited");
   }

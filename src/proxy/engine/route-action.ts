@@ -36,7 +36,8 @@ export function compileActionSettings(
   );
   return {
     ...base,
-    timeoutMs: durationMs(action.timeout) ?? 15_000,
+    // As Envoy: the newer limit stands in place of the timeout, not beside it.
+    timeoutMs: action.maxStreamDuration === undefined ? (durationMs(action.timeout) ?? 15_000) : 0,
     idleTimeoutMs: durationMs(action.idleTimeout),
     retry:
       action.retryPolicy === undefined

@@ -67,13 +67,12 @@ export type HeaderOperation =
       readonly kind: "set" | "add" | "add-if-absent" | "overwrite-if-exists";
       readonly name: string;
       readonly value: HeaderValue;
+      /** A format that comes out empty still makes the header. */
+      readonly keepsEmpty: boolean;
     }
   | { readonly kind: "remove"; readonly name: string };
 
-/**
- * A literal, or a format whose `%COMMAND%`s are filled from the request. A format that comes out
- * empty leaves the header out.
- */
+/** A literal, or a format whose `%COMMAND%`s are filled from the request. */
 export type HeaderValue = string | ((request: RequestView) => string);
 
 export interface RetryPolicy {

@@ -45,6 +45,7 @@ export function createCorsFilter(name: string): HttpFilter {
       if (!isPreflight) return "continue";
       stream.reply("direct", {
         status: 200,
+        details: "cors_response",
         headers: preflightHeaders(override.policy, origin),
       });
       return "answered";

@@ -145,7 +145,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     const error = frameRequest(head);
     if (error !== undefined) return headFailures[error];
     if (settings.underscores !== "allow" && hasUnderscores(head, settings.underscores)) {
-      return "malformed-request";
+      return "underscore";
     }
     return undefined;
   }

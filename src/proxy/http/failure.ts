@@ -8,6 +8,7 @@ import { flag } from "./response-flags.ts";
 
 export type FailureKind =
   | "malformed-request"
+  | "underscore"
   | "invalid-character"
   | "invalid-target"
   | "head-too-large"
@@ -38,7 +39,8 @@ export type FailureKind =
   | "connection-termination"
   | "upstream-protocol"
   | "response-timeout"
-  | "per-try-timeout";
+  | "per-try-timeout"
+  | "per-try-idle-timeout";
 
 export interface FailureMeaning {
   readonly status: number;
@@ -51,7 +53,13 @@ export interface FailureMeaning {
 const resetBody = "upstream connect error or disconnect/reset before headers. ";
 
 function badRequest(details: string, status = 400, body = "Bad Request"): FailureMeaning {
-  return { status, grpcStatus: 13, flag: flag.downstreamProtocolError, details, body };
+  return {
+    status,
+    grpcStatus: grpcStatusOf(status),
+    flag: flag.downstreamProtocolError,
+    details,
+    body,
+  };
 }
 
 function upstream(
@@ -79,6 +87,7 @@ function plain(
 
 export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning } = {
   "malformed-request": badRequest("http1.codec_error"),
+  underscore: badRequest("http1.unexpected_underscore"),
   "invalid-character": badRequest("http1.invalid_characters"),
   "invalid-target": badRequest("http1.invalid_url"),
   "head-too-large": badRequest("http1.headers_too_large", 431, "Request Header Fields Too Large"),
@@ -89,12 +98,12 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   "host-missing": plain(400, 13, 0, "missing_host_header", ""),
   "connection-header": badRequest("http1.connection_header_rejected"),
   expectation: badRequest("http1.codec_error", 417, "Expectation Failed"),
-  "low-version": plain(426, 13, 0, "low_version", ""),
+  "low-version": badRequest("low_version", 426, "Upgrade Required"),
   "path-normalization": plain(400, 13, 0, "path_normalization_failed", ""),
   "upgrade-refused": plain(403, 7, 0, "upgrade_failed", ""),
-  "headers-timeout": plain(408, 14, 0, "request_header_timeout", "request header timeout"),
-  "request-timeout": plain(408, 14, 0, "request_overall_timeout", "request timeout"),
-  "stream-idle": plain(408, 14, flag.streamIdleTimeout, "stream_idle_timeout", "stream timeout"),
+  "headers-timeout": plain(408, 2, 0, "request_header_timeout", "request header timeout"),
+  "request-timeout": plain(408, 2, 0, "request_overall_timeout", "request timeout"),
+  "stream-idle": plain(408, 2, flag.streamIdleTimeout, "stream_idle_timeout", "stream timeout"),
   "stream-idle-waiting": plain(
     504,
     14,
@@ -102,13 +111,7 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
     "stream_idle_timeout",
     "stream timeout",
   ),
-  "max-duration": plain(
-    504,
-    4,
-    flag.durationTimeout,
-    "max_duration_timeout",
-    "downstream duration timeout",
-  ),
+  "max-duration": plain(504, 4, 0, "max_duration_timeout", "downstream duration timeout"),
   "access-denied": plain(403, 7, 0, "rbac_access_denied", "RBAC: access denied"),
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),
@@ -145,19 +148,47 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   ),
   "response-timeout": plain(
     504,
-    4,
+    14,
     flag.upstreamRequestTimeout,
     "response_timeout",
     "upstream request timeout",
   ),
   "per-try-timeout": plain(
     504,
-    4,
+    14,
     flag.upstreamRequestTimeout,
     "upstream_per_try_timeout",
     "upstream request timeout",
   ),
+  "per-try-idle-timeout": plain(
+    504,
+    14,
+    flag.upstreamRequestTimeout,
+    "upstream_per_try_idle_timeout",
+    "upstream request timeout",
+  ),
 };
+
+/** What a gRPC caller is told where there is only an HTTP status (the gRPC specification's table). */
+export function grpcStatusOf(status: number): number {
+  switch (status) {
+    case 400:
+      return 13;
+    case 401:
+      return 16;
+    case 403:
+      return 7;
+    case 404:
+      return 12;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return 14;
+    default:
+      return 2;
+  }
+}
 
 /** How a refused head is answered. */
 export const headFailures: { readonly [Error in HeadError]: FailureKind } = {

@@ -44,5 +44,7 @@ export interface ReplyChanges {
   readonly grpcStatus?: number;
   readonly body?: string;
   readonly details?: string;
+  /** A direct answer that a gRPC caller gets in its own terms. */
+  readonly speaksGrpc?: boolean;
   readonly headers?: readonly (readonly [name: string, value: string])[];
 }

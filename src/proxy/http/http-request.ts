@@ -21,11 +21,16 @@ export class HttpRequest implements RequestView {
   path = "";
   authority = "";
   scheme = "http";
+  /** The client's, as far as trusted proxies vouch for it. */
+  remoteAddress: string;
+  /** The client is one of ours, and may control how its request is served. */
+  isInternal = false;
   readonly connection: ConnectionView;
   readonly headers: MessageHeaders = new MessageHeaders();
 
   constructor(connection: ConnectionView) {
     this.connection = connection;
+    this.remoteAddress = connection.sourceAddress;
   }
 
   /** Takes a complete, framed head; authority and path are settled by `request-target.ts`. */

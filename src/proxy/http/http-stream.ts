@@ -5,8 +5,8 @@
  * forward: request complete, response started, ended.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
-import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
+import type { UpstreamCluster } from "../context.ts";
 import { disabledFilter } from "../engine/filter-overrides.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
@@ -18,10 +18,10 @@ import { HttpRequest } from "./http-request.ts";
 import type { HttpServices } from "./http-services.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import { RequestBody } from "./request-body.ts";
-import { settleTarget } from "./request-target.ts";
+import { settleTarget, takeUpgrade } from "./request-target.ts";
 import { flag } from "./response-flags.ts";
 import { ResponseSide } from "./response-side.ts";
-import { applyOperations } from "./request-head-writer.ts";
+import { streamDurationMs } from "./stream-duration.ts";
 import { StreamRecord } from "./stream-record.ts";
 import { traceRequest } from "./stream-tracing.ts";
 import { UpstreamRequest } from "./upstream-request.ts";
@@ -52,6 +52,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   readonly #duration: Deadline = new Deadline(this);
   #head: Http1Head | undefined;
   #filterIndex = 0;
+  /** The route's, as it was when the route was taken. */
+  #cluster: UpstreamCluster | undefined;
 
   constructor(connection: DownstreamConnection, services: HttpServices) {
     this.connection = connection;
@@ -88,14 +90,20 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.outcome = noRoute;
     this.route = undefined;
     this.filterState = undefined;
+    this.#cluster = undefined;
     this.#filterIndex = 0;
     this.body.reset();
     this.body.isComplete = head.bodyKind === "none";
     this.generation++;
     record.direction = services.direction;
     request.reset(head);
-    if (failure !== undefined) return this.#refuse(failure);
-    this.#admit(head);
+    if (failure === undefined) return this.#admit(head);
+    // The request line was sound: the log shall say what it was.
+    if (failure === "host-missing") {
+      record.method = request.method;
+      record.path = head.text(head.methodEnd + 1, head.targetEnd);
+    }
+    this.#refuse(failure);
   }
 
   #admit(head: Http1Head): void {
@@ -107,37 +115,47 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     record.path = request.path;
     record.authority = request.authority;
     if (target.kind === "fail") return this.#refuse(target.failure);
-    this.#filterUpgrade(head);
-    record.requestId = applyForwarded(request, this.connection.channel, settings);
-    record.scheme = request.scheme;
     if (target.kind === "redirect") {
       return this.reply("direct", {
         status: 307,
-        details: "path_normalization_redirect",
+        details: "path_normalization_failed",
         headers: [["location", target.path]],
       });
     }
+    this.upgrade = takeUpgrade(request.method, head);
+    // When the protocol is not switched, bytes sent in the hope that it would be are not requests.
+    if (this.upgrade !== "") this.mustClose = true;
+    record.requestId = applyForwarded(request, this.connection.channel, settings);
+    record.scheme = request.scheme;
+    record.setRemote(request.remoteAddress);
     if (settings.tracing !== undefined) {
       traceRequest(request, record, settings.tracing, services.context.random);
     }
-    this.#armDeadlines();
     const table = services.routes();
     this.outcome = table?.resolve(request, services.context.random) ?? noRoute;
-    if (this.outcome.kind !== "no-route") {
-      this.route = this.outcome.route;
-      record.routeName = this.outcome.route.name;
-      const idleTimeoutMs = this.outcome.route.idleTimeoutMs;
-      if (idleTimeoutMs !== undefined) this.#setIdle(idleTimeoutMs);
-    }
+    this.#takeRoute();
     this.#runFilters();
   }
 
-  #armDeadlines(): void {
-    const { settings, upstreams } = this.services;
-    this.#setIdle(settings.streamIdleTimeoutMs);
-    if (settings.maxStreamDurationMs > 0) {
-      upstreams.wheel.arm(this.#duration, settings.maxStreamDurationMs);
+  #takeRoute(): void {
+    const { outcome, record, request } = this;
+    const { settings, upstreams, context } = this.services;
+    let idleMs = settings.streamIdleTimeoutMs;
+    let durationMs = settings.maxStreamDurationMs;
+    if (outcome.kind !== "no-route") {
+      const { route } = outcome;
+      this.route = route;
+      record.routeName = route.name;
+      idleMs = route.idleTimeoutMs ?? idleMs;
+      durationMs = streamDurationMs(request, route, durationMs);
     }
+    if (outcome.kind === "forward") {
+      this.#cluster = context.clusters.get(outcome.cluster);
+      record.upstreamCluster = this.#cluster?.name ?? "";
+      record.clusterMetadata = this.#cluster?.metadata;
+    }
+    this.#setIdle(idleMs);
+    if (durationMs > 0) upstreams.wheel.arm(this.#duration, durationMs);
   }
 
   #idleMs = 0;
@@ -151,18 +169,6 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   touch(): void {
     if (this.#idleMs > 0) this.services.upstreams.wheel.arm(this.#idle, this.#idleMs);
     else this.#idle.disarm();
-  }
-
-  /** An Upgrade is only one when it asks for a protocol that may pass and carries no body. */
-  #filterUpgrade(head: Http1Head): void {
-    if (head.hasUpgrade && head.bodyKind === "none") {
-      const protocol = head.valueAt(head.findId(known.upgrade)).toLowerCase();
-      if (protocol !== "h2c" && !protocol.includes(",")) this.upgrade = protocol;
-    }
-    if (this.request.method === "CONNECT") this.upgrade = "connect";
-    // When the protocol is not switched, bytes sent in the hope that it would be are not requests.
-    if (this.upgrade !== "") this.mustClose = true;
-    else head.dropId(known.upgrade);
   }
 
   override(filter: string): unknown {
@@ -191,34 +197,32 @@ export class HttpStream implements FilterStream, DeadlineOwner {
       case "no-route":
         return this.reply("no-route");
       case "redirect":
-        applyOperations(this.responseHeaders, outcome.route.responseHeaders, this.request);
         return this.reply("direct", {
           status: outcome.status,
           headers: [["location", outcome.location]],
+          speaksGrpc: true,
         });
       case "direct-response":
-        applyOperations(this.responseHeaders, outcome.route.responseHeaders, this.request);
         return this.reply("direct", {
           status: outcome.status,
           body: Buffer.from(outcome.body).toString("latin1"),
+          speaksGrpc: true,
         });
       case "forward":
-        return this.#forward(outcome.cluster, outcome.route);
+        return this.#forward(outcome.route);
     }
   }
 
-  #forward(clusterName: string, route: CompiledRoute): void {
-    const { settings, context } = this.services;
+  #forward(route: CompiledRoute): void {
+    const { settings } = this.services;
     if (this.upgrade !== "") {
       const isAllowed = route.upgrades.get(this.upgrade) ?? settings.upgrades.get(this.upgrade);
       if (isAllowed !== true) return this.reply("upgrade-refused");
     }
-    const cluster = context.clusters.get(clusterName);
-    this.record.upstreamCluster = clusterName;
+    const cluster = this.#cluster;
     if (cluster === undefined) {
       return this.reply("no-cluster", { status: route.clusterNotFoundStatus ?? 503 });
     }
-    this.record.clusterMetadata = cluster.metadata;
     if (this.#head?.expectsContinue === true && !this.body.isComplete) {
       if (settings.passesContinue) this.request.headers.set("expect", "100-continue");
       else this.passContinue();

@@ -37,7 +37,7 @@ function composeCopy(stream: HttpStream, source: MirrorSource): Buffer {
   const writer = new Http1Writer();
   const target = { ...source.target, authority: shadowAuthority(source.target.authority) };
   writeRequestHead(writer, stream.request, target, {
-    expectedTimeout: "",
+    expectedMs: 0,
     count: 0,
     isUpgrade: false,
   });

@@ -1,4 +1,5 @@
 /** Writes the head of a request towards its upstream, with what the route changes. */
+import { known } from "../../wire/http1-tables.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { CompiledRoute, HeaderOperation } from "../engine/route-table.ts";
 import type { RequestView } from "../engine/request.ts";
@@ -18,7 +19,7 @@ export function applyOperations(
       continue;
     }
     const value = typeof operation.value === "string" ? operation.value : operation.value(request);
-    if (value === "" && typeof operation.value !== "string") continue;
+    if (value === "" && !operation.keepsEmpty) continue;
     switch (operation.kind) {
       case "set":
         headers.set(name, value);
@@ -78,8 +79,11 @@ export function writeRequestHead(
   writer.text(target.authority);
   writer.lineEnd();
   request.headers.writeTo(writer);
-  if (attempt.expectedTimeout !== "") {
-    writer.field("x-envoy-expected-rq-timeout-ms", attempt.expectedTimeout);
+  if (!bodilessMethods.has(request.method) && lacksLength(request)) {
+    writer.text("content-length: 0\r\n");
+  }
+  if (attempt.expectedMs > 0) {
+    writer.field("x-envoy-expected-rq-timeout-ms", String(attempt.expectedMs));
   }
   if (attempt.count > 0) writer.field("x-envoy-attempt-count", String(attempt.count));
   if (attempt.isUpgrade) writer.text("connection: upgrade\r\n");
@@ -88,8 +92,17 @@ export function writeRequestHead(
 
 /** What differs from attempt to attempt. */
 export interface AttemptFields {
-  readonly expectedTimeout: string;
+  /** Milliseconds the upstream may take; 0: not told. */
+  readonly expectedMs: number;
   /** 0: not told. */
   readonly count: number;
   readonly isUpgrade: boolean;
+}
+
+/** Of these nobody expects a body (RFC 9110 section 8.6). */
+const bodilessMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "DELETE", "TRACE", "CONNECT"]);
+
+/** No body follows, and nobody said so. */
+function lacksLength({ headers: { head } }: HttpRequest): boolean {
+  return head !== undefined && head.bodyKind === "none" && head.findId(known.contentLength) < 0;
 }

@@ -100,3 +100,17 @@ function settlePath(request: HttpRequest, settings: HttpSettings): TargetResult 
       return ok;
   }
 }
+
+/**
+ * The protocol that a request asks to switch to, in lower case; empty when it asks for none that
+ * could pass, or carries a body. The field is taken from the head unless it counts.
+ */
+export function takeUpgrade(method: string, head: Http1Head): string {
+  if (method === "CONNECT") return "connect";
+  if (head.hasUpgrade && head.bodyKind === "none") {
+    const protocol = head.valueAt(head.findId(known.upgrade)).toLowerCase();
+    if (protocol !== "h2c" && !protocol.includes(",")) return protocol;
+  }
+  head.dropId(known.upgrade);
+  return "";
+}

@@ -23,28 +23,28 @@ export const flag = {
   noClusterFound: 0x80000,
 } as const;
 
-/** In the order in which Envoy lists them. */
+/** Envoy lists them as they were set: this is the order in which a stream comes by them. */
 const letters: readonly (readonly [bit: number, text: string])[] = [
-  [flag.noHealthyUpstream, "UH"],
-  [flag.upstreamConnectionFailure, "UF"],
-  [flag.upstreamOverflow, "UO"],
-  [flag.noRouteFound, "NR"],
-  [flag.upstreamRetryLimitExceeded, "URX"],
-  [flag.noClusterFound, "NC"],
-  [flag.durationTimeout, "DT"],
-  [flag.downstreamConnectionTermination, "DC"],
-  [flag.localReset, "LR"],
-  [flag.upstreamRemoteReset, "UR"],
-  [flag.upstreamConnectionTermination, "UC"],
   [flag.delayInjected, "DI"],
   [flag.faultInjected, "FI"],
   [flag.rateLimited, "RL"],
   [flag.externalAuthorizationDenied, "UAEX"],
-  [flag.streamIdleTimeout, "SI"],
-  [flag.downstreamProtocolError, "DPE"],
+  [flag.noRouteFound, "NR"],
+  [flag.noClusterFound, "NC"],
+  [flag.upstreamRetryLimitExceeded, "URX"],
   [flag.upstreamRequestTimeout, "UT"],
-  [flag.upstreamMaxStreamDuration, "UMSDR"],
+  [flag.noHealthyUpstream, "UH"],
+  [flag.upstreamConnectionFailure, "UF"],
+  [flag.upstreamOverflow, "UO"],
+  [flag.upstreamRemoteReset, "UR"],
+  [flag.upstreamConnectionTermination, "UC"],
   [flag.upstreamProtocolError, "UPE"],
+  [flag.upstreamMaxStreamDuration, "UMSDR"],
+  [flag.localReset, "LR"],
+  [flag.streamIdleTimeout, "SI"],
+  [flag.durationTimeout, "DT"],
+  [flag.downstreamProtocolError, "DPE"],
+  [flag.downstreamConnectionTermination, "DC"],
 ];
 
 const texts = new Map<number, string>([[0, ""]]);

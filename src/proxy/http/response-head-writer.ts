@@ -32,7 +32,8 @@ export function writeResponseHead(
   connection: ResponseConnection,
 ): void {
   const { head } = headers;
-  if (head === undefined || head.status !== status) writer.text(statusLine(status));
+  if (connection.isHttp10) writer.text(`HTTP/1.0 ${status} ${reasonPhrase(status)}\r\n`);
+  else if (head === undefined || head.status !== status) writer.text(statusLine(status));
   else writeStatusLine(writer, head);
   headers.writeTo(writer);
   if (connection.isUpgrade) writer.text("connection: upgrade\r\n");

@@ -5,7 +5,7 @@
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
-import { type FailureKind, failureMeanings } from "./failure.ts";
+import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { applyOperations } from "./request-head-writer.ts";
@@ -16,6 +16,7 @@ export class ResponseSide {
   isStarted = false;
   readonly #stream: HttpStream;
   #bodyMode: BodyMode = "none";
+  #isConnected = false;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
@@ -23,6 +24,7 @@ export class ResponseSide {
 
   reset(): void {
     this.isStarted = false;
+    this.#isConnected = false;
     this.#bodyMode = "none";
     this.#stream.responseHeaders.reset(undefined);
   }
@@ -37,17 +39,25 @@ export class ResponseSide {
     let status = changes.status ?? meaning?.status ?? 200;
     for (const [name, value] of changes.headers ?? []) headers.set(name, value);
     const isGrpc = request.header("content-type")?.startsWith("application/grpc") === true;
-    if (isGrpc && meaning !== undefined) {
-      record.grpcStatus = changes.grpcStatus ?? meaning.grpcStatus;
+    if (isGrpc && (meaning !== undefined || changes.speaksGrpc === true)) {
+      record.grpcStatus =
+        changes.grpcStatus ??
+        (changes.status === undefined ? meaning?.grpcStatus : undefined) ??
+        grpcStatusOf(status);
       status = 200;
       headers.set("content-type", "application/grpc");
       headers.set("grpc-status", String(record.grpcStatus));
-      if (body !== "") headers.set("grpc-message", encodeURI(body));
+      if (body !== "") headers.set("grpc-message", encodeGrpcMessage(body));
       body = "";
     }
     if (status !== 204 && status !== 304) {
       headers.set("content-length", String(body.length));
       if (body !== "" && !headers.has("content-type")) headers.add("content-type", "text/plain");
+    }
+    this.#applyRoute();
+    // Envoy takes every 400 of a proxy for a sign that the connection is out of step.
+    if (status === 400 && !this.#stream.services.settings.keepsAfterInvalid) {
+      this.#stream.mustClose = true;
     }
     this.#finishHeaders(status);
     if (request.method !== "HEAD" && body !== "") {
@@ -66,7 +76,10 @@ export class ResponseSide {
     this.#bodyMode = chooseBodyMode(head, headers, record.protocol === "HTTP/1.0");
     head.dropId(known.upgrade);
     head.dropId(known.envoyUpstreamServiceTime);
-    headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
+    // An upgrade, or an answer before the request was whole, has no service time.
+    if (this.#stream.isRequestComplete && this.#stream.upgrade === "") {
+      headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
+    }
     this.#applyRoute();
     if (route?.includeAttemptCountInResponse === true) {
       headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));
@@ -84,6 +97,7 @@ export class ResponseSide {
 
   /** A CONNECT has reached its endpoint. */
   startConnect(): void {
+    this.#isConnected = true;
     this.#finishHeaders(200);
   }
 
@@ -124,12 +138,12 @@ export class ResponseSide {
     this.isStarted = true;
     record.responseCode = status;
     for (const filter of services.filters) filter.onResponse?.(stream);
+    if (headers.head === undefined || headers.head.findId(known.date) < 0) {
+      headers.add("date", httpDate(record.startMs));
+    }
     if (settings.serverHeader === "overwrite") headers.head?.dropId(known.server);
     if (settings.serverHeader === "overwrite" || this.#mustAppendServer()) {
       headers.add("server", settings.serverName);
-    }
-    if (headers.head === undefined || headers.head.findId(known.date) < 0) {
-      headers.add("date", httpDate(record.startMs));
     }
     if (settings.via !== "") headers.add("via", settings.via);
     if (settings.answersRequestId && record.requestId !== "") {
@@ -138,7 +152,8 @@ export class ResponseSide {
     if (this.#bodyMode === "close" || stream.connection.isLastRequest()) stream.mustClose = true;
     writeResponseHead(services.downstreamWriter, status, headers, {
       isHttp10: record.protocol === "HTTP/1.0",
-      closes: stream.mustClose,
+      // A CONNECT that has succeeded is no message any more that could end.
+      closes: stream.mustClose && !this.#isConnected,
       isUpgrade: status === 101,
     });
   }
@@ -149,4 +164,13 @@ export class ResponseSide {
       !this.#stream.responseHeaders.has("server")
     );
   }
+}
+
+/** Percent-encoding of the gRPC specification: what is not visible ASCII, and `%`. */
+function encodeGrpcMessage(text: string): string {
+  return text.replaceAll(/[^\x20-\x24\x26-\x7e]/g, (character) =>
+    [...Buffer.from(character)]
+      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`)
+      .join(""),
+  );
 }

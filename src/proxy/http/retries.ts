@@ -3,6 +3,8 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { AttemptOutcome, RetryPolicy } from "../engine/route-table.ts";
+import { retryPolicyFor } from "../engine/retry-policy.ts";
+import type { HttpRequest } from "./http-request.ts";
 import { flag } from "./response-flags.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
@@ -85,6 +87,24 @@ export class Retries {
     this.#hasResent = true;
     return true;
   }
+}
+
+const retryControls = [
+  "x-envoy-retry-on",
+  "x-envoy-retry-grpc-on",
+  "x-envoy-max-retries",
+  "x-envoy-retriable-status-codes",
+  "x-envoy-upstream-rq-per-try-timeout-ms",
+] as const;
+
+/** The route's policy as an internal client changes it; its wishes are not the upstream's business. */
+export function askedRetries(
+  { headers }: HttpRequest,
+  policy: RetryPolicy | undefined,
+): RetryPolicy | undefined {
+  const asked = retryPolicyFor(policy, (name) => headers.get(name));
+  if (asked !== policy) for (const name of retryControls) headers.remove(name);
+  return asked;
 }
 
 /** What a retry policy sees of an answer. */

@@ -10,6 +10,8 @@ import {
 import { HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
+import { parseIpRange } from "../engine/ip.ts";
+import type { ClientTrust } from "./client-address.ts";
 import type { EscapedSlashes, PathRules } from "./path.ts";
 
 export interface HttpSettings {
@@ -19,6 +21,8 @@ export interface HttpSettings {
   readonly defaultHostForHttp10: string;
   readonly allowsAbsoluteUrl: boolean;
   readonly forwardsTrailers: boolean;
+  /** A request that is whole, but invalid, leaves its connection open. */
+  readonly keepsAfterInvalid: boolean;
   readonly underscores: "allow" | "reject" | "drop";
   /** Milliseconds; 0 is none. */
   readonly idleTimeoutMs: number;
@@ -36,9 +40,7 @@ export interface HttpSettings {
   readonly paths: PathRules;
   readonly stripPort: "no" | "matching" | "any";
   readonly stripsTrailingDot: boolean;
-  readonly usesRemoteAddress: boolean;
-  readonly trustedHops: number;
-  readonly skipsForwardedFor: boolean;
+  readonly trust: ClientTrust;
   readonly appendsForwardedPort: boolean;
   readonly via: string;
   readonly serverName: string;
@@ -89,6 +91,10 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
     isHttp10Allowed: http1?.acceptHttp10 ?? false,
     defaultHostForHttp10: http1?.defaultHostForHttp10 ?? "",
     allowsAbsoluteUrl: http1?.allowAbsoluteUrl ?? true,
+    keepsAfterInvalid:
+      http1?.overrideStreamErrorOnInvalidHttpMessage ??
+      config.streamErrorOnInvalidHttpMessage ??
+      false,
     forwardsTrailers: http1?.enableTrailers ?? false,
     underscores: underscores(common?.headersWithUnderscoresAction ?? Underscores.ALLOW),
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? oneHourMs,
@@ -120,9 +126,7 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
 
 type IdentitySettings = Pick<
   HttpSettings,
-  | "usesRemoteAddress"
-  | "trustedHops"
-  | "skipsForwardedFor"
+  | "trust"
   | "appendsForwardedPort"
   | "via"
   | "serverName"
@@ -137,13 +141,15 @@ type IdentitySettings = Pick<
 
 function identitySettings(config: HttpConnectionManager): IdentitySettings {
   const set = config.setCurrentClientCertDetails;
-  if (set?.cert === true || set?.chain === true) {
-    refuse("set_current_client_cert_details", "cert and chain are not supported");
-  }
   return {
-    usesRemoteAddress: config.useRemoteAddress ?? false,
-    trustedHops: config.xffNumTrustedHops,
-    skipsForwardedFor: config.skipXffAppend,
+    trust: {
+      usesRemoteAddress: config.useRemoteAddress ?? false,
+      trustedHops: config.xffNumTrustedHops,
+      skipsForwardedFor: config.skipXffAppend,
+      internalAddresses: (config.internalAddressConfig?.cidrRanges ?? []).map((range, i) =>
+        parseIpRange(range, `internal_address_config.cidr_ranges[${i}]`),
+      ),
+    },
     appendsForwardedPort: config.appendXForwardedPort,
     via: config.via,
     serverName: config.serverName === "" ? "envoy" : config.serverName,

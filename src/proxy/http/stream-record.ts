@@ -35,6 +35,7 @@ export class StreamRecord implements RequestRecord {
   upstreamServiceTimeMs: number | undefined = undefined;
   downstreamLocalAddress: SocketAddress;
   downstreamRemoteAddress: SocketAddress;
+  readonly downstreamDirectAddress: SocketAddress;
   downstreamTlsVersion: string;
   requestedServerName: string;
   downstreamPeerUriSans: readonly string[];
@@ -64,10 +65,11 @@ export class StreamRecord implements RequestRecord {
       address: connection.destinationAddress,
       port: connection.destinationPort,
     };
-    this.downstreamRemoteAddress = {
+    this.downstreamDirectAddress = {
       address: connection.sourceAddress,
       port: connection.sourcePort,
     };
+    this.downstreamRemoteAddress = this.downstreamDirectAddress;
     this.downstreamTlsVersion = tls?.version ?? "";
     this.requestedServerName = tls?.sni ?? connection.sni ?? "";
     this.downstreamPeerUriSans = tls?.peerUriSans ?? none;
@@ -79,11 +81,21 @@ export class StreamRecord implements RequestRecord {
     return formatFlags(this.flags);
   }
 
+  /** A client behind other proxies has an address, but no port that we know. */
+  setRemote(address: string): void {
+    const direct = this.downstreamDirectAddress;
+    if (address === direct.address) this.downstreamRemoteAddress = direct;
+    else if (address !== this.downstreamRemoteAddress.address) {
+      this.downstreamRemoteAddress = { address, port: 0 };
+    }
+  }
+
   /** Forgets the last request; what belongs to the connection stays. */
   reset(startMs: number, startMonotonicMs: number): void {
     this.startMs = startMs;
     this.startMonotonicMs = startMonotonicMs;
     this.durationMs = 0;
+    this.downstreamRemoteAddress = this.downstreamDirectAddress;
     this.method = "";
     this.path = "";
     this.authority = "";

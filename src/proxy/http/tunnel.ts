@@ -6,6 +6,7 @@ import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
+import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
 
 export interface UpgradedUpstream {
@@ -53,6 +54,7 @@ class Tunnel {
   readonly #endpoint: UpstreamEndpoint | undefined;
   readonly #onUpstreamClosed: () => void;
   #open = 2;
+  #first: TunnelSide | undefined;
 
   constructor(stream: HttpStream, upstream: TunnelUpstream) {
     this.#stream = stream;
@@ -69,6 +71,16 @@ class Tunnel {
     this.#stream.touch();
     if (direction === "received") record.bytesReceived += bytes;
     else record.bytesSent += bytes;
+  }
+
+  /** A side begins to close. When the client is first, it has hung up. */
+  onClosing(side: TunnelSide): void {
+    if (this.#first !== undefined) return;
+    this.#first = side;
+    if (side !== this.downstream) return;
+    const { record } = this.#stream;
+    record.flags |= flag.downstreamConnectionTermination;
+    record.responseCodeDetails = "downstream_remote_disconnect";
   }
 
   onSideClosed(side: TunnelSide): void {
@@ -107,6 +119,7 @@ class TunnelSide implements ChannelHandler {
 
   onEnd(): void {
     this.#hasEnded = true;
+    this.#tunnel.onClosing(this);
     this.#peer.end();
   }
 
@@ -116,6 +129,7 @@ class TunnelSide implements ChannelHandler {
   }
 
   onClose(error: ChannelError | undefined): void {
+    this.#tunnel.onClosing(this);
     if (error !== undefined || !this.#hasEnded) this.#peer.destroy();
     else this.#peer.end();
     this.#tunnel.onSideClosed(this);

@@ -194,12 +194,12 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   onEnd(): void {
     this.pool.wheel.touch();
     const { user } = this;
-    if (user === undefined || !this.#isHeadRead) {
+    if (user === undefined || !this.hasAnswered) {
       this.channel?.destroy();
       return;
     }
-    if (this.body.finish()) this.#finish(user, true);
-    else this.channel?.destroy();
+    if (this.#isHeadRead && this.body.finish()) this.#finish(user, true);
+    else this.#fail(user);
   }
 
   onDrain(): void {

@@ -27,7 +27,7 @@ export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure)
   if (failure === "connect-failure" && error !== undefined) {
     const reason = transportReason(error);
     stream.record.upstreamTransportFailureReason = reason;
-    body += `, transport failure reason: ${reason}`;
+    // The reason is for the log: a stranger need not know the inside of the mesh.
     details = details.replace("}", `|${reason.replaceAll(/\s/g, "_")}}`);
   }
   stream.reply(failure, { body, details });

@@ -6,9 +6,9 @@
 import type { ChannelError } from "../../net/channel.ts";
 import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
-import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
 import { BackPressure } from "./back-pressure.ts";
-import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { sendMirrors } from "./mirror.ts";
@@ -20,16 +20,15 @@ import {
 } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
-import { idempotentMethods, responseOutcome, Retries } from "./retries.ts";
+import { askedRetries, idempotentMethods, responseOutcome, Retries } from "./retries.ts";
 import { poolFailures, replyUpstreamFailure } from "./upstream-failure.ts";
+import { UpstreamDeadlines } from "./upstream-deadlines.ts";
 import { routeTimeout } from "./route-timeout.ts";
 import type { PoolFailure, UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
 
 export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   readonly #stream: HttpStream;
-  readonly #timeout: Deadline = new Deadline(this);
-  readonly #tryTimeout: Deadline = new Deadline(this);
-  readonly #backoff: Deadline = new Deadline(this);
+  readonly #deadlines: UpstreamDeadlines;
   #cluster: UpstreamCluster | undefined;
   #route: CompiledRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
@@ -39,13 +38,14 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #isWaiting = false;
   readonly #pressure: BackPressure;
   readonly #retries: Retries = new Retries();
-  #timeoutMs = 0;
+  #retry: RetryPolicy | undefined;
   #attemptStartMs = 0;
   #trailers: Http1Head | undefined;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
     this.#pressure = new BackPressure(stream.connection);
+    this.#deadlines = new UpstreamDeadlines(this, stream.services.upstreams.wheel);
   }
 
   get isHeadRequest(): boolean {
@@ -61,26 +61,21 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#cluster = cluster;
     this.#route = route;
     this.#bodyKind = bodyKind;
-    this.#retries.reset(cluster, route.retry);
+    this.#retry = request.isInternal ? askedRetries(request, route.retry) : route.retry;
+    this.#retries.reset(cluster, this.#retry);
     this.#trailers = undefined;
-    this.#timeoutMs = this.#stream.upgrade === "" ? routeTimeout(request.headers, route) : 0;
+    this.#deadlines.reset(routeTimeout(request.headers, route), this.#retry);
     applyOperations(request.headers, route.requestHeaders, request);
     this.#try();
     if (this.#stream.isRequestComplete) this.#onRequestWhole();
   }
 
   #onRequestWhole(): void {
-    this.#armTimeout();
+    this.#deadlines.onRequestWhole(this.isUpgradeRequest);
     const route = this.#route;
     if (route === undefined || route.mirrors.length === 0 || this.isUpgradeRequest) return;
     const isChunked = this.#bodyKind === "chunked";
     sendMirrors(this.#stream, route, { target: this.#target, isChunked });
-  }
-
-  #armTimeout(): void {
-    if (this.#timeoutMs > 0 && !this.#timeout.isArmed && this.#cluster !== undefined) {
-      this.#stream.services.upstreams.wheel.arm(this.#timeout, this.#timeoutMs);
-    }
   }
 
   #try(): void {
@@ -88,6 +83,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const route = this.#route;
     if (cluster === undefined || route === undefined) return;
     const { request, record, services } = this.#stream;
+    record.upstreamAttempts++;
     const endpoint = cluster.pick({
       connection: request.connection,
       hash: route.hash?.(request),
@@ -98,7 +94,6 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#endpoint = endpoint;
     record.upstreamHost = endpoint.address;
     record.upstreamMetadata = endpoint.metadata;
-    record.upstreamAttempts++;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
       this.#target = rewriteTarget(this.#stream, route, endpoint.hostname);
@@ -128,34 +123,21 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     const writer = services.upstreamWriter;
     writeRequestHead(writer, request, this.#target, {
-      expectedTimeout: this.#expectedTimeout(),
+      expectedMs: this.#deadlines.expectedMs(record.upstreamAttempts === 1),
       count: this.#route?.includeAttemptCount === true ? record.upstreamAttempts : 0,
       isUpgrade: stream.upgrade !== "",
     });
     for (const piece of body.pieces) this.#writePiece(piece, 0, piece.length);
     if (!this.#isReplayable()) body.forget();
     if (body.isComplete) this.#finishRequest(connection);
-    this.#armTryTimeout();
+    if (stream.isRequestComplete) this.#deadlines.onAttempt();
     if (!stream.connection.isReading) this.flush();
     this.#pressure.resumeDownstream();
   }
 
-  #expectedTimeout(): string {
-    const perTry = this.#route?.retry?.perTryTimeoutMs ?? 0;
-    const timeoutMs = perTry > 0 ? perTry : this.#timeoutMs;
-    return timeoutMs > 0 ? String(timeoutMs) : "";
-  }
-
-  #armTryTimeout(): void {
-    const perTryTimeoutMs = this.#route?.retry?.perTryTimeoutMs ?? 0;
-    if (perTryTimeoutMs > 0 && this.#stream.isRequestComplete && !this.#tryTimeout.isArmed) {
-      this.#stream.services.upstreams.wheel.arm(this.#tryTimeout, perTryTimeoutMs);
-    }
-  }
-
   #isReplayable(): boolean {
     const route = this.#route;
-    if (route?.retry !== undefined || (route?.mirrors.length ?? 0) > 0) return true;
+    if (this.#retry !== undefined || (route?.mirrors.length ?? 0) > 0) return true;
     return this.#bodyKind === "none";
   }
 
@@ -188,7 +170,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const connection = this.#connection;
     if (connection !== undefined) {
       this.#finishRequest(connection);
-      this.#armTryTimeout();
+      this.#deadlines.onAttempt();
     }
     if (this.#cluster !== undefined) this.#onRequestWhole();
   }
@@ -244,7 +226,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     };
     const isLost = connection?.hasAnswered === false && this.#stream.body.isWhole;
     if (kind === "termination" && isLost && this.#retries.mayResend(outcome)) {
-      this.#tryTimeout.disarm();
+      this.#deadlines.endAttempt();
       return this.#try();
     }
     this.#retryOrFail(outcome, failure, error);
@@ -266,8 +248,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const delayMs = this.#retries.next(outcome, this.#stream.record, services.context.random);
     if (delayMs === undefined) return false;
     this.#connection = undefined;
-    this.#tryTimeout.disarm();
-    services.upstreams.wheel.arm(this.#backoff, delayMs);
+    this.#deadlines.pause(delayMs);
     return true;
   }
 
@@ -297,8 +278,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const nowMs = stream.services.upstreams.wheel.nowMs;
     const serviceTimeMs = nowMs - this.#attemptStartMs;
     const { status } = head;
-    this.#tryTimeout.disarm();
-    const outcome = this.#route?.retry === undefined ? undefined : responseOutcome(head);
+    this.#deadlines.attempt.disarm();
+    this.#deadlines.touch();
+    const outcome = this.#retry === undefined ? undefined : responseOutcome(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onResponse(status, serviceTimeMs);
       this.#leaveEndpoint({ kind: "response", status, durationMs: serviceTimeMs });
@@ -328,6 +310,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   onResponseFlush(): void {
     this.#stream.touch();
+    this.#deadlines.touch();
     if (!this.#stream.connection.flush()) this.#pressure.pauseUpstream(this.#connection?.channel);
   }
 
@@ -353,11 +336,15 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   onDeadline(deadline: Deadline): void {
     const stream = this.#stream;
     if (!stream.isActive) return;
-    if (deadline === this.#backoff) return this.#try();
+    const { backoff, total, attemptIdle } = this.#deadlines;
+    if (deadline === backoff) return this.#try();
     this.#cluster?.counters.onTimeout();
-    const isTry = deadline === this.#tryTimeout;
     this.#drop({ kind: "timeout" });
-    if (isTry) return this.#retryOrFail({ kind: "per-try-timeout" }, "per-try-timeout", undefined);
+    if (deadline !== total && !stream.isResponseStarted) {
+      this.#deadlines.endAttempt();
+      const failure = deadline === attemptIdle ? "per-try-idle-timeout" : "per-try-timeout";
+      return this.#retryOrFail({ kind: "per-try-timeout" }, failure, undefined);
+    }
     if (stream.isResponseStarted) {
       stream.record.flags |= flag.upstreamRequestTimeout;
       this.#clear();
@@ -389,9 +376,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   }
 
   #clear(): void {
-    this.#timeout.disarm();
-    this.#tryTimeout.disarm();
-    this.#backoff.disarm();
+    this.#deadlines.clear();
     this.#retries.release();
     this.#cluster = undefined;
     this.#pressure.resumeUpstream();
