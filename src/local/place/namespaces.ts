@@ -118,13 +118,10 @@ class NamespacesPlacement implements Placement {
     const namespace = join(this.#netnsDir, String(index));
     await runCommand(["sh", "-c", this.#placeScript(plan, index, namespace)]);
     if (plan.role !== "gateway") this.#captured.add(namespace);
-    return new NamespacePlace(
-      plan,
-      workloadAddresses(index, hasIpv6),
-      namespace,
-      this.#options,
-      () => this.#captured.delete(namespace),
-    );
+    return new NamespacePlace(plan, workloadAddresses(index, hasIpv6), namespace, this.#options, {
+      device: `veth${index}`,
+      onClose: () => this.#captured.delete(namespace),
+    });
   }
 
   // UDP that is not DNS follows outboundTrafficPolicy. A table is replaced in one transaction, so no
@@ -172,7 +169,7 @@ class NamespacesPlacement implements Placement {
       `if [ -e ${path} ]; then ip link del ${device} 2>/dev/null || true; umount ${path} 2>/dev/null || true; rm -f ${path}; fi`,
       `: >${path}`,
       `unshare --net=${path} true`,
-      `ip link add ${device} mtu ${mtu} master ${bridge} type veth peer name eth0 mtu ${mtu} netns ${path}`,
+      `ip link add ${device} mtu ${mtu} master ${bridge} type veth peer name eth0 address ${linkAddress(ipv4)} mtu ${mtu} netns ${path}`,
       `ip link set ${device} up`,
       `exec nsenter --net=${path} sh -s <<'OUTER'`,
       "set -e",
@@ -210,6 +207,7 @@ class NamespacePlace implements Place {
   readonly #namespace: string;
   readonly #options: NamespacesOptions;
   readonly #resolvConf: string;
+  readonly #device: string;
   readonly #onClose: () => void;
 
   constructor(
@@ -217,8 +215,9 @@ class NamespacePlace implements Place {
     addresses: readonly string[],
     namespace: string,
     options: NamespacesOptions,
-    onClose: () => void,
+    { device, onClose }: { readonly device: string; readonly onClose: () => void },
   ) {
+    this.#device = device;
     this.#onClose = onClose;
     const own = addresses[0] ?? "";
     this.addresses = addresses;
@@ -298,9 +297,21 @@ class NamespacePlace implements Place {
   async close(): Promise<void> {
     this.#onClose();
     const path = quote(this.#namespace);
-    await runCommand(["sh", "-c", `umount ${path} 2>/dev/null; rm -f ${path}; true`]);
+    // The kernel takes a namespace down in its own time, and with it the device, whose name and
+    // address the next instance in this place wants at once.
+    const script = `ip link del ${this.#device} 2>/dev/null; umount ${path} 2>/dev/null; rm -f ${path}; true`;
+    await runCommand(["sh", "-c", script]);
     rmSync(this.#resolvConf, { force: true });
   }
+}
+
+/**
+ * An Ethernet address that follows from the IPv4 address: neighbours remember one for half a minute,
+ * and would talk past an instance that was made anew with another.
+ */
+function linkAddress(ipv4: string): string {
+  const bytes = ipv4.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
+  return ["02", "68", ...bytes].join(":");
 }
 
 /** Whether a table of /proc/net/tcp or tcp6 shows a listening socket (state 0A) on `port`. */
