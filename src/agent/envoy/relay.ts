@@ -37,10 +37,16 @@ interface PendingAnswer {
   readonly respond: (refusal?: string) => void;
 }
 
+const listenerRoutes = {
+  from: typeUrls.listener,
+  to: typeUrls.route,
+  namesOf: routeNamesOf,
+} as const;
+
 /** Types whose resources name others, and how. */
 const followedTypes = [
   { from: typeUrls.cluster, to: typeUrls.endpoint, namesOf: endpointNamesOf },
-  { from: typeUrls.listener, to: typeUrls.route, namesOf: routeNamesOf },
+  listenerRoutes,
 ] as const;
 
 export class EnvoyRelay {
@@ -210,11 +216,14 @@ export class EnvoyRelay {
       this.#settle();
       return;
     }
-    this.#respond((pending) => pending.typeUrl === typeUrl, answer.reason);
     const names = answer.resources.map(({ name }) => name);
-    if (typeUrl === typeUrls.listener && /\bbind\b/i.test(answer.reason)) {
+    const isHeld =
+      typeUrl === typeUrls.listener &&
+      /\bbind\b/i.test(answer.reason) &&
       this.#tryAgain(names, answer.reason);
-    }
+    // The control plane hears nothing as long as it may still come right: nobody would take back
+    // a refusal.
+    if (!isHeld) this.#respond((pending) => pending.typeUrl === typeUrl, answer.reason);
     this.#revert(typeUrl, names);
   }
 
@@ -227,8 +236,11 @@ export class EnvoyRelay {
     }
   }
 
-  /** Envoy does not try to bind again by itself: it is offered the listener anew. */
-  #tryAgain(names: readonly string[], reason: string): void {
+  /**
+   * Envoy does not try to bind again by itself: it is offered the listener anew, with the routes that
+   * went with it. False when another version of it serves.
+   */
+  #tryAgain(names: readonly string[], reason: string): boolean {
     const current = this.#resources(typeUrls.listener);
     const unbound = names.flatMap((name) => {
       const resource = current.get(name);
@@ -244,8 +256,10 @@ export class EnvoyRelay {
           current.set(resource.name, resource);
         }
       }
+      this.#follow(listenerRoutes);
       this.#schedulePublish();
     });
+    return unbound.length > 0;
   }
 
   /** Envoy keeps its last good version; so do we, for when it starts again. */
@@ -268,7 +282,11 @@ export class EnvoyRelay {
   }
 
   #respond(matches: (pending: PendingAnswer) => boolean, refusal?: string): void {
-    const due = this.#pending.filter((pending) => pending.version !== 0 && matches(pending));
+    const isHeld = ({ typeUrl }: PendingAnswer): boolean =>
+      refusal === undefined && typeUrl === typeUrls.listener && this.#unbound.size > 0;
+    const due = this.#pending.filter(
+      (pending) => pending.version !== 0 && matches(pending) && !isHeld(pending),
+    );
     if (due.length === 0) return;
     this.#pending = this.#pending.filter((pending) => !due.includes(pending));
     for (const pending of due) pending.respond(refusal);
