@@ -80,8 +80,10 @@ export function openAgent(options: AgentOptions): Agent {
   const metadata = (): Record<string, string> => ({
     authorization: `Bearer ${readFileSync(sidecar.control.tokenFile, "utf8").trim()}`,
   });
+  const { namespace, serviceAccount } = sidecar.instance;
   const identity = new IdentityKeeper({
     files,
+    spiffeId: `spiffe://${sidecar.trustDomain}/ns/${namespace}/sa/${serviceAccount}`,
     request: () =>
       requestCertificate({
         channel,

@@ -183,6 +183,7 @@ export class Supervisor {
     instance.drain();
     if (wasEndpoint) await this.#pause(drainMs);
     await closeQuietly(instance);
+    instance.forget();
     this.#leaving.delete(instance);
     this.#schedulePublish();
   }

@@ -11,7 +11,14 @@ import { IdentityKeeper } from "./identity-keeper.ts";
 
 const dayMs = 86_400_000;
 
-function open(files = memoryFiles(), clock = new FakeClock(), certificateTtlMs = dayMs) {
+const own = "spiffe://cluster.local/ns/default/sa/cart";
+
+function open(
+  files = memoryFiles(),
+  clock = new FakeClock(),
+  certificateTtlMs = dayMs,
+  spiffeId = own,
+) {
   const root = generateKey();
   const certificatePem = selfSignRoot(
     root.privateKey,
@@ -28,6 +35,7 @@ function open(files = memoryFiles(), clock = new FakeClock(), certificateTtlMs =
   let requests = 0;
   const keeper = new IdentityKeeper({
     files,
+    spiffeId,
     clock,
     log: silentLog,
     metrics: createMetricRegistry(),
@@ -127,6 +135,18 @@ test("IdentityKeeper asks again with growing pauses, and tells when the secret c
   await advance(30_000);
   assert.deepEqual(changes, ["default", "ROOTCA"]);
   keeper.close();
+});
+
+test("IdentityKeeper does not use a certificate of another identity", async () => {
+  const first = open();
+  first.keeper.start();
+  await first.advance(0);
+  first.keeper.close();
+  const other = open(first.files, first.clock, dayMs, `${own}-2`);
+  other.fail("connection refused");
+  other.keeper.start();
+  assert.equal(other.keeper.get("default"), undefined);
+  other.keeper.close();
 });
 
 test("IdentityKeeper does not use a damaged file", async () => {

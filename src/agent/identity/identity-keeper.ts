@@ -14,6 +14,8 @@ import type { StateFiles } from "../io/state-files.ts";
 
 export interface IdentityKeeperOptions {
   readonly files: StateFiles;
+  /** Whose certificate it must be; one on disk for somebody else is not used. */
+  readonly spiffeId: string;
   /** Makes a new key and has it certified; rejects with the reason. */
   readonly request: () => Promise<StoredIdentity>;
   readonly clock: Clock;
@@ -42,6 +44,8 @@ export interface StoredIdentity {
 interface Identity extends StoredIdentity {
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
+  /** As Node writes them: `URI:spiffe://…`. */
+  readonly alternativeNames: string;
 }
 
 export class IdentityKeeper implements SecretSource {
@@ -178,12 +182,19 @@ export class IdentityKeeper implements SecretSource {
   }
 
   #load(): Identity | undefined {
-    const { files, log, clock } = this.#options;
+    const { files, log, clock, spiffeId } = this.#options;
     try {
       const stored: unknown = JSON.parse(files.read(fileName)?.toString("utf8") ?? "null");
       if (!isStored(stored)) return undefined;
       createPrivateKey(stored.privateKeyPem);
       const identity = identityOf(stored);
+      if (identity.alternativeNames !== `URI:${spiffeId}`) {
+        log.info("the certificate on disk is for another identity", {
+          names: identity.alternativeNames,
+          wanted: spiffeId,
+        });
+        return undefined;
+      }
       if (identity.notAfterMs <= clock.nowMs()) {
         this.#expiredOnDiskMs = identity.notAfterMs;
         log.warn("the certificate on disk has expired", {
@@ -225,5 +236,6 @@ function identityOf(stored: StoredIdentity): Identity {
     ...stored,
     notBeforeMs: Date.parse(leaf.validFrom),
     notAfterMs: Date.parse(leaf.validTo),
+    alternativeNames: leaf.subjectAltName ?? "",
   };
 }

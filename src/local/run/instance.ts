@@ -4,6 +4,7 @@
  * mesh must know is told through `onChange`.
  */
 import { createHash, randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Clock, Timer } from "../../base/clock.ts";
@@ -181,6 +182,14 @@ export class Instance {
     await this.#sidecar?.stop(graceMs);
     await this.#place?.close();
     for (const log of this.#logs) log.close();
+  }
+
+  /**
+   * Takes away what its sidecar kept: key, certificate and snapshot belong to the instance that has
+   * left, not to whoever gets its name.
+   */
+  forget(): void {
+    if (this.#files !== undefined) rmSync(this.#files.directory, { recursive: true, force: true });
   }
 
   /** It could not be made; shown instead of silence. */
