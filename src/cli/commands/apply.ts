@@ -7,6 +7,7 @@ import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshApi, type MeshOptions } from "../mesh-api.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";
 import { readYamlInputs } from "../yaml-input.ts";
+import { formatRefusal } from "./proxy-status.ts";
 
 interface Options extends MeshOptions {
   readonly output: OutputFormat;
@@ -93,7 +94,7 @@ function formatResult({ outcomes, wait }: Result, isDryRun: boolean): string {
 export function formatWait(wait: WaitOutcome): readonly string[] {
   return [
     `acknowledged by ${wait.acked.length} ${wait.acked.length === 1 ? "proxy" : "proxies"}`,
-    ...wait.refused.map((refusal) => `refused by ${refusal.proxy}: ${refusal.reason}`),
+    ...wait.refused.map(formatRefusal),
     ...wait.pending.map((proxy) => `no answer from ${proxy}`),
   ];
 }

@@ -60,7 +60,8 @@ function connectionCell({ connection }: ProxyStatus, nowMs: number): string {
   }
 }
 
-function formatRefusal(refusal: ProxyStatus["refusals"][number]): string {
+/** Proxy, resources, the files they were made from, and the proxy's own reason. */
+export function formatRefusal(refusal: ProxyStatus["refusals"][number]): string {
   const places = refusal.origins.map(({ ref, source }) =>
     source === undefined
       ? `${ref.kind} ${ref.namespace}/${ref.name}`

@@ -18,6 +18,7 @@ import {
   type SidecarStatus,
 } from "../sidecar-status.ts";
 import { formatAge, formatTable } from "../table.ts";
+import { formatRefusal } from "./proxy-status.ts";
 
 interface Options extends MeshOptions {
   readonly output: OutputFormat;
@@ -91,13 +92,11 @@ export function formatStatus(shown: Status): string {
   const parts = [`mesh ${status.mesh}: ${status.sentence}`, formatWorkloads(shown)];
   const refusals = proxies.flatMap((proxy) => proxy.refusals);
   if (refusals.length > 0) {
-    parts.push(
-      refusals
-        .map((refusal) => `refused by ${refusal.proxy}: ${refusal.label} ${refusal.reason}`)
-        .join("\n"),
-    );
+    parts.push(refusals.map(formatRefusal).join("\n"));
   }
-  if (problems.length > 0) parts.push(problems.map(formatProblem).join("\n"));
+  // Refusals are problems too, and stand above in their own words.
+  const others = problems.filter(({ code }) => code !== "xds.refused");
+  if (others.length > 0) parts.push(others.map(formatProblem).join("\n"));
   if (status.limitations.length > 0) {
     parts.push(status.limitations.map((sentence) => `note: ${sentence}`).join("\n"));
   }

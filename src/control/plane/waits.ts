@@ -1,5 +1,5 @@
 import type { ResourceRef } from "../../base/problem.ts";
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 import { resourceKey } from "../../model/config-resource.ts";
 import type { Snapshot } from "../../xds/snapshot.ts";
 import type { ProxyRefusal, WaitOptions, WaitOutcome } from "../control-view.ts";
@@ -16,6 +16,9 @@ export interface WaitContext {
   readonly snapshot: (proxyId: string) => Snapshot | undefined;
   readonly refusals: (proxyId: string) => readonly ProxyRefusal[];
 }
+
+/** After a refusal the others have this long to answer: they were sent it at the same moment. */
+const graceMs = 500;
 
 /**
  * Those who wait until proxies have acknowledged a change. A proxy is concerned when its snapshot
@@ -35,22 +38,25 @@ export class Waits {
   }
 
   wait(refs: readonly ResourceRef[], options: WaitOptions): Promise<WaitOutcome> {
+    const { clock } = this.#context;
     const generation = options.generation ?? this.#context.generation();
     const keys = new Set(refs.map(resourceKey));
     return new Promise((resolve) => {
+      let grace: Timer | undefined;
       const finish = (outcome: WaitOutcome): void => {
         timer.cancel();
+        grace?.cancel();
         this.#waiting.delete(check);
         resolve(outcome);
       };
       const check = (): void => {
         const outcome = this.#outcome(keys, generation);
-        const isOver = outcome.pending.length === 0 || outcome.refused.length > 0;
-        if (isOver && this.#context.publishedGeneration() >= generation) finish(outcome);
+        if (this.#context.publishedGeneration() < generation) return;
+        if (outcome.pending.length === 0) finish(outcome);
+        else if (outcome.refused.length > 0) grace ??= clock.schedule(graceMs, finishNow);
       };
-      const timer = this.#context.clock.schedule(options.timeoutMs, () => {
-        finish(this.#outcome(keys, generation));
-      });
+      const finishNow = (): void => finish(this.#outcome(keys, generation));
+      const timer = clock.schedule(options.timeoutMs, finishNow);
       this.#waiting.add(check);
       check();
     });
