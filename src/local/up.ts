@@ -20,6 +20,7 @@ import { startNamespacedMesh } from "./outer/namespaced-mesh.ts";
 import { probeMachine } from "./probe.ts";
 import { findMeshFile, readMeshFile } from "./run/mesh-source.ts";
 import { makePrivateDirectory } from "./run/replace-file.ts";
+import { openStateDirectory } from "./state-directory.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
 
 export interface StartOptions {
@@ -66,6 +67,7 @@ export async function startMesh(options: StartOptions): Promise<RunningMesh> {
   const meshFile = findMeshFile(options.directory);
   const file = usable(meshFile, options.onProblems);
   const stateDir = options.stateDir ?? join(options.stateRoot, file.mesh);
+  openStateDirectory(stateDir);
   const lease = takeLease(stateDir, dirname(meshFile));
   try {
     cleanStale(stateDir);
