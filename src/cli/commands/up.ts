@@ -12,6 +12,7 @@ import { leaseHolder } from "../../local/lease.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
 import { openBundle } from "../bundle.ts";
 import { openConsolePages } from "../console-pages.ts";
+import { openStateDirectory } from "../../local/state-directory.ts";
 import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { stateRoot } from "../mesh-api.ts";
@@ -227,6 +228,7 @@ async function upDetached(directory: string, options: Options): Promise<void> {
   if (holder !== undefined) {
     throw new CommandFailure(exitCodes.usage, `this mesh already runs, as process ${holder.pid}`);
   }
+  openStateDirectory(stateDir);
   mkdirSync(join(stateDir, "logs"), { recursive: true, mode: 0o700 });
   const logFile = join(stateDir, "logs", "up.log");
   const output = openSync(logFile, "w", 0o600);
