@@ -7,7 +7,7 @@ import { createLog } from "../telemetry/log.ts";
 import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { typeUrls } from "../xds/feed.ts";
-import { type AdminHandler, createAdmin } from "./admin.ts";
+import { type AdminHandler, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import type { ListenerSet } from "./context.ts";
 
 const noListeners: ListenerSet = {
@@ -24,7 +24,7 @@ interface AdminUnderTest {
   readonly drained: () => boolean;
 }
 
-function start(): AdminUnderTest {
+function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
   const plane = testDataPlane(() => noListeners);
   let isDraining = false;
   const log = createLog({
@@ -40,6 +40,7 @@ function start(): AdminUnderTest {
     log,
     version: "1.2.3",
     nodeId: "node",
+    bootstrap,
     uptimeMs: () => 61_000,
     exposeMetrics: () => plane.metrics.expose(),
     listeners: () => [{ name: "virtualOutbound", address: { address: "0.0.0.0", port: 15_001 } }],
@@ -165,4 +166,27 @@ test("/logging and /drain_listeners change things by POST alone", async () => {
   assert.equal(drained(), true);
   assert.match(await ask("/nothing"), /^404/);
   plane.close();
+});
+
+test("/config_dump shows the bootstrap, without keys", async () => {
+  const { plane, ask } = start({
+    kind: "dynamic",
+    json: { node: { id: "node" }, secrets: [{ private_key: { inline_string: "PRIVATE" } }] },
+  });
+  sendCluster(plane, { name: "app" });
+  const all = await ask("/config_dump");
+  assert.match(all, /BootstrapConfigDump/);
+  assert.match(all, /"id": ?"node"/);
+  assert.match(all, /dynamic_active_clusters/);
+  assert.doesNotMatch(all, /PRIVATE/);
+  assert.doesNotMatch(await ask("/config_dump?resource=bootstrap"), /ClustersConfigDump/);
+});
+
+test("/config_dump calls static what came with the bootstrap", async () => {
+  const { plane, ask } = start({ kind: "static", json: {} });
+  sendCluster(plane, { name: "app" });
+  const all = await ask("/config_dump");
+  assert.match(all, /"static_clusters": ?\[\s*\{\s*"version_info"/);
+  assert.match(all, /static_listeners/);
+  assert.doesNotMatch(all, /dynamic_/);
 });

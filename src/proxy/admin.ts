@@ -9,10 +9,12 @@ import type { Log } from "../telemetry/log.ts";
 import { parseLogLevel } from "../telemetry/log.ts";
 import { describeCertificates } from "./admin/certificates.ts";
 import { clustersJson, clustersText } from "./admin/clusters.ts";
-import { dumpConfig } from "./admin/config-dump.ts";
+import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
 import { listStats } from "./admin/stats.ts";
 import type { ClusterPool } from "./cluster.ts";
 import type { Configuration } from "./config.ts";
+
+export type { ProxyBootstrap };
 
 export interface AdminRequest {
   readonly method: string;
@@ -36,6 +38,7 @@ export interface AdminState {
   readonly log: Log;
   readonly version: string;
   readonly nodeId: string;
+  readonly bootstrap: ProxyBootstrap | undefined;
   /** Milliseconds since the data plane started. */
   readonly uptimeMs: () => number;
   readonly exposeMetrics: () => string;

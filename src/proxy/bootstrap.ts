@@ -3,7 +3,7 @@
  * inline secrets, its admin address. Dynamic resources are refused: whoever has a control plane
  * starts a sidecar instead.
  */
-import { fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
+import { fromJson, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
@@ -18,6 +18,7 @@ import { ListenerSchema } from "../wire/gen/es/envoy/config/listener/v3/listener
 import type { Secret } from "../wire/gen/es/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import { registry } from "../wire/gen/es/registry.ts";
 import { typeUrls, type XdsFeed, type XdsResource, type XdsUpdate } from "../xds/feed.ts";
+import type { ProxyBootstrap } from "./admin.ts";
 import { inlineFiles } from "./config/inline-files.ts";
 
 export interface BootstrapConfig {
@@ -25,6 +26,7 @@ export interface BootstrapConfig {
   readonly secrets: SecretSource;
   readonly admin: SocketAddress | undefined;
   readonly nodeId: string;
+  readonly bootstrap: ProxyBootstrap;
 }
 
 export interface BootstrapFile {
@@ -68,6 +70,10 @@ export function parseBootstrap(file: BootstrapFile): BootstrapConfig {
         ? { address: admin.value.address, port: admin.value.portSpecifier.value }
         : undefined,
     nodeId: bootstrap.node?.id ?? "",
+    bootstrap: {
+      kind: "static",
+      json: toJson(BootstrapSchema, bootstrap, { registry, useProtoFieldName: true }),
+    },
   };
 }
 

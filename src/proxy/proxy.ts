@@ -14,7 +14,7 @@ import type { Log } from "../telemetry/log.ts";
 import type { OwnedMetricRegistry } from "../telemetry/metric-registry.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
 import type { XdsFeed } from "../xds/feed.ts";
-import { type AdminHandler, createAdmin } from "./admin.ts";
+import { type AdminHandler, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import { ClusterPool } from "./cluster.ts";
 import { Configuration } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
@@ -41,6 +41,8 @@ export interface ProxyOptions {
   readonly resolver?: Resolver;
   readonly nodeId: string;
   readonly version: string;
+  /** Shown by the admin interface. */
+  readonly bootstrap?: ProxyBootstrap;
 }
 
 export interface Proxy {
@@ -104,6 +106,7 @@ export function startProxy(options: ProxyOptions): Proxy {
       log,
       version: options.version,
       nodeId: options.nodeId,
+      bootstrap: options.bootstrap,
       uptimeMs: () => clock.monotonicMs() - startedMs,
       exposeMetrics,
       listeners: () => listeners.bound(),

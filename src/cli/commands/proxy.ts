@@ -74,6 +74,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     peers: noPeers,
     openLog: (path) => logFiles.open(path),
     nodeId: bootstrap.nodeId,
+    bootstrap: bootstrap.bootstrap,
     version: heddleVersion(),
   });
   const [refusal] = proxy.refusals();

@@ -14,6 +14,7 @@ import { startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { shownBootstrap } from "./shown-bootstrap.ts";
 import { messageOf } from "../../base/error.ts";
 import type { SidecarOptions } from "../../base/sidecar-options.ts";
 import type { Dialler } from "../../net/dialler.ts";
@@ -169,6 +170,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     ...(spans === undefined ? {} : { spans }),
     ...(socketMark === undefined ? {} : { socketMark }),
     ...resolverOf(parts),
+    bootstrap: { kind: "dynamic", json: shownBootstrap(sidecar) },
     nodeId,
     version,
   });

@@ -12,11 +12,22 @@ import type { Configuration } from "../config.ts";
 interface DumpSource {
   readonly configuration: Configuration;
   readonly secrets: SecretSource;
+  readonly bootstrap: ProxyBootstrap | undefined;
+}
+
+/** What a data plane was started with. */
+export interface ProxyBootstrap {
+  /** `static`: its resources stand in the file itself; `dynamic`: they come from a control plane. */
+  readonly kind: "static" | "dynamic";
+  /** Envoy's Bootstrap message in JSON. */
+  readonly json: JsonValue;
 }
 
 interface Section {
   readonly type: string;
   readonly list: string;
+  /** Where it stands when it came with the bootstrap. */
+  readonly staticList: string;
   readonly key: string;
   readonly typeUrl: string;
   /** Listeners hold their message one level deeper. */
@@ -27,6 +38,7 @@ const sections: readonly Section[] = [
   {
     type: "ClustersConfigDump",
     list: "dynamic_active_clusters",
+    staticList: "static_clusters",
     key: "cluster",
     typeUrl: typeUrls.cluster,
     isNested: false,
@@ -34,6 +46,7 @@ const sections: readonly Section[] = [
   {
     type: "EndpointsConfigDump",
     list: "dynamic_endpoint_configs",
+    staticList: "static_endpoint_configs",
     key: "endpoint_config",
     typeUrl: typeUrls.endpoint,
     isNested: false,
@@ -41,6 +54,7 @@ const sections: readonly Section[] = [
   {
     type: "ListenersConfigDump",
     list: "dynamic_listeners",
+    staticList: "static_listeners",
     key: "listener",
     typeUrl: typeUrls.listener,
     isNested: true,
@@ -48,6 +62,7 @@ const sections: readonly Section[] = [
   {
     type: "RoutesConfigDump",
     list: "dynamic_route_configs",
+    staticList: "static_route_configs",
     key: "route_config",
     typeUrl: typeUrls.route,
     isNested: false,
@@ -60,41 +75,36 @@ type Decode = (typeUrl: string, bytes: Uint8Array) => JsonValue;
 export async function dumpConfig(source: DumpSource, query: URLSearchParams): Promise<JsonValue> {
   const decode = await loadDecoder();
   const wanted = query.get("resource");
-  const applied = source.configuration.applied;
   const configs: JsonValue[] = [];
+  const add = (type: string, list: string, entries: () => JsonValue[]): void => {
+    if (wanted === list) configs.push(...entries());
+    if (wanted !== null) return;
+    configs.push({ "@type": `type.googleapis.com/envoy.admin.v3.${type}`, [list]: entries() });
+  };
+  const { bootstrap, configuration } = source;
+  if (bootstrap !== undefined && (wanted === null || wanted === "bootstrap")) {
+    const shown = redact(bootstrap.json);
+    const type = "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump";
+    configs.push(wanted === null ? { "@type": type, bootstrap: shown } : shown);
+  }
+  const isStatic = bootstrap?.kind === "static";
   for (const section of sections) {
-    if (wanted !== null && wanted !== section.list) continue;
     const isEndpoints = section.typeUrl === typeUrls.endpoint;
     if (isEndpoints && wanted === null && !query.has("include_eds")) continue;
-    const entries = dumpEntries(section, {
-      accepted: applied.accepted(section.typeUrl),
-      refused: applied.refused(section.typeUrl),
-      decode,
-    });
-    configs.push(
-      ...(wanted === null
-        ? [
-            {
-              "@type": `type.googleapis.com/envoy.admin.v3.${section.type}`,
-              [section.list]: entries,
-            },
-          ]
-        : entries),
+    add(section.type, isStatic ? section.staticList : section.list, () =>
+      dumpEntries(
+        { ...section, isNested: section.isNested && !isStatic },
+        {
+          accepted: configuration.applied.accepted(section.typeUrl),
+          refused: configuration.applied.refused(section.typeUrl),
+          decode,
+        },
+      ),
     );
   }
-  if (wanted === null || wanted === "dynamic_active_secrets") {
-    const entries = dumpSecrets(source);
-    configs.push(
-      ...(wanted === null
-        ? [
-            {
-              "@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump",
-              dynamic_active_secrets: entries,
-            },
-          ]
-        : entries),
-    );
-  }
+  add("SecretsConfigDump", isStatic ? "static_secrets" : "dynamic_active_secrets", () =>
+    dumpSecrets(source),
+  );
   return { configs };
 }
 
