@@ -12,6 +12,7 @@ import { type HostLink, openHostLink } from "./edge/host-link.ts";
 import { HostPorts } from "./edge/host-ports.ts";
 import { readAddressBooks } from "./mesh-addresses.ts";
 import { openNamespaces } from "./place/namespaces.ts";
+import { programFolders } from "./place/program-folders.ts";
 import { readMeshFile } from "./run/mesh-source.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
@@ -49,6 +50,7 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     hasIpv6,
     firewall,
     hidden,
+    readOnly: programFolders(options.heddle),
     applicationUser,
   });
   link.tell({ kind: "step", text: "the mesh's network is up" });

@@ -8,6 +8,7 @@ const confinement = {
   networkNamespace: "/state/netns/3",
   resolvConf: "/state/netns/3.resolv.conf",
   hidden: ["/state", "/home/o'neil"],
+  readOnly: ["/opt/heddle/src"],
   user: undefined,
 };
 const spec = { command: ["node", "a b.mjs"], directory: "/x", environment: { A: "1" } };
@@ -20,6 +21,11 @@ test("confinedSpec() hides the state only after the name server's file has left 
   );
   assert.match(script, /heddle '\/home\/o'\\''neil'/);
   assert.deepEqual(command.slice(-3), ["heddle-application", "node", "a b.mjs"]);
+});
+
+test("confinedSpec() lets nobody write what the sidecar is started from", () => {
+  const script = confinedSpec(spec, confinement).command.at(-4) ?? "";
+  assert.match(script, /readlink -e '\/opt\/heddle\/src'\); then mount --bind .*remount,bind/);
 });
 
 test("confinedSpec() drops to a user namespace, or under root to a user without capabilities", () => {

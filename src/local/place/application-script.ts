@@ -12,6 +12,8 @@ export interface Confinement {
   readonly resolvConf: string;
   /** Directories that the application finds empty, if they exist. */
   readonly hidden: readonly string[];
+  /** Files and directories that the application can read and not write, if they exist. */
+  readonly readOnly: readonly string[];
   /** Root drops to this user; without root the application gets a user namespace of its own. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
 }
@@ -36,6 +38,7 @@ export function confinedSpec(spec: ProcessSpec, confinement: Confinement): Proce
     ...hide(resolverSockets),
     'if [ ! -e /etc/resolv.conf ]; then target=$(readlink -m /etc/resolv.conf); mkdir -p "$(dirname "$target")"; : >"$target"; fi',
     `mount --bind ${quote(confinement.resolvConf)} /etc/resolv.conf`,
+    ...confinement.readOnly.map(protect),
     ...hide(confinement.hidden),
     `exec ${drop} -- sh -c ${quote(init)} heddle-init "$@"`,
   ].join("\n");
@@ -64,6 +67,15 @@ function hide(directories: readonly string[]): readonly string[] {
     const quoted = quote(directory);
     return `if [ -d ${quoted} ]; then mount -t tmpfs -o size=64k,mode=0755 heddle ${quoted}; fi`;
   });
+}
+
+// In a user namespace a mount's other flags are locked and must be repeated.
+function protect(path: string): string {
+  return (
+    `if path=$(readlink -e ${quote(path)}); then mount --bind "$path" "$path"; ` +
+    'flags=$(findmnt -n -o VFS-OPTIONS --mountpoint "$path" | tail -n 1 | sed s/^rw/ro/); ' +
+    'mount -o "remount,bind,$flags" "$path"; fi'
+  );
 }
 
 /** One word for `sh`. */

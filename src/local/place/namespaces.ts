@@ -38,6 +38,8 @@ export interface NamespacesOptions {
   readonly firewall: "nft" | "iptables";
   /** Directories applications must find empty, besides the state directory. */
   readonly hidden: readonly string[];
+  /** What applications must not write. */
+  readonly readOnly: readonly string[];
   readonly applicationUser: { readonly uid: number; readonly gid: number } | undefined;
 }
 
@@ -259,11 +261,12 @@ class NamespacePlace implements Place {
   }
 
   application(spec: ProcessSpec): ProcessSpec {
-    const { applicationUser, hidden, stateDir } = this.#options;
+    const { applicationUser, hidden, readOnly, stateDir } = this.#options;
     return confinedSpec(spec, {
       networkNamespace: this.#namespace,
       resolvConf: this.#resolvConf,
       hidden: [...hidden, stateDir],
+      readOnly,
       user: applicationUser,
     });
   }

@@ -29,10 +29,10 @@ export interface SecurityCase {
 const dataPlanes: readonly DataPlane[] = ["heddle", "envoy"];
 
 /** Every mode this user can start, on both data planes. */
-export const securityCases = casesOf(meshModes);
+export const securityCases: readonly SecurityCase[] = casesOf(meshModes);
 
 /** Those in which the kernel keeps workloads apart. */
-export const capturedCases = casesOf(capturingModes);
+export const capturedCases: readonly SecurityCase[] = casesOf(capturingModes);
 
 function casesOf(modes: readonly MeshMode[]): readonly SecurityCase[] {
   return modes.flatMap((mode) =>
