@@ -3,13 +3,13 @@
  * state directory. Only the owner of the mesh may open that socket, so no token is needed.
  */
 import { readdirSync, statSync } from "node:fs";
-import { request } from "node:http";
 import { homedir } from "node:os";
 import { basename, join, resolve } from "node:path";
 
 import { Option, type Command } from "commander";
 
 import { messageOf } from "../base/error.ts";
+import { nodeHttp } from "../net/node-http.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 export interface MeshApi {
@@ -121,7 +121,7 @@ function send(call: Call): Promise<string> {
         ? {}
         : { "content-type": "application/json", "content-length": Buffer.byteLength(payload) }),
     };
-    const outgoing = request(
+    const outgoing = nodeHttp.request(
       { socketPath: call.socketPath, method: call.method, path: call.path, headers },
       (incoming) => {
         const chunks: Buffer[] = [];

@@ -2,10 +2,11 @@
  * HTTP servers of the control plane's own (console, API), on `node:http`. Not for the data path.
  */
 import { chmod, lstat, unlink } from "node:fs/promises";
-import { createServer, type RequestListener, type Server } from "node:http";
+import type { RequestListener, Server } from "node:http";
 import type { ListenOptions } from "node:net";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
+import { nodeHttp } from "./node-http.ts";
 
 /** An inherited listening socket, an address, or a Unix socket made for its owner alone. */
 export type HttpListenTarget =
@@ -27,7 +28,7 @@ export async function listenHttp(
   target: HttpListenTarget,
   handler: RequestListener,
 ): Promise<HttpListener> {
-  const server = createServer(
+  const server = nodeHttp.createServer(
     { headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.requestTimeoutMs },
     handler,
   );

@@ -2,12 +2,12 @@
  * One HTTP request as a client, for what is not the data path: scraping, an external Prometheus, a
  * proxy's admin socket. Bounded in time and size; follows no redirect and keeps no cookie.
  */
-import * as http from "node:http";
-import * as https from "node:https";
+import type { RequestOptions } from "node:http";
 import { type Duplex, PassThrough } from "node:stream";
 
 import { HeddleError } from "../base/error.ts";
 import type { GrpcAddress } from "./grpc.ts";
+import { nodeHttp, nodeHttps } from "./node-http.ts";
 
 export interface HttpRequest {
   /** `http:` or `https:`; only the path counts when `socketPath` is given. */
@@ -43,7 +43,7 @@ export const requestHttp: RequestHttp = (request) =>
       reject(new HeddleError("net.http-failed", `asking ${to}: ${reason}`, { cause }));
     };
     const url = new URL(request.url);
-    const send = url.protocol === "https:" ? https.request : http.request;
+    const send = url.protocol === "https:" ? nodeHttps().request : nodeHttp.request;
     const outgoing = send(url, {
       method: request.method ?? "GET",
       agent: false,
@@ -76,7 +76,7 @@ export const requestHttp: RequestHttp = (request) =>
   });
 
 /** Node's `createConnection` calls back, so the promise of `dial` ends in its callback. */
-function connectionOf({ dial, timeoutMs }: HttpRequest, url: URL): http.RequestOptions {
+function connectionOf({ dial, timeoutMs }: HttpRequest, url: URL): RequestOptions {
   if (dial === undefined) return {};
   const target = { address: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port || 80) };
   return {

@@ -1,8 +1,8 @@
 /** Asks a sidecar whether it is ready (`:15021/healthz/ready`), and a port whether it is open. */
-import { get } from "node:http";
 import { connect } from "node:net";
 
 import type { SocketAddress } from "../../base/socket-address.ts";
+import { nodeHttp } from "../../net/node-http.ts";
 
 export interface Readiness {
   readonly isReady: boolean;
@@ -14,7 +14,7 @@ const answerCharactersMax = 512;
 
 export async function askReady({ address, port }: SocketAddress): Promise<Readiness> {
   return await new Promise((resolve) => {
-    const request = get(
+    const request = nodeHttp.get(
       { host: address, port, path: "/healthz/ready", agent: false, timeout: 1000 },
       (response) => {
         let detail = "";
