@@ -3,7 +3,7 @@
  * configuration or a secret changes, never for a connection. What it does not know it refuses: a
  * check left out in silence would let strangers in.
  */
-import { constants, X509Certificate } from "node:crypto";
+import { constants, hash, X509Certificate } from "node:crypto";
 import tls from "node:tls";
 
 import { HeddleError } from "../../base/error.ts";
@@ -108,6 +108,36 @@ export function buildMaterial(
     if (secret?.kind !== "validation") return { missing: plan.validationSecret };
     trustedCaPem = secret.trustedCaPem;
   }
+  return materialOf(plan, certificate, trustedCaPem);
+}
+
+type Certificate = NonNullable<TlsPlan["certificate"]>;
+
+/** What was made of the same parts, as long as somebody holds it: a dozen clusters share one secret. */
+const made = new Map<string, WeakRef<TlsMaterial>>();
+
+function materialOf(
+  plan: TlsPlan,
+  certificate: Certificate | undefined,
+  trustedCaPem: string | undefined,
+): TlsMaterial {
+  const { versions, ciphers, curves } = plan;
+  const { chainPem, privateKeyPem } = certificate ?? {};
+  const parts = [versions, ciphers, curves ?? null, chainPem ?? null, privateKeyPem ?? null];
+  const key = hash("sha256", JSON.stringify([...parts, trustedCaPem ?? null]));
+  const known = made.get(key)?.deref();
+  if (known !== undefined) return known;
+  const material = makeMaterial(plan, certificate, trustedCaPem);
+  for (const [other, reference] of made) if (reference.deref() === undefined) made.delete(other);
+  made.set(key, new WeakRef(material));
+  return material;
+}
+
+function makeMaterial(
+  plan: TlsPlan,
+  certificate: Certificate | undefined,
+  trustedCaPem: string | undefined,
+): TlsMaterial {
   const context = tls.createSecureContext({
     ...plan.versions,
     ciphers: plan.ciphers,
