@@ -3,7 +3,7 @@
  * configuration says. Parts: connection → stream → filters → upstream request → connection pool, all
  * in `http/`; the byte level is in `wire/http1-*`.
  */
-import type { RequestRecord } from "../telemetry/request-record.ts";
+import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ConnectionFactory, ProxyContext } from "./context.ts";
@@ -16,6 +16,7 @@ import { DownstreamConnection } from "./http/downstream-connection.ts";
 import { compileFilters, filterOverrides } from "./http/filter-chain.ts";
 import { createCounters, createWriters, type HttpServices } from "./http/http-services.ts";
 import { compileSettings } from "./http/settings.ts";
+import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
 import { Upstreams } from "./http/upstream-pool.ts";
 
 export interface HttpConnectionManagerOptions {
@@ -38,13 +39,15 @@ export function createHttpConnectionManager(
   context: ProxyContext,
   options: HttpConnectionManagerOptions,
 ): ConnectionFactory {
-  const settings = compileSettings(config);
+  const upstreams = upstreamsOf(context);
+  const spans = compileSpanReporter(config, context, upstreams);
+  const sink = context.sinkFor(config.accessLog, config.statPrefix);
   const services: HttpServices = {
-    settings,
+    settings: compileSettings(config),
     context,
-    upstreams: upstreamsOf(context),
+    upstreams,
     filters: compileFilters(config.httpFilters, context.metrics, config.statPrefix),
-    sink: context.sinkFor(config.accessLog, config.statPrefix),
+    sink: spans === undefined ? sink : withSpans(sink, spans),
     direction: options.direction,
     routes: routesOf(config, context),
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
@@ -53,6 +56,16 @@ export function createHttpConnectionManager(
     isDraining: false,
   };
   return createFactory(services);
+}
+
+/** Connection managers report no progress, so the end is all there is to hand on. */
+function withSpans(sink: RequestSink, spans: SpanReporter): RequestSink {
+  return {
+    onEnd(record) {
+      sink.onEnd(record);
+      spans.add(record);
+    },
+  };
 }
 
 function createFactory(services: HttpServices): ConnectionFactory {

@@ -8,6 +8,7 @@ import {
   newSpanId,
   newTraceId,
   parseTraceContext,
+  upstreamSpanId,
 } from "./trace-context.ts";
 
 const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -76,4 +77,11 @@ test("newRequestId() makes distinct version 4 UUIDs", () => {
   for (const id of ids) {
     assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   }
+});
+
+test("upstreamSpanId() is another id, always the same, and never zero", () => {
+  assert.equal(upstreamSpanId(spanId), upstreamSpanId(spanId));
+  assert.notEqual(upstreamSpanId(spanId), spanId);
+  assert.equal(upstreamSpanId("00000000ffffffff"), "0000000000000001");
+  assert.match(upstreamSpanId("0000000000000001"), /^00000000fffffffe$/);
 });

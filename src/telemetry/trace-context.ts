@@ -133,3 +133,15 @@ function newId(byteCount: number): string {
   const id = randomBytesFromPool(byteCount).toString("hex");
   return zeros.test(id) ? newId(byteCount) : id;
 }
+
+/**
+ * Id of the span towards the upstream, below that of the request itself: it follows from the
+ * request's, so that a stream need not keep two.
+ */
+export function upstreamSpanId(spanId: string): string {
+  const last = Number.parseInt(spanId.slice(-8), 16);
+  // Never zero: the upper half stays as it was drawn, and an id of zeros would be no id.
+  const flipped = (last ^ 0xffff_ffff) >>> 0;
+  const id = spanId.slice(0, -8) + flipped.toString(16).padStart(8, "0");
+  return /^0+$/.test(id) ? `${id.slice(0, -1)}1` : id;
+}

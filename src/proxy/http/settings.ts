@@ -69,6 +69,8 @@ export interface TracingSettings {
   readonly clientSampling: number;
   readonly randomSampling: number;
   readonly overallSampling: number;
+  /** The request gets a span of its own towards the upstream. */
+  readonly spawnsUpstreamSpan: boolean;
 }
 
 const oneHourMs = 3_600_000;
@@ -170,6 +172,7 @@ function identitySettings(config: HttpConnectionManager): IdentitySettings {
             clientSampling: (config.tracing.clientSampling?.value ?? 100) / 100,
             randomSampling: (config.tracing.randomSampling?.value ?? 100) / 100,
             overallSampling: (config.tracing.overallSampling?.value ?? 100) / 100,
+            spawnsUpstreamSpan: config.tracing.spawnUpstreamSpan ?? false,
           },
   };
 }

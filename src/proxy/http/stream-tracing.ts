@@ -5,6 +5,7 @@ import {
   newSpanId,
   newTraceId,
   parseTraceContext,
+  upstreamSpanId,
 } from "../../telemetry/trace-context.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { TracingSettings } from "./settings.ts";
@@ -29,16 +30,16 @@ export function traceRequest(
   const decided = caller?.isSampled ?? random() < settings.randomSampling;
   record.isSampled =
     decided && (settings.overallSampling >= 1 || random() < settings.overallSampling);
-  if (caller === undefined) {
-    headers.add("traceparent", formatTraceparent(record));
-    return;
-  }
-  if (headers.has("b3")) headers.set("b3", formatB3Single(record));
+  const { traceId, isSampled } = record;
+  const hasTwo = settings.spawnsUpstreamSpan;
+  const spanId = hasTwo ? upstreamSpanId(record.spanId) : record.spanId;
+  const next = { traceId, spanId, isSampled };
+  if (headers.has("b3")) headers.set("b3", formatB3Single(next));
   if (headers.has("x-b3-traceid")) {
-    headers.set("x-b3-traceid", record.traceId);
-    headers.set("x-b3-spanid", record.spanId);
-    headers.set("x-b3-parentspanid", record.parentSpanId);
-    headers.set("x-b3-sampled", record.isSampled ? "1" : "0");
+    headers.set("x-b3-traceid", traceId);
+    headers.set("x-b3-spanid", spanId);
+    headers.set("x-b3-parentspanid", hasTwo ? record.spanId : record.parentSpanId);
+    headers.set("x-b3-sampled", isSampled ? "1" : "0");
   }
-  headers.set("traceparent", formatTraceparent(record));
+  headers.set("traceparent", formatTraceparent(next));
 }

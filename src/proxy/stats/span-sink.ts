@@ -7,6 +7,7 @@ import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { ExportTraceServiceRequest } from "../../wire/gen/ts/opentelemetry/proto/collector/trace/v1/trace_service.ts";
 import type { KeyValue } from "../../wire/gen/ts/opentelemetry/proto/common/v1/common.ts";
+import { upstreamSpanId } from "../../telemetry/trace-context.ts";
 import {
   Span,
   Span_SpanKind,
@@ -18,6 +19,8 @@ export interface SpanSinkOptions {
   readonly metrics: MetricRegistry;
   /** Attributes of this proxy: `service.name` and what else names it. */
   readonly resource: Readonly<Record<string, string>>;
+  /** The request gets a span of its own towards the upstream, below that of the server. */
+  readonly spawnsUpstreamSpan?: boolean;
   /** Sends one encoded ExportTraceServiceRequest; must not throw. */
   readonly post: (body: Uint8Array, done: (isAccepted: boolean) => void) => void;
 }
@@ -43,7 +46,10 @@ export class SpanSink {
       this.#count("dropped", 1);
       return;
     }
-    this.#pending.push(spanOf(record));
+    if (this.#options.spawnsUpstreamSpan === true) {
+      this.#pending.push(spanOf(record, "server"));
+      if (record.upstreamHost !== undefined) this.#pending.push(spanOf(record, "upstream"));
+    } else this.#pending.push(spanOf(record, record.direction === "inbound" ? "server" : "client"));
     if (this.#pending.length >= batchSpans) this.flush();
     else this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.flush());
   }
@@ -87,9 +93,11 @@ export class SpanSink {
   }
 }
 
-function spanOf(record: RequestRecord): Span {
+/** `upstream`: the span below the request's own, where there are two. */
+function spanOf(record: RequestRecord, role: "server" | "client" | "upstream"): Span {
   const startNs = BigInt(Math.round(record.startMs * 1000)) * 1000n;
-  const isInbound = record.direction === "inbound";
+  const isUpstream = role === "upstream";
+  const spanId = isUpstream ? upstreamSpanId(record.spanId) : record.spanId;
   const attributes: Record<string, string | number> = {
     "http.request.method": record.method,
     "url.path": record.path.split("?", 1)[0] ?? "",
@@ -110,10 +118,10 @@ function spanOf(record: RequestRecord): Span {
   const isError = record.responseCode >= 500 || record.responseCode === 0;
   return Span.fromPartial({
     traceId: Buffer.from(record.traceId, "hex"),
-    spanId: Buffer.from(record.spanId, "hex"),
-    parentSpanId: Buffer.from(record.parentSpanId, "hex"),
+    spanId: Buffer.from(spanId, "hex"),
+    parentSpanId: Buffer.from(isUpstream ? record.spanId : record.parentSpanId, "hex"),
     name: `${record.method} ${record.authority}`,
-    kind: isInbound ? Span_SpanKind.SPAN_KIND_SERVER : Span_SpanKind.SPAN_KIND_CLIENT,
+    kind: role === "server" ? Span_SpanKind.SPAN_KIND_SERVER : Span_SpanKind.SPAN_KIND_CLIENT,
     startTimeUnixNano: startNs,
     endTimeUnixNano: startNs + BigInt(Math.round(record.durationMs * 1e6)),
     attributes: attributesOf(attributes),
