@@ -1,0 +1,43 @@
+// An application that answers as the request asks: /status/CODE, ?bytes=N of body, ?ms=N of delay,
+// x-answer-NAME: VALUE becomes a header of the answer, /headers answers with the request's own; and
+// echoes raw TCP. Usage: app-server.mjs HTTP_PORT[,HTTP_PORT…] [TCP_PORT[,TCP_PORT…]]
+import { createServer as createHttpServer } from "node:http";
+import { createServer } from "node:net";
+
+const [httpPorts = "", tcpPorts = ""] = process.argv.slice(2);
+const isExplicit = process.env.HOST !== undefined;
+
+const answer = (request, response) => {
+  request.resume();
+  request.on("end", () => {
+    const url = new URL(request.url, "http://localhost");
+    const status = /^\/status\/(\d{3})$/.exec(url.pathname)?.[1];
+    const headers = Object.fromEntries(
+      Object.entries(request.headers)
+        .filter(([name]) => name.startsWith("x-answer-"))
+        .map(([name, value]) => [name.slice("x-answer-".length), value]),
+    );
+    const body =
+      url.pathname === "/headers"
+        ? JSON.stringify(request.headers)
+        : "x".repeat(Number(url.searchParams.get("bytes") ?? 2));
+    const finish = () => {
+      response.writeHead(Number(status ?? 200), { ...headers, "content-length": body.length });
+      response.end(body);
+    };
+    setTimeout(finish, Number(url.searchParams.get("ms") ?? 0));
+  });
+};
+
+for (const [index, port] of httpPorts.split(",").filter(Boolean).entries()) {
+  // In explicit mode the mesh says where: the first port is PORT.
+  const at = isExplicit && index === 0 ? Number(process.env.PORT) : Number(port);
+  createHttpServer({ keepAliveTimeout: 60_000 }, answer).listen(at, process.env.HOST);
+}
+for (const port of tcpPorts.split(",").filter(Boolean)) {
+  const at = isExplicit ? Number(process.env[`PORT_${port}`] ?? port) : Number(port);
+  createServer((socket) => {
+    socket.on("error", () => socket.destroy());
+    socket.pipe(socket);
+  }).listen(at, process.env.HOST);
+}
