@@ -4,18 +4,17 @@ import type { GrpcChannel, GrpcClientStream } from "../net/grpc-client.ts";
 import { GrpcError } from "../net/grpc.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
-import {
-  DeltaDiscoveryRequest,
-  DeltaDiscoveryResponse,
-} from "../wire/gen/ts/envoy/service/discovery/v3/discovery.ts";
 import { grpcStatus, grpcStatusName } from "../wire/grpc.ts";
 import { backOffMs } from "./client/back-off.ts";
-import { DeltaClientSubscription, type Wish } from "./client/delta-subscription.ts";
+import { deltaProtocol } from "./client/delta-protocol.ts";
+import type { DeltaResource, Wish } from "./client/delta-subscription.ts";
+import type { ClientProtocol, ClientSubscription, EncodeRequest } from "./client/protocol.ts";
+import { sotwProtocol } from "./client/sotw-protocol.ts";
 import { typeUrls, type XdsFeed, type XdsUpdate } from "./feed.ts";
 import { typeLabel } from "./snapshot.ts";
 
 /**
- * The client of an aggregated discovery service, incremental variant: one stream for all types, made
+ * The client of an aggregated discovery service: one stream for all types, made
  * again with jittered back-off whenever it is lost. What was accepted is kept and told to the next
  * server, so a reconnect transfers only what changed. Names asked for while clusters or listeners
  * are being applied are requested together, after the answer.
@@ -38,6 +37,8 @@ export interface AdsClientOptions {
    * which needs them to pass on a whole before its proxy can accept the first half.
    */
   readonly requestsWhileApplying?: boolean;
+  /** Incremental unless named: what every server of ours speaks. */
+  readonly variant?: "delta" | "sotw";
 }
 
 export interface AdsStatus {
@@ -63,7 +64,10 @@ export interface AdsTypeStatus {
   readonly resources: number;
 }
 
-const path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+const protocols = { delta: deltaProtocol, sotw: sotwProtocol } as const;
+
+/** How long a name may stay without an answer before it counts as one that does not exist. */
+const unansweredMs = 15_000;
 
 /** While one of these is being applied, requests for the other wait. */
 const pausedBy: ReadonlyMap<string, string> = new Map([
@@ -82,7 +86,10 @@ const unanswered: AdsTypeStatus = {
 export class AdsClient implements XdsFeed {
   onUpdate: (update: XdsUpdate) => void = () => {};
   readonly #options: AdsClientOptions;
-  readonly #subscriptions = new Map<string, DeltaClientSubscription>();
+  readonly #protocol: ClientProtocol;
+  readonly #subscriptions = new Map<string, ClientSubscription>();
+  /** Per type: until names without an answer are given up. */
+  readonly #waits = new Map<string, Timer>();
   readonly #statuses = new Map<string, AdsTypeStatus>();
   /** Updates per type that were handed out and not answered yet. */
   readonly #applying = new Map<string, number>();
@@ -98,6 +105,7 @@ export class AdsClient implements XdsFeed {
 
   constructor(options: AdsClientOptions) {
     this.#options = options;
+    this.#protocol = protocols[options.variant ?? "delta"];
   }
 
   /** Connects, for as long as it takes, until `close()`. */
@@ -113,7 +121,7 @@ export class AdsClient implements XdsFeed {
     const subscription = this.#subscriptions.get(typeUrl);
     if (subscription === undefined) {
       const wish = names === "*" ? names : new Set(names);
-      this.#subscriptions.set(typeUrl, new DeltaClientSubscription(typeUrl, wish));
+      this.#subscriptions.set(typeUrl, this.#protocol.subscription(typeUrl, wish));
       this.#statuses.set(typeUrl, unanswered);
     } else {
       subscription.setWish(names);
@@ -124,6 +132,7 @@ export class AdsClient implements XdsFeed {
   close(): void {
     this.#isClosed = true;
     this.#retry?.cancel();
+    for (const wait of this.#waits.values()) wait.cancel();
     this.#stream?.cancel();
   }
 
@@ -143,6 +152,7 @@ export class AdsClient implements XdsFeed {
     };
     try {
       const metadata = this.#options.metadata?.() ?? {};
+      const { path } = this.#protocol;
       const stream = await this.#options.channel.openStream(path, handler, { metadata });
       if (this.#isClosed) stream.cancel();
       this.#stream = stream;
@@ -188,33 +198,27 @@ export class AdsClient implements XdsFeed {
   }
 
   #onResponse(message: Uint8Array): void {
-    const response = decode(message);
+    const response = this.#protocol.decode(message);
     if (response === undefined) {
       this.#options.log.error("xds response cannot be decoded", { bytes: message.length });
       this.#stream?.cancel();
       return;
     }
-    const { typeUrl, nonce } = response;
-    const subscription = this.#subscriptions.get(typeUrl);
+    const subscription = this.#subscriptions.get(response.typeUrl);
     if (subscription === undefined) return; // never asked for
-    const resources = response.resources.map(({ name, version, resource }) => ({
-      name,
-      version,
-      bytes: resource?.value ?? new Uint8Array(),
-    }));
-    const mistyped = response.resources.find(({ resource }) => resource?.typeUrl !== typeUrl);
+    const { nonce, version, broken } = response;
     const received =
-      mistyped === undefined
-        ? subscription.receive({ resources, removed: response.removedResources })
-        : { kind: "broken" as const, reason: `resource ${mistyped.name} is of another type` };
+      broken === undefined
+        ? subscription.receive(response)
+        : { kind: "broken" as const, reason: broken };
     if (received.kind === "broken") {
-      this.#answer(subscription, { nonce, refusal: received.reason });
+      this.#answer(subscription, { nonce, version, refusal: received.reason });
       return;
     }
-    this.#deliver(subscription, { ...received, nonce, version: response.systemVersionInfo });
+    this.#deliver(subscription, { ...received, nonce, version });
   }
 
-  #deliver(subscription: DeltaClientSubscription, response: Delivery): void {
+  #deliver(subscription: ClientSubscription, response: Delivery): void {
     const { typeUrl } = subscription;
     const { resources, removed, nonce, version } = response;
     const stream = this.#streamNumber;
@@ -228,17 +232,17 @@ export class AdsClient implements XdsFeed {
         if (hasResponded) return;
         hasResponded = true;
         this.#applying.set(typeUrl, (this.#applying.get(typeUrl) ?? 1) - 1);
-        if (refusal === undefined) subscription.accepted(resources, removed);
+        if (refusal === undefined) subscription.accepted(response, response);
         if (stream === this.#streamNumber) this.#answer(subscription, { nonce, version, refusal });
         this.#scheduleFlush();
       },
     });
   }
 
-  #answer(subscription: DeltaClientSubscription, answer: AnswerFields): void {
+  #answer(subscription: ClientSubscription, answer: AnswerFields): void {
     const { typeUrl } = subscription;
     const { clock, log } = this.#options;
-    const { nonce, refusal } = answer;
+    const { refusal } = answer;
     const before = this.#statuses.get(typeUrl) ?? unanswered;
     const nowMs = clock.nowMs();
     const resources = subscription.held.size;
@@ -251,13 +255,7 @@ export class AdsClient implements XdsFeed {
       const last = { reason: refusal, atMs: nowMs };
       this.#statuses.set(typeUrl, { ...before, refusal: last, refusals, resources });
     }
-    this.#send({
-      typeUrl,
-      responseNonce: nonce,
-      ...(refusal === undefined
-        ? {}
-        : { errorDetail: { code: grpcStatus.invalidArgument, message: refusal, details: [] } }),
-    });
+    this.#send(subscription.answer(answer, refusal));
     this.#tellStatus();
   }
 
@@ -280,20 +278,32 @@ export class AdsClient implements XdsFeed {
       if (pausing !== undefined && (this.#applying.get(pausing) ?? 0) > 0) continue;
       const request = subscription.nextRequest();
       if (request === undefined) continue;
-      this.#send({
-        typeUrl,
-        resourceNamesSubscribe: [...request.subscribe],
-        resourceNamesUnsubscribe: [...request.unsubscribe],
-        initialResourceVersions: { ...request.initialVersions },
-      });
+      this.#send(request);
+      this.#awaitNames(subscription);
     }
   }
 
-  #send(request: Partial<DeltaDiscoveryRequest>): void {
-    const node = this.#hasSentNode ? {} : { node: this.#options.node };
+  #send(encode: EncodeRequest): void {
+    const node = this.#hasSentNode ? undefined : this.#options.node;
     this.#hasSentNode = true;
-    const message = { ...DeltaDiscoveryRequest.fromPartial({}), ...request, ...node };
-    this.#stream?.write(DeltaDiscoveryRequest.encode(message).finish());
+    this.#stream?.write(encode(node));
+  }
+
+  /** Where servers do not say that a name does not exist, silence says so in the end. */
+  #awaitNames(subscription: ClientSubscription): void {
+    if (subscription.unanswered().length === 0) return;
+    const { typeUrl } = subscription;
+    this.#waits.get(typeUrl)?.cancel();
+    const wait = this.#options.clock.schedule(unansweredMs, () => {
+      const removed = subscription.unanswered();
+      if (removed.length === 0 || this.#isClosed) return;
+      this.#options.log.warn("xds names without an answer", {
+        type: typeLabel(typeUrl),
+        names: removed.join(", "),
+      });
+      this.onUpdate({ typeUrl, resources: [], removed, respond: () => {} });
+    });
+    this.#waits.set(typeUrl, wait);
   }
 
   #tellStatus(): void {
@@ -302,7 +312,8 @@ export class AdsClient implements XdsFeed {
 }
 
 interface Delivery {
-  readonly resources: XdsUpdate["resources"];
+  readonly kind: "usable";
+  readonly resources: readonly DeltaResource[];
   readonly removed: readonly string[];
   readonly nonce: string;
   readonly version: string;
@@ -310,7 +321,7 @@ interface Delivery {
 
 interface AnswerFields {
   readonly nonce: string;
-  readonly version?: string;
+  readonly version: string;
   readonly refusal?: string | undefined;
 }
 
@@ -318,21 +329,13 @@ const requestOrder = [typeUrls.cluster, typeUrls.endpoint, typeUrls.listener, ty
 
 /** Clusters first: a server may answer in the order it was asked. */
 function inOrder(
-  subscriptions: ReadonlyMap<string, DeltaClientSubscription>,
-): readonly DeltaClientSubscription[] {
+  subscriptions: ReadonlyMap<string, ClientSubscription>,
+): readonly ClientSubscription[] {
   const rank = (typeUrl: string): number => {
     const index = requestOrder.findIndex((known) => known === typeUrl);
     return index < 0 ? requestOrder.length : index;
   };
   return [...subscriptions.values()].toSorted((a, b) => rank(a.typeUrl) - rank(b.typeUrl));
-}
-
-function decode(message: Uint8Array): DeltaDiscoveryResponse | undefined {
-  try {
-    return DeltaDiscoveryResponse.decode(message);
-  } catch {
-    return undefined; // malformed protobuf: the caller ends the stream
-  }
 }
 
 function unavailable(error: unknown): GrpcError {

@@ -14,8 +14,12 @@ import { AdsServer, type Authenticate, type ProxyAnswer } from "./ads-server.ts"
 import { typeUrls, type XdsUpdate } from "./feed.ts";
 import { encodedResource, snapshotOf } from "./snapshot.ts";
 
+const field = (number: number, text: string) =>
+  Buffer.concat([Buffer.from([(number << 3) | 2, text.length]), Buffer.from(text)]);
+
+/** A message whose first field is its name, as all types have it. */
 const one = (name: string, content: string, ...references: readonly string[]) =>
-  encodedResource(name, Buffer.from(content), { references });
+  encodedResource(name, Buffer.concat([field(1, name), field(15, content)]), { references });
 
 const cluster = (version: string, ...contents: readonly string[]) =>
   snapshotOf(version, [[typeUrls.cluster, contents.map((text) => one(text[0] ?? "", text))]]);
@@ -57,7 +61,15 @@ interface Mesh {
   restart(): Promise<void>;
 }
 
-async function withMesh(run: (mesh: Mesh) => Promise<void>, token = "right"): Promise<void> {
+interface MeshCase {
+  readonly token?: string;
+  readonly variant?: "delta" | "sotw";
+}
+
+async function withMesh(
+  run: (mesh: Mesh) => Promise<void>,
+  { token = "right", variant = "delta" }: MeshCase = {},
+): Promise<void> {
   const answers = new Arrivals<ProxyAnswer>();
   const updates = new Arrivals<XdsUpdate>();
   const statuses = new Arrivals<AdsStatus["stream"]["kind"]>();
@@ -89,6 +101,7 @@ async function withMesh(run: (mesh: Mesh) => Promise<void>, token = "right"): Pr
   const client = new AdsClient({
     channel,
     serverName: "control",
+    variant,
     node: Node.fromPartial({ id: "p" }),
     metadata: () => ({ authorization: `Bearer ${token}` }),
     clock: clientClock,
@@ -218,16 +231,19 @@ test("AdsClient: after a restart of the server only what changed is transferred"
 });
 
 test("AdsClient: a refused token is reported as the reason", async () => {
-  await withMesh(async ({ client, statuses }) => {
-    client.subscribe(typeUrls.cluster, "*");
-    client.start();
-    assert.equal(await statuses.next(), "lost");
-    const { stream } = client.status;
-    assert.equal(
-      stream.kind === "lost" ? `${stream.code}: ${stream.reason}` : "",
-      "unauthenticated: unknown token",
-    );
-  }, "wrong");
+  await withMesh(
+    async ({ client, statuses }) => {
+      client.subscribe(typeUrls.cluster, "*");
+      client.start();
+      assert.equal(await statuses.next(), "lost");
+      const { stream } = client.status;
+      assert.equal(
+        stream.kind === "lost" ? `${stream.code}: ${stream.reason}` : "",
+        "unauthenticated: unknown token",
+      );
+    },
+    { token: "wrong" },
+  );
 });
 
 test("AdsServer.remove() ends the streams of a proxy that is gone", async () => {
@@ -241,4 +257,107 @@ test("AdsServer.remove() ends the streams of a proxy that is gone", async () => 
     assert.equal(await statuses.next(), "lost");
     assert.equal(server.status("p"), undefined);
   });
+});
+
+test("AdsClient, state of the world: a snapshot, changes and removals arrive as in the other", async () => {
+  await withMesh(
+    async ({ server, client, updates, answers }) => {
+      server.setSnapshot("p", cluster("1", "a1", "b1"));
+      client.subscribe(typeUrls.cluster, "*");
+      client.start();
+      const first = await updates.next();
+      assert.equal(names(first), "a b");
+      first.respond();
+      assert.deepEqual(await answers.next(), {
+        kind: "acked",
+        typeUrl: typeUrls.cluster,
+        version: "1",
+      });
+      server.setSnapshot("p", cluster("2", "a2"));
+      const second = await updates.next();
+      // What did not change is not told again; what vanishes goes last.
+      assert.equal(names(second), "a");
+      second.respond();
+      const third = await updates.next();
+      assert.equal(names(third), "-b");
+      third.respond();
+      await answers.next();
+      await answers.next();
+      assert.equal(server.isSynced("p"), true);
+      assert.equal(client.status.types.get(typeUrls.cluster)?.version, "2");
+      assert.equal(client.status.types.get(typeUrls.cluster)?.resources, 1);
+    },
+    { variant: "sotw" },
+  );
+});
+
+test("AdsClient, state of the world: a refusal names the last good version", async () => {
+  await withMesh(
+    async ({ server, client, updates, answers }) => {
+      server.setSnapshot("p", cluster("1", "a1"));
+      client.subscribe(typeUrls.cluster, "*");
+      client.start();
+      (await updates.next()).respond();
+      await answers.next();
+      server.setSnapshot("p", cluster("2", "a2"));
+      (await updates.next()).respond("a: unknown load balancer");
+      const answer = await answers.next();
+      assert.equal(answer.kind === "refused" ? answer.reason : "", "a: unknown load balancer");
+      assert.equal(client.status.types.get(typeUrls.cluster)?.version, "1");
+      assert.equal(server.status("p")?.types[0]?.refusal?.version, "2");
+    },
+    { variant: "sotw" },
+  );
+});
+
+test("AdsClient, state of the world: names come and go, and silence ends a wait", async () => {
+  await withMesh(
+    async ({ server, client, clientClock, updates, answers }) => {
+      const endpoints = [one("ea", "1"), one("eb", "1")];
+      server.setSnapshot(
+        "p",
+        snapshotOf("1", [
+          [typeUrls.cluster, [one("a", "1", "ea"), one("b", "1", "eb")]],
+          [typeUrls.endpoint, endpoints],
+        ]),
+      );
+      client.subscribe(typeUrls.cluster, "*");
+      client.start();
+      (await updates.next()).respond();
+      await answers.next();
+      client.subscribe(typeUrls.endpoint, new Set(["ea"]));
+      const first = await updates.next();
+      assert.equal(names(first), "ea");
+      first.respond();
+      await answers.next();
+      client.subscribe(typeUrls.endpoint, new Set(["ea", "eb", "missing"]));
+      const second = await updates.next();
+      assert.equal(names(second), "eb");
+      second.respond();
+      await answers.next();
+      clientClock.advance(15_000);
+      assert.equal(names(await updates.next()), "-missing");
+    },
+    { variant: "sotw" },
+  );
+});
+
+test("AdsClient, state of the world: after a restart only what changed is handed on", async () => {
+  await withMesh(
+    async (mesh) => {
+      const { client, updates, statuses, clientClock, answers } = mesh;
+      mesh.server.setSnapshot("p", cluster("1", "a1", "b1"));
+      client.subscribe(typeUrls.cluster, "*");
+      client.start();
+      (await updates.next()).respond();
+      await answers.next();
+      assert.equal(await statuses.next(), "connected");
+      await mesh.restart();
+      assert.equal(await statuses.next(), "lost");
+      mesh.server.setSnapshot("p", cluster("2", "a1", "b2", "c1"));
+      clientClock.advance(30_000);
+      assert.equal(names(await updates.next()), "b c");
+    },
+    { variant: "sotw" },
+  );
 });
