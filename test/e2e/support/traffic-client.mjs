@@ -76,19 +76,28 @@ export const calls = {
     return answers;
   },
 
-  /** Sends text on one connection, `{target}` in it replaced; waits until the other side ends. */
-  raw({ host, port, path, text, waitFor, then, direct }) {
+  /** Sends text on one connection, `{target}` and `{authority}` in it filled in. */
+  raw({ host, port, path, texts, direct, ...ends }) {
     const to = target({ host, port, path, direct });
     const fill = (one) =>
-      one.replaceAll("{target}", to.path).replaceAll("{authority}", to.authority);
-    return converse(connect({ host: to.host, port: to.port }), [fill(text), then], waitFor);
+      one?.replaceAll("{target}", to.path).replaceAll("{authority}", to.authority);
+    return converse(connect({ host: to.host, port: to.port }), texts.map(fill), ends);
   },
 
-  /** The same over TCP to a service, `text` after its greeting. */
-  async tcp({ service, port, texts, waitFor, endsAfterMs }) {
+  /** The same with a service over TCP. */
+  tcp({ service, port, texts, ...ends }) {
+    return converse(connectTcp(service, port), texts, ends);
+  },
+
+  /** Reads until the other side ends, then sends `bytes` and ends too. */
+  async sendLate({ service, port, command, bytes }) {
     const socket = connectTcp(service, port);
-    await once(socket, "connect");
-    return await converse(socket, texts, waitFor, endsAfterMs);
+    socket.write(command);
+    socket.resume();
+    await once(socket, "end");
+    socket.end(Buffer.alloc(bytes, "heddle "));
+    await new Promise((resolve) => socket.once("close", resolve));
+    return {};
   },
 
   /** Waits for the greeting, then sends `bytes` after `command` and ends; or only reads. */
@@ -135,8 +144,11 @@ function once(socket, event) {
   });
 }
 
-/** Sends the first text at once and each other one when `waitFor` (or anything) came after it. */
-function converse(socket, [first, ...others], waitFor = "", endsAfterMs) {
+/**
+ * Sends the first text at once and each other one when something came after the one before; null
+ * ends our side. Over when the other side ends, or when `until` has come.
+ */
+function converse(socket, [first, ...others], { waitFor = "", until, maxMs = 10_000 }) {
   return new Promise((resolve) => {
     let received = "";
     let mark = 0;
@@ -146,14 +158,19 @@ function converse(socket, [first, ...others], waitFor = "", endsAfterMs) {
       socket.destroy();
       resolve({ received, end });
     };
-    const timer = setTimeout(finish, endsAfterMs ?? 10_000);
+    const timer = setTimeout(finish, maxMs);
     socket.on("data", (chunk) => {
       received += chunk.toString("latin1");
+      if (until !== undefined && received.includes(until)) {
+        end = "until";
+        finish();
+        return;
+      }
       if (others.length === 0 || received.indexOf(waitFor, mark) < 0) return;
       mark = received.length;
       const next = others.shift();
       if (next === null) socket.end();
-      else if (next !== undefined) socket.write(next);
+      else socket.write(next, "latin1");
     });
     socket.on("end", () => {
       end = "end";
@@ -163,6 +180,6 @@ function converse(socket, [first, ...others], waitFor = "", endsAfterMs) {
       end = error.code;
       finish();
     });
-    socket.write(first);
+    if (first !== "") socket.write(first, "latin1");
   });
 }

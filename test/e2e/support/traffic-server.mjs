@@ -62,7 +62,7 @@ function answer(request, response) {
 }
 
 function respond(query, earlier, response, told) {
-  const mustFail = earlier < Number(query.get("fail") ?? 0);
+  const mustFail = earlier < Number(query.get("fail") ?? 0) || query.get("failing") === name;
   const status = mustFail ? 503 : Number(query.get("status") ?? 200);
   response.setHeader("x-from", name);
   if (status === 204 || status === 304) {

@@ -49,20 +49,27 @@ export interface SeenRequest {
 /** An entry of the JSON access log, numbers and all as they stand there. */
 export type LogEntry = Readonly<Record<string, unknown>>;
 
-export interface RawCall {
-  readonly host: string;
-  readonly path?: string;
-  /** `{target}` and `{authority}` are filled in. */
-  readonly text: string;
-  /** Sent when `waitFor` came. */
-  readonly then?: string;
+/** How a conversation goes on and ends. */
+export interface Ends {
+  /** What must come before the next text is sent; anything, when it is absent. */
   readonly waitFor?: string;
+  /** Ends the conversation from our side. */
+  readonly until?: string;
+  readonly maxMs?: number;
+}
+
+export interface RawCall extends Ends {
+  readonly host: string;
+  readonly port?: number;
+  readonly path?: string;
+  /** `{target}` and `{authority}` are filled in; each but the first waits for an answer. */
+  readonly texts: readonly (string | null)[];
   readonly direct?: { readonly host: string; readonly port: number };
 }
 
 export interface Conversation {
   readonly received: string;
-  /** `end`, `timeout`, or the error's code. */
+  /** `end` of the other side, `until`, `timeout`, or the error's code. */
   readonly end: string;
 }
 
@@ -73,6 +80,8 @@ const servers = [
   ["vault-0", "secure"],
   ["ledger-0", "default"],
 ] as const;
+
+const ledger = { service: "ledger", port: 9000 } as const;
 
 export const gatewayName = "istio-ingressgateway-0";
 
@@ -106,6 +115,11 @@ export class Traffic {
     this.dataPlane = parameters.dataPlane;
   }
 
+  /** heddle.yaml as the mesh was started with it. */
+  get meshFile(): string {
+    return readFileSync(join(meshFolder, "heddle.yaml"), "utf8");
+  }
+
   /** What a request is found by; goes into its query, which every log and server keeps. */
   key(): string {
     this.#keys++;
@@ -133,22 +147,36 @@ export class Traffic {
     return await this.#call<Conversation>("client-0", { do: "raw", ...call });
   }
 
-  /** A conversation with the ledger: the first text at once, each other one after an answer. */
+  /** A conversation with the ledger; null among the texts ends our side. */
   async tcp(
     texts: readonly (string | null)[],
-    options: { readonly waitFor?: string; readonly endsAfterMs?: number } = {},
+    ends: Ends = {},
     from = "client-0",
   ): Promise<Conversation> {
-    const to = { service: "ledger", port: 9000 };
-    return await this.#call<Conversation>(from, { do: "tcp", ...to, texts, ...options });
+    return await this.#call<Conversation>(from, { do: "tcp", ...ledger, texts, ...ends });
   }
 
+  /** Waits for the ledger's greeting and sends `bytes` after a command, or only reads. */
   async transfer(
     command: string,
     bytes: number,
   ): Promise<{ readonly received: number; readonly last: string; readonly ms: number }> {
-    const to = { service: "ledger", port: 9000 };
-    return await this.#call("client-0", { do: "transfer", ...to, command, bytes });
+    return await this.#call("client-0", { do: "transfer", ...ledger, command, bytes });
+  }
+
+  /** Reads until the ledger ends, then sends `bytes` and ends. */
+  async sendLate(command: string, bytes: number): Promise<void> {
+    await this.#call("client-0", { do: "sendLate", ...ledger, command, bytes });
+  }
+
+  /** A conversation with a server outside, by its address. */
+  async connect(
+    { address, port }: { readonly address: string; readonly port: number },
+    texts: readonly string[],
+    ends: Ends = {},
+  ): Promise<Conversation> {
+    const call = { do: "tcp", service: address, port, texts, ...ends };
+    return await this.#call<Conversation>("client-0", call);
   }
 
   async lookup(name: string): Promise<{ readonly address: string }> {

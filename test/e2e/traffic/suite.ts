@@ -4,6 +4,13 @@ import { after, before, describe } from "node:test";
 import { meshModes } from "../support/mesh.ts";
 import { startTraffic, type Traffic } from "../support/traffic.ts";
 import { agreementTests } from "./agreement.ts";
+import { balancingTests } from "./balancing.ts";
+import { gatewayTests } from "./gateway.ts";
+import { http1Tests } from "./http1.ts";
+import { logTests } from "./logs.ts";
+import { nameTests } from "./names.ts";
+import { outsideTests } from "./outside.ts";
+import { streamTests } from "./streams.ts";
 
 export function trafficSuite(dataPlane: "heddle" | "envoy"): void {
   for (const mode of meshModes) {
@@ -20,6 +27,13 @@ export function trafficSuite(dataPlane: "heddle" | "envoy"): void {
         return traffic;
       };
       agreementTests(running);
+      balancingTests(running);
+      http1Tests(running);
+      streamTests(running);
+      gatewayTests(running);
+      nameTests(running);
+      outsideTests(running);
+      logTests(running);
     });
   }
 }
