@@ -186,11 +186,17 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
   };
 }
 
-/** In a namespace the machine's resolver names servers that may be out of reach: the mesh's is not. */
+/**
+ * In a namespace the machine's resolver names servers that may be out of reach. A captured workload's
+ * proxy asks beside itself, as its application does and Envoy would, and so knows the mesh's names.
+ */
 function resolverOf(parts: Parts): { readonly resolver?: Resolver } {
-  const { dnsUpstream } = parts.sidecar;
+  const { capture, dnsUpstream, ports } = parts.sidecar;
   if (dnsUpstream === undefined) return {};
-  const upstream = parseSocketAddress(dnsUpstream);
+  const upstream =
+    capture === "transparent"
+      ? { address: "127.0.0.1", port: ports.dns }
+      : parseSocketAddress(dnsUpstream);
   return {
     resolver: createDnsResolver({ upstream, dialler: dnsDialler(parts), clock: parts.clock }),
   };
