@@ -30,7 +30,7 @@ const root = join(import.meta.dirname, "../..");
 const consolePort = 29_977;
 const gatewayPort = 28_080;
 const firstRequestMaxMs = 60_000;
-const pollMs = 20;
+const pollMs = 50;
 
 interface Step {
   readonly ms: number;

@@ -37,6 +37,18 @@ export async function openBundle(): Promise<Bundle> {
   }
 }
 
+/**
+ * One character beyond Latin 1, in a comment even, and V8 keeps a whole chunk at two bytes for each
+ * character: 1.5 MB more in every sidecar. The escape means the same in strings, templates, regular
+ * expressions and names.
+ */
+function inAscii(code: string): string {
+  return code.replaceAll(
+    /[\u0080-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 /** Builds beside and renames: a start at the same time finds a whole bundle or none. */
 async function build(root: string, source: string, folder: string): Promise<void> {
   const { rolldown } = await import("rolldown");
@@ -48,6 +60,7 @@ async function build(root: string, source: string, folder: string): Promise<void
     platform: "node",
     external: [/^node:/, "rolldown"],
     logLevel: "silent",
+    plugins: [{ name: "ascii", renderChunk: inAscii }],
   });
   try {
     await build.write({
