@@ -120,6 +120,9 @@ import { file_envoy_extensions_filters_http_rbac_v3_rbac } from "./envoy/extensi
 import { file_envoy_extensions_filters_common_fault_v3_fault } from "./envoy/extensions/filters/common/fault/v3/fault_pb.ts";
 import { file_envoy_extensions_filters_http_fault_v3_fault } from "./envoy/extensions/filters/http/fault/v3/fault_pb.ts";
 import { file_envoy_extensions_filters_http_cors_v3_cors } from "./envoy/extensions/filters/http/cors/v3/cors_pb.ts";
+import { file_envoy_config_common_key_value_v3_config } from "./envoy/config/common/key_value/v3/config_pb.ts";
+import { file_envoy_extensions_common_dynamic_forward_proxy_v3_dns_cache } from "./envoy/extensions/common/dynamic_forward_proxy/v3/dns_cache_pb.ts";
+import { file_envoy_extensions_filters_http_dynamic_forward_proxy_v3_dynamic_forward_proxy } from "./envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy_pb.ts";
 import { file_envoy_extensions_filters_http_header_to_metadata_v3_header_to_metadata } from "./envoy/extensions/filters/http/header_to_metadata/v3/header_to_metadata_pb.ts";
 import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "./envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.ts";
 import { file_envoy_config_core_v3_grpc_method_list } from "./envoy/config/core/v3/grpc_method_list_pb.ts";
@@ -148,8 +151,10 @@ import { file_envoy_extensions_load_balancing_policies_wrr_locality_v3_wrr_local
 import { file_envoy_extensions_retry_host_previous_hosts_v3_previous_hosts } from "./envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.ts";
 import { file_envoy_extensions_clusters_common_dns_v3_dns } from "./envoy/extensions/clusters/common/dns/v3/dns_pb.ts";
 import { file_envoy_extensions_clusters_dns_v3_dns_cluster } from "./envoy/extensions/clusters/dns/v3/dns_cluster_pb.ts";
+import { file_envoy_extensions_clusters_dynamic_forward_proxy_v3_cluster } from "./envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster_pb.ts";
 import { file_envoy_extensions_access_loggers_file_v3_file } from "./envoy/extensions/access_loggers/file/v3/file_pb.ts";
 import { file_envoy_extensions_access_loggers_stream_v3_stream } from "./envoy/extensions/access_loggers/stream/v3/stream_pb.ts";
+import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "./envoy/extensions/access_loggers/filters/cel/v3/cel_pb.ts";
 import { file_envoy_type_v3_scope } from "./envoy/type/v3/scope_pb.ts";
 import { file_envoy_extensions_access_loggers_stats_v3_stats } from "./envoy/extensions/access_loggers/stats/v3/stats_pb.ts";
 import { file_envoy_extensions_access_loggers_grpc_v3_als } from "./envoy/extensions/access_loggers/grpc/v3/als_pb.ts";
@@ -289,6 +294,9 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_filters_common_fault_v3_fault,
   file_envoy_extensions_filters_http_fault_v3_fault,
   file_envoy_extensions_filters_http_cors_v3_cors,
+  file_envoy_config_common_key_value_v3_config,
+  file_envoy_extensions_common_dynamic_forward_proxy_v3_dns_cache,
+  file_envoy_extensions_filters_http_dynamic_forward_proxy_v3_dynamic_forward_proxy,
   file_envoy_extensions_filters_http_header_to_metadata_v3_header_to_metadata,
   file_envoy_extensions_filters_http_header_mutation_v3_header_mutation,
   file_envoy_config_core_v3_grpc_method_list,
@@ -317,8 +325,10 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_retry_host_previous_hosts_v3_previous_hosts,
   file_envoy_extensions_clusters_common_dns_v3_dns,
   file_envoy_extensions_clusters_dns_v3_dns_cluster,
+  file_envoy_extensions_clusters_dynamic_forward_proxy_v3_cluster,
   file_envoy_extensions_access_loggers_file_v3_file,
   file_envoy_extensions_access_loggers_stream_v3_stream,
+  file_envoy_extensions_access_loggers_filters_cel_v3_cel,
   file_envoy_type_v3_scope,
   file_envoy_extensions_access_loggers_stats_v3_stats,
   file_envoy_extensions_access_loggers_grpc_v3_als,
