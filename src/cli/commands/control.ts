@@ -2,7 +2,7 @@ import type { Command } from "commander";
 
 import { readControlOptions } from "../control/options-file.ts";
 import { type ControlChannel, runControl } from "../control/run.ts";
-import { heddleVersion } from "./version.ts";
+import { heddleVersion } from "../heddle-version.ts";
 
 /** After this, what keeps the process alive is a mistake, not work. */
 const exitGraceMs = 1000;

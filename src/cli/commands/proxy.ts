@@ -15,7 +15,7 @@ import { createLog, parseLogLevel } from "../../telemetry/log.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
-import { heddleVersion } from "./version.ts";
+import { heddleVersion } from "../heddle-version.ts";
 
 export interface RunProxyOptions {
   readonly config: string;

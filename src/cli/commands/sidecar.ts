@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { exitCodes } from "../exit.ts";
 import { readSidecarOptions } from "../sidecar/options-file.ts";
 import { runSidecar } from "../sidecar/run.ts";
-import { heddleVersion } from "./version.ts";
+import { heddleVersion } from "../heddle-version.ts";
 
 export function registerSidecarCommand(program: Command): void {
   program

@@ -1,10 +1,7 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-
 import type { Command } from "commander";
 
+import { heddleVersion } from "../heddle-version.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";
-import { projectRoot } from "../project-root.ts";
 
 export function registerVersionCommand(program: Command): void {
   program
@@ -19,11 +16,4 @@ export function registerVersionCommand(program: Command): void {
         () => `heddle ${version} (Node ${process.versions.node})`,
       );
     });
-}
-
-export function heddleVersion(): string {
-  const manifest: { version: string } = JSON.parse(
-    readFileSync(join(projectRoot(), "package.json"), "utf8"),
-  );
-  return manifest.version;
 }
