@@ -213,7 +213,7 @@ export async function metricsOf(
 export async function readiness(
   mesh: TestMesh,
   instance: string,
-  from = instance,
+  from: string = instance,
 ): Promise<string> {
   const { statusAddress, ports } = sidecarOptions(mesh, instance);
   const url = `http://${statusAddress}:${ports.ready}/healthz/ready`;

@@ -42,6 +42,8 @@ export interface MeshSetup {
   readonly files: Readonly<Record<string, string>>;
   readonly readyMaxMs?: number;
   readonly environment?: Readonly<Record<string, string>>;
+  /** What `heddle up` is started by, as the user who runs it: a program and its first arguments. */
+  readonly wrapper?: readonly string[];
   /** Further arguments of `heddle up`. */
   readonly upArguments?: readonly string[];
 }
@@ -57,6 +59,8 @@ export interface TestMesh extends AsyncDisposable {
   /** The process of `heddle up`, and the pid of the supervisor's `unshare` (or of itself). */
   readonly upPid: number;
   readonly supervisorPid: number;
+  /** What `heddle up` has printed. */
+  output(): string;
   /** Everything `heddle up` has started, as the host sees it. */
   processes(): readonly number[];
   workload(instance: string, namespace?: string): TestWorkload;
@@ -111,7 +115,18 @@ export async function startMesh(setup: MeshSetup): Promise<TestMesh> {
   const startMs = performance.now();
   try {
     const ready = await readyLine(child, output, setup.readyMaxMs ?? 60_000);
-    return makeMesh({ setup, base, directory, socketDir, fill, stateDir, child, ready, startMs });
+    return makeMesh({
+      setup,
+      base,
+      directory,
+      socketDir,
+      fill,
+      stateDir,
+      child,
+      output,
+      ready,
+      startMs,
+    });
   } catch (error) {
     child.kill("SIGKILL");
     rmSync(base, { recursive: true, force: true });
@@ -140,6 +155,7 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
     ...(drops
       ? ["setpriv", `--reuid=${unprivileged}`, `--regid=${unprivileged}`, "--clear-groups"]
       : []),
+    ...(setup.wrapper ?? []),
     process.execPath,
     "--disable-warning=ExperimentalWarning",
     entry,
@@ -206,6 +222,7 @@ interface Started extends Omit<UpPaths, "drops"> {
   /** Replaces what stands for commands in files. */
   readonly fill: (text: string) => string;
   readonly child: ChildProcess;
+  readonly output: { readonly text: string };
   readonly ready: Ready;
   readonly startMs: number;
 }
@@ -235,6 +252,7 @@ function makeMesh(started: Started): TestMesh {
     readyMs: performance.now() - started.startMs,
     upPid,
     supervisorPid: ready.pid,
+    output: () => started.output.text,
     processes: () => descendantsOf(upPid),
     workload: (instance, namespace = "default") => {
       const options = join(stateDir, "i", `${instance}.${namespace}`, "options.json");
