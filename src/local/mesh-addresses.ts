@@ -85,8 +85,14 @@ export function readAddressBooks(stateDir: string): AddressBooks {
   return { instances: new AddressBook(2, instances), services: new AddressBook(1, services) };
 }
 
+/** What each file holds, by its books: they are asked many times a second and change seldom. */
+const lastSaved = new WeakMap<AddressBooks, string>();
+
 export function saveAddressBooks(stateDir: string, books: AddressBooks): void {
-  replaceFile(join(stateDir, "addresses.json"), JSON.stringify(books));
+  const text = JSON.stringify(books);
+  if (lastSaved.get(books) === text) return;
+  replaceFile(join(stateDir, "addresses.json"), text);
+  lastSaved.set(books, text);
 }
 
 function readSaved(path: string): readonly Record<string, number>[] {
