@@ -15,6 +15,7 @@ import { requestCertificate } from "../identity/certificate-client.ts";
 import { openGrpcChannel, type GrpcChannel } from "../net/grpc-client.ts";
 import { defaultGrpcKeepalive } from "../net/grpc.ts";
 import type { HttpListener } from "../net/http-listener.ts";
+import { requestHttp } from "../net/http-request.ts";
 import { markedDial } from "../net/marked-dial.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -28,7 +29,12 @@ import { withAgentStatus, type AgentStatus } from "./agent-status.ts";
 import { IdentityKeeper } from "./identity/identity-keeper.ts";
 import { openStateFiles, type StateFiles } from "./io/state-files.ts";
 import { PeerTable } from "./peer-table.ts";
-import { startStatusServers, type StatusServers } from "./status/status-servers.ts";
+import { mergedMetrics } from "./status/merged-metrics.ts";
+import {
+  startStatusServers,
+  type StatusServers,
+  type StatusServersOptions,
+} from "./status/status-servers.ts";
 import { AgentFeed } from "./xds/agent-feed.ts";
 import { nodeOf } from "./xds/node.ts";
 import { SnapshotStore } from "./xds/snapshot-store.ts";
@@ -171,6 +177,7 @@ class RunningAgent implements Agent {
       ports: sidecar.ports,
       notReady: () => this.#notReady(plane),
       metrics: () => plane.exposeMetrics(),
+      ...this.#mergedMetrics(plane),
       log: log.area("status"),
     });
     const socketPath = this.files.path("admin.sock");
@@ -179,6 +186,20 @@ class RunningAgent implements Agent {
     const loopback = { address: "127.0.0.1", port: sidecar.ports.admin };
     this.#listeners.push(await serveAdmin(loopback, readOnlyAdmin(plane.admin), adminLog));
     return this.#status.ports;
+  }
+
+  #mergedMetrics(plane: ServedDataPlane): Pick<StatusServersOptions, "mergedMetrics"> {
+    const { sidecar, log, metrics } = this.#options;
+    const { applicationMetricsUrl: applicationUrl } = sidecar;
+    if (applicationUrl === undefined) return {};
+    const merged = mergedMetrics({
+      proxy: () => plane.exposeMetrics(),
+      applicationUrl,
+      requestHttp,
+      metrics,
+      log: log.area("status"),
+    });
+    return { mergedMetrics: merged };
   }
 
   startDraining(): void {

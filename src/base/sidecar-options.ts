@@ -26,6 +26,8 @@ export interface SidecarOptions {
   readonly ports: SidecarPorts;
   /** Address for :15020, :15021, :15090 (reached by the supervisor and the metrics store). */
   readonly statusAddress: string;
+  /** `http://127.0.0.1:port/path` of the application's own metrics, merged into :15020. */
+  readonly applicationMetricsUrl?: string;
   /** DNS server for names the mesh does not know, as `address:port`, asked over TCP. */
   readonly dnsUpstream?: string;
   readonly trustDomain: string;

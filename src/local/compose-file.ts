@@ -13,6 +13,7 @@ import type { Parsed, Problem } from "../base/problem.ts";
 import type { YamlNode } from "../model/yaml.ts";
 import { parseYaml, yamlField } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
+import { readMetricsLabel } from "./file/metrics.ts";
 import { parseProtocol, protocolOfPortName } from "./file/protocol.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
@@ -154,6 +155,7 @@ function readService(
       protocol: spoken,
     })),
     destinations: readDestinations(reader, label("destinations")),
+    metrics: readMetricsLabel(reader, label("metrics")),
     position: reader.position,
   };
 }

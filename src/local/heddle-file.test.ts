@@ -113,3 +113,20 @@ test("parseHeddleFile() passes meshConfig on and reads its outbound policy", () 
     other: 1,
   });
 });
+
+test("parseHeddleFile() reads where an application exposes metrics", () => {
+  const text = `
+workloads:
+- { name: a, command: a, metrics: { port: 9100 } }
+- { name: b, command: b, metrics: { port: 80, path: "/own?x=1" } }
+- { name: c, command: c }
+`;
+  const { value } = parseHeddleFile(text, "heddle.yaml", "/home/ann/shop");
+  assert.deepEqual(
+    value?.workloads.map((one) => one.metrics),
+    [{ port: 9100, path: "/metrics" }, { port: 80, path: "/own?x=1" }, undefined],
+  );
+  checkProblems("workloads: [{ name: a, command: a, metrics: { port: 1, path: own } }]", [
+    'heddle.yaml:1:62: error heddle-file.type: "own" is not a path (workloads[0].metrics.path)',
+  ]);
+});

@@ -7,6 +7,7 @@ import { isAbsolute, resolve } from "node:path";
 import type { Parsed, Problem } from "../base/problem.ts";
 import { parseYaml } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
+import { readMetrics } from "./file/metrics.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
@@ -133,6 +134,7 @@ function readWorkload(reader: FieldReader, directory: string): WorkloadSpec {
     dependsOn: reader.strings("dependsOn"),
     ports,
     destinations: reader.mappings("destinations").map((one) => readDestination(one)),
+    metrics: readMetrics(reader),
     position: reader.position,
   };
   reader.finish();

@@ -60,6 +60,8 @@ export interface WorkloadSpec {
   readonly dependsOn: readonly string[];
   readonly ports: readonly WorkloadPort[];
   readonly destinations: readonly DestinationSpec[];
+  /** Where the application exposes Prometheus metrics of its own. */
+  readonly metrics: MetricsSpec | undefined;
   readonly position: SourcePosition;
 }
 
@@ -70,6 +72,12 @@ export interface WorkloadPort {
   /** The application's port. */
   readonly targetPort: number;
   readonly protocol: PortProtocol;
+}
+
+export interface MetricsSpec {
+  /** The application's port. */
+  readonly port: number;
+  readonly path: string;
 }
 
 /** A raw TCP destination that gets a local port in explicit mode. */

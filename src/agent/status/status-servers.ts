@@ -14,6 +14,8 @@ export interface StatusServersOptions {
   readonly notReady: () => Promise<string | undefined> | string | undefined;
   /** Prometheus text. */
   readonly metrics: () => Promise<string> | string;
+  /** The same and the application's, where it has some. */
+  readonly mergedMetrics?: () => Promise<string> | string;
   readonly log: Logger;
 }
 
@@ -32,12 +34,16 @@ export async function startStatusServers(options: StatusServersOptions): Promise
     const reason = await notReady();
     return reason === undefined ? plainText(200, "ready\n") : plainText(503, `${reason}\n`);
   };
-  const metrics: AdminHandler = async ({ path }) => {
-    if (path !== "/stats/prometheus" && path !== "/metrics") return plainText(404, "not found\n");
-    return { status: 200, contentType: exposition, body: await options.metrics() };
-  };
+  const exposing =
+    (text: () => Promise<string> | string): AdminHandler =>
+    async ({ path }) => {
+      if (path !== "/stats/prometheus" && path !== "/metrics") return plainText(404, "not found\n");
+      return { status: 200, contentType: exposition, body: await text() };
+    };
+  const metrics = exposing(options.metrics);
+  const all = exposing(options.mergedMetrics ?? options.metrics);
   const merged: AdminHandler = (request) =>
-    request.path.startsWith("/healthz/") ? ready(request) : metrics(request);
+    request.path.startsWith("/healthz/") ? ready(request) : all(request);
   const listeners: HttpListener[] = [];
   const open = async (port: number, handler: AdminHandler): Promise<number> => {
     const listener = await serveAdmin({ address, port }, handler, log);

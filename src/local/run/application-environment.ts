@@ -14,6 +14,10 @@ export function applicationEnvironment(
   const first = place.ports[0];
   if (first !== undefined) environment["PORT"] = String(first.appPort ?? first.port);
   if (place.capture !== "explicit") return environment;
+  // The ports of the file are the sidecars' business here: each application listens where it is told.
+  for (const { port, appPort } of place.ports) {
+    environment[`PORT_${port}`] = String(appPort ?? port);
+  }
   const proxy = `http://127.0.0.1:${place.sidecarPorts.outbound}`;
   environment["HOST"] = "127.0.0.1";
   environment["http_proxy"] = proxy;

@@ -88,6 +88,7 @@ function sidecarOptions(
     ...(place.socketMark === undefined ? {} : { socketMark: place.socketMark }),
     ports: place.sidecarPorts,
     statusAddress: place.statusAddress,
+    ...applicationMetrics(plan, place),
     ...(dnsUpstream === undefined ? {} : { dnsUpstream }),
     trustDomain: settings.trustDomain,
     accessLogFile: settings.accessLogFile,
@@ -95,4 +96,15 @@ function sidecarOptions(
     logFormat: settings.logFormat,
     ...(otlpEndpoint === undefined ? {} : { otlpEndpoint }),
   };
+}
+
+function applicationMetrics(
+  plan: InstancePlan,
+  place: Place,
+): Pick<SidecarOptions, "applicationMetricsUrl"> {
+  const metrics = plan.role === "workload" ? plan.spec.metrics : undefined;
+  if (metrics === undefined) return {};
+  const placed = place.ports.find((one) => one.port === metrics.port);
+  const port = placed?.appPort ?? metrics.port;
+  return { applicationMetricsUrl: `http://127.0.0.1:${port}${metrics.path}` };
 }

@@ -1,5 +1,5 @@
 // An application that answers as the request asks: /status/CODE, ?bytes=N of body, ?ms=N of delay,
-// x-answer-NAME: VALUE becomes a header of the answer, /headers answers with the request's own; and
+// /app/metrics with metrics of its own, x-answer-NAME: VALUE becomes a header of the answer, /headers answers with the request's own; and
 // echoes raw TCP. Usage: app-server.mjs HTTP_PORT[,HTTP_PORT…] [TCP_PORT[,TCP_PORT…]]
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
@@ -17,10 +17,12 @@ const answer = (request, response) => {
         .filter(([name]) => name.startsWith("x-answer-"))
         .map(([name, value]) => [name.slice("x-answer-".length), value]),
     );
-    const body =
-      url.pathname === "/headers"
-        ? JSON.stringify(request.headers)
-        : "x".repeat(Number(url.searchParams.get("bytes") ?? 2));
+    const bodies = {
+      "/headers": () => JSON.stringify(request.headers),
+      "/app/metrics": () => `# TYPE shop_orders_total counter\nshop_orders_total{kind="web"} 3`,
+    };
+    const filler = () => "x".repeat(Number(url.searchParams.get("bytes") ?? 2));
+    const body = (bodies[url.pathname] ?? filler)();
     const finish = () => {
       response.writeHead(Number(status ?? 200), { ...headers, "content-length": body.length });
       response.end(body);
