@@ -56,6 +56,8 @@ export interface RequestRecord {
   spanId: string;
   parentSpanId: string;
   isSampled: boolean;
+  /** What the route calls the operation; empty or absent: it has no name of its own. */
+  operation?: string;
   grpcStatus: number | undefined;
   /** Looks a header up by lower-case name; undefined when absent. */
   requestHeader(name: string): string | undefined;

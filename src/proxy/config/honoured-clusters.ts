@@ -53,6 +53,8 @@ export const honouredCluster: Honoured<Cluster> = {
   dnsLookupFamily: true,
   outlierDetection: true,
   cleanupInterval: true,
+  // Readiness waits for every cluster.
+  waitForWarmOnInit: "absent",
   // Every socket towards an upstream carries the proxy's mark, asked for or not.
   upstreamBindConfig: {
     socketOptions: true,

@@ -49,7 +49,14 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   rds: true,
   routeConfig: true,
   httpFilters: { name: true, typedConfig: true, isOptional: true, disabled: true },
-  tracing: true,
+  tracing: {
+    clientSampling: true,
+    randomSampling: true,
+    overallSampling: true,
+    provider: true,
+    spawnUpstreamSpan: true,
+    maxPathTagLength: "absent",
+  },
   commonHttpProtocolOptions: {
     idleTimeout: true,
     maxConnectionDuration: true,
@@ -74,10 +81,11 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   streamIdleTimeout: true,
   requestTimeout: true,
   requestHeadersTimeout: true,
+  // It times HTTP/2's farewell; on HTTP/1.1 a connection ends with the answer in hand.
   drainTimeout: true,
   delayedCloseTimeout: true,
   accessLog: true,
-  accessLogOptions: true,
+  accessLogOptions: {},
   useRemoteAddress: true,
   xffNumTrustedHops: true,
   internalAddressConfig: { cidrRanges: true },
@@ -93,7 +101,6 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   normalizePath: true,
   mergeSlashes: true,
   pathWithEscapedSlashesAction: true,
-  requestIdExtension: true,
   stripMatchingHostPort: true,
   stripAnyHostPort: true,
   streamErrorOnInvalidHttpMessage: true,
@@ -109,9 +116,9 @@ export const honouredTcp: Honoured<TcpProxy> = {
   accessLog: true,
   maxConnectAttempts: true,
   hashPolicy: true,
-  accessLogFlushInterval: true,
+  // Loggers hear of connections and of progress where their filters name these entries.
   flushAccessLogOnConnected: true,
-  accessLogOptions: true,
+  accessLogOptions: { flushAccessLogOnConnected: true },
   // The upstream is dialled once the downstream handshake is done, in every mode.
   upstreamConnectMode: true,
   maxEarlyDataBytes: true,

@@ -78,7 +78,6 @@ const action: Honoured<RouteAction> = {
   retryPolicy,
   requestMirrorPolicies: mirrors,
   hashPolicy: true,
-  maxGrpcTimeout: true,
   upgradeConfigs: { upgradeType: true, enabled: true, connectConfig: {} },
   maxStreamDuration: { maxStreamDuration: true, grpcTimeoutHeaderMax: true },
 };

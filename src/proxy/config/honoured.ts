@@ -5,14 +5,20 @@
  */
 import { refuse } from "../engine/refusal.ts";
 
-/** `true`: honoured whole, or checked by its own compiler; a table: looked into. */
+/**
+ * `true`: honoured whole, or checked by its own compiler; a table: looked into; `absent`: refused
+ * also with the value that reads as nothing, because its default is another one.
+ */
 export type Honoured<T> = {
-  readonly [K in Exclude<keyof T, "_unknownFields">]?: true | Honoured<Item<NonNullable<T[K]>>>;
+  readonly [K in Exclude<keyof T, "_unknownFields">]?:
+    | true
+    | "absent"
+    | Honoured<Item<NonNullable<T[K]>>>;
 };
 
 type Item<V> = V extends readonly (infer Element)[] ? Element : V;
 
-type Table = { readonly [field: string]: true | Table | undefined };
+type Table = { readonly [field: string]: true | "absent" | Table | undefined };
 
 /** Adds to `unknown` how many fields the schema does not know. */
 export interface UnknownFieldCount {
@@ -35,10 +41,10 @@ function check(message: object, table: Table, path: string, unknown: UnknownFiel
       unknown.count += Object.keys(value ?? {}).length;
       continue;
     }
-    if (!isSet(value)) continue;
     const rule = table[field];
+    if (rule === "absent" ? value === undefined : !isSet(value)) continue;
     const place = path === "" ? protoName(field) : `${path}.${protoName(field)}`;
-    if (rule === undefined) refuse(place, "is not supported");
+    if (rule === undefined || rule === "absent") refuse(place, "is not supported");
     if (rule === true) continue;
     if (Array.isArray(value)) {
       for (const [i, item] of value.entries()) {

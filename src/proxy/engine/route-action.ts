@@ -31,9 +31,7 @@ export function compileActionSettings(
 ): CompiledRoute {
   const hostRewriteFrom = compileHostRewrite(action, path);
   const maxStreamDurationMs = durationMs(action.maxStreamDuration?.maxStreamDuration);
-  const grpcTimeoutMaxMs = durationMs(
-    action.maxStreamDuration?.grpcTimeoutHeaderMax ?? action.maxGrpcTimeout,
-  );
+  const grpcTimeoutMaxMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax);
   return {
     ...base,
     // As Envoy: the newer limit stands in place of the timeout, not beside it.

@@ -57,6 +57,7 @@ export function compileRoute(route: Route, context: RouteContext, path: string):
       route.decorator === undefined || route.decorator.operation === ""
         ? undefined
         : route.decorator.operation,
+    propagatesOperation: route.decorator?.propagate ?? true,
     isConnect: match.isConnect,
     metadata: route.metadata?.filterMetadata ?? {},
   };

@@ -43,6 +43,8 @@ export interface CompiledRoute {
   readonly upgrades: ReadonlyMap<string, boolean>;
   readonly isConnect: boolean;
   readonly decoratorOperation: string | undefined;
+  /** False: the operation's name stays in this proxy's span. */
+  readonly propagatesOperation?: boolean;
   /** Overrides of HTTP filters at this level, by filter name: compiled by the filter's own factory. */
   readonly filterConfigs: ReadonlyMap<string, unknown>;
   readonly hash: ((request: RequestView) => number | undefined) | undefined;

@@ -23,7 +23,7 @@ import { flag } from "./response-flags.ts";
 import { ResponseSide } from "./response-side.ts";
 import { streamDurationMs } from "./stream-duration.ts";
 import { StreamRecord } from "./stream-record.ts";
-import { traceRequest } from "./stream-tracing.ts";
+import { decorateRequest, traceRequest } from "./stream-tracing.ts";
 import { UpstreamRequest } from "./upstream-request.ts";
 
 const noRoute: RouteOutcome = { kind: "no-route" };
@@ -148,6 +148,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
       record.routeName = route.name;
       idleMs = route.idleTimeoutMs ?? idleMs;
       durationMs = streamDurationMs(request, route, durationMs);
+      if (settings.tracing !== undefined) decorateRequest(request, record, route);
     }
     if (outcome.kind === "forward") {
       this.#cluster = context.clusters.get(outcome.cluster);

@@ -10,6 +10,7 @@ import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { applyOperations } from "./request-head-writer.ts";
 import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
+import { decorateResponse } from "./stream-tracing.ts";
 import { httpDate, writeResponseHead } from "./response-head-writer.ts";
 
 export class ResponseSide {
@@ -146,6 +147,7 @@ export class ResponseSide {
       headers.add("server", settings.serverName);
     }
     if (settings.via !== "") headers.add("via", settings.via);
+    if (settings.tracing !== undefined) decorateResponse(headers, record);
     if (settings.answersRequestId && record.requestId !== "") {
       headers.set("x-request-id", record.requestId);
     }

@@ -51,6 +51,9 @@ export class StreamRecord implements RequestRecord {
   spanId = "";
   parentSpanId = "";
   isSampled = false;
+  operation = "";
+  /** Our answer names the operation. */
+  tellsOperation = false;
   grpcStatus: number | undefined = undefined;
   responseTrailers: Http1Head | undefined = undefined;
   readonly #request: HttpRequest;
@@ -122,6 +125,8 @@ export class StreamRecord implements RequestRecord {
     this.spanId = "";
     this.parentSpanId = "";
     this.isSampled = false;
+    this.operation = "";
+    this.tellsOperation = false;
     this.grpcStatus = undefined;
     this.responseTrailers = undefined;
   }

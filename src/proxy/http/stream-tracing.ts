@@ -7,7 +7,9 @@ import {
   parseTraceContext,
   upstreamSpanId,
 } from "../../telemetry/trace-context.ts";
+import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
+import type { MessageHeaders } from "./message-headers.ts";
 import type { TracingSettings } from "./settings.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
@@ -27,7 +29,9 @@ export function traceRequest(
   record.traceId = caller?.traceId ?? newTraceId();
   record.parentSpanId = caller?.spanId ?? "";
   record.spanId = newSpanId();
-  const decided = caller?.isSampled ?? random() < settings.randomSampling;
+  const decided =
+    caller?.isSampled ??
+    (isForced(request, settings, random) || random() < settings.randomSampling);
   record.isSampled =
     decided && (settings.overallSampling >= 1 || random() < settings.overallSampling);
   const { traceId, isSampled } = record;
@@ -42,4 +46,49 @@ export function traceRequest(
     headers.set("x-b3-sampled", isSampled ? "1" : "0");
   }
   headers.set("traceparent", formatTraceparent(next));
+}
+
+/** A client that names its own trace wants it made; an internal one may insist. */
+function isForced(
+  { headers, isInternal }: HttpRequest,
+  { clientSampling }: TracingSettings,
+  random: () => number,
+): boolean {
+  if (isInternal && headers.has("x-envoy-force-trace")) return true;
+  return headers.has("x-client-trace-id") && random() < clientSampling;
+}
+
+const operationHeader = "x-envoy-decorator-operation";
+
+/**
+ * Names the span's operation as the route decorates it. The two proxies of a request agree on one
+ * name: a client's proxy tells it, and so does a server's in its answer, unless it was told.
+ */
+export function decorateRequest(
+  request: HttpRequest,
+  record: StreamRecord,
+  { decoratorOperation, propagatesOperation }: CompiledRoute,
+): void {
+  record.operation = decoratorOperation ?? "";
+  const isTold = propagatesOperation !== false && decoratorOperation !== undefined;
+  if (record.direction === "outbound") {
+    if (isTold) request.headers.set(operationHeader, decoratorOperation);
+    return;
+  }
+  const asked = request.headers.get(operationHeader);
+  if (asked !== undefined) request.headers.remove(operationHeader);
+  if (asked !== undefined && asked !== "") record.operation = asked;
+  else record.tellsOperation = isTold;
+}
+
+/** Our answer's half of it. */
+export function decorateResponse(headers: MessageHeaders, record: StreamRecord): void {
+  if (record.direction === "outbound") {
+    const told = headers.get(operationHeader);
+    if (told === undefined) return;
+    headers.remove(operationHeader);
+    if (told !== "") record.operation = told;
+  } else if (record.tellsOperation) {
+    headers.set(operationHeader, record.operation);
+  }
 }

@@ -120,7 +120,7 @@ function spanOf(record: RequestRecord, role: "server" | "client" | "upstream"): 
     traceId: Buffer.from(record.traceId, "hex"),
     spanId: Buffer.from(spanId, "hex"),
     parentSpanId: Buffer.from(isUpstream ? record.spanId : record.parentSpanId, "hex"),
-    name: `${record.method} ${record.authority}`,
+    name: record.operation || `${record.method} ${record.authority}`,
     kind: role === "server" ? Span_SpanKind.SPAN_KIND_SERVER : Span_SpanKind.SPAN_KIND_CLIENT,
     startTimeUnixNano: startNs,
     endTimeUnixNano: startNs + BigInt(Math.round(record.durationMs * 1e6)),

@@ -27,6 +27,9 @@ const behaviours: Readonly<Record<string, Behaviour>> = {
   "not-modified": say('HTTP/1.1 304 Not Modified\r\netag: "1"\r\n\r\n'),
   head: say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"),
   chunked: say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+  decorates: say(
+    "HTTP/1.1 200 OK\r\nx-envoy-decorator-operation: named\r\ncontent-length: 0\r\n\r\n",
+  ),
   until: (socket) => void socket.end("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
   error: say("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 3\r\n\r\nbad"),
   unavailable: say("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"),

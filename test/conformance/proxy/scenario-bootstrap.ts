@@ -24,6 +24,10 @@ static_resources:
   - ${listener("mesh", ports.mesh, logFile, meshSettings)}
   - ${listener("edge", ports.edge, logFile, edgeSettings)}
   - ${listener("behind", ports.behind, logFile, behindSettings)}
+  - ${listener("client", ports.client, logFile, tracedSettings)}
+    traffic_direction: OUTBOUND
+  - ${listener("server", ports.server, logFile, tracedSettings)}
+    traffic_direction: INBOUND
 `;
 }
 
@@ -71,6 +75,17 @@ const behindSettings = `
           max_request_headers_kb: 8
           http_protocol_options: {enable_trailers: true}
           proxy_100_continue: true`;
+
+/** Nothing is sampled, so nothing is sent to the collector that is not there. */
+const tracedSettings = `
+          tracing:
+            random_sampling: {value: 0}
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                service_name: test
+                http_service: {http_uri: {uri: "http://127.0.0.1/v1/traces", cluster: refused, timeout: 1s}}`;
 
 function listener(name: string, port: number, logFile: string, settings: string): string {
   return `name: ${name}
@@ -199,6 +214,7 @@ const virtualHosts = `
               - {name: host-auto, match: {prefix: /host-auto}, route: {cluster: named, auto_host_rewrite: true}}
               - {name: host-path, match: {prefix: /host-path}, route: {cluster: app, host_rewrite_path_regex: {pattern: {regex: "^/host-path/(.+)/.*$"}, substitution: '\\\\1.test'}}}
               - {name: decorated, match: {prefix: /decorated}, decorator: {operation: shown}, route: {cluster: app}}
+              - {name: quiet, match: {prefix: /quiet}, decorator: {operation: hidden, propagate: false}, route: {cluster: app}}
               - {name: no-websocket, match: {prefix: /no-websocket}, route: {cluster: app, upgrade_configs: [{upgrade_type: websocket, enabled: false}]}}
               - {name: connect, match: {connect_matcher: {}, headers: [{name: ":authority", string_match: {prefix: app}}]}, route: {cluster: app, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}}
               - {name: not-here, match: {prefix: /not-here, headers: [{name: x-never, present_match: true}]}, route: {cluster: app}}

@@ -18,7 +18,7 @@ import { freePort } from "../../support/free-port.ts";
 import type { ScenarioApplication } from "./scenario-application.ts";
 
 /** Names of the file's listeners. */
-export type Door = "mesh" | "edge" | "behind";
+export type Door = "mesh" | "edge" | "behind" | "client" | "server";
 
 export interface Place {
   /** Removed when the data plane is closed. */
@@ -52,7 +52,13 @@ async function makePlace(): Promise<Place> {
   return {
     folder,
     logFile: join(folder, "access.log"),
-    ports: { mesh: await freePort(), edge: await freePort(), behind: await freePort() },
+    ports: {
+      mesh: await freePort(),
+      edge: await freePort(),
+      behind: await freePort(),
+      client: await freePort(),
+      server: await freePort(),
+    },
   };
 }
 
@@ -205,7 +211,8 @@ function parseHead(text: string): readonly string[] {
     const colon = field.indexOf(":");
     return mask(`${field.slice(0, colon).toLowerCase()}:${field.slice(colon + 1)}`);
   });
-  return [first, ...lower.toSorted()];
+  // Envoy's tracer writes a tracestate also where there is none; it says nothing.
+  return [first, ...lower.filter((field) => field !== "tracestate: ").toSorted()];
 }
 
 const ownAddresses = new Set(

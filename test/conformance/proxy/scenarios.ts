@@ -452,6 +452,57 @@ export const scenarios: readonly Scenario[] = [
     text: get("/nowhere", "Host: headers.test"),
     logs: "404 NR",
   },
+  {
+    name: "starts a trace and tells the operation",
+    door: "client",
+    text: get("/decorated/ok"),
+    logs: "200 -",
+  },
+  {
+    name: "tells the operation in its answer",
+    door: "server",
+    text: get("/decorated/ok"),
+    logs: "200 -",
+  },
+  {
+    name: "takes the operation it is told",
+    door: "server",
+    text: get(
+      "/decorated/ok",
+      "X-Envoy-Decorator-Operation: told",
+      "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+    ),
+    logs: "200 -",
+  },
+  {
+    name: "takes the operation of an answer",
+    door: "client",
+    text: get("/decorated/decorates"),
+    logs: "200 -",
+  },
+  {
+    name: "keeps an operation to itself as client",
+    door: "client",
+    text: get("/quiet/ok"),
+    logs: "200 -",
+  },
+  {
+    name: "keeps an operation to itself as server",
+    door: "server",
+    text: get("/quiet/ok"),
+    logs: "200 -",
+  },
+  {
+    name: "goes on with a trace",
+    door: "client",
+    text: get(
+      "/app/ok",
+      "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+      "tracestate: a=1",
+      "b3: 0",
+    ),
+    logs: "200 -",
+  },
   { name: "passes DELETE", text: message("DELETE", "/app/ok", "", []), logs: "200 -" },
   { name: "passes PUT without a length", text: message("PUT", "/app/ok", "", []), logs: "200 -" },
   {

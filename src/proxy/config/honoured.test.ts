@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { type Fields, message } from "../../../test/support/message.ts";
+import { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
+import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { checkHonoured } from "./honoured.ts";
+import { honouredCluster } from "./honoured-clusters.ts";
+import { honouredHttp } from "./honoured-listeners.ts";
+import { honouredRoutes } from "./honoured-routes.ts";
+
+type ManagerFields = Fields<HttpConnectionManager>;
+
+function checkManager(fields: ManagerFields): void {
+  // As it comes over the wire: nested messages get their defaults.
+  const bytes = HttpConnectionManager.encode(message(HttpConnectionManager, fields)).finish();
+  checkHonoured(HttpConnectionManager.decode(bytes), honouredHttp, "", { count: 0 });
+}
+
+test("checkHonoured() refuses what would have no effect, by its place", () => {
+  const cases: [ManagerFields, string][] = [
+    [{ requestIdExtension: {} }, "request_id_extension"],
+    [{ tracing: { customTags: [{ tag: "a" }] } }, "tracing.custom_tags"],
+    [{ tracing: { maxPathTagLength: 10 } }, "tracing.max_path_tag_length"],
+    [{ tracing: { verbose: true } }, "tracing.verbose"],
+    [{ tracing: { operation: "%REQ(:METHOD)%" } }, "tracing.operation"],
+    [
+      { accessLogOptions: { flushAccessLogOnNewRequest: true } },
+      "access_log_options.flush_access_log_on_new_request",
+    ],
+    [{ internalAddressConfig: { unixSockets: true } }, "internal_address_config.unix_sockets"],
+    [{ setCurrentClientCertDetails: { cert: true } }, "set_current_client_cert_details.cert"],
+  ];
+  for (const [fields, place] of cases) {
+    assert.throws(() => checkManager(fields), new RegExp(`${place}.* is not supported`), place);
+  }
+});
+
+test("checkHonoured() lets pass what is honoured, and what is not set", () => {
+  checkManager({});
+  checkManager({
+    accessLogOptions: {},
+    drainTimeout: { seconds: 5n, nanos: 0 },
+    internalAddressConfig: { cidrRanges: [{ addressPrefix: "10.0.0.0", prefixLen: 8 }] },
+    setCurrentClientCertDetails: { subject: true, dns: true, uri: true },
+    tracing: { randomSampling: { value: 1 }, spawnUpstreamSpan: false },
+  });
+});
+
+test("checkHonoured() tells a value that reads as nothing from none, where that matters", () => {
+  const check = (waitForWarmOnInit: boolean | undefined): void =>
+    checkHonoured(Cluster.fromPartial({ waitForWarmOnInit }), honouredCluster, "", { count: 0 });
+  check(undefined);
+  assert.throws(() => check(false), /wait_for_warm_on_init.* is not supported/);
+  assert.throws(() => check(true), /wait_for_warm_on_init.* is not supported/);
+});
+
+test("checkHonoured() looks into lists", () => {
+  const routes = message(RouteConfiguration, {
+    virtualHosts: [
+      { domains: ["*"], routes: [{}, { route: { maxGrpcTimeout: { seconds: 1n, nanos: 0 } } }] },
+    ],
+  });
+  assert.throws(
+    () => checkHonoured(routes, honouredRoutes, "", { count: 0 }),
+    /virtual_hosts\[0\]\.routes\[1\]\.route\.max_grpc_timeout/,
+  );
+});
