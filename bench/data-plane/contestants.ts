@@ -9,11 +9,19 @@ export interface Contestant {
   readonly command: (file: string, folder: string) => readonly string[];
 }
 
-/** `envoy` is the path of its binary; its rows are left out without one. */
-export function contestants(envoy: string | undefined): readonly Contestant[] {
+export interface Programs {
+  /** Path of its binary; its rows are left out without one. */
+  readonly envoy: string | undefined;
+  /** Heddle's main file: the bundle, as sidecars run it. */
+  readonly heddle: string;
+}
+
+export function contestants({ envoy, heddle: main }: Programs): readonly Contestant[] {
   const heddle = (file: string): readonly string[] => [
     process.execPath,
-    "src/cli/main.ts",
+    "--disable-warning=ExperimentalWarning",
+    "--max-semi-space-size=2",
+    main,
     "proxy",
     "--config",
     file,
@@ -42,15 +50,27 @@ export function contestants(envoy: string | undefined): readonly Contestant[] {
       "mesh.yaml",
     ),
     ...pairOf("pair", "two hops, mutual TLS and HTTP/1.1 between them", "pair.yaml"),
+    ...envoyOf("pair-h2", "two hops, mutual TLS and HTTP/2 between them", {
+      template: "pair-h2.yaml",
+      reference: "envoy-pair",
+    }),
   ];
   return all;
+
+  function envoyOf(
+    kind: string,
+    does: string,
+    parts: Pick<Contestant, "template" | "reference">,
+  ): readonly Contestant[] {
+    if (envoy === undefined) return [];
+    const options = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
+    const command = (file: string): readonly string[] => [envoy, "-c", file, ...options];
+    return [{ name: `envoy-${kind}`, does, ...parts, command }];
+  }
 
   function pairOf(kind: string, does: string, template: string): readonly Contestant[] {
     const reference = `envoy-${kind}`;
     const own: Contestant = { name: `heddle-${kind}`, does, template, reference, command: heddle };
-    if (envoy === undefined) return [own];
-    const options = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
-    const command = (file: string): readonly string[] => [envoy, "-c", file, ...options];
-    return [{ name: reference, does, template, reference, command }, own];
+    return [...envoyOf(kind, does, { template, reference }), own];
   }
 }

@@ -11,15 +11,16 @@
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { openBundle } from "../../src/cli/bundle.ts";
 import { findEnvoy } from "../../test/support/envoy.ts";
 import { type Contestant, contestants } from "./contestants.ts";
 import { measure, type Measurement } from "./measure.ts";
 import { fill, type Running, start, waitForPort } from "./processes.ts";
-import { formatTable, writePerformancePage } from "./report.ts";
+import { describeCircumstances, formatTable, writePerformancePage } from "./report.ts";
 
 const { values } = parseArgs({
   options: {
@@ -43,12 +44,14 @@ try {
 
 async function main(): Promise<void> {
   makeCertificate();
+  const { main: heddle } = await openBundle();
+  const loadBefore = loadavg();
   const shared = { FOLDER: folder, BACKEND: String(backendPort), COLLECTOR: String(collectorPort) };
   const backend = fill("backend.conf", folder, { ...shared, NAME: "backend" });
   running.push(start(["nginx", "-p", folder, "-c", backend], 1));
   await waitForPort(backendPort);
   const only = new RegExp(values.only);
-  const chosen = contestants(findEnvoy()).filter(({ name }) => only.test(name));
+  const chosen = contestants({ envoy: findEnvoy(), heddle }).filter(({ name }) => only.test(name));
   const results = new Map<string, Measurement[]>();
   for (const [index, contestant] of chosen.entries()) {
     await startContestant(contestant, 19_010 + index * 2, shared);
@@ -67,7 +70,8 @@ async function main(): Promise<void> {
       results.set(contestant.name, [...earlier, result]);
     }
   }
-  const table = formatTable(chosen, results);
+  const circumstances = describeCircumstances(loadBefore, loadavg());
+  const table = `${circumstances}\n\n${formatTable(chosen, results)}`;
   console.log(table);
   if (values.write) writePerformancePage(table);
 }

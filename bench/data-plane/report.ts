@@ -1,5 +1,6 @@
 /** Puts measurements into a Markdown table, and the table into docs/performance.md. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 
 import type { Contestant } from "./contestants.ts";
@@ -8,6 +9,17 @@ import type { Measurement } from "./measure.ts";
 const page = join(import.meta.dirname, "../../docs/performance.md");
 const startMark = "<!-- data-plane table: written by bench/data-plane -->";
 const endMark = "<!-- end of data-plane table -->";
+
+/** What the reader must know to judge the figures. */
+export function describeCircumstances(before: readonly number[], after: readonly number[]): string {
+  const load = (of: readonly number[]): string => of.map((value) => value.toFixed(1)).join(" ");
+  const [processor] = cpus();
+  const day = new Date().toISOString().slice(0, 10);
+  return (
+    `Measured ${day} on ${cpus().length} cores (${processor?.model.trim() ?? "unknown"}), Node ` +
+    `${process.versions.node}; load average (1, 5, 15 min) ${load(before)} before, ${load(after)} after.`
+  );
+}
 
 export function formatTable(
   contestants: readonly Contestant[],
@@ -58,5 +70,5 @@ export function writePerformancePage(table: string): void {
     : `# Performance\n\n${startMark}\n${endMark}\n`;
   const from = text.indexOf(startMark) + startMark.length;
   const to = text.indexOf(endMark);
-  writeFileSync(page, `${text.slice(0, from)}\n${table}\n${text.slice(to)}`);
+  writeFileSync(page, `${text.slice(0, from)}\n\n${table}\n${text.slice(to)}`);
 }
