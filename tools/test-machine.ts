@@ -5,7 +5,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 
 import { openConsolePages } from "../src/cli/console-pages.ts";
 
@@ -38,6 +38,7 @@ export async function prepare(): Promise<void> {
   ];
   if (missing.length > 0) installPackages(missing);
   installEnvoy();
+  process.env["HEDDLE_ENVOY"] ??= resolve(envoyFolder, "envoy");
   const outcome = await openConsolePages();
   if (outcome !== undefined) console.log(outcome);
 }
