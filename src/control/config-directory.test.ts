@@ -176,3 +176,20 @@ test("watchConfigDirectory() refuses links out of the folder and files without e
     assert.deepEqual(codes, ["config.unreadable-file", "config.unreadable-file"]);
   });
 });
+
+test("watchConfigDirectory() keeps a resource whose document no longer tells its kind", async () => {
+  await withFolder(async ({ write, look }) => {
+    await write("a.yaml", policy("p", "DENY"));
+    const acting = (await look()).acting;
+    for (const [right, wrong] of [
+      ["kind: AuthorizationPolicy", "kind: AuthorizationPolic"],
+      ["apiVersion: security.istio.io/v1\n", ""],
+      ["kind: AuthorizationPolicy\n", ""],
+    ] as const) {
+      await write("a.yaml", policy("p", "DENY").replace(right, wrong));
+      assert.deepEqual((await look()).acting, acting, wrong);
+    }
+    await write("a.yaml", "");
+    assert.deepEqual((await look()).acting, []);
+  });
+});

@@ -152,6 +152,24 @@ test("parseDocuments() reads every document it can, and guesses what a broken on
   assert.deepEqual([problems[0]?.code, isComplete], ["yaml.syntax", false]);
 });
 
+test("parseDocuments() takes a misspelt policy for a broken one, and a nameless document for a gap", () => {
+  const told = (head: string): readonly unknown[] => {
+    const { broken, isComplete } = parseDocuments(`${head}\nmetadata: { name: x }\n`, "f.yaml");
+    return [broken.map(({ kind, name }) => `${kind} ${name ?? "?"}`), isComplete];
+  };
+  const group = "apiVersion: security.istio.io/v1";
+  assert.deepEqual(told(`${group}\nkind: AuthorizationPolic`), [["AuthorizationPolicy x"], false]);
+  assert.deepEqual(told(`${group}\nkind: PeerAuth`), [["AuthorizationPolicy x"], false]);
+  assert.deepEqual(told(`${group}\nkin: PeerAuthentication`), [["AuthorizationPolicy x"], false]);
+  assert.deepEqual(told("kind: PeerAuthentication"), [["PeerAuthentication x"], false]);
+  assert.deepEqual(told("apiVersion: networking.istio.io/v1\nkind: Gatway"), [[], false]);
+  assert.deepEqual(told("apiVersion: networking.istio.io/v2\nkind: Gateway"), [
+    ["Gateway x"],
+    true,
+  ]);
+  assert.deepEqual(told("apiVersion: apps/v1\nkind: Deployment"), [[], true]);
+});
+
 test("parseDocuments() names kinds it does not honour", () => {
   const code = (apiVersion: string, kind: string): string | undefined =>
     parseDocuments(`apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: { name: x }\n`, "f.yaml")

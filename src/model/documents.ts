@@ -23,7 +23,7 @@ export interface ParsedDocuments {
   readonly resources: readonly ConfigResource[];
   readonly broken: readonly BrokenResource[];
   readonly problems: readonly Problem[];
-  /** False when the text, or a document in it, could not be read at all: more may have stood there. */
+  /** False when the text, or a document in it, does not tell what it is: more may have stood there. */
   readonly isComplete: boolean;
 }
 
@@ -39,7 +39,13 @@ export function parseDocuments(
   namespace: string = defaultNamespace,
 ): ParsedDocuments {
   const yaml = parseYaml(text, file);
-  const result: Result = { namespace, resources: [], broken: [], problems: [...yaml.problems] };
+  const result: Result = {
+    namespace,
+    resources: [],
+    broken: [],
+    problems: [...yaml.problems],
+    hasUnknown: false,
+  };
   for (const document of yaml.documents) {
     if (document.isBroken) {
       result.broken.push(...guessBroken(document, namespace));
@@ -49,6 +55,7 @@ export function parseDocuments(
   }
   refuseDuplicates(result);
   const isComplete =
+    !result.hasUnknown &&
     !yaml.documents.some((document) => document.isBroken) &&
     !yaml.problems.some((problem) => problem.code.startsWith("yaml."));
   const { resources, broken, problems } = result;
@@ -60,6 +67,8 @@ interface Result {
   readonly resources: ConfigResource[];
   readonly broken: BrokenResource[];
   readonly problems: Problem[];
+  /** A document is readable YAML and still does not tell which resource it is. */
+  hasUnknown: boolean;
 }
 
 function readDocument(root: YamlNode, text: string, result: Result): void {
@@ -71,6 +80,7 @@ function readDocument(root: YamlNode, text: string, result: Result): void {
       message: "a resource is a mapping with apiVersion, kind, metadata and spec",
       source: root.position,
     });
+    result.hasUnknown = true;
     return;
   }
   const items = yamlField(root, "items");
@@ -93,6 +103,12 @@ function readResource(root: YamlMapping, text: string, result: Result): void {
       message: `${kind === undefined ? "kind" : "apiVersion"} is missing`,
       source: root.position,
     });
+    result.hasUnknown = true;
+    const meant = securityKindMeant(kind, apiVersion);
+    if (meant !== undefined) {
+      const { namespace, name } = readMetadata(root, meant, result);
+      result.broken.push(brokenAs(meant, { namespace, name, root }));
+    }
     return;
   }
   const identity = readMetadata(root, kind, result);
@@ -101,22 +117,47 @@ function readResource(root: YamlMapping, text: string, result: Result): void {
   // A text that does not say where it belongs means something else to whoever reads it next.
   const ownText =
     isPlaced || namespace === defaultNamespace ? text : dumpNode(withNamespace(root, namespace));
-  const broken: BrokenResource = {
-    kind,
-    namespace,
-    name,
-    selector: readSelector(root),
-    source: root.position,
-  };
   if (!isHonouredKind(kind) || !honouredKinds[kind].apiVersions.includes(apiVersion)) {
     refuseKind({ kind, apiVersion, root, resource: findings.resource }, result.problems);
-    if (isSecurityKind(kind)) result.broken.push(broken);
+    if (!isKnownKind(kind, apiVersion)) result.hasUnknown = true;
+    const meant = isHonouredKind(kind) ? kind : securityKindMeant(kind, apiVersion);
+    if (meant !== undefined) result.broken.push(brokenAs(meant, { namespace, name, root }));
     return;
   }
   const resource = readSpec(kind, root, { ...identity, apiVersion, text: ownText });
   result.problems.push(...findings.problems);
-  if (resource === undefined) result.broken.push(broken);
+  if (resource === undefined) result.broken.push(brokenAs(kind, { namespace, name, root }));
   else result.resources.push(resource);
+}
+
+function brokenAs(
+  kind: string,
+  what: Pick<BrokenResource, "namespace" | "name"> & { readonly root: YamlMapping },
+): BrokenResource {
+  const { namespace, name, root } = what;
+  return { kind, namespace, name, selector: readSelector(root), source: root.position };
+}
+
+function isKnownKind(kind: string, apiVersion: string): boolean {
+  return (
+    isHonouredKind(kind) ||
+    laterKindEffect(apiVersion, kind) !== undefined ||
+    isKubernetesGroup(apiVersion)
+  );
+}
+
+/**
+ * The security kind that a misspelt or half-written document was meant to be, if any: one letter too
+ * few must not open what a policy closes.
+ */
+function securityKindMeant(
+  kind: string | undefined,
+  apiVersion: string | undefined,
+): string | undefined {
+  const near = kind === undefined ? undefined : nearestName(kind, allKindNames());
+  for (const one of [kind, near]) if (one !== undefined && isSecurityKind(one)) return one;
+  const isOfGroup = apiVersion?.startsWith("security.istio.io/") === true;
+  return isOfGroup ? "AuthorizationPolicy" : undefined;
 }
 
 interface Identity {
