@@ -174,6 +174,20 @@ test("proxy() sends again what an idle connection lost, once, if it may happen t
   assert.match(client.take(), /^HTTP\/1\.1 503/);
 });
 
+test("proxy() sends again on a fresh connection: others of the pool may be as dead", () => {
+  const mesh = new HttpHarness();
+  const clients = [mesh.connect(), mesh.connect()];
+  for (const client of clients) client.send(get);
+  for (const index of [0, 1]) mesh.upstream(index).send(answer);
+  for (const client of clients) client.take();
+  clients[0]?.send(get);
+  mesh.upstream(1).close();
+  assert.equal(mesh.upstreams.length, 3);
+  mesh.upstream(0).close();
+  mesh.upstream(2).send(answer);
+  assert.match(clients[0]?.take() ?? "", /^HTTP\/1\.1 200/);
+});
+
 test("proxy() holds early bytes of an upgrade until 101", () => {
   const mesh = new HttpHarness({ manager: { upgradeConfigs: [{ upgradeType: "websocket" }] } });
   const client = mesh.connect();

@@ -36,6 +36,11 @@ export class Retries {
     this.#hasResent = false;
   }
 
+  /** The next attempt must not trust a connection that was used before: its pool has just failed it. */
+  get wantsFreshConnection(): boolean {
+    return this.#hasResent;
+  }
+
   /** Endpoints to keep away from. */
   get avoided(): ReadonlySet<UpstreamEndpoint> | undefined {
     return this.#policy?.avoidPreviousHosts === true ? this.#tried : undefined;

@@ -74,8 +74,12 @@ export class EndpointPool {
   }
 
   /** Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). */
-  acquire(user: UpstreamUser, cluster: UpstreamCluster): void {
-    for (;;) {
+  acquire(
+    user: UpstreamUser,
+    cluster: UpstreamCluster,
+    { isFresh }: { readonly isFresh: boolean } = { isFresh: false },
+  ): void {
+    while (!isFresh) {
       const connection = this.#idle.pop();
       if (connection === undefined) break;
       if (connection.channel?.isClosed !== false) continue;

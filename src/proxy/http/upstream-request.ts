@@ -104,7 +104,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     }
     cluster.counters.onRequest();
     this.#isWaiting = true;
-    services.upstreams.poolOf(endpoint).acquire(this, cluster);
+    services.upstreams
+      .poolOf(endpoint)
+      .acquire(this, cluster, { isFresh: this.#retries.wantsFreshConnection });
   }
 
   onAttached(connection: UpstreamConnection): void {
