@@ -7,6 +7,8 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 
+import { findEnvoy } from "../support/envoy.ts";
+import { commandOf, type DataPlane, dataPlanes, heddle, settled } from "./support/faults.ts";
 import { eventually, meshModes, startMesh, type MeshMode, type TestMesh } from "./support/mesh.ts";
 
 const files = {
@@ -20,6 +22,18 @@ workloads:
   ports: [{ port: 80, targetPort: 8080, protocol: HTTP }]
 - name: family
   command: [sh, -c, "sleep 1000 & sleep 1000 & wait"]
+`,
+};
+
+const small = {
+  "heddle.yaml": `
+mesh: leftovers
+console: { port: 0 }
+gateways: [{ name: istio-ingressgateway, ports: [{ port: 80, hostPort: 0 }] }]
+workloads:
+- name: server
+  command: [{exec}, "8080"]
+  ports: [{ port: 80, targetPort: 8080, protocol: HTTP }]
 `,
 };
 
@@ -45,24 +59,97 @@ for (const mode of meshModes) {
       });
     }
 
-    test("SIGTERM ends everything in order", async () => {
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+      test(`${signal} ends everything in order`, async () => {
+        const host = hostState();
+        const mesh = await start(mode);
+        const family = mesh.processes();
+        process.kill(mesh.upPid, signal);
+        await assertEnded(mesh, family);
+        assert.deepEqual(hostState(), host);
+        await mesh.stop();
+      });
+    }
+
+    test("Ctrl-C, which the whole process group of the terminal gets, ends everything", async () => {
       const host = hostState();
       const mesh = await start(mode);
       const family = mesh.processes();
-      process.kill(mesh.upPid, "SIGTERM");
-      await eventually("every process has ended", () => family.every((pid) => !isRunning(pid)));
-      await eventually(
-        "the lease is given back",
-        () => !readdirSync(mesh.stateDir).includes("lease.json"),
-      );
+      const group = family.filter((pid) => groupOf(pid) === groupOf(mesh.upPid));
+      for (const pid of [mesh.upPid, ...group]) process.kill(pid, "SIGINT");
+      await assertEnded(mesh, family);
       assert.deepEqual(hostState(), host);
       await mesh.stop();
     });
+
+    for (const dataPlane of dataPlanes) {
+      describe(`with ${dataPlane}`, () => {
+        test("kill -9 of heddle up leaves nothing", async () => {
+          const host = hostState();
+          const mesh = await startWhole(mode, dataPlane);
+          const family = mesh.processes();
+          assert(family.some((pid) => commandOf(pid).includes("sidecar")));
+          assert.equal(family.some(isEnvoy), dataPlane === "envoy");
+          process.kill(mesh.upPid, "SIGKILL");
+          await eventually("every process has ended", () => family.every((pid) => !isRunning(pid)));
+          assert.deepEqual(hostState(), host);
+          await mesh.stop();
+        });
+
+        test("kill -9 of control plane, sidecar and application, then down: nothing is left", async () => {
+          const host = hostState();
+          const mesh = await startWhole(mode, dataPlane);
+          const before = mesh.processes();
+          const killed = before.filter((pid) => {
+            const command = commandOf(pid);
+            return ["control", "sidecar", "exec-server.mjs"].some((word) =>
+              command.some((one) => one === word || one.endsWith(`/${word}`)),
+            );
+          });
+          assert(killed.length >= 3);
+          for (const pid of killed) process.kill(pid, "SIGKILL");
+          await settled(mesh, 2);
+          const family = [...before, ...mesh.processes()];
+          const { code, stdout } = await heddle(mesh, "down", "--state-dir", mesh.stateDir);
+          assert.equal(code, 0);
+          assert.match(stdout, /has ended/);
+          await assertEnded(mesh, family);
+          assert.deepEqual(hostState(), host);
+          await mesh.stop();
+        });
+      });
+    }
   });
 }
 
 async function start(mode: MeshMode): Promise<TestMesh> {
   return await startMesh({ mode, processes: "stand-in", files });
+}
+
+async function startWhole(mode: MeshMode, dataPlane: DataPlane): Promise<TestMesh> {
+  const environment = { HEDDLE_ENVOY: findEnvoy() ?? "" };
+  return await startMesh({ mode, processes: "heddle", dataPlane, files: small, environment });
+}
+
+async function assertEnded(mesh: TestMesh, family: readonly number[]): Promise<void> {
+  await eventually("every process has ended", () => family.every((pid) => !isRunning(pid)));
+  await eventually(
+    "the lease is given back",
+    () => !readdirSync(mesh.stateDir).includes("lease.json"),
+  );
+}
+
+function isEnvoy(pid: number): boolean {
+  return commandOf(pid)[0]?.endsWith("/envoy") === true;
+}
+
+function groupOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2];
+  } catch {
+    return undefined; // it has just ended
+  }
 }
 
 /** Links, rules and namespaces of the host: none of them may be touched. */

@@ -69,12 +69,16 @@ async function up(words: readonly string[]): Promise<void> {
     onStep: (step) => console.log(JSON.stringify({ step })),
     onProblems: () => {},
   });
-  process.on("SIGTERM", () => {
+  let isStopping = false;
+  const stop = (): void => {
+    if (isStopping) return;
+    isStopping = true;
     mesh.stop().then(
       () => process.exit(0),
       () => process.exit(1),
     );
-  });
+  };
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
   void mesh.ended.then(async () => {
     await mesh.stop();
     process.exit(1);
