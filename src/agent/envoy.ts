@@ -44,7 +44,10 @@ export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyDataPlane>
   }
   const paths = { xdsSocket: files.path("xds.sock"), adminSocket: files.path("envoy-admin.sock") };
   for (const path of Object.values(paths)) rmSync(path, { force: true });
-  files.write("envoy.json", JSON.stringify(envoyBootstrap(sidecar, paths)));
+  const bootstrap = JSON.stringify(envoyBootstrap(sidecar, paths));
+  // What stands there already needs no room: a restart works with a full disk.
+  if (files.read("envoy.json")?.toString("utf8") !== bootstrap)
+    files.write("envoy.json", bootstrap);
   const relay = new EnvoyRelay({
     feed: agent.feed,
     secrets: agent.secrets,

@@ -149,6 +149,20 @@ test("IdentityKeeper does not use a certificate of another identity", async () =
   other.keeper.close();
 });
 
+test("IdentityKeeper uses a certificate that the disk has no room for", async () => {
+  const full = memoryFiles();
+  full.write = () => {
+    throw new Error("no space left on device");
+  };
+  const { keeper, advance, requests } = open(full);
+  keeper.start();
+  await advance(0);
+  assert.equal(keeper.missing, undefined);
+  await advance(dayMs * 0.4);
+  assert.equal(requests(), 1);
+  keeper.close();
+});
+
 test("IdentityKeeper does not use a damaged file", async () => {
   const files = memoryFiles();
   files.write("identity.json", '{"privateKeyPem":"x","chainPem":"y","rootPem":"z"}');

@@ -132,7 +132,7 @@ export class IdentityKeeper implements SecretSource {
   }
 
   async #renew(): Promise<void> {
-    const { request, log, files, random, metrics } = this.#options;
+    const { request, log, random, metrics } = this.#options;
     const outcomes = (outcome: string): void =>
       metrics
         .counter("heddle_agent_certificate_requests_total", "Certificate requests by outcome.", {
@@ -153,7 +153,7 @@ export class IdentityKeeper implements SecretSource {
       });
       this.#tell();
       this.#schedule(this.#renewInMs(identity, this.#options.clock.nowMs()));
-      files.write(fileName, JSON.stringify({ privateKeyPem, chainPem, rootPem }));
+      this.#store({ privateKeyPem, chainPem, rootPem });
     } catch (thrown) {
       if (this.#isClosed) return;
       outcomes("failed");
@@ -167,6 +167,16 @@ export class IdentityKeeper implements SecretSource {
       log.warn("certificate request failed", { reason: this.#lastFailure, retryMs });
       this.#timer?.cancel();
       this.#schedule(retryMs);
+    }
+  }
+
+  /** A full disk takes nothing but the next start without an authority. */
+  #store(identity: StoredIdentity): void {
+    const { files, log } = this.#options;
+    try {
+      files.write(fileName, JSON.stringify(identity));
+    } catch (thrown) {
+      log.error("the certificate cannot be kept on disk", { reason: messageOf(thrown) });
     }
   }
 
