@@ -1,17 +1,21 @@
-// An application that answers as the request asks: /status/CODE, ?bytes=N of body, ?ms=N of delay,
-// /app/metrics with metrics of its own, x-answer-NAME: VALUE becomes a header of the answer, /headers answers with the request's own; and
-// echoes raw TCP. Usage: app-server.mjs HTTP_PORT[,HTTP_PORT…] [TCP_PORT[,TCP_PORT…]]
+// An application that answers as the request asks: …/status/CODE, …/turns (503 and 200 in turn),
+// ?bytes=N of body, ?ms=N of delay; x-answer-NAME: VALUE becomes a header of the answer, /headers
+// answers with the request's own, /app/metrics with metrics; and echoes raw TCP.
+// Usage: app-server.mjs HTTP_PORT[,HTTP_PORT…] [TCP_PORT[,TCP_PORT…]]
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 
 const [httpPorts = "", tcpPorts = ""] = process.argv.slice(2);
 const isExplicit = process.env.HOST !== undefined;
 
+let turns = 0;
+
 const answer = (request, response) => {
   request.resume();
   request.on("end", () => {
     const url = new URL(request.url, "http://localhost");
-    const status = /^\/status\/(\d{3})$/.exec(url.pathname)?.[1];
+    const asked = /\/status\/(\d{3})$/.exec(url.pathname)?.[1];
+    const status = url.pathname.endsWith("/turns") ? (turns++ % 2 === 0 ? 503 : 200) : asked;
     const headers = Object.fromEntries(
       Object.entries(request.headers)
         .filter(([name]) => name.startsWith("x-answer-"))

@@ -93,6 +93,13 @@ spec:
     route: [{ destination: { host: server } }]
   - match: [{ uri: { prefix: /direct } }]
     directResponse: { status: 204 }
+  - match: [{ uri: { prefix: /narrow } }]
+    route: [{ destination: { host: server, subset: narrow } }]
+  - match: [{ uri: { prefix: /flaky } }]
+    route: [{ destination: { host: server, subset: flaky } }]
+  - match: [{ uri: { prefix: /again } }]
+    retries: { attempts: 2, retryOn: 5xx, backoff: 100ms }
+    route: [{ destination: { host: server, subset: again } }]
   - match: [{ uri: { prefix: /late } }]
     timeout: 150ms
     route: [{ destination: { host: server } }]
@@ -104,6 +111,30 @@ metadata: { name: plain, namespace: default }
 spec:
   host: plain
   trafficPolicy: { tls: { mode: DISABLE } }
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: server, namespace: default }
+spec:
+  host: server
+  subsets:
+  - name: narrow
+    labels: { version: v1 }
+    trafficPolicy:
+      connectionPool:
+        tcp: { maxConnections: 1 }
+        http: { http1MaxPendingRequests: 1, http2MaxRequests: 1 }
+  - name: flaky
+    labels: { version: v1 }
+    trafficPolicy:
+      outlierDetection:
+        consecutive5xxErrors: 3
+        interval: 1s
+        baseEjectionTime: 60s
+        maxEjectionPercent: 100
+  - name: again
+    labels: { version: v1 }
+    trafficPolicy: { connectionPool: { http: { maxRetries: 1 } } }
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
