@@ -14,7 +14,7 @@ const shortNames: Readonly<Record<string, string>> = {
 
 /** `vs`, `virtualservice` and `VirtualServices` in the form the API compares without regard to case. */
 export function kindNamed(text: string): string {
-  return shortNames[text.toLowerCase()] ?? text;
+  return shortNames[text.toLowerCase()] ?? text.replace(/ies$/i, "y");
 }
 
 export interface ResourceName {

@@ -3,6 +3,7 @@ import { globSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { messageOf } from "../base/error.ts";
+import { formatProblem, type Problem } from "../base/problem.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 export interface YamlInput {
@@ -11,24 +12,36 @@ export interface YamlInput {
   readonly text: string;
 }
 
+/** Told of a file that is refused unread, while the others are read. */
+export type OnRefused = (problem: Problem) => void;
+
 /** Larger files are refused unread; configuration of this size is a mistake or an attack. */
 const fileBytesMax = 16 * 1024 * 1024;
 
-export function readYamlInputs(paths: readonly string[]): readonly YamlInput[] {
-  return paths.flatMap((path) => (path === "-" ? [readStandardInput()] : readPath(path)));
+/** Without `onRefused`, a file that is too large ends the command. */
+export function readYamlInputs(
+  paths: readonly string[],
+  onRefused: OnRefused = endCommand,
+): readonly YamlInput[] {
+  return paths.flatMap((path) =>
+    path === "-" ? readStandardInput(onRefused) : readPath(path, onRefused),
+  );
 }
 
-function readStandardInput(): YamlInput {
+function readStandardInput(onRefused: OnRefused): readonly YamlInput[] {
   const text = readFileSync(0, "utf8");
-  if (text.length > fileBytesMax) throw tooLarge("-");
-  return { file: "-", text };
+  if (text.length <= fileBytesMax) return [{ file: "-", text }];
+  onRefused(tooLarge("-"));
+  return [];
 }
 
-function readPath(path: string): readonly YamlInput[] {
+function readPath(path: string, onRefused: OnRefused): readonly YamlInput[] {
   try {
-    if (!statSync(path).isDirectory()) return [readOne(path)];
+    if (!statSync(path).isDirectory()) return readOne(path, onRefused);
     const files = globSync("**/*.{yaml,yml,json}", { cwd: path }).toSorted();
-    return files.filter((file) => !isRunFile(file)).map((file) => readOne(join(path, file)));
+    return files
+      .filter((file) => !isRunFile(file))
+      .flatMap((file) => readOne(join(path, file), onRefused));
   } catch (error) {
     if (error instanceof CommandFailure) throw error;
     throw new CommandFailure(exitCodes.usage, `can't read ${path}: ${messageOf(error)}`, {
@@ -37,16 +50,27 @@ function readPath(path: string): readonly YamlInput[] {
   }
 }
 
-function readOne(path: string): YamlInput {
-  if (statSync(path).size > fileBytesMax) throw tooLarge(path);
-  return { file: path, text: readFileSync(path, "utf8") };
+function readOne(path: string, onRefused: OnRefused): readonly YamlInput[] {
+  if (statSync(path).size <= fileBytesMax) {
+    return [{ file: path, text: readFileSync(path, "utf8") }];
+  }
+  onRefused(tooLarge(path));
+  return [];
 }
 
-function tooLarge(path: string): CommandFailure {
-  return new CommandFailure(
-    exitCodes.findings,
-    `${path} is larger than ${fileBytesMax / 1024 / 1024} MiB; split it`,
-  );
+function tooLarge(file: string): Problem {
+  return {
+    code: "yaml.file-too-large",
+    severity: "error",
+    path: "",
+    message: `the file is larger than ${fileBytesMax / 1024 / 1024} MiB and was not read`,
+    hint: "split it",
+    source: { file, line: 1, column: 1 },
+  };
+}
+
+function endCommand(problem: Problem): never {
+  throw new CommandFailure(exitCodes.findings, formatProblem(problem));
 }
 
 /** heddle.yaml and Compose files say what to run, not how it behaves. */

@@ -2,6 +2,8 @@ import type { Command } from "commander";
 
 import { formatProblem } from "../../base/problem.ts";
 import type { ConfigAnswer, ConfigResource } from "../../console/api.ts";
+import { allKindNames } from "../../model/kinds.ts";
+import { nearestName } from "../../model/nearest-name.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshOptions } from "../mesh-api.ts";
 import { type OutputFormat, formatOutput, outputOption } from "../output.ts";
@@ -22,6 +24,7 @@ export function registerGetCommand(program: Command): void {
     .addOption(outputOption())
     .action(async (kind: string | undefined, name: string | undefined, options: Options) => {
       const wanted = parseResourceName(kind ?? "", name);
+      refuseUnknownKind(wanted.kind);
       const { resources } = await connectToMesh(options).get<ConfigAnswer>(
         `/api/config?${queryOf(wanted, options.namespace)}`,
       );
@@ -30,6 +33,18 @@ export function registerGetCommand(program: Command): void {
       }
       console.log(formatResources(resources, options.output));
     });
+}
+
+function refuseUnknownKind(kind: string): void {
+  if (kind === "" || kind === "all") return;
+  const kinds = allKindNames();
+  const text = kind.toLowerCase();
+  if (kinds.some((one) => [one, `${one}s`, `${one}es`].some((n) => n.toLowerCase() === text))) {
+    return;
+  }
+  const near = nearestName(kind, kinds);
+  const hint = near === undefined ? "" : `; did you mean ${near}?`;
+  throw new CommandFailure(exitCodes.usage, `there is no kind ${kind}${hint}`);
 }
 
 export function queryOf({ kind, name }: ResourceName, namespace: string | undefined): string {

@@ -1,4 +1,5 @@
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { RE2JS } from "re2js";
 
 import type { ProxyStatus } from "../../console/api.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
@@ -57,7 +58,7 @@ export function registerProxyConfigCommand(program: Command): void {
 
 function registerLive(parent: Command): void {
   proxyCommand(parent, "log", "show log levels, or change them while the proxy runs")
-    .option("--level <level>", "LEVEL for every logger, or LOGGER:LEVEL")
+    .option("--level <level>", "LEVEL for every logger, or LOGGER:LEVEL", parseLevel)
     .action(async (proxy: string, options: MeshOptions & { level?: string }) => {
       const api = connectToMesh(options);
       const path = await adminPath(api, proxy, "logging");
@@ -68,7 +69,7 @@ function registerLive(parent: Command): void {
       );
     });
   proxyCommand(parent, "stats", "counters, gauges and histograms")
-    .option("--filter <regex>", "only names that match")
+    .option("--filter <regex>", "only names that match", parseFilter)
     .action(async (proxy: string, options: MeshOptions & { filter?: string }) => {
       const query =
         options.filter === undefined
@@ -92,9 +93,9 @@ function proxyCommand(parent: Command, name: string, description: string): Comma
 function addFilters(command: Command): Command {
   return addOutput(command)
     .option("--fqdn <hostname>", "only this service")
-    .option("--port <number>", "only this port")
+    .option("--port <number>", "only this port", parsePort)
     .option("--subset <name>", "only this subset")
-    .option("--direction <direction>", "inbound or outbound")
+    .option("--direction <direction>", "inbound or outbound", parseDirection)
     .option("--name <name>", "only the resource of this name")
     .option("--cluster <name>", "only this cluster");
 }
@@ -167,6 +168,34 @@ async function adminText(api: MeshApi, proxy: string, path: string): Promise<str
 async function adminPath(api: MeshApi, proxy: string, path: string): Promise<string> {
   const [first] = proxiesNamed(await api.get<ProxyStatus[]>("/api/proxies"), proxy);
   return `/api/proxies/${encodeURIComponent(first?.proxy ?? proxy)}/${path}`;
+}
+
+/** Envoy's levels, which both data planes take. */
+const levels = ["trace", "debug", "info", "warning", "warn", "error", "critical", "off"];
+
+function parseLevel(text: string): string {
+  const level = text.slice(text.lastIndexOf(":") + 1);
+  if (levels.includes(level) && !text.startsWith(":")) return text;
+  throw new InvalidArgumentError(`Write LEVEL or LOGGER:LEVEL, with one of ${levels.join(", ")}.`);
+}
+
+function parseFilter(text: string): string {
+  try {
+    RE2JS.compile(text);
+  } catch {
+    throw new InvalidArgumentError("It is no RE2 expression.");
+  }
+  return text;
+}
+
+function parseDirection(text: string): string {
+  if (text === "inbound" || text === "outbound") return text;
+  throw new InvalidArgumentError("Write inbound or outbound.");
+}
+
+function parsePort(text: string): string {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65535) return text;
+  throw new InvalidArgumentError("Write a number from 0 to 65535.");
 }
 
 /** `debug` → `level=debug`, `http:debug` → `http=debug`: the parameters of Envoy's `/logging`. */

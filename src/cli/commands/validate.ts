@@ -34,15 +34,18 @@ export function registerValidateCommand(program: Command): void {
     .requiredOption("-f, --filename <path...>", "YAML files, folders, or - for standard input")
     .addOption(outputOption())
     .action((options: Options) => {
-      const inputs = readYamlInputs(options.filename);
+      const refused: Problem[] = [];
+      const inputs = readYamlInputs(options.filename, (problem) => refused.push(problem));
       const folders = options.filename.filter(declaresMesh);
-      if (inputs.length === 0 && folders.length === 0) {
+      if (inputs.length + refused.length === 0 && folders.length === 0) {
         throw new CommandFailure(
           exitCodes.usage,
           `there is no YAML file in ${options.filename.join(", ")}`,
         );
       }
-      const validation = validate(inputs, folders[0]);
+      const readable = validate(inputs, folders[0]);
+      const files = readable.files + refused.length;
+      const validation = { ...readable, files, problems: [...refused, ...readable.problems] };
       print(options.output, validation, () => formatValidation(validation));
       process.exitCode = validation.problems.length > 0 ? exitCodes.findings : exitCodes.fine;
     });
