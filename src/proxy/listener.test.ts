@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
-import { test } from "node:test";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { test, type TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
 
 import { FakeSecrets } from "../../test/support/secrets.ts";
@@ -30,7 +30,8 @@ interface Bench {
   readonly recorded: (count: number) => Promise<void>;
 }
 
-function bench(endpoints: Readonly<Record<string, SocketAddress>>): Bench {
+/** Closed after the test, also after one that failed: an open socket would keep the process. */
+function bench(t: TestContext, endpoints: Readonly<Record<string, SocketAddress>>): Bench {
   const records: RequestRecord[] = [];
   const metrics = createMetricRegistry();
   const secrets = new FakeSecrets();
@@ -56,6 +57,7 @@ function bench(endpoints: Readonly<Record<string, SocketAddress>>): Bench {
     }),
   };
   const set = createListenerSet({ context, secrets });
+  t.after(() => set.close());
   return {
     set,
     records,
@@ -134,7 +136,7 @@ const proxyProtocol = {
 };
 
 /** Answers a connection's bytes with a greeting in front, once the client has ended. */
-async function startServer(greeting: string): Promise<{ server: Server; address: SocketAddress }> {
+async function startServer(t: TestContext, greeting: string): Promise<SocketAddress> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     const chunks: Buffer[] = [];
     socket.on("error", () => {});
@@ -142,8 +144,9 @@ async function startServer(greeting: string): Promise<{ server: Server; address:
     socket.on("end", () => socket.end(`${greeting}:${Buffer.concat(chunks).toString()}`));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
-  return { server, address: { address: "127.0.0.1", port } };
+  return { address: "127.0.0.1", port };
 }
 
 function exchange(socket: Socket, text: string): Promise<string> {
@@ -158,9 +161,9 @@ function exchange(socket: Socket, text: string): Promise<string> {
 
 const half = { allowHalfOpen: true, host: "127.0.0.1" };
 
-test("a listener carries TCP to its cluster and reports bytes once", async () => {
-  const { server, address } = await startServer("one");
-  const { set, start, records, recorded } = bench({ one: address });
+test("a listener carries TCP to its cluster and reports bytes once", async (t) => {
+  const address = await startServer(t, "one");
+  const { start, records, recorded } = bench(t, { one: address });
   const port = await start(
     Listener.fromPartial({
       name: "l",
@@ -170,18 +173,16 @@ test("a listener carries TCP to its cluster and reports bytes once", async () =>
   );
   assert.equal(await exchange(connect({ port, ...half }), "hello"), "one:hello");
   await recorded(1);
-  await set.close();
-  server.close();
   assert.equal(records.length, 1);
   assert.equal(records[0]?.bytesReceived, 5);
   assert.equal(records[0]?.bytesSent, 9);
   assert.equal(records[0]?.responseFlags, "");
 });
 
-test("a listener closes and flags connections without cluster or endpoint", async () => {
-  const { server, address } = await startServer("gone");
-  await new Promise((resolve) => server.close(resolve));
-  const { set, start, records, recorded } = bench({ gone: address });
+test("a listener closes and flags connections without cluster or endpoint", async (t) => {
+  // Not a port that was free a moment ago: somebody else might listen there by now.
+  const address = { address: "127.0.0.1", port: 1 };
+  const { start, records, recorded } = bench(t, { gone: address });
   let count = 0;
   const check = async (cluster: string, flag: string): Promise<void> => {
     const filterChains = [{ filters: [tcpFilter(cluster)] }];
@@ -195,13 +196,12 @@ test("a listener closes and flags connections without cluster or endpoint", asyn
   await check("none", "NC");
   await check("gone", "UF,URX");
   assert.match(records.at(-1)?.upstreamTransportFailureReason ?? "", /ECONNREFUSED/);
-  await set.close();
 });
 
-test("a new version serves new connections on the same socket; a broken one changes nothing", async () => {
-  const one = await startServer("one");
-  const two = await startServer("two");
-  const { set, start } = bench({ one: one.address, two: two.address });
+test("a new version serves new connections on the same socket; a broken one changes nothing", async (t) => {
+  const one = await startServer(t, "one");
+  const two = await startServer(t, "two");
+  const { set, start } = bench(t, { one, two });
   const version = (cluster: string): Listener =>
     Listener.fromPartial({
       name: "l",
@@ -216,18 +216,15 @@ test("a new version serves new connections on the same socket; a broken one chan
   assert.throws(() => set.prepare(Listener.fromPartial({ name: "l", filterChains: [{}] })));
   assert.equal(await exchange(connect({ port, ...half }), "c"), "two:c");
   old.destroy();
-  await set.close();
-  one.server.close();
-  two.server.close();
 });
 
-test("a listener tells TLS from plaintext and verifies clients (permissive, then strict)", async () => {
+test("a listener tells TLS from plaintext and verifies clients (permissive, then strict)", async (t) => {
   const authority = await makeTestAuthority();
-  const tls = await startServer("tls");
-  const raw = await startServer("raw");
-  const { set, start, secrets, records, recorded, metrics } = bench({
-    tls: tls.address,
-    raw: raw.address,
+  const tls = await startServer(t, "tls");
+  const raw = await startServer(t, "raw");
+  const { start, secrets, records, recorded, metrics } = bench(t, {
+    tls,
+    raw,
   });
   const own = await authority.issue({ uris: ["spiffe://cluster.local/ns/default/sa/catalog"] });
   const client = await authority.issue({ uris: ["spiffe://cluster.local/ns/default/sa/cart"] });
@@ -279,14 +276,11 @@ test("a listener tells TLS from plaintext and verifies clients (permissive, then
   const text = metrics.expose();
   assert.match(text, /envoy_listener_no_filter_chain_match\{[^}]*\} 1/);
   assert.match(text, /envoy_listener_ssl_handshake\{[^}]*\} 1/);
-  await set.close();
-  tls.server.close();
-  raw.server.close();
 });
 
-test("a listener takes addresses from the PROXY protocol and refuses connections without", async () => {
-  const { server, address } = await startServer("one");
-  const { set, start, records, recorded } = bench({ one: address });
+test("a listener takes addresses from the PROXY protocol and refuses connections without", async (t) => {
+  const address = await startServer(t, "one");
+  const { start, records, recorded } = bench(t, { one: address });
   const port = await start(
     Listener.fromPartial({
       name: "l",
@@ -301,13 +295,11 @@ test("a listener takes addresses from the PROXY protocol and refuses connections
   assert.deepEqual(records[0]?.downstreamRemoteAddress, { address: "203.0.113.7", port: 40_000 });
   assert.equal(await exchange(connect({ port, ...half }), "no header"), "");
   assert.equal(records.length, 1);
-  await set.close();
-  server.close();
 });
 
-test("network RBAC closes what no policy allows and names the denial", async () => {
-  const { server, address } = await startServer("one");
-  const { set, start, records, recorded } = bench({ one: address });
+test("network RBAC closes what no policy allows and names the denial", async (t) => {
+  const address = await startServer(t, "one");
+  const { start, records, recorded } = bench(t, { one: address });
   const config = RBAC.fromPartial({ statPrefix: "tcp.", rules: { action: 0, policies: {} } });
   const typeUrl = `${prefix}filters.network.rbac.v3.RBAC`;
   const rbac = { name: "rbac", typedConfig: { typeUrl, value: RBAC.encode(config).finish() } };
@@ -316,6 +308,4 @@ test("network RBAC closes what no policy allows and names the denial", async () 
   assert.equal(await exchange(connect({ port, ...half }), "x"), "");
   await recorded(1);
   assert.equal(records[0]?.connectionTerminationDetails, "rbac_access_denied_matched_policy[none]");
-  await set.close();
-  server.close();
 });
