@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import dgram from "node:dgram";
 import net from "node:net";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 
 import * as dnsPacket from "dns-packet";
 
@@ -12,8 +12,9 @@ import { createPortableDialler } from "../net/portable-dialler.ts";
 import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import { type DnsServer, startDnsServer } from "./dns.ts";
 
-function start(upstream?: SocketAddress): Promise<DnsServer> {
-  return startDnsServer({
+/** Closed after the test, also after one that failed: an open socket would keep the process. */
+async function start(t: TestContext, upstream?: SocketAddress): Promise<DnsServer> {
+  const server = await startDnsServer({
     addresses: ["127.0.0.1"],
     port: 0,
     scope: { namespace: "default", domain: "cluster.local" },
@@ -23,6 +24,8 @@ function start(upstream?: SocketAddress): Promise<DnsServer> {
     log: silentLog,
     metrics: createMetricRegistry(),
   });
+  t.after(() => server.close());
+  return server;
 }
 
 const catalog = { ipv4: ["198.19.0.5"], ipv6: ["fd48:6564:646c::5"] };
@@ -58,8 +61,8 @@ function addressesOf(answer: Answer): unknown[] {
   return (answer.answers ?? []).map((record) => Reflect.get(record, "data"));
 }
 
-test("startDnsServer() answers short and full names from the table", async () => {
-  const server = await start();
+test("startDnsServer() answers short and full names from the table", async (t) => {
+  const server = await start(t);
   server.update(table);
   for (const name of [
     "catalog",
@@ -74,19 +77,17 @@ test("startDnsServer() answers short and full names from the table", async () =>
   assert.deepEqual(addressesOf(await askUdp(server, "a.b.example.com")), ["198.19.0.7"]);
   const noIpv6 = await askUdp(server, "ledger.bank", "AAAA");
   assert.deepEqual([rcodeOf(noIpv6), addressesOf(noIpv6)], ["NOERROR", []]);
-  await server.close();
 });
 
-test("startDnsServer() denies what is missing in the mesh and refuses what is foreign", async () => {
-  const server = await start();
+test("startDnsServer() denies what is missing in the mesh and refuses what is foreign", async (t) => {
+  const server = await start(t);
   server.update(table);
   assert.equal(rcodeOf(await askUdp(server, "nobody.default.svc.cluster.local")), "NXDOMAIN");
   assert.equal(rcodeOf(await askUdp(server, "example.org.default.svc.cluster.local")), "NXDOMAIN");
   assert.equal(rcodeOf(await askUdp(server, "example.org")), "REFUSED");
-  await server.close();
 });
 
-test("startDnsServer() asks the outside over TCP, and truncates what no datagram holds", async () => {
+test("startDnsServer() asks the outside over TCP, and truncates what no datagram holds", async (t) => {
   const outside = net.createServer((socket) => {
     socket.on("error", () => {});
     socket.on("data", (bytes: Buffer) => {
@@ -108,9 +109,10 @@ test("startDnsServer() asks the outside over TCP, and truncates what no datagram
     });
   });
   await new Promise<void>((resolve) => outside.listen(0, "127.0.0.1", resolve));
+  t.after(() => outside.close());
   const bound = outside.address();
   assert.ok(bound !== null && typeof bound !== "string");
-  const server = await start({ address: "127.0.0.1", port: bound.port });
+  const server = await start(t, { address: "127.0.0.1", port: bound.port });
   assert.deepEqual(addressesOf(await askUdp(server, "example.org")), ["192.0.2.1"]);
   const long = await askUdp(server, "long.example.org");
   assert.equal(Reflect.get(long, "flag_tc"), true);
@@ -131,18 +133,15 @@ test("startDnsServer() asks the outside over TCP, and truncates what no datagram
   });
   assert.equal(addressesOf(answer).length, 100);
   client.destroy();
-  await server.close();
-  outside.close();
 });
 
-test("startDnsServer() says SERVFAIL when the outside is silent or gone", async () => {
+test("startDnsServer() says SERVFAIL when the outside is silent or gone", async (t) => {
   const outside = net.createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => outside.listen(0, "127.0.0.1", resolve));
   const bound = outside.address();
   assert.ok(bound !== null && typeof bound !== "string");
-  const server = await start({ address: "127.0.0.1", port: bound.port });
+  const server = await start(t, { address: "127.0.0.1", port: bound.port });
   assert.equal(rcodeOf(await askUdp(server, "example.org")), "SERVFAIL");
   outside.close();
   assert.equal(rcodeOf(await askUdp(server, "example.org")), "SERVFAIL");
-  await server.close();
 });
