@@ -1,9 +1,9 @@
 /** The console's pages in a real browser, over the real server, a seeded store and a fake control plane. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { openConsolePages } from "../../src/cli/console-pages.ts";
 import { type Console, startConsole } from "../../src/console/console.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { silentLog } from "../support/silent-log.ts";
@@ -29,10 +29,8 @@ const startMs = 1_795_000_000_000;
 
 let browser: Browser;
 before(async () => {
-  assert.ok(
-    existsSync(join(ui, "index.html")),
-    "build the pages first: npm run build --workspace ui",
-  );
+  const outcome = await openConsolePages();
+  assert.doesNotMatch(outcome ?? "", /could not/);
   browser = await launchBrowser();
 });
 after(() => browser.close());

@@ -82,6 +82,27 @@ test("readFlows() takes the destination's figures where the source has no sideca
   );
 });
 
+test("readFlows() finds the source of plaintext, of which the destination knows nothing", async () => {
+  const anonymous = { reporter: "destination", source_workload: "unknown", response_code: "200" };
+  const sent = [{ response_code: "200" }, 2] as const;
+  const check = async (received: number, expected: readonly unknown[]): Promise<void> => {
+    const flows = await flowsOf([
+      sent,
+      [{ ...anonymous, connection_security_policy: "none" }, received],
+    ]);
+    assert.deepEqual(
+      flows.map((one) => [one.source.kind, trafficOf([one]).requestsPerSecond, mtlsOf([one])]),
+      expected,
+    );
+  };
+  await check(1.9, [["workload", 2, "plaintext"]]);
+  // Somebody else calls as well, from outside the mesh.
+  await check(8, [
+    ["workload", 2, "plaintext"],
+    ["unknown", 6, "plaintext"],
+  ]);
+});
+
 test("readFlows() names what lies outside the mesh", async () => {
   const outside = { destination_workload: "unknown", destination_service_namespace: "unknown" };
   const flows = await flowsOf([

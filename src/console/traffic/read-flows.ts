@@ -6,6 +6,7 @@
 import { parseBucketBound } from "../../store/bucket-quantile.ts";
 import type { InstantSample, LabelRecord, MetricsSource } from "../../store/metrics-source.ts";
 import type { WorkloadSnapshot } from "../../model/workload.ts";
+import { attributeAnonymous, type Reports } from "./anonymous.ts";
 import { endId, type Flow, type FlowEnd } from "./flow.ts";
 
 const endLabels = [
@@ -63,11 +64,6 @@ async function askVector(query: FlowQuery, expr: string): Promise<readonly Insta
   return result.kind === "vector" ? result.samples : [];
 }
 
-interface Reports {
-  source: Flow | undefined;
-  destination: Flow | undefined;
-}
-
 /** At most this many ends-and-protocol rows; what is beyond them is left out of pictures. */
 const flowsMax = 20_000;
 
@@ -103,7 +99,7 @@ class FlowTable {
   }
 
   joined(): readonly Flow[] {
-    return [...this.#reports.values()].flatMap(({ source, destination }) => {
+    return attributeAnonymous([...this.#reports.values()]).flatMap(({ source, destination }) => {
       if (source === undefined) return destination ?? [];
       if (destination === undefined) return source;
       source.mutualPerSecond = destination.mutualPerSecond;
