@@ -181,7 +181,6 @@ export class TcpSession {
     const record = this.#record;
     record.bytesSent += chunk.length;
     this.#touch();
-    record.upstreamServiceTimeMs ??= this.#lastActiveMs - record.startMonotonicMs;
     if (!this.#downstream.write(Buffer.from(chunk))) this.#upstream?.pause();
   }
 
