@@ -22,7 +22,7 @@ import type { MeshModel } from "./mesh-model.ts";
 import type { ClusterTarget, TranslatedCluster } from "./translate/clusters.ts";
 import { outboundClusterNames, outboundClusters } from "./translate/clusters.ts";
 import { loadAssignment } from "./translate/endpoints.ts";
-import { explicitOutbound, forwardRoutes } from "./translate/explicit.ts";
+import { explicitOutbound } from "./translate/explicit.ts";
 import { gatewayTraffic } from "./translate/gateway.ts";
 import { inboundClusters } from "./translate/inbound-clusters.ts";
 import { inboundTraffic } from "./translate/inbound.ts";
@@ -116,20 +116,11 @@ function clientPart(view: ClientView): ClientPart {
         ? [{ ...target, clusterName: cluster.name, origins: distinct(origins) }]
         : [],
     ),
-    routes: sharedRoutes(view).map((one) => encodeRoutes(one, names)),
+    routes: (view.capture === "transparent" ? capturedRoutes(view) : []).map((one) =>
+      encodeRoutes(one, names),
+    ),
     names: encodedResource("names", toBinary(NameTableSchema, nameTable(view))),
   };
-}
-
-function sharedRoutes(view: ClientView): readonly TranslatedRoutes[] {
-  switch (view.capture) {
-    case "gateway":
-      return [];
-    case "explicit":
-      return [forwardRoutes(view)];
-    case "transparent":
-      return capturedRoutes(view);
-  }
 }
 
 function outboundPart(view: ProxyView): TrafficPart {

@@ -46,7 +46,10 @@ export interface UpstreamCluster {
   /** Limits on the connections kept to one endpoint; 0 means none. */
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
-  /** Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination. */
+  /**
+   * Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination,
+   * dynamic forward proxies the authority.
+   */
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
   readonly limits: CircuitBreakers;
   readonly counters: ClusterCounters;
@@ -58,6 +61,8 @@ export interface EndpointChoice {
   readonly hash: number | undefined;
   /** Endpoints of earlier attempts, avoided when the retry policy says so. */
   readonly avoid: ReadonlySet<UpstreamEndpoint> | undefined;
+  /** Of the request, where there is one. */
+  readonly authority?: string;
 }
 
 /** One address of a cluster. Identity (===) is kept while the endpoint stays, across updates. */

@@ -11,6 +11,8 @@ import {
   ClusterSchema,
 } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
 import type { BindConfigSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
+import { ClusterConfigSchema as ForwardProxyClusterSchema } from "../../wire/gen/es/envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster_pb.ts";
+import type { DnsCacheConfigSchema } from "../../wire/gen/es/envoy/extensions/common/dynamic_forward_proxy/v3/dns_cache_pb.ts";
 import { SocketOption_SocketState } from "../../wire/gen/es/envoy/config/core/v3/socket_option_pb.ts";
 import type { MeshPort, ServiceShape } from "../mesh-model.ts";
 import type { EffectiveRule } from "../mesh/lookup.ts";
@@ -27,7 +29,7 @@ import {
   tcpClusterName,
 } from "./names.ts";
 import type { Init } from "./proto.ts";
-import { adsSource, duration } from "./proto.ts";
+import { adsSource, any, duration } from "./proto.ts";
 import type { ClientView } from "./proxy-view.ts";
 import { protocolAt, refOf, spiffeId } from "./proxy-view.ts";
 import type { TransportSocketInit } from "./tls.ts";
@@ -263,12 +265,36 @@ function passthrough(view: ClientView): TranslatedCluster {
       isBalanced: false,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),
-    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
+    clusterDiscoveryType:
+      view.capture === "explicit"
+        ? forwardProxyType()
+        : { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
     lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
     ...bindFields(view),
   });
   return { cluster, origins: [], target: undefined };
 }
+
+/** Without capture nobody knows where a connection was going: the request's authority says it. */
+function forwardProxyType(): NonNullable<ClusterInit["clusterDiscoveryType"]> {
+  return {
+    case: "clusterType",
+    value: {
+      name: "envoy.clusters.dynamic_forward_proxy",
+      typedConfig: any(ForwardProxyClusterSchema, {
+        clusterImplementationSpecifier: { case: "dnsCacheConfig", value: forwardProxyCache },
+        // It opens plain connections: there is no name to be checked.
+        allowInsecureClusterOptions: true,
+      }),
+    },
+  };
+}
+
+/** Shared by the cluster and the filter before it, which must agree. */
+export const forwardProxyCache: Init<typeof DnsCacheConfigSchema> = {
+  name: passthroughCluster,
+  dnsLookupFamily: Cluster_DnsLookupFamily.ALL,
+};
 
 /** Has no endpoints: whatever is sent there fails. */
 function blackHole(): TranslatedCluster {

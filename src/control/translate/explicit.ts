@@ -17,7 +17,7 @@ import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import { httpManager } from "./http-manager.ts";
 import { chain, listener } from "./listener.ts";
 import type { TranslatedListener } from "./listener.ts";
-import { listenerName, outboundClusterName } from "./names.ts";
+import { listenerName, outboundClusterName, passthroughCluster } from "./names.ts";
 import { clusterForTcp, detectedHttp, serviceChain } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
@@ -27,6 +27,7 @@ import type { ServicePortPair, TranslatedRoutes } from "./virtual-hosts.ts";
 import {
   fallbackHost,
   fresh,
+  refusingHost,
   serviceDomains,
   serviceHost,
   singleServiceRoutes,
@@ -36,15 +37,15 @@ const outbound = TrafficDirection.OUTBOUND;
 const loopback = "127.0.0.1";
 const proxyRoutes = "http_proxy";
 
-/** The proxy's own listeners, and the routes of its local ports. `forwardRoutes` has the rest. */
 export function explicitOutbound(view: ProxyView): TranslatedTraffic {
+  const table = forwardRoutes(view);
   const port = view.proxy.sidecarPorts.outbound;
   const manager = httpManager(view, {
     direction: "outbound",
     statPrefix: `outbound_${listenerName(loopback, port)};`,
     routeName: proxyRoutes,
     carriesGrpc: false,
-    acceptsConnect: true,
+    isForwardProxy: true,
   });
   const forward: TranslatedListener = {
     listener: listener(view, {
@@ -55,18 +56,18 @@ export function explicitOutbound(view: ProxyView): TranslatedTraffic {
       inspects: [],
       isBound: true,
     }),
-    origins: [],
+    origins: table.origins,
     routeNames: [proxyRoutes],
   };
   const local = view.proxy.localDestinations.map((one) => localListener(view, one));
   return {
     listeners: [forward, ...local.flatMap((one) => one.listeners)],
-    routes: local.flatMap((one) => one.routes),
+    routes: [table, ...local.flatMap((one) => one.routes)],
   };
 }
 
 /** Every service port by `name:port`, port 80 by the name alone too. */
-export function forwardRoutes(view: ClientView): TranslatedRoutes {
+function forwardRoutes(view: ProxyView): TranslatedRoutes {
   const candidates = meshVirtualServices(view.model, view.proxy);
   const taken = new Set<string>();
   const origins = new Map<string, ResourceRef>();
@@ -86,23 +87,38 @@ export function forwardRoutes(view: ClientView): TranslatedRoutes {
   }
   const routes = create(RouteConfigurationSchema, {
     name: proxyRoutes,
-    virtualHosts: [...hosts, fallbackHost(view)],
+    virtualHosts: [...hosts, ownHost(view), outsideHost(view)],
     maxDirectResponseBodySizeBytes: 1_048_576,
   });
   return { routes, origins: [...origins.values()] };
 }
 
+/** A request for the proxy itself would come back to it for ever. */
+function ownHost(view: ProxyView): VirtualHost {
+  const port = view.proxy.sidecarPorts.outbound;
+  const domains = [loopback, "localhost", "[::1]"].map((name) => `${name}:${port}`);
+  return refusingHost("proxy_itself", domains);
+}
+
+/** What is not of the mesh: passed on by its name, or refused. */
+function outsideHost(view: ProxyView): VirtualHost {
+  const host = fallbackHost(view);
+  if (view.fallbackCluster !== passthroughCluster) return host;
+  return { ...host, routes: [connectTo(passthroughCluster), ...host.routes] };
+}
+
 function connectRoute(view: ClientView, { service, port }: ServicePortPair): Route {
+  return connectTo(clusterForTcp(view, outboundClusterName(service.hostname, port.number)));
+}
+
+function connectTo(cluster: string): Route {
   return create(RouteSchema, {
     name: "connect",
     match: { pathSpecifier: { case: "connectMatcher", value: {} } },
     action: {
       case: "route",
       value: {
-        clusterSpecifier: {
-          case: "cluster",
-          value: clusterForTcp(view, outboundClusterName(service.hostname, port.number)),
-        },
+        clusterSpecifier: { case: "cluster", value: cluster },
         timeout: duration(0),
         upgradeConfigs: [{ upgradeType: "CONNECT", connectConfig: {} }],
       },

@@ -5,6 +5,7 @@ import type { PathNormalization } from "../../model/mesh-config.ts";
 import type { FilterSchema } from "../../wire/gen/es/envoy/config/listener/v3/listener_components_pb.ts";
 import { OpenTelemetryConfigSchema } from "../../wire/gen/es/envoy/config/trace/v3/opentelemetry_pb.ts";
 import { CorsSchema } from "../../wire/gen/es/envoy/extensions/filters/http/cors/v3/cors_pb.ts";
+import { FilterConfigSchema as ForwardProxySchema } from "../../wire/gen/es/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy_pb.ts";
 import { HTTPFaultSchema } from "../../wire/gen/es/envoy/extensions/filters/http/fault/v3/fault_pb.ts";
 import { FilterConfigSchema as GrpcStatsSchema } from "../../wire/gen/es/envoy/extensions/filters/http/grpc_stats/v3/config_pb.ts";
 import { RouterSchema } from "../../wire/gen/es/envoy/extensions/filters/http/router/v3/router_pb.ts";
@@ -15,6 +16,7 @@ import {
   HttpConnectionManagerSchema,
 } from "../../wire/gen/es/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts";
 import { httpAccessLogs } from "./access-log.ts";
+import { forwardProxyCache } from "./clusters.ts";
 import { outboundClusterName } from "./names.ts";
 import type { Init } from "./proto.ts";
 import { adsSource, any, duration, typedConfig } from "./proto.ts";
@@ -29,7 +31,8 @@ export interface HttpManagerOptions {
   readonly authorization?: readonly NamedConfig[];
   /** Whether requests of gRPC pass here, whose messages are counted. */
   readonly carriesGrpc: boolean;
-  readonly acceptsConnect?: boolean;
+  /** A proxy in the open sense: takes CONNECT, and requests for hosts outside the mesh. */
+  readonly isForwardProxy?: boolean;
 }
 
 export interface NamedConfig {
@@ -45,7 +48,7 @@ export function httpManager(
 ): Init<typeof FilterSchema> {
   const { direction, statPrefix, routeName } = options;
   const isInbound = direction === "inbound";
-  const upgrades = ["websocket", ...(options.acceptsConnect === true ? ["CONNECT"] : [])];
+  const upgrades = ["websocket", ...(options.isForwardProxy === true ? ["CONNECT"] : [])];
   return {
     name: "envoy.filters.network.http_connection_manager",
     configType: typedConfig(HttpConnectionManagerSchema, {
@@ -84,6 +87,16 @@ function httpFilters(options: HttpManagerOptions): NamedConfig[] {
       : []),
     { name: "envoy.filters.http.fault", config: any(HTTPFaultSchema, {}) },
     { name: "envoy.filters.http.cors", config: any(CorsSchema, {}) },
+    ...(options.isForwardProxy === true
+      ? [
+          {
+            name: "envoy.filters.http.dynamic_forward_proxy",
+            config: any(ForwardProxySchema, {
+              implementationSpecifier: { case: "dnsCacheConfig", value: forwardProxyCache },
+            }),
+          },
+        ]
+      : []),
     { name: "envoy.filters.http.router", config: any(RouterSchema, {}) },
   ];
 }

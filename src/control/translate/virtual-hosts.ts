@@ -161,22 +161,25 @@ export function fresh(domains: readonly string[], taken: Set<string>): string[] 
   });
 }
 
+/** Answers 502, as Istio does for what is blocked. */
+export function refusingHost(name: string, domains: readonly string[]): VirtualHost {
+  return create(VirtualHostSchema, {
+    name,
+    domains: [...domains],
+    routes: [
+      create(RouteSchema, {
+        name,
+        match: anyPath(),
+        action: { case: "directResponse", value: { status: 502 } },
+      }),
+    ],
+    includeRequestAttemptCount: true,
+  });
+}
+
 /** What is not of the mesh: passed on, or refused with 502 as Istio does. */
 export function fallbackHost(view: ClientView): VirtualHost {
-  if (view.fallbackCluster === blackHoleCluster || view.capture === "explicit") {
-    return create(VirtualHostSchema, {
-      name: "block_all",
-      domains: ["*"],
-      routes: [
-        create(RouteSchema, {
-          name: "block_all",
-          match: anyPath(),
-          action: { case: "directResponse", value: { status: 502 } },
-        }),
-      ],
-      includeRequestAttemptCount: true,
-    });
-  }
+  if (view.fallbackCluster === blackHoleCluster) return refusingHost("block_all", ["*"]);
   return create(VirtualHostSchema, {
     name: "allow_any",
     domains: ["*"],

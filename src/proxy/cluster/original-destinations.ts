@@ -1,14 +1,15 @@
-/** Endpoints of an ORIGINAL_DST cluster: made for each destination as it comes, forgotten when idle. */
+/**
+ * Endpoints of a cluster that connects wherever it is told (ORIGINAL_DST, dynamic forward proxy): made
+ * for each destination as it comes, forgotten when idle.
+ */
 import type { Clock, Timer } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
-import type { ConnectionView } from "../engine/request.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** Past this the oldest are forgotten early; it only costs pooled connections. */
 const destinationsMax = 10_000;
 
 export class OriginalDestinations {
-  readonly #portOverride: number | undefined;
   readonly #make: (address: SocketAddress) => Endpoint;
   readonly #clock: Clock;
   readonly #cleanupMs: number;
@@ -16,22 +17,13 @@ export class OriginalDestinations {
   #old = new Map<string, Endpoint>();
   #timer: Timer | undefined;
 
-  constructor(
-    options: { readonly portOverride: number | undefined; readonly cleanupMs: number },
-    clock: Clock,
-    make: (address: SocketAddress) => Endpoint,
-  ) {
-    this.#portOverride = options.portOverride;
-    this.#cleanupMs = options.cleanupMs;
+  constructor(cleanupMs: number, clock: Clock, make: (address: SocketAddress) => Endpoint) {
+    this.#cleanupMs = cleanupMs;
     this.#clock = clock;
     this.#make = make;
   }
 
-  pick(connection: ConnectionView): Endpoint {
-    const address = {
-      address: connection.destinationAddress,
-      port: this.#portOverride ?? connection.destinationPort,
-    };
+  pick(address: SocketAddress): Endpoint {
     const key = formatSocketAddress(address);
     const known = this.#recent.get(key);
     if (known !== undefined) return known;

@@ -17,6 +17,7 @@ import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import { refuse } from "../engine/refusal.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { compileForward, type ForwardDiscovery } from "./forward.ts";
 import { compilePolicy } from "./policy.ts";
 
 export interface ClusterPlan {
@@ -60,7 +61,8 @@ export type Discovery =
       readonly kind: "original-dst";
       readonly portOverride: number | undefined;
       readonly cleanupMs: number;
-    };
+    }
+  | ForwardDiscovery;
 
 /** Taken in order: the first whose criteria the endpoint's metadata meets. */
 export interface SocketChoice {
@@ -143,9 +145,7 @@ function compileDiscovery(cluster: Cluster): Discovery {
     endpoints: [],
     namedEndpoints: {},
   };
-  if (cluster.clusterType !== undefined) {
-    refuse("cluster_type", `'${cluster.clusterType.name}' is not supported`);
-  }
+  if (cluster.clusterType !== undefined) return compileForward(cluster, cluster.clusterType);
   switch (cluster.type ?? DiscoveryType.STATIC) {
     case DiscoveryType.STATIC:
       return { kind: "static", assignment };

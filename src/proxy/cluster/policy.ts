@@ -54,8 +54,8 @@ function fromEnum(cluster: Cluster): MakeChooser<Endpoint> {
     case LbPolicy.MAGLEV:
       return maglevOf(cluster.maglevLbConfig?.tableSize, "maglev_lb_config");
     case LbPolicy.CLUSTER_PROVIDED:
-      if (cluster.type !== DiscoveryType.ORIGINAL_DST) {
-        refuse("lb_policy", "CLUSTER_PROVIDED goes with ORIGINAL_DST alone");
+      if (cluster.type !== DiscoveryType.ORIGINAL_DST && cluster.clusterType === undefined) {
+        refuse("lb_policy", "CLUSTER_PROVIDED goes with clusters that find their own endpoints");
       }
       return uniformRandom;
     case LbPolicy.LOAD_BALANCING_POLICY_CONFIG:

@@ -3,7 +3,7 @@
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
-import { formatSocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
@@ -21,7 +21,8 @@ import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
-import type { ClusterPlan } from "./plan.ts";
+import { addressOfAuthority } from "./forward.ts";
+import type { ClusterPlan, Discovery } from "./plan.ts";
 
 export interface ClusterServices {
   readonly clock: Clock;
@@ -73,8 +74,10 @@ export class RunningCluster implements UpstreamCluster {
       this.#detector = this.#makeDetector(plan.outlier);
       this.#scheduleInterval(plan.outlier.intervalMs);
     }
-    if (plan.discovery.kind === "original-dst") {
-      this.#destinations = new OriginalDestinations(plan.discovery, services.clock, (address) =>
+    const { discovery } = plan;
+    if (discovery.kind === "original-dst" || discovery.kind === "forward") {
+      const { cleanupMs } = discovery;
+      this.#destinations = new OriginalDestinations(cleanupMs, services.clock, (address) =>
         this.#makeEndpoint({
           address,
           hostname: "",
@@ -116,7 +119,10 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
-    if (this.#destinations !== undefined) return this.#destinations.pick(choice.connection);
+    if (this.#destinations !== undefined) {
+      const address = destinationOf(this.plan.discovery, choice);
+      return address === undefined ? undefined : this.#destinations.pick(address);
+    }
     this.#choice.hash = choice.hash;
     const { avoid } = choice;
     const first = this.#choose(this.#choice);
@@ -240,6 +246,15 @@ export class RunningCluster implements UpstreamCluster {
       this.#scheduleInterval(intervalMs);
     });
   }
+}
+
+function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddress | undefined {
+  if (discovery.kind === "forward") {
+    return addressOfAuthority(choice.authority ?? "", discovery.defaultPort);
+  }
+  const { destinationAddress, destinationPort } = choice.connection;
+  const portOverride = discovery.kind === "original-dst" ? discovery.portOverride : undefined;
+  return { address: destinationAddress, port: portOverride ?? destinationPort };
 }
 
 function endpointKey({ address, hostname, metadata }: EndpointDescription): string {

@@ -18,6 +18,7 @@ const urls = {
   cors: `${prefix}cors.v3.Cors`,
   corsPolicy: `${prefix}cors.v3.CorsPolicy`,
   grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
+  forwardProxy: `${prefix}dynamic_forward_proxy.v3.FilterConfig`,
 } as const;
 
 /** What routes may say about filters (`typed_per_filter_config`), by type URL. */
@@ -67,6 +68,9 @@ export function compileFilters(
         break;
       case urls.grpcStats:
         // What it measures stands in the request record of every stream.
+        break;
+      case urls.forwardProxy:
+        // Envoy resolves names here, before the router; our clusters do when they connect.
         break;
       default:
         if (!config.isOptional) refuse(path, `'${typedConfig.typeUrl}' is not supported`);
