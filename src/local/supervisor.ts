@@ -3,6 +3,8 @@
  * sidecar and the application. Follows changes of the file: what changed is restarted alone, what is
  * wrong is reported while the last good file keeps running.
  */
+import { availableParallelism } from "node:os";
+
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
 import type { Problem } from "../base/problem.ts";
@@ -17,6 +19,7 @@ import { eachAtMost } from "./run/each-at-most.ts";
 import { Instance } from "./run/instance.ts";
 import { readMeshFile, watchMeshFile } from "./run/mesh-source.ts";
 import type { SidecarSettings } from "./run/sidecar-files.ts";
+import { StartQueue } from "./run/start-queue.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
 
 export interface SupervisorParts {
@@ -44,6 +47,8 @@ export interface GatewayTarget {
 }
 
 const openAtOnce = 6;
+/** Sidecars that start at once, beside one for each core: a start waits for answers now and then. */
+const sidecarsBeyondCores = 2;
 const publishQuietMs = 5;
 const stopGraceMs = 3000;
 /** From being taken out of the endpoints until the application is ended: so long may that take. */
@@ -59,6 +64,7 @@ export class Supervisor {
   readonly #parts: SupervisorParts;
   readonly #control: ControlProcess;
   readonly #instances = new Map<string, Instance>();
+  readonly #starts: StartQueue;
   /** On their way out. */
   readonly #leaving = new Set<Instance>();
   #file: MeshFile;
@@ -86,6 +92,7 @@ export class Supervisor {
     this.#parts = parts;
     this.#file = file;
     const { options, placement, clock, onProcess } = parts;
+    this.#starts = new StartQueue(clock, availableParallelism() + sidecarsBeyondCores);
     this.#control = new ControlProcess({
       options,
       placement,
@@ -120,6 +127,7 @@ export class Supervisor {
     this.#publish?.cancel();
     this.#giveUp?.cancel();
     this.#headStart?.cancel();
+    this.#starts.close();
     for (const end of this.#pauses) end();
     await this.#changes.catch(() => {});
     const all = [...this.#instances.values(), ...this.#leaving];
@@ -239,7 +247,7 @@ export class Supervisor {
       this.#parts.onStep(`${plan.name} has no network: ${messageOf(thrown)}`);
       return;
     }
-    if (this.#mayStartSidecars) instance.startSidecar();
+    if (this.#mayStartSidecars) this.#starts.add(instance);
   }
 
   #onControlReady(): void {
@@ -250,7 +258,7 @@ export class Supervisor {
 
   #startSidecars(): void {
     this.#mayStartSidecars = true;
-    for (const instance of this.#instances.values()) instance.startSidecar();
+    this.#starts.add(...this.#instances.values());
   }
 
   #onInstanceChange(): void {
@@ -270,6 +278,7 @@ export class Supervisor {
 
   /** Starts who waited for others, and says when all is ready, once every proxy knows. */
   #followReadiness(): void {
+    this.#starts.follow();
     for (const instance of this.#instances.values()) {
       const { plan } = instance;
       if (plan.role === "gateway" || instance.state !== "warming") continue;

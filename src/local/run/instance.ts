@@ -79,6 +79,10 @@ export class Instance {
     return this.#detail;
   }
 
+  get isSidecarStarting(): boolean {
+    return !this.#isClosing && this.#sidecar !== undefined && !this.#isSidecarReady;
+  }
+
   get place(): Place | undefined {
     return this.#place;
   }
