@@ -24,10 +24,18 @@ export interface UplinkOptions {
 
 export function serveUplink(options: UplinkOptions): void {
   const { child } = options;
-  const answer = (message: AnswerFromHost, handle?: Parameters<ChildProcess["send"]>[1]): void => {
-    if (!child.connected) return;
+  const answer = (
+    message: AnswerFromHost,
+    handle?: Parameters<ChildProcess["send"]>[1],
+    onSent?: () => void,
+  ): void => {
+    if (!child.connected) {
+      onSent?.();
+      return;
+    }
     child.send(message, handle, { keepOpen: false }, () => {
-      // The mesh ended while we spoke; its exit is handled where exits are.
+      // The mesh may have ended while we spoke; its exit is handled where exits are.
+      onSent?.();
     });
   };
   const refuse = (id: number, thrown: unknown): void => {
@@ -49,7 +57,10 @@ export function serveUplink(options: UplinkOptions): void {
       case "listen": {
         const address = addressOf("address" in message ? message.address : undefined);
         openHostListener("a gateway", address).then(
-          ({ server }) => answer({ kind: "listening", id }, server),
+          ({ server }) => {
+            // Its own copy would go on accepting connections here, which nobody answers.
+            answer({ kind: "listening", id }, server, () => server.close());
+          },
           (thrown: unknown) => refuse(id, thrown),
         );
         return;
