@@ -272,10 +272,20 @@ test("a listener tells TLS from plaintext and verifies clients (permissive, then
   await start(Listener.fromPartial({ ...config, filterChains: [secured] }));
   const before = records.length;
   assert.equal(await exchange(connect({ port, ...half }), "open text"), "");
-  assert.equal(records.length, before);
+  assert.equal(records.length, before + 1);
+  assert.equal(records.at(-1)?.responseFlags, "NR");
+  assert.equal(records.at(-1)?.responseCodeDetails, "filter_chain_not_found");
   const text = metrics.expose();
   assert.match(text, /envoy_listener_no_filter_chain_match\{[^}]*\} 1/);
   assert.match(text, /envoy_listener_ssl_handshake\{[^}]*\} 1/);
+});
+
+test("a listener refuses a log of connections that it would not write", async (t) => {
+  const { set, start } = bench(t, {});
+  const accessLog = [{ name: "all" }];
+  const listener = Listener.fromPartial({ name: "l", address: anyPort, accessLog });
+  await assert.rejects(start(listener), /access_log\[0\]\.filter: only connections that no filter/);
+  await set.close();
 });
 
 test("a listener takes addresses from the PROXY protocol and refuses connections without", async (t) => {

@@ -6,6 +6,7 @@ import { startServerHandshake } from "../../net/server-handshake.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { isLoopback, parseIp } from "../engine/ip.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import { TcpRecord } from "../tcp/tcp-record.ts";
 import type { CompiledChain } from "./compiled-chain.ts";
 import type { CompiledListener } from "./compiled-listener.ts";
 import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
@@ -97,11 +98,26 @@ export class AcceptedConnection {
     this.chain = chain === undefined ? undefined : this.#listener.chains.get(chain);
     if (this.chain === undefined) {
       this.#services.counters.onNoFilterChain();
+      this.#logRefused(inspected, { source, destination });
       const seen = inspected.isTls ? `TLS for ${inspected.hello?.sni ?? "no name"}` : "plaintext";
       this.#refuse("no filter chain takes this connection", seen);
       return;
     }
     this.#secure(this.chain, inspected, { source, destination });
+  }
+
+  #logRefused(
+    { hello }: Inspected,
+    ends: { readonly source: SocketAddress; readonly destination: SocketAddress },
+  ): void {
+    const { clock } = this.#services;
+    const view = viewOf(this.#channel, hello?.sni, ends);
+    const record = new TcpRecord(this.#channel, view, this.#listener.direction);
+    record.startMs = clock.nowMs();
+    record.startMonotonicMs = clock.monotonicMs();
+    record.responseFlags = "NR";
+    record.responseCodeDetails = "filter_chain_not_found";
+    this.#listener.refused.onEnd(record);
   }
 
   #secure(

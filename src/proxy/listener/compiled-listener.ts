@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
 import { TrafficDirection } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
@@ -41,6 +41,9 @@ export interface CompiledListener {
   readonly chainsByContent: ReadonlyMap<string, CompiledChain>;
   readonly bufferBytesMax: number;
   readonly backlog: number;
+  readonly direction: RequestRecord["direction"];
+  /** Logs connections that no chain takes. */
+  readonly refused: RequestSink;
 }
 
 export interface CompileListenerOptions {
@@ -96,7 +99,22 @@ export function compileListener(
     chainsByContent,
     bufferBytesMax,
     backlog: listener.tcpBacklogSize ?? backlogDefault,
+    direction: chainOptions.direction,
+    refused: compileRefusedLog(listener, options.context),
   };
+}
+
+/** Connections that a chain takes are logged by its filters alone. */
+function compileRefusedLog({ accessLog }: Listener, context: ProxyContext): RequestSink {
+  for (const [i, { filter }] of accessLog.entries()) {
+    const flags = filter?.responseFlagFilter?.flags;
+    if (flags?.length === 1 && flags[0] === "NR") continue;
+    refuse(
+      `access_log[${i}].filter`,
+      "only connections that no filter chain takes are logged by a listener: the response flag NR",
+    );
+  }
+  return context.sinkFor(accessLog, "");
 }
 
 function compileChains(

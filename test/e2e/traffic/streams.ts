@@ -59,6 +59,15 @@ export function streamTests(traffic: () => Traffic): void {
       assert.equal(entry["response_code"], 0);
     });
 
+    test("a plaintext connection that STRICT refuses is in the server's log", async () => {
+      await traffic().http({ host: "vault.secure", path: "/plaintext" }, traffic().key());
+      const entry = await eventually("the refusal is logged", () =>
+        tcpEntries(traffic(), "vault-0").find((one) => one["response_flags"] === "NR"),
+      );
+      assert.equal(entry["response_code_details"], "filter_chain_not_found");
+      assert.deepEqual([entry["response_code"], entry["bytes_received"]], [0, 0]);
+    });
+
     test("a WebSocket passes, frames and all", async () => {
       const key = traffic().key();
       const { received } = await traffic().raw({
