@@ -186,8 +186,8 @@ const virtualHosts = `
               - {name: no-retries, match: {prefix: /no-retries}, route: {cluster: no-retries, ${retries("5xx")}}}
               - {name: timeout, match: {prefix: /timeout}, route: {cluster: app, timeout: 0.15s}}
               - {name: no-timeout, match: {prefix: /no-timeout}, route: {cluster: app, timeout: 0s}}
-              - {name: per-try, match: {prefix: /per-try}, route: {cluster: app, timeout: 2s, ${retries("5xx", ", per_try_timeout: 0.1s")}}}
-              - {name: per-try-idle, match: {prefix: /idle-try}, route: {cluster: app, timeout: 2s, ${retries("5xx", ", per_try_idle_timeout: 0.1s")}}}
+              - {name: per-try, match: {prefix: /per-try}, route: {cluster: app, timeout: 2s, idle_timeout: 5s, ${retries("5xx", ", per_try_timeout: 0.1s")}}}
+              - {name: per-try-idle, match: {prefix: /idle-try}, route: {cluster: app, timeout: 2s, idle_timeout: 5s, ${retries("5xx", ", per_try_idle_timeout: 0.1s")}}}
               - {name: route-idle, match: {prefix: /route-idle}, route: {cluster: app, idle_timeout: 0.1s}}
               - {name: duration, match: {prefix: /duration}, route: {cluster: app, max_stream_duration: {max_stream_duration: 0.1s}}}
               - {name: grpc-timeout, match: {prefix: /grpc-timeout}, route: {cluster: app, max_stream_duration: {grpc_timeout_header_max: 0s}}}
