@@ -16,12 +16,13 @@ import { openStateDirectory } from "../../local/state-directory.ts";
 import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { stateRoot } from "../mesh-api.ts";
+import { toYaml } from "../output.ts";
 
 interface Options {
   readonly proxy: "heddle" | "envoy";
   readonly mode: StartOptions["mode"];
   readonly detach: boolean;
-  readonly output: "text" | "json";
+  readonly output: "text" | "json" | "yaml";
   readonly stateDir?: string;
   readonly logLevel: StartOptions["logLevel"];
   readonly logFormat: StartOptions["logFormat"];
@@ -45,7 +46,11 @@ export function registerUpCommand(program: Command): void {
         .default("auto"),
     )
     .option("--detach", "return when the mesh is ready; 'heddle down' ends it", false)
-    .addOption(new Option("-o, --output <format>").choices(["text", "json"]).default("text"))
+    .addOption(
+      new Option("-o, --output <format>", "how to print each step")
+        .choices(["text", "json", "yaml"])
+        .default("text"),
+    )
     .addOption(new Option("--state-dir <folder>", "state of this mesh").env("HEDDLE_STATE_DIR"))
     .addOption(
       new Option("--log-level <level>", "of control plane and sidecars")
@@ -170,8 +175,9 @@ interface Printer {
 function printer(options: Options): Printer {
   const startMs = performance.now() - process.uptime() * 1000;
   const elapsedMs = (): number => Math.round(performance.now() - startMs);
-  if (options.output === "json") {
-    const line = (value: object): void => console.log(JSON.stringify(value));
+  if (options.output !== "text") {
+    const line = (value: object): void =>
+      console.log(options.output === "json" ? JSON.stringify(value) : `---\n${toYaml(value)}`);
     return {
       step: (step) => line({ step, elapsedMs: elapsedMs() }),
       ready: (mesh, notReady) => {
@@ -242,7 +248,7 @@ async function upDetached(directory: string, options: Options): Promise<void> {
   for (;;) {
     const isOver = await Promise.race([ended, pause(50)]);
     const text = readFileSync(logFile, "utf8");
-    const isUp = /^\{"ready":/m.test(text) || /^try:$/m.test(text);
+    const isUp = /^(?:\{"ready"|ready):/m.test(text) || /^try:$/m.test(text);
     if (isUp || isOver === true || systemClock.monotonicMs() > end) {
       process.stdout.write(text);
       if (!isUp)
