@@ -4,7 +4,11 @@
 import { Agent, request } from "node:http";
 
 const [url, rate, connections, forMs] = process.argv.slice(2);
-const agent = new Agent({ keepAlive: true, maxSockets: Number(connections) });
+const agent = new Agent({
+  keepAlive: true,
+  maxSockets: Number(connections),
+  proxyEnv: process.env, // in explicit mode
+});
 const tickMs = 10;
 const answerMaxMs = 10_000;
 const listedMax = 500;
