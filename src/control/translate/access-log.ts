@@ -24,7 +24,11 @@ import {
   ConfigSchema,
   type Config_StatSchema,
 } from "../../wire/gen/es/envoy/extensions/access_loggers/stats/v3/stats_pb.ts";
-import { StdoutAccessLogSchema } from "../../wire/gen/es/envoy/extensions/access_loggers/stream/v3/stream_pb.ts";
+import { ExpressionFilterSchema } from "../../wire/gen/es/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.ts";
+import {
+  StderrAccessLogSchema,
+  StdoutAccessLogSchema,
+} from "../../wire/gen/es/envoy/extensions/access_loggers/stream/v3/stream_pb.ts";
 import { peerLabelsOf } from "./metadata.ts";
 import type { Init } from "./proto.ts";
 import { typedConfig } from "./proto.ts";
@@ -83,9 +87,49 @@ export function tcpAccessLogs(view: ProxyView, reporter: Reporter): AccessLogIni
 
 /** For listeners: connections that no filter chain takes, which no other log sees. */
 export function listenerAccessLogs(view: ProxyView): AccessLogInit[] {
-  return fileLog(view, {
+  const unmatched: FilterInit = {
     filterSpecifier: { case: "responseFlagFilter", value: { flags: ["NR"] } },
+  };
+  const failures =
+    view.proxy.dataPlane === "envoy"
+      ? [
+          refusalLog("no filter chain takes this connection", unmatched),
+          refusalLog("a TLS handshake with a client failed", failedHandshake),
+        ]
+      : [];
+  return [...fileLog(view, unmatched), ...failures];
+}
+
+/** Heddle's proxy logs these itself; Envoy says why a handshake failed in access logs alone. */
+const failedHandshake: Init<typeof AccessLogFilterSchema> = {
+  filterSpecifier: {
+    case: "extensionFilter",
+    value: {
+      name: "envoy.access_loggers.extension_filters.cel",
+      configType: typedConfig(ExpressionFilterSchema, {
+        expression: "connection.transport_failure_reason != ''",
+      }),
+    },
+  },
+};
+
+/** A line of Envoy's own log, in the form its agent reads: level, logger and text between tabs. */
+function refusalLog(message: string, filter: FilterInit): AccessLogInit {
+  const text =
+    `warning\thandshake\t${message}: peer=%DOWNSTREAM_REMOTE_ADDRESS% ` +
+    "destination=%DOWNSTREAM_LOCAL_ADDRESS% sni=%REQUESTED_SERVER_NAME% " +
+    "presented=%DOWNSTREAM_PEER_URI_SAN% expires=%DOWNSTREAM_PEER_CERT_V_END% " +
+    "reason=%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n";
+  const logFormat = {
+    format: {
+      case: "textFormatSource",
+      value: { specifier: { case: "inlineString", value: text } },
+    },
+  } as const;
+  const configType = typedConfig(StderrAccessLogSchema, {
+    accessLogFormat: { case: "logFormat", value: logFormat },
   });
+  return { name: "envoy.access_loggers.stderr", filter, configType };
 }
 
 type FilterInit = Init<typeof AccessLogFilterSchema>;
