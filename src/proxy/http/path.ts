@@ -64,7 +64,9 @@ function canonicalPath(path: string): string | undefined {
   if (/%(?![0-9A-F]{2})/.test(unescaped) || unescaped.includes("%00")) return undefined;
   const kept: string[] = [];
   const segments = unescaped.split("/").slice(1);
-  for (const [index, segment] of segments.entries()) {
+  for (const [index, written] of segments.entries()) {
+    // `..;x` climbs for readers that strip parameters first, so it does for us.
+    const segment = /^(\.\.?);/.exec(written)?.[1] ?? written;
     const isLast = index === segments.length - 1;
     if (segment === "..") {
       if (kept.length === 0 && !isLast) continue;
