@@ -45,6 +45,7 @@ export const failureCodes: Readonly<Record<string, string>> = {
   "local.no-mesh-file": "The folder holds neither heddle.yaml nor a Compose file.",
   "local.mesh-file": "heddle.yaml or the Compose file cannot be used.",
   "local.running": "The mesh runs already.",
+  "local.state-dir": "The state directory cannot be used.",
   "local.lease": "The state directory could not be taken.",
   "local.host-port": "A port of the host cannot be opened.",
   "local.host": "The host's side of the mesh failed.",
