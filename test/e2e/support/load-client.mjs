@@ -57,14 +57,18 @@ const ticker = setInterval(() => {
   const elapsedMs = performance.now() - startMs;
   if (elapsedMs >= Number(forMs)) {
     clearInterval(ticker);
-    finish();
+    finish(elapsedMs);
     return;
   }
   for (due = Math.floor((elapsedMs * Number(rate)) / 1000); result.sent < due;) send();
 }, tickMs);
 
-function finish() {
-  if (result.succeeded + result.failed < result.sent) return void setTimeout(finish, tickMs);
+/** Waits for the last answers; the rate is that of sending. */
+function finish(forMs) {
+  if (result.succeeded + result.failed < result.sent) {
+    setTimeout(finish, tickMs, forMs);
+    return;
+  }
   agent.destroy();
-  console.log(JSON.stringify({ ...result, forMs: performance.now() - startMs }));
+  console.log(JSON.stringify({ ...result, forMs }));
 }
