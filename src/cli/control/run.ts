@@ -140,6 +140,7 @@ function limitationsOf(controlPlane: StartedControlPlane): readonly string[] {
   return [
     "explicit mode: a local process can reach an application around its sidecar",
     "explicit mode: an application that ignores its proxy settings is not in the mesh",
+    "explicit mode: applications run as you, and can read their sidecars' keys and tokens",
   ];
 }
 

@@ -82,3 +82,16 @@ test("isPlainPath() is true only of paths that normalizePath() leaves alone", ()
     }),
   );
 });
+
+test("normalizePath() climbs at ..; as readers do that strip parameters first", () => {
+  const rules: PathRules = { normalize: true, mergeSlashes: false, escapedSlashes: "keep" };
+  const cases = {
+    "/x/..;/admin": "/admin",
+    "/x/..;a=b/y": "/y",
+    "/.;/a": "/a",
+    "/a;b/c": "/a;b/c",
+  };
+  for (const [path, expected] of Object.entries(cases)) {
+    assert.deepEqual(normalizePath(path, rules), { kind: "path", path: expected }, path);
+  }
+});
