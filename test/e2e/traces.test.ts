@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
+import { requestHttp } from "../../src/net/http-request.ts";
 import { eventually, meshModes, type TestMesh } from "./support/mesh.ts";
 import { dataPlanes } from "./support/metrics-mesh.ts";
 import {
@@ -37,9 +38,13 @@ for (const mode of meshModes) {
       });
 
       const ask = async (headers: Readonly<Record<string, string>> = {}): Promise<void> => {
-        const answer = await fetch(`${mesh.gatewayUrls[0]}api/products`, { headers });
-        const text = await answer.text();
-        assert.equal(answer.status, 200, text);
+        const { status, text } = await requestHttp({
+          url: `${mesh.gatewayUrls[0]}api/products`,
+          headers, // each on a connection of its own: what happens to idle ones is not the matter here
+          timeoutMs: 10_000,
+          responseBytesMax: 1 << 20,
+        });
+        assert.equal(status, 200, text);
         assert.match(text, /"stock"/);
       };
 
