@@ -113,7 +113,8 @@ for (const dataPlane of dataPlanes) {
       );
 
       down.bringBack();
-      await settled(mesh, instances);
+      // After a long absence everybody asks again within half a minute.
+      await settled(mesh, instances, 60_000);
       await pause(100);
       const again = await mesh.workload("client-0").exec("curl -s -m 5 http://fresh/");
       assert.match(again.stdout, /fresh-0/);
