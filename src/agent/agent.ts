@@ -104,6 +104,7 @@ export function openAgent(options: AgentOptions): Agent {
   });
   const store = new SnapshotStore({ files, clock, log: log.area("xds"), nodeId: sidecar.nodeId });
   const streams = streamMetrics(metrics, clock);
+  let wasConnected = false;
   const client = new AdsClient({
     channel,
     serverName: sidecar.control.address,
@@ -114,6 +115,9 @@ export function openAgent(options: AgentOptions): Agent {
     random: options.random,
     onStatus: (status) => {
       if (streams.onStatus(status) === "lost") store.confirm();
+      const isConnected = status.stream.kind === "connected";
+      if (isConnected && !wasConnected) identity.hurry();
+      wasConnected = isConnected;
     },
     requestsWhileApplying: sidecar.dataPlane === "envoy",
   });

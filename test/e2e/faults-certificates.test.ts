@@ -11,7 +11,6 @@ import {
   heddle,
   load,
   metricsOf,
-  pause,
   readiness,
   settled,
   startFaultMesh,
@@ -115,9 +114,12 @@ for (const dataPlane of dataPlanes) {
       down.bringBack();
       // After a long absence everybody asks again within half a minute.
       await settled(mesh, instances, 60_000);
-      await pause(100);
-      const again = await mesh.workload("client-0").exec("curl -s -m 5 http://fresh/");
-      assert.match(again.stdout, /fresh-0/);
+      await eventually("new connections stand again", async () => {
+        const { stdout: answer } = await mesh
+          .workload("client-0")
+          .exec("curl -s -m 5 http://fresh/");
+        return answer.includes("fresh-0");
+      });
       assert.equal(await readiness(mesh, "fresh-0"), "ready 200");
     });
   });

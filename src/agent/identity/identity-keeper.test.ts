@@ -163,6 +163,22 @@ test("IdentityKeeper uses a certificate that the disk has no room for", async ()
   keeper.close();
 });
 
+test("IdentityKeeper.hurry() ends a pause after failures, and nothing else", async () => {
+  const { keeper, advance, requests, fail } = open();
+  fail("unavailable");
+  keeper.start();
+  for (let i = 0; i < 40; i++) await advance(1000);
+  fail(undefined);
+  const before = requests();
+  keeper.hurry();
+  await advance(500);
+  assert.equal(requests(), before + 1);
+  keeper.hurry();
+  await advance(1000);
+  assert.equal(requests(), before + 1);
+  keeper.close();
+});
+
 test("IdentityKeeper does not use a damaged file", async () => {
   const files = memoryFiles();
   files.write("identity.json", '{"privateKeyPem":"x","chainPem":"y","rootPem":"z"}');

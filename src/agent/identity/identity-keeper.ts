@@ -121,6 +121,13 @@ export class IdentityKeeper implements SecretSource {
     return `the certificate expired at ${since} and cannot be renewed: ${this.#lastFailure ?? "the authority has not answered"}`;
   }
 
+  /** The control plane is back: after failures there is no need to wait any longer. */
+  hurry(): void {
+    if (this.#failures === 0) return;
+    this.#timer?.cancel();
+    this.#schedule(this.#options.random() * firstRetryMs);
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#timer?.cancel();
