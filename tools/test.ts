@@ -138,7 +138,9 @@ function readCounts(file: string): Counts | undefined {
 }
 
 function summarise(): void {
-  const minimum: number = JSON.parse(readFileSync("test/count.json", "utf8")).tests;
+  // Some tests run once more as root, with the rights that only root has.
+  const who = process.getuid?.() === 0 ? "root" : "others";
+  const minimum: number = JSON.parse(readFileSync("test/count.json", "utf8"))[who];
   if (isWhole && total.tests < minimum) {
     console.error(`heddle: ${total.tests} tests ran, test/count.json expects ${minimum} or more`);
     failed = true;

@@ -58,7 +58,7 @@ export function registerUpCommand(program: Command): void {
         .default("info"),
     )
     .addOption(new Option("--log-format <format>").choices(["text", "json"]).default("text"))
-    .option("--otlp <url>", "OTLP/HTTP collector for traces")
+    .option("--otlp <url>", "OTLP/HTTP collector for traces, http://ADDRESS:PORT", parseCollector)
     .addOption(
       new Option("--certificate-ttl <duration>", "how long workloads' certificates are valid")
         .argParser((text) => parseDurationMs(text, "--certificate-ttl"))
@@ -68,6 +68,17 @@ export function registerUpCommand(program: Command): void {
       if (options.detach) await upDetached(directory, options);
       else await upHere(directory, options);
     });
+}
+
+function parseCollector(text: string): string {
+  const url = URL.parse(text);
+  if (url === null || url.protocol !== "http:") {
+    throw new CommandFailure(
+      exitCodes.usage,
+      `--otlp ${text} is not an address of a collector; write it as http://127.0.0.1:4318`,
+    );
+  }
+  return text;
 }
 
 async function upHere(directory: string, options: Options): Promise<void> {
