@@ -50,7 +50,7 @@ const phases: readonly Phase[] = [
     isolation: "process",
     concurrency: 1,
     timeoutMs: 900_000,
-    totalMs: 2_700_000,
+    totalMs: 4_200_000,
   },
   {
     name: "browser",
