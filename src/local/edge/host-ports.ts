@@ -27,6 +27,12 @@ export class HostPorts {
     const wanted = new Set(gateways.map((gateway) => gateway.key));
     for (const [key, server] of this.#open) {
       if (wanted.has(key)) continue;
+      if (this.#options.inherited.has(key)) {
+        // `unshare` holds the descriptor too, so closing ours would leave a port that accepts and
+        // never answers. Connections are refused here until the port is wanted again.
+        this.#options.edge.relay(server, () => undefined);
+        continue;
+      }
       server.close();
       this.#open.delete(key);
     }
