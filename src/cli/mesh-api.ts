@@ -57,7 +57,8 @@ export function connectToMesh(options: MeshOptions): MeshApi {
   return apiOf(basename(resolve(folder)), join(folder, "api.sock"));
 }
 
-function chooseMesh(name: string | undefined): string {
+/** The state directory of the mesh of that name, or of the only one that runs. */
+export function chooseMesh(name: string | undefined): string {
   const root = stateRoot();
   if (name !== undefined) return join(root, name);
   const running = listFolders(root).filter((mesh) => isSocket(join(root, mesh, "api.sock")));

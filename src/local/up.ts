@@ -87,14 +87,17 @@ export async function startMesh(options: StartOptions): Promise<RunningMesh> {
 
 /** The folder of the mesh that a directory (or mesh file) describes. */
 export function stateDirOf(directory: string, stateRoot: string): string {
-  const parsed = readMeshFile(findMeshFile(directory)).value;
-  if (parsed === undefined) {
-    throw new HeddleError(
-      "local.mesh-file",
-      `${directory} holds no usable mesh file; name the mesh`,
-    );
+  return join(stateRoot, usable(findMeshFile(directory), () => {}).mesh);
+}
+
+/** Whether a folder says what to run. */
+export function holdsMeshFile(directory: string): boolean {
+  try {
+    findMeshFile(directory);
+    return true;
+  } catch {
+    return false; // The sentence that was thrown is for those who named the folder.
   }
-  return join(stateRoot, parsed.mesh);
 }
 
 function usable(meshFile: string, onProblems: StartOptions["onProblems"]): MeshFile {

@@ -5,9 +5,9 @@ import { Option, type Command } from "commander";
 
 import { systemClock } from "../../base/clock.ts";
 import { isAlive, leaseHolder } from "../../local/lease.ts";
-import { stateDirOf } from "../../local/up.ts";
+import { holdsMeshFile, stateDirOf } from "../../local/up.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
-import { stateRoot } from "../mesh-api.ts";
+import { chooseMesh, stateRoot } from "../mesh-api.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";
 
 interface Options {
@@ -27,11 +27,11 @@ const pollMs = 50;
 export function registerDownCommand(program: Command): void {
   program
     .command("down")
-    .argument("[mesh]", "folder it was started from, or its name", ".")
+    .argument("[mesh]", "folder it was started from, or its name; this folder, or the only one")
     .description("end a mesh that 'heddle up' started")
     .addOption(new Option("--state-dir <folder>", "state of this mesh").env("HEDDLE_STATE_DIR"))
     .addOption(outputOption())
-    .action(async (mesh: string, options: Options) => {
+    .action(async (mesh: string | undefined, options: Options) => {
       const stateDir = options.stateDir ?? stateDirOfArgument(mesh);
       const holder = leaseHolder(stateDir);
       if (holder === undefined) {
@@ -57,8 +57,12 @@ export function registerDownCommand(program: Command): void {
     });
 }
 
-function stateDirOfArgument(mesh: string): string {
+function stateDirOfArgument(mesh: string | undefined): string {
+  if (mesh === undefined) {
+    return holdsMeshFile(".") ? stateDirOf(".", stateRoot()) : chooseMesh(undefined);
+  }
   const byName = join(stateRoot(), mesh);
   if (/^[a-z0-9-]+$/.test(mesh) && existsSync(byName)) return byName;
-  return stateDirOf(mesh, stateRoot());
+  if (existsSync(mesh)) return stateDirOf(mesh, stateRoot());
+  throw new CommandFailure(exitCodes.unreachable, `there is no mesh or folder ${mesh}`);
 }
