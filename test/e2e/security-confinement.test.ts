@@ -102,7 +102,8 @@ for (const { mode, dataPlane, title } of capturedCases) {
         .filter((line) => /^(?:[3-9]|\d{2,}) /.test(line) && !own.has(line.split(" ")[1] ?? ""));
       assert.deepEqual(others, []);
       const { stdout: environment } = await intruder("tr '\\0' '\\n' </proc/1/environ; env");
-      assert.doesNotMatch(environment, /NODE_CHANNEL_FD|HEDDLE_|token/i);
+      // By name: npm puts the text of its own script, which names such a variable, into a value.
+      assert.doesNotMatch(environment, /^(?:NODE_CHANNEL_FD|HEDDLE_\w*|\w*token\w*)=/im);
     });
 
     test("it sees, signals and traces no process but its own", async () => {
