@@ -1,6 +1,7 @@
 /** Access loggers: Istio's file log, and the statistics loggers that make its standard metrics. */
 import type { JsonObject } from "@bufbuild/protobuf";
 
+import { istioJsonFormat, istioTextFormat } from "../../telemetry/access-log-format.ts";
 import type {
   Reporter,
   StandardTag,
@@ -35,43 +36,6 @@ import { typedConfig } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
 
 export type AccessLogInit = Init<typeof AccessLogSchema>;
-
-/** Istio's text format. */
-export const istioTextFormat: string =
-  '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" ' +
-  "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% " +
-  '"%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% ' +
-  '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ' +
-  '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% ' +
-  "%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% " +
-  "%REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
-
-const istioJsonFormat: JsonObject = {
-  start_time: "%START_TIME%",
-  route_name: "%ROUTE_NAME%",
-  method: "%REQ(:METHOD)%",
-  path: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-  protocol: "%PROTOCOL%",
-  response_code: "%RESPONSE_CODE%",
-  response_flags: "%RESPONSE_FLAGS%",
-  response_code_details: "%RESPONSE_CODE_DETAILS%",
-  connection_termination_details: "%CONNECTION_TERMINATION_DETAILS%",
-  bytes_received: "%BYTES_RECEIVED%",
-  bytes_sent: "%BYTES_SENT%",
-  duration: "%DURATION%",
-  upstream_service_time: "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
-  x_forwarded_for: "%REQ(X-FORWARDED-FOR)%",
-  user_agent: "%REQ(USER-AGENT)%",
-  request_id: "%REQ(X-REQUEST-ID)%",
-  authority: "%REQ(:AUTHORITY)%",
-  upstream_host: "%UPSTREAM_HOST%",
-  upstream_cluster: "%UPSTREAM_CLUSTER_RAW%",
-  upstream_local_address: "%UPSTREAM_LOCAL_ADDRESS%",
-  downstream_local_address: "%DOWNSTREAM_LOCAL_ADDRESS%",
-  downstream_remote_address: "%DOWNSTREAM_REMOTE_ADDRESS%",
-  requested_server_name: "%REQUESTED_SERVER_NAME%",
-  upstream_transport_failure_reason: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-};
 
 export function httpAccessLogs(view: ProxyView, reporter: Reporter): AccessLogInit[] {
   const own = peerLabelsOf(view.proxy);
