@@ -37,7 +37,7 @@ export function startEnvoy(
   const folder = mkdtempSync(join(tmpdir(), "heddle-envoy-"));
   const file = join(folder, "bootstrap.json");
   writeFileSync(file, JSON.stringify(bootstrap));
-  const args = ["-c", file, "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"];
+  const args = ["-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"];
   args.push(...options);
   const child: ChildProcess = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
   let log = "";

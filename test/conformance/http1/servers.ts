@@ -12,6 +12,7 @@ import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts"
 import { silentLog } from "../../support/silent-log.ts";
 import { managerOf, routesToApp } from "../../support/http-harness.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
+import { freePort } from "../../support/free-port.ts";
 
 export interface Asked {
   readonly port: number;
@@ -152,14 +153,6 @@ export async function startEnvoyFor(application: number): Promise<Asked | undefi
   const running = startEnvoy(binary, envoyBootstrap(port, application));
   await waitForPort(port);
   return { port, close: () => running.stop() };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const port = portOf(server);
-  await new Promise<void>((resolve) => void server.close(() => resolve()));
-  return port;
 }
 
 async function waitForPort(port: number): Promise<void> {

@@ -24,8 +24,8 @@ const outcomeFields: readonly (keyof Outcome)[] = [
   "log",
 ];
 
-let application: ScenarioApplication;
-let heddle: RunningData;
+let application: ScenarioApplication | undefined;
+let heddle: RunningData | undefined;
 let envoy: RunningData | undefined;
 
 before(async () => {
@@ -40,15 +40,16 @@ before(async () => {
 });
 
 after(async () => {
-  await heddle.close();
+  await heddle?.close();
   await envoy?.close();
-  application.close();
+  application?.close();
 });
 
 for (const scenario of scenarios) {
   test(`proxy() ${scenario.name}`, async () => {
     const { door = "mesh", text, hangsUpAfterMs } = scenario;
     assert.ok(envoy !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
+    assert.ok(heddle !== undefined);
     const ours = await heddle.ask(door, text, hangsUpAfterMs);
     const theirs = await envoy.ask(door, text, hangsUpAfterMs);
     const entry = ours.log[0] ?? "";

@@ -21,6 +21,7 @@ import { AdsServer, type ProxyAnswer } from "../../../src/xds/ads-server.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
 import { encodedResource, type Snapshot, snapshotOf } from "../../../src/xds/snapshot.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
+import { freePort } from "../../support/free-port.ts";
 import { silentLog } from "../../support/silent-log.ts";
 
 // A stock Envoy follows our server, with both variants of the protocol.
@@ -152,13 +153,6 @@ function portOf(server: http.Server): number {
   const address = server.address();
   assert.ok(address !== null && typeof address === "object");
   return (address satisfies AddressInfo).port;
-}
-
-async function freePort(): Promise<number> {
-  const { port, server } = await startBackend("");
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Polls until `check` holds; the only clock here is Envoy's. */
