@@ -17,6 +17,7 @@ import { type Certificate, requestCertificate } from "./certificate-client.ts";
 import { certificateService, type CertificateSubject } from "./certificate-service.ts";
 import { generateKey } from "./key.ts";
 import { renewalDelayMs } from "./renewal.ts";
+import { RequestBudget } from "./request-budget.ts";
 import { openRoot } from "./root-store.ts";
 import { parseSpiffeId, spiffeIdOf } from "./spiffe.ts";
 
@@ -42,11 +43,12 @@ function openAuthority(stateDir: string, mesh = "test"): CertificateAuthority {
   });
 }
 
-/** Asks over TLS, as a sidecar does. */
+/** Asks over TLS, as a sidecar does, `times` in a row; the last answer. */
 async function askFor(
   authority: CertificateAuthority,
-  { rootPem = authority.rootPem, presented = token } = {},
+  { rootPem = authority.rootPem, presented = token, times = 1, limited = 0 } = {},
 ): Promise<Certificate> {
+  let refused = 0;
   const tokens = new BearerTokens<CertificateSubject>();
   const sha256 = createHash("sha256").update(token).digest("hex");
   tokens.replace([{ sha256, holder: cart }]);
@@ -63,6 +65,8 @@ async function askFor(
       certificateService({
         authority,
         log: silentLog,
+        budget: new RequestBudget({ burst: 3, perSecond: 0.001, clock: systemClock }),
+        onLimited: () => (refused += 1),
         authenticate: (call) => {
           const subject = tokens.identify(call.metadata("authorization"));
           if (subject !== undefined) return subject;
@@ -80,14 +84,18 @@ async function askFor(
     keepalive: defaultGrpcKeepalive,
     clock: systemClock,
   });
-  try {
-    return await requestCertificate({
+  const ask = async (): Promise<Certificate> =>
+    await requestCertificate({
       channel,
       metadata: () => ({ authorization: `Bearer ${presented}` }),
       instance: cart.instance,
       rootPem,
     });
+  try {
+    for (let i = 1; i < times; i++) await ask();
+    return await ask();
   } finally {
+    assert.equal(refused, limited);
     channel.close();
     await server.close();
   }
@@ -110,6 +118,16 @@ test("requestCertificate() is refused without the instance's token", async () =>
   await withStateDir(async (stateDir) => {
     const asked = askFor(openAuthority(stateDir), { presented: "a-token-of-somebody" });
     await assert.rejects(asked, { code: grpcStatus.unauthenticated });
+  });
+});
+
+test("certificateService() refuses an instance that asks too often, and counts it", async () => {
+  await withStateDir(async (stateDir) => {
+    const asked = askFor(openAuthority(stateDir), { times: 4, limited: 1 });
+    await assert.rejects(asked, {
+      code: grpcStatus.resourceExhausted,
+      message: /^cart-0\.shop asks for certificates too often; ask again in \d+ ms$/,
+    });
   });
 });
 

@@ -8,6 +8,7 @@ import {
 } from "../wire/gen/ts/security/v1alpha1/ca.ts";
 import { grpcStatus } from "../wire/grpc.ts";
 import type { CertificateAuthority, IssuedCertificate } from "./authority.ts";
+import type { RequestBudget } from "./request-budget.ts";
 
 /** Istio's certificate service: a certificate request in, a chain out, leaf first and root last. */
 export interface CertificateServiceOptions {
@@ -17,6 +18,10 @@ export interface CertificateServiceOptions {
   readonly log: Logger;
   readonly onIssued?: (subject: CertificateSubject, certificate: IssuedCertificate) => void;
   readonly onRefused?: (reason: string) => void;
+  /** How often each instance may ask. */
+  readonly budget: RequestBudget;
+  /** A request was refused because its instance asks too often. */
+  readonly onLimited?: () => void;
 }
 
 export interface CertificateSubject {
@@ -32,6 +37,7 @@ export function certificateService(options: CertificateServiceOptions): GrpcMeth
   const { authority, authenticate, log } = options;
   const handle = (request: Uint8Array, call: GrpcCall): Uint8Array => {
     const subject = authenticate(call);
+    checkBudget(options, subject);
     const { csr, validityDuration } = decode(request);
     const issued = authority.issueWorkload({
       ...subject,
@@ -56,6 +62,23 @@ export function certificateService(options: CertificateServiceOptions): GrpcMeth
     path: createCertificatePath,
     handle: (request, call) => Promise.try(handle, request, call),
   };
+}
+
+/** Before anything of the request is looked at: reading and verifying it is what costs. */
+function checkBudget(
+  { budget, log, onLimited }: CertificateServiceOptions,
+  { instance }: CertificateSubject,
+): void {
+  const refused = budget.take(instance);
+  if (refused === undefined) return;
+  onLimited?.();
+  const { retryMs, isFirst } = refused;
+  // Once, or whoever asks too often would fill the log.
+  if (isFirst) log.warn("certificate requests refused: too many", { instance, retryMs });
+  throw new GrpcError(
+    grpcStatus.resourceExhausted,
+    `${instance} asks for certificates too often; ask again in ${retryMs} ms`,
+  );
 }
 
 const maxSeconds = 10 * 365 * 86_400;

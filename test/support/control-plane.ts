@@ -12,6 +12,7 @@ import {
   certificateService,
   type CertificateSubject,
 } from "../../src/identity/certificate-service.ts";
+import { certificateRequestBudget, RequestBudget } from "../../src/identity/request-budget.ts";
 import { generateKey } from "../../src/identity/key.ts";
 import { openRoot } from "../../src/identity/root-store.ts";
 import { startGrpcServer, type GrpcServer } from "../../src/net/grpc-server.ts";
@@ -112,6 +113,7 @@ function listen(
       certificateService({
         authority,
         log: silentLog,
+        budget: new RequestBudget({ ...certificateRequestBudget, clock: systemClock }),
         authenticate: (call) => authenticate(call.metadata("authorization")),
       }),
     ],

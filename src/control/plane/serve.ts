@@ -12,6 +12,7 @@ import { type CertificateAuthority, controlPlaneServerName } from "../../identit
 import { certificateService } from "../../identity/certificate-service.ts";
 import { generateKey } from "../../identity/key.ts";
 import { renewalDelayMs } from "../../identity/renewal.ts";
+import { certificateRequestBudget, RequestBudget } from "../../identity/request-budget.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Node } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { grpcStatus } from "../../wire/grpc.ts";
@@ -122,10 +123,12 @@ function nodeName(nodeId: string): string {
   return nodeId.split("~")[2] ?? nodeId;
 }
 
-function certificates({ authority, plane, metrics, log }: ServeOptions): GrpcMethod {
+function certificates({ authority, plane, metrics, clock, log }: ServeOptions): GrpcMethod {
   return certificateService({
     authority,
     log,
+    budget: new RequestBudget({ ...certificateRequestBudget, clock }),
+    onLimited: () => metrics.limit("certificate-requests"),
     authenticate: (call) => {
       metrics.csrs.add();
       const instance = plane.tokens.identify(call.metadata("authorization"));
