@@ -12,16 +12,15 @@
  * | GET /api/workloads | `WorkloadSummary[]` |
  * | GET /api/proxies | `ProxyStatus[]` |
  * | GET /api/proxies/:proxy/config_dump, clusters, listeners, stats, certs, logging, memory | what the proxy's own admin interface says |
- * | POST /api/proxies/:proxy/logging?level=… | same, after the change (writers only) |
+ * | POST /api/proxies/:proxy/logging?level=… | same, after the change |
  * | GET /api/config?kind=&namespace=&name= | `ConfigAnswer` |
- * | POST /api/config/validate, apply, delete, wait | `ApplyOutcome`, `WaitOutcome` (all but validate: writers only) |
+ * | POST /api/config/validate, apply, delete, wait | `ApplyOutcome`, `WaitOutcome` |
  * | GET /api/logs/:workload?lines=200&stream=app | text, oldest first |
  * | GET /api/events | server-sent events: `ConsoleEvent` by name |
- * | GET /api/session | `SessionAnswer` |
  *
- * `:proxy` is `<instance>.<namespace>`. Errors are `ErrorAnswer` with a 4xx or 5xx status. Writers are
- * the owner of the Unix socket, and pages of the console itself, which send the token of
- * `/api/session` as `x-heddle-csrf`. `/api/v1/…` is Prometheus's query API over the same metrics.
+ * `:proxy` is `<instance>.<namespace>`. Errors are `ErrorAnswer` with a 4xx or 5xx status. Over TCP
+ * every path needs `authorization: Bearer TOKEN` (`security.ts`); the Unix socket is its owner's and
+ * needs none. `/api/v1/…` is Prometheus's query API over the same metrics.
  */
 import type { Problem, ResourceRef } from "../base/problem.ts";
 import type {
@@ -52,10 +51,6 @@ export interface ErrorAnswer {
   readonly message: string;
 }
 
-export interface SessionAnswer {
-  readonly csrfToken: string;
-}
-
 /** What some requests (or connections) did in a window. */
 export interface Traffic {
   readonly requestsPerSecond: number;
@@ -73,6 +68,8 @@ export interface StatusAnswer {
   readonly mesh: string;
   readonly version: string;
   readonly atMs: number;
+  /** Where browsers find the console; undefined while nobody listens. */
+  readonly console: { readonly address: string; readonly port: number } | undefined;
   readonly health: Health;
   /** The mesh in one line: `9 of 10 services healthy, 120 req/s, 0.4% errors`. */
   readonly sentence: string;

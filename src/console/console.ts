@@ -15,7 +15,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { ErrorAnswer } from "./api.ts";
 import { createEventHub } from "./events.ts";
 import { registerRoutes } from "./routes.ts";
-import { createCsrfGuard, refuseOrigin, responseHeaders } from "./security.ts";
+import { createTokenGuard, refuseOrigin, responseHeaders } from "./security.ts";
 import { notBuiltPage, openUiFiles } from "./ui-files.ts";
 import { type ConsoleMetrics, createViews } from "./views.ts";
 
@@ -24,6 +24,8 @@ export interface ConsoleOptions {
   readonly version: string;
   /** For browsers. */
   readonly listen: { readonly fd: number } | SocketAddress;
+  /** Asked of whoever comes over TCP, for everything but the application's files. */
+  readonly token: string;
   /** For the owner's command line: made with mode 0600; absent, there is none. */
   readonly apiSocket?: string;
   readonly controlPlane: ControlPlane;
@@ -47,11 +49,17 @@ export interface Console {
 }
 
 const bodyBytesMax = 8 * 1024 * 1024;
+const filesRoute = "/*";
 
 /** Throws `net.listen-failed`. */
 export async function startConsole(options: ConsoleOptions): Promise<Console> {
   const { controlPlane, metrics, clock, log } = options;
-  const views = createViews({ ...options, limitations: options.limitations ?? (() => []) });
+  const listeners: HttpListener[] = [];
+  const views = createViews({
+    ...options,
+    limitations: options.limitations ?? (() => []),
+    consoleAddress: () => listeners[0]?.address,
+  });
   const events = createEventHub({
     views,
     controlPlane,
@@ -59,7 +67,6 @@ export async function startConsole(options: ConsoleOptions): Promise<Console> {
     log,
     intervalMs: metrics.intervalMs,
   });
-  const csrf = createCsrfGuard();
   const fromSocket = new WeakSet<IncomingMessage>();
   const app = createApp(options, fromSocket);
   registerRoutes(app, {
@@ -68,7 +75,6 @@ export async function startConsole(options: ConsoleOptions): Promise<Console> {
     events,
     request: options.request ?? requestHttp,
     stateDir: options.stateDir,
-    csrfToken: csrf.token,
     prometheus: {
       source: metrics.source,
       retentionMs: metrics.retentionMs,
@@ -77,19 +83,9 @@ export async function startConsole(options: ConsoleOptions): Promise<Console> {
       startedAtMs: clock.nowMs(),
       nowMs: () => clock.nowMs(),
     },
-    requireWriter: (request) => {
-      const token = request.headers["x-heddle-csrf"];
-      if (fromSocket.has(request.raw)) return;
-      if (csrf.accepts(typeof token === "string" ? token : undefined)) return;
-      throw new HeddleError(
-        "console.forbidden",
-        "changes need the console's own page or its socket",
-      );
-    },
   });
   registerUi(app, options.ui);
   await app.ready();
-  const listeners: HttpListener[] = [];
   const browser = await listenHttp(options.listen, (request, response) =>
     app.routing(request, response),
   );
@@ -113,6 +109,7 @@ export async function startConsole(options: ConsoleOptions): Promise<Console> {
 
 function createApp(options: ConsoleOptions, fromSocket: WeakSet<IncomingMessage>): FastifyInstance {
   const allowedHosts = new Set(options.allowedHosts?.map((host) => host.toLowerCase()));
+  const guard = createTokenGuard(options.token);
   const app = fastify({
     bodyLimit: bodyBytesMax,
     logger: false,
@@ -126,10 +123,18 @@ function createApp(options: ConsoleOptions, fromSocket: WeakSet<IncomingMessage>
   );
   app.addHook("onRequest", async (request, reply) => {
     reply.headers(responseHeaders);
-    if (request.url.startsWith("/api/")) reply.header("cache-control", "no-store");
+    // By the route that answers, not by how the path was written: `/%61pi/status` finds it too.
+    const isFile = request.routeOptions.url === filesRoute;
+    if (!isFile) reply.header("cache-control", "no-store");
     if (fromSocket.has(request.raw)) return;
     const refusal = refuseOrigin(originOf(request), allowedHosts);
     if (refusal !== undefined) throw new HeddleError("console.forbidden", refusal);
+    if (isFile || guard.accepts(request.headers.authorization)) return;
+    reply.header("www-authenticate", "Bearer");
+    throw new HeddleError(
+      "console.no-token",
+      "the console's token is needed; 'heddle status' prints the address that carries it",
+    );
   });
   app.setNotFoundHandler((request) => {
     throw new HeddleError("console.not-found", `there is nothing at ${request.url.slice(0, 200)}`);
@@ -146,7 +151,7 @@ function createApp(options: ConsoleOptions, fromSocket: WeakSet<IncomingMessage>
 
 function registerUi(app: FastifyInstance, folder: string): void {
   const files = openUiFiles(folder);
-  app.get("/*", async (request, reply) => {
+  app.get(filesRoute, async (request, reply) => {
     const path = request.url.split("?", 1)[0] ?? "/";
     const file = await files.get(path);
     if (file === undefined) {
@@ -174,6 +179,7 @@ function originOf(request: FastifyRequest): Parameters<typeof refuseOrigin>[0] {
 
 const statuses: Readonly<Record<string, number>> = {
   "console.bad-request": 400,
+  "console.no-token": 401,
   "console.forbidden": 403,
   "console.not-found": 404,
   "console.busy": 503,

@@ -5,7 +5,6 @@ import type { ControlPlane, ResourceFilter } from "../control/control-view.ts";
 import { logPathsOf } from "../local/log-paths.ts";
 import type { RequestHttp } from "../net/http-request.ts";
 import { answerPrometheus, type PrometheusApi } from "../store/prometheus-api.ts";
-import type { SessionAnswer } from "./api.ts";
 import type { EventHub } from "./events.ts";
 import { readLogTail } from "./log-tail.ts";
 import { askProxyAdmin } from "./proxy-admin.ts";
@@ -26,9 +25,6 @@ export interface RouteOptions {
   readonly prometheus: PrometheusApi;
   readonly request: RequestHttp;
   readonly stateDir: string;
-  readonly csrfToken: string;
-  /** Throws `console.forbidden` unless the request may change something. */
-  readonly requireWriter: (request: FastifyRequest) => void;
 }
 
 const graphWindowMs = 60_000;
@@ -46,9 +42,8 @@ export function registerRoutes(app: FastifyInstance, options: RouteOptions): voi
 
 function registerReads(
   app: FastifyInstance,
-  { views, stateDir, controlPlane, csrfToken }: RouteOptions,
+  { views, stateDir, controlPlane }: RouteOptions,
 ): void {
-  app.get("/api/session", (): SessionAnswer => ({ csrfToken }));
   app.get("/api/status", (request) => views.status(windowOf(request, graphWindowMs)));
   app.get("/api/graph", (request) => views.graph(windowOf(request, graphWindowMs)));
   app.get("/api/services", (request) => views.services(windowOf(request, graphWindowMs)));
@@ -78,30 +73,27 @@ function registerReads(
 }
 
 function registerConfig(app: FastifyInstance, options: RouteOptions): void {
-  const { views, controlPlane, requireWriter } = options;
+  const { views, controlPlane } = options;
   app.get("/api/config", (request) => views.config(filterOf(request)));
   app.post("/api/config/validate", (request) => {
     const { yaml, dryRun: _, ...rest } = parseApplyRequest(request.body);
     return controlPlane.apply(yaml, { ...rest, dryRun: true });
   });
   app.post("/api/config/apply", (request) => {
-    requireWriter(request);
     const { yaml, dryRun, ...rest } = parseApplyRequest(request.body);
     return controlPlane.apply(yaml, { ...rest, dryRun: dryRun === true });
   });
   app.post("/api/config/delete", (request) => {
-    requireWriter(request);
     return controlPlane.remove(parseDeleteRequest(request.body).ref);
   });
   app.post("/api/config/wait", (request) => {
-    requireWriter(request);
     const { refs, ...rest } = parseWaitRequest(request.body);
     return controlPlane.waitFor(refs, rest);
   });
 }
 
 function registerProxies(app: FastifyInstance, options: RouteOptions): void {
-  const { controlPlane, requireWriter } = options;
+  const { controlPlane } = options;
   const relay = async (
     request: FastifyRequest,
     reply: FastifyReply,
@@ -123,7 +115,6 @@ function registerProxies(app: FastifyInstance, options: RouteOptions): void {
   app.get("/api/proxies", () => controlPlane.proxies());
   app.get("/api/proxies/:proxy/:view", (request, reply) => relay(request, reply, false));
   app.post("/api/proxies/:proxy/:view", (request, reply) => {
-    requireWriter(request);
     if (parameter(request, "view") !== "logging") {
       throw new HeddleError("console.not-found", "only logging can be changed");
     }

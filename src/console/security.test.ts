@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createCsrfGuard, refuseOrigin } from "./security.ts";
+import { createTokenGuard, refuseOrigin } from "./security.ts";
 
 function check(
   host: string | undefined,
@@ -31,10 +31,15 @@ test("refuseOrigin() keeps out other names and other sites", () => {
   check("localhost:9977", undefined, false, "cross-site");
 });
 
-test("createCsrfGuard() accepts its own token alone", () => {
-  const guard = createCsrfGuard();
-  assert.equal(guard.accepts(guard.token), true);
-  for (const token of [undefined, "", `${guard.token}x`, createCsrfGuard().token]) {
-    assert.equal(guard.accepts(token), false);
+test("createTokenGuard() accepts its own token alone, and no token that is guessed easily", () => {
+  const token = "kJ8vT0pS3bQ1xY7zM5nW2cD4fG6hL9aR";
+  const guard = createTokenGuard(token);
+  for (const given of [`Bearer ${token}`, `bearer  ${token} `]) {
+    assert.equal(guard.accepts(given), true, given);
+  }
+  const others = [undefined, "", token, "Bearer", "Bearer ", `Bearer ${token}x`, `Basic ${token}`];
+  for (const given of others) assert.equal(guard.accepts(given), false, String(given));
+  for (const weak of ["", "x", "short"]) {
+    assert.equal(createTokenGuard(weak).accepts(`Bearer ${weak}`), false);
   }
 });

@@ -1,9 +1,14 @@
 /**
- * What keeps other web pages out of the console: a page elsewhere may not read it through a name it
- * points here (DNS rebinding), nor post to it, and the console's own page runs nothing but its own
- * files. The Unix socket belongs to its owner and is asked none of this.
+ * Who may ask the console. Any local user can connect to a loopback port, and logs and configuration
+ * dumps hold what applications put there, so every answer but the page's own files needs the mesh's
+ * token. It travels in a header that no browser adds by itself: there is no cookie, which other ports
+ * of the same host (the gateway, and so every application behind it) would be sent too.
+ *
+ * A page elsewhere may not read the console through a name it points here either (DNS rebinding), and
+ * the console's own page runs nothing but its own files. The Unix socket belongs to its owner and is
+ * asked none of this.
  */
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 
 export interface RequestOrigin {
   readonly host: string | undefined;
@@ -44,18 +49,22 @@ export function refuseOrigin(
   return undefined;
 }
 
-export interface CsrfGuard {
-  readonly token: string;
-  accepts(token: string | undefined): boolean;
+export interface TokenGuard {
+  /** Judges a request's `authorization` header. */
+  accepts(authorization: string | undefined): boolean;
 }
 
-/** A token that lives as long as the process; only the console's own page can read it. */
-export function createCsrfGuard(): CsrfGuard {
-  const token = randomBytes(32).toString("base64url");
+const tokenLengthMin = 16;
+
+/** `Bearer <token>` and nothing else. A token that could be guessed opens nothing. */
+export function createTokenGuard(token: string): TokenGuard {
   const expected = digest(token);
   return {
-    token,
-    accepts: (given) => given !== undefined && timingSafeEqual(digest(given), expected),
+    accepts(authorization) {
+      const given = /^bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
+      if (given === undefined || token.length < tokenLengthMin) return false;
+      return timingSafeEqual(digest(given), expected);
+    },
   };
 }
 

@@ -5,6 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Problem } from "../base/problem.ts";
 import { HeddleError } from "../base/error.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
 import type { ControlPlane, ResourceFilter } from "../control/control-view.ts";
 import type { MetricsSource } from "../store/metrics-source.ts";
 import type {
@@ -42,6 +43,7 @@ export interface ViewOptions {
   readonly controlPlane: ControlPlane;
   readonly metrics: ConsoleMetrics;
   readonly clock: Clock;
+  readonly consoleAddress: () => SocketAddress | undefined;
   /** What this way of running cannot enforce, a sentence each; asked anew each time. */
   readonly limitations: () => readonly string[];
 }

@@ -99,6 +99,7 @@ async function withPlane(
       rootNamespace: "istio-system",
       secureXds: { address: "127.0.0.1", port: 0 },
       console: { address: "127.0.0.1", port: 0 },
+      consoleToken: "",
       apiSocket: "",
       certificateTtlMs: 3_600_000,
       logLevel: "error",

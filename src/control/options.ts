@@ -24,6 +24,8 @@ export interface ControlOptions {
   readonly metrics?: SocketAddress;
   /** Console: an inherited listening socket, or an address. */
   readonly console: { readonly fd: number } | SocketAddress;
+  /** Asked of whoever comes to the console over TCP. */
+  readonly consoleToken: string;
   /** Unix socket (0600) on which the CLI reaches the same API. */
   readonly apiSocket: string;
   readonly certificateTtlMs: number;

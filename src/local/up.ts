@@ -10,6 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { HeddleError } from "../base/error.ts";
 import type { Problem } from "../base/problem.ts";
 import { formatProblem } from "../base/problem.ts";
+import { consoleUrl, openConsoleToken, urlOf } from "./console-token.ts";
 import { takeLease } from "./lease.ts";
 import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
 import { startExplicitMesh } from "./outer/explicit-mesh.ts";
@@ -48,6 +49,7 @@ export interface RunningMesh {
   readonly mesh: string;
   readonly mode: "namespaces" | "explicit";
   readonly stateDir: string;
+  /** With the token that opens it. */
   readonly consoleUrl: string;
   readonly gatewayUrls: readonly string[];
   /** Of the supervisor's process, or of `unshare` before it. */
@@ -127,6 +129,7 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
   const network = await chooseNetwork(options, stateDir, dirname(meshFile));
   const [console, ...gateways] = await openHostPorts(file);
   if (console === undefined) throw new HeddleError("local.host-port", "the console has no port");
+  const token = openConsoleToken(stateDir);
   const supervisor = {
     mesh: file.mesh,
     meshFile,
@@ -152,8 +155,8 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
     mesh: file.mesh,
     mode: network === undefined ? "explicit" : "namespaces",
     stateDir,
-    consoleUrl: urlOf(console),
-    gatewayUrls: gateways.map(urlOf),
+    consoleUrl: consoleUrl(console.address, token),
+    gatewayUrls: gateways.map(({ address }) => urlOf(address)),
     pid: process.pid,
     ready: process.ready,
     ended: process.ended,
@@ -200,9 +203,4 @@ async function openHostPorts(file: MeshFile): Promise<readonly HostListener[]> {
     for (const { server } of opened) server.close();
     throw thrown;
   }
-}
-
-function urlOf({ address: { address, port } }: HostListener): string {
-  const host = address.includes(":") ? `[${address}]` : address;
-  return `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${port}/`;
 }

@@ -17,6 +17,7 @@ import {
 } from "./support/fake-control-plane.ts";
 import { fakeProxyAdmin } from "./support/fake-proxy-admin.ts";
 import {
+  consoleToken,
   type SeededMetrics,
   seedMetrics,
   seedStepMs,
@@ -72,6 +73,7 @@ async function visit(shop: Shop, check: (visit: Visit) => Promise<void>): Promis
     mesh: "shop",
     version: "0.0.0",
     listen: { address: "127.0.0.1", port: 0 },
+    token: consoleToken,
     controlPlane,
     metrics,
     stateDir: "/nonexistent",
@@ -85,6 +87,9 @@ async function visit(shop: Shop, check: (visit: Visit) => Promise<void>): Promis
     ...shop.browser,
   });
   const page = await context.newPage();
+  await page.addInitScript(
+    `sessionStorage.getItem("stranger") ?? localStorage.setItem("heddle-token", "${consoleToken}")`,
+  );
   const complaints: string[] = [];
   page.on("console", (message) => {
     const isComplaint = message.type() === "error" || message.type() === "warning";
@@ -291,4 +296,28 @@ test("the page may run only its own files", () =>
       return window.injected === true;
     })()`);
     assert.equal(ran, false);
+  }));
+
+test("a stranger sees nothing but the way in, and the address that is printed opens it", () =>
+  visit({ expected: /401/ }, async ({ page, open }) => {
+    await open("#/");
+    await page.waitForSelector("[data-edge]");
+    await page.evaluate(
+      `sessionStorage.setItem("stranger", "yes"); localStorage.removeItem("heddle-token")`,
+    );
+    await page.reload();
+    await page.getByText("This console needs its token").waitFor();
+    assert.equal(await page.locator("[data-edge]").count(), 0);
+    await page.getByLabel("Or paste the address").fill("wrong");
+    await page.keyboard.press("Enter");
+    await page.getByText("neither the address nor a token").waitFor();
+    await page.getByLabel("Or paste the address").fill(`${page.url()}#token=${consoleToken}`);
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("[data-edge]");
+    await page.evaluate(`localStorage.removeItem("heddle-token")`);
+    await open(`#token=${consoleToken}`);
+    await page.waitForSelector("[data-edge]");
+    assert.doesNotMatch(page.url(), /token/);
+    await page.reload();
+    await page.waitForSelector("[data-edge]");
   }));

@@ -10,7 +10,7 @@ import type { Browser, Page } from "playwright-core";
 
 import { openConsolePages } from "../../src/cli/console-pages.ts";
 import type { GraphAnswer, GraphEdge } from "../../src/console/api.ts";
-import { eventually, meshModes, type TestMesh } from "../e2e/support/mesh.ts";
+import { askConsole, eventually, meshModes, type TestMesh } from "../e2e/support/mesh.ts";
 import {
   type DataPlane,
   dataPlanes,
@@ -59,7 +59,7 @@ for (const dataPlane of dataPlanes) {
         if (message.type() === "error") complaints.push(message.text());
       });
       await send(mesh);
-      await page.goto(`${mesh.consoleUrl}#/`);
+      await page.goto(mesh.consoleUrl);
       await page.waitForSelector("[data-edge]");
     });
     after(async () => {
@@ -68,7 +68,7 @@ for (const dataPlane of dataPlanes) {
     });
 
     const graph = async (): Promise<GraphAnswer> => {
-      const answer = await fetch(new URL("/api/graph", mesh.consoleUrl));
+      const answer = await askConsole(mesh, "/api/graph");
       const value: GraphAnswer = JSON.parse(await answer.text());
       return value;
     };

@@ -34,6 +34,9 @@ interface Api {
   ) => Promise<{ status: number; body: string }>;
 }
 
+const token = "a-token-that-nobody-guesses";
+const bearer = { authorization: `Bearer ${token}` };
+
 async function withConsole(check: (api: Api) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "heddle-console-"));
   const clock = new FakeClock();
@@ -49,6 +52,7 @@ async function withConsole(check: (api: Api) => Promise<void>): Promise<void> {
     mesh: "shop",
     version: "0.0.0",
     listen: { address: "127.0.0.1", port: 0 },
+    token,
     apiSocket: socketPath,
     controlPlane,
     metrics: seedMetrics(clock.nowMs(), 120_000),
@@ -58,13 +62,14 @@ async function withConsole(check: (api: Api) => Promise<void>): Promise<void> {
     request: fakeProxyAdmin,
     ui: join(folder, "no-ui"),
   });
-  const send = async (path: string, more: Partial<HttpRequest>) => {
+  const send = async (path: string, { headers, ...more }: Partial<HttpRequest>) => {
     const url = `http://localhost:${served.address?.port}${path}`;
     const { status, text } = await requestHttp({
       url,
       timeoutMs: 5000,
       responseBytesMax: 1e8,
       ...more,
+      headers: { ...(more.socketPath === undefined ? bearer : {}), ...headers },
     });
     return { status, body: text };
   };
@@ -89,38 +94,50 @@ const deletion: Partial<HttpRequest> = {
   body: JSON.stringify({ ref: { kind: "Gateway", namespace: "default", name: "storefront" } }),
 };
 
+const paths = [
+  "/api/status",
+  "/api/graph?window=30s",
+  "/api/services",
+  "/api/services/default/catalog?window=5m",
+  "/api/workloads",
+  "/api/proxies",
+  "/api/proxies/cart-0.default/config_dump",
+  "/api/proxies/cart-0.default/clusters?format=json",
+  "/api/config?kind=gateway",
+  "/api/logs/cart-0.default?lines=10&stream=proxy",
+  "/api/v1/query?query=up",
+  "/api/v1/status/buildinfo",
+];
+
 test("console answers every path of its API", () =>
   withConsole(async (api) => {
-    const paths = [
-      "/api/session",
-      "/api/status",
-      "/api/graph?window=30s",
-      "/api/services",
-      "/api/services/default/catalog?window=5m",
-      "/api/workloads",
-      "/api/proxies",
-      "/api/proxies/cart-0.default/config_dump",
-      "/api/proxies/cart-0.default/clusters?format=json",
-      "/api/config?kind=gateway",
-      "/api/logs/cart-0.default?lines=10&stream=proxy",
-      "/api/v1/query?query=up",
-      "/api/v1/status/buildinfo",
-      "/",
-    ];
-    for (const path of paths) assert.equal((await api.ask(path)).status, 200, path);
+    for (const path of paths) {
+      assert.equal((await api.ask(path)).status, 200, path);
+      assert.equal((await api.askSocket(path)).status, 200, path);
+    }
+    assert.equal((await api.ask("/")).status, 200);
   }));
 
-test("console lets its socket's owner write, and a page with the token", () =>
+test("console answers over TCP only with its token, and to its socket's owner without", () =>
   withConsole(async (api) => {
     assert.equal(statSync(api.socketPath).mode & 0o777, 0o600);
     assert.equal((await api.askSocket("/api/config/delete", deletion)).status, 200);
-    assert.equal((await api.ask("/api/config/delete", deletion)).status, 403);
-    const { csrfToken } = JSON.parse((await api.ask("/api/session")).body);
-    const headers = { ...json, "x-heddle-csrf": String(csrfToken) };
-    assert.equal((await api.ask("/api/config/delete", { ...deletion, headers })).status, 200);
+    assert.equal((await api.ask("/api/config/delete", deletion)).status, 200);
+    const strangers = [{ authorization: "" }, { authorization: "Bearer guess" }];
+    for (const headers of strangers) {
+      const closed = { ...deletion, headers: { ...json, ...headers } };
+      assert.equal((await api.ask("/api/config/delete", closed)).status, 401);
+      for (const path of [...paths, "/api/events", "/%61pi/status", "/api/v1/query?query=up"]) {
+        const { status, body } = await api.ask(path, { headers });
+        assert.equal(status, 401, `${path} ${headers.authorization}`);
+        assert.equal(JSON.parse(body).code, "console.no-token");
+      }
+      // The page itself says nothing of the mesh, and asks for the token.
+      assert.equal((await api.ask("/", { headers })).status, 200);
+      assert.equal((await api.ask("/api/nothing", { headers })).status, 404);
+    }
     assert.equal(api.controlPlane.calls.length, 2);
     const levels = "/api/proxies/cart-0.default/logging?level=debug";
-    assert.equal((await api.ask(levels, { method: "POST" })).status, 403);
     assert.match((await api.askSocket(levels, { method: "POST" })).body, /POST \?level=debug/);
     // Reading the levels changes none, whatever the query says.
     assert.doesNotMatch((await api.ask(levels)).body, /debug/);
@@ -160,7 +177,7 @@ test("console refuses other names, other sites and malformed requests", () =>
 
 test("console sends live views, and ends them when it closes", () =>
   withConsole(async ({ port }) => {
-    const response = await fetch(`http://localhost:${port}/api/events`);
+    const response = await fetch(`http://localhost:${port}/api/events`, { headers: bearer });
     assert.equal(response.headers.get("content-type"), "text/event-stream");
     assert.match(response.headers.get("content-security-policy") ?? "", /default-src 'none'/);
     const seen = new Set<string>();

@@ -57,8 +57,9 @@ for (const { mode, dataPlane, title } of securityCases) {
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: string;
     }
-    const call = async ({ method = "GET", path, headers = {}, body }: Call) => {
-      const { hostname, port } = new URL(mesh.consoleUrl);
+    const call = async ({ method = "GET", path, headers: more = {}, body }: Call) => {
+      const { hostname, port, hash } = new URL(mesh.consoleUrl);
+      const headers = { authorization: `Bearer ${hash.replace("#token=", "")}`, ...more };
       return await new Promise<{ status: number; text: string }>((resolve, reject) => {
         const outgoing = request({ hostname, port, method, path, headers }, (response) => {
           let text = "";
@@ -82,7 +83,7 @@ for (const { mode, dataPlane, title } of securityCases) {
         "localhost.evil.example",
         "127.0.0.1.nip.io",
       ]) {
-        const { status } = await call({ path: "/api/session", headers: { host } });
+        const { status } = await call({ path: "/api/status", headers: { host } });
         assert(status === 403 || status === 400, `${host}: ${status}`);
       }
       const { status } = await call({
@@ -92,17 +93,34 @@ for (const { mode, dataPlane, title } of securityCases) {
       assert.equal(status, 200);
     });
 
+    test("whoever has no token reads nothing of the mesh over the console's port", async () => {
+      const paths = [
+        "/api/status",
+        "/api/config",
+        "/api/events",
+        "/api/logs/server-0.default",
+        "/api/proxies/server-0.default/config_dump",
+        "/api/v1/query?query=up",
+        "/%61pi/status",
+      ];
+      for (const authorization of ["", "Bearer guess", "Basic Z3Vlc3M6Z3Vlc3M="]) {
+        for (const path of paths) {
+          const { status } = await call({ path, headers: { authorization } });
+          assert.equal(status, 401, `${path} ${authorization}`);
+        }
+      }
+      assert.equal((await call({ path: "/api/config" })).status, 200);
+    });
+
     test("a foreign page can change nothing, nor can whoever has no token", async () => {
       const { port } = new URL(mesh.consoleUrl);
-      const session = await call({ path: "/api/session" });
-      const { csrfToken } = JSON.parse(session.text);
       const own = { ...json, host: `127.0.0.1:${port}` };
       const foreign: readonly Call["headers"][] = [
-        own,
-        { ...own, "x-heddle-csrf": "guess" },
-        { ...own, "x-heddle-csrf": csrfToken, origin: "http://evil.example" },
-        { ...own, "x-heddle-csrf": csrfToken, origin: "null" },
-        { ...own, "x-heddle-csrf": csrfToken, "sec-fetch-site": "cross-site" },
+        { ...own, authorization: "" },
+        { ...own, authorization: "Bearer guess" },
+        { ...own, origin: "http://evil.example" },
+        { ...own, origin: "null" },
+        { ...own, "sec-fetch-site": "cross-site" },
         { ...own, "content-type": "text/plain", origin: "http://evil.example" },
       ];
       for (const headers of foreign) {
@@ -118,7 +136,7 @@ for (const { mode, dataPlane, title } of securityCases) {
             headers: headers ?? {},
             body: policy,
           });
-          assert(status === 403 || status === 415, `${path} ${JSON.stringify(headers)}: ${status}`);
+          assert([401, 403, 415].includes(status), `${path} ${JSON.stringify(headers)}: ${status}`);
         }
       }
       const { text } = await call({ path: "/api/config" });

@@ -20,7 +20,7 @@ import { Node } from "../../src/wire/gen/ts/envoy/config/core/v3/base.ts";
 import { AdsClient } from "../../src/xds/ads-client.ts";
 import { typeUrls } from "../../src/xds/feed.ts";
 import { silentLog } from "../support/silent-log.ts";
-import { eventually, startMesh, type TestMesh } from "./support/mesh.ts";
+import { askConsole, eventually, startMesh, type TestMesh } from "./support/mesh.ts";
 
 const meshFile = `
 mesh: impersonation
@@ -134,6 +134,6 @@ test("tokens, keys and sockets are their owner's alone, and status says what tha
     assert.equal(mode & 0o077, 0, name);
   }
   assert.equal(statSync(join(mesh.stateDir, "api.sock")).mode & 0o077, 0);
-  const status = await (await fetch(new URL("/api/status", mesh.consoleUrl))).text();
+  const status = await (await askConsole(mesh, "/api/status")).text();
   assert.match(status, /can read their sidecars' keys and tokens/);
 });

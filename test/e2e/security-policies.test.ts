@@ -8,7 +8,7 @@ import { execFile } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 
-import { eventually, startMesh, type TestMesh } from "./support/mesh.ts";
+import { askConsole, eventually, startMesh, type TestMesh } from "./support/mesh.ts";
 import {
   capturedCases,
   echoCommand,
@@ -281,7 +281,7 @@ for (const { mode, dataPlane, title } of capturedCases) {
     });
 
     const problems = async (): Promise<string> =>
-      await (await fetch(new URL("/api/config", mesh.consoleUrl))).text();
+      await (await askConsole(mesh, "/api/config")).text();
 
     test("a policy in a namespace that only looks like the root is a problem", async () => {
       mesh.write(

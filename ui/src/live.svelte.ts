@@ -9,6 +9,13 @@ import type {
   ServiceSummary,
   StatusAnswer,
 } from "../../src/console/api.ts";
+import { authorization } from "./session.ts";
+import { createEventReader, type StreamEvent } from "./view/event-stream.ts";
+
+const retryMs = 1000;
+const retryMaxMs = 5000;
+/** The console says something every 15 s at least. */
+const silenceMaxMs = 40_000;
 
 class Live {
   status: StatusAnswer | undefined = $state.raw();
@@ -16,66 +23,104 @@ class Live {
   services: readonly ServiceSummary[] | undefined = $state.raw();
   proxies: readonly ProxyStatus[] | undefined = $state.raw();
   config: ConfigAnswer | undefined = $state.raw();
-  connection: "connecting" | "live" | "lost" = $state("connecting");
+  /** `closed`: the console wants a token that this browser does not have. */
+  connection: "connecting" | "live" | "lost" | "closed" = $state("connecting");
   /** Since when nothing has come, as told by this machine's clock. */
   lostAtMs: number | undefined = $state();
   window: string = $state("60s");
-  #source: EventSource | undefined;
+  #reading: AbortController | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #failures = 0;
 
   open(): void {
-    this.#source?.close();
+    this.#reading?.abort();
     clearTimeout(this.#retry);
-    const source = new EventSource(`/api/events?window=${this.window}`);
-    this.#source = source;
-    source.addEventListener("open", () => {
-      this.connection = "live";
-      this.lostAtMs = undefined;
-    });
-    source.addEventListener("error", () => {
-      if (this.connection !== "lost") this.lostAtMs = Date.now();
-      this.connection = "lost";
-      // A refusal closes it for good; everything else the browser tries again.
-      if (source.readyState === EventSource.CLOSED) {
-        this.#retry = setTimeout(() => this.open(), 3000);
-      }
-    });
-    this.#on(source, "status", (value) => (this.status = value));
-    this.#on(source, "graph", (value) => (this.graph = value));
-    this.#on(source, "services", (value) => (this.services = value));
-    this.#on(source, "proxies", (value) => (this.proxies = value));
-    this.#on(source, "config", (value) => (this.config = value));
+    const reading = new AbortController();
+    this.#reading = reading;
+    void this.#read(reading);
   }
 
   setWindow(window: string): void {
+    if (window === this.window) return;
     this.window = window;
-    this.open();
+    if (this.#reading !== undefined) this.open();
   }
 
-  #on<Kind extends keyof Views>(
-    source: EventSource,
-    kind: Kind,
-    take: (value: Views[Kind]) => void,
-  ): void {
-    source.addEventListener(kind, (event) => take(JSON.parse(event.data)));
+  async #read(reading: AbortController): Promise<void> {
+    let silence: ReturnType<typeof setTimeout> | undefined;
+    const heard = (): void => {
+      clearTimeout(silence);
+      silence = setTimeout(() => reading.abort("silence"), silenceMaxMs);
+    };
+    try {
+      heard();
+      const response = await fetch(`/api/events?window=${this.window}`, {
+        headers: authorization(),
+        signal: reading.signal,
+      });
+      if (response.status === 401) {
+        this.connection = "closed";
+        return;
+      }
+      if (!response.ok || response.body === null) throw new Error(`status ${response.status}`);
+      this.connection = "live";
+      this.lostAtMs = undefined;
+      this.#failures = 0;
+      const read = createEventReader();
+      const text = response.body.pipeThrough(new TextDecoderStream());
+      for (const reader = text.getReader(); ;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        heard();
+        for (const event of read(value)) this.#take(event);
+      }
+      this.#lose(reading);
+    } catch {
+      // Gone, or we asked anew: only the newest reading tells the page.
+      this.#lose(reading);
+    } finally {
+      clearTimeout(silence);
+    }
   }
-}
 
-interface Views {
-  status: StatusAnswer;
-  graph: GraphAnswer;
-  services: readonly ServiceSummary[];
-  proxies: readonly ProxyStatus[];
-  config: ConfigAnswer;
+  #lose(reading: AbortController): void {
+    if (reading !== this.#reading) return;
+    if (this.connection !== "lost") this.lostAtMs = Date.now();
+    this.connection = "lost";
+    const delayMs = Math.min(retryMaxMs, retryMs * 2 ** this.#failures++);
+    this.#retry = setTimeout(() => this.open(), delayMs);
+  }
+
+  #take({ name, text }: StreamEvent): void {
+    switch (name) {
+      case "status":
+        this.status = JSON.parse(text);
+        break;
+      case "graph":
+        this.graph = JSON.parse(text);
+        break;
+      case "services":
+        this.services = JSON.parse(text);
+        break;
+      case "proxies":
+        this.proxies = JSON.parse(text);
+        break;
+      case "config":
+        this.config = JSON.parse(text);
+    }
+  }
 }
 
 export const live = new Live();
 
 /** Asks the console once; throws its own sentence when it refuses. */
 export async function ask<Answer>(path: string): Promise<Answer> {
-  const response = await fetch(path, { headers: { accept: "application/json" } });
+  const response = await fetch(path, {
+    headers: { accept: "application/json", ...authorization() },
+  });
   const text = await response.text();
   if (response.ok) return JSON.parse(text);
+  if (response.status === 401) live.connection = "closed";
   let reason = `status ${response.status}`;
   try {
     reason = JSON.parse(text).message ?? reason;

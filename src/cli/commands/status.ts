@@ -7,6 +7,7 @@ import type {
   StatusAnswer,
   WorkloadSummary,
 } from "../../console/api.ts";
+import { consoleUrl, readConsoleToken } from "../../local/console-token.ts";
 import { leaseHolder } from "../../local/lease.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, meshFolder, type MeshOptions } from "../mesh-api.ts";
@@ -32,6 +33,8 @@ interface Status {
   readonly problems: ConfigAnswer["problems"];
   /** Proxies that the control plane does not hear, asked themselves. */
   readonly unheard: readonly SidecarStatus[];
+  /** The address that opens the console, with its token. */
+  readonly consoleUrl: string | undefined;
 }
 
 export function registerStatusCommand(program: Command): void {
@@ -60,9 +63,21 @@ async function showStatus(options: Options): Promise<void> {
   const names = new Set(lost.map((proxy) => proxy.proxy));
   const asked = names.size === 0 ? [] : await askSidecars(meshFolder(options));
   const unheard = asked.filter(({ instance }) => names.has(instance));
-  const shown: Status = { status, workloads, proxies, problems: config.problems, unheard };
+  const shown: Status = {
+    status,
+    workloads,
+    proxies,
+    problems: config.problems,
+    unheard,
+    consoleUrl: consoleUrlOf(status, meshFolder(options)),
+  };
   print(options.output, shown, () => formatStatus(shown));
   process.exitCode = hasFindings(shown) ? exitCodes.findings : exitCodes.fine;
+}
+
+function consoleUrlOf({ console }: StatusAnswer, stateDir: string): string | undefined {
+  const token = readConsoleToken(stateDir);
+  return console === undefined || token === undefined ? undefined : consoleUrl(console, token);
 }
 
 function isSilent(thrown: unknown): thrown is CommandFailure {
@@ -89,7 +104,9 @@ function hasFindings({ proxies, problems, workloads }: Status): boolean {
 
 export function formatStatus(shown: Status): string {
   const { status, proxies, problems } = shown;
-  const parts = [`mesh ${status.mesh}: ${status.sentence}`, formatWorkloads(shown)];
+  const parts = [`mesh ${status.mesh}: ${status.sentence}`];
+  if (shown.consoleUrl !== undefined) parts.push(`console ${shown.consoleUrl}`);
+  parts.push(formatWorkloads(shown));
   const refusals = proxies.flatMap((proxy) => proxy.refusals);
   if (refusals.length > 0) {
     parts.push(refusals.map(formatRefusal).join("\n"));

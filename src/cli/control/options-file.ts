@@ -19,6 +19,7 @@ const controlOptions = z.object({
   plainXds: socketAddress.exactOptional(),
   metrics: socketAddress.exactOptional(),
   console: z.union([z.object({ fd: z.number().int().min(0) }), socketAddress]),
+  consoleToken: z.string().min(16),
   apiSocket: z.string(),
   certificateTtlMs: z.number().positive(),
   logLevel: z.enum(["debug", "info", "warn", "error"]),

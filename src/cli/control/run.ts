@@ -73,6 +73,7 @@ export async function runControl({
       mesh: options.mesh,
       version,
       listen: options.console,
+      token: options.consoleToken,
       apiSocket: options.apiSocket,
       controlPlane,
       metrics: embedded,

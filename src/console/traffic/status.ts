@@ -13,6 +13,7 @@ export interface StatusInput {
   readonly flows: readonly Flow[];
   readonly windowMs: number;
   readonly limitations: () => readonly string[];
+  readonly consoleAddress: () => StatusAnswer["console"];
 }
 
 export function statusOf(input: StatusInput): StatusAnswer {
@@ -33,6 +34,7 @@ export function statusOf(input: StatusInput): StatusAnswer {
     mesh: input.mesh,
     version: input.version,
     atMs: input.clock.nowMs(),
+    console: input.consoleAddress(),
     health,
     sentence: sentenceOf(services, traffic),
     traffic,

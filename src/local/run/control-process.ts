@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import type { Clock } from "../../base/clock.ts";
 import type { ControlOptions, WorkloadsMessage } from "../../control/options.ts";
+import { openConsoleToken } from "../console-token.ts";
 import { isMessage } from "../edge/messages.ts";
 import type { Placement } from "../placement.ts";
 import type { SupervisorOptions } from "../supervisor-options.ts";
@@ -98,6 +99,7 @@ function controlOptions(parts: ControlProcessOptions): ControlOptions {
     plainXds: placement.plainXds,
     metrics: placement.controlMetrics,
     console: "descriptor" in options.console ? { fd: consoleDescriptorInside } : options.console,
+    consoleToken: openConsoleToken(options.stateDir),
     apiSocket: join(options.stateDir, "api.sock"),
     certificateTtlMs: options.certificateTtlMs,
     logLevel: options.logLevel,

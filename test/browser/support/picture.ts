@@ -6,7 +6,7 @@ import { silentLog } from "../../support/silent-log.ts";
 import { launchBrowser } from "./browser.ts";
 import { fakeControlPlane, shopProxies, shopResources } from "./fake-control-plane.ts";
 import { fakeProxyAdmin } from "./fake-proxy-admin.ts";
-import { seedMetrics, shopSnapshot } from "./seed.ts";
+import { consoleToken, seedMetrics, shopSnapshot } from "./seed.ts";
 
 const [file = "docs/images/console.png"] = process.argv.slice(2);
 const clock = new FakeClock(1_795_000_000_000);
@@ -15,6 +15,7 @@ const served = await startConsole({
   mesh: "shop",
   version: "0.1.0",
   listen: { address: "127.0.0.1", port: 0 },
+  token: consoleToken,
   controlPlane: fakeControlPlane({
     workloads,
     problems: [],
@@ -33,7 +34,7 @@ const page = await browser.newPage({
   viewport: { width: 1360, height: 600 },
   deviceScaleFactor: 1.5,
 });
-await page.goto(`http://localhost:${served.address?.port}/#/`);
+await page.goto(`http://localhost:${served.address?.port}/#token=${consoleToken}`);
 await page.waitForSelector("[data-edge]");
 await page.screenshot({ path: file });
 await browser.close();

@@ -23,6 +23,9 @@ export interface SeededFlow {
   readonly isPlaintext?: boolean;
 }
 
+/** Opens the seeded console. */
+export const consoleToken = "the-token-of-the-seeded-console";
+
 export const latencyBounds = [1, 5, 10, 25, 50, 100, 250, 500, 1000] as const;
 
 const fast = [0.1, 0.5, 0.8, 0.95, 0.99, 1, 1, 1, 1];

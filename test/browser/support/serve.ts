@@ -13,7 +13,7 @@ import {
   shopResources,
 } from "./fake-control-plane.ts";
 import { fakeProxyAdmin } from "./fake-proxy-admin.ts";
-import { seedMetrics, seedStepMs, shopSnapshot } from "./seed.ts";
+import { consoleToken, seedMetrics, seedStepMs, shopSnapshot } from "./seed.ts";
 
 const nowMs = Date.now();
 const metrics = seedMetrics(nowMs, 1_200_000);
@@ -29,6 +29,7 @@ const served = await startConsole({
   mesh: "shop",
   version: "0.1.0",
   listen: { address: "127.0.0.1", port: Number(process.argv[2] ?? 0) },
+  token: consoleToken,
   controlPlane,
   metrics,
   stateDir: "/nonexistent",
@@ -37,4 +38,4 @@ const served = await startConsole({
   request: fakeProxyAdmin,
   ui: join(import.meta.dirname, "../../../ui/dist"),
 });
-console.log(`http://localhost:${served.address?.port}/`);
+console.log(`http://localhost:${served.address?.port}/#token=${consoleToken}`);

@@ -99,6 +99,7 @@ test("heddle control: serves, follows, survives SIGKILL, ends with its superviso
     rootNamespace: "istio-system",
     secureXds,
     console: { address: "127.0.0.1", port: 0 },
+    consoleToken: "0123456789abcdef",
     apiSocket: join(folder, "api.sock"),
     certificateTtlMs: 3_600_000,
     logLevel: "info",

@@ -10,7 +10,14 @@ import { dirname, join } from "node:path";
 import type { SidecarOptions } from "../../../src/base/sidecar-options.ts";
 import type { ProxyStatus, StatusAnswer, WorkloadSummary } from "../../../src/console/api.ts";
 import { findEnvoy } from "../../support/envoy.ts";
-import { eventually, meshModes, type MeshMode, startMesh, type TestMesh } from "./mesh.ts";
+import {
+  askConsole,
+  eventually,
+  meshModes,
+  type MeshMode,
+  startMesh,
+  type TestMesh,
+} from "./mesh.ts";
 
 export type DataPlane = "heddle" | "envoy";
 
@@ -125,9 +132,7 @@ export async function takeControlDown(mesh: TestMesh): Promise<ControlDown> {
 /** An answer of the console's API; undefined when nobody answers. */
 export async function ask<Answer>(mesh: TestMesh, path: string): Promise<Answer | undefined> {
   try {
-    const response = await fetch(new URL(`/api/${path}`, mesh.consoleUrl), {
-      signal: AbortSignal.timeout(2000),
-    });
+    const response = await askConsole(mesh, `/api/${path}`);
     if (!response.ok) return undefined;
     const answer: Answer = JSON.parse(await response.text());
     return answer;

@@ -52,6 +52,7 @@ export interface TestMesh extends AsyncDisposable {
   readonly mode: MeshMode;
   readonly directory: string;
   readonly stateDir: string;
+  /** With the console's token after the hash. */
   readonly consoleUrl: string;
   readonly gatewayUrls: readonly string[];
   /** From the command's start until everything was ready. */
@@ -170,6 +171,16 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
   return spawn(command[0] ?? "", command.slice(1), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, HOME: "/nonexistent", ...setup.environment },
+  });
+}
+
+/** A path of the console, asked over TCP with its token. */
+export async function askConsole(mesh: TestMesh, path: string): Promise<Response> {
+  const url = new URL(path, mesh.consoleUrl);
+  const token = new URL(mesh.consoleUrl).hash.replace("#token=", "");
+  return await fetch(url, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(5000),
   });
 }
 

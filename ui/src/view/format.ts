@@ -43,6 +43,11 @@ export function formatAge(ms: number): string {
   return `${Math.floor(seconds / 86_400)} days`;
 }
 
+/** `1 problem`, `2 problems`. */
+export function plural(count: number, noun: string): string {
+  return `${count} ${count === 1 ? noun : `${noun}s`}`;
+}
+
 /** One line for an edge: what flows, how much of it fails, how slow. */
 export function edgeLabel(traffic: Traffic, protocol: string): string {
   if (protocol === "tcp") {
@@ -53,6 +58,21 @@ export function edgeLabel(traffic: Traffic, protocol: string): string {
   if (traffic.errorFraction > 0) parts.push(formatPercent(traffic.errorFraction));
   if (traffic.p95Ms !== undefined) parts.push(formatMs(traffic.p95Ms));
   return parts.join(" · ");
+}
+
+/** The same for who listens instead of looking. */
+export function edgeSentence(traffic: Traffic, protocol: string): string {
+  if (protocol === "tcp") {
+    const bytes = traffic.tcpSentBytesPerSecond + traffic.tcpReceivedBytesPerSecond;
+    return `${formatBytes(bytes)} per second over TCP`;
+  }
+  if (traffic.requestsPerSecond === 0) return "no requests";
+  const parts = [
+    `${formatRate(traffic.requestsPerSecond)} requests per second`,
+    `${formatPercent(traffic.errorFraction)} errors`,
+  ];
+  if (traffic.p95Ms !== undefined) parts.push(`95th percentile ${formatMs(traffic.p95Ms)}`);
+  return parts.join(", ");
 }
 
 export const healthWords: Readonly<Record<Health, string>> = {
@@ -66,7 +86,7 @@ export const mtlsWords: Readonly<Record<MtlsState, string>> = {
   mutual: "mutual TLS",
   plaintext: "plaintext",
   mixed: "mutual TLS and plaintext",
-  unknown: "not known",
+  unknown: "mutual TLS not known",
 };
 
 /** Envoy's response flags in words. */

@@ -8,7 +8,8 @@ export type Route =
   | { readonly page: "config"; readonly selected: string | undefined };
 
 export function parseRoute(hash: string): Route {
-  const [page = "", ...rest] = hash.replace(/^#\/?/, "").split("/").map(decode);
+  const path = hash.split("?", 1)[0] ?? "";
+  const [page = "", ...rest] = path.replace(/^#\/?/, "").split("/").map(decode);
   const [first, second] = rest;
   switch (page) {
     case "services":
@@ -23,6 +24,41 @@ export function parseRoute(hash: string): Route {
       return { page: "config", selected: rest.length > 0 ? rest.join("/") : undefined };
     default:
       return { page: "graph" };
+  }
+}
+
+/** Filters, after the page: `#/services?name=cart`. */
+export function parseQuery(hash: string): Readonly<Record<string, string>> {
+  const at = hash.indexOf("?");
+  return at === -1 ? {} : Object.fromEntries(new URLSearchParams(hash.slice(at + 1)));
+}
+
+/** The same page with one filter changed, or taken out when it is empty. */
+export function withQuery(hash: string, name: string, value: string): string {
+  const query = new URLSearchParams(parseQuery(hash));
+  if (value === "") query.delete(name);
+  else query.set(name, value);
+  const path = hash.split("?", 1)[0] ?? "";
+  return `${path === "" ? "#/" : path}${query.size === 0 ? "" : `?${query.toString()}`}`;
+}
+
+/** What the browser's title says before the mesh's name. */
+export function titleOf(route: Route): string {
+  switch (route.page) {
+    case "graph":
+      return "Graph";
+    case "services":
+      return "Services";
+    case "service":
+      return `${route.name}, service`;
+    case "proxies":
+      return "Proxies";
+    case "proxy":
+      return `${route.proxy}, proxy`;
+    case "config":
+      return route.selected === undefined
+        ? "Configuration"
+        : `${route.selected.split("/").at(-1)}, configuration`;
   }
 }
 
