@@ -18,6 +18,14 @@ spec: { action: ${action}, rules: [{}] }
 `;
 }
 
+function route(name: string, host = "h"): string {
+  return `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: ${name} }
+spec: { hosts: [${host.toLowerCase()}], http: [{ route: [{ destination: { host: h } }] }] }
+`;
+}
+
 interface Look {
   readonly acting: string[];
   readonly broken: string[];
@@ -31,6 +39,8 @@ interface Folder {
   readonly stop: () => void;
   readonly start: () => Promise<void>;
   readonly write: (name: string, text: string) => Promise<void>;
+  /** Where each resource that acts is written. */
+  readonly acting: () => string[];
   /** What the folder says now: names that act, that are broken, and codes of problems. */
   readonly look: () => Promise<Look>;
 }
@@ -60,6 +70,7 @@ async function withFolder(run: (folder: Folder) => Promise<void>): Promise<void>
         await writeFile(join(path, `.${name}.new`), text);
         await rename(join(path, `.${name}.new`), join(path, name));
       },
+      acting: () => content.resources.map(({ source }) => `${source.file}:${source.line}`),
       look: async () => {
         await watched.rescan();
         return {
@@ -156,14 +167,65 @@ test("watchConfigDirectory() reports a policy that never was good, so that it de
   });
 });
 
-test("watchConfigDirectory() takes the first of two files that define one name", async () => {
-  await withFolder(async ({ write, look }) => {
+test("watchConfigDirectory() denies where two policies of one name disagree from the start", async () => {
+  await withFolder(async ({ write, stop, start, look }) => {
     await write("a.yaml", policy("p"));
-    await write("b.yaml", policy("p"));
-    const same = await look();
-    assert.deepEqual([same.broken, same.codes], [[], ["config.duplicate-name"]]);
     await write("b.yaml", policy("p", "DENY"));
-    assert.deepEqual((await look()).broken, ["AuthorizationPolicy p"]);
+    const contested = ["AuthorizationPolicy p", "AuthorizationPolicy p"];
+    const codes = ["config.duplicate-name", "config.duplicate-name"];
+    const places = ["a.yaml:1:1", "b.yaml:1:1"];
+    assert.deepEqual(await look(), { acting: [], broken: contested, codes, places });
+    await write("c.yaml", policy("other")); // nor later, as if one of them had been good
+    assert.deepEqual((await look()).broken, contested);
+    stop();
+    await start();
+    assert.deepEqual((await look()).broken, contested);
+    await write("b.yaml", policy("p")); // says the same: superfluous, and no harm
+    const same = await look();
+    assert.deepEqual(same.broken, []);
+    assert.deepEqual([same.acting.length, same.codes], [2, ["config.duplicate-name"]]);
+  });
+});
+
+for (const [kind, text] of [
+  ["a policy", policy],
+  ["another kind", route],
+] as const) {
+  test(`watchConfigDirectory() lets the one that acts go on when ${kind} takes its name`, async () => {
+    await withFolder(async ({ write, stop, start, look, acting }) => {
+      await write("m.yaml", text("p"));
+      await look();
+      await write("a.yaml", text("p", "DENY"));
+      await write("z.yaml", text("p", "DENY"));
+      const after = { broken: [], places: ["a.yaml:1:1", "z.yaml:1:1"] };
+      const { broken, places } = await look();
+      assert.deepEqual({ broken, places }, after);
+      assert.deepEqual(acting(), ["m.yaml:1"]);
+      stop();
+      await start();
+      await look();
+      assert.deepEqual(acting(), ["m.yaml:1"], "after a restart");
+      await write("m.yaml", `${text("p", "DENY")}---\n${text("p")}`);
+      await look();
+      assert.deepEqual(acting(), ["m.yaml:6"], "in its own file, too");
+      await write("m.yaml", "{");
+      await look();
+      assert.deepEqual(acting(), ["m.yaml:6"], "while its file is broken");
+      await write("m.yaml", "");
+      await look();
+      assert.deepEqual(acting(), ["a.yaml:1"], "when it is gone");
+    });
+  });
+}
+
+test("watchConfigDirectory() takes the first document of the first file at the start", async () => {
+  await withFolder(async ({ write, look, acting }) => {
+    await write("b.yaml", route("p", "B"));
+    await write("a.yaml", `${route("p", "A")}---\n${route("p", "C")}`);
+    const { codes, places } = await look();
+    assert.deepEqual(acting(), ["a.yaml:1"]);
+    assert.deepEqual(places, ["a.yaml:6:1", "b.yaml:1:1"]);
+    assert.deepEqual(codes, ["config.duplicate-name", "config.duplicate-name"]);
   });
 });
 

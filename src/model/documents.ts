@@ -4,7 +4,8 @@
  */
 import type { Problem, ResourceRef, SourcePosition } from "../base/problem.ts";
 import type { BrokenResource, ConfigKind, ConfigResource } from "./config-resource.ts";
-import { isSecurityKind } from "./config-resource.ts";
+import { isSecurityKind, resourceKey } from "./config-resource.ts";
+import { duplicateProblem } from "./duplicates.ts";
 import {
   allKindNames,
   honouredKinds,
@@ -21,6 +22,8 @@ import { dumpNode, parseYaml, yamlField } from "./yaml.ts";
 
 export interface ParsedDocuments {
   readonly resources: readonly ConfigResource[];
+  /** Further documents under the name of one among `resources`; each is a problem, too. */
+  readonly duplicates: readonly ConfigResource[];
   readonly broken: readonly BrokenResource[];
   readonly problems: readonly Problem[];
   /** False when the text, or a document in it, does not tell what it is: more may have stood there. */
@@ -53,13 +56,13 @@ export function parseDocuments(
       readDocument(document.root, document.text, result);
     }
   }
-  refuseDuplicates(result);
+  const duplicates = takeDuplicates(result);
   const isComplete =
     !result.hasUnknown &&
     !yaml.documents.some((document) => document.isBroken) &&
     !yaml.problems.some((problem) => problem.code.startsWith("yaml."));
   const { resources, broken, problems } = result;
-  return { resources, broken, problems, isComplete };
+  return { resources, duplicates, broken, problems, isComplete };
 }
 
 interface Result {
@@ -324,54 +327,21 @@ function guessBroken(document: YamlDocument, fallback: string): BrokenResource[]
   return [{ kind, namespace, name, selector: undefined, source: document.position }];
 }
 
-function refuseDuplicates(result: Result): void {
+/** The first document of a name counts; the others are put aside. */
+function takeDuplicates(result: Result): readonly ConfigResource[] {
   const first = new Map<string, ConfigResource>();
-  const duplicates = new Set<ConfigResource>();
+  const duplicates: ConfigResource[] = [];
   for (const resource of result.resources) {
-    const key = `${resource.kind} ${resource.namespace}/${resource.name}`;
-    const earlier = first.get(key);
+    const earlier = first.get(resourceKey(resource));
     if (earlier === undefined) {
-      first.set(key, resource);
+      first.set(resourceKey(resource), resource);
       continue;
     }
-    duplicates.add(resource);
+    duplicates.push(resource);
     result.problems.push(duplicateProblem(resource, earlier.source));
-    const broken = brokenDuplicate(resource, earlier);
-    if (broken !== undefined) result.broken.push(broken);
   }
-  const kept = result.resources.filter((resource) => !duplicates.has(resource));
-  result.resources.splice(0, result.resources.length, ...kept);
-}
-
-/**
- * A second security resource of one name that says something else cannot be honoured, and so counts
- * as broken; one that says the same is only superfluous.
- */
-export function brokenDuplicate(
-  resource: ConfigResource,
-  earlier: ConfigResource,
-): BrokenResource | undefined {
-  const { kind, namespace, name, source } = resource;
-  if (!isSecurityKind(kind) || JSON.stringify(resource.spec) === JSON.stringify(earlier.spec)) {
-    return undefined;
-  }
-  const isPolicy = kind === "PeerAuthentication" || kind === "AuthorizationPolicy";
-  const selector = isPolicy ? (resource.spec.selector ?? {}) : {};
-  return { kind, namespace, name, selector, source };
-}
-
-/** Two resources of one kind, namespace and name: the first one counts. */
-export function duplicateProblem(resource: ConfigResource, earlier: SourcePosition): Problem {
-  const { kind, namespace, name, source } = resource;
-  return {
-    code: "config.duplicate-name",
-    severity: "error",
-    path: "metadata.name",
-    message: `${kind} ${namespace}/${name} is already defined at ${earlier.file}:${earlier.line}`,
-    hint: "rename one of them or take it out",
-    source,
-    resource: { kind, namespace, name },
-  };
+  result.resources.splice(0, result.resources.length, ...first.values());
+  return duplicates;
 }
 
 function withNamespace(root: YamlMapping, namespace: string): YamlMapping {

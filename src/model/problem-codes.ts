@@ -17,7 +17,8 @@ export const problemCodes: Readonly<Record<string, string>> = {
     "The kind is known and does not act yet. Workloads selected by a security kind deny.",
   "config.kubernetes-kind": "A resource of Kubernetes, which means nothing without it.",
   "config.bad-metadata": "A name or namespace is missing or malformed.",
-  "config.duplicate-name": "Two documents define the same resource; the first counts.",
+  "config.duplicate-name":
+    "Two documents define the same resource; the one that acts already, or else the first, counts.",
   "config.unknown-field": "The kind has no such field.",
   "config.not-honoured":
     "A known field or value that does not act yet; the message says what it would do.",

@@ -8,7 +8,8 @@ import {
   type ConfigResource,
   resourceKey,
 } from "../../model/config-resource.ts";
-import { duplicateProblem, parseDocuments } from "../../model/documents.ts";
+import { parseDocuments } from "../../model/documents.ts";
+import { duplicateProblem } from "../../model/duplicates.ts";
 import { defaultMeshSettings, parseMeshConfig } from "../../model/mesh-config.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";

@@ -1,5 +1,9 @@
 import type { Problem, ResourceRef } from "../../base/problem.ts";
-import { type ConfigResource, resourceKey } from "../../model/config-resource.ts";
+import {
+  type BrokenResource,
+  type ConfigResource,
+  resourceKey,
+} from "../../model/config-resource.ts";
 import { parseDocuments } from "../../model/documents.ts";
 import type { DirectoryContent } from "../config-directory.ts";
 import type {
@@ -22,8 +26,9 @@ export interface Plan {
 }
 
 /**
- * The mesh's configuration: what the folder's files say and what was applied. A file wins over what
- * was applied under the same name, and says so.
+ * The mesh's configuration: what the folder's files say and what was applied. Nothing can be applied
+ * under the name of what a file holds; a file that takes the name of what was applied came later, so
+ * what was applied goes on acting, and the file's is a problem.
  */
 export class Configuration {
   readonly #store: AppliedStore;
@@ -55,7 +60,7 @@ export class Configuration {
     const problems: Problem[] = [...parsed.problems];
     const applied: AppliedResource[] = [];
     for (const resource of parsed.resources) {
-      const owner = this.#inFiles(resource);
+      const owner = this.#applied.has(resourceKey(resource)) ? undefined : this.#inFiles(resource);
       if (owner !== undefined) problems.push(ownedByFile(resource, owner));
       applied.push({ ref: refOf(resource), change: this.#changeOf(resource) });
     }
@@ -68,7 +73,7 @@ export class Configuration {
   planRemoval(ref: ResourceRef): Plan {
     const owner = this.#inFiles(ref);
     const known = this.#applied.get(resourceKey(ref));
-    if (owner !== undefined) {
+    if (known === undefined && owner !== undefined) {
       return { applied: [], save: [], remove: [], problems: [ownedByFile(ref, owner)] };
     }
     if (known === undefined) {
@@ -111,7 +116,6 @@ export class Configuration {
       const key = resourceKey(problem.resource);
       byKey.set(key, [...(byKey.get(key) ?? []), problem]);
     }
-    const inFiles = new Set(this.#files.resources.map(resourceKey));
     return this.current.resources
       .filter((resource) => matches(resource, filter))
       .map((resource) => ({
@@ -121,7 +125,7 @@ export class Configuration {
         annotations: resource.annotations,
         spec: resource.spec,
         source: resource.source,
-        origin: inFiles.has(resourceKey(resource)) ? "file" : "applied",
+        origin: this.#applied.has(resourceKey(resource)) ? "applied" : "file",
         yaml: resource.text,
         problems: byKey.get(resourceKey(resource)) ?? [],
       }));
@@ -129,12 +133,18 @@ export class Configuration {
 
   #merge(applied: readonly ConfigResource[]): ConfigSet {
     const { resources, broken, problems } = this.#files;
-    const taken = new Set(resources.map(resourceKey));
-    const shadowed = applied.filter((resource) => taken.has(resourceKey(resource)));
+    const taken = new Map(applied.map((resource) => [resourceKey(resource), resource]));
+    const isTaken = ({ kind, namespace, name }: Claimed): boolean =>
+      name !== undefined && taken.has(resourceKey({ kind, namespace, name }));
+    const refused = resources.flatMap((resource) => {
+      const acting = taken.get(resourceKey(resource));
+      return acting === undefined ? [] : [shadowedByApplied(resource, acting)];
+    });
     return {
-      resources: [...resources, ...applied.filter((one) => !taken.has(resourceKey(one)))],
-      broken,
-      problems: [...problems, ...this.#storeProblems, ...shadowed.map(shadowedByFile)],
+      resources: [...resources.filter((one) => !isTaken(one)), ...applied],
+      // Of a security kind, too, what was applied is the last good version.
+      broken: broken.filter((one) => !isTaken(one)),
+      problems: [...problems, ...this.#storeProblems, ...refused],
     };
   }
 
@@ -156,6 +166,7 @@ export class Configuration {
 }
 
 type Place = Pick<ConfigResource, "source">;
+type Claimed = Pick<BrokenResource, "kind" | "namespace" | "name">;
 
 export function refOf({ kind, namespace, name }: ResourceRef): ResourceRef {
   return { kind, namespace, name };
@@ -172,15 +183,17 @@ function ownedByFile(ref: ResourceRef, { source }: Place): Problem {
   };
 }
 
-function shadowedByFile(resource: ConfigResource): Problem {
+function shadowedByApplied(resource: ConfigResource, acting: ConfigResource): Problem {
+  const { kind, namespace, name, source } = resource;
+  const place = `${acting.source.file}:${acting.source.line}`;
   return {
     code: "apply.shadowed",
-    severity: "warning",
-    path: "",
-    message: "was applied and is also written in a file, which decides",
-    hint: "remove it from the file, or delete the file's and apply again",
+    severity: "error",
+    path: "metadata.name",
+    message: `${kind} ${namespace}/${name} was applied (${place}), which acts; this one does not`,
+    hint: `heddle delete ${kind.toLowerCase()} ${name} -n ${namespace} makes this one act; or take it out`,
     resource: refOf(resource),
-    source: resource.source,
+    source,
   };
 }
 

@@ -139,7 +139,13 @@ export class ConfigFiles {
       hint: "make it a readable file of configuration, or take it out of the folder",
       source: { file: name, line: 1, column: 1 },
     };
-    const parsed = { resources: [], broken: [], problems: [problem], isComplete: false };
+    const parsed = {
+      resources: [],
+      duplicates: [],
+      broken: [],
+      problems: [problem],
+      isComplete: false,
+    };
     return { fingerprint, file: { name, parsed } };
   }
 }
