@@ -14,6 +14,8 @@ export interface AgentStatus {
   readonly stream: AdsStatus["stream"];
   /** When a control plane last said that the configuration is current; absent before the first. */
   readonly confirmedAtMs?: number;
+  /** When the proxy accepted the last change of its configuration; absent before the first. */
+  readonly acceptedAtMs?: number;
   /** End of the certificate's validity; absent without one. */
   readonly certificateNotAfterMs?: number;
 }

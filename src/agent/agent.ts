@@ -233,6 +233,7 @@ class RunningAgent implements Agent {
       ...(notReady === undefined ? {} : { notReady }),
       stream,
       ...(confirmedAtMs === undefined ? {} : { confirmedAtMs }),
+      ...(store.acceptedAtMs === undefined ? {} : { acceptedAtMs: store.acceptedAtMs }),
       ...(certificateNotAfterMs === undefined ? {} : { certificateNotAfterMs }),
     };
   }

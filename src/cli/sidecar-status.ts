@@ -56,18 +56,25 @@ export function formatSidecars(sidecars: readonly SidecarStatus[], nowMs: number
       certificateNotAfterMs === undefined
         ? "none"
         : certificateNotAfterMs < nowMs
-          ? `expired ${formatAge(nowMs - certificateNotAfterMs)} ago`
+          ? `expired ${formatAge(nowMs - certificateNotAfterMs)} ago (${new Date(certificateNotAfterMs).toISOString()})`
           : `expires in ${formatAge(certificateNotAfterMs - nowMs)}`;
     return [instance, notReady ?? "ready", configurationAge(agent, nowMs), certificate];
   });
   return formatTable(["INSTANCE", "SIDECAR", "CONFIGURATION", "CERTIFICATE"], rows);
 }
 
-/** `current`, `configuration of 12s ago`, `no configuration yet`. */
+/**
+ * `current`, `no configuration yet`, `configuration of 12s ago, accepted 3h ago`: until when a control
+ * plane stood behind it, and when it last changed.
+ */
 export function configurationAge(agent: AgentStatus, nowMs: number): string {
-  if (agent.stream.kind === "connected") return "current";
-  if (agent.confirmedAtMs === undefined) return "no configuration yet";
-  return `configuration of ${formatAge(nowMs - agent.confirmedAtMs)} ago`;
+  const { stream, confirmedAtMs, acceptedAtMs } = agent;
+  if (stream.kind === "connected") return "current";
+  if (confirmedAtMs === undefined) return "no configuration yet";
+  const [age, accepted] = [confirmedAtMs, acceptedAtMs ?? confirmedAtMs].map((atMs) =>
+    formatAge(nowMs - atMs),
+  );
+  return `configuration of ${age} ago${accepted === age ? "" : `, accepted ${accepted} ago`}`;
 }
 
 function instanceOf(folder: string): string | undefined {

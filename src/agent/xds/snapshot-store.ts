@@ -12,7 +12,7 @@ import type { XdsResource } from "../../xds/feed.ts";
 import type { StateFiles } from "../io/state-files.ts";
 
 const fileName = "snapshot.bin";
-const formatVersion = 1;
+const formatVersion = 2;
 const writeDelayMs = 500;
 
 export interface SnapshotStoreOptions {
@@ -26,7 +26,8 @@ export interface SnapshotStoreOptions {
 export class SnapshotStore {
   readonly #options: SnapshotStoreOptions;
   readonly #types = new Map<string, Map<string, XdsResource>>();
-  #savedAtMs: number | undefined;
+  #acceptedAtMs: number | undefined;
+  #confirmedAtMs: number | undefined;
   #timer: Timer | undefined;
 
   constructor(options: SnapshotStoreOptions) {
@@ -34,16 +35,24 @@ export class SnapshotStore {
     this.#load();
   }
 
-  /** When this configuration was last confirmed by a control plane; undefined when never. */
+  /** When the last update of what is held was accepted, exactly, whatever ended us; undefined when never. */
+  get acceptedAtMs(): number | undefined {
+    return this.#acceptedAtMs;
+  }
+
+  /**
+   * When a control plane last stood behind what is held: the end of a stream that we saw end, or, when
+   * we were killed before it did, the last update.
+   */
   get confirmedAtMs(): number | undefined {
-    return this.#savedAtMs;
+    return this.#confirmedAtMs;
   }
 
   /** The control plane had nothing newer until now: what is held is as good as just received. */
   confirm(): void {
     if (this.#types.size === 0) return;
-    this.#savedAtMs = this.#options.clock.nowMs();
-    this.#timer ??= this.#options.clock.schedule(writeDelayMs, () => this.save());
+    this.#confirmedAtMs = this.#options.clock.nowMs();
+    this.#write(); // at once: nothing that comes later would tell the time
   }
 
   /** What is known of one type, by name. */
@@ -64,14 +73,18 @@ export class SnapshotStore {
     }
     for (const name of removed) known.delete(name);
     for (const resource of resources) known.set(resource.name, resource);
-    this.#savedAtMs = this.#options.clock.nowMs();
+    this.#acceptedAtMs = this.#options.clock.nowMs();
+    this.#confirmedAtMs = this.#acceptedAtMs;
     this.#timer ??= this.#options.clock.schedule(writeDelayMs, () => this.save());
   }
 
   /** Writes now, if anything waits to be written. */
   save(): void {
-    if (this.#timer === undefined) return;
-    this.#timer.cancel();
+    if (this.#timer !== undefined) this.#write();
+  }
+
+  #write(): void {
+    this.#timer?.cancel();
     this.#timer = undefined;
     const { files, log } = this.#options;
     try {
@@ -92,7 +105,8 @@ export class SnapshotStore {
       }),
     }));
     const { nodeId } = this.#options;
-    const head = { format: formatVersion, nodeId, confirmedAtMs: this.#savedAtMs ?? 0, types };
+    const [acceptedAtMs, confirmedAtMs] = [this.#acceptedAtMs ?? 0, this.#confirmedAtMs ?? 0];
+    const head = { format: formatVersion, nodeId, acceptedAtMs, confirmedAtMs, types };
     const body = Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), ...chunks]);
     return Buffer.concat([Buffer.from(`${digestOf(body)}\n`), body]);
   }
@@ -127,7 +141,8 @@ export class SnapshotStore {
       }
       this.#types.set(typeUrl, byName);
     }
-    this.#savedAtMs = head.confirmedAtMs;
+    this.#acceptedAtMs = head.acceptedAtMs;
+    this.#confirmedAtMs = head.confirmedAtMs;
     return undefined;
   }
 }
@@ -135,6 +150,7 @@ export class SnapshotStore {
 interface SnapshotHead {
   readonly format: number;
   readonly nodeId: string;
+  readonly acceptedAtMs: number;
   readonly confirmedAtMs: number;
   readonly types: readonly {
     readonly typeUrl: string;
