@@ -133,7 +133,7 @@ test("listen() refuses a port in use with one sentence", async () => {
   });
   await assert.rejects(again, {
     code: "listen-failed",
-    message: `cannot listen on 127.0.0.1:${listener.address.port}: another process uses the port`,
+    message: `cannot listen on 127.0.0.1:${listener.address.port}: another process uses the port (EADDRINUSE)`,
   });
   await listener.close();
 });

@@ -166,5 +166,8 @@ function listenFailure({ on }: ListenOptions, error: Error): HeddleError {
       : code === "EACCES"
         ? "this user may not open the port"
         : error.message;
-  return new HeddleError("listen-failed", `cannot listen on ${where}: ${why}`, { cause: error });
+  const errno = typeof code === "string" && !why.includes(code) ? ` (${code})` : "";
+  return new HeddleError("listen-failed", `cannot listen on ${where}: ${why}${errno}`, {
+    cause: error,
+  });
 }

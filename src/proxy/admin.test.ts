@@ -11,7 +11,7 @@ import { type AdminHandler, createAdmin, type ProxyBootstrap } from "./admin.ts"
 import type { ListenerSet } from "./context.ts";
 
 const noListeners: ListenerSet = {
-  prepare: () => ({ start: async () => undefined, discard: () => undefined }),
+  prepare: () => ({ open: () => undefined, start: () => undefined, discard: () => undefined }),
   remove: () => undefined,
   bound: () => [],
   drain: async () => undefined,

@@ -22,10 +22,9 @@ class FakeListeners implements ListenerSet {
 
   prepare(listener: Listener): ReturnType<ListenerSet["prepare"]> {
     return {
-      start: async () => {
-        if (this.refusal !== undefined) throw new Error(this.refusal);
-        this.log.push(`start ${listener.name} ${listener.statPrefix}`);
-      },
+      open: () =>
+        this.refusal === undefined ? undefined : Promise.reject(new Error(this.refusal)),
+      start: () => void this.log.push(`start ${listener.name} ${listener.statPrefix}`),
       discard: () => void this.log.push(`discard ${listener.name} ${listener.statPrefix}`),
     };
   }
@@ -153,6 +152,7 @@ test("Configuration is not ready while a listener cannot be opened, and tries ag
   feed.send(typeUrls.listener, [httpListener("80")]);
   feed.send(typeUrls.route, [routes("80", "a")]);
   await settle();
+  assert.equal(feed.answers.at(-1), "L: 0.0.0.0:15006 is in use");
   assert.equal(configuration.waitingFor, "listener L cannot start: 0.0.0.0:15006 is in use");
   assert.deepEqual(configuration.refusals(), ["L: 0.0.0.0:15006 is in use"]);
   clock.advance(1000);
@@ -163,7 +163,29 @@ test("Configuration is not ready while a listener cannot be opened, and tries ag
   await settle();
   assert.equal(configuration.waitingFor, undefined);
   assert.deepEqual(configuration.refusals(), []);
-  assert.deepEqual(listeners.log, ["start L one"]);
+  assert.equal(listeners.log.at(-1), "start L one");
+  close();
+});
+
+test("Configuration acknowledges listeners when they serve, and refuses one whose address is taken", async () => {
+  const { configuration, feed, listeners, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [staticCluster("a")]);
+  feed.send(typeUrls.listener, [httpListener("80", "one")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  assert.equal(feed.send(typeUrls.listener, [httpListener("80", "two")]), "accepted");
+  assert.equal(listeners.log.at(-1), "start L two");
+  listeners.refusal = "cannot listen on 0.0.0.0:99: another process uses the port (EADDRINUSE)";
+  assert.equal(feed.send(typeUrls.listener, [httpListener("80", "three")]), "no answer");
+  // What comes while sockets are being opened waits its turn.
+  const bad = resource(Listener, { name: "M", filterChains: [{}] });
+  assert.equal(feed.send(typeUrls.listener, [bad]), "no answer");
+  await settle();
+  assert.deepEqual(feed.answers.slice(-2), [
+    `L: ${listeners.refusal}`,
+    "M: filter_chains[0].filters: a chain needs a filter that ends it",
+  ]);
+  assert.ok(!listeners.log.includes("start L three"));
   close();
 });
 
@@ -179,13 +201,13 @@ test("Configuration does not try again what was replaced or removed", async () =
   feed.send(typeUrls.listener, [], ["L"]);
   clock.advance(5000);
   await settle();
-  assert.deepEqual(listeners.log, ["remove L"]);
+  assert.deepEqual(listeners.log, ["discard L one", "remove L"]);
   assert.equal(configuration.waitingFor, undefined);
   close();
 });
 
 async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
 test("Configuration applies the good resources of an answer and names the bad", () => {

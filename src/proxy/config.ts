@@ -3,7 +3,7 @@
  * swaps them in. A resource that cannot be honoured is refused alone, by name and field; its last
  * good version goes on serving, and so does everything else of the same answer.
  */
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -20,7 +20,8 @@ import { honouredAssignment, honouredCluster } from "./config/honoured-clusters.
 import { honouredRoutes } from "./config/honoured-routes.ts";
 import { checkHonoured, type UnknownFieldCount } from "./config/honoured.ts";
 import { checkListener, type ListenerNeeds } from "./config/listener-plan.ts";
-import type { ListenerSet, PreparedListener, RouteSource } from "./context.ts";
+import { WarmingListeners } from "./config/warming-listeners.ts";
+import type { ListenerSet, RouteSource } from "./context.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 
 export interface ConfigurationOptions {
@@ -35,21 +36,6 @@ export interface ConfigurationOptions {
   readonly metrics: MetricRegistry;
 }
 
-interface WarmingListener {
-  readonly resource: XdsResource;
-  readonly needs: ListenerNeeds;
-  readonly prepared: PreparedListener;
-}
-
-interface UnopenedListener {
-  readonly resource: XdsResource;
-  readonly reason: string;
-  readonly retry: Timer;
-}
-
-/** A port in use may be free a moment later. */
-const reopenMs = 1000;
-
 export class Configuration implements RouteSource {
   readonly applied: AppliedResources;
   /** Called once, when the first complete configuration serves. */
@@ -57,21 +43,30 @@ export class Configuration implements RouteSource {
   readonly #options: ConfigurationOptions;
   readonly #unknown: UnknownFieldCount = { count: 0 };
   readonly #tables = new Map<string, RouteTable>();
-  readonly #warming = new Map<string, WarmingListener>();
-  readonly #needs = new Map<string, ListenerNeeds>();
-  /** Listeners whose sockets could not be opened; tried again until they can. */
-  readonly #unopened = new Map<string, UnopenedListener>();
+  readonly #warming: WarmingListeners;
   readonly #answered = new Set<string>();
   readonly #stopSecrets: () => void;
-  #starting = 0;
   #isReady = false;
 
   constructor(options: ConfigurationOptions) {
     this.#options = options;
     this.applied = new AppliedResources(options.clock);
+    const { listener } = typeUrls;
+    this.#warming = new WarmingListeners({
+      clock: options.clock,
+      log: options.log,
+      missing: (needs) => this.#missing(needs),
+      onRefused: (resource, reason) => this.applied.refuse(listener, resource, reason),
+      onRecovered: (resource) => this.applied.accept(listener, resource),
+      prepareAgain: (resource) => this.#applyListener(resource),
+      onSettled: () => this.#checkReady(),
+    });
     options.clusters.onReady = () => this.#advance();
     this.#stopSecrets = options.secrets.onChange(() => this.#advance());
-    options.feed.onUpdate = (update) => this.#onUpdate(update);
+    options.feed.onUpdate = (update) => {
+      if (update.typeUrl !== listener) void this.#onUpdate(update);
+      else this.#warming.run(() => this.#onUpdate(update));
+    };
   }
 
   /** Asks for everything. */
@@ -91,20 +86,12 @@ export class Configuration implements RouteSource {
     if (!this.#answered.has(typeUrls.listener)) return "no listeners have arrived";
     const clusters = this.#options.clusters.warmingNames();
     if (clusters.length > 0) return `waiting for endpoints or secrets of ${clusters.join(", ")}`;
-    const [first] = this.#warming;
-    if (first !== undefined) {
-      return `listener ${first[0]} waits for ${this.#missing(first[1].needs).join(", ")}`;
-    }
-    const [unopened] = this.#unopened;
-    if (unopened !== undefined)
-      return `listener ${unopened[0]} cannot start: ${unopened[1].reason}`;
-    return "listeners are starting";
+    return this.#warming.waitingFor ?? "listeners are starting";
   }
 
   /** Names of all secrets that clusters and listeners refer to. */
   secretNames(): ReadonlySet<string> {
-    const warming = [...this.#warming.values()].map(({ needs }) => needs);
-    const names = [...this.#needs.values(), ...warming].flatMap(({ secrets }) => [...secrets]);
+    const names = this.#warming.needs().flatMap(({ secrets }) => [...secrets]);
     return this.#options.clusters.secretNames().union(new Set(names));
   }
 
@@ -121,16 +108,15 @@ export class Configuration implements RouteSource {
 
   close(): void {
     this.#stopSecrets();
-    for (const { retry } of this.#unopened.values()) retry.cancel();
-    for (const { prepared } of this.#warming.values()) prepared.discard();
-    this.#warming.clear();
+    this.#warming.close();
   }
 
-  #onUpdate(update: XdsUpdate): void {
+  /** A promise where sockets must be opened before it can be answered. */
+  #onUpdate(update: XdsUpdate): Promise<void> | undefined {
     const apply = this.#appliers[update.typeUrl];
     if (apply === undefined) {
       update.respond(`type ${update.typeUrl} was not asked for`);
-      return;
+      return undefined;
     }
     const refusals: string[] = [];
     const seen = new Set<string>();
@@ -147,10 +133,21 @@ export class Configuration implements RouteSource {
       this.applied.remove(update.typeUrl, name);
     }
     this.#answered.add(update.typeUrl);
-    this.#count(update.typeUrl, refusals, this.#unknown.count - before);
+    const unknown = this.#unknown.count - before;
+    const binding = update.typeUrl === typeUrls.listener ? this.#warming.bind() : undefined;
+    if (binding === undefined) {
+      this.#finish(update, refusals, unknown);
+      return undefined;
+    }
+    return binding.then((unbound) => this.#finish(update, [...refusals, ...unbound], unknown));
+  }
+
+  /** What can serve does so before it is acknowledged: whoever waits for that may count on it. */
+  #finish(update: XdsUpdate, refusals: readonly string[], unknown: number): void {
+    this.#count(update.typeUrl, refusals, unknown);
+    this.#advance();
     update.respond(refusals.length === 0 ? undefined : refusals.join("; "));
     this.#subscribeDependents(update.typeUrl);
-    this.#advance();
   }
 
   #applyOne(
@@ -226,17 +223,11 @@ export class Configuration implements RouteSource {
     const listener = Listener.decode(resource.bytes);
     const needs = checkListener(listener, this.#unknown);
     for (const routes of needs.inlineRoutes) this.#options.compileRoutes(routes);
-    const prepared = this.#options.listeners.prepare(listener);
-    this.#forgetUnopened(resource.name);
-    this.#warming.get(resource.name)?.prepared.discard();
-    this.#warming.set(resource.name, { resource, needs, prepared });
+    this.#warming.add(resource, needs, this.#options.listeners.prepare(listener));
   }
 
   #removeListener(name: string): void {
-    this.#warming.get(name)?.prepared.discard();
-    this.#warming.delete(name);
-    this.#needs.delete(name);
-    this.#forgetUnopened(name);
+    this.#warming.remove(name);
     this.#options.listeners.remove(name);
   }
 
@@ -247,9 +238,7 @@ export class Configuration implements RouteSource {
       this.#subscribe(feed, typeUrls.endpoint, clusters.endpointNames());
     }
     if (typeUrl === typeUrls.listener) {
-      const active = [...this.#needs.values()].map((needs) => needs.routes);
-      const warming = [...this.#warming.values()].map(({ needs }) => needs.routes);
-      const names = new Set([...active, ...warming].flatMap((routes) => [...routes]));
+      const names = new Set(this.#warming.needs().flatMap(({ routes }) => [...routes]));
       this.#subscribe(feed, typeUrls.route, names);
     }
   }
@@ -266,59 +255,8 @@ export class Configuration implements RouteSource {
 
   /** Starts listeners whose needs are met, and notices when all is there for the first time. */
   #advance(): void {
-    for (const [name, warming] of this.#warming) {
-      if (this.#missing(warming.needs).length > 0) continue;
-      this.#warming.delete(name);
-      this.#needs.set(name, warming.needs);
-      void this.#startListener(name, warming);
-    }
+    this.#warming.startReady();
     this.#checkReady();
-  }
-
-  async #startListener(name: string, warming: WarmingListener): Promise<void> {
-    const { prepared, resource, needs } = warming;
-    this.#starting++;
-    try {
-      await prepared.start();
-      if (this.#refusalOf(resource) !== undefined) {
-        this.applied.accept(typeUrls.listener, resource);
-      }
-    } catch (thrown) {
-      // What was replaced or removed in the meantime is not tried again.
-      const isLatest = this.#needs.get(name) === needs && !this.#warming.has(name);
-      if (isLatest) this.#onUnopened(name, resource, messageOf(thrown));
-    } finally {
-      this.#starting--;
-      this.#checkReady();
-    }
-  }
-
-  #onUnopened(name: string, resource: XdsResource, reason: string): void {
-    const { clock, log } = this.#options;
-    if (this.#refusalOf(resource) !== reason) {
-      log.error("a listener cannot start", { listener: name, reason, retryMs: reopenMs });
-    }
-    this.applied.refuse(typeUrls.listener, resource, reason);
-    const retry = clock.schedule(reopenMs, () => this.#reopen(name));
-    this.#unopened.set(name, { resource, reason, retry });
-  }
-
-  #refusalOf(resource: XdsResource): string | undefined {
-    const refused = this.applied.refused(typeUrls.listener);
-    return refused.find((one) => one.resource === resource)?.reason;
-  }
-
-  #reopen(name: string): void {
-    const unopened = this.#unopened.get(name);
-    if (unopened === undefined) return;
-    this.#unopened.delete(name);
-    this.#applyListener(unopened.resource);
-    this.#advance();
-  }
-
-  #forgetUnopened(name: string): void {
-    this.#unopened.get(name)?.retry.cancel();
-    this.#unopened.delete(name);
   }
 
   #missing(needs: ListenerNeeds): string[] {
@@ -333,8 +271,7 @@ export class Configuration implements RouteSource {
   }
 
   #checkReady(): void {
-    if (this.#isReady || this.#starting > 0) return;
-    if (this.#warming.size > 0 || this.#unopened.size > 0) return;
+    if (this.#isReady || !this.#warming.isIdle) return;
     if (!this.#answered.has(typeUrls.cluster) || !this.#answered.has(typeUrls.listener)) return;
     if (this.#options.clusters.warmingNames().length > 0) return;
     this.#isReady = true;

@@ -116,11 +116,39 @@ export interface ClusterCounters {
 
 /** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */
 export interface ConnectionFactory {
-  /** `first` are bytes already read while inspecting; the factory sets `channel.handler`. */
-  accept(channel: Channel, connection: ConnectionView, first: Buffer | undefined): void;
+  /**
+   * `first` are bytes already read while inspecting; the factory sets `channel.handler`. `home` is
+   * asked once the factory was retired.
+   */
+  accept(
+    channel: Channel,
+    connection: ConnectionView,
+    ...[first, home]: [first: Buffer | undefined, home: ConnectionHome]
+  ): void;
   /** Stop taking new requests on all connections: answer what is in flight, then close. */
   drain(): void;
+  /**
+   * Another configuration has taken its place: what is in flight ends under the old one, but no
+   * request begins under it any more. Connections stay open and go where they belong now.
+   */
+  retire(): void;
+  /** After `retire()`: connections between two requests go where they belong, if that is anywhere. */
+  moveIdle(): void;
 }
+
+/** Who serves an open connection under the configuration of now, as if it had just come. */
+export interface ConnectionHome {
+  /** Why nobody does; undefined when somebody does. */
+  refusal(): HomeRefusal | undefined;
+  /**
+   * Hands the connection over with what was received and not used. Where nobody takes it, it says
+   * why and the connection stays where it is.
+   */
+  move(first: Buffer): HomeRefusal | undefined;
+}
+
+/** `gone`: no filter chain would take it, or not with its encryption. `denied`: a policy refuses it. */
+export type HomeRefusal = "gone" | "denied";
 
 /**
  * Runs listeners (`listener.ts`: `createListenerSet({ context, secrets })`). Configuration calls
@@ -141,10 +169,15 @@ export interface ListenerSet {
 
 export interface PreparedListener {
   /**
-   * Replaces the version of the same name: new connections get the new filter chains, the socket
-   * stays open where the address is the same. Rejects when an address cannot be bound.
+   * Binds the addresses that the version before has not bound; undefined when there are none. Rejects
+   * when one cannot be bound, and can be called again then.
    */
-  start(): Promise<void>;
+  open(): Promise<void> | undefined;
+  /**
+   * Replaces the version of the same name: new connections, and new requests of those there are, get
+   * the new filter chains. The socket stays open where the address is the same.
+   */
+  start(): void;
   /** It will not be started. */
   discard(): void;
 }

@@ -6,7 +6,7 @@
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
-import type { ConnectionFactory, ProxyContext } from "./context.ts";
+import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import type { FilterOverrideCompilers } from "./engine/filter-overrides.ts";
@@ -54,6 +54,7 @@ export function createHttpConnectionManager(
     ...createWriters(),
     counters: createCounters(context, config.statPrefix),
     isDraining: false,
+    isRetired: false,
   };
   return createFactory(services);
 }
@@ -74,8 +75,12 @@ function createFactory(services: HttpServices): ConnectionFactory {
     connections.delete(connection);
   };
   return {
-    accept(channel: Channel, view: ConnectionView, first: Buffer | undefined): void {
-      const connection = new DownstreamConnection(channel, view, services, forget);
+    accept(
+      channel: Channel,
+      view: ConnectionView,
+      ...[first, home]: [first: Buffer | undefined, home: ConnectionHome]
+    ): void {
+      const connection = new DownstreamConnection({ channel, view, home }, services, forget);
       connections.add(connection);
       services.counters.connections.add();
       channel.handler = connection;
@@ -84,6 +89,12 @@ function createFactory(services: HttpServices): ConnectionFactory {
     drain(): void {
       services.isDraining = true;
       for (const connection of connections) connection.drain();
+    },
+    retire(): void {
+      services.isRetired = true;
+    },
+    moveIdle(): void {
+      for (const connection of connections) connection.moveIdle();
     },
   };
 }

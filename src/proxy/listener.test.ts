@@ -72,7 +72,9 @@ function bench(t: TestContext, endpoints: Readonly<Record<string, SocketAddress>
       });
     },
     async start(listener) {
-      await set.prepare(listener).start();
+      const prepared = set.prepare(listener);
+      await prepared.open();
+      prepared.start();
       return set.bound().find(({ name }) => name === listener.name)?.address.port ?? 0;
     },
   };
@@ -216,6 +218,20 @@ test("a new version serves new connections on the same socket; a broken one chan
   assert.throws(() => set.prepare(Listener.fromPartial({ name: "l", filterChains: [{}] })));
   assert.equal(await exchange(connect({ port, ...half }), "c"), "two:c");
   old.destroy();
+});
+
+test("a listener whose address is taken says so before it starts; what serves goes on", async (t) => {
+  const one = await startServer(t, "one");
+  const { set, start } = bench(t, { one });
+  const filterChains = [{ filters: [tcpFilter("one")] }];
+  const port = await start(Listener.fromPartial({ name: "l", address: anyPort, filterChains }));
+  const address = { socketAddress: { address: one.address, portValue: one.port } };
+  const prepared = set.prepare(Listener.fromPartial({ name: "l", address, filterChains }));
+  await assert.rejects(async () => prepared.open(), {
+    message: `cannot listen on 127.0.0.1:${one.port}: another process uses the port (EADDRINUSE)`,
+  });
+  prepared.discard();
+  assert.equal(await exchange(connect({ port, ...half }), "a"), "one:a");
 });
 
 test("a listener tells TLS from plaintext and verifies clients (permissive, then strict)", async (t) => {

@@ -3,6 +3,7 @@
  * destination, and changes of configuration while connections go on. What a connection goes through
  * is in `listener/`.
  */
+import { assert } from "../base/assert.ts";
 import type { Timer } from "../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
@@ -65,15 +66,32 @@ class RunningListeners implements ListenerSet {
   prepare(listener: Listener): PreparedListener {
     const before = this.#running.get(listener.name)?.compiled;
     const compiled = this.#compile(listener);
+    const opened = new Map<string, BoundListener>();
+    let isDiscarded = false;
+    const discard = (): void => {
+      isDiscarded = true;
+      for (const socket of opened.values()) void socket.close();
+      opened.clear();
+    };
     return {
+      open: () => {
+        const missing = this.#unbound(compiled, opened);
+        if (missing.size === 0) return undefined;
+        return this.#open(compiled, missing, opened).then(() => {
+          if (isDiscarded) discard();
+        });
+      },
       start: () => {
         // It may share chains with a version that was replaced, and retired, in the meantime.
         const isCurrent = this.#running.get(listener.name)?.compiled === before;
-        if (isCurrent) return this.#start(compiled);
+        if (isCurrent) return this.#start(compiled, opened);
         this.#closeUnused(compiled);
-        return this.#start(this.#compile(listener));
+        return this.#start(this.#compile(listener), opened);
       },
-      discard: () => this.#closeUnused(compiled),
+      discard: () => {
+        discard();
+        this.#closeUnused(compiled);
+      },
     };
   }
 
@@ -133,52 +151,53 @@ class RunningListeners implements ListenerSet {
     await Promise.all(sockets.map((socket) => socket.close()));
   }
 
-  async #start(compiled: CompiledListener): Promise<void> {
+  #start(compiled: CompiledListener, opened: ReadonlyMap<string, BoundListener>): void {
     const before = this.#running.get(compiled.name);
     const counters =
       before?.compiled.statAddress === compiled.statAddress
         ? before.counters
         : createListenerCounters(this.#context.metrics, compiled.statAddress);
-    const { sockets, opened } = await this.#openSockets(compiled, before);
-    const current = this.#running.get(compiled.name);
+    const sockets = new Map<string, BoundListener>();
+    for (const key of boundAddresses(compiled).keys()) {
+      const socket = before?.sockets.get(key) ?? opened.get(key);
+      assert(socket !== undefined, "a listener starts when its addresses are bound");
+      sockets.set(key, socket);
+    }
     this.#running.set(compiled.name, { compiled, counters, sockets });
     this.#index();
-    for (const [key, socket] of current?.sockets ?? []) {
+    for (const [key, socket] of before?.sockets ?? []) {
       if (!sockets.has(key)) void socket.close();
     }
     const kept = new Set(compiled.chainsByContent.values());
-    const gone = [...(current?.compiled.chainsByContent.values() ?? [])];
+    const gone = [...(before?.compiled.chainsByContent.values() ?? [])];
     this.#retire(gone.filter((chain) => !kept.has(chain)));
-    for (const socket of opened) {
+    for (const socket of opened.values()) {
       const address = formatSocketAddress(socket.address);
       this.#log.info("listening", { listener: compiled.name, address });
     }
   }
 
-  /** Sockets of the version before stay open where the new one wants the same. */
-  async #openSockets(
+  /** Addresses that neither the version that serves has bound, nor we. */
+  #unbound(
     compiled: CompiledListener,
-    before: Running | undefined,
-  ): Promise<{ sockets: Map<string, BoundListener>; opened: readonly BoundListener[] }> {
-    const sockets = new Map<string, BoundListener>();
-    const opened: BoundListener[] = [];
-    try {
-      for (const address of compiled.bindsToPort ? compiled.addresses : []) {
-        const key = `${formatSocketAddress(address)} ${compiled.restoresDestination}`;
-        const kept = before?.sockets.get(key);
-        const socket = kept ?? (await this.#open(compiled, address));
-        if (kept === undefined) opened.push(socket);
-        sockets.set(key, socket);
-      }
-    } catch (thrown) {
-      for (const socket of opened) void socket.close();
-      this.#closeUnused(compiled);
-      throw thrown;
-    }
-    return { sockets, opened };
+    opened: ReadonlyMap<string, BoundListener>,
+  ): ReadonlyMap<string, SocketAddress> {
+    const bound = this.#running.get(compiled.name)?.sockets;
+    const wanted = [...boundAddresses(compiled)];
+    return new Map(wanted.filter(([key]) => bound?.has(key) !== true && !opened.has(key)));
   }
 
-  #open(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
+  async #open(
+    compiled: CompiledListener,
+    addresses: ReadonlyMap<string, SocketAddress>,
+    opened: Map<string, BoundListener>,
+  ): Promise<void> {
+    for (const [key, address] of addresses) {
+      opened.set(key, await this.#bind(compiled, address));
+    }
+  }
+
+  #bind(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
     const { name } = compiled;
     return listen({
       on: { kind: "address", ...address },
@@ -199,12 +218,17 @@ class RunningListeners implements ListenerSet {
       channel.destroy();
       return;
     }
-    const running = this.#receiverFor(receiver, channel);
+    const { originalDestination: destination } = channel;
+    const running = this.#receiverFor(receiver, destination);
     const connection = new AcceptedConnection(channel, running.compiled, {
       clock: this.#context.clock,
       log: this.#log,
       refusals: this.#refusals,
       counters: running.counters,
+      current: () => {
+        const now = this.#running.get(name);
+        return now === undefined ? undefined : this.#receiverFor(now, destination).compiled;
+      },
     });
     running.counters.onOpened();
     this.#connections.set(channel, { connection, counters: running.counters });
@@ -218,9 +242,8 @@ class RunningListeners implements ListenerSet {
   }
 
   /** Envoy's order: the exact address, then the wildcard of its family, then the receiver itself. */
-  #receiverFor(receiver: Running, channel: Channel): Running {
+  #receiverFor(receiver: Running, { address, port }: SocketAddress): Running {
     if (!receiver.compiled.usesOriginalDestination) return receiver;
-    const { address, port } = channel.originalDestination;
     const wildcard = address.includes(":") ? "::" : "0.0.0.0";
     return (
       this.#byAddress.get(formatSocketAddress({ address, port })) ??
@@ -238,16 +261,21 @@ class RunningListeners implements ListenerSet {
     }
   }
 
-  /** Chains that serve nothing new: ask their connections to finish, and cut off what stays. */
+  /**
+   * Chains that serve nothing new. What is in flight goes on; the next request of a connection is
+   * decided by the chain it belongs to now. What stays nevertheless (streams of bytes, requests
+   * without an end) is cut off.
+   */
   #retire(chains: readonly CompiledChain[]): void {
     if (chains.length === 0) return;
     const gone = new Set(chains);
     for (const chain of chains) {
-      chain.terminal.drain();
+      chain.terminal.retire();
       chain.tls?.close();
     }
     const timer = this.#context.clock.schedule(chainDrainMs, () => {
       this.#drains.delete(timer);
+      for (const chain of chains) chain.terminal.moveIdle();
       for (const { connection } of this.#connections.values()) {
         if (connection.chain !== undefined && gone.has(connection.chain)) connection.destroy();
       }
@@ -262,6 +290,15 @@ class RunningListeners implements ListenerSet {
       if (!used.has(chain)) chain.tls?.close();
     }
   }
+}
+
+/** By what tells sockets apart: where the new version has the same, they stay open. */
+function boundAddresses(compiled: CompiledListener): ReadonlyMap<string, SocketAddress> {
+  if (!compiled.bindsToPort) return new Map();
+  const { addresses, restoresDestination } = compiled;
+  return new Map(
+    addresses.map((address) => [`${formatSocketAddress(address)} ${restoresDestination}`, address]),
+  );
 }
 
 /** Lets so many lines pass each second, and says in the next second's first how many it held back. */

@@ -59,6 +59,8 @@ export function createTcpProxy(
     },
     // A byte stream has no point at which it could be ended politely; who drains cuts it off later.
     drain: () => {},
+    retire: () => {},
+    moveIdle: () => {},
   };
 }
 

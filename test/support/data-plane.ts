@@ -19,12 +19,14 @@ import { FakeSecrets } from "./secrets.ts";
 export class FakeFeed implements XdsFeed {
   onUpdate: (update: XdsUpdate) => void = () => undefined;
   readonly wishes: Map<string, "*" | ReadonlySet<string>> = new Map();
+  /** All answers, in order, also of updates that take their time: the refusal, or "accepted". */
+  readonly answers: string[] = [];
 
   subscribe(typeUrl: string, names: "*" | ReadonlySet<string>): void {
     this.wishes.set(typeUrl, names);
   }
 
-  /** Returns the refusal, or "accepted". */
+  /** Returns the refusal, or "accepted"; "no answer" when it comes later. */
   send(
     typeUrl: string,
     resources: readonly XdsResource[],
@@ -37,6 +39,7 @@ export class FakeFeed implements XdsFeed {
       removed,
       respond: (refusal) => {
         answer = refusal ?? "accepted";
+        this.answers.push(answer);
       },
     });
     return answer;

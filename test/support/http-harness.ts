@@ -5,6 +5,7 @@
 import type { ChannelError, ChannelHandler } from "../../src/net/channel.ts";
 import type { DialOptions } from "../../src/net/dialler.ts";
 import type {
+  ConnectionHome,
   ProxyContext,
   UpstreamCluster,
   UpstreamEndpoint,
@@ -61,7 +62,14 @@ export class HttpHarness {
   record: RequestRecord | undefined;
   random = 0.5;
   readonly drain: () => void;
-  readonly #accept: (channel: ScriptedChannel) => void;
+  readonly retire: () => void;
+  /** Where connections belong once the manager is retired: nowhere, unless a test says otherwise. */
+  home: ConnectionHome = { refusal: () => "gone", move: () => "gone" };
+  readonly adopt: (channel: ScriptedChannel, first: Buffer | undefined) => void;
+  readonly #homeOfNow: ConnectionHome = {
+    refusal: () => this.home.refusal(),
+    move: (first) => this.home.move(first),
+  };
 
   constructor(options: HarnessOptions = {}) {
     const cluster = this.#cluster(options);
@@ -80,12 +88,13 @@ export class HttpHarness {
       bufferBytesMax: 4096,
     });
     this.drain = () => factory.drain();
-    this.#accept = (channel) => factory.accept(channel, view, undefined);
+    this.retire = () => factory.retire();
+    this.adopt = (channel, first) => factory.accept(channel, view, first, this.#homeOfNow);
   }
 
   connect(): ScriptedChannel {
     const channel = new ScriptedChannel();
-    this.#accept(channel);
+    this.adopt(channel, undefined);
     return channel;
   }
 

@@ -8,6 +8,7 @@ import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
 import { frameRequest } from "../../wire/http1-framing.ts";
 import { Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
+import type { ConnectionHome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, headFailures } from "./failure.ts";
@@ -19,8 +20,17 @@ const heldBytesMax = 64 * 1024;
 /** For the head of a request, where the configuration names no time. */
 const headersTimeoutDefaultMs = 60_000;
 
-/** `waiting`: the request is complete, its answer is not. `closing`: what arrives is thrown away. */
-type State = "head" | "body" | "waiting" | "closing" | "tunnel";
+/**
+ * `waiting`: the request is complete, its answer is not. `closing`: what arrives is thrown away.
+ * `moved`: somebody else serves the channel.
+ */
+type State = "head" | "body" | "waiting" | "closing" | "tunnel" | "moved";
+
+export interface AcceptedHttp {
+  readonly channel: Channel;
+  readonly view: ConnectionView;
+  readonly home: ConnectionHome;
+}
 
 export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   readonly channel: Channel;
@@ -36,6 +46,9 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   readonly #deadline: Deadline = new Deadline(this);
   readonly #connectionDeadline: Deadline = new Deadline(this);
   readonly #onClosed: (connection: DownstreamConnection) => void;
+  readonly #home: ConnectionHome;
+  /** Why the next request is not served: its configuration is gone, and the one of now has no place. */
+  #homeless: FailureKind | undefined;
   #held: Buffer | undefined;
   #requests = 0;
   #pauses = 0;
@@ -43,13 +56,13 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   #isExpired = false;
 
   constructor(
-    channel: Channel,
-    view: ConnectionView,
+    { channel, view, home }: AcceptedHttp,
     services: HttpServices,
     onClosed: (connection: DownstreamConnection) => void,
   ) {
     this.channel = channel;
     this.view = view;
+    this.#home = home;
     this.services = services;
     this.#onClosed = onClosed;
     this.#body = new BodyReader(services.settings.limits);
@@ -73,7 +86,11 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     const { settings, isDraining } = this.services;
     const max = settings.maxRequestsPerConnection;
     return (
-      isDraining || this.#isExpired || !this.#head.isKeepAlive || (max > 0 && this.#requests >= max)
+      isDraining ||
+      this.#isExpired ||
+      !this.#head.isKeepAlive ||
+      (max > 0 && this.#requests >= max) ||
+      (this.services.isRetired && this.#home.refusal() !== undefined)
     );
   }
 
@@ -84,6 +101,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   }
 
   #read(chunk: Buffer): void {
+    if (this.services.isRetired && this.#state === "head" && this.#move(chunk)) return;
     let at = 0;
     this.isReading = true;
     while (at < chunk.length && this.#state !== "closing") {
@@ -141,6 +159,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     const head = this.#head;
     const { settings } = this.services;
     if (head.error !== undefined) return headFailures[head.error];
+    if (this.#homeless !== undefined) return this.#homeless;
     if (head.minorVersion === 0 && !settings.isHttp10Allowed) return "low-version";
     const error = frameRequest(head);
     if (error !== undefined) return headFailures[error];
@@ -260,6 +279,29 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     return held;
   }
 
+  /**
+   * To whoever serves this connection by the configuration of now, with what has come of the next
+   * request; nothing has been decided for it yet. False when there is nobody: then it is refused.
+   */
+  #move(chunk: Buffer): boolean {
+    const head = this.#head;
+    const first = Buffer.concat([head.bytes.subarray(0, head.length), chunk]);
+    const refusal = this.#home.move(first);
+    if (refusal !== undefined) {
+      this.#homeless = refusal === "gone" ? "chain-gone" : "access-denied";
+      return false;
+    }
+    this.#state = "moved";
+    this.#deadline.disarm();
+    this.#connectionDeadline.disarm();
+    this.#onClosed(this);
+    return true;
+  }
+
+  moveIdle(): void {
+    if (this.isIdle) this.#move(Buffer.alloc(0));
+  }
+
   /** Ends the connection if it is idle, otherwise after its answer. */
   drain(): void {
     if (this.isIdle) this.#close();
@@ -319,6 +361,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
         return;
       case "waiting":
       case "tunnel":
+      case "moved":
         return;
     }
   }

@@ -28,6 +28,7 @@ export type FailureKind =
   | "stream-idle-waiting"
   | "max-duration"
   | "access-denied"
+  | "chain-gone"
   | "fault"
   | "overload"
   | "no-route"
@@ -113,6 +114,8 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   ),
   "max-duration": plain(504, 4, 0, "max_duration_timeout", "downstream duration timeout"),
   "access-denied": plain(403, 7, 0, "rbac_access_denied", "RBAC: access denied"),
+  // A client on a connection from before the configuration of now, which has no place for it.
+  "chain-gone": plain(503, 14, flag.noRouteFound, "filter_chain_not_found", "no longer served"),
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),
   "no-route": plain(404, 12, flag.noRouteFound, "route_not_found", ""),

@@ -24,6 +24,8 @@ export interface HttpServices {
   readonly upstreamWriter: Http1Writer;
   readonly counters: HttpCounters;
   isDraining: boolean;
+  /** Another configuration has taken the place of this one: no request begins under it any more. */
+  isRetired: boolean;
 }
 
 export interface HttpCounters {

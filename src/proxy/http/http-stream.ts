@@ -28,6 +28,11 @@ import { UpstreamRequest } from "./upstream-request.ts";
 
 const noRoute: RouteOutcome = { kind: "no-route" };
 
+/** The request is sound, but its connection is not served any more. */
+function isRefusedService(failure: FailureKind): boolean {
+  return failure === "chain-gone" || failure === "access-denied";
+}
+
 export class HttpStream implements FilterStream, DeadlineOwner {
   readonly connection: DownstreamConnection;
   readonly services: HttpServices;
@@ -99,7 +104,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     request.reset(head);
     if (failure === undefined) return this.#admit(head);
     // The request line was sound: the log shall say what it was.
-    if (failure === "host-missing") {
+    if (failure === "host-missing" || isRefusedService(failure)) {
       record.method = request.method;
       record.path = head.text(head.methodEnd + 1, head.targetEnd);
     }
@@ -314,7 +319,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   }
 
   #refuse(failure: FailureKind): void {
-    this.services.counters.protocolErrors.add();
+    if (!isRefusedService(failure)) this.services.counters.protocolErrors.add();
     this.mustClose = true;
     this.reply(failure);
   }

@@ -1,14 +1,19 @@
-/** One connection from accept to the filter that takes it over: inspect, choose, shake hands. */
+/**
+ * One connection from accept to the filter that takes it over: inspect, choose, shake hands. Later it
+ * tells that filter where the connection belongs, when the configuration has changed.
+ */
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError } from "../../net/channel.ts";
 import { startServerHandshake } from "../../net/server-handshake.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { ConnectionHome, HomeRefusal } from "../context.ts";
+import type { ConnectionFacts } from "../engine/filter-chains.ts";
 import { isLoopback, parseIp } from "../engine/ip.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
 import type { CompiledChain } from "./compiled-chain.ts";
-import type { CompiledListener } from "./compiled-listener.ts";
+import { chainFor, type CompiledListener, inspectsAlike } from "./compiled-listener.ts";
 import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
 import type { ListenerCounters } from "./listener-counters.ts";
 
@@ -18,16 +23,26 @@ export interface AcceptServices {
   /** Log of refused connections, which others can provoke: bounded. */
   readonly refusals: { warn: Logger["warn"] };
   readonly counters: ListenerCounters;
+  /** The listener that takes connections like this one now; undefined when there is none. */
+  readonly current: () => CompiledListener | undefined;
 }
 
-export class AcceptedConnection {
+interface Home {
+  readonly listener: CompiledListener;
+  readonly chain: CompiledChain;
+}
+
+export class AcceptedConnection implements ConnectionHome {
   /** The chain that serves it, once chosen. */
   chain: CompiledChain | undefined;
   readonly #services: AcceptServices;
-  readonly #listener: CompiledListener;
+  #listener: CompiledListener;
   readonly #destination: SocketAddress;
   readonly #inspection: Inspection;
   #channel: Channel;
+  /** What its chain was chosen by. */
+  #facts: ConnectionFacts | undefined;
+  #view: ConnectionView | undefined;
   #timer: Timer | undefined;
   #hasEnded = false;
 
@@ -84,7 +99,7 @@ export class AcceptedConnection {
     const source = inspected.proxied?.source ?? this.#channel.remote;
     const destination = inspected.proxied?.destination ?? this.#destination;
     const sourceIp = parseIp(source.address);
-    const chain = this.#listener.selector.match({
+    const facts: ConnectionFacts = {
       destinationAddress: destination.address,
       destinationPort: destination.port,
       sni: inspected.hello?.sni,
@@ -94,8 +109,9 @@ export class AcceptedConnection {
       sourcePort: source.port,
       isLocalSource:
         source.address === destination.address || (sourceIp !== undefined && isLoopback(sourceIp)),
-    });
-    this.chain = chain === undefined ? undefined : this.#listener.chains.get(chain);
+    };
+    this.#facts = facts;
+    this.chain = chainFor(this.#listener, facts);
     if (this.chain === undefined) {
       this.#services.counters.onNoFilterChain();
       this.#logRefused(inspected, { source, destination });
@@ -128,7 +144,7 @@ export class AcceptedConnection {
     const { tls } = chain;
     if (tls === undefined) {
       const view = viewOf(this.#channel, inspected.hello?.sni, ends);
-      this.#handOver(chain, view, inspected.first);
+      this.#start(view, inspected.first);
       return;
     }
     const { clock, log } = this.#services;
@@ -143,28 +159,67 @@ export class AcceptedConnection {
       onSecure: (channel) => {
         this.#channel = channel;
         const view = viewOf(channel, channel.tls?.sni, ends);
-        this.#handOver(chain, view, undefined);
+        this.#start(view, undefined);
       },
       onFailure: (error) => this.#onHandshakeFailed(error),
     });
   }
 
-  #handOver(chain: CompiledChain, view: ConnectionView, first: Buffer | undefined): void {
+  #start(view: ConnectionView, first: Buffer | undefined): void {
     const channel = this.#channel;
-    for (const filter of chain.filters) {
-      const details = filter(view);
-      if (details === undefined) continue;
+    this.#view = view;
+    // The configuration may have changed while it shook hands.
+    const home = this.#home();
+    if (home === undefined) {
+      this.#refuse("no filter chain takes this connection any more", "the listener has changed");
+      return;
+    }
+    const { chain } = home;
+    this.#settle(home);
+    const details = deniedBy(chain, view);
+    if (details !== undefined) {
       if (chain.terminal.deny === undefined) channel.destroy();
       else chain.terminal.deny(channel, view, details);
       return;
     }
-    chain.terminal.accept(
-      channel,
-      view,
-      first !== undefined && first.length > 0 ? first : undefined,
-    );
+    const rest = first !== undefined && first.length > 0 ? first : undefined;
+    chain.terminal.accept(channel, view, rest, this);
     // The FIN was ours to see; whoever took over must hear of it too.
     if (this.#hasEnded && !channel.isClosed) channel.handler.onEnd();
+  }
+
+  refusal(): HomeRefusal | undefined {
+    return this.#home() === undefined ? "gone" : undefined;
+  }
+
+  move(first: Buffer): HomeRefusal | undefined {
+    const view = this.#view;
+    const home = this.#home();
+    if (home === undefined || view === undefined) return "gone";
+    const { chain } = home;
+    if (deniedBy(chain, view) !== undefined) return "denied";
+    this.#settle(home);
+    chain.terminal.accept(this.#channel, view, first.length > 0 ? first : undefined, this);
+    return undefined;
+  }
+
+  /** Nothing of an older configuration is kept for as long as the connection lives. */
+  #settle({ listener, chain }: Home): void {
+    this.#listener = listener;
+    this.chain = chain;
+  }
+
+  /**
+   * What the connection would get if it came now. Its first bytes are gone, and so is its handshake:
+   * neither can be judged anew by other rules.
+   */
+  #home(): Home | undefined {
+    const listener = this.#services.current();
+    if (listener === undefined || this.#facts === undefined) return undefined;
+    if (!inspectsAlike(this.#listener, listener, this.#facts.destinationPort)) return undefined;
+    const chain = chainFor(listener, this.#facts);
+    if (chain === undefined || chain.transport !== this.chain?.transport) return undefined;
+    return { listener, chain };
   }
 
   #onHandshakeFailed(error: ChannelError): void {
@@ -187,6 +242,15 @@ export class AcceptedConnection {
     });
     this.#channel.destroy();
   }
+}
+
+/** Details of the denial by the first network filter that refuses. */
+function deniedBy(chain: CompiledChain, view: ConnectionView): string | undefined {
+  for (const filter of chain.filters) {
+    const details = filter(view);
+    if (details !== undefined) return details;
+  }
+  return undefined;
 }
 
 function viewOf(

@@ -25,6 +25,8 @@ export type NetworkFilter = (connection: ConnectionView) => string | undefined;
 export interface CompiledChain {
   readonly name: string;
   readonly tls: ServerTls | undefined;
+  /** Equal for chains that secure connections in the same way; empty for plaintext. */
+  readonly transport: string;
   readonly handshakeTimeoutMs: number;
   readonly filters: readonly NetworkFilter[];
   readonly terminal: ConnectionFactory & Partial<Pick<TcpFactory, "deny">>;
@@ -58,6 +60,7 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
     name: chain.name,
     filters: chain.filters.slice(0, -1).flatMap((filter) => compileFilter(filter, options)),
     terminal: compileTerminal(terminal, options),
+    transport: transportOf(chain.transportSocket),
     handshakeTimeoutMs:
       durationMs(chain.transportSocketConnectTimeout) || handshakeTimeoutMsDefault,
     // Last, for a TLS context follows secrets until it is closed.
@@ -107,6 +110,12 @@ function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter
       return verdict.isAllowed ? undefined : deniedDetails(verdict);
     },
   ];
+}
+
+function transportOf(socket: TransportSocket | undefined): string {
+  const typed = socket?.typedConfig;
+  if (socket === undefined || typed?.typeUrl === rawUrl) return "";
+  return Buffer.from(typed?.value ?? []).toString("base64");
 }
 
 function compileSocket(

@@ -14,7 +14,11 @@ import {
 import { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
 import type { ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
-import { compileFilterChains, type FilterChainSelector } from "../engine/filter-chains.ts";
+import {
+  compileFilterChains,
+  type ConnectionFacts,
+  type FilterChainSelector,
+} from "../engine/filter-chains.ts";
 import { refuse } from "../engine/refusal.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
 import { compilePredicate, type PortPredicate } from "./filter-predicate.ts";
@@ -104,6 +108,25 @@ export function compileListener(
   };
 }
 
+/** The chain that takes a connection. */
+export function chainFor(
+  listener: CompiledListener,
+  facts: ConnectionFacts,
+): CompiledChain | undefined {
+  const source = listener.selector.match(facts);
+  return source === undefined ? undefined : listener.chains.get(source);
+}
+
+/** Whether two listeners learn the same of a connection to a port before they choose its chain. */
+export function inspectsAlike(a: CompiledListener, b: CompiledListener, port: number): boolean {
+  return (
+    a === b ||
+    (a.tlsInspector?.(port) === b.tlsInspector?.(port) &&
+      a.httpInspector?.(port) === b.httpInspector?.(port) &&
+      a.proxyProtocol?.isRequired === b.proxyProtocol?.isRequired)
+  );
+}
+
 /** Connections that a chain takes are logged by its filters alone. */
 function compileRefusedLog({ accessLog }: Listener, context: ProxyContext): RequestSink {
   for (const [i, { filter }] of accessLog.entries()) {
@@ -145,10 +168,10 @@ function compileChains(
   return { chains, chainsByContent };
 }
 
-/** Equal for chains that do the same: what they are made of, but not which connections they take. */
+/** Equal for chains that do the same to the same connections. */
 function contentOf(chain: FilterChain, options: ChainOptions): string {
   const hash = createHash("sha256");
-  hash.update(FilterChain.encode({ ...chain, filterChainMatch: undefined }).finish());
+  hash.update(FilterChain.encode(chain).finish());
   hash.update(`${options.direction} ${options.bufferBytesMax} ${options.listenerAddress}`);
   return hash.digest("base64");
 }

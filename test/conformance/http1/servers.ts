@@ -133,6 +133,7 @@ export async function startHeddle(application: number): Promise<Asked> {
           peerUriSans: [],
         },
         undefined,
+        { refusal: () => "gone", move: () => "gone" },
       );
     },
   });

@@ -52,7 +52,7 @@ function checkingListeners(context: ProxyContext, secrets: FakeSecrets): Listene
       const fallback = listener.defaultFilterChain;
       const chains = [...listener.filterChains, ...(fallback === undefined ? [] : [fallback])];
       for (const chain of chains) checkChain(chain, context, secrets);
-      return { start: async () => undefined, discard: () => undefined };
+      return { open: () => undefined, start: () => undefined, discard: () => undefined };
     },
     remove: () => undefined,
     bound: () => [],

@@ -1,0 +1,218 @@
+/**
+ * Listeners on their way to serving: their addresses are bound first, so that one that cannot be had
+ * is refused by name, then they wait for the routes and secrets they name. Everything here that
+ * opens sockets runs one after another: two versions of a listener never fight for an address.
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import { messageOf } from "../../base/error.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { XdsResource } from "../../xds/feed.ts";
+import type { PreparedListener } from "../context.ts";
+import type { ListenerNeeds } from "./listener-plan.ts";
+
+export interface WarmingListenersOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** What a listener needs and is not there. */
+  readonly missing: (needs: ListenerNeeds) => readonly string[];
+  readonly onRefused: (resource: XdsResource, reason: string) => void;
+  /** A listener that was refused, because it could not be bound, serves after all. */
+  readonly onRecovered: (resource: XdsResource) => void;
+  /** Nothing is being opened any more. */
+  readonly onSettled: () => void;
+  /** Prepares once more what could not be bound; throws a refusal. */
+  readonly prepareAgain: (resource: XdsResource) => void;
+}
+
+interface Warming {
+  readonly resource: XdsResource;
+  readonly needs: ListenerNeeds;
+  readonly prepared: PreparedListener;
+  isBound: boolean;
+  /** It was refused before. */
+  isSecondTry: boolean;
+}
+
+interface Unbound {
+  readonly resource: XdsResource;
+  readonly reason: string;
+  readonly retry: Timer;
+}
+
+/** A port in use may be free a moment later. */
+const retryMs = 1000;
+
+export class WarmingListeners {
+  readonly #options: WarmingListenersOptions;
+  readonly #warming = new Map<string, Warming>();
+  /** Of the versions that serve. */
+  readonly #needs = new Map<string, ListenerNeeds>();
+  /** Listeners whose addresses could not be bound; tried again until they can. */
+  readonly #unbound = new Map<string, Unbound>();
+  readonly #tasks: (() => Promise<void> | undefined)[] = [];
+  #isBusy = false;
+  #isClosed = false;
+
+  constructor(options: WarmingListenersOptions) {
+    this.#options = options;
+  }
+
+  get isIdle(): boolean {
+    return this.#warming.size === 0 && this.#unbound.size === 0 && !this.#isBusy;
+  }
+
+  /** Why the first one does not serve; undefined when all do. */
+  get waitingFor(): string | undefined {
+    const [first] = this.#warming;
+    if (first !== undefined) {
+      const missing = this.#options.missing(first[1].needs);
+      return missing.length === 0
+        ? `listener ${first[0]} is starting`
+        : `listener ${first[0]} waits for ${missing.join(", ")}`;
+    }
+    const [unbound] = this.#unbound;
+    if (unbound === undefined) return undefined;
+    return `listener ${unbound[0]} cannot start: ${unbound[1].reason}`;
+  }
+
+  /** Of all versions that serve or are on their way. */
+  needs(): readonly ListenerNeeds[] {
+    return [...this.#needs.values(), ...[...this.#warming.values()].map(({ needs }) => needs)];
+  }
+
+  /** Runs what may open sockets when everything before it is done; at once where nothing is under way. */
+  run(task: () => Promise<void> | undefined): void {
+    if (this.#isBusy) {
+      this.#tasks.push(task);
+      return;
+    }
+    const work = task();
+    if (work === undefined) return;
+    this.#isBusy = true;
+    void work.finally(() => {
+      this.#isBusy = false;
+      for (let next = this.#tasks.shift(); next !== undefined; next = this.#tasks.shift()) {
+        this.run(next);
+        if (this.#isBusy) return;
+      }
+      this.#options.onSettled();
+    });
+  }
+
+  add(resource: XdsResource, needs: ListenerNeeds, prepared: PreparedListener): void {
+    const { name } = resource;
+    const isSecondTry = this.#unbound.get(name)?.resource === resource;
+    this.#forgetUnbound(name);
+    this.#warming.get(name)?.prepared.discard();
+    this.#warming.set(name, { resource, needs, prepared, isBound: false, isSecondTry });
+  }
+
+  remove(name: string): void {
+    this.#warming.get(name)?.prepared.discard();
+    this.#warming.delete(name);
+    this.#needs.delete(name);
+    this.#forgetUnbound(name);
+  }
+
+  /**
+   * Binds what is new; undefined when nothing is. Resolves with what cannot be bound:
+   * `name: reason`.
+   */
+  bind(): Promise<readonly string[]> | undefined {
+    const opening: Opening[] = [];
+    for (const [name, warming] of this.#warming) {
+      if (warming.isBound) continue;
+      const open = warming.prepared.open();
+      if (open === undefined) warming.isBound = true;
+      else opening.push({ name, warming, open });
+    }
+    return opening.length === 0 ? undefined : this.#settle(opening);
+  }
+
+  async #settle(opening: readonly Opening[]): Promise<readonly string[]> {
+    const failed = await failuresOf(opening);
+    if (failed.length === 0) return [];
+    // Another listener of the same answer may give the address up as it starts.
+    this.startReady();
+    const again = failed.flatMap(({ name, warming }) => {
+      const open = warming.prepared.open();
+      warming.isBound = open === undefined;
+      return open === undefined ? [] : [{ name, warming, open }];
+    });
+    const lost = await failuresOf(again);
+    for (const { name, warming, reason } of lost) this.#onUnbound(name, warming, reason);
+    return lost.map(({ name, reason }) => `${name}: ${reason}`);
+  }
+
+  /** Starts listeners that are bound and whose needs are met. */
+  startReady(): void {
+    for (const [name, { resource, needs, prepared, ...state }] of this.#warming) {
+      if (!state.isBound || this.#options.missing(needs).length > 0) continue;
+      this.#warming.delete(name);
+      this.#needs.set(name, needs);
+      prepared.start();
+      if (state.isSecondTry) this.#options.onRecovered(resource);
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#tasks.length = 0;
+    for (const { retry } of this.#unbound.values()) retry.cancel();
+    for (const { prepared } of this.#warming.values()) prepared.discard();
+    this.#warming.clear();
+  }
+
+  #onUnbound(name: string, { resource, prepared, isSecondTry }: Warming, reason: string): void {
+    // What was closed or removed in the meantime is not tried again.
+    if (this.#isClosed || this.#warming.get(name)?.prepared !== prepared) return;
+    prepared.discard();
+    this.#warming.delete(name);
+    const { clock, log, onRefused } = this.#options;
+    if (!isSecondTry) log.error("a listener cannot start", { listener: name, reason, retryMs });
+    onRefused(resource, reason);
+    const retry = clock.schedule(retryMs, () => this.run(() => this.#tryAgain(name)));
+    this.#unbound.set(name, { resource, reason, retry });
+  }
+
+  #tryAgain(name: string): Promise<void> | undefined {
+    const unbound = this.#unbound.get(name);
+    if (unbound === undefined) return undefined;
+    this.#options.prepareAgain(unbound.resource);
+    const binding = this.bind();
+    if (binding === undefined) {
+      this.startReady();
+      this.#options.onSettled();
+      return undefined;
+    }
+    return binding.then(() => this.startReady());
+  }
+
+  #forgetUnbound(name: string): void {
+    this.#unbound.get(name)?.retry.cancel();
+    this.#unbound.delete(name);
+  }
+}
+
+interface Opening {
+  readonly name: string;
+  readonly warming: Warming;
+  readonly open: Promise<void>;
+}
+
+async function failuresOf(
+  openings: readonly Opening[],
+): Promise<readonly (Omit<Opening, "open"> & { readonly reason: string })[]> {
+  const failures = await Promise.all(
+    openings.map(async ({ name, warming, open }) => {
+      try {
+        await open;
+        warming.isBound = true;
+        return [];
+      } catch (thrown) {
+        return [{ name, warming, reason: messageOf(thrown) }];
+      }
+    }),
+  );
+  return failures.flat();
+}
