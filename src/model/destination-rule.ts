@@ -14,6 +14,7 @@ import {
 } from "./scalar-types.ts";
 import type { Type, Unhonoured } from "./schema.ts";
 import { list, object } from "./schema.ts";
+import { yamlField } from "./yaml.ts";
 
 export interface DestinationRuleSpec {
   readonly host: string;
@@ -237,7 +238,7 @@ const clientTls: Type<ClientTls> = object<ClientTls>(
       caCrl: { effect: "refuses revoked certificates", rest: "stops" },
     },
     check(tls, node, place) {
-      const isMutual = tls.mode === "MUTUAL";
+      const isMutual = tls.mode === "MUTUAL" && yamlField(node, "credentialName") === undefined;
       if (isMutual && (tls.clientCertificate === undefined || tls.privateKey === undefined)) {
         const message = "MUTUAL needs clientCertificate and privateKey";
         place.complain(node.position, { code: "config.missing", message });

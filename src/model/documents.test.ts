@@ -108,10 +108,7 @@ test("parseDocuments() lets no broken policy act in part", () => {
   check(
     "AuthorizationPolicy",
     "{ rules: [{ from: [{ source: { requestPrincipals: ['*'] } }] }] }",
-    [
-      "config.not-honoured 4:38 spec.rules[0].from[0].source.requestPrincipals",
-      "config.missing 4:36 spec.rules[0].from[0].source",
-    ],
+    ["config.not-honoured 4:38 spec.rules[0].from[0].source.requestPrincipals"],
     false,
   );
   check(
@@ -125,6 +122,78 @@ test("parseDocuments() lets no broken policy act in part", () => {
     "{ mtls: { mode: STRICKT } }",
     ["config.bad-enum 4:23 spec.mtls.mode"],
     false,
+  );
+});
+
+test("parseDocuments() complains once of one mistake", () => {
+  const once = (kind: string, spec: string, problem: string): void =>
+    check(kind, spec, [problem], false);
+  once(
+    "AuthorizationPolicy",
+    "{ rules: [{ when: [{ key: source.ip, values: [x] }] }] }",
+    "config.bad-address 4:26 spec.rules[0].when[0]",
+  );
+  once(
+    "AuthorizationPolicy",
+    "{ rules: [{ when: [{ key: source.ips, values: [x] }] }] }",
+    "authorizationpolicy.unknown-key 4:33 spec.rules[0].when[0].key",
+  );
+  once(
+    "AuthorizationPolicy",
+    "{ rules: [{ from: [{ source: { principal: [x] } }] }] }",
+    "config.unknown-field 4:38 spec.rules[0].from[0].source.principal",
+  );
+  once(
+    "AuthorizationPolicy",
+    "{ rules: [{ to: [{ operation: { ports: [80] } }] }] }",
+    "config.wrong-type 4:47 spec.rules[0].to[0].operation.ports[0]",
+  );
+  once("VirtualService", "{ hosts: [a], tls: [] }", "config.not-honoured 4:21 spec.tls");
+  once(
+    "VirtualService",
+    "{ hots: [a], http: [{ directResponse: { status: 200 } }] }",
+    "config.unknown-field 4:9 spec.hots",
+  );
+  once(
+    "VirtualService",
+    "{ hosts: [a], http: [{ delegate: { name: a } }] }",
+    "config.not-honoured 4:30 spec.http[0].delegate",
+  );
+  once(
+    "VirtualService",
+    "{ hosts: [a], http: [{ route: [5] }] }",
+    "config.wrong-type 4:38 spec.http[0].route[0]",
+  );
+  once(
+    "DestinationRule",
+    "{ host: a, trafficPolicy: { tls: { mode: MUTUAL, credentialName: c } } }",
+    "config.not-honoured 4:56 spec.trafficPolicy.tls.credentialName",
+  );
+  once(
+    "DestinationRule",
+    "{ host: a, trafficPolicy: { loadBalancer: { consistentHash: { httpHeader: c } } } }",
+    "config.unknown-field 4:69 spec.trafficPolicy.loadBalancer.consistentHash.httpHeader",
+  );
+});
+
+test("parseDocuments() says what becomes of a refused resource", () => {
+  const message = (kind: string, spec: string): string | undefined =>
+    parseDocuments(document(kind, spec), "f.yaml").problems[0]?.message;
+  const closed =
+    "its last good version stays in force, or else the workloads it selects deny every request";
+  for (const spec of [
+    "{ action: AUDIT }",
+    "{ rules: [{ from: [{ source: { requestPrincipals: ['*'] } }] }] }",
+    "{ rules: [{ when: [{ key: 'request.auth.claims[iss]', values: [a] }] }] }",
+    "{ rules: [{ to: [{ operation: { paths: ['/{*}'] } }] }] }",
+    "{ targetRefs: [{ kind: Gateway, name: g }] }",
+  ]) {
+    const text = message("AuthorizationPolicy", spec) ?? "";
+    assert.ok(text.endsWith(closed), text);
+  }
+  assert.equal(
+    message("Gateway", "{ servers: [{ port: { number: 1, protocol: TCP }, hosts: ['*'] }] }"),
+    "protocol TCP is not honoured yet; the resource is refused whole",
   );
 });
 

@@ -171,6 +171,10 @@ interface Identity {
   readonly findings: Findings;
 }
 
+/** Without a mesh nobody knows which of the two it will be; a running one says so in `policy.denies`. */
+const failsClosed =
+  "its last good version stays in force, or else the workloads it selects deny every request";
+
 const namePattern = /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/;
 
 function readMetadata(root: YamlMapping, kind: string, result: Result): Identity {
@@ -185,7 +189,8 @@ function readMetadata(root: YamlMapping, kind: string, result: Result): Identity
     rawNamespace.length <= 63 && /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/.test(rawNamespace);
   const name = isNamed ? rawName : undefined;
   const namespace = isPlaced ? rawNamespace : result.namespace;
-  const findings = new Findings(name === undefined ? undefined : { kind, namespace, name });
+  const ref = name === undefined ? undefined : { kind, namespace, name };
+  const findings = isSecurityKind(kind) ? new Findings(ref, failsClosed) : new Findings(ref);
   const complain = (path: string, node: YamlNode | undefined, message: string): void => {
     new Place(findings, path).complain(node?.position ?? root.position, {
       code: "config.bad-metadata",
@@ -282,7 +287,9 @@ function refuseKind(
   const place = { path: "kind", source, ...subject };
   if (effect !== undefined) {
     const message = `${kind} is not honoured yet (${effect})`;
-    const hint = "take the document out, or keep it knowing that it has no effect";
+    const hint = isSecurityKind(kind)
+      ? "take the document out to let requests pass"
+      : "take the document out, or keep it knowing that it has no effect";
     problems.push({ code: "config.kind-not-honoured", severity: "error", message, hint, ...place });
   } else if (isHonouredKind(kind)) {
     const message = `${kind} does not exist in ${apiVersion}`;

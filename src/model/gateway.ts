@@ -51,7 +51,7 @@ const protocol: Type<"HTTP" | "HTTP2" | "GRPC"> = refine(
       ? value
       : place.complain(node.position, {
           code: "config.not-honoured",
-          message: `protocol ${value} is not honoured yet; the Gateway is left out`,
+          message: `protocol ${value} is not honoured yet; ${place.findings.whenUnsound}`,
           hint: "use HTTP",
         }),
 );

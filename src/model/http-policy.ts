@@ -39,7 +39,13 @@ export const faultInjection: Type<FaultInjection> = object<FaultInjection>({
     { percentage, fixedDelay: duration({ minMs: 1 }) },
     {
       required: ["fixedDelay"],
-      unhonoured: { exponentialDelay: { effect: "delays by a random time", rest: "stops" } },
+      unhonoured: {
+        exponentialDelay: {
+          effect: "delays by a random time",
+          rest: "stops",
+          replaces: ["fixedDelay"],
+        },
+      },
       deprecated: { percent: "percentage: {value: …}" },
     },
   ),
@@ -47,7 +53,13 @@ export const faultInjection: Type<FaultInjection> = object<FaultInjection>({
     { percentage, httpStatus: integer({ min: 200, max: 599 }), grpcStatus },
     {
       exactlyOneOf: [["httpStatus", "grpcStatus"]],
-      unhonoured: { http2Error: { effect: "resets the HTTP/2 stream", rest: "stops" } },
+      unhonoured: {
+        http2Error: {
+          effect: "resets the HTTP/2 stream",
+          rest: "stops",
+          replaces: ["httpStatus"],
+        },
+      },
       deprecated: { percent: "percentage: {value: …}" },
     },
   ),

@@ -46,7 +46,7 @@ const laterKinds: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ProxyConfig: "configures a workload's proxy",
   },
   "security.istio.io": {
-    RequestAuthentication: "checks JSON Web Tokens; the workloads it selects deny until it is",
+    RequestAuthentication: "checks JSON Web Tokens; the workloads it selects deny every request",
   },
   "telemetry.istio.io": { Telemetry: "changes metrics, traces and access logs" },
   "extensions.istio.io": {

@@ -124,7 +124,13 @@ const extensionProvider: Type<ExtensionProvider> = object<ExtensionProvider>(
         "envoyTcpAls envoyOtelAls sds envoyExtAuthzHttp envoyExtAuthzGrpc lightstep opencensus"
       )
         .split(" ")
-        .map((name) => [name, acts("sends telemetry or asks for decisions elsewhere")]),
+        .map((name) => [
+          name,
+          {
+            ...acts("sends telemetry or asks for decisions elsewhere"),
+            replaces: ["opentelemetry"],
+          },
+        ]),
     ),
   },
 );

@@ -70,6 +70,8 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "policy.not-the-root-namespace":
     "A policy meant for the mesh stands in a namespace that is not its root.",
   "policy.empty-namespace": "No workload runs in the policy's namespace.",
+  "policy.denies":
+    "A policy cannot be honoured and has no earlier good version: what it selects denies.",
   "policy.selects-nothing": "No workload has the labels of the policy's selector.",
   "peerauthentication.duplicate-scope": "Two PeerAuthentications hold for the same workloads.",
   "peerauthentication.ports-without-selector": "Modes of single ports need a selector.",

@@ -22,11 +22,14 @@ export class Findings {
   /** The node at each decoded path, for problems found later. */
   readonly positions: Map<string, SourcePosition> = new Map();
   readonly resource: ResourceRef | undefined;
+  /** What becomes of the resource when something stops it, completing "…; ". */
+  readonly whenUnsound: string;
   /** False once something was found without which the resource must not act. */
   isSound = true;
 
-  constructor(resource?: ResourceRef) {
+  constructor(resource?: ResourceRef, whenUnsound = "the resource is refused whole") {
     this.resource = resource;
+    this.whenUnsound = whenUnsound;
   }
 }
 
@@ -78,8 +81,10 @@ export class Place {
 export interface Unhonoured {
   /** What the field would do, completing "not honoured: …". */
   readonly effect: string;
-  /** `acts`: the rest is sound without it; `stops`: the whole resource is left out. */
+  /** `acts`: the rest is sound without it; `stops`: the whole resource is refused. */
   readonly rest: "acts" | "stops";
+  /** Fields that are not missing where this one stands in their place. */
+  readonly replaces?: readonly string[];
 }
 
 export type FieldTypes<T> = {
@@ -99,6 +104,11 @@ export interface ObjectOptions<T> {
   readonly exactlyOneOf?: readonly (readonly (keyof T & string)[])[];
   /** Rules between fields, called with what could be decoded. */
   readonly check?: (value: Partial<T>, node: YamlNode, place: Place) => void;
+}
+
+interface Known<T> {
+  readonly types: ReadonlyMap<string, unknown>;
+  readonly options: ObjectOptions<T>;
 }
 
 /** A mapping with known fields. Null means absent, as in Kubernetes. */
@@ -123,7 +133,7 @@ export function object<T>(fields: FieldTypes<T>, options: ObjectOptions<T> = {})
       }
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a decoder: keys are keyof T
       const partial = value as Partial<T>;
-      checkGroups(partial, node, place, options);
+      checkGroups(partial, node, place, { types, options });
       options.check?.(partial, node, place);
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- required fields were checked
       return partial as T;
@@ -210,14 +220,14 @@ function complainAboutField<T>(
   name: string,
   position: SourcePosition,
   place: Place,
-  known: { readonly types: ReadonlyMap<string, unknown>; readonly options: ObjectOptions<T> },
+  known: Known<T>,
 ): void {
   const unhonoured = known.options.unhonoured ?? {};
   const deprecated = known.options.deprecated ?? {};
   const refusal = Object.hasOwn(unhonoured, name) ? unhonoured[name] : undefined;
   if (refusal !== undefined) {
     const consequence =
-      refusal.rest === "acts" ? "the rest of the resource acts" : "the resource is left out";
+      refusal.rest === "acts" ? "the rest of the resource acts" : place.findings.whenUnsound;
     place.complain(position, {
       code: "config.not-honoured",
       message: `${name} is not honoured yet (${refusal.effect}); ${consequence}`,
@@ -244,21 +254,16 @@ function complainAboutField<T>(
   });
 }
 
-function checkGroups<T>(
-  value: Partial<T>,
-  node: YamlNode,
-  place: Place,
-  options: ObjectOptions<T>,
-): void {
-  const given = new Set(
-    node.kind === "mapping" ? node.entries.filter(isPresent).map((entry) => entry.key) : [],
-  );
+function checkGroups<T>(value: Partial<T>, node: YamlNode, place: Place, known: Known<T>): void {
+  const { options } = known;
+  const written = node.kind === "mapping" ? node.entries.filter(isPresent) : [];
+  const given = new Set(written.flatMap(({ key }) => [key, ...standsFor(key, known)]));
   for (const name of options.required ?? []) {
     if (value[name] !== undefined || given.has(name)) continue;
     place.complain(node.position, { code: "config.missing", message: `${name} is missing` });
   }
   for (const group of [...(options.oneOf ?? []), ...(options.exactlyOneOf ?? [])]) {
-    const present = group.filter((name) => given.has(name));
+    const present = group.filter((name) => written.some(({ key }) => key === name));
     if (present.length < 2) continue;
     const message = `${present.join(" and ")} exclude each other`;
     place.complain(node.position, { code: "config.conflict", message, hint: "keep one of them" });
@@ -268,6 +273,15 @@ function checkGroups<T>(
     const message = `one of ${group.join(", ")} is needed`;
     place.complain(node.position, { code: "config.missing", message });
   }
+}
+
+/** What a refused field was written for: its own complaint says enough. */
+function standsFor<T>(key: string, { types, options }: Known<T>): readonly string[] {
+  const { unhonoured = {}, required = [], exactlyOneOf = [] } = options;
+  if (types.has(key)) return [];
+  if (Object.hasOwn(unhonoured, key)) return unhonoured[key]?.replaces ?? [];
+  const near = nearestName(key, [...required, ...exactlyOneOf.flat()]);
+  return near === undefined ? exactlyOneOf.flat() : [near];
 }
 
 function isPresent(entry: { readonly value: YamlNode }): boolean {

@@ -8,6 +8,7 @@ import { cidr, isCidr, nonEmptyText, oneOf, text } from "./scalar-types.ts";
 import type { Place, Type, Unhonoured } from "./schema.ts";
 import { list, object, record, refine } from "./schema.ts";
 import type { YamlNode } from "./yaml.ts";
+import { yamlField } from "./yaml.ts";
 
 export type MtlsMode = "UNSET" | "DISABLE" | "PERMISSIVE" | "STRICT";
 
@@ -125,7 +126,7 @@ const path: Type<string> = refine(nonEmptyText, (value, node, place) =>
   value.includes("{")
     ? place.complain(node.position, {
         code: "config.not-honoured",
-        message: `path templates are not honoured yet (${value} matches by segments)`,
+        message: `path templates are not honoured yet (${value} matches by segments); ${place.findings.whenUnsound}`,
         hint: "use exact paths, /prefix* or *suffix",
       })
     : value,
@@ -174,13 +175,13 @@ type Check = NonNullable<NonNullable<Parameters<typeof object<object>>[1]>["chec
 /** An empty list in a policy reads like "nobody" and matches like "everybody": refused, as in Istio. */
 function refuseEmpty(what: string): Check {
   return (value, node, place) => {
-    const lists: readonly unknown[] = Object.values(value);
-    if (lists.length === 0) {
+    if (node.kind === "mapping" && node.entries.length === 0) {
       const message = `${what} says nothing`;
       place.complain(node.position, { code: "config.missing", message });
     }
-    for (const [name, items] of Object.entries(value)) {
-      if (!Array.isArray(items) || items.length > 0) continue;
+    for (const name of Object.keys(value)) {
+      const items = yamlField(node, name);
+      if (items?.kind !== "sequence" || items.items.length > 0) continue;
       const at = place.field(name);
       at.complain(node.position, { code: "config.too-few", message: `${name} is empty` });
     }
@@ -198,7 +199,7 @@ const condition: Type<Condition> = object<Condition>(
       const isKnown = laterKey.test(value);
       return place.complain(node.position, {
         code: isKnown ? "config.not-honoured" : "authorizationpolicy.unknown-key",
-        message: isKnown ? `${value} is not honoured yet` : `${value} is not a known attribute`,
+        message: `${value} is ${isKnown ? "not honoured yet" : "not a known attribute"}; ${place.findings.whenUnsound}`,
       });
     }),
     values: texts,
@@ -208,7 +209,13 @@ const condition: Type<Condition> = object<Condition>(
     required: ["key"],
     check(value, node, place) {
       checkConditionValues(value, node, place);
-      if ((value.values ?? value.notValues ?? []).length > 0) return;
+      const isGiven = (name: string): boolean => {
+        const written = yamlField(node, name);
+        return (
+          written !== undefined && !(written.kind === "sequence" && written.items.length === 0)
+        );
+      };
+      if (isGiven("values") || isGiven("notValues")) return;
       const message = "values or notValues is needed";
       place.complain(node.position, { code: "config.missing", message });
     },
@@ -256,7 +263,7 @@ export const authorizationPolicySpec: Type<AuthorizationPolicySpec> = refine(
           ? value
           : place.complain(node.position, {
               code: "config.not-honoured",
-              message: `action ${value} is not honoured yet; the workloads it selects deny`,
+              message: `action ${value} is not honoured yet; ${place.findings.whenUnsound}`,
             }),
       ),
       rules: list(rule),

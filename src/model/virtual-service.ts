@@ -18,6 +18,7 @@ import {
 import type { Place, Type, Unhonoured } from "./schema.ts";
 import { list, object, record, refine } from "./schema.ts";
 import type { YamlNode } from "./yaml.ts";
+import { yamlField } from "./yaml.ts";
 
 export interface VirtualServiceSpec {
   readonly hosts: readonly string[];
@@ -217,7 +218,13 @@ const httpRoute: Type<HttpRoute> = object<HttpRoute>(
     headers: headersOperations,
   },
   {
-    unhonoured: { delegate: { effect: "takes routes from another VirtualService", rest: "stops" } },
+    unhonoured: {
+      delegate: {
+        effect: "takes routes from another VirtualService",
+        rest: "stops",
+        replaces: ["route"],
+      },
+    },
     deprecated: {
       mirrorPercent: "mirrorPercentage: {value: …}",
       mirror_percent: "mirrorPercentage",
@@ -246,6 +253,8 @@ function checkWeights(
 ): void {
   const at = place.field("route");
   if (destinations.length === 0) {
+    const written = yamlField(node, "route");
+    if (written?.kind === "sequence" && written.items.length > 0) return; // refused one by one
     at.complain(node.position, { code: "config.too-few", message: "a destination is needed" });
     return;
   }
@@ -292,7 +301,7 @@ export const virtualServiceSpec: Type<VirtualServiceSpec> = object<VirtualServic
     required: ["hosts"],
     unhonoured: { tls: { effect: "routes TLS connections by SNI", rest: "stops" } },
     check(spec, node, place) {
-      if (spec.http === undefined && spec.tcp === undefined) {
+      if (["http", "tcp", "tls"].every((name) => yamlField(node, name) === undefined)) {
         const message = "has neither http nor tcp routes, so it does nothing";
         place.complain(node.position, { code: "config.missing", message });
       }

@@ -3,11 +3,7 @@ import type { Command } from "commander";
 import { formatProblem, type Problem } from "../../base/problem.ts";
 import { buildMeshModel } from "../../control/mesh.ts";
 import { declaresMesh, readDeclaredMesh } from "../../local/declared.ts";
-import {
-  type BrokenResource,
-  type ConfigResource,
-  resourceKey,
-} from "../../model/config-resource.ts";
+import { type ConfigResource, resourceKey } from "../../model/config-resource.ts";
 import { parseDocuments } from "../../model/documents.ts";
 import { duplicateProblem } from "../../model/duplicates.ts";
 import { defaultMeshSettings, parseMeshConfig } from "../../model/mesh-config.ts";
@@ -59,12 +55,10 @@ export function registerValidateCommand(program: Command): void {
 export function validate(inputs: readonly YamlInput[], folder?: string): Validation {
   const problems: Problem[] = [];
   const first = new Map<string, ConfigResource>();
-  const broken: BrokenResource[] = [];
   let resources = 0;
   for (const { file, text } of inputs) {
     const parsed = parseDocuments(text, file);
     problems.push(...parsed.problems);
-    broken.push(...parsed.broken);
     for (const resource of parsed.resources) {
       resources++;
       const key = resourceKey(resource);
@@ -73,21 +67,18 @@ export function validate(inputs: readonly YamlInput[], folder?: string): Validat
       else problems.push(duplicateProblem(resource, earlier.source));
     }
   }
-  if (folder !== undefined) problems.push(...checkTogether([...first.values()], broken, folder));
+  if (folder !== undefined) problems.push(...checkTogether([...first.values()], folder));
   const files = inputs.length + (folder === undefined ? 0 : 1);
   return { files, resources, problems };
 }
 
-function checkTogether(
-  resources: readonly ConfigResource[],
-  broken: readonly BrokenResource[],
-  folder: string,
-): readonly Problem[] {
+function checkTogether(resources: readonly ConfigResource[], folder: string): readonly Problem[] {
   const { declared, problems } = readDeclaredMesh(folder);
   if (declared === undefined) return problems;
   const { workloads, rootNamespace } = declared;
   const config = parseMeshConfig(declared.meshConfig, { ...defaultMeshSettings, rootNamespace });
-  const mesh = buildMeshModel({ resources, broken, workloads, settings: config.settings });
+  // Whether an earlier version of what is broken was good, only a running mesh knows.
+  const mesh = buildMeshModel({ resources, broken: [], workloads, settings: config.settings });
   return [...problems, ...config.problems, ...mesh.problems];
 }
 

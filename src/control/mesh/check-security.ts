@@ -1,12 +1,16 @@
 /** Findings about PeerAuthentication and AuthorizationPolicy: scope, selection, root namespaces. */
 import type { Problem } from "../../base/problem.ts";
-import type { AuthorizationPolicy, PeerAuthentication } from "../../model/config-resource.ts";
+import type {
+  AuthorizationPolicy,
+  BrokenResource,
+  PeerAuthentication,
+} from "../../model/config-resource.ts";
 import { selects } from "../../model/matching.ts";
 import type { OperationMatch } from "../../model/security.ts";
 import type { PortProtocol } from "../../model/workload.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { problemOf } from "./finding.ts";
-import { hasSelector } from "./security.ts";
+import { denyingFor, hasSelector } from "./security.ts";
 
 export function checkSecurity(model: MeshModel): Problem[] {
   const policies = [...model.peerAuthentications, ...model.authorizationPolicies];
@@ -14,7 +18,28 @@ export function checkSecurity(model: MeshModel): Problem[] {
     ...policies.flatMap((policy) => checkScope(model, policy)),
     ...checkDuplicateScopes(model),
     ...model.authorizationPolicies.flatMap((policy) => checkPorts(model, policy)),
+    ...model.denying.map((broken) => denyingProblem(model, broken)),
   ];
+}
+
+/** Who pays for a policy that cannot be honoured. */
+function denyingProblem(model: MeshModel, broken: BrokenResource): Problem {
+  const { kind, namespace, name, source } = broken;
+  const selected = model.instances.filter((one) => denyingFor(model, one).includes(broken));
+  const workloads = new Set(selected.map((one) => `${one.workload}.${one.namespace}`));
+  const effect =
+    workloads.size === 0
+      ? "no workload is selected"
+      : `every request is denied by ${[...workloads].join(", ")}`;
+  return {
+    code: "policy.denies",
+    severity: "error",
+    path: "",
+    message: `this ${kind} cannot be honoured and no earlier version was good; until it is mended ${effect}`,
+    hint: "mend the document, or take it out",
+    source,
+    ...(name === undefined ? {} : { resource: { kind, namespace, name } }),
+  };
 }
 
 type Policy = PeerAuthentication | AuthorizationPolicy;
