@@ -71,10 +71,9 @@ export function configurationAge(agent: AgentStatus, nowMs: number): string {
   const { stream, confirmedAtMs, acceptedAtMs } = agent;
   if (stream.kind === "connected") return "current";
   if (confirmedAtMs === undefined) return "no configuration yet";
-  const [age, accepted] = [confirmedAtMs, acceptedAtMs ?? confirmedAtMs].map((atMs) =>
-    formatAge(nowMs - atMs),
-  );
-  return `configuration of ${age} ago${accepted === age ? "" : `, accepted ${accepted} ago`}`;
+  const age = `configuration of ${formatAge(nowMs - confirmedAtMs)} ago`;
+  const isOlder = acceptedAtMs !== undefined && confirmedAtMs - acceptedAtMs > 5000;
+  return isOlder ? `${age}, accepted ${formatAge(nowMs - acceptedAtMs)} ago` : age;
 }
 
 function instanceOf(folder: string): string | undefined {

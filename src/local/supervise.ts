@@ -50,7 +50,8 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     hasIpv6,
     firewall,
     hidden,
-    readOnly: programFolders(options.heddle),
+    // Whoever writes the mesh's folder decides what its policies say.
+    readOnly: [...programFolders(options.heddle), options.directory],
     applicationUser,
   });
   link.tell({ kind: "step", text: "the mesh's network is up" });

@@ -4,8 +4,8 @@
  * else at the certificate authority or on xDS.
  */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { startMesh, type TestMesh } from "./support/mesh.ts";
@@ -82,9 +82,11 @@ for (const { mode, dataPlane, title } of capturedCases) {
         ...names.flatMap((name) => files.map((file) => join(mesh.stateDir, "i", name, file))),
         ...["api.sock", "ca", "supervisor.json", "netns"].map((name) => join(mesh.stateDir, name)),
       ];
+      // Whatever the way there. Other meshes' folders, running or left behind, are none of this mesh's.
+      const own = `/${basename(dirname(mesh.directory))}/`;
       const { stdout } = await intruder(
         `for p in ${paths.join(" ")}; do [ -e $p ] && echo "exists $p"; done; ls -A ${mesh.stateDir}; ` +
-          `find / -xdev \\( -name identity.json -o -name admin.sock -o -name api.sock -o -name root-key.pem \\) -path '*heddle-*/state/m/*' 2>/dev/null`,
+          `find / -xdev \\( -name identity.json -o -name admin.sock -o -name api.sock -o -name root-key.pem \\) -path '*${own}*' 2>/dev/null`,
       );
       assert.equal(stdout, "");
       assert(names.every((name) => statSync(join(mesh.stateDir, "i", name)).isDirectory()));
@@ -132,6 +134,26 @@ for (const { mode, dataPlane, title } of capturedCases) {
         binary: `touch ${process.execPath}`,
         "through a mount of its own": `unshare -Urm sh -c 'mount -o remount,bind,rw ${root} && touch ${root}/src/cli/x.ts'`,
       });
+    });
+
+    test("the mesh's folder cannot be written, whatever its modes say", async () => {
+      chmodSync(mesh.directory, 0o777);
+      chmodSync(join(mesh.directory, "heddle.yaml"), 0o666);
+      const [policy, meshYaml] = ["allow.yaml", "heddle.yaml"].map((name) =>
+        join(mesh.directory, name),
+      );
+      const remount = `mount -o remount,bind,rw ${mesh.directory}`;
+      const attempts = {
+        "a new policy": `echo >${policy}`,
+        "what runs": `echo >>${meshYaml}`,
+        "another file in its place": `mv ${meshYaml} ${meshYaml}.old`,
+        "through a mount of its own": `unshare -Urm sh -c '${remount} && echo >${policy}'`,
+        "from below the mount": `unshare -Urm sh -c 'umount -l ${mesh.directory} && echo >${policy}'`,
+      };
+      await mustFail(attempts);
+      const { stderr } = await intruder(attempts["a new policy"]);
+      assert.match(stderr, /Read-only file system/);
+      assert.deepEqual(readdirSync(mesh.directory), ["heddle.yaml"]);
     });
 
     test("it reaches none of the control plane's private doors", async () => {

@@ -142,6 +142,7 @@ function limitationsOf(controlPlane: StartedControlPlane): readonly string[] {
     "explicit mode: a local process can reach an application around its sidecar",
     "explicit mode: an application that ignores its proxy settings is not in the mesh",
     "explicit mode: applications run as you, and can read their sidecars' keys and tokens",
+    "explicit mode: applications can write what you can, the mesh's configuration among it",
   ];
 }
 
