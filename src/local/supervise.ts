@@ -60,6 +60,7 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     link,
     hasIpv6,
     originalDestination: originalDestinationOf,
+    relayPortOf: (target) => placement.relayPortOf(target),
     onRefused,
   });
   const ports = new HostPorts({ link, edge, inherited: inheritListeners(options), onRefused });

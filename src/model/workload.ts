@@ -85,6 +85,15 @@ export interface InstancePort {
    */
   readonly endpointAddress: string;
   readonly endpointPort: number;
+  /** Of a gateway: where connections from outside are handed on to it. */
+  readonly relay?: RelayPort;
+}
+
+/** A port of its own for whoever accepts in the gateway's place and tells, by PROXY header, for whom. */
+export interface RelayPort {
+  readonly port: number;
+  /** Only from here is it believed; others are refused. */
+  readonly from: readonly string[];
 }
 
 export interface LocalDestination {

@@ -323,6 +323,29 @@ test("a listener takes addresses from the PROXY protocol and refuses connections
   assert.equal(records.length, 1);
 });
 
+test("a listener believes a PROXY header only from whom its chain names, whatever the header says", async (t) => {
+  const address = await startServer(t, "one");
+  const { start } = bench(t, { one: address });
+  const startFor = async (trusted: string): Promise<number> => {
+    const filterChainMatch = {
+      directSourcePrefixRanges: [{ addressPrefix: trusted, prefixLen: 32 }],
+    };
+    return await start(
+      Listener.fromPartial({
+        name: `from ${trusted}`,
+        address: anyPort,
+        listenerFilters: [proxyProtocol],
+        filterChains: [{ filterChainMatch, filters: [tcpFilter("one")] }],
+      }),
+    );
+  };
+  const header = "PROXY TCP4 192.0.2.1 198.18.0.9 40000 443\r\n";
+  const believed = await startFor("127.0.0.1");
+  assert.equal(await exchange(connect({ port: believed, ...half }), `${header}hi`), "one:hi");
+  const refused = await startFor("192.0.2.1");
+  assert.equal(await exchange(connect({ port: refused, ...half }), `${header}hi`), "");
+});
+
 test("network RBAC closes what no policy allows and names the denial", async (t) => {
   const address = await startServer(t, "one");
   const { start, records, recorded } = bench(t, { one: address });

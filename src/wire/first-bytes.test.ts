@@ -6,7 +6,7 @@ import { Duplex } from "node:stream";
 import fc from "fast-check";
 
 import { inspectHttp } from "./http-inspect.ts";
-import { decodeProxyHeader } from "./proxy-protocol.ts";
+import { decodeProxyHeader, encodeProxyHeader } from "./proxy-protocol.ts";
 import { inspectTlsHello, type TlsInspection } from "./tls-hello.ts";
 
 /** A ClientHello as Node's OpenSSL writes it. */
@@ -161,6 +161,21 @@ test("decodeProxyHeader() reads version 2, bounded by its length", () => {
     [0x21, 0x11, 0xff, 0xff],
   ]) {
     assert.equal(decodeProxyHeader(Buffer.from([...signature, ...rest])).kind, "malformed");
+  }
+});
+
+test("encodeProxyHeader() writes what decodeProxyHeader() reads, IPv6 as soon as one end has it", () => {
+  const [ipv4, ipv6] = ["203.0.113.7", "2001:db8::7"].map((address) => ({ address, port: 40_000 }));
+  assert(ipv4 !== undefined && ipv6 !== undefined);
+  const gateway = { address: "198.18.0.9", port: 443 };
+  for (const [source, bytes] of [
+    [ipv4, 28],
+    [ipv6, 52],
+  ] as const) {
+    const header = encodeProxyHeader({ source, destination: gateway });
+    const addresses = { source, destination: gateway };
+    const expected = { kind: "header", bytes, version: 2, addresses } as const;
+    assert.deepEqual(decodeProxyHeader(Buffer.concat([header, Buffer.from("GET /")])), expected);
   }
 });
 

@@ -1,10 +1,10 @@
 /**
  * Reads the header of the PROXY protocol, versions 1 (text) and 2 (binary), from the first bytes of
- * a connection. Strict: a header that is malformed ends the connection, for its addresses are what
+ * a connection, and writes version 2. Strict: a header that is malformed ends the connection, for its addresses are what
  * policies decide on. TLVs are bounded by the header and not interpreted. Sans I/O.
  */
 import type { SocketAddress } from "../base/socket-address.ts";
-import { formatIpv6 } from "./ip-text.ts";
+import { formatIpv6, ipv6Groups } from "./ip-text.ts";
 
 export type ProxyHeader =
   | { readonly kind: "incomplete" }
@@ -37,6 +37,23 @@ export function decodeProxyHeader(bytes: Uint8Array): ProxyHeader {
   const v1 = matchSignature(bytes, signature1);
   if (v1 === "whole") return decode1(bytes);
   return { kind: v1 === "part" || v2 === "part" ? "incomplete" : "absent" };
+}
+
+/** Version 2, TCP: over IPv6 when either end has such an address; the other's is mapped then. */
+export function encodeProxyHeader({ source, destination }: ProxyAddresses): Uint8Array {
+  const ends = [source, destination];
+  const isIpv6 = ends.some(({ address }) => address.includes(":"));
+  const addresses = ends.flatMap(({ address }) => addressBytes(address, isIpv6));
+  const ports = ends.flatMap(({ port }) => [port >> 8, port & 255]);
+  const length = addresses.length + ports.length;
+  const family = isIpv6 ? 0x21 : 0x11;
+  return Uint8Array.from([...signature2, 0x21, family, 0, length, ...addresses, ...ports]);
+}
+
+function addressBytes(address: string, isIpv6: boolean): number[] {
+  if (!isIpv6) return address.split(".").map(Number);
+  const text = address.includes(":") ? address : `::ffff:${address}`;
+  return ipv6Groups(text).flatMap((group) => [group >> 8, group & 255]);
 }
 
 function matchSignature(

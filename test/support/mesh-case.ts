@@ -9,6 +9,7 @@ import { parseDocuments } from "../../src/model/documents.ts";
 import { parseMeshConfig } from "../../src/model/mesh-config.ts";
 import type {
   PortProtocol,
+  RelayPort,
   ServiceDeclaration,
   WorkloadInstance,
 } from "../../src/model/workload.ts";
@@ -26,6 +27,7 @@ interface CasePort {
   readonly port: number;
   readonly targetPort: number;
   readonly protocol: PortProtocol;
+  readonly relay?: RelayPort;
 }
 
 interface CaseWorkload {
@@ -130,6 +132,7 @@ function instanceOf(
       ...(isExplicit ? { appPort: own + 50 } : {}),
       endpointAddress: address,
       endpointPort: isExplicit ? own : role === "gateway" ? port.port : port.targetPort,
+      ...(port.relay === undefined ? {} : { relay: port.relay }),
     };
   });
   return {

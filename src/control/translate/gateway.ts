@@ -7,6 +7,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ResourceRef } from "../../base/problem.ts";
 import type { Gateway, VirtualService } from "../../model/config-resource.ts";
 import type { GatewayServer } from "../../model/gateway.ts";
+import type { CidrRangeSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
 import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
 import type {
   Route,
@@ -24,6 +25,7 @@ import type { TranslatedListener } from "./listener.ts";
 import { chain, listener } from "./listener.ts";
 import { listenerName } from "./names.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
+import type { Init } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
 import { virtualServiceRoutes } from "./routes.ts";
@@ -47,16 +49,16 @@ export function gatewayTraffic(view: ProxyView): TranslatedTraffic {
   for (const [port, servers] of [...byPort].toSorted(([left], [right]) => left - right)) {
     const table = gatewayRoutes(view, port, servers);
     routes.push(table);
-    listeners.push(gatewayListener(view, port, table));
+    listeners.push(...gatewayListeners(view, port, table));
   }
   return { listeners, routes };
 }
 
-function gatewayListener(
+function gatewayListeners(
   view: ProxyView,
   port: number,
   table: TranslatedRoutes,
-): TranslatedListener {
+): TranslatedListener[] {
   const own = view.proxy.ports.find((one) => one.port === port);
   // In explicit mode the gateway has one loopback address and a free port; elsewhere its own.
   const isLoopback = own?.endpointAddress.startsWith("127.") ?? false;
@@ -74,18 +76,34 @@ function gatewayListener(
       service.ports.some((one) => protocolAt(view, one.protocol) === "http2"),
     ),
   });
-  return {
-    listener: listener(view, {
-      name: listenerName("0.0.0.0", port),
-      addresses,
-      direction: TrafficDirection.OUTBOUND,
-      chains: [chain({ filters: [manager] })],
-      inspects: [],
-      isBound: true,
-    }),
-    origins: [...table.origins, ...authorization.origins],
-    routeNames: [table.routes.name],
-  };
+  const name = listenerName("0.0.0.0", port);
+  const served = { direction: TrafficDirection.OUTBOUND, isBound: true } as const;
+  const open = listener(view, {
+    ...served,
+    name,
+    addresses,
+    chains: [chain({ filters: [manager] })],
+    inspects: [],
+  });
+  const listeners = [open];
+  if (own?.relay !== undefined) {
+    const directSourcePrefixRanges = own.relay.from.map((one) => wholeAddress(one));
+    listeners.push(
+      listener(view, {
+        ...served,
+        name: `relay_${name}`,
+        addresses: [[own.endpointAddress, own.relay.port]],
+        chains: [chain({ match: { directSourcePrefixRanges }, filters: [manager] })],
+        inspects: ["proxy-header"],
+      }),
+    );
+  }
+  const origins = [...table.origins, ...authorization.origins];
+  return listeners.map((one) => ({ listener: one, origins, routeNames: [table.routes.name] }));
+}
+
+function wholeAddress(addressPrefix: string): Init<typeof CidrRangeSchema> {
+  return { addressPrefix, prefixLen: addressPrefix.includes(":") ? 128 : 32 };
 }
 
 interface HostEntry {

@@ -13,6 +13,7 @@ import type {
 } from "../../wire/gen/es/envoy/config/listener/v3/listener_components_pb.ts";
 import type { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
 import { HttpInspectorSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.ts";
+import { ProxyProtocolSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.ts";
 import { OriginalDstSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.ts";
 import { TlsInspectorSchema } from "../../wire/gen/es/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.ts";
 import { listenerAccessLogs } from "./access-log.ts";
@@ -38,7 +39,7 @@ export interface ListenerParts {
   readonly direction: TrafficDirection;
   readonly chains: readonly ChainInit[];
   readonly fallback?: ChainInit;
-  readonly inspects: readonly ("tls" | "http" | "original-dst")[];
+  readonly inspects: readonly ("tls" | "http" | "original-dst" | "proxy-header")[];
   /** Destination ports where nobody waits to see whether HTTP is spoken. */
   readonly notHttp?: readonly number[];
   readonly isBound: boolean;
@@ -56,7 +57,8 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
     filterChains: [...parts.chains],
     ...(parts.fallback === undefined ? {} : { defaultFilterChain: parts.fallback }),
     listenerFilters: parts.inspects.map((kind) => listenerFilters[kind](parts.notHttp ?? [])),
-    ...(parts.inspects.some((kind) => kind !== "original-dst")
+    // A PROXY header that does not come ends the connection: nobody knows whose it is.
+    ...(parts.inspects.some((kind) => kind === "tls" || kind === "http")
       ? {
           listenerFiltersTimeout: duration(settings.protocolDetectionTimeoutMs),
           continueOnListenerFiltersTimeout: true,
@@ -81,6 +83,10 @@ const listenerFilters = {
   "original-dst": (): Init<typeof ListenerFilterSchema> => ({
     name: "envoy.filters.listener.original_dst",
     configType: typedConfig(OriginalDstSchema, {}),
+  }),
+  "proxy-header": (): Init<typeof ListenerFilterSchema> => ({
+    name: "envoy.filters.listener.proxy_protocol",
+    configType: typedConfig(ProxyProtocolSchema, {}),
   }),
 };
 

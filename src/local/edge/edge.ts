@@ -8,6 +8,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { HeddleError, messageOf } from "../../base/error.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { edgeAddress } from "../mesh-addresses.ts";
+import { encodeProxyHeader } from "../../wire/proxy-protocol.ts";
 import { edgePorts } from "../place/namespaces.ts";
 import type { HostLink } from "./host-link.ts";
 import { splice } from "./splice.ts";
@@ -17,12 +18,17 @@ export interface EdgeOptions {
   readonly hasIpv6: boolean;
   /** Where the client meant to go before it was redirected. */
   readonly originalDestination: (socket: Socket) => SocketAddress | undefined;
+  /** Where the gateway at `target` hears of what arrives for it, and from whom. */
+  readonly relayPortOf: (target: SocketAddress) => number | undefined;
   /** A connection could not be passed on; told at most once per second and reason. */
   readonly onRefused: (reason: string) => void;
 }
 
 export interface Edge {
-  /** Lets `server`'s connections through to an instance. Replaces what it led to before. */
+  /**
+   * Lets `server`'s connections through to a gateway, telling it by PROXY header who the client is.
+   * Replaces what it led to before.
+   */
   relay(server: Server, target: () => SocketAddress | undefined): void;
   close(): void;
 }
@@ -72,7 +78,7 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
     relay(server, target) {
       server.removeAllListeners("connection");
       server.on("connection", (client: Socket) =>
-        carry(client, async () => await dialInside(target())),
+        carry(client, async () => await dialGateway(client, target(), options)),
       );
     },
     close() {
@@ -82,8 +88,27 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   };
 }
 
-async function dialInside(target: SocketAddress | undefined): Promise<Socket> {
-  if (target === undefined) throw new HeddleError("local.gateway", "the gateway does not run");
+/** The gateway takes the header from nobody else: of the mesh, only the edge has its address. */
+async function dialGateway(
+  client: Socket,
+  target: SocketAddress | undefined,
+  { relayPortOf }: EdgeOptions,
+): Promise<Socket> {
+  const port = target === undefined ? undefined : relayPortOf(target);
+  if (target === undefined || port === undefined)
+    throw new HeddleError("local.gateway", "the gateway does not run");
+  const { remoteAddress, remotePort } = client;
+  if (remoteAddress === undefined || remotePort === undefined) {
+    throw new HeddleError("local.gateway", "the client has gone");
+  }
+  const source = { address: remoteAddress, port: remotePort };
+  const socket = await dialInside({ address: target.address, port });
+  // The destination is the gateway's own port, which policies speak of, not the host's.
+  socket.write(encodeProxyHeader({ source, destination: target }));
+  return socket;
+}
+
+async function dialInside(target: SocketAddress): Promise<Socket> {
   return await new Promise((resolve, reject) => {
     const socket = connect({ host: target.address, port: target.port, allowHalfOpen: true });
     socket.pause();

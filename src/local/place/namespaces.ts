@@ -9,6 +9,7 @@ import { join } from "node:path";
 
 import { defaultSidecarPorts } from "../../base/sidecar-options.ts";
 import { HeddleError } from "../../base/error.ts";
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { InstancePort } from "../../model/workload.ts";
 import type { CaptureRules } from "../capture/rules.ts";
 import { iptablesEdgeRules, iptablesRules, nftEdgeRules, nftRules } from "../capture/rules.ts";
@@ -47,15 +48,23 @@ export const edgePorts = { uplink: 15_099, dns: 15_053, secureXds: 15_012 } as c
 /** Istio's mark for the proxy's own sockets. */
 export const proxySocketMark = 0x539;
 const bridge = "heddle0";
+/** Below are the ports that the kernel gives to outgoing connections. */
+const firstRelayPort = 61_000;
+
+/** A placement that can also say where its gateways hear from the edge. */
+export interface NamespacesPlacement extends Placement {
+  /** The port for what arrives for a gateway's `target`, with a PROXY header that says from whom. */
+  relayPortOf(target: SocketAddress): number | undefined;
+}
 
 /** Makes the bridge and the edge's rules. */
-export async function openNamespaces(options: NamespacesOptions): Promise<Placement> {
-  const placement = new NamespacesPlacement(options);
+export async function openNamespaces(options: NamespacesOptions): Promise<NamespacesPlacement> {
+  const placement = new Namespaces(options);
   await placement.open();
   return placement;
 }
 
-class NamespacesPlacement implements Placement {
+class Namespaces implements NamespacesPlacement {
   readonly kind = "namespaces";
   readonly control = { address: edgeAddress.ipv4, port: edgePorts.secureXds };
   readonly plainXds = { address: "127.0.0.1", port: 15_010 };
@@ -65,6 +74,8 @@ class NamespacesPlacement implements Placement {
   readonly #netnsDir: string;
   /** Namespaces of the workloads that have a place. */
   readonly #captured = new Set<string>();
+  /** By the gateway's own address and port. */
+  readonly #relayPorts = new Map<string, number>();
   #udp: CaptureRules["udp"] = "pass";
 
   constructor(options: NamespacesOptions) {
@@ -120,10 +131,21 @@ class NamespacesPlacement implements Placement {
     const namespace = join(this.#netnsDir, String(index));
     await runCommand(["sh", "-c", this.#placeScript(plan, index, namespace)]);
     if (plan.role !== "gateway") this.#captured.add(namespace);
-    return new NamespacePlace(plan, workloadAddresses(index, hasIpv6), namespace, this.#options, {
+    const addresses = workloadAddresses(index, hasIpv6);
+    const place = new NamespacePlace(plan, addresses, namespace, this.#options, {
       device: `veth${index}`,
       onClose: () => this.#captured.delete(namespace),
     });
+    for (const { endpointAddress: address, endpointPort: port, relay } of place.ports) {
+      if (relay !== undefined) {
+        this.#relayPorts.set(formatSocketAddress({ address, port }), relay.port);
+      }
+    }
+    return place;
+  }
+
+  relayPortOf(target: SocketAddress): number | undefined {
+    return this.#relayPorts.get(formatSocketAddress(target));
   }
 
   // UDP that is not DNS follows outboundTrafficPolicy. A table is replaced in one transaction, so no
@@ -225,11 +247,16 @@ class NamespacePlace implements Place {
     this.addresses = addresses;
     this.statusAddress = own;
     this.capture = plan.role === "gateway" ? "gateway" : "transparent";
-    this.ports = plan.spec.ports.map((port): InstancePort => {
+    const relayPorts = relayPortsFor(plan);
+    this.ports = plan.spec.ports.map((port, portIndex): InstancePort => {
       const number = "targetPort" in port ? port.targetPort : port.port;
       const appAddress = plan.role === "gateway" ? own : "127.0.0.1";
       const { protocol } = port;
-      return { port: number, protocol, appAddress, endpointAddress: own, endpointPort: number };
+      const endpoint = { endpointAddress: own, endpointPort: number };
+      const relayPort = relayPorts[portIndex];
+      const relay =
+        relayPort === undefined ? {} : { relay: { port: relayPort, from: [edgeAddress.ipv4] } };
+      return { port: number, protocol, appAddress, ...endpoint, ...relay };
     });
     this.#namespace = namespace;
     this.#options = options;
@@ -315,6 +342,17 @@ class NamespacePlace implements Place {
 function linkAddress(ipv4: string): string {
   const bytes = ipv4.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
   return ["02", "68", ...bytes].join(":");
+}
+
+/** One for each port of a gateway, none of which is a gateway's port itself. */
+function relayPortsFor({ role, spec }: InstancePlan): readonly number[] {
+  if (role !== "gateway") return [];
+  const taken = new Set(spec.ports.map(({ port }) => port));
+  const free: number[] = [];
+  for (let port = firstRelayPort; free.length < taken.size; port++) {
+    if (!taken.has(port)) free.push(port);
+  }
+  return free;
 }
 
 /** Whether a table of /proc/net/tcp or tcp6 shows a listening socket (state 0A) on `port`. */

@@ -15,6 +15,7 @@ const facts: ConnectionFacts = {
   sni: undefined,
   transportProtocol: "raw_buffer",
   applicationProtocols: [],
+  directSourceAddress: "198.18.0.7",
   sourceAddress: "198.18.0.7",
   sourcePort: 40_000,
   isLocalSource: false,
@@ -107,6 +108,14 @@ test("match() looks at the source last: kind, address, port", () => {
   assert.equal(chosen(chains, {}), "near");
   assert.equal(chosen(chains, { sourcePort: 7 }), "port");
   assert.equal(chosen(chains, { sourceAddress: "10.0.0.1" }), "any");
+});
+
+test("match() takes the direct source from the connection, not from a PROXY header", () => {
+  const chains = { relay: { directSourcePrefixRanges: [cidr("198.18.0.1", 32)] } };
+  const relayed = { directSourceAddress: "198.18.0.1", sourceAddress: "203.0.113.7" };
+  const pretended = { directSourceAddress: "198.18.0.7", sourceAddress: "198.18.0.1" };
+  assert.equal(chosen(chains, relayed), "relay");
+  assert.equal(chosen(chains, pretended), undefined);
 });
 
 test("compileFilterChains() refuses two chains for one combination", () => {

@@ -20,6 +20,8 @@ export interface ConnectionFacts {
   readonly sni: string | undefined;
   readonly transportProtocol: "tls" | "raw_buffer";
   readonly applicationProtocols: readonly string[];
+  /** Who connected to us, whatever a PROXY header says of the source. */
+  readonly directSourceAddress: string;
   readonly sourceAddress: string;
   readonly sourcePort: number;
   /** From loopback, or from the address it goes to. */
@@ -83,7 +85,8 @@ function select(onPort: readonly Candidate[], facts: ConnectionFacts): Candidate
     (candidate) => candidate.transportProtocol === "",
   );
   left = byApplicationProtocol(left, facts.applicationProtocols);
-  left = longestPrefix(left, source, (candidate) => candidate.directSources);
+  const directSource = parseIp(facts.directSourceAddress);
+  left = longestPrefix(left, directSource, (candidate) => candidate.directSources);
   const type = facts.isLocalSource ? SourceType.SAME_IP_OR_LOOPBACK : SourceType.EXTERNAL;
   left = exactOr(
     left,

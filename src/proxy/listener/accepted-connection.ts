@@ -105,6 +105,7 @@ export class AcceptedConnection implements ConnectionHome {
       sni: inspected.hello?.sni,
       transportProtocol: inspected.isTls ? "tls" : "raw_buffer",
       applicationProtocols: inspected.applicationProtocols,
+      directSourceAddress: this.#channel.remote.address,
       sourceAddress: source.address,
       sourcePort: source.port,
       isLocalSource:

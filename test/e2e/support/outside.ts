@@ -56,14 +56,15 @@ async function listening(server: Server): Promise<OutsideServer> {
   };
 }
 
-/** One request from the host, with a Host header of its own. */
+/** One request from the host, with a Host header, and if asked for an address, of its own. */
 export async function requestOf(
   url: URL,
   headers: Readonly<Record<string, string>>,
+  from: { readonly localAddress?: string } = {},
 ): Promise<HttpAnswer> {
   const startMs = performance.now();
   return await new Promise((resolve, reject) => {
-    const sent = request(url, { headers, agent: false }, (response) => {
+    const sent = request(url, { headers, agent: false, ...from }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (text: string) => {
         body += text;

@@ -1,7 +1,10 @@
 /** The way into the mesh: a gateway tells hosts apart and believes nobody. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import type { SidecarOptions } from "../../../src/base/sidecar-options.ts";
 import { gatewayName, type HttpAnswer, type Traffic } from "../support/traffic.ts";
 import { requestOf } from "../support/outside.ts";
 
@@ -55,6 +58,41 @@ export function gatewayTests(traffic: () => Traffic): void {
       assert.equal(seen?.headers["x-envoy-retry-on"], undefined);
       assert.notEqual(seen?.headers["x-request-id"], "mine");
       assert.match(seen?.headers["x-forwarded-for"] ?? "", /^[0-9a-f.:]+$/);
+    });
+
+    test("who connected outside stands in the log and in X-Forwarded-For", async () => {
+      const [url = ""] = traffic().mesh.gatewayUrls;
+      const key = traffic().key();
+      const localAddress = "127.0.0.7";
+      const headers = { host: "shop.example" };
+      const { status } = await requestOf(new URL(`/?key=${key}`, url), headers, { localAddress });
+      assert.equal(status, 200);
+      const [seen] = await traffic().seen(key);
+      assert.equal(seen?.headers["x-forwarded-for"], localAddress);
+      const entry = await traffic().logged(gatewayName, key);
+      assert.match(String(entry["downstream_remote_address"]), /^127\.0\.0\.7:\d+$/);
+      assert.equal(entry["x_forwarded_for"], localAddress);
+      const port = traffic().mode === "explicit" ? String.raw`\d+` : "80";
+      assert.match(String(entry["downstream_local_address"]), new RegExp(`:${port}$`));
+    });
+
+    test("nobody inside can pretend to hand on somebody else's connection", async () => {
+      const { mode, mesh } = traffic();
+      const file = join(mesh.stateDir, "i", `${gatewayName}.istio-system`, "options.json");
+      const { statusAddress: address }: SidecarOptions = JSON.parse(readFileSync(file, "utf8"));
+      const open = mode === "explicit" ? Number(new URL(mesh.gatewayUrls[0] ?? "").port) : 80;
+      const pretend = async (port: number): Promise<readonly [string, unknown]> => {
+        const key = traffic().key();
+        const header = `PROXY TCP4 203.0.113.7 ${address} 40000 80\r\n`;
+        const request = `GET /?key=${key} HTTP/1.1\r\nHost: shop.example\r\n\r\n`;
+        const { received } = await traffic().connect({ address, port }, [header + request]);
+        assert.deepEqual(await traffic().seen(key), []);
+        assert.deepEqual(traffic().loggedNow(gatewayName, key), []);
+        return [received.slice(0, 12), port];
+      };
+      assert.deepEqual(await pretend(open), ["HTTP/1.1 400", open]);
+      // The port for relayed connections, which only the edge of the mesh may use.
+      if (mode !== "explicit") assert.deepEqual(await pretend(61_000), ["", 61_000]);
     });
   });
 }
