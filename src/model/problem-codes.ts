@@ -76,6 +76,7 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "peerauthentication.duplicate-scope": "Two PeerAuthentications hold for the same workloads.",
   "peerauthentication.ports-without-selector": "Modes of single ports need a selector.",
   "authorizationpolicy.unknown-key": "A condition names an attribute that does not exist.",
+  "authorizationpolicy.bad-service-account": "A text cannot be the name of a service account.",
   "authorizationpolicy.deny-nothing": "A policy that denies has no rule.",
   "authorizationpolicy.http-on-tcp":
     "A rule names attributes of HTTP and holds for a port that speaks TCP.",

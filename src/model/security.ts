@@ -132,14 +132,39 @@ const path: Type<string> = refine(nonEmptyText, (value, node, place) =>
     : value,
 );
 
+/** `<namespace>/<name>`, or a name in the policy's namespace; Istio knows no wildcards here. */
+const serviceAccount: Type<string> = refine(nonEmptyText, (value, node, place) =>
+  /^(?:[a-z0-9-]+\/)?[a-z0-9][a-z0-9.-]*$/.test(value)
+    ? value
+    : place.complain(node.position, {
+        code: "authorizationpolicy.bad-service-account",
+        message: `${JSON.stringify(value)} is not a service account`,
+        hint: "write <namespace>/<name>, or <name> for one of the policy's namespace",
+      }),
+);
+
+const serviceAccountFields = ["serviceAccounts", "notServiceAccounts"];
+const identityFields = ["principals", "notPrincipals", "namespaces", "notNamespaces"];
+
+const checkSource: Check = (value, node, place) => {
+  refuseEmpty("source")(value, node, place);
+  const given = (names: readonly string[]): readonly string[] =>
+    names.filter((name) => yamlField(node, name) !== undefined);
+  const [accounts, others] = [given(serviceAccountFields), given(identityFields)];
+  if (accounts.length === 0 || others.length === 0) return;
+  const message = `${accounts.join(", ")} and ${others.join(", ")} exclude each other`;
+  const hint = "put them into sources of their own";
+  place.complain(node.position, { code: "config.conflict", message, hint });
+};
+
 const source: Type<SourceMatch> = object<SourceMatch>(
   {
     principals: texts,
     notPrincipals: texts,
     namespaces: texts,
     notNamespaces: texts,
-    serviceAccounts: texts,
-    notServiceAccounts: texts,
+    serviceAccounts: list(serviceAccount),
+    notServiceAccounts: list(serviceAccount),
     ipBlocks: cidrs,
     notIpBlocks: cidrs,
     remoteIpBlocks: cidrs,
@@ -152,7 +177,7 @@ const source: Type<SourceMatch> = object<SourceMatch>(
       trustDomains: stops("matches the peer's trust domain"),
       notTrustDomains: stops("matches the peer's trust domain"),
     },
-    check: refuseEmpty("source"),
+    check: checkSource,
   },
 );
 
@@ -225,6 +250,12 @@ const condition: Type<Condition> = object<Condition>(
 function checkConditionValues(value: Partial<Condition>, node: YamlNode, place: Place): void {
   const { key = "" } = value;
   const isAddressKey = key.endsWith(".ip");
+  if (key === "source.serviceAccount") {
+    for (const name of ["values", "notValues"]) {
+      const written = yamlField(node, name);
+      if (written !== undefined) list(serviceAccount).decode(written, place.field(name));
+    }
+  }
   if (!isAddressKey && key !== "destination.port") return;
   for (const one of [...(value.values ?? []), ...(value.notValues ?? [])]) {
     const isGood = isAddressKey

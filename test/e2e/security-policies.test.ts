@@ -210,7 +210,19 @@ for (const { mode, dataPlane, title } of capturedCases) {
         ],
         [allow('{ to: [{ operation: { paths: ["/pre/*"] } }] }'), only("prefix")],
         [allow('{ to: [{ operation: { paths: ["*.html"] } }] }'), only("suffix")],
-        [allow("{ to: [{ operation: { hosts: [server.default] } }] }"), only("bob", "host")],
+        [allow("{ to: [{ operation: { hosts: [server.default] } }] }"), only("bob")],
+        [
+          allow('{ to: [{ operation: { hosts: [server.default, "server.default:*"] } }] }'),
+          only("bob", "host"),
+        ],
+        [
+          allow("{}") + deny("{ to: [{ operation: { hosts: [server.default] } }] }"),
+          { ...all("200"), bob: "403", host: "403" },
+        ],
+        [
+          deny("{ from: [{ source: { serviceAccounts: [alice] } }] }"),
+          { ...only("bob"), plain: "200" },
+        ],
         [allow('{ to: [{ operation: { ports: ["8081"] } }] }'), only("two")],
         [
           allow("{}") + deny("{ to: [{ operation: { methods: [POST] } }] }"),

@@ -70,6 +70,23 @@ function checkScope(model: MeshModel, policy: Policy): Problem[] {
       }),
     ];
   }
+  const isGateways = inNamespace.every(({ role }) => role === "gateway");
+  if (
+    namespace !== rootNamespace &&
+    rootLike.test(namespace) &&
+    isGateways &&
+    !hasSelector(policy)
+  ) {
+    return [
+      problemOf(policy, {
+        code: "policy.not-the-root-namespace",
+        severity: "warning",
+        path: "metadata.namespace",
+        message: `${namespace} is not the root namespace, so the policy holds for the gateways there alone`,
+        hint: `for the whole mesh, write namespace: ${rootNamespace}`,
+      }),
+    ];
+  }
   if (!hasSelector(policy)) return [];
   const isMeshWide = namespace === rootNamespace && policy.kind === "AuthorizationPolicy";
   const reach = isMeshWide ? model.instances : inNamespace;

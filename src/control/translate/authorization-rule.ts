@@ -24,6 +24,8 @@ export interface RuleContext {
   readonly action: "ALLOW" | "DENY";
   readonly port: number | undefined;
   readonly trustDomain: string;
+  /** The policy's own, for service accounts that are written without one. */
+  readonly namespace: string;
 }
 
 /** Undefined when the rule can never match here. */
@@ -100,10 +102,15 @@ function operationPermissions(operation: OperationMatch, context: RuleContext): 
   const add = (
     positive: readonly string[] | undefined,
     negative: readonly string[] | undefined,
-    build: (value: string) => Permission,
+    build: (value: string, closes: boolean) => Permission,
   ): void => {
-    if (positive !== undefined) rules.push(anyPermission(positive.map(build)));
-    if (negative !== undefined) rules.push(notPermission(negative.map(build)));
+    const isDeny = context.action === "DENY";
+    if (positive !== undefined) {
+      rules.push(anyPermission(positive.map((value) => build(value, isDeny))));
+    }
+    if (negative !== undefined) {
+      rules.push(notPermission(negative.map((value) => build(value, !isDeny))));
+    }
   };
   add(operation.hosts, operation.notHosts, hostPermission);
   add(operation.methods, operation.notMethods, (value) => headerPermission(":method", value));
@@ -132,26 +139,27 @@ function portPermission(port: string): Permission {
   return { rule: { case: "destinationPort", value: Number(port) } };
 }
 
-// Hosts are compared without case, and a port that a client adds does not get around them.
-function hostPermission(value: string): Permission {
-  const authority = (match: Text): Permission => ({
+/**
+ * Hosts are compared without case, and whole, as Istio does: `a.example` is not `a.example:8080`. Where
+ * a match closes, a port that the client adds must not get around it, so there it is the same host.
+ */
+function hostPermission(value: string, closes: boolean): Permission {
+  if (value === "*") return headerPermission(":authority", value);
+  const whole = authority({ ...textMatch(value), ignoreCase: true });
+  if (!closes || value.endsWith("*")) return whole;
+  const withPort = value.startsWith("*")
+    ? regexMatch(`(?i).*${escaped(value.slice(1))}:[0-9]+`)
+    : ({ matchPattern: { case: "prefix", value: `${value}:` }, ignoreCase: true } as const);
+  return anyPermission([whole, authority(withPort)]);
+}
+
+function authority(match: Text): Permission {
+  return {
     rule: {
       case: "header",
-      value: {
-        name: ":authority",
-        headerMatchSpecifier: { case: "stringMatch", value: match },
-      },
+      value: { name: ":authority", headerMatchSpecifier: { case: "stringMatch", value: match } },
     },
-  });
-  if (value === "*") return headerPermission(":authority", value);
-  if (value.startsWith("*")) {
-    return authority(regexMatch(`(?i).*${escaped(value.slice(1))}(?::[0-9]+)?`));
-  }
-  if (value.endsWith("*")) return authority({ ...textMatch(value), ignoreCase: true });
-  return anyPermission([
-    authority({ matchPattern: { case: "exact", value }, ignoreCase: true }),
-    authority({ matchPattern: { case: "prefix", value: `${value}:` }, ignoreCase: true }),
-  ]);
+  };
 }
 
 function headerPermission(name: string, value: string): Permission {
@@ -175,8 +183,6 @@ function textMatch(value: string): Text {
 }
 
 function sourcePrincipals(source: SourceMatch, context: RuleContext): Parts<Principal> {
-  const usesHttp = source.remoteIpBlocks !== undefined || source.notRemoteIpBlocks !== undefined;
-  if (usesHttp && context.kind === "tcp" && context.action === "ALLOW") return "never";
   const ids: Principal[] = [];
   const add = (
     positive: readonly string[] | undefined,
@@ -186,17 +192,18 @@ function sourcePrincipals(source: SourceMatch, context: RuleContext): Parts<Prin
     if (positive !== undefined) ids.push(anyPrincipal(positive.map(build)));
     if (negative !== undefined) ids.push(notPrincipal(negative.map(build)));
   };
-  add(source.principals, source.notPrincipals, principalId);
+  add(source.principals, source.notPrincipals, (value) => principalId(value, context));
   add(source.namespaces, source.notNamespaces, namespaceId);
-  add(source.serviceAccounts, source.notServiceAccounts, serviceAccountId);
+  add(source.serviceAccounts, source.notServiceAccounts, (value) =>
+    serviceAccountId(value, context),
+  );
   add(source.ipBlocks, source.notIpBlocks, (block) => ({
     identifier: { case: "directRemoteIp", value: cidrRange(block) },
   }));
-  if (context.kind === "http") {
-    add(source.remoteIpBlocks, source.notRemoteIpBlocks, (block) => ({
-      identifier: { case: "remoteIp", value: cidrRange(block) },
-    }));
-  }
+  // Of a TCP connection it is the peer's own address.
+  add(source.remoteIpBlocks, source.notRemoteIpBlocks, (block) => ({
+    identifier: { case: "remoteIp", value: cidrRange(block) },
+  }));
   return ids;
 }
 
@@ -204,8 +211,16 @@ function authenticated(match: Text): Principal {
   return { identifier: { case: "authenticated", value: { principalName: match } } };
 }
 
-/** A principal is written without its scheme: `cluster.local/ns/default/sa/checkout`. */
-function principalId(value: string): Principal {
+const localTrustDomain = "cluster.local/";
+
+/**
+ * A principal is written without its scheme: `cluster.local/ns/default/sa/checkout`. As in Istio the
+ * trust domain `cluster.local` is the mesh's own, whatever that is called.
+ */
+function principalId(written: string, { trustDomain }: RuleContext): Principal {
+  const value = written.startsWith(localTrustDomain)
+    ? `${trustDomain}/${written.slice(localTrustDomain.length)}`
+    : written;
   if (value === "*") return authenticated(regexMatch(".+"));
   if (value.startsWith("*")) return authenticated(regexMatch(`.*${escaped(value.slice(1))}`));
   const match = textMatch(`spiffe://${value}`);
@@ -216,10 +231,12 @@ function namespaceId(value: string): Principal {
   return authenticated(regexMatch(`.*/ns/${wildcard(value)}/.*`));
 }
 
-/** `<namespace>/<service account>`. */
-function serviceAccountId(value: string): Principal {
-  const [namespace = "", account = ""] = value.split("/", 2);
-  return authenticated(regexMatch(`.*/ns/${wildcard(namespace)}/sa/${wildcard(account)}`));
+/** `<namespace>/<service account>`, or one of the policy's namespace. */
+function serviceAccountId(value: string, context: RuleContext): Principal {
+  const slash = value.indexOf("/");
+  const namespace = slash < 0 ? context.namespace : value.slice(0, slash);
+  const account = value.slice(slash + 1);
+  return authenticated(regexMatch(`.*/ns/${escaped(namespace)}/sa/${escaped(account)}`));
 }
 
 function regexMatch(regex: string): Text {
@@ -249,7 +266,7 @@ interface ConditionRules {
 function conditionRules(condition: Condition, context: RuleContext): ConditionRules | "never" {
   const { key, values, notValues } = condition;
   const header = /^request\.headers\[(.+)\]$/.exec(key)?.[1];
-  if ((header !== undefined || key === "remote.ip") && context.kind === "tcp") {
+  if (header !== undefined && context.kind === "tcp") {
     return context.action === "ALLOW" ? "never" : { permissions: [], principals: [] };
   }
   if (key === "destination.port" && context.port !== undefined) {
@@ -267,7 +284,7 @@ function conditionRules(condition: Condition, context: RuleContext): ConditionRu
       principals: [],
     };
   }
-  const asPrincipal = principalBuilder(key, header);
+  const asPrincipal = principalBuilder(key, header, context);
   if (asPrincipal === undefined) {
     // The model refuses unknown keys; one that is new to this table must not open anything.
     return context.action === "ALLOW" ? "never" : { permissions: [], principals: [] };
@@ -297,6 +314,7 @@ function permissionBuilder(key: string): ((value: string) => Permission) | undef
 function principalBuilder(
   key: string,
   header: string | undefined,
+  context: RuleContext,
 ): ((value: string) => Principal) | undefined {
   if (header !== undefined) {
     return (value) => ({
@@ -320,9 +338,9 @@ function principalBuilder(
     case "source.namespace":
       return namespaceId;
     case "source.principal":
-      return principalId;
+      return (value) => principalId(value, context);
     case "source.serviceAccount":
-      return serviceAccountId;
+      return (value) => serviceAccountId(value, context);
     default:
       return undefined;
   }

@@ -30,6 +30,8 @@ export interface Authorization {
   readonly origins: readonly ResourceRef[];
 }
 
+type PolicyContext = Omit<RuleContext, "action" | "namespace">;
+
 interface RuleSet {
   readonly action: "ALLOW" | "DENY";
   readonly isDryRun: boolean;
@@ -49,7 +51,7 @@ export function authorizationFor(
 ): Authorization {
   const policies = authorizationPoliciesFor(view.model, view.proxy);
   const broken = denyingFor(view.model, view.proxy);
-  const context: Omit<RuleContext, "action"> = {
+  const context: PolicyContext = {
     kind,
     port,
     trustDomain: view.model.settings.trustDomain,
@@ -81,7 +83,7 @@ function denyAll(broken: readonly BrokenResource[]): RuleSet {
 function ruleSets(
   policies: readonly AuthorizationPolicy[],
   action: "ALLOW" | "DENY",
-  context: Omit<RuleContext, "action">,
+  context: PolicyContext,
 ): RuleSet[] {
   const ofAction = policies.filter((policy) => (policy.spec.action ?? "ALLOW") === action);
   return [false, true].flatMap((isDryRun) => {
@@ -89,7 +91,10 @@ function ruleSets(
       (policy) => (policy.annotations[dryRunAnnotation] === "true") === isDryRun,
     );
     if (chosen.length === 0) return [];
-    const rules = chosen.flatMap((policy) => policyRules(policy, { ...context, action }));
+    const rules = chosen.flatMap((policy) => {
+      const { namespace } = policy;
+      return policyRules(policy, { ...context, action, namespace });
+    });
     return [{ action, isDryRun, rules: new Map(rules) }];
   });
 }
