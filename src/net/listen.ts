@@ -4,10 +4,10 @@
  */
 import net from "node:net";
 
-import { HeddleError } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Channel } from "./channel.ts";
+import { listenFailure } from "./listen-failure.ts";
 import { reportFault } from "./portable/fault.ts";
 import {
   localAddressOf,
@@ -72,7 +72,10 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
   if (options.readsOriginalDestination) warnWithoutLibc(options.log);
   return new Promise((resolve, reject) => {
     const { on, backlog = 511 } = options;
-    server.once("error", (error) => reject(listenFailure(options, error)));
+    server.once("error", (error) => {
+      const { message } = error;
+      reject(listenFailure(options, { code: codeOf(error), message, cause: error }));
+    });
     server.once("listening", () => {
       server.removeAllListeners("error");
       server.on("error", (error) => {
@@ -157,17 +160,6 @@ function boundListener(server: net.Server): BoundListener {
   };
 }
 
-function listenFailure({ on }: ListenOptions, error: Error): HeddleError {
-  const where = on.kind === "address" ? `${on.address}:${on.port}` : `descriptor ${on.fd}`;
-  const code = "code" in error ? error.code : undefined;
-  const why =
-    code === "EADDRINUSE"
-      ? "another process uses the port"
-      : code === "EACCES"
-        ? "this user may not open the port"
-        : error.message;
-  const errno = typeof code === "string" && !why.includes(code) ? ` (${code})` : "";
-  return new HeddleError("listen-failed", `cannot listen on ${where}: ${why}${errno}`, {
-    cause: error,
-  });
+function codeOf(error: Error): string | undefined {
+  return "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

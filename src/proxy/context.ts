@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ClientTls, Dialler } from "../net/dialler.ts";
+import type { listen } from "../net/listen.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestSink } from "../telemetry/request-record.ts";
@@ -23,6 +24,8 @@ export interface ProxyContext {
   readonly clusters: ClusterSource;
   readonly routes: RouteSource;
   readonly dialler: Dialler;
+  /** Opens listening sockets; `net/listen.ts` itself unless told. */
+  readonly listen?: typeof listen;
   /** Compiles the access loggers of a filter (files, statistics, spans) into one sink. */
   readonly sinkFor: (loggers: readonly AccessLog[], statPrefix: string) => RequestSink;
 }

@@ -199,7 +199,7 @@ class RunningListeners implements ListenerSet {
 
   #bind(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
     const { name } = compiled;
-    return listen({
+    return (this.#context.listen ?? listen)({
       on: { kind: "address", ...address },
       connectionsMax,
       backlog: compiled.backlog,

@@ -6,7 +6,7 @@
 import v8 from "node:v8";
 
 import type { Clock } from "../base/clock.ts";
-import { createPortableDialler } from "../net/portable-dialler.ts";
+import { type IoChoice, openIo } from "../net/io-backend.ts";
 import { type Resolver, systemResolver } from "../net/resolver.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import { createClientTls, createTlsCounters } from "../net/tls-contexts.ts";
@@ -38,6 +38,8 @@ export interface ProxyOptions {
   readonly spans?: SinkOptions["spans"];
   /** SO_MARK of every connection the proxy opens. */
   readonly socketMark?: number;
+  /** Who does the I/O; `portable` unless told. */
+  readonly io?: IoChoice;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   readonly version: string;
@@ -131,6 +133,7 @@ function makeContext(
   routes: RouteSource,
 ): ProxyContext {
   const { clock, log, metrics } = options;
+  const io = openIo(options.io ?? "portable", clock, log.area("io"));
   return {
     clock,
     log,
@@ -138,8 +141,8 @@ function makeContext(
     random: options.random,
     clusters,
     routes,
-    dialler: createPortableDialler({
-      clock,
+    listen: (listening) => io.listen(listening),
+    dialler: io.createDialler({
       log: log.area("upstream"),
       ...(options.socketMark === undefined ? {} : { mark: options.socketMark }),
     }),

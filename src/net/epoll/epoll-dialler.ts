@@ -1,0 +1,229 @@
+/** Connects without Node's sockets. TLS is left to the backend that is handed in. */
+import { isIP, isIPv4 } from "node:net";
+import os from "node:os";
+
+import { assert } from "../../base/assert.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { Channel, ChannelError, ChannelHandler } from "../channel.ts";
+import type { Dialler, DialOptions } from "../dialler.ts";
+import { reportFault } from "../portable/fault.ts";
+import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
+import { EpollChannel } from "./epoll-channel.ts";
+import { type Deferred, type Reactor, type Watched, writable } from "./reactor.ts";
+import { channelError, errorName, localAddressOf } from "./socket-address.ts";
+
+const { EINPROGRESS } = os.constants.errno;
+
+const sockStream = 1;
+const solSocket = 1;
+const soError = 4;
+const soMark = 36;
+const solIp = 0;
+const ipBindAddressNoPort = 24;
+const ipprotoTcp = 6;
+const tcpNoDelay = 1;
+const defaultQueueBytes = 65_536;
+
+export interface EpollDiallerOptions {
+  readonly reactor: Reactor;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly mark: number | undefined;
+  /** For what this one cannot do: TLS, and hosts given by name. */
+  readonly other: Dialler;
+}
+
+export function createEpollDialler(options: EpollDiallerOptions): Dialler {
+  return {
+    dial: (dial) =>
+      dial.tls === undefined && isIP(dial.address.address) !== 0
+        ? new Dialling(options, dial)
+        : options.other.dial(dial),
+  };
+}
+
+/** A channel from before its connection exists; afterwards it passes everything on. */
+class Dialling implements Channel, Watched, Deferred {
+  readonly remote: SocketAddress;
+  readonly #options: EpollDiallerOptions;
+  readonly #dial: DialOptions;
+  #handler: ChannelHandler;
+  #fd = -1;
+  #timer: Timer | undefined;
+  #channel: EpollChannel | undefined;
+  #isClosed = false;
+  #error: ChannelError | undefined;
+
+  constructor(options: EpollDiallerOptions, dial: DialOptions) {
+    this.#options = options;
+    this.#dial = dial;
+    this.#handler = dial.handler;
+    this.remote = dial.address;
+    const error = this.#connect();
+    if (error !== undefined) {
+      this.#fail(error);
+      return;
+    }
+    const { timeoutMs } = dial;
+    if (timeoutMs > 0) this.#timer = options.clock.schedule(timeoutMs, () => this.#onTimeout());
+  }
+
+  get handler(): ChannelHandler {
+    return this.#channel?.handler ?? this.#handler;
+  }
+
+  set handler(handler: ChannelHandler) {
+    this.#handler = handler;
+    if (this.#channel !== undefined) this.#channel.handler = handler;
+  }
+
+  get local(): SocketAddress {
+    return this.#channel?.local ?? { address: "", port: 0 };
+  }
+
+  get originalDestination(): SocketAddress {
+    return this.local;
+  }
+
+  get tls(): undefined {
+    return undefined;
+  }
+
+  get queuedBytes(): number {
+    return this.#channel?.queuedBytes ?? 0;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed || (this.#channel?.isClosed ?? false);
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#isClosed) return true;
+    assert(this.#channel !== undefined, "write before onConnect");
+    return this.#channel.write(bytes);
+  }
+
+  cork(): void {
+    this.#channel?.cork();
+  }
+
+  uncork(): void {
+    this.#channel?.uncork();
+  }
+
+  end(): void {
+    if (this.#channel === undefined) this.destroy();
+    else this.#channel.end();
+  }
+
+  destroy(how?: "reset"): void {
+    if (this.#channel === undefined) this.#fail(undefined);
+    else this.#channel.destroy(how);
+  }
+
+  pause(): void {
+    this.#channel?.pause();
+  }
+
+  resume(): void {
+    this.#channel?.resume();
+  }
+
+  onEvents(): void {
+    const { syscalls } = this.#options.reactor;
+    const pending = syscalls.option(this.#fd, solSocket, soError);
+    if (pending === 0) this.#open();
+    else this.#fail(channelError("connect", pending, formatSocketAddress(this.remote)));
+  }
+
+  onFault(thrown: unknown): void {
+    this.#fail({ code: "fault", message: "a handler of this connection failed" });
+    reportFault(this.#options.log, this.remote, thrown);
+  }
+
+  /** It has not become a connection. */
+  runDeferred(): void {
+    try {
+      this.#handler.onClose(this.#error);
+    } catch (thrown) {
+      reportFault(this.#options.log, this.remote, thrown);
+    }
+  }
+
+  #connect(): ChannelError | undefined {
+    const { reactor, mark } = this.#options;
+    const { syscalls } = reactor;
+    const where = formatSocketAddress(this.remote);
+    const family = isIPv4(this.remote.address) ? familyIpv4 : familyIpv6;
+    const fd = syscalls.socket(family, sockStream);
+    if (fd < 0) return channelError("socket", fd, where);
+    this.#fd = fd;
+    const refusal = this.#prepare(fd, mark);
+    if (refusal !== undefined) {
+      return { code: "socket-mark", message: `cannot connect to ${where}: ${refusal}` };
+    }
+    const status = syscalls.connect(fd, encodeSockaddr(this.remote));
+    if (status < 0 && status !== -EINPROGRESS) return channelError("connect", status, where);
+    const added = reactor.add(fd, this, writable);
+    return added < 0 ? channelError("epoll_ctl", added, where) : undefined;
+  }
+
+  /** What must stand before the first packet leaves; the reason when it cannot. */
+  #prepare(fd: number, mark: number | undefined): string | undefined {
+    const { syscalls } = this.#options.reactor;
+    syscalls.setOption(fd, ipprotoTcp, tcpNoDelay, 1);
+    if (mark !== undefined && syscalls.setOption(fd, solSocket, soMark, mark) < 0) {
+      return "the kernel refuses the socket mark; it needs CAP_NET_ADMIN";
+    }
+    const { sourceAddress } = this.#dial;
+    if (sourceAddress === undefined) return undefined;
+    // Leaves the choice of the port to connect(), which may share ports between destinations.
+    syscalls.setOption(fd, solIp, ipBindAddressNoPort, 1);
+    const status = syscalls.bind(fd, encodeSockaddr({ address: sourceAddress, port: 0 }));
+    return status < 0 ? `cannot connect from ${sourceAddress} (${errorName(status)})` : undefined;
+  }
+
+  #open(): void {
+    const { reactor, log } = this.#options;
+    const { remote } = this;
+    this.#timer?.cancel();
+    const fd = this.#fd;
+    const channel = new EpollChannel(
+      {
+        reactor,
+        fd,
+        handler: this.#handler,
+        local: localAddressOf(reactor, fd),
+        remote,
+        writeQueueBytesMax: this.#dial.writeQueueBytesMax ?? defaultQueueBytes,
+        onFault: (thrown) => reportFault(log, remote, thrown),
+      },
+      writable,
+    );
+    this.#channel = channel;
+    try {
+      this.#dial.onConnect(channel);
+    } catch (thrown) {
+      channel.onFault(thrown);
+    }
+  }
+
+  #onTimeout(): void {
+    const where = formatSocketAddress(this.remote);
+    const { timeoutMs } = this.#dial;
+    this.#fail({ code: "ETIMEDOUT", message: `connecting to ${where} took over ${timeoutMs} ms` });
+  }
+
+  /** Ends what has not become a connection. */
+  #fail(error: ChannelError | undefined): void {
+    if (this.#isClosed || this.#channel !== undefined) return;
+    this.#isClosed = true;
+    this.#error = error;
+    this.#timer?.cancel();
+    const { reactor } = this.#options;
+    if (this.#fd >= 0) reactor.close(this.#fd);
+    reactor.defer(this);
+  }
+}

@@ -1,0 +1,88 @@
+/** Bytes that a channel has accepted and the kernel has not taken, in order. */
+import os from "node:os";
+
+import type { Block } from "./native/block.ts";
+import { type Syscalls, vectorsMax } from "./native/libc.ts";
+
+const { EAGAIN, EINTR } = os.constants.errno;
+
+/** Chunks of at most this many bytes are copied side by side: cheaper than a vector for each. */
+const copiedBytesMax = 16 * 1024;
+const sent = new Uint8Array(0);
+
+export class WriteQueue {
+  /** Sent chunks before `#first` are gone; the array is shortened when they are many. */
+  #chunks: Uint8Array[] = [];
+  #first = 0;
+  bytes = 0;
+
+  push(chunk: Uint8Array): void {
+    this.#chunks.push(chunk);
+    this.bytes += chunk.length;
+  }
+
+  clear(): void {
+    this.#chunks = [];
+    this.#first = 0;
+    this.bytes = 0;
+  }
+
+  /** Writes until it is empty (0), the kernel takes no more (0, `bytes` left), or fails (negative). */
+  flush(fd: number, syscalls: Syscalls, slab: Block): number {
+    while (this.bytes > 0) {
+      const count = this.#write(fd, syscalls, slab);
+      if (count === -EAGAIN) return 0;
+      if (count === -EINTR) continue;
+      if (count < 0) return count;
+      this.#drop(count);
+    }
+    return 0;
+  }
+
+  #write(fd: number, syscalls: Syscalls, slab: Block): number {
+    const chunks = this.#chunks;
+    const room = slab.bytes;
+    let length = 0;
+    let at = this.#first;
+    for (; at < chunks.length; at++) {
+      const chunk = chunks[at];
+      if (chunk === undefined || chunk.length > copiedBytesMax) break;
+      if (chunk.length > room.length - length) break;
+      room.set(chunk, length);
+      length += chunk.length;
+    }
+    // All of it, or as much as fills a slab.
+    if (at === chunks.length || length >= room.length - copiedBytesMax) {
+      return syscalls.write(fd, slab, length);
+    }
+    const isShort = this.#first === 0 && chunks.length <= vectorsMax;
+    return syscalls.writeVector(
+      fd,
+      isShort ? chunks : chunks.slice(this.#first, this.#first + vectorsMax),
+    );
+  }
+
+  #drop(count: number): void {
+    this.bytes -= count;
+    let left = count;
+    const chunks = this.#chunks;
+    while (left > 0) {
+      const chunk = chunks[this.#first];
+      if (chunk === undefined) break;
+      if (chunk.length > left) {
+        chunks[this.#first] = chunk.subarray(left);
+        break;
+      }
+      left -= chunk.length;
+      // Let go of it now: the array is shortened later.
+      chunks[this.#first++] = sent;
+    }
+    if (this.bytes === 0) {
+      chunks.length = 0;
+      this.#first = 0;
+    } else if (this.#first >= vectorsMax) {
+      chunks.splice(0, this.#first);
+      this.#first = 0;
+    }
+  }
+}
