@@ -17,7 +17,7 @@ export interface Programs {
 }
 
 export function contestants({ envoy, heddle: main }: Programs): readonly Contestant[] {
-  const heddle = (file: string): readonly string[] => [
+  const heddle = (file: string, io: string): readonly string[] => [
     process.execPath,
     "--disable-warning=ExperimentalWarning",
     "--max-semi-space-size=2",
@@ -27,6 +27,8 @@ export function contestants({ envoy, heddle: main }: Programs): readonly Contest
     file,
     "--log-level",
     "error",
+    "--io",
+    io,
   ];
   const all: readonly Contestant[] = [
     {
@@ -70,7 +72,11 @@ export function contestants({ envoy, heddle: main }: Programs): readonly Contest
 
   function pairOf(kind: string, does: string, template: string): readonly Contestant[] {
     const reference = `envoy-${kind}`;
-    const own: Contestant = { name: `heddle-${kind}`, does, template, reference, command: heddle };
-    return [...envoyOf(kind, does, { template, reference }), own];
+    const own = ["portable", "epoll"].map((io): Contestant => {
+      const name = io === "portable" ? `heddle-${kind}` : `heddle-${kind}-${io}`;
+      const command = (file: string): readonly string[] => heddle(file, io);
+      return { name, does, template, reference, command };
+    });
+    return [...envoyOf(kind, does, { template, reference }), ...own];
   }
 }

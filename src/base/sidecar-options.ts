@@ -21,6 +21,8 @@ export interface SidecarOptions {
   /** Folder of mode 0700 that only this sidecar uses: snapshot, key, certificate, `admin.sock`. */
   readonly stateDir: string;
   readonly capture: "transparent" | "explicit" | "gateway";
+  /** Who does the I/O of Heddle's proxy; `portable` unless told, `auto` takes epoll where it works. */
+  readonly io?: "portable" | "epoll" | "auto";
   /** Socket mark on the proxy's own connections, so that capture lets them pass (0x539). */
   readonly socketMark?: number;
   readonly ports: SidecarPorts;

@@ -9,18 +9,22 @@ import { openLogFiles } from "../../agent/log-files.ts";
 import { systemClock } from "../../base/clock.ts";
 import { HeddleError, messageOf } from "../../base/error.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
+import type { IoChoice } from "../../net/io-backend.ts";
 import { parseBootstrap } from "../../proxy/bootstrap.ts";
 import { startProxy } from "../../proxy/proxy.ts";
 import { createLog, parseLogLevel } from "../../telemetry/log.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
+import { ioOption } from "../io-option.ts";
 import { heddleVersion } from "../heddle-version.ts";
 
 export interface RunProxyOptions {
   readonly config: string;
   readonly logLevel: string;
   readonly logFormat: string;
+  /** `portable` unless told. */
+  readonly io?: IoChoice;
 }
 
 export interface RunningProxy {
@@ -35,6 +39,7 @@ export function registerProxyCommand(program: Command): void {
     .requiredOption("-c, --config <file>", "bootstrap file, YAML or JSON")
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
+    .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("portable"))
     .action(async (options: RunProxyOptions) => {
       const running = await runProxy(options);
       const stop = (): void => {
@@ -73,6 +78,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     random: Math.random,
     peers: noPeers,
     openLog: (path) => logFiles.open(path),
+    ...(options.io === undefined ? {} : { io: options.io }),
     nodeId: bootstrap.nodeId,
     bootstrap: bootstrap.bootstrap,
     version: heddleVersion(),

@@ -1,20 +1,29 @@
 import type { Command } from "commander";
 
+import type { IoChoice } from "../../net/io-backend.ts";
 import { exitCodes } from "../exit.ts";
+import { ioOption } from "../io-option.ts";
 import { readSidecarOptions } from "../sidecar/options-file.ts";
 import { runSidecar } from "../sidecar/run.ts";
 import { heddleVersion } from "../heddle-version.ts";
+
+interface SidecarCommandOptions {
+  readonly options: string;
+  readonly io?: IoChoice;
+}
 
 export function registerSidecarCommand(program: Command): void {
   program
     .command("sidecar", { hidden: true })
     .description("run the proxy and agent of one workload instance")
     .requiredOption("--options <file>", "JSON file of mode 0600")
-    .action(async ({ options: file }: { readonly options: string }) => {
+    .addOption(ioOption("who does the I/O, instead of what the file says"))
+    .action(async ({ options: file, io }: SidecarCommandOptions) => {
       const { promise: stopAsked, resolve } = Promise.withResolvers<void>();
       process.once("SIGTERM", resolve);
       process.once("SIGINT", resolve);
-      await runSidecar({ sidecar: readSidecarOptions(file), version: heddleVersion(), stopAsked });
+      const sidecar = { ...readSidecarOptions(file), ...(io === undefined ? {} : { io }) };
+      await runSidecar({ sidecar, version: heddleVersion(), stopAsked });
       // Everything has been closed and written: what still keeps the process alive is not work.
       process.exit(exitCodes.fine);
     });

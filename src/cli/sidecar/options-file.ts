@@ -25,6 +25,9 @@ export function readSidecarOptions(file: string): SidecarOptions {
   if (options.dataPlane === "envoy" && typeof options.envoyBinary !== "string") {
     refuse("envoyBinary is missing");
   }
+  if (options.io !== undefined && !["portable", "epoll", "auto"].includes(options.io)) {
+    refuse("io must be portable, epoll or auto");
+  }
   return options;
 }
 

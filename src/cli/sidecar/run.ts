@@ -153,7 +153,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     import("../../proxy/proxy.ts"),
     import("../../proxy/stats.ts"),
   ]);
-  const { otlpEndpoint, socketMark, nodeId, accessLogFile } = sidecar;
+  const { otlpEndpoint, socketMark, nodeId, accessLogFile, io } = sidecar;
   const spans =
     otlpEndpoint === undefined
       ? undefined
@@ -169,6 +169,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
     ...(spans === undefined ? {} : { spans }),
     ...(socketMark === undefined ? {} : { socketMark }),
+    ...(io === undefined ? {} : { io }),
     ...resolverOf(parts),
     bootstrap: { kind: "dynamic", json: shownBootstrap(sidecar) },
     nodeId,
