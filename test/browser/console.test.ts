@@ -1,130 +1,18 @@
 /** The console's pages in a real browser, over the real server, a seeded store and a fake control plane. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Browser, BrowserContextOptions, Page } from "playwright-core";
-import { openConsolePages } from "../../src/cli/console-pages.ts";
-import { type Console, startConsole } from "../../src/console/console.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { silentLog } from "../support/silent-log.ts";
-import { launchBrowser } from "./support/browser.ts";
-import {
-  type FakeControlPlane,
-  fakeControlPlane,
-  shopProblems,
-  shopProxies,
-  shopResources,
-} from "./support/fake-control-plane.ts";
-import { fakeProxyAdmin } from "./support/fake-proxy-admin.ts";
-import {
-  consoleToken,
-  type SeededMetrics,
-  seedMetrics,
-  seedStepMs,
-  shopFlows,
-  shopSnapshot,
-} from "./support/seed.ts";
+import type { Page } from "playwright-core";
+import { shopResources } from "./support/fake-control-plane.ts";
+import { consoleToken, shopFlows } from "./support/seed.ts";
+import { openVisits, type Shop, type Visit, type Visits } from "./support/visit.ts";
 
-const ui = join(import.meta.dirname, "../../ui/dist");
-const startMs = 1_795_000_000_000;
-
-let browser: Browser;
+let visits: Visits;
 before(async () => {
-  const outcome = await openConsolePages();
-  assert.doesNotMatch(outcome ?? "", /could not/);
-  browser = await launchBrowser();
+  visits = await openVisits();
 });
-after(() => browser.close());
-
-/** One console and one page; complaints of the page fail the test. */
-interface Visit {
-  readonly page: Page;
-  readonly console: Console;
-  readonly clock: FakeClock;
-  readonly metrics: SeededMetrics;
-  readonly controlPlane: FakeControlPlane;
-  readonly open: (hash: string) => Promise<void>;
-  /** Lets mesh time pass: samples are taken and live views turn. */
-  readonly pass: (turns: number) => void;
-}
-
-interface Shop {
-  readonly isEmpty?: boolean;
-  readonly browser?: BrowserContextOptions;
-  /** Complaints that this visit provokes on purpose. */
-  readonly expected?: RegExp;
-}
-
-async function visit(shop: Shop, check: (visit: Visit) => Promise<void>): Promise<void> {
-  const clock = new FakeClock(startMs);
-  const metrics = seedMetrics(startMs, shop.isEmpty === true ? -1 : 1_200_000);
-  const workloads = shopSnapshot();
-  const controlPlane = fakeControlPlane(
-    shop.isEmpty === true
-      ? { workloads: undefined, problems: [], resources: [], proxies: [] }
-      : {
-          workloads,
-          problems: shopProblems,
-          resources: shopResources,
-          proxies: shopProxies(workloads, startMs),
-        },
-  );
-  const served = await startConsole({
-    mesh: "shop",
-    version: "0.0.0",
-    listen: { address: "127.0.0.1", port: 0 },
-    token: consoleToken,
-    controlPlane,
-    metrics,
-    stateDir: "/nonexistent",
-    log: silentLog,
-    clock,
-    request: fakeProxyAdmin,
-    ui,
-  });
-  const context = await browser.newContext({
-    viewport: { width: 1440, height: 860 },
-    ...shop.browser,
-  });
-  const page = await context.newPage();
-  await page.addInitScript(
-    `sessionStorage.getItem("stranger") ?? localStorage.setItem("heddle-token", "${consoleToken}")`,
-  );
-  const complaints: string[] = [];
-  page.on("console", (message) => {
-    const isComplaint = message.type() === "error" || message.type() === "warning";
-    if (isComplaint && shop.expected?.test(message.text()) !== true)
-      complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("request", (request) => {
-    if (!request.url().startsWith(`http://localhost:${served.address?.port}/`)) {
-      complaints.push(`asked another site: ${request.url()}`);
-    }
-  });
-  try {
-    await check({
-      page,
-      console: served,
-      clock,
-      metrics,
-      controlPlane,
-      open: async (hash) => {
-        await page.goto(`http://localhost:${served.address?.port}/${hash}`);
-      },
-      pass: (turns) => {
-        for (let turn = 0; turn < turns; turn++) {
-          metrics.advance(clock.nowMs() + seedStepMs);
-          clock.advance(seedStepMs);
-        }
-      },
-    });
-    assert.deepEqual(complaints, []);
-  } finally {
-    await context.close();
-    await served.close();
-  }
-}
+after(() => visits.close());
+const visit = (shop: Shop, check: (visit: Visit) => Promise<void>): Promise<void> =>
+  visits.visit(shop, check);
 
 function edge(page: Page, from: string, to: string): ReturnType<Page["locator"]> {
   return page.locator(`[data-edge*="/${from} > "][data-edge*="/${to} "]`);

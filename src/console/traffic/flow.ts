@@ -101,6 +101,12 @@ function fractionOf(flows: readonly Flow[]): number | undefined {
 
 const severities: readonly Health[] = ["idle", "healthy", "degraded", "failing"];
 
+/** Nothing that runs is ready: failing, whatever little arrives. Some are not: degraded. */
+export function healthOfInstances(ready: number, total: number): Health {
+  if (ready === total) return "idle";
+  return ready === 0 ? "failing" : "degraded";
+}
+
 export function worstHealth(all: readonly Health[]): Health {
   const worst = Math.max(0, ...all.map((health) => severities.indexOf(health)));
   return severities[worst] ?? "idle";

@@ -5,6 +5,7 @@ import {
   type Flow,
   type FlowEnd,
   healthOf,
+  healthOfInstances,
   mtlsOf,
   sumByKey,
   trafficOf,
@@ -74,7 +75,7 @@ function nodeOf(id: string, end: FlowEnd, { flows, workloads, windowMs }: GraphI
   const own = inbound.length > 0 ? inbound : outbound;
   const traffic = trafficOf(own);
   const instances = instancesOf(workloads, end);
-  const isDown = instances.length > 0 && instances.every(({ state }) => state !== "ready");
+  const ready = instances.filter(({ state }) => state === "ready").length;
   const health = healthOf(traffic, windowMs);
   return {
     id,
@@ -83,15 +84,9 @@ function nodeOf(id: string, end: FlowEnd, { flows, workloads, windowMs }: GraphI
     namespace: end.namespace,
     service: serviceOf(workloads, instances) ?? inbound[0]?.service?.name,
     version: end.version ?? instances[0]?.labels["version"],
-    health: worstHealth([health, isDown ? "degraded" : "idle"]),
+    health: worstHealth([health, healthOfInstances(ready, instances.length)]),
     traffic,
-    instances:
-      instances.length === 0
-        ? undefined
-        : {
-            total: instances.length,
-            ready: instances.filter(({ state }) => state === "ready").length,
-          },
+    instances: instances.length === 0 ? undefined : { total: instances.length, ready },
   };
 }
 

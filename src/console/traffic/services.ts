@@ -4,7 +4,7 @@ import type {
   WorkloadSnapshot,
 } from "../../model/workload.ts";
 import type { ServiceSummary, WorkloadSummary } from "../api.ts";
-import { type Flow, healthOf, mtlsOf, trafficOf, worstHealth } from "./flow.ts";
+import { type Flow, healthOf, healthOfInstances, mtlsOf, trafficOf, worstHealth } from "./flow.ts";
 
 export function serviceSummaries(
   workloads: WorkloadSnapshot | undefined,
@@ -63,7 +63,6 @@ function summaryOf(
   const traffic = trafficOf(own);
   const instances = instancesOfService(service, all);
   const ready = instances.filter(({ state }) => state === "ready").length;
-  const isDown = instances.length > 0 && ready === 0;
   return {
     name: service.name,
     namespace: service.namespace,
@@ -72,7 +71,7 @@ function summaryOf(
     ports: service.ports.map(({ name, port, protocol }) => ({ name, port, protocol })),
     instances: { total: instances.length, ready },
     traffic,
-    health: worstHealth([healthOf(traffic, windowMs), isDown ? "failing" : "idle"]),
+    health: worstHealth([healthOf(traffic, windowMs), healthOfInstances(ready, instances.length)]),
     mtls: mtlsOf(own),
   };
 }

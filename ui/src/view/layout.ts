@@ -23,7 +23,20 @@ export interface Placement {
   readonly edges: ReadonlyMap<string, PlacedEdge>;
 }
 
-export const nodeSize = { width: 164, height: 52 } as const;
+export const nodeHeight = 52;
+const nameLettersMax = 28;
+
+/** Wide enough for its name, within bounds. */
+export function nodeWidth(name: string): number {
+  return Math.max(150, Math.round(72 + shortName(name).length * 6.9));
+}
+
+/** The end of a long name tells more than its middle. */
+export function shortName(name: string): string {
+  if (name.length <= nameLettersMax) return name;
+  return `${name.slice(0, 13)}…${name.slice(name.length - 14)}`;
+}
+
 const labelSize = { width: 138, height: 22 } as const;
 
 export interface GraphLayout {
@@ -31,16 +44,16 @@ export interface GraphLayout {
 }
 
 export function createGraphLayout(): GraphLayout {
-  const nodes = new Set<string>();
+  const nodes = new Map<string, string>();
   const edges = new Map<string, readonly [string, string]>();
   let placement: Placement | undefined;
   return {
     place(graph) {
       const before = nodes.size + edges.size;
-      for (const { id } of graph.nodes) nodes.add(id);
+      for (const { id, name } of graph.nodes) nodes.set(id, name);
       for (const { id, source, target } of graph.edges) edges.set(id, [source, target]);
       if (placement === undefined || nodes.size + edges.size !== before) {
-        placement = compute([...nodes].toSorted(), [...edges].toSorted(byId));
+        placement = compute([...nodes].toSorted(byId), [...edges].toSorted(byId));
       }
       return placement;
     },
@@ -48,7 +61,7 @@ export function createGraphLayout(): GraphLayout {
 }
 
 function compute(
-  nodes: readonly string[],
+  nodes: readonly (readonly [id: string, name: string])[],
   edges: readonly (readonly [string, readonly [string, string]])[],
 ): Placement {
   const graph = new Graph({ multigraph: true });
@@ -61,23 +74,44 @@ function compute(
     marginy: 24,
   });
   graph.setDefaultEdgeLabel(() => ({}));
-  for (const id of nodes) graph.setNode(id, { ...nodeSize });
+  for (const [id, name] of nodes) {
+    graph.setNode(id, { width: nodeWidth(name), height: nodeHeight });
+  }
   for (const [id, [source, target]] of edges) {
     graph.setEdge(source, target, { ...labelSize, labelpos: "c" }, id);
   }
   layout(graph);
+  const names = new Map(nodes);
+  const placeOf = (id: string): Box => ({
+    ...pointOf(graph.node(id)),
+    width: nodeWidth(names.get(id) ?? ""),
+  });
   const { width = 0, height = 0 } = graph.graph();
   return {
     width,
     height,
-    nodes: new Map(nodes.map((id) => [id, pointOf(graph.node(id))])),
+    nodes: new Map(nodes.map(([id]) => [id, pointOf(graph.node(id))])),
     edges: new Map(
       edges.map(([id, [source, target]]) => {
         const edge = graph.edge({ v: source, w: target, name: id });
-        return [id, { path: smoothPath(edge.points), label: pointOf(edge) }];
+        const points = betweenSides(placeOf(source), placeOf(target), edge.points);
+        return [id, { path: smoothPath(points), label: pointOf(edge) }];
       }),
     ),
   };
+}
+
+interface Box extends Point {
+  readonly width: number;
+}
+
+/** Edges that go forward leave at the middle of the right side and arrive at the middle of the left. */
+function betweenSides(from: Box, to: Box, points: readonly Point[]): readonly Point[] {
+  const start = { x: from.x + from.width / 2, y: from.y };
+  const end = { x: to.x - to.width / 2, y: to.y };
+  if (end.x <= start.x) return points;
+  const bends = points.slice(1, -1).filter(({ x }) => x > start.x && x < end.x);
+  return [start, ...bends, end];
 }
 
 /** Through the points, straight into the ends. */

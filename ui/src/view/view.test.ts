@@ -8,10 +8,11 @@ import {
   formatMs,
   formatPercent,
   formatRate,
+  plural,
 } from "./format.ts";
-import { createGraphLayout, nodeSize } from "./layout.ts";
+import { createGraphLayout, nodeHeight, nodeWidth, shortName } from "./layout.ts";
 import { filterByNamespace } from "./namespaces.ts";
-import { linkTo, parseRoute } from "./route.ts";
+import { linkTo, parseQuery, parseRoute, withQuery } from "./route.ts";
 
 const traffic = {
   requestsPerSecond: 42,
@@ -106,7 +107,7 @@ test("createGraphLayout() lets no two nodes overlap", () => {
   const points = [...createGraphLayout().place(shop).nodes.values()];
   for (const [index, a] of points.entries()) {
     for (const b of points.slice(index + 1)) {
-      assert.ok(Math.abs(a.x - b.x) >= nodeSize.width || Math.abs(a.y - b.y) >= nodeSize.height);
+      assert.ok(Math.abs(a.x - b.x) >= nodeWidth("") || Math.abs(a.y - b.y) >= nodeHeight);
     }
   }
 });
@@ -161,4 +162,28 @@ test("readDump() finds resources of Envoy's dump", () => {
     [["outbound|80||cart", "EDS"]],
   );
   assert.deepEqual(readDump("nonsense", "routes"), []);
+});
+
+test("withQuery() changes one filter and leaves page and others", () => {
+  const hash = withQuery(withQuery("#/services", "name", "a b&c"), "window", "5m");
+  assert.deepEqual(parseRoute(hash), { page: "services" });
+  assert.deepEqual(parseQuery(hash), { name: "a b&c", window: "5m" });
+  assert.equal(withQuery(withQuery(hash, "name", ""), "window", ""), "#/services");
+  assert.equal(withQuery("", "view", "table"), "#/?view=table");
+  assert.deepEqual(parseQuery("#/services"), {});
+});
+
+test("plural() counts one as one", () => {
+  assert.deepEqual(
+    [0, 1, 2].map((count) => plural(count, "problem")),
+    ["0 problems", "1 problem", "2 problems"],
+  );
+});
+
+test("nodeWidth() has room for the names gateways have, and shortName() keeps both ends", () => {
+  assert.equal(shortName("istio-ingressgateway"), "istio-ingressgateway");
+  assert.ok(nodeWidth("istio-ingressgateway") > nodeWidth("cart"));
+  const long = shortName("a-very-long-name-of-a-workload-in-production-v2");
+  assert.ok(long.length <= 28);
+  assert.match(long, /^a-very-long.*production-v2$/);
 });
