@@ -30,6 +30,12 @@ export const failureCodes: Readonly<Record<string, string>> = {
   "ca.store": "The mesh's root cannot be read or made.",
   "ca.key-mismatch": "The root's key and certificate do not belong together.",
   "ca.key-readable": "Others may read the root's key; its mode must be 0600.",
+  "ca.root-missing":
+    "The mesh's root, or a part of it, is gone; no new one is made while certificates of it are held.",
+  "ca.root-replaced": "The state directory holds another root than the mesh began with.",
+  "ca.root-damaged": "The file of the root's key or certificate cannot be read as such.",
+  "ca.root-expires":
+    "The mesh's root expires within a year; no certificate can outlive it, and it is not renewed.",
   "ca.root-expired": "The mesh's root has expired.",
   "ca.bad-answer": "A certificate authority's answer does not fit the request.",
   "agent.options": "A sidecar was started with options that cannot be used.",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync, statSync, chmodSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -136,19 +136,6 @@ test("requestCertificate() does not speak to a control plane of another mesh", a
     const other = openAuthority(join(stateDir, "other")).rootPem;
     const asked = askFor(openAuthority(stateDir), { rootPem: other });
     await assert.rejects(asked, { code: grpcStatus.unavailable });
-  });
-});
-
-test("openRoot() makes one root, keeps it, and lets nobody else read its key", async () => {
-  await withStateDir(async (stateDir) => {
-    await Promise.resolve();
-    const first = openAuthority(stateDir).rootPem;
-    assert.equal(openAuthority(stateDir).rootPem, first);
-    const keyFile = join(stateDir, "ca", "root-key.pem");
-    assert.equal(statSync(keyFile).mode & 0o777, 0o600);
-    assert.equal(statSync(join(stateDir, "ca")).mode & 0o777, 0o700);
-    chmodSync(keyFile, 0o644);
-    assert.throws(() => openAuthority(stateDir), { code: "ca.key-readable" });
   });
 });
 

@@ -1,4 +1,4 @@
-import { createPrivateKey } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -20,7 +20,9 @@ import { generateKey } from "./key.ts";
 
 /**
  * Keeps the root of a mesh in `<stateDir>/ca` (0700): `root-key.pem` (0600) and `root-cert.pem`. Made
- * once and whole: another process that starts at the same moment finds all of it or nothing.
+ * once and whole: another process that starts at the same moment finds all of it or nothing. Its
+ * fingerprint stands beside the folder: a root that is lost or another is an error, never silently a
+ * new root, since proxies that hold certificates of both would refuse each other.
  */
 export interface RootStoreOptions {
   readonly stateDir: string;
@@ -31,10 +33,30 @@ export interface RootStoreOptions {
 
 /** Reads the mesh's root, or makes it. Throws `HeddleError` (`ca.…`) when it cannot be had. */
 export function openRoot(options: RootStoreOptions): RootCredentials {
-  const dir = join(options.stateDir, "ca");
+  const { stateDir } = options;
+  const dir = join(stateDir, "ca");
+  const fingerprintFile = join(stateDir, "root-fingerprint");
+  const remedy = `put it back, or delete ${stateDir} while the mesh is down to begin with a new root`;
   try {
-    if (!existsSync(dir)) create(dir, options);
-    return load(dir);
+    const known = readText(fingerprintFile)?.trim();
+    if (!existsSync(dir)) {
+      if (known !== undefined) {
+        throw new HeddleError(
+          "ca.root-missing",
+          `${dir} is gone, and with it the root that this mesh's certificates come from; ${remedy}`,
+        );
+      }
+      create(dir, options);
+    }
+    const { root, fingerprint } = load(dir, remedy);
+    if (known !== undefined && known !== fingerprint) {
+      throw new HeddleError(
+        "ca.root-replaced",
+        `${dir} holds another root (SHA-256 ${fingerprint}) than this mesh's certificates come from (${known}); ${remedy}`,
+      );
+    }
+    if (known === undefined) writeDurably(fingerprintFile, `${fingerprint}\n`, 0o600);
+    return root;
   } catch (error) {
     if (error instanceof HeddleError) throw error;
     throw new HeddleError("ca.store", `opening the root in ${dir}: ${messageOf(error)}`, {
@@ -43,17 +65,39 @@ export function openRoot(options: RootStoreOptions): RootCredentials {
   }
 }
 
-function load(dir: string): RootCredentials {
-  const keyFile = join(dir, "root-key.pem");
-  const mode = statSync(keyFile).mode & 0o777;
+function readText(file: string): string | undefined {
+  return existsSync(file) ? readFileSync(file, "utf8") : undefined;
+}
+
+function load(
+  dir: string,
+  remedy: string,
+): { readonly root: RootCredentials; readonly fingerprint: string } {
+  const [keyFile, certificateFile] = [join(dir, "root-key.pem"), join(dir, "root-cert.pem")];
+  const mode = existsSync(keyFile) ? statSync(keyFile).mode & 0o777 : 0;
   if ((mode & 0o077) !== 0) {
     const shown = mode.toString(8).padStart(4, "0");
     throw new HeddleError("ca.key-readable", `${keyFile} has mode ${shown}; it must be 0600`);
   }
+  const key = readOr(keyFile, "a private key", createPrivateKey);
+  const certificate = readOr(certificateFile, "a certificate", (pem) => new X509Certificate(pem));
   return {
-    key: createPrivateKey(readFileSync(keyFile, "utf8")),
-    certificatePem: readFileSync(join(dir, "root-cert.pem"), "utf8"),
+    root: { key, certificatePem: readFileSync(certificateFile, "utf8") },
+    fingerprint: certificate.fingerprint256.replaceAll(":", "").toLowerCase(),
   };
+
+  function readOr<Content>(file: string, what: string, read: (pem: string) => Content): Content {
+    const pem = readText(file);
+    if (pem === undefined) {
+      throw new HeddleError("ca.root-missing", `${file}, part of the root, is gone; ${remedy}`);
+    }
+    try {
+      return read(pem);
+    } catch (cause) {
+      const message = `${file} is damaged: it does not hold ${what}; ${remedy}`;
+      throw new HeddleError("ca.root-damaged", message, { cause });
+    }
+  }
 }
 
 function create(dir: string, { stateDir, trustDomain, mesh, nowMs }: RootStoreOptions): void {

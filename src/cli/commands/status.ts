@@ -9,6 +9,7 @@ import type {
 } from "../../console/api.ts";
 import { consoleUrl, readConsoleToken } from "../../local/console-token.ts";
 import { leaseHolder } from "../../local/lease.ts";
+import { lastWordsOfControl } from "../control-last-words.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, meshFolder, type MeshOptions } from "../mesh-api.ts";
 import { type OutputFormat, outputOption, print } from "../output.ts";
@@ -86,10 +87,16 @@ function isSilent(thrown: unknown): thrown is CommandFailure {
 
 /** The mesh runs, but nobody answers for it: its sidecars say what they know. */
 async function showSidecars(options: Options, reason: string): Promise<void> {
-  const sidecars = await askSidecars(meshFolder(options));
+  const folder = meshFolder(options);
+  const sidecars = await askSidecars(folder);
+  const lastWords = lastWordsOfControl(folder);
+  const controlPlane = { reason, ...(lastWords === undefined ? {} : { lastWords }) };
   const sentence = "the control plane does not answer; proxies go on with what they have";
-  print(options.output, { controlPlane: { reason }, sidecars }, () =>
-    [sentence, formatSidecars(sidecars, Date.now())].join("\n\n"),
+  print(options.output, { controlPlane, sidecars }, () =>
+    [
+      lastWords === undefined ? sentence : `${sentence}\nit ended with: ${lastWords}`,
+      formatSidecars(sidecars, Date.now()),
+    ].join("\n\n"),
   );
   process.exitCode = exitCodes.findings;
 }

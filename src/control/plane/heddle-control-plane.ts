@@ -30,6 +30,7 @@ import { type MeshState, locator } from "./mesh-state.ts";
 import { PeerTable } from "./peer-table.ts";
 import { type Locate, proxyIdOf, ProxySnapshots } from "./proxy-snapshots.ts";
 import { proxyStatusOf, refusalProblems, refusalsOf } from "./proxy-status.ts";
+import { rootProblems } from "./root-problems.ts";
 import { Waits } from "./waits.ts";
 
 export interface CoreOptions {
@@ -140,8 +141,9 @@ export class HeddleControlPlane implements ControlPlane {
   }
 
   problems(): readonly Problem[] {
-    const { configuration, state } = this.#options;
+    const { configuration, state, authority, clock } = this.#options;
     return [
+      ...rootProblems(authority, clock.nowMs()),
       ...state.problems,
       ...configuration.current.problems,
       ...this.#meshProblems,
