@@ -24,8 +24,11 @@ export interface Channel {
   uncork(): void;
   /** Sends what is queued, then half-closes. */
   end(): void;
-  /** Closes at once; queued bytes are lost. `onClose` follows. */
-  destroy(): void;
+  /**
+   * Closes at once; queued bytes are lost. `onClose` follows. With `reset` the peer is told that the
+   * connection broke (RST), where it would otherwise see an orderly end.
+   */
+  destroy(how?: "reset"): void;
   pause(): void;
   resume(): void;
   /** Bytes accepted by `write` and not yet taken by the kernel. */

@@ -263,7 +263,7 @@ test("startGrpcServer() drops a connection that answers no ping", async () => {
   });
 });
 
-test("startGrpcServer() says where it could not listen", async () => {
+test("startGrpcServer() says where it could not listen", async (t) => {
   const start = startGrpcServer({
     listen: { path: "/nonexistent/socket" },
     methods: [],
@@ -271,21 +271,22 @@ test("startGrpcServer() says where it could not listen", async () => {
     clock: systemClock,
     log: silentLog,
   });
+  t.after(() => start.then((server) => server.close()).catch(() => {}));
   await assert.rejects(start, {
     code: "net.listen-failed",
     message: /^listening on unix:\/nonexistent\/socket: /,
   });
 });
 
-test("openGrpcChannel() says what it dialled when nobody listens", async () => {
+test("openGrpcChannel() says what it dialled when nobody listens", async (t) => {
   const channel = openGrpcChannel({
     target: { path: "/nonexistent/socket" },
     keepalive: defaultGrpcKeepalive,
     clock: systemClock,
   });
+  t.after(() => channel.close());
   await assert.rejects(channel.unary("/a/b", Buffer.of(), { timeoutMs: 1000 }), {
     code: grpcStatus.unavailable,
     message: /connecting to unix:\/nonexistent\/socket: .*ENOENT/,
   });
-  channel.close();
 });

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 
 import { silentLog } from "../../test/support/silent-log.ts";
 import { systemClock } from "../base/clock.ts";
@@ -36,38 +36,49 @@ function hear(onData: (chunk: Buffer) => void = () => {}): Heard {
   };
 }
 
-function listenHere(onChannel: (channel: Channel) => void, connectionsMax = 10) {
-  return listen({
+/** Closed after the test with what it accepted, also after one that failed. */
+async function listenHere(
+  t: TestContext,
+  onChannel: (channel: Channel) => void,
+  connectionsMax = 10,
+): Promise<BoundListener> {
+  const listener = await listen({
     on: { kind: "address", address: "127.0.0.1", port: 0 },
     connectionsMax,
     readsOriginalDestination: true,
     log: silentLog,
-    onChannel,
+    onChannel: (channel) => {
+      t.after(() => channel.destroy());
+      onChannel(channel);
+    },
     onOverflow: () => {},
   });
+  t.after(() => listener.close());
+  return listener;
 }
 
-function dial(listener: BoundListener, heard: Heard): Promise<Channel> {
+function dial(t: TestContext, listener: BoundListener, heard: Heard): Promise<Channel> {
   return new Promise((resolve) => {
-    dialler.dial({
+    const channel = dialler.dial({
       address: listener.address,
       tls: undefined,
       timeoutMs: 5_000,
       handler: heard.handler,
       onConnect: resolve,
     });
+    t.after(() => channel.destroy());
   });
 }
 
-test("listen() carries bytes both ways and keeps each direction open until it ends", async () => {
+test("listen() carries bytes both ways and keeps each direction open until it ends", async (t) => {
   const server = hear();
   const accepted = Promise.withResolvers<Channel>();
-  const listener = await listenHere((channel) => {
+  const listener = await listenHere(t, (channel) => {
     channel.handler = server.handler;
     accepted.resolve(channel);
   });
   const client = hear();
-  const channel = await dial(listener, client);
+  const channel = await dial(t, listener, client);
   channel.cork();
   channel.write(Buffer.from("hel"));
   channel.write(Buffer.from("lo"));
@@ -83,12 +94,11 @@ test("listen() carries bytes both ways and keeps each direction open until it en
   assert.equal(await client.closed, undefined);
   assert.equal(client.text(), "after your end");
   assert.equal(await server.closed, undefined);
-  await listener.close();
 });
 
-test("a channel's chunk is only there while its handler looks at it", async () => {
+test("a channel's chunk is only there while its handler looks at it", async (t) => {
   let kept: Buffer | undefined;
-  const listener = await listenHere((channel) => {
+  const listener = await listenHere(t, (channel) => {
     channel.handler = {
       ...hear().handler,
       onData: (chunk) => {
@@ -99,31 +109,33 @@ test("a channel's chunk is only there while its handler looks at it", async () =
     };
   });
   const client = hear();
-  const channel = await dial(listener, client);
+  const channel = await dial(t, listener, client);
   channel.write(Buffer.from("secret"));
   await client.ended;
   channel.destroy();
   assert.equal(kept?.toString(), "\0".repeat(6));
-  await listener.close();
 });
 
-test("listen() closes connections beyond its limit", async () => {
+test("listen() closes connections beyond its limit", async (t) => {
   const server = hear();
-  const listener = await listenHere((channel) => {
-    channel.handler = { ...server.handler, onEnd: () => channel.end() };
-  }, 1);
-  const first = await dial(listener, hear());
+  const listener = await listenHere(
+    t,
+    (channel) => {
+      channel.handler = { ...server.handler, onEnd: () => channel.end() };
+    },
+    1,
+  );
+  const first = await dial(t, listener, hear());
   const second = hear();
-  const refused = await dial(listener, second);
+  const refused = await dial(t, listener, second);
   await second.ended;
   refused.destroy();
   first.destroy();
   await server.closed;
-  await listener.close();
 });
 
-test("listen() refuses a port in use with one sentence", async () => {
-  const listener = await listenHere(() => {});
+test("listen() refuses a port in use with one sentence", async (t) => {
+  const listener = await listenHere(t, () => {});
   const again = listen({
     on: { kind: "address", ...listener.address },
     connectionsMax: 1,
@@ -135,10 +147,9 @@ test("listen() refuses a port in use with one sentence", async () => {
     code: "listen-failed",
     message: `cannot listen on 127.0.0.1:${listener.address.port}: another process uses the port (EADDRINUSE)`,
   });
-  await listener.close();
 });
 
-test("dial() reports refusal once and never during the call", async () => {
+test("dial() reports refusal once and never during the call", async (t) => {
   const client = hear();
   let isReturned = false;
   const failed = client.closed.then(() => assert.ok(isReturned));
@@ -150,6 +161,7 @@ test("dial() reports refusal once and never during the call", async () => {
     handler: client.handler,
     onConnect: () => assert.fail("connected"),
   });
+  t.after(() => channel.destroy());
   isReturned = true;
   assert.throws(() => channel.write(Buffer.from("early")), /before onConnect/);
   await failed;
@@ -157,30 +169,29 @@ test("dial() reports refusal once and never during the call", async () => {
   assert.ok(channel.isClosed);
 });
 
-test("Channel closes alone when its handler throws", async () => {
-  const listener = await listenHere((channel) => {
+test("Channel closes alone when its handler throws", async (t) => {
+  const listener = await listenHere(t, (channel) => {
     channel.handler = hear(() => {
       throw new Error("our mistake");
     }).handler;
   });
   const client = hear();
-  const channel = await dial(listener, client);
+  const channel = await dial(t, listener, client);
   channel.write(Buffer.from("x"));
   await client.ended;
   channel.destroy();
-  await listener.close();
 });
 
-test("write() says false above the watermark and onDrain follows", async () => {
+test("write() says false above the watermark and onDrain follows", async (t) => {
   let reader: Channel | undefined;
-  const listener = await listenHere((channel) => {
+  const listener = await listenHere(t, (channel) => {
     channel.handler = hear().handler;
     channel.pause();
     reader = channel;
   });
   const drained = Promise.withResolvers<void>();
   const client = hear();
-  const channel = await dial(listener, client);
+  const channel = await dial(t, listener, client);
   channel.handler = { ...client.handler, onDrain: drained.resolve };
   const block = Buffer.alloc(1 << 20);
   let blocks = 0;
@@ -191,5 +202,4 @@ test("write() says false above the watermark and onDrain follows", async () => {
   assert.equal(channel.queuedBytes, 0);
   channel.destroy();
   await client.closed;
-  await listener.close();
 });

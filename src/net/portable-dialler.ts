@@ -127,9 +127,9 @@ class Dialling implements Channel {
     else this.#channel.end();
   }
 
-  destroy(): void {
+  destroy(how?: "reset"): void {
     if (this.#channel === undefined) this.#fail(undefined);
-    else this.#channel.destroy();
+    else this.#channel.destroy(how);
   }
 
   pause(): void {
@@ -183,6 +183,7 @@ class Dialling implements Channel {
       handler: this.#handler,
       local: localAddressOf(socket),
       remote: this.remote,
+      ...(this.#raw === undefined ? {} : { transport: this.#raw }),
       ...(session === undefined ? {} : { tls: session }),
       onFault: (thrown) => reportFault(this.#log, this.remote, thrown),
     });

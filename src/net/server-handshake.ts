@@ -9,6 +9,7 @@ import { assert } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Channel, ChannelError, TlsSession } from "./channel.ts";
+import { EpollChannel } from "./epoll/epoll-channel.ts";
 import { reportFault } from "./portable/fault.ts";
 import { silentHandler, SocketChannel } from "./portable/socket-channel.ts";
 import { type ServerSide, serverContexts } from "./tls/context.ts";
@@ -36,7 +37,8 @@ export interface ServerHandshakeOptions {
 
 export function startServerHandshake(options: ServerHandshakeOptions): void {
   const { channel } = options;
-  assert(channel instanceof SocketChannel, "a channel of another backend");
+  const isReleasable = channel instanceof SocketChannel || channel instanceof EpollChannel;
+  assert(isReleasable, "a channel of another backend");
   const side = serverContexts.get(options.tls);
   assert(side !== undefined, "a server TLS context of another make");
   const handshake = new ServerHandshake(options, side, channel.release());
@@ -124,6 +126,7 @@ class ServerHandshake {
       remote: channel.remote,
       originalDestination: channel.originalDestination,
       tls: session,
+      transport: this.#socket,
       onFault: (thrown) => reportFault(log, channel.remote, thrown),
     });
     try {

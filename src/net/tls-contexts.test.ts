@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 
 import { FakeSecrets } from "../../test/support/secrets.ts";
 import { silentLog } from "../../test/support/silent-log.ts";
@@ -77,7 +77,7 @@ interface Scenario {
 }
 
 /** One connection through both contexts; the first bytes are read before the handshake starts. */
-async function shake(scenario: Scenario): Promise<Outcome> {
+async function shake(t: TestContext, scenario: Scenario): Promise<Outcome> {
   const serverCounts = new Counts();
   const clientCounts = new Counts();
   const serverTls = createServerTls(
@@ -95,7 +95,7 @@ async function shake(scenario: Scenario): Promise<Outcome> {
     { secrets: scenario.clientSecrets, log: silentLog, counters: clientCounts },
   );
   const server = Promise.withResolvers<Channel | ChannelError>();
-  const listener = await listenTls((channel, first) => {
+  const listener = await listenTls(t, (channel, first) => {
     startServerHandshake({
       channel,
       tls: serverTls,
@@ -110,7 +110,7 @@ async function shake(scenario: Scenario): Promise<Outcome> {
   });
   const client = Promise.withResolvers<Channel | ChannelError>();
   const silent = { onData: () => {}, onEnd: () => {}, onDrain: () => {} };
-  dialler.dial({
+  const dialled = dialler.dial({
     address: listener.address,
     tls: clientTls,
     timeoutMs: 2_000,
@@ -120,23 +120,29 @@ async function shake(scenario: Scenario): Promise<Outcome> {
     },
     onConnect: client.resolve,
   });
+  t.after(() => dialled.destroy());
   const ends = { client: await client.promise, server: await server.promise };
   if ("write" in ends.client && "write" in ends.server) {
     await scenario.after?.(ends.server, ends.client);
   }
-  for (const end of [ends.client, ends.server]) if ("write" in end) end.destroy();
-  await listener.close();
   return { ...ends, serverCounts, clientCounts };
 }
 
-/** Reads the first bytes, as a listener filter does, then hands over. */
-function listenTls(onFirst: (channel: Channel, first: Buffer) => void): Promise<BoundListener> {
-  return listen({
+/**
+ * Reads the first bytes, as a listener filter does, then hands over. Closed after the test with what
+ * it accepted, also after one that failed.
+ */
+async function listenTls(
+  t: TestContext,
+  onFirst: (channel: Channel, first: Buffer) => void,
+): Promise<BoundListener> {
+  const listener = await listen({
     on: { kind: "address", address: "127.0.0.1", port: 0 },
     connectionsMax: 10,
     readsOriginalDestination: false,
     log: silentLog,
     onChannel: (channel) => {
+      t.after(() => channel.destroy());
       channel.handler = {
         onData: (chunk) => onFirst(channel, chunk),
         onEnd: () => {},
@@ -145,6 +151,8 @@ function listenTls(onFirst: (channel: Channel, first: Buffer) => void): Promise<
       };
     },
   });
+  t.after(() => listener.close());
+  return listener;
 }
 
 function session(end: Channel | ChannelError) {
@@ -158,9 +166,9 @@ function failure(end: Channel | ChannelError): ChannelError {
   return end;
 }
 
-test("mutual TLS tells both ends who the other is", async () => {
+test("mutual TLS tells both ends who the other is", async (t) => {
   const authority = await makeTestAuthority();
-  const outcome = await shake({
+  const outcome = await shake(t, {
     authority,
     serverSecrets: secretsOf(
       await authority.issue({ uris: [catalog], commonName: "catalog-0.default" }),
@@ -192,11 +200,11 @@ test("mutual TLS tells both ends who the other is", async () => {
   assert.equal(outcome.serverCounts.handshakes + outcome.clientCounts.handshakes, 2);
 });
 
-test("bytes that TLS had decrypted when a channel paused wait for it, and the end behind them", async () => {
+test("bytes that TLS had decrypted when a channel paused wait for it, and the end behind them", async (t) => {
   const authority = await makeTestAuthority();
   const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
   const sent = randomBytes(300_000);
-  const outcome = await shake({
+  const outcome = await shake(t, {
     authority,
     serverSecrets: secrets,
     clientSecrets: secrets,
@@ -228,11 +236,36 @@ test("bytes that TLS had decrypted when a channel paused wait for it, and the en
   assert.equal(session(outcome.server).version, "TLSv1.3");
 });
 
-test("the server goes on without ALPN when nothing is shared", async () => {
+test("destroy() breaks a connection where it is told to, also below TLS", async (t) => {
+  const authority = await makeTestAuthority();
+  const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
+  const check = async (breaks: "client" | "server"): Promise<void> => {
+    await shake(t, {
+      authority,
+      serverSecrets: secrets,
+      clientSecrets: secrets,
+      after: async (server, client) => {
+        const closed = Promise.withResolvers<ChannelError | undefined>();
+        const said = Promise.withResolvers<void>();
+        const silent = { onEnd: () => {}, onDrain: () => {} };
+        const [broken, told] = breaks === "client" ? [client, server] : [server, client];
+        told.handler = { ...silent, onData: () => said.resolve(), onClose: closed.resolve };
+        broken.write(Buffer.from("x"));
+        await said.promise;
+        broken.destroy("reset");
+        assert.equal((await closed.promise)?.code, "ECONNRESET");
+      },
+    });
+  };
+  await check("client");
+  await check("server");
+});
+
+test("the server goes on without ALPN when nothing is shared", async (t) => {
   const authority = await makeTestAuthority();
   const certificate = await authority.issue({ uris: [cart] });
   const secrets = secretsOf(certificate, authority.rootPem);
-  const outcome = await shake({
+  const outcome = await shake(t, {
     authority,
     serverSecrets: secrets,
     clientSecrets: secrets,
@@ -241,10 +274,10 @@ test("the server goes on without ALPN when nothing is shared", async () => {
   assert.equal(session(outcome.server).alpn, undefined);
 });
 
-test("the client refuses a server with another identity and names it", async () => {
+test("the client refuses a server with another identity and names it", async (t) => {
   const authority = await makeTestAuthority();
   const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
-  const outcome = await shake({
+  const outcome = await shake(t, {
     authority,
     serverSecrets: secrets,
     clientSecrets: secrets,
@@ -256,12 +289,12 @@ test("the client refuses a server with another identity and names it", async () 
   assert.deepEqual(outcome.clientCounts.failures, ["wrong-identity"]);
 });
 
-test("the server refuses certificates that are expired, foreign, ambiguous or missing", async () => {
+test("the server refuses certificates that are expired, foreign, ambiguous or missing", async (t) => {
   const authority = await makeTestAuthority();
   const foreign = await makeTestAuthority();
   const own = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
   const check = async (certificate: TestCertificate, kind: TlsFailureKind): Promise<void> => {
-    const outcome = await shake({
+    const outcome = await shake(t, {
       authority,
       serverSecrets: own,
       clientSecrets: secretsOf(certificate, authority.rootPem),
@@ -274,11 +307,11 @@ test("the server refuses certificates that are expired, foreign, ambiguous or mi
   await check(await authority.issue({ uris: [cart, catalog] }), "wrong-identity");
 });
 
-test("the client refuses a server of a foreign root, and one that speaks plaintext", async () => {
+test("the client refuses a server of a foreign root, and one that speaks plaintext", async (t) => {
   const authority = await makeTestAuthority();
   const foreign = await makeTestAuthority();
   const certificate = await authority.issue({ uris: [catalog] });
-  const outcome = await shake({
+  const outcome = await shake(t, {
     authority,
     serverSecrets: secretsOf(certificate, authority.rootPem),
     clientSecrets: secretsOf(certificate, foreign.rootPem),
@@ -290,12 +323,12 @@ test("the client refuses a server of a foreign root, and one that speaks plainte
     UpstreamTlsContext.fromPartial({ commonTlsContext: commonContext(undefined, []) }),
     { secrets: secretsOf(certificate, authority.rootPem), log: silentLog, counters: counts },
   );
-  const listener = await listenTls((channel) => {
+  const listener = await listenTls(t, (channel) => {
     channel.write(Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"));
     channel.end();
   });
   const closed = Promise.withResolvers<ChannelError | undefined>();
-  dialler.dial({
+  const dialled = dialler.dial({
     address: listener.address,
     tls: clientTls,
     timeoutMs: 2_000,
@@ -307,22 +340,22 @@ test("the client refuses a server of a foreign root, and one that speaks plainte
     },
     onConnect: () => assert.fail("connected"),
   });
+  t.after(() => dialled.destroy());
   assert.equal((await closed.promise)?.code, "tls-plaintext");
-  await listener.close();
 });
 
-test("a secret that has not arrived fails handshakes; a new one serves the next", async () => {
+test("a secret that has not arrived fails handshakes; a new one serves the next", async (t) => {
   const authority = await makeTestAuthority();
   const certificate = await authority.issue({ uris: [catalog] });
   const clientSecrets = secretsOf(certificate, authority.rootPem);
   const serverSecrets = secretsOf(undefined, authority.rootPem);
   const scenario = { authority, serverSecrets, clientSecrets };
-  assert.equal(failure((await shake(scenario)).server).code, "tls-no-secret");
+  assert.equal(failure((await shake(t, scenario)).server).code, "tls-no-secret");
   serverSecrets.set("default", { kind: "certificate", ...certificate });
-  assert.equal(session((await shake(scenario)).server).version, "TLSv1.3");
+  assert.equal(session((await shake(t, scenario)).server).version, "TLSv1.3");
 });
 
-test("startServerHandshake() calls plaintext by its name", async () => {
+test("startServerHandshake() calls plaintext by its name", async (t) => {
   const authority = await makeTestAuthority();
   const counts = new Counts();
   const secrets = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
@@ -331,7 +364,7 @@ test("startServerHandshake() calls plaintext by its name", async () => {
     { secrets, log: silentLog, counters: counts },
   );
   const failed = Promise.withResolvers<ChannelError>();
-  const listener = await listenTls((channel, first) => {
+  const listener = await listenTls(t, (channel, first) => {
     startServerHandshake({
       channel,
       tls: serverTls,
@@ -345,11 +378,10 @@ test("startServerHandshake() calls plaintext by its name", async () => {
     });
   });
   const socket: Socket = connect(listener.address.port, "127.0.0.1");
+  t.after(() => socket.destroy());
   socket.on("error", () => {});
   socket.write("GET / HTTP/1.1\r\nHost: catalog\r\n\r\n");
   assert.equal((await failed.promise).code, "tls-plaintext");
-  socket.destroy();
-  await listener.close();
 });
 
 test("createServerTls() refuses what it cannot honour", () => {

@@ -20,6 +20,8 @@ export class ScriptedChannel implements Channel {
   isClosed = false;
   /** The side under test has sent FIN. */
   hasEnded = false;
+  /** The side under test has broken the connection, rather than closed it. */
+  wasReset = false;
   isPaused = false;
   /** What `write` answers; a test sets false to play a slow peer. */
   accepts = true;
@@ -72,7 +74,8 @@ export class ScriptedChannel implements Channel {
     this.hasEnded = true;
   }
 
-  destroy(): void {
+  destroy(how?: "reset"): void {
+    this.wasReset = how === "reset";
     this.close();
   }
 

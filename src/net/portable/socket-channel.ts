@@ -21,6 +21,8 @@ export interface SocketChannelOptions {
   readonly remote: SocketAddress;
   readonly originalDestination?: SocketAddress;
   readonly tls?: TlsSession;
+  /** The socket that carries the TLS. */
+  readonly transport?: Socket;
   /** A handler threw: our mistake. The connection is already being closed. */
   readonly onFault: (thrown: unknown) => void;
 }
@@ -39,6 +41,7 @@ export class SocketChannel implements Channel {
   readonly originalDestination: SocketAddress;
   readonly tls: TlsSession | undefined;
   readonly #socket: Socket;
+  readonly #transport: Socket;
   readonly #onFault: (thrown: unknown) => void;
   #error: ChannelError | undefined;
   #isReported = false;
@@ -52,6 +55,7 @@ export class SocketChannel implements Channel {
     this.originalDestination = options.originalDestination ?? options.local;
     this.tls = options.tls;
     this.#socket = socket;
+    this.#transport = options.transport ?? socket;
     this.#onFault = options.onFault;
     socket.on("end", this.#onEnd);
     socket.on("drain", this.#onDrain);
@@ -84,7 +88,8 @@ export class SocketChannel implements Channel {
     if (!this.isClosed) this.#socket.end();
   }
 
-  destroy(): void {
+  destroy(how?: "reset"): void {
+    if (how === "reset" && !this.#transport.destroyed) resetSocket(this.#transport);
     this.#socket.destroy();
   }
 
@@ -174,6 +179,15 @@ export class SocketChannel implements Channel {
     this.#socket.destroy();
     this.#onFault(thrown);
   }
+}
+
+/**
+ * Node's `resetAndDestroy` sends FIN first and the reset a moment later, so that the peer may read an
+ * orderly end. The field that it sets for `destroy`, set by hand, leaves the FIN out.
+ */
+function resetSocket(socket: Socket): void {
+  Reflect.set(socket, "resetAndClosing", true);
+  socket.destroy();
 }
 
 export function toChannelError(error: Error): ChannelError {

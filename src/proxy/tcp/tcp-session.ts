@@ -189,7 +189,7 @@ export class TcpSession {
     const upstream = this.#upstream;
     if (this.#isUpstreamClosed || upstream === undefined) this.#end();
     else if (!this.#isConnected || error !== undefined || !this.#hasDownstreamEnded) {
-      upstream.destroy();
+      upstream.destroy(isReset(error) ? "reset" : undefined);
     } else {
       upstream.end();
     }
@@ -202,9 +202,10 @@ export class TcpSession {
     if (this.#endpoint !== undefined) this.#endpoint.active -= 1;
     this.#isUpstreamClosed = true;
     if (error !== undefined) this.#endpoint?.report({ kind: "reset" });
+    if (isReset(error) && !this.#isDownstreamClosed) this.#record.responseFlags = "UR";
     if (this.#isDownstreamClosed) this.#end();
     else if (error === undefined) this.#downstream.end();
-    else this.#downstream.destroy();
+    else this.#downstream.destroy(isReset(error) ? "reset" : undefined);
     // Nobody takes what the client still sends: reading on only tells us when it closes.
     if (!this.#isDownstreamClosed) this.#downstream.resume();
   }
@@ -219,7 +220,8 @@ export class TcpSession {
   #cut(): void {
     this.#isCut = true;
     this.#upstream?.destroy();
-    this.#downstream.destroy();
+    // Where nobody was reached, an orderly end could be taken for an empty answer.
+    this.#downstream.destroy(this.#isConnected ? undefined : "reset");
   }
 
   #touch(): void {
@@ -257,4 +259,8 @@ export class TcpSession {
     this.#record.durationMs = clock.monotonicMs() - this.#record.startMonotonicMs;
     this.#settings.sink.onEnd(this.#record);
   }
+}
+
+function isReset(error: ChannelError | undefined): boolean {
+  return error?.code === "ECONNRESET";
 }
