@@ -31,6 +31,26 @@ export function parseTraceContext(header: HeaderLookup): TraceContext | undefine
   return single === undefined ? parseB3Multiple(header) : parseB3Single(single);
 }
 
+/**
+ * What a caller without a valid context has decided about sampling all the same: B3 allows the
+ * decision alone (`b3: 0`, `x-b3-sampled: 0`). Undefined where it is left to us.
+ */
+export function parseTraceDecision(header: HeaderLookup): boolean | undefined {
+  const single = header("b3")?.trim();
+  if (single !== undefined && decisions.has(single)) return decisions.get(single);
+  if (header("x-b3-flags")?.trim() === "1") return true;
+  return decisions.get(header("x-b3-sampled")?.trim() ?? "");
+}
+
+/** `d` is B3's debug: sampled, and more. */
+const decisions: ReadonlyMap<string, boolean> = new Map([
+  ["0", false],
+  ["1", true],
+  ["d", true],
+  ["false", false],
+  ["true", true],
+]);
+
 const hex = /^[0-9a-f]+$/;
 const zeros = /^0+$/;
 

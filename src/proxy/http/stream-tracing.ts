@@ -5,6 +5,7 @@ import {
   newSpanId,
   newTraceId,
   parseTraceContext,
+  parseTraceDecision,
   upstreamSpanId,
 } from "../../telemetry/trace-context.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
@@ -24,13 +25,16 @@ export function traceRequest(
   random: () => number,
 ): void {
   const { headers } = request;
-  const hasContext = headers.has("traceparent") || headers.has("b3") || headers.has("x-b3-traceid");
-  const caller = hasContext ? parseTraceContext((name) => headers.get(name)) : undefined;
+  const hasMultiple = headers.has("x-b3-traceid") || headers.has("x-b3-sampled");
+  const hasContext = hasMultiple || headers.has("traceparent") || headers.has("b3");
+  const lookup = hasContext ? (name: string): string | undefined => headers.get(name) : undefined;
+  const caller = lookup === undefined ? undefined : parseTraceContext(lookup);
   record.traceId = caller?.traceId ?? newTraceId();
   record.parentSpanId = caller?.spanId ?? "";
   record.spanId = newSpanId();
   const decided =
     caller?.isSampled ??
+    (lookup === undefined ? undefined : parseTraceDecision(lookup)) ??
     (isForced(request, settings, random) || random() < settings.randomSampling);
   record.isSampled =
     decided && (settings.overallSampling >= 1 || random() < settings.overallSampling);
@@ -39,7 +43,7 @@ export function traceRequest(
   const spanId = hasTwo ? upstreamSpanId(record.spanId) : record.spanId;
   const next = { traceId, spanId, isSampled };
   if (headers.has("b3")) headers.set("b3", formatB3Single(next));
-  if (headers.has("x-b3-traceid")) {
+  if (hasMultiple) {
     headers.set("x-b3-traceid", traceId);
     headers.set("x-b3-spanid", spanId);
     headers.set("x-b3-parentspanid", hasTwo ? record.spanId : record.parentSpanId);
