@@ -1,12 +1,12 @@
 /**
  * Runs the project's tests and fails when fewer ran than test/count.json says.
  *
- *   npm test                      check, then every phase below
+ *   npm test                      check, then every phase below; `long` runs beside `e2e`
  *   npm test -- e2e browser       only these phases
  *   npm test -- e2e -- capture    only the files of a phase whose name contains a word
  */
-import { spawnSync } from "node:child_process";
-import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, globSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -23,6 +23,8 @@ interface Phase {
   readonly timeoutMs: number;
   /** For the whole phase: a handle left open must not hang the run. */
   readonly totalMs: number;
+  /** Starts with this phase, out of sight, and is collected in its own place: it waits, and hardly works. */
+  readonly beside?: string;
 }
 
 type Counts = Record<"tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo", number>;
@@ -53,6 +55,15 @@ const phases: readonly Phase[] = [
     totalMs: 4_200_000,
   },
   {
+    name: "long",
+    files: "test/long/**/*.test.ts",
+    isolation: "process",
+    concurrency: 1,
+    timeoutMs: 1_200_000,
+    totalMs: 1_800_000,
+    beside: "e2e",
+  },
+  {
     name: "browser",
     files: "test/browser/**/*.test.ts",
     isolation: "process",
@@ -76,7 +87,16 @@ if (wanted.some((phase) => phase.name !== "unit")) await prepare();
 const total: Counts = { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
 let failed = false;
 const startMs = performance.now();
-for (const phase of wanted) failed = runPhase(phase) || failed;
+const besides = new Map<string, { readonly ended: Promise<boolean>; readonly show: () => void }>();
+for (const phase of wanted) {
+  for (const one of wanted.filter(({ beside }) => beside === phase.name)) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    besides.set(one.name, { ended: runPhase(one, promise), show: resolve });
+  }
+  const beside = besides.get(phase.name);
+  beside?.show();
+  failed = (await (beside?.ended ?? runPhase(phase))) || failed;
+}
 summarise();
 
 function split(args: readonly string[]): readonly [readonly string[], readonly string[]] {
@@ -91,8 +111,8 @@ function runCheck(): void {
   if (status !== 0) process.exit(1);
 }
 
-/** True when the phase failed. */
-function runPhase(phase: Phase): boolean {
+/** True when the phase failed. Its output appears at once, or when `turn` has come. */
+async function runPhase(phase: Phase, turn?: Promise<void>): Promise<boolean> {
   const files = globSync(phase.files).filter(
     (file) =>
       !file.includes("node_modules") &&
@@ -103,10 +123,29 @@ function runPhase(phase: Phase): boolean {
     console.error(`heddle: phase ${phase.name} has no test file (${phase.files})`);
     return true;
   }
-  console.log(`\n# ${phase.name}: ${files.length} files`);
+  const head = `\n# ${phase.name}: ${files.length} files`;
+  console.log(turn === undefined ? head : `${head}, beside ${phase.beside}`);
   const folder = mkdtempSync(join(tmpdir(), "heddle-test-"));
-  const countFile = join(folder, "counts.json");
-  const { status } = spawnSync(
+  const [countFile, outputFile] = [join(folder, "counts.json"), join(folder, "output.txt")];
+  const output = turn === undefined ? undefined : openSync(outputFile, "w");
+  const isSound = await runTests(phase, files, { countFile, output });
+  if (output !== undefined) {
+    closeSync(output);
+    await turn;
+    console.log(`${head}, ran beside ${phase.beside}\n${readFileSync(outputFile, "utf8")}`);
+  }
+  const counts = readCounts(countFile);
+  rmSync(folder, { recursive: true });
+  for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts?.[key] ?? 0;
+  return !isSound || counts === undefined;
+}
+
+async function runTests(
+  phase: Phase,
+  files: readonly string[],
+  to: { readonly countFile: string; readonly output: number | undefined },
+): Promise<boolean> {
+  const child = spawn(
     process.execPath,
     [
       "--disable-warning=ExperimentalWarning",
@@ -117,15 +156,19 @@ function runPhase(phase: Phase): boolean {
       `--test-reporter=${phase.name === "unit" ? "dot" : "spec"}`,
       "--test-reporter-destination=stdout",
       "--test-reporter=./tools/count-reporter.ts",
-      `--test-reporter-destination=${countFile}`,
+      `--test-reporter-destination=${to.countFile}`,
       ...files.toSorted(),
     ],
-    { stdio: "inherit", timeout: phase.totalMs, killSignal: "SIGKILL" },
+    {
+      stdio: ["inherit", to.output ?? "inherit", to.output ?? "inherit"],
+      timeout: phase.totalMs,
+      killSignal: "SIGKILL",
+    },
   );
-  const counts = readCounts(countFile);
-  rmSync(folder, { recursive: true });
-  for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts?.[key] ?? 0;
-  return status !== 0 || counts === undefined;
+  return await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code === 0));
+  });
 }
 
 function readCounts(file: string): Counts | undefined {
