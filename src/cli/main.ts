@@ -7,6 +7,9 @@ import { HeddleError, messageOf } from "../base/error.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 import { commandNamed, createProgram } from "./program.ts";
 
+/** What was named on the command line is not there. */
+const wrongUsage: ReadonlySet<string> = new Set(["local.no-directory", "local.no-mesh-file"]);
+
 enableCompileCache();
 
 process.exitCode = await main(process.argv.slice(2));
@@ -35,7 +38,7 @@ function explain(error: unknown): number {
   }
   if (error instanceof HeddleError) {
     console.error(`heddle: ${error.message} (${error.code})`);
-    return exitCodes.findings;
+    return wrongUsage.has(error.code) ? exitCodes.usage : exitCodes.findings;
   }
   console.error(`heddle: unexpected: ${messageOf(error)}`);
   if (error instanceof Error && error.stack !== undefined) console.error(error.stack);

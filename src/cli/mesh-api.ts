@@ -2,13 +2,14 @@
  * The console's API as commands call it: HTTP over the Unix socket of a running mesh, found in the
  * state directory. Only the owner of the mesh may open that socket, so no token is needed.
  */
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 
 import { Option, type Command } from "commander";
 
 import { messageOf } from "../base/error.ts";
+import { leaseHolder } from "../local/lease.ts";
 import { nodeHttp } from "../net/node-http.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
@@ -59,9 +60,15 @@ export function connectToMesh(options: MeshOptions): MeshApi {
 
 /** The state directory of the mesh of that name, or of the only one that runs. */
 export function chooseMesh(name: string | undefined): string {
-  const root = stateRoot();
-  if (name !== undefined) return join(root, name);
-  const running = listFolders(root).filter((mesh) => isSocket(join(root, mesh, "api.sock")));
+  const running = runningMeshes();
+  if (name !== undefined) {
+    const folder = join(stateRoot(), name);
+    if (leaseHolder(folder) !== undefined) return folder;
+    throw new CommandFailure(
+      exitCodes.unreachable,
+      `mesh ${name} is not running; ${whatRuns(running)}`,
+    );
+  }
   const [only, ...others] = running;
   if (only === undefined) {
     throw new CommandFailure(
@@ -69,13 +76,36 @@ export function chooseMesh(name: string | undefined): string {
       "no mesh is running here; start one with 'heddle up DIR'",
     );
   }
-  if (others.length > 0) {
-    throw new CommandFailure(
-      exitCodes.usage,
-      `several meshes are running (${running.join(", ")}); name one with --mesh`,
-    );
-  }
-  return join(root, only);
+  if (others.length > 0) throw severalRun(running, "name one with --mesh");
+  return only.stateDir;
+}
+
+export interface FoundMesh {
+  readonly name: string;
+  readonly stateDir: string;
+  /** Where it was started from. */
+  readonly directory: string;
+}
+
+/** Meshes that this user runs and whose state is in the usual place. */
+export function runningMeshes(): readonly FoundMesh[] {
+  const root = stateRoot();
+  return listFolders(root).flatMap((name) => {
+    const stateDir = join(root, name);
+    const holder = leaseHolder(stateDir);
+    return holder === undefined ? [] : [{ name, stateDir, directory: holder.directory }];
+  });
+}
+
+export function severalRun(running: readonly FoundMesh[], remedy: string): CommandFailure {
+  const names = running.map(({ name }) => name).join(", ");
+  return new CommandFailure(exitCodes.usage, `several meshes are running (${names}); ${remedy}`);
+}
+
+/** The second half of a sentence that says what does not run. */
+export function whatRuns(running: readonly FoundMesh[]): string {
+  if (running.length === 0) return "start it with 'heddle up DIR'";
+  return `running: ${running.map(({ name }) => name).join(", ")}`;
 }
 
 function listFolders(root: string): readonly string[] {
@@ -84,10 +114,6 @@ function listFolders(root: string): readonly string[] {
   } catch {
     return []; // No state at all: nothing has run here yet.
   }
-}
-
-function isSocket(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isSocket() === true;
 }
 
 function apiOf(mesh: string, socketPath: string): MeshApi {
@@ -151,13 +177,21 @@ function send(call: Call): Promise<string> {
 
 function unreachable(call: Call, cause: Error): CommandFailure {
   const code = "code" in cause ? String(cause.code) : "";
-  const message =
-    code === "ENOENT" || code === "ECONNREFUSED"
-      ? `mesh ${call.mesh} is not running; start it with 'heddle up DIR'`
-      : code === "EACCES"
-        ? `mesh ${call.mesh} belongs to another user; its socket ${call.socketPath} may not be opened`
-        : `mesh ${call.mesh} did not answer ${call.path}: ${cause.message}`;
-  return new CommandFailure(exitCodes.unreachable, message, { cause });
+  return new CommandFailure(exitCodes.unreachable, whyUnreachable(call, code, cause), { cause });
+}
+
+function whyUnreachable({ mesh, socketPath, path }: Call, code: string, cause: Error): string {
+  switch (code) {
+    case "ENOENT":
+    case "ECONNREFUSED":
+      return leaseHolder(dirname(socketPath)) === undefined
+        ? `mesh ${mesh} is not running; start it with 'heddle up DIR'`
+        : `the control plane of mesh ${mesh} is starting or has failed; 'heddle status' asks its proxies, and ${join(dirname(socketPath), "logs", "control.log")} says why`;
+    case "EACCES":
+      return `mesh ${mesh} belongs to another user; its socket ${socketPath} may not be opened`;
+    default:
+      return `mesh ${mesh} did not answer ${path}: ${cause.message}`;
+  }
 }
 
 function refused(call: Call, status: number, text: string): CommandFailure {

@@ -1,7 +1,8 @@
 /**
  * Parses a Compose file as far as it says what a process is: `command`, `environment`, `ports`,
  * `expose`, `depends_on`, `scale`, `deploy.replicas`, `working_dir`, `labels`. There are no
- * containers here: what needs one (an image without a command, volumes, networks) is a problem.
+ * containers here: what needs one (an image without a command, volumes, networks) is a problem, and so
+ * is every key that has no effect (`file/compose-keys.ts`).
  *
  * Labels `heddle.*` carry what Compose has no word for: `heddle.service`, `heddle.namespace`,
  * `heddle.service-account`, `heddle.version`, `heddle.protocol`, `heddle.locality`, `heddle.label.X`,
@@ -10,55 +11,45 @@
 import { resolve } from "node:path";
 
 import type { Parsed, Problem } from "../base/problem.ts";
-import type { YamlNode } from "../model/yaml.ts";
 import { parseYaml, yamlField } from "../model/yaml.ts";
+import {
+  refuseWithoutCommand,
+  reportConditions,
+  reportDeployKeys,
+  reportGatewayKeys,
+  reportServiceKeys,
+  reportTopKeys,
+} from "./file/compose-keys.ts";
+import { readComposePorts, readProtocol } from "./file/compose-ports.ts";
+import { withoutVariables } from "./file/compose-variables.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetricsLabel } from "./file/metrics.ts";
-import { parseProtocol, protocolOfPortName } from "./file/protocol.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
 import { splitWords } from "./file/words.ts";
-import { defaultConsolePort, meshNameOf } from "./heddle-file.ts";
-import type { GatewaySpec, MeshFile, WorkloadPort, WorkloadSpec } from "./mesh-file.ts";
+import { defaultConsolePort, meshNameOf, secondDocument } from "./heddle-file.ts";
+import type { GatewaySpec, MeshFile, WorkloadSpec } from "./mesh-file.ts";
 import { meshFileLimits } from "./mesh-file.ts";
 
-/** Fields that say how a container is built or shown, and change nothing for a plain process. */
-const harmless = [
-  "image",
-  "build",
-  "container_name",
-  "restart",
-  "healthcheck",
-  "init",
-  "stdin_open",
-  "tty",
-  "logging",
-  "profiles",
-  "stop_grace_period",
-  "platform",
-  "pull_policy",
-];
-/** Fields that would need a container to be honoured. */
-const refused = [
-  "volumes",
-  "networks",
-  "network_mode",
-  "entrypoint",
-  "env_file",
-  "secrets",
-  "configs",
-  "privileged",
-  "cap_add",
-  "devices",
-  "user",
-  "links",
-  "extends",
+const knownLabels = [
+  "service",
+  "namespace",
+  "service-account",
+  "version",
+  "protocol",
+  "locality",
+  "destinations",
+  "gateway",
+  "metrics",
 ];
 
 export function parseComposeFile(text: string, file: string, directory: string): Parsed<MeshFile> {
   const yaml = parseYaml(text, file);
   const problems: Problem[] = [...yaml.problems];
-  const root = yaml.documents[0]?.root;
+  const [first, second] = yaml.documents;
+  if (second !== undefined) problems.push(secondDocument(second.position));
+  const written = first?.root;
+  const root = written === undefined ? undefined : withoutVariables(written, problems);
   const services = yamlField(root, "services");
   if (root?.kind !== "mapping" || services?.kind !== "mapping") {
     const source = root?.position ?? { file, line: 1, column: 1 };
@@ -69,24 +60,21 @@ export function parseComposeFile(text: string, file: string, directory: string):
   const reader = new FieldReader(root, "", problems);
   reader.node("services");
   const named = reader.string("name");
+  if (named !== undefined && !isDnsLabel(named)) refuseName(reader, "name", named);
   const parts = services.entries.flatMap(({ key, value, keyPosition }) => {
+    const path = `services.${key}`;
     if (value.kind === "mapping") {
-      const service = new FieldReader(value, `services.${key}`, problems);
-      return [readService(key, service, directory)];
+      return [readService(key, new FieldReader(value, path, problems), directory)];
     }
     const message = `${key} must be a mapping`;
-    problems.push({
-      code: "heddle-file.type",
-      severity: "error",
-      path: `services.${key}`,
-      message,
-      source: keyPosition,
-    });
+    const code = "heddle-file.type";
+    problems.push({ code, severity: "error", path, message, source: keyPosition });
     return [];
   });
-  reader.finish(["version", "volumes", "networks", "x-heddle"]);
+  reportTopKeys(reader);
+  const position = reader.positionOf("name");
   const value: MeshFile = {
-    mesh: named !== undefined && isDnsLabel(named) ? named : meshNameOf(directory),
+    mesh: named ?? meshNameOf(directory),
     consolePort: defaultConsolePort,
     hostAddress: "127.0.0.1",
     rootNamespace: "istio-system",
@@ -94,6 +82,12 @@ export function parseComposeFile(text: string, file: string, directory: string):
     outboundTrafficPolicy: "ALLOW_ANY",
     gateways: parts.flatMap((part) => ("command" in part ? [] : [part])),
     workloads: parts.flatMap((part) => ("command" in part ? [part] : [])),
+    places: {
+      mesh: position,
+      consolePort: position,
+      hostAddress: position,
+      rootNamespace: position,
+    },
   };
   checkWorkloads(value, reader);
   return { value: problems.some((one) => one.severity === "error") ? undefined : value, problems };
@@ -104,148 +98,118 @@ function readService(
   reader: FieldReader,
   directory: string,
 ): WorkloadSpec | GatewaySpec {
-  if (!isDnsLabel(name)) {
-    const hint = "use lower-case letters, digits and -, at most 63";
-    reader.refuse("", "heddle-file.name", `${JSON.stringify(name)} cannot be a service name`, hint);
-  }
-  for (const key of refused) {
-    if (reader.node(key) === undefined) continue;
-    const hint = "Heddle runs processes, not containers: leave it out";
-    reader.refuse(key, "heddle-file.container", `${key} needs a container`, hint);
-  }
+  if (!isDnsLabel(name)) refuseName(reader, "", name);
   const labels = readPairs(reader, "labels");
+  reportLabels(reader, labels);
   const label = (key: string): string | undefined => labels[`heddle.${key}`];
+  const nameIn = (key: string, otherwise: string): string => {
+    const text = label(key) ?? otherwise;
+    if (!isDnsLabel(text)) refuseName(reader, "labels", text);
+    return text;
+  };
   const extra = Object.entries(labels).filter(([key]) => key.startsWith("heddle.label."));
   const own = Object.fromEntries(extra.map(([key, text]) => [key.slice(13), text]));
   const service = label("service") ?? name;
   const completed = completeLabels(own, service, label("version") ?? "latest");
-  const namespace = label("namespace") ?? "default";
-  const protocol = parseProtocol(label("protocol") ?? "");
-  const ports = readPorts(reader, protocol);
+  const namespace = nameIn("namespace", "default");
   const isGateway = label("gateway") === "true";
+  const ports = readComposePorts(
+    reader,
+    readProtocol(reader, "labels", label("protocol")),
+    isGateway,
+  );
   const command = isGateway ? [] : readCommand(reader);
-  const replicas =
-    reader.integer("scale", 0, meshFileLimits.replicasMax) ??
-    reader.mapping("deploy")?.integer("replicas", 0, meshFileLimits.replicasMax) ??
-    1;
-  const environment = readPairs(reader, "environment");
-  const dependsOn = readDependsOn(reader);
-  const workingDirectory = resolve(directory, reader.string("working_dir") ?? ".");
-  reader.finish([...harmless, ...refused]);
+  const rest = readProcess(reader, directory);
+  if (isGateway) reportGatewayKeys(reader);
+  reportServiceKeys(reader, isGateway || command.length > 0);
   if (isGateway) {
-    const serviceAccount = label("service-account") ?? `${name}-service-account`;
+    const serviceAccount = nameIn("service-account", `${name}-service-account`.slice(0, 63));
     return { name, namespace, serviceAccount, labels: completed, ports };
   }
   return {
     name,
     service: ports.length > 0 ? service : undefined,
     namespace,
-    serviceAccount: label("service-account") ?? name,
+    serviceAccount: nameIn("service-account", name),
     labels: completed,
     locality: label("locality"),
-    replicas,
     command,
-    workingDirectory,
-    environment,
-    dependsOn,
-    ports: ports.map(({ name: portName, port, targetPort, protocol: spoken }) => ({
-      name: portName,
-      port,
-      targetPort,
-      protocol: spoken,
-    })),
+    ...rest,
+    ports: ports.map(({ name: portName, port, targetPort, protocol }) => {
+      return { name: portName, port, targetPort, protocol };
+    }),
     destinations: readDestinations(reader, label("destinations")),
     metrics: readMetricsLabel(reader, label("metrics")),
     position: reader.position,
   };
 }
 
-function readCommand(reader: FieldReader): readonly string[] {
-  const node = reader.node("command");
-  const words = node?.kind === "scalar" ? splitWords(node.text) : reader.strings("command");
-  if (words.length === 0) {
-    const hint = "an image's own command cannot be known here";
-    reader.refuse("command", "heddle-file.required", "a service needs a command", hint);
-  }
-  return words;
-}
+type ProcessFields = Pick<
+  WorkloadSpec,
+  "replicas" | "workingDirectory" | "environment" | "environmentPlaces" | "dependsOn"
+>;
 
-type ComposePort = WorkloadPort & { readonly hostPort: number };
-
-/** `"8080:80"`, `"127.0.0.1:8080:80"`, `80`, `{ target, published, name, app_protocol }`. */
-function readPorts(
-  reader: FieldReader,
-  protocol: WorkloadPort["protocol"] | undefined,
-): ComposePort[] {
-  const node = reader.node("ports");
-  const exposed = reader.strings("expose").map(Number);
-  const items: readonly YamlNode[] = node?.kind === "sequence" ? node.items : [];
-  const ports = items.map((item, index) => portOf(item, reader, index, protocol));
-  for (const port of exposed) {
-    if (!ports.some((known) => known?.targetPort === port)) {
-      ports.push(composePort(port, port, "", protocol));
-    }
-  }
-  return ports.flatMap((port) => (port === undefined ? [] : [port]));
-}
-
-function portOf(
-  item: YamlNode,
-  reader: FieldReader,
-  index: number,
-  protocol: WorkloadPort["protocol"] | undefined,
-): ComposePort | undefined {
-  if (item.kind === "mapping") {
-    const fields = new FieldReader(item, `${reader.path}.ports[${index}]`, reader.problems);
-    const target = fields.integer("target", 1, 65_535) ?? 0;
-    const published = fields.integer("published", 0, 65_535) ?? target;
-    const name = fields.string("name") ?? "";
-    const app = parseProtocol(fields.string("app_protocol") ?? "");
-    fields.finish(["protocol", "mode", "host_ip"]);
-    return composePort(target, published, name, app ?? protocol);
-  }
-  const match =
-    item.kind === "scalar" ? /^(?:.*?:)??(?:(\d+):)?(\d+)(?:\/(\w+))?$/.exec(item.text) : null;
-  const target = Number(match?.[2]);
-  if (!(target > 0 && target < 65_536)) {
-    reader.refuse("ports", "heddle-file.type", `ports[${index}] is not PORT or HOSTPORT:PORT`);
-    return undefined;
-  }
-  const isUdp = match?.[3] === "udp";
-  return composePort(target, Number(match?.[1] ?? target), "", isUdp ? "udp" : protocol);
-}
-
-function composePort(
-  target: number,
-  hostPort: number,
-  name: string,
-  protocol: WorkloadPort["protocol"] | undefined,
-): ComposePort {
-  const known = protocol ?? protocolOfPortName(name);
-  const label = known === "auto" ? "port" : known;
+function readProcess(reader: FieldReader, directory: string): ProcessFields {
+  const deploy = reader.mapping("deploy");
+  reportDeployKeys(deploy);
+  const max = meshFileLimits.replicasMax;
   return {
-    name: name || `${label}-${target}`,
-    port: target,
-    targetPort: target,
-    hostPort,
-    protocol: known,
+    replicas: reader.integer("scale", 0, max) ?? deploy?.integer("replicas", 0, max) ?? 1,
+    workingDirectory: resolve(directory, reader.string("working_dir") ?? "."),
+    environment: readPairs(reader, "environment"),
+    environmentPlaces: reader.positionsIn("environment"),
+    dependsOn: readDependsOn(reader),
   };
 }
 
-/** A mapping, or a list of `KEY=VALUE`. */
+function reportLabels(reader: FieldReader, labels: Readonly<Record<string, string>>): void {
+  for (const key of Object.keys(labels)) {
+    const name = key.startsWith("heddle.") ? key.slice(7) : undefined;
+    if (name === undefined || name.startsWith("label.") || knownLabels.includes(name)) continue;
+    const hint = `known: ${knownLabels.map((one) => `heddle.${one}`).join(", ")}, heddle.label.NAME`;
+    reader.refuse("labels", "heddle-file.unknown-field", `${key} is not a label of Heddle's`, hint);
+  }
+}
+
+function refuseName(reader: FieldReader, key: string, text: string): void {
+  const hint = "use lower-case letters, digits and -, at most 63";
+  reader.refuse(key, "heddle-file.name", `${JSON.stringify(text)} cannot be a name here`, hint);
+}
+
+function readCommand(reader: FieldReader): readonly string[] {
+  const node = reader.node("command");
+  const words = node?.kind === "scalar" ? splitWords(node.text) : reader.strings("command");
+  if (words.length === 0) refuseWithoutCommand(reader);
+  return words;
+}
+
+/**
+ * A mapping, or a list of `KEY=VALUE`. A variable without a value is the one of whoever starts the mesh,
+ * which workloads inherit anyway.
+ */
 function readPairs(reader: FieldReader, key: string): Readonly<Record<string, string>> {
-  if (reader.node(key)?.kind !== "sequence") return reader.texts(key);
-  const pairs = reader.strings(key).map((pair): [string, string] => {
+  const node = reader.node(key);
+  if (node?.kind === "mapping") {
+    const given = node.entries.filter(
+      ({ value }) => value.kind !== "scalar" || value.value !== null,
+    );
+    const names = new Set(given.map((entry) => entry.key));
+    return Object.fromEntries(
+      Object.entries(reader.texts(key)).filter(([name]) => names.has(name)),
+    );
+  }
+  const pairs = reader.strings(key).flatMap((pair): [string, string][] => {
     const at = pair.indexOf("=");
-    return at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
+    return at < 0 ? [] : [[pair.slice(0, at), pair.slice(at + 1)]];
   });
   return Object.fromEntries(pairs);
 }
 
 function readDependsOn(reader: FieldReader): readonly string[] {
   const node = reader.node("depends_on");
-  if (node?.kind === "mapping") return node.entries.map((entry) => entry.key);
-  return reader.strings("depends_on");
+  if (node?.kind !== "mapping") return reader.strings("depends_on");
+  reportConditions(reader, node);
+  return node.entries.map((entry) => entry.key);
 }
 
 function readDestinations(

@@ -3,7 +3,9 @@ import { test } from "node:test";
 
 import { formatProblem } from "../base/problem.ts";
 import { plainValue } from "../model/yaml.ts";
+import { explicitProblems, restartProblems } from "./file/unheeded.ts";
 import { parseHeddleFile } from "./heddle-file.ts";
+import type { MeshFile } from "./mesh-file.ts";
 
 /** Parses workloads (a YAML list) and compares the problems, without their hints, to `expected`. */
 function checkProblems(text: string, expected: readonly string[]): void {
@@ -129,4 +131,79 @@ workloads:
   checkProblems("workloads: [{ name: a, command: a, metrics: { port: 1, path: own } }]", [
     'heddle.yaml:1:62: error heddle-file.type: "own" is not a path (workloads[0].metrics.path)',
   ]);
+});
+
+test("parseHeddleFile() refuses another PORT than the first port's, and takes the same", () => {
+  const workload = (port: string): string =>
+    `workloads:
+- name: web
+  command: [web]
+  environment: { MODE: fast, PORT: ${port} }
+  ports: [{ port: 80, targetPort: 8080 }]
+`;
+  checkProblems(workload("9000"), [
+    "heddle.yaml:4:30: error heddle-file.environment: the mesh sets PORT of web to its first port's targetPort, 8080, not to 9000 (workloads.web.environment.PORT)",
+  ]);
+  checkProblems(workload('"8080"'), []);
+  checkProblems("workloads: [{ name: job, command: [job], environment: { PORT: 1 } }]", []);
+});
+
+test("parseHeddleFile() refuses a second document, which it would not read", () => {
+  checkProblems("workloads: []\n---\nworkloads: []\n", [
+    "heddle.yaml:3:1: error heddle-file.documents: the file holds more than one document",
+  ]);
+});
+
+test("restartProblems() names each field that is read only at a start", () => {
+  const parse = (text: string): MeshFile => {
+    const { value } = parseHeddleFile(text, "heddle.yaml", "/home/ann/shop");
+    assert(value !== undefined);
+    return value;
+  };
+  const started = parse("workloads: []\n");
+  const now = parse(`mesh: other
+console: { port: 8000, address: 0.0.0.0 }
+rootNamespace: mesh-root
+gateways: [{ name: edge, ports: [{ port: 80, hostPort: 8081 }] }]
+`);
+  const remedy = "end the mesh and start it again: heddle down && heddle up";
+  assert.deepEqual(restartProblems(started, started), []);
+  assert.deepEqual(
+    restartProblems(started, now).map(({ source, message, hint }) => {
+      assert.equal(hint, remedy);
+      return `${source?.line}:${source?.column} ${message.split(":")[0]}`;
+    }),
+    [
+      "1:7 mesh is other here and shop in the mesh that runs",
+      "2:18 console.port is 8000 here and 9977 in the mesh that runs",
+      "2:33 console.address is 0.0.0.0 here and 127.0.0.1 in the mesh that runs",
+      "3:16 rootNamespace is mesh-root here and istio-system in the mesh that runs",
+    ],
+  );
+});
+
+test("explicitProblems() names each variable that explicit mode sets itself", () => {
+  const { value } = parseHeddleFile(
+    `console: { address: 0.0.0.0 }
+gateways: [{ name: edge, ports: [{ port: 80 }] }]
+workloads:
+- name: web
+  command: [web]
+  environment: { HTTP_PROXY: "http://proxy:3128", LEDGER_ADDR: "ledger:1", PORT_8080: "1", MINE: "1" }
+  ports: [{ port: 80, targetPort: 8080 }]
+  destinations: [{ service: ledger, port: 9000 }]
+`,
+    "heddle.yaml",
+    "/home/ann/shop",
+  );
+  assert(value !== undefined);
+  assert.deepEqual(
+    explicitProblems(value).map((one) => `${one.source?.line}:${one.source?.column} ${one.path}`),
+    [
+      "6:18 workloads.web.environment.HTTP_PROXY",
+      "6:51 workloads.web.environment.LEDGER_ADDR",
+      "6:76 workloads.web.environment.PORT_8080",
+      "1:21 console.address",
+    ],
+  );
 });

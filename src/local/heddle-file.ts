@@ -4,7 +4,7 @@
  */
 import { isAbsolute, resolve } from "node:path";
 
-import type { Parsed, Problem } from "../base/problem.ts";
+import type { Parsed, Problem, SourcePosition } from "../base/problem.ts";
 import { parseYaml } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
@@ -27,7 +27,9 @@ export const defaultConsolePort = 9977;
 export function parseHeddleFile(text: string, file: string, directory: string): Parsed<MeshFile> {
   const yaml = parseYaml(text, file);
   const problems: Problem[] = [...yaml.problems];
-  const root = yaml.documents[0]?.root;
+  const [first, second] = yaml.documents;
+  if (second !== undefined) problems.push(secondDocument(second.position));
+  const root = first?.root;
   if (root?.kind !== "mapping") {
     if (problems.length === 0) {
       problems.push({
@@ -42,6 +44,18 @@ export function parseHeddleFile(text: string, file: string, directory: string): 
   }
   const value = readMesh(new FieldReader(root, "", problems), directory);
   return { value: problems.some((one) => one.severity === "error") ? undefined : value, problems };
+}
+
+/** What follows `---` would be left out in silence. */
+export function secondDocument(source: SourcePosition): Problem {
+  return {
+    code: "heddle-file.documents",
+    severity: "error",
+    path: "",
+    message: "the file holds more than one document",
+    hint: "write all of it above the line ---, and Istio YAML into files of its own",
+    source,
+  };
 }
 
 function readMesh(reader: FieldReader, directory: string): MeshFile {
@@ -64,6 +78,12 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
     outboundTrafficPolicy: readOutboundPolicy(reader),
     gateways,
     workloads,
+    places: {
+      mesh: reader.positionOf("mesh"),
+      consolePort: (console ?? reader).positionOf("port"),
+      hostAddress: (console ?? reader).positionOf("address"),
+      rootNamespace: reader.positionOf("rootNamespace"),
+    },
   };
   checkWorkloads(meshFile, reader);
   return meshFile;
@@ -100,7 +120,8 @@ function readGateway(reader: FieldReader): GatewaySpec {
     const portName = port.string("name") ?? `http-${number}`;
     const protocol = readProtocol(port, portName);
     port.finish();
-    return { name: portName, port: number, hostPort, protocol };
+    const position = port.positionOf("hostPort");
+    return { name: portName, port: number, hostPort, protocol, position };
   });
   if (ports.length === 0) {
     reader.refuse("ports", "heddle-file.required", "a gateway needs at least one port");
@@ -131,6 +152,7 @@ function readWorkload(reader: FieldReader, directory: string): WorkloadSpec {
       ? workingDirectory
       : resolve(directory, workingDirectory),
     environment: reader.texts("environment"),
+    environmentPlaces: reader.positionsIn("environment"),
     dependsOn: reader.strings("dependsOn"),
     ports,
     destinations: reader.mappings("destinations").map((one) => readDestination(one)),

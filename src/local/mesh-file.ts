@@ -19,6 +19,10 @@ export interface MeshFile {
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   readonly gateways: readonly GatewaySpec[];
   readonly workloads: readonly WorkloadSpec[];
+  /** Where that is said which is read only at a start. */
+  readonly places: {
+    readonly [Field in "mesh" | "consolePort" | "hostAddress" | "rootNamespace"]: SourcePosition;
+  };
 }
 
 export interface GatewaySpec {
@@ -35,11 +39,16 @@ export interface GatewayPort {
   /** Opened on the host. */
   readonly hostPort: number;
   readonly protocol: PortProtocol;
+  /** Of `hostPort`, or of the port where that is left out. */
+  readonly position: SourcePosition;
 }
 
-/** Names one host port of one gateway; another hostPort is another key. */
-export function gatewayPortKey(gateway: GatewaySpec, port: GatewayPort): string {
-  return `${gateway.namespace}/${gateway.name}:${port.port}@${port.hostPort}`;
+/** Names one port of one gateway, whatever port of the host leads to it. */
+export function gatewayPortKey(
+  gateway: Pick<GatewaySpec, "name" | "namespace">,
+  port: number,
+): string {
+  return `${gateway.namespace}/${gateway.name}:${port}`;
 }
 
 export interface WorkloadSpec {
@@ -57,6 +66,8 @@ export interface WorkloadSpec {
   /** Absolute. */
   readonly workingDirectory: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Where each variable is written. */
+  readonly environmentPlaces: Readonly<Record<string, SourcePosition>>;
   readonly dependsOn: readonly string[];
   readonly ports: readonly WorkloadPort[];
   readonly destinations: readonly DestinationSpec[];

@@ -54,7 +54,7 @@ export function planInstances(file: MeshFile): readonly InstancePlan[] {
       name,
       role: "gateway",
       spec,
-      fingerprint: JSON.stringify(spec),
+      fingerprint: gatewayFingerprintOf(spec),
     };
   });
   return [...gateways, ...workloads];
@@ -117,5 +117,12 @@ function ordinals(replicas: number): readonly number[] {
 
 // Where it stands in the file and how many replicas there are do not change a replica that runs.
 function fingerprintOf(spec: WorkloadSpec): string {
-  return JSON.stringify({ ...spec, position: undefined, replicas: undefined });
+  const { position: _, replicas: __, environmentPlaces: ___, ...rest } = spec;
+  return JSON.stringify(rest);
+}
+
+// Which port of the host leads to it is no matter of the gateway that runs.
+function gatewayFingerprintOf(spec: GatewaySpec): string {
+  const ports = spec.ports.map(({ name, port, protocol }) => ({ name, port, protocol }));
+  return JSON.stringify({ ...spec, ports });
 }

@@ -2,18 +2,16 @@
  * The supervisor's process inside the mesh's namespaces, where it is PID 1: makes the network, keeps
  * the edge, and ends when the channel to the host does. With it, the kernel ends everything inside.
  */
-import { createServer, type Server } from "node:net";
-
 import { systemClock } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import { originalDestinationOf } from "../net/socket-handle.ts";
 import { openEdge } from "./edge/edge.ts";
 import { type HostLink, openHostLink } from "./edge/host-link.ts";
-import { HostPorts } from "./edge/host-ports.ts";
+import { gatewayOpener } from "./edge/gateway-opener.ts";
 import { readAddressBooks } from "./mesh-addresses.ts";
 import { openNamespaces } from "./place/namespaces.ts";
 import { programFolders } from "./place/program-folders.ts";
-import { readMeshFile } from "./run/mesh-source.ts";
+import { readUsableMeshFile } from "./run/mesh-source.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
 
@@ -38,10 +36,7 @@ export async function supervise(options: SupervisorOptions): Promise<void> {
 
 async function start(options: SupervisorOptions, link: HostLink): Promise<Supervisor> {
   const { hasIpv6, mtu, firewall, hidden, applicationUser } = options.network;
-  const file = readMeshFile(options.meshFile).value;
-  if (file === undefined) {
-    throw new HeddleError("local.mesh-file", `${options.meshFile} changed and cannot be used`);
-  }
+  const usable = readUsableMeshFile(options.meshFile);
   const placement = await openNamespaces({
     stateDir: options.stateDir,
     books: readAddressBooks(options.stateDir),
@@ -63,7 +58,6 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     relayPortOf: (target) => placement.relayPortOf(target),
     onRefused,
   });
-  const ports = new HostPorts({ link, edge, inherited: inheritListeners(options), onRefused });
   const supervisor = new Supervisor(
     {
       options,
@@ -71,25 +65,15 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
       clock: systemClock,
       onStep: (text) => link.tell({ kind: "step", text }),
       onReady: (notReady) => link.tell({ kind: "ready", notReady }),
-      onGateways: (gateways) => ports.follow(gateways),
+      hostPorts: gatewayOpener(link, edge),
       onProcess: () => {
         // The PID namespace ends them all.
       },
     },
-    file,
+    usable,
   );
   await supervisor.start();
   return supervisor;
-}
-
-function inheritListeners(options: SupervisorOptions): ReadonlyMap<string, Server> {
-  const servers = options.hostListeners.map(({ key, address, descriptor }): [string, Server] => {
-    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
-    server.on("error", (error) => console.error(`host port ${address.port}: ${error.message}`));
-    server.listen({ fd: descriptor });
-    return [key, server];
-  });
-  return new Map(servers);
 }
 
 /** The same sentence at most once a second: a loop that fails must not fill the disk. */

@@ -25,16 +25,7 @@ export interface SupervisorOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** The console's listening socket, inherited; or where the control plane itself shall listen. */
   readonly console: { readonly descriptor: number } | SocketAddress;
-  /** Host ports of gateways, inherited as listening sockets. */
-  readonly hostListeners: readonly InheritedListener[];
   readonly network: NetworkOptions;
-}
-
-export interface InheritedListener {
-  /** `gatewayPortKey` of what it was opened for. */
-  readonly key: string;
-  readonly address: SocketAddress;
-  readonly descriptor: number;
 }
 
 /** What the probe found out about this machine. */

@@ -7,8 +7,7 @@ import { availableParallelism } from "node:os";
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
-import type { Problem } from "../base/problem.ts";
-import type { SocketAddress } from "../base/socket-address.ts";
+import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../model/workload.ts";
 import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
 import type { Placement } from "./placement.ts";
@@ -16,9 +15,12 @@ import type { InstancePlan } from "./plan.ts";
 import { planInstances, planServices } from "./plan.ts";
 import { ControlProcess } from "./run/control-process.ts";
 import { eachAtMost } from "./run/each-at-most.ts";
+import { FirstReady, type Progress } from "./run/first-ready.ts";
+import { type GatewayTarget, type HostPortOpener, HostPorts } from "./run/host-ports.ts";
 import { Instance } from "./run/instance.ts";
-import { readMeshFile, watchMeshFile } from "./run/mesh-source.ts";
-import type { SidecarSettings } from "./run/sidecar-files.ts";
+import { MeshProblems } from "./run/mesh-problems.ts";
+import { readMeshFile, type UsableMeshFile, watchMeshFile } from "./run/mesh-source.ts";
+import { sidecarSettings } from "./run/sidecar-files.ts";
 import { StartQueue } from "./run/start-queue.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
 
@@ -28,22 +30,12 @@ export interface SupervisorParts {
   readonly clock: Clock;
   /** Progress for people, one short sentence each. */
   readonly onStep: (text: string) => void;
-  /** The first time everything that shall run is ready or has failed once; names what is not. */
+  /** When waiting longer would change nothing, naming what is not ready; once more when all is. */
   readonly onReady: (notReady: readonly string[]) => void;
-  /** Gateways whose host ports must lead somewhere, after each change of the file. */
-  readonly onGateways: (gateways: readonly GatewayTarget[]) => void;
+  /** Opens ports of the host for gateways. */
+  readonly hostPorts: HostPortOpener;
   /** A process group that must not outlive the supervisor. */
   readonly onProcess: (pid: number) => void;
-}
-
-export interface GatewayTarget {
-  /** `gatewayPortKey`. */
-  readonly key: string;
-  readonly hostAddress: string;
-  readonly hostPort: number;
-  readonly name: string;
-  /** Where the gateway listens now; undefined while it has no place. */
-  readonly target: () => SocketAddress | undefined;
 }
 
 const openAtOnce = 6;
@@ -57,8 +49,6 @@ const drainMs = 1000;
 const replacedReadyMaxMs = 15_000;
 const replacedPollMs = 50;
 const controlHeadStartMs = 2500;
-/** When instances are not ready by then, `up` says which and stops waiting. */
-const firstReadyMaxMs = 60_000;
 
 export class Supervisor {
   readonly #parts: SupervisorParts;
@@ -67,8 +57,10 @@ export class Supervisor {
   readonly #starts: StartQueue;
   /** On their way out. */
   readonly #leaving = new Set<Instance>();
+  readonly #firstReady: FirstReady;
+  readonly #hostPorts: HostPorts;
+  readonly #problems: MeshProblems;
   #file: MeshFile;
-  #problems: readonly Problem[] = [];
   #revision = 0;
   /** By instance, the revision that first told that it is ready. */
   readonly #readySince = new Map<string, number>();
@@ -78,8 +70,6 @@ export class Supervisor {
   #isControlReady = false;
   #mayStartSidecars = false;
   #headStart: Timer | undefined;
-  #isFirstReadyTold = false;
-  #giveUp: Timer | undefined;
   #stopWatching: (() => void) | undefined;
   #changes: Promise<void> = Promise.resolve();
   /** Changes that were read and not yet begun: who waits for readiness gives way to them. */
@@ -87,9 +77,12 @@ export class Supervisor {
   /** Ends pauses early, when the mesh ends. */
   readonly #pauses = new Set<() => void>();
   #isClosing = false;
+  /** Everything of the file it was started with has its place, or was refused one. */
+  #isBegun = false;
 
-  constructor(parts: SupervisorParts, file: MeshFile) {
+  constructor(parts: SupervisorParts, started: UsableMeshFile) {
     this.#parts = parts;
+    const { file } = started;
     this.#file = file;
     const { options, placement, clock, onProcess } = parts;
     this.#starts = new StartQueue(clock, availableParallelism() + sidecarsBeyondCores);
@@ -100,8 +93,26 @@ export class Supervisor {
       rootNamespace: file.rootNamespace,
       onProcess,
       onReady: () => this.#onControlReady(),
+      onFailing: (why) => this.#firstReady.onControlFailing(why),
       onApplied: (revision) => this.#onApplied(revision),
       message: () => this.#workloadsMessage(),
+    });
+    this.#firstReady = new FirstReady({
+      clock,
+      progress: () => this.#progress(),
+      onReady: parts.onReady,
+    });
+    this.#hostPorts = new HostPorts({
+      opener: parts.hostPorts,
+      clock,
+      onOpen: (target, address) => this.#onHostPort(target, address),
+      onProblems: () => this.#tellProblems(),
+    });
+    this.#problems = new MeshProblems({
+      started,
+      isExplicit: placement.kind === "explicit",
+      found: () => this.#hostPorts.problems,
+      onStep: parts.onStep,
     });
   }
 
@@ -115,9 +126,12 @@ export class Supervisor {
     if (this.#control.hasRootCertificate) {
       this.#headStart = clock.schedule(controlHeadStartMs, () => this.#startSidecars());
     }
-    this.#giveUp = clock.schedule(firstReadyMaxMs, () => this.#tellFirstReady());
+    this.#firstReady.start();
+    this.#tellProblems();
     this.#stopWatching = watchMeshFile(options.meshFile, clock, () => this.#reload());
     await this.#enqueue(async () => this.#adopt(this.#file));
+    this.#isBegun = true;
+    this.#followReadiness();
     this.#parts.onStep(`${this.#instances.size} workloads and gateways have their networks`);
   }
 
@@ -125,7 +139,8 @@ export class Supervisor {
     this.#isClosing = true;
     this.#stopWatching?.();
     this.#publish?.cancel();
-    this.#giveUp?.cancel();
+    this.#firstReady.close();
+    this.#hostPorts.close();
     this.#headStart?.cancel();
     this.#starts.close();
     for (const end of this.#pauses) end();
@@ -138,12 +153,10 @@ export class Supervisor {
 
   #reload(): void {
     const parsed = readMeshFile(this.#parts.options.meshFile);
-    this.#problems = parsed.problems;
     const file = parsed.value;
-    if (file === undefined) {
-      this.#schedulePublish();
-      return;
-    }
+    this.#problems.read(file, parsed.problems);
+    this.#tellProblems();
+    if (file === undefined) return;
     this.#enqueue(async () => this.#adopt(file)).catch((thrown: unknown) => {
       this.#parts.onStep(`following the changed file failed: ${messageOf(thrown)}`);
     });
@@ -177,9 +190,8 @@ export class Supervisor {
       // Gateways and what nobody waits for first; the order in the file decides among equals.
       eachAtMost(openAtOnce, fresh, async (plan) => await this.#open(plan)),
     ]);
-    this.#parts.onGateways(this.#gatewayTargets(file));
+    this.#hostPorts.follow(this.#gatewayTargets(file));
     await Promise.all(byWorkload(changed).map(async (replicas) => await this.#replace(replicas)));
-    this.#parts.onGateways(this.#gatewayTargets(file));
     this.#schedulePublish();
   }
 
@@ -233,7 +245,7 @@ export class Supervisor {
       plan,
       placement,
       clock,
-      settings: this.#sidecarSettings(),
+      settings: sidecarSettings(options, placement, this.#control.rootFile),
       environment: options.environment,
       heddle: options.heddle,
       onChange: () => this.#onInstanceChange(),
@@ -253,6 +265,7 @@ export class Supervisor {
   #onControlReady(): void {
     if (!this.#isControlReady) this.#parts.onStep("the control plane is ready");
     this.#isControlReady = true;
+    this.#firstReady.onControlReady();
     this.#startSidecars();
   }
 
@@ -284,10 +297,16 @@ export class Supervisor {
       if (plan.role === "gateway" || instance.state !== "warming") continue;
       if (plan.after.every((key) => this.#isKnownReady(key))) instance.allowStart();
     }
-    const isSettled = [...this.#instances].every(
-      ([key, { state }]) => state === "stopped" || (state === "ready" && this.#isKnownReady(key)),
-    );
-    if (isSettled) this.#tellFirstReady();
+    if (this.#isBegun) this.#firstReady.follow();
+  }
+
+  #progress(): ReadonlyMap<string, Progress> {
+    const entries = [...this.#instances].map(([key, instance]): [string, Progress] => {
+      const { state, isFailing, waitsFor } = instance;
+      const isKnownReady = state === "ready" && this.#isKnownReady(key);
+      return [key, { state, isKnownReady, isFailing, waitsFor, why: () => instance.why }];
+    });
+    return new Map(entries);
   }
 
   #isKnownReady(key: string): boolean {
@@ -295,12 +314,15 @@ export class Supervisor {
     return (this.#readySince.get(key) ?? Infinity) <= this.#applied;
   }
 
-  #tellFirstReady(): void {
-    if (this.#isFirstReadyTold) return;
-    this.#isFirstReadyTold = true;
-    this.#giveUp?.cancel();
-    const late = [...this.#instances.values()].filter((one) => one.state !== "ready");
-    this.#parts.onReady(late.map((one) => `${one.plan.name}: ${one.detail ?? one.state}`));
+  #onHostPort({ name }: GatewayTarget, address: SocketAddress): void {
+    this.#schedulePublish();
+    if (!this.#firstReady.isTold) return;
+    this.#parts.onStep(`gateway ${name} is open on ${formatSocketAddress(address)}`);
+  }
+
+  #tellProblems(): void {
+    this.#problems.tell();
+    this.#schedulePublish();
   }
 
   #schedulePublish(): void {
@@ -317,7 +339,7 @@ export class Supervisor {
     return {
       kind: "workloads",
       snapshot: this.#snapshot(),
-      problems: this.#problems,
+      problems: this.#problems.all(),
       ...(meshConfig === undefined ? {} : { meshConfig }),
     };
   }
@@ -339,7 +361,8 @@ export class Supervisor {
   #gatewayTargets(file: MeshFile): readonly GatewayTarget[] {
     return file.gateways.flatMap((gateway) =>
       gateway.ports.map((port) => ({
-        key: gatewayPortKey(gateway, port),
+        key: gatewayPortKey(gateway, port.port),
+        position: port.position,
         hostAddress: file.hostAddress,
         hostPort: port.hostPort,
         name: gateway.name,
@@ -350,23 +373,6 @@ export class Supervisor {
         },
       })),
     );
-  }
-
-  #sidecarSettings(): SidecarSettings {
-    const { options, placement } = this.#parts;
-    return {
-      stateDir: options.stateDir,
-      trustDomain: options.trustDomain,
-      dataPlane: options.dataPlane,
-      envoyBinary: options.envoyBinary,
-      control: placement.control,
-      rootFile: this.#control.rootFile,
-      dnsUpstream: placement.dnsUpstream,
-      accessLogFile: "-",
-      logLevel: options.logLevel,
-      logFormat: options.logFormat,
-      otlpEndpoint: options.otlpEndpoint,
-    };
   }
 }
 

@@ -9,7 +9,6 @@ import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { HeddleError } from "../base/error.ts";
 import type { Problem } from "../base/problem.ts";
-import { formatProblem } from "../base/problem.ts";
 import { consoleUrl, openConsoleToken, urlOf } from "./console-token.ts";
 import { takeLease } from "./lease.ts";
 import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
@@ -19,7 +18,7 @@ import { openHostListener } from "./outer/host-listener.ts";
 import type { MeshProcess } from "./outer/namespaced-mesh.ts";
 import { startNamespacedMesh } from "./outer/namespaced-mesh.ts";
 import { probeMachine } from "./probe.ts";
-import { findMeshFile, readMeshFile } from "./run/mesh-source.ts";
+import { findMeshFile, readUsableMeshFile } from "./run/mesh-source.ts";
 import { makePrivateDirectory } from "./run/replace-file.ts";
 import { openStateDirectory } from "./state-directory.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
@@ -54,8 +53,10 @@ export interface RunningMesh {
   readonly gatewayUrls: readonly string[];
   /** Of the supervisor's process, or of `unshare` before it. */
   readonly pid: number;
-  /** What is not ready when everything has settled, a sentence each. */
+  /** What is not ready when waiting longer changes nothing, a sentence each. */
   readonly ready: Promise<readonly string[]>;
+  /** Everything is ready, which may be later. */
+  readonly allReady: Promise<void>;
   /** Resolves with a sentence when it has ended by itself or was stopped. */
   readonly ended: Promise<string>;
   stop(): Promise<void>;
@@ -103,13 +104,9 @@ export function holdsMeshFile(directory: string): boolean {
 }
 
 function usable(meshFile: string, onProblems: StartOptions["onProblems"]): MeshFile {
-  const { value, problems } = readMeshFile(meshFile);
-  if (value !== undefined) {
-    onProblems(problems);
-    return value;
-  }
-  const lines = problems.map((problem) => `\n  ${formatProblem(problem)}`).join("");
-  throw new HeddleError("local.mesh-file", `${meshFile} cannot be used:${lines}`);
+  const { file, problems } = readUsableMeshFile(meshFile);
+  onProblems(problems);
+  return file;
 }
 
 // What a mesh that was killed left: sockets nobody listens on, and empty mount points.
@@ -149,7 +146,7 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
   const common = { supervisor, console, gateways, onStep: options.onStep };
   const process: MeshProcess =
     network === undefined
-      ? await startExplicitMesh({ ...common, file, clock: options.clock })
+      ? await startExplicitMesh({ ...common, clock: options.clock })
       : startNamespacedMesh({ ...common, uid: options.uid });
   return {
     mesh: file.mesh,
@@ -158,7 +155,8 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
     consoleUrl: consoleUrl(console.address, token),
     gatewayUrls: gateways.map(({ address }) => urlOf(address)),
     pid: process.pid,
-    ready: process.ready,
+    ready: process.readiness.first,
+    allReady: process.readiness.all,
     ended: process.ended,
     stop: async () => await process.stop(stopMaxMs),
   };
@@ -194,7 +192,7 @@ async function openHostPorts(file: MeshFile): Promise<readonly HostListener[]> {
     for (const gateway of file.gateways) {
       for (const port of gateway.ports) {
         const what = `gateway ${gateway.name}`;
-        const key = gatewayPortKey(gateway, port);
+        const key = gatewayPortKey(gateway, port.port);
         opened.push(await openHostListener(what, { address, port: port.hostPort }, key));
       }
     }

@@ -25,18 +25,29 @@ export function registerGetCommand(program: Command): void {
     .action(async (kind: string | undefined, name: string | undefined, options: Options) => {
       const wanted = parseResourceName(kind ?? "", name);
       refuseUnknownKind(wanted.kind);
-      const { resources } = await connectToMesh(options).get<ConfigAnswer>(
+      const { resources, problems } = await connectToMesh(options).get<ConfigAnswer>(
         `/api/config?${queryOf(wanted, options.namespace)}`,
       );
       if (wanted.name !== undefined && resources.length === 0) {
         throw new CommandFailure(exitCodes.findings, `there is no ${wanted.kind} ${wanted.name}`);
       }
       console.log(formatResources(resources, options.output));
+      if (options.output === "table" && isAll(wanted.kind)) printOthers(problems);
     });
 }
 
+function isAll(kind: string): boolean {
+  return kind === "" || kind === "all";
+}
+
+/** What is wrong with heddle.yaml, or with files that hold no resource. */
+function printOthers(problems: ConfigAnswer["problems"]): void {
+  const others = problems.filter(({ resource }) => resource === undefined);
+  if (others.length > 0) console.log(`\n${others.map(formatProblem).join("\n")}`);
+}
+
 function refuseUnknownKind(kind: string): void {
-  if (kind === "" || kind === "all") return;
+  if (isAll(kind)) return;
   const kinds = allKindNames();
   const text = kind.toLowerCase();
   if (kinds.some((one) => [one, `${one}s`, `${one}es`].some((n) => n.toLowerCase() === text))) {
@@ -49,7 +60,7 @@ function refuseUnknownKind(kind: string): void {
 
 export function queryOf({ kind, name }: ResourceName, namespace: string | undefined): string {
   const query = new URLSearchParams();
-  if (kind !== "" && kind !== "all") query.set("kind", kind);
+  if (!isAll(kind)) query.set("kind", kind);
   if (name !== undefined) query.set("name", name);
   if (namespace !== undefined) query.set("namespace", namespace);
   return query.toString();

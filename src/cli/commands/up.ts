@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { mkdirSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { styleText } from "node:util";
 
@@ -8,15 +6,14 @@ import { Option, type Command } from "commander";
 import { systemClock } from "../../base/clock.ts";
 import { formatProblem } from "../../base/problem.ts";
 import { findProgram } from "../../local/probe.ts";
-import { leaseHolder } from "../../local/lease.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
 import { openBundle } from "../bundle.ts";
 import { openConsolePages } from "../console-pages.ts";
-import { openStateDirectory } from "../../local/state-directory.ts";
 import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { stateRoot } from "../mesh-api.ts";
 import { toYaml } from "../output.ts";
+import { upDetached } from "../up/detached.ts";
 
 interface Options {
   readonly proxy: "heddle" | "envoy";
@@ -29,8 +26,6 @@ interface Options {
   readonly otlp?: string;
   readonly certificateTtl?: number;
 }
-
-const detachedStartMaxMs = 90_000;
 
 export function registerUpCommand(program: Command): void {
   program
@@ -65,7 +60,7 @@ export function registerUpCommand(program: Command): void {
         .hideHelp(),
     )
     .action(async (directory: string, options: Options) => {
-      if (options.detach) await upDetached(directory, options);
+      if (options.detach) await upDetached(directory, options.stateDir);
       else await upHere(directory, options);
     });
 }
@@ -83,6 +78,7 @@ function parseCollector(text: string): string {
 
 async function upHere(directory: string, options: Options): Promise<void> {
   const print = printer(options);
+  stateDirOf(directory, stateRoot()); // refuses what cannot run before anything is made
   const { main, problem } = await openBundle();
   if (problem !== undefined) print.step(problem);
   void openConsolePages().then((outcome) => {
@@ -93,6 +89,7 @@ async function upHere(directory: string, options: Options): Promise<void> {
   const notReady = await Promise.race([mesh.ready.catch(asFailure), mesh.ended]);
   if (typeof notReady !== "string") {
     print.ready(mesh, notReady);
+    if (notReady.length > 0) mesh.allReady.then(() => print.allReady(mesh), ignored);
     await mesh.ended;
   }
   const why = await mesh.ended;
@@ -104,6 +101,9 @@ async function upHere(directory: string, options: Options): Promise<void> {
   const log = join(mesh.stateDir, "logs", "supervisor.log");
   throw new CommandFailure(exitCodes.findings, `${why}; ${log} may say why`);
 }
+
+// It ended before: that is told where it ends.
+function ignored(): void {}
 
 // What made it fail is better news than that it ended.
 async function asFailure(thrown: unknown): Promise<never> {
@@ -181,6 +181,8 @@ function stopOnSignals(mesh: RunningMesh, print: Printer): Stopping {
 interface Printer {
   step(text: string): void;
   ready(mesh: RunningMesh, notReady: readonly string[]): void;
+  /** What was not ready has become so. */
+  allReady(mesh: RunningMesh): void;
 }
 
 function printer(options: Options): Printer {
@@ -189,22 +191,23 @@ function printer(options: Options): Printer {
   if (options.output !== "text") {
     const line = (value: object): void =>
       console.log(options.output === "json" ? JSON.stringify(value) : `---\n${toYaml(value)}`);
+    const ready = (mesh: RunningMesh, notReady: readonly string[]): void => {
+      const { consoleUrl, gatewayUrls, mode, stateDir, pid } = mesh;
+      line({
+        ready: notReady.length === 0,
+        notReady,
+        mode,
+        consoleUrl,
+        gatewayUrls,
+        stateDir,
+        pid,
+        elapsedMs: elapsedMs(),
+      });
+    };
     return {
       step: (step) => line({ step, elapsedMs: elapsedMs() }),
-      ready: (mesh, notReady) => {
-        const { consoleUrl, gatewayUrls, mode, stateDir, pid } = mesh;
-        const isReady = notReady.length === 0;
-        line({
-          ready: isReady,
-          notReady,
-          mode,
-          consoleUrl,
-          gatewayUrls,
-          stateDir,
-          pid,
-          elapsedMs: elapsedMs(),
-        });
-      },
+      ready,
+      allReady: (mesh) => ready(mesh, []),
     };
   }
   const seconds = (): string =>
@@ -218,6 +221,7 @@ function printer(options: Options): Printer {
       for (const line of notReady) console.log(`          ${styleText("yellow", line)}`);
       printNextSteps(mesh);
     },
+    allReady: () => console.log(`${seconds()}  everything is ready now`),
   };
 }
 
@@ -236,42 +240,4 @@ function printNextSteps({ consoleUrl, gatewayUrls, mode, mesh }: RunningMesh): v
     "heddle proxy-status",
   ];
   console.log(`\ntry:\n${tries.map((line) => `  ${line}`).join("\n")}\n`);
-}
-
-// The same command without --detach, in a session of its own, its output in a file.
-async function upDetached(directory: string, options: Options): Promise<void> {
-  const stateDir = options.stateDir ?? stateDirOf(directory, stateRoot());
-  const holder = leaseHolder(stateDir);
-  if (holder !== undefined) {
-    throw new CommandFailure(exitCodes.usage, `this mesh already runs, as process ${holder.pid}`);
-  }
-  openStateDirectory(stateDir);
-  mkdirSync(join(stateDir, "logs"), { recursive: true, mode: 0o700 });
-  const logFile = join(stateDir, "logs", "up.log");
-  const output = openSync(logFile, "w", 0o600);
-  const args = process.argv.slice(1).filter((word) => word !== "--detach");
-  const child = spawn(process.execPath, [...process.execArgv, ...args], {
-    stdio: ["ignore", output, output],
-    detached: true,
-  });
-  const ended = new Promise<true>((resolve) => child.once("exit", () => resolve(true)));
-  const end = systemClock.monotonicMs() + detachedStartMaxMs;
-  for (;;) {
-    const isOver = await Promise.race([ended, pause(50)]);
-    const text = readFileSync(logFile, "utf8");
-    const isUp = /^(?:\{"ready"|ready):/m.test(text) || /^try:$/m.test(text);
-    if (isUp || isOver === true || systemClock.monotonicMs() > end) {
-      process.stdout.write(text);
-      if (!isUp)
-        throw new CommandFailure(exitCodes.findings, `the mesh did not start; see ${logFile}`);
-      child.unref();
-      return;
-    }
-  }
-}
-
-async function pause(ms: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    systemClock.schedule(ms, resolve);
-  });
 }

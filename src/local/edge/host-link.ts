@@ -6,13 +6,13 @@ import { Server, Socket } from "node:net";
 
 import { HeddleError } from "../../base/error.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
-import { isMessage, type RequestToHost } from "./messages.ts";
+import { type HostListenRequest, isMessage, type RequestToHost } from "./messages.ts";
 
 export interface HostLink {
   /** A connection made on the host; its first bytes wait in it. */
   dial(target: SocketAddress | "dns"): Promise<Socket>;
-  /** A listener on the host that accepts here. */
-  listen(address: SocketAddress): Promise<Server>;
+  /** A listener on the host that accepts here, and here alone: closing it frees the port. */
+  listen(wanted: HostListenRequest): Promise<Server>;
   tell(message: Extract<RequestToHost, { readonly kind: "step" | "ready" | "failed" }>): void;
 }
 
@@ -62,8 +62,8 @@ export function openHostLink(onStop: (isGone: boolean) => void): HostLink {
       if (socket instanceof Socket) return socket;
       throw new HeddleError("local.uplink", "the connection was lost on its way into the mesh");
     },
-    async listen(address) {
-      const server = await ask((id) => ({ kind: "listen", id, address }));
+    async listen(wanted) {
+      const server = await ask((id) => ({ kind: "listen", id, wanted }));
       if (server instanceof Server) return server;
       throw new HeddleError("local.host-port", "the listener was lost on its way into the mesh");
     },

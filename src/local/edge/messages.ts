@@ -4,11 +4,18 @@
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 
+export interface HostListenRequest extends SocketAddress {
+  /** `gatewayPortKey`: what was opened for it before the mesh started is handed over. */
+  readonly key: string;
+  /** Names it in the sentence that says why it cannot be opened: `gateway edge`. */
+  readonly what: string;
+}
+
 /** From inside to outside. */
 export type RequestToHost =
   /** `dns`: the host's own name server, whatever it is. */
   | { readonly kind: "dial"; readonly id: number; readonly target: SocketAddress | "dns" }
-  | { readonly kind: "listen"; readonly id: number; readonly address: SocketAddress }
+  | { readonly kind: "listen"; readonly id: number; readonly wanted: HostListenRequest }
   | { readonly kind: "step"; readonly text: string }
   | { readonly kind: "ready"; readonly notReady: readonly string[] }
   | { readonly kind: "failed"; readonly code: string; readonly message: string };

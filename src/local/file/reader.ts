@@ -26,6 +26,25 @@ export class FieldReader {
     return value?.kind === "scalar" && value.value === null ? undefined : value;
   }
 
+  /** Where a field's value stands; the mapping itself when it is absent. */
+  positionOf(key: string): SourcePosition {
+    return this.#entries.get(key)?.value.position ?? this.position;
+  }
+
+  /** Where each entry of a mapping, or each item of a list of `NAME=VALUE`, stands, by name. */
+  positionsIn(key: string): Readonly<Record<string, SourcePosition>> {
+    const node = this.#entries.get(key)?.value;
+    if (node?.kind === "mapping") {
+      return Object.fromEntries(node.entries.map((one) => [one.key, one.keyPosition]));
+    }
+    if (node?.kind !== "sequence") return {};
+    return Object.fromEntries(
+      node.items.flatMap((item) =>
+        item.kind === "scalar" ? [[item.text.split("=")[0] ?? "", item.position]] : [],
+      ),
+    );
+  }
+
   string(key: string): string | undefined {
     const node = this.node(key);
     if (node === undefined) return undefined;
@@ -88,6 +107,11 @@ export class FieldReader {
     return Object.fromEntries(pairs);
   }
 
+  /** Whether a field is written, whatever it holds; does not make it a known one. */
+  has(key: string): boolean {
+    return this.#entries.has(key);
+  }
+
   /** Names of all fields, as written. */
   keys(): readonly string[] {
     return [...this.#entries.keys()];
@@ -109,9 +133,24 @@ export class FieldReader {
 
   /** A problem at a field, or at the whole mapping when the field is absent. */
   refuse(key: string, code: string, message: string, hint?: string): void {
-    const source = this.#entries.get(key)?.value.position ?? this.position;
+    this.#report(this.#problemAt(key, code, message, hint));
+  }
+
+  /** As `refuse`, for what leaves the file usable. */
+  warn(key: string, code: string, message: string, hint?: string): void {
+    this.problems.push({ severity: "warning", ...this.#problemAt(key, code, message, hint) });
+  }
+
+  // oxlint-disable-next-line max-params -- what a problem is made of
+  #problemAt(
+    key: string,
+    code: string,
+    message: string,
+    hint: string | undefined,
+  ): Omit<Problem, "severity"> {
+    const source = this.positionOf(key);
     const path = key === "" ? this.path : this.#pathOf(key);
-    this.#report({ code, message, path, source, ...(hint === undefined ? {} : { hint }) });
+    return { code, message, path, source, ...(hint === undefined ? {} : { hint }) };
   }
 
   #items(key: string): readonly YamlNode[] {

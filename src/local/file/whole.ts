@@ -7,6 +7,7 @@ export function checkWorkloads(file: MeshFile, reader: FieldReader): void {
   checkNames(file, reader);
   checkCounts(file, reader);
   checkPorts(file, reader);
+  checkVariables(file, reader);
   const names = new Set(file.workloads.map((one) => one.name));
   for (const workload of file.workloads) {
     for (const name of workload.dependsOn) {
@@ -75,6 +76,24 @@ function checkPorts(file: MeshFile, reader: FieldReader): void {
     if (new Set(names).size < names.length || new Set(numbers).size < numbers.length) {
       report(reader, workload, "duplicate", `${workload.name} has two ports of one name or number`);
     }
+  }
+}
+
+// `PORT` says where the first port's traffic arrives; another value would be overwritten. The same
+// value is fine, although explicit mode gives it another.
+function checkVariables({ workloads }: MeshFile, { problems }: FieldReader): void {
+  for (const { name, ports, environment, environmentPlaces, position } of workloads) {
+    const [first] = ports;
+    const given = environment["PORT"];
+    if (first === undefined || given === undefined || given === String(first.targetPort)) continue;
+    problems.push({
+      code: "heddle-file.environment",
+      severity: "error",
+      path: `workloads.${name}.environment.PORT`,
+      message: `the mesh sets PORT of ${name} to its first port's targetPort, ${first.targetPort}, not to ${given}`,
+      hint: "leave PORT out, or make that the targetPort of its first port",
+      source: environmentPlaces["PORT"] ?? position,
+    });
   }
 }
 

@@ -1,17 +1,17 @@
 /** Runs the supervisor in this process, without namespaces: explicit mode. */
 import type { Clock } from "../../base/clock.ts";
 import { HeddleError } from "../../base/error.ts";
-import type { MeshFile } from "../mesh-file.ts";
 import { openExplicit } from "../place/explicit.ts";
+import { readUsableMeshFile } from "../run/mesh-source.ts";
 import { Supervisor } from "../supervisor.ts";
 import type { SupervisorOptions } from "../supervisor-options.ts";
-import type { HostListener } from "./host-listener.ts";
+import { type HostListener, openHostListener } from "./host-listener.ts";
 import type { MeshProcess } from "./namespaced-mesh.ts";
+import { Readiness } from "./readiness.ts";
 import { startWatchdog } from "./watchdog.ts";
 
 export interface ExplicitMeshOptions {
-  readonly supervisor: Omit<SupervisorOptions, "console" | "hostListeners">;
-  readonly file: MeshFile;
+  readonly supervisor: Omit<SupervisorOptions, "console">;
   readonly clock: Clock;
   readonly console: HostListener;
   /** Free on the host; the gateways open them themselves. */
@@ -26,30 +26,30 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
   await Promise.all(held.map(async ({ server }) => await closed(server)));
   const watchdog = startWatchdog();
   const ended = Promise.withResolvers<string>();
-  const ready = Promise.withResolvers<readonly string[]>();
-  ready.promise.catch(() => {});
+  const readiness = new Readiness();
+  const placement = await openExplicit({
+    trustDomain: options.supervisor.trustDomain,
+    chosen: new Map(options.gateways.map(({ key, address }) => [key, address.port])),
+    openOnHost: openHostListener,
+  });
   const supervisor = new Supervisor(
     {
       options: {
         ...options.supervisor,
         console: console.address,
-        hostListeners: [],
       },
-      placement: await openExplicit({
-        trustDomain: options.supervisor.trustDomain,
-        gatewayPorts: new Map(options.gateways.map(({ key, address }) => [key, address.port])),
-      }),
+      placement,
+      hostPorts: placement,
       clock,
       onStep,
-      onReady: ready.resolve,
-      onGateways: () => {},
+      onReady: (notReady) => readiness.tell(notReady),
       onProcess: (pid) => watchdog.watch(pid),
     },
-    options.file,
+    readUsableMeshFile(options.supervisor.meshFile),
   );
-  supervisor.start().catch(ready.reject);
+  supervisor.start().catch((thrown: unknown) => readiness.fail(thrown));
   return {
-    ready: ready.promise,
+    readiness,
     ended: ended.promise,
     pid: process.pid,
     async stop(graceMs) {
@@ -58,7 +58,7 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
       clearTimeout(force);
       watchdog.forget();
       watchdog.close();
-      ready.reject(new HeddleError("local.ended", "the mesh was stopped"));
+      readiness.fail(new HeddleError("local.ended", "the mesh was stopped"));
       ended.resolve("the mesh was stopped");
     },
   };

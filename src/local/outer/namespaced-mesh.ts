@@ -9,10 +9,11 @@ import { LogFile } from "../run/log-file.ts";
 import { replaceFile } from "../run/replace-file.ts";
 import type { SupervisorOptions } from "../supervisor-options.ts";
 import type { HostListener } from "./host-listener.ts";
+import { Readiness } from "./readiness.ts";
 import { serveUplink } from "./uplink.ts";
 
 export interface NamespacedMeshOptions {
-  readonly supervisor: Omit<SupervisorOptions, "console" | "hostListeners">;
+  readonly supervisor: Omit<SupervisorOptions, "console">;
   readonly uid: number;
   readonly console: HostListener;
   readonly gateways: readonly HostListener[];
@@ -20,8 +21,7 @@ export interface NamespacedMeshOptions {
 }
 
 export interface MeshProcess {
-  /** What is not ready when everything has settled, a sentence each. Rejects when it cannot start. */
-  readonly ready: Promise<readonly string[]>;
+  readonly readiness: Readiness;
   /** Resolves with a sentence when the mesh has ended, whoever ended it. */
   readonly ended: Promise<string>;
   /** Process ids for tests and `status`. */
@@ -32,21 +32,15 @@ export interface MeshProcess {
 const firstInherited = 4;
 
 export function startNamespacedMesh(options: NamespacedMeshOptions): MeshProcess {
-  const { console, gateways, uid } = options;
+  const { console, uid } = options;
   const { stateDir, heddle, environment, directory } = options.supervisor;
   const supervisor: SupervisorOptions = {
     ...options.supervisor,
     console: { descriptor: firstInherited },
-    hostListeners: gateways.map(({ key, address }, index) => ({
-      key,
-      address,
-      descriptor: firstInherited + 1 + index,
-    })),
   };
   const optionsFile = join(stateDir, "supervisor.json");
   replaceFile(optionsFile, JSON.stringify(supervisor, undefined, 2));
   const log = new LogFile(join(stateDir, "logs", "supervisor.log"));
-  const inherited = [console, ...gateways].map(({ server }) => descriptorOf(server));
   // A process group of its own: Ctrl-C is ours alone, and ends the mesh in order.
   const child = spawn(
     "unshare",
@@ -54,37 +48,45 @@ export function startNamespacedMesh(options: NamespacedMeshOptions): MeshProcess
     {
       cwd: directory,
       env: { ...environment },
-      stdio: ["ignore", "pipe", "pipe", "ipc", ...inherited],
+      stdio: ["ignore", "pipe", "pipe", "ipc", descriptorOf(console.server)],
       detached: true,
       serialization: "json",
     },
   );
-  for (const { server } of [console, ...gateways]) server.close();
+  // The gateways' follow when the mesh asks for them: `unshare` would hold on to what it inherits, and
+  // a port that is given up would stay open until the mesh ends.
+  console.server.close();
   child.stdout?.on("data", (chunk: Buffer) => log.write(chunk));
   child.stderr?.on("data", (chunk: Buffer) => log.write(chunk));
-  return followProcess(child, log, options.onStep);
+  return followProcess(child, log, options);
 }
 
 function followProcess(
   child: ChildProcess,
   log: LogFile,
-  onStep: (text: string) => void,
+  { onStep, gateways }: NamespacedMeshOptions,
 ): MeshProcess {
   const ended = Promise.withResolvers<string>();
-  const ready = Promise.withResolvers<readonly string[]>();
-  ready.promise.catch(() => {}); // whoever started the mesh may have stopped waiting
+  const readiness = new Readiness();
   const onEnd = (why: string): void => {
     log.close();
+    for (const { server } of gateways) server.close();
     ended.resolve(why);
-    ready.reject(new HeddleError("local.ended", `${why}; ${log.path} says why`));
+    readiness.fail(new HeddleError("local.ended", `${why}; ${log.path} says why`));
   };
   child.once("error", (error) => onEnd(`the mesh could not be started: ${error.message}`));
   child.once("exit", (code, signal) => {
     onEnd(`the mesh ended ${signal === null ? `with code ${code}` : `by ${signal}`}`);
   });
-  serveUplink({ child, onStep, onReady: ready.resolve, onFailed: ready.reject });
+  serveUplink({
+    child,
+    gateways,
+    onStep,
+    onReady: (notReady) => readiness.tell(notReady),
+    onFailed: (error) => readiness.fail(error),
+  });
   return {
-    ready: ready.promise,
+    readiness,
     ended: ended.promise,
     pid: child.pid ?? 0,
     async stop(graceMs) {

@@ -11,12 +11,14 @@ import { HeddleError, messageOf } from "../../base/error.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { AnswerFromHost } from "../edge/messages.ts";
 import { isMessage } from "../edge/messages.ts";
-import { openHostListener } from "./host-listener.ts";
+import { type HostListener, openHostListener } from "./host-listener.ts";
 
 const dialTimeoutMs = 10_000;
 
 export interface UplinkOptions {
   readonly child: ChildProcess;
+  /** Opened before the mesh was started; what it does not ask for is closed when it is ready. */
+  readonly gateways: readonly HostListener[];
   readonly onStep: (text: string) => void;
   readonly onReady: (notReady: readonly string[]) => void;
   readonly onFailed: (error: HeddleError) => void;
@@ -24,6 +26,7 @@ export interface UplinkOptions {
 
 export function serveUplink(options: UplinkOptions): void {
   const { child } = options;
+  const waiting = new Map(options.gateways.map((one) => [one.key, one]));
   const answer = (
     message: AnswerFromHost,
     handle?: Parameters<ChildProcess["send"]>[1],
@@ -55,8 +58,7 @@ export function serveUplink(options: UplinkOptions): void {
         return;
       }
       case "listen": {
-        const address = addressOf("address" in message ? message.address : undefined);
-        openHostListener("a gateway", address).then(
+        listenOnHost("wanted" in message ? message.wanted : undefined, waiting).then(
           ({ server }) => {
             // Its own copy would go on accepting connections here, which nobody answers.
             answer({ kind: "listening", id }, server, () => server.close());
@@ -69,6 +71,8 @@ export function serveUplink(options: UplinkOptions): void {
         return options.onStep("text" in message ? String(message.text) : "");
       case "ready": {
         const late: unknown = "notReady" in message ? message.notReady : [];
+        for (const { server } of waiting.values()) server.close();
+        waiting.clear();
         return options.onReady(Array.isArray(late) ? late.map(String) : []);
       }
       case "failed": {
@@ -100,6 +104,24 @@ export async function dialOnHost({ address, port }: SocketAddress): Promise<Sock
       resolve(socket);
     });
   });
+}
+
+async function listenOnHost(
+  wanted: unknown,
+  waiting: Map<string, HostListener>,
+): Promise<HostListener> {
+  const address = addressOf(wanted);
+  const { key, what } = {
+    key: "",
+    what: "a gateway",
+    ...(typeof wanted === "object" ? wanted : undefined),
+  };
+  const open = waiting.get(key);
+  if (open !== undefined && (address.port === 0 || address.port === open.address.port)) {
+    waiting.delete(key);
+    return open;
+  }
+  return await openHostListener(what, address, key);
 }
 
 function addressOf(value: unknown): SocketAddress {

@@ -4,16 +4,17 @@
  * around the sidecar, or resolve the mesh's names for what ignores `http_proxy`.
  */
 import { randomInt } from "node:crypto";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 
 import type { SidecarPorts } from "../../base/sidecar-options.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { HeddleError } from "../../base/error.ts";
 import type { InstancePort, LocalDestination } from "../../model/workload.ts";
-import { type GatewayPort, gatewayPortKey, type WorkloadPort } from "../mesh-file.ts";
+import { gatewayPortKey } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
 import type { InstancePlan } from "../plan.ts";
 import { serviceHostname } from "../plan.ts";
+import type { GatewayTarget, HostPortOpener, OpenHostPort } from "../run/host-ports.ts";
 import type { ProcessSpec } from "../run/kept-process.ts";
 import { signalGroup } from "../run/kept-process.ts";
 import { isOpen } from "../run/ready.ts";
@@ -22,25 +23,35 @@ const loopback = "127.0.0.1";
 
 export interface ExplicitOptions {
   readonly trustDomain: string;
-  /** Host ports that were chosen when the file says 0, by `gatewayPortKey`. */
-  readonly gatewayPorts: ReadonlyMap<string, number>;
+  /** Host ports that were found free before the mesh was started, by `gatewayPortKey`. */
+  readonly chosen: ReadonlyMap<string, number>;
+  /** Listens on the host, or rejects with a sentence. */
+  readonly openOnHost: (
+    what: string,
+    address: SocketAddress,
+  ) => Promise<{ readonly server: Server; readonly address: SocketAddress }>;
 }
 
-export async function openExplicit(options: ExplicitOptions): Promise<Placement> {
+export async function openExplicit(options: ExplicitOptions): Promise<ExplicitPlacement> {
   const [secure = 0, plain = 0, metrics = 0] = await freePorts(3);
   return new ExplicitPlacement(options, [secure, plain, metrics]);
 }
 
-class ExplicitPlacement implements Placement {
+/** Its gateways listen on the host themselves: a port is opened by telling the gateway to move there. */
+class ExplicitPlacement implements Placement, HostPortOpener {
   readonly kind = "explicit";
   readonly control: SocketAddress;
   readonly plainXds: SocketAddress;
   readonly controlMetrics: SocketAddress;
   readonly dnsUpstream = undefined;
   readonly #options: ExplicitOptions;
+  readonly #chosen: Map<string, number>;
+  /** Ports of the host that gateways have, by `gatewayPortKey`. */
+  readonly #hostPorts = new Map<string, number>();
 
   constructor(options: ExplicitOptions, ports: readonly [number, number, number]) {
     this.#options = options;
+    this.#chosen = new Map(options.chosen);
     this.control = { address: loopback, port: ports[0] };
     this.plainXds = { address: loopback, port: ports[1] };
     this.controlMetrics = { address: loopback, port: ports[2] };
@@ -55,14 +66,19 @@ class ExplicitPlacement implements Placement {
     const metrics = own[6] ?? 0;
     const ports = plan.spec.ports.map((port, index): InstancePort => {
       const appPort = forPorts[index * 2] ?? 0;
-      const endpointPort = this.#hostPort(plan, port) ?? forPorts[index * 2 + 1] ?? 0;
+      const ownPort = forPorts[index * 2 + 1] ?? 0;
+      const key = gatewayPortKey(plan.spec, port.port);
+      const hostPort = (): number | undefined =>
+        plan.role === "gateway" ? this.#hostPorts.get(key) : undefined;
       return {
         port: "targetPort" in port ? port.targetPort : port.port,
         protocol: port.protocol,
         appAddress: loopback,
         appPort,
         endpointAddress: loopback,
-        endpointPort,
+        get endpointPort() {
+          return hostPort() ?? ownPort;
+        },
       };
     });
     const localDestinations = destinations.map((destination, index): LocalDestination => ({
@@ -78,9 +94,28 @@ class ExplicitPlacement implements Placement {
     return new ExplicitPlace(plan, sidecarPorts, ports, localDestinations);
   }
 
-  #hostPort(plan: InstancePlan, port: GatewayPort | WorkloadPort): number | undefined {
-    if (plan.role !== "gateway" || !("hostPort" in port)) return undefined;
-    return this.#options.gatewayPorts.get(gatewayPortKey(plan.spec, port)) ?? port.hostPort;
+  async open({ key, name, hostAddress, hostPort }: GatewayTarget): Promise<OpenHostPort> {
+    const chosen = this.#chosen.get(key);
+    this.#chosen.delete(key);
+    const isChosen = chosen !== undefined && (hostPort === 0 || hostPort === chosen);
+    const port = isChosen
+      ? chosen
+      : await this.#findFree(name, { address: hostAddress, port: hostPort });
+    this.#hostPorts.set(key, port);
+    return {
+      port,
+      close: () => {
+        if (this.#hostPorts.get(key) === port) this.#hostPorts.delete(key);
+      },
+    };
+  }
+
+  async #findFree(name: string, wanted: SocketAddress): Promise<number> {
+    const { server, address } = await this.#options.openOnHost(`gateway ${name}`, wanted);
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+    });
+    return address.port;
   }
 
   serviceAddresses(): readonly string[] {

@@ -19,6 +19,8 @@ export interface ControlProcessOptions {
   readonly clock: Clock;
   /** After each start. */
   readonly onReady: () => void;
+  /** It has ended several times without having been ready; a sentence. */
+  readonly onFailing: (why: string) => void;
   /** Every proxy works by what was told with this revision, or later. */
   readonly onApplied: (revision: number) => void;
   readonly onProcess: (pid: number) => void;
@@ -26,6 +28,8 @@ export interface ControlProcessOptions {
   readonly message: () => WorkloadsMessage;
 }
 
+/** After so many ends in a row nobody should wait for it. */
+const failuresInVain = 3;
 const backOff = { firstMs: 100, longestMs: 5000, stableMs: 10_000 };
 /** Its standard descriptors and the IPC channel come first. */
 const consoleDescriptorInside = 4;
@@ -57,6 +61,12 @@ export class ControlProcess {
       onStart: (started) => {
         if (started.pid !== undefined) parts.onProcess(started.pid);
         started.send(parts.message());
+      },
+      onExit: (reason) => {
+        if (this.#process.failures < failuresInVain) return;
+        const words = this.#log.lastComplaint();
+        const wrote = words === undefined ? "" : `; it wrote: ${words}`;
+        parts.onFailing(`the control plane ${reason}${wrote}; ${this.#log.path} says more`);
       },
       onMessage: (message) => {
         if (!isMessage(message)) return;

@@ -38,6 +38,15 @@ export interface InstanceOptions {
 
 const sidecarBackOff = { firstMs: 50, longestMs: 800, stableMs: 10_000 };
 const applicationBackOff = { firstMs: 200, longestMs: 30_000, stableMs: 10_000 };
+/** An application that has ended so often in a row, without having been up for a while, is not waited for. */
+const failuresInVain = 2;
+const sidecarFailuresInVain = 4;
+/**
+ * An application without ports is ready when it has run so long: nothing else tells that it has begun.
+ * One that has ended before must show that it lasts.
+ */
+const portlessReadyMs = { first: 500, again: 3000 };
+const lastWordsMs = 50;
 const pollMs = { starting: 25, steady: 2000 };
 /**
  * Young objects of a proxy die with their request, so a small nursery costs no time; V8's usual one of
@@ -63,6 +72,9 @@ export class Instance {
   #isSidecarReady = false;
   #silentProbes = 0;
   #isClosing = false;
+  /** The application has ended, and `#detail` says how. */
+  #hasEnded = false;
+  #applicationSinceMs = 0;
 
   constructor(options: InstanceOptions) {
     this.#options = options;
@@ -76,7 +88,33 @@ export class Instance {
 
   /** Why it is not ready, when it is not. */
   get detail(): string | undefined {
-    return this.#detail;
+    // What it wrote last comes over a pipe, and may arrive after the news that it has ended.
+    const words = this.#hasEnded ? this.#logs[0]?.lastComplaint() : undefined;
+    return words === undefined ? this.#detail : `${this.#detail}; it wrote: ${words}`;
+  }
+
+  /** Its processes end again and again: waiting for it is in vain. */
+  get isFailing(): boolean {
+    if (this.#state === "ready") return false;
+    const application = this.#application?.failures ?? 0;
+    const sidecar = this.#sidecar?.failures ?? 0;
+    return application >= failuresInVain || sidecar >= sidecarFailuresInVain;
+  }
+
+  /** Keys of those it still waits for, and for nothing else. */
+  get waitsFor(): readonly string[] {
+    const { plan } = this;
+    return plan.role === "workload" && this.#isSidecarReady && !this.#mayStart ? plan.after : [];
+  }
+
+  /** For people: what it lacks, and where to look. */
+  get why(): string {
+    const { name } = this.plan;
+    const reason = `${name}: ${this.detail ?? this.#state}`;
+    if (this.#application !== undefined) return `${reason}; 'heddle logs ${name}' shows more`;
+    return (this.#sidecar?.failures ?? 0) > 0
+      ? `${reason}; 'heddle logs ${name} --proxy' shows more`
+      : reason;
   }
 
   get isSidecarStarting(): boolean {
@@ -160,7 +198,7 @@ export class Instance {
       ...(locality === undefined ? {} : { locality }),
       role: plan.role,
       addresses: place.addresses,
-      ports: place.ports,
+      ports: place.ports.map((port) => ({ ...port })), // of what may move, where it is now
       capture: place.capture,
       localDestinations: place.localDestinations,
       state: this.#state,
@@ -169,7 +207,7 @@ export class Instance {
       adminSocket: files.adminSocket,
       metricsUrl: `http://${place.statusAddress}:${place.sidecarPorts.metrics}/stats/prometheus`,
       restarts,
-      ...(this.#detail === undefined ? {} : { detail: this.#detail }),
+      ...(this.detail === undefined ? {} : { detail: this.detail }),
       sidecarPorts: {
         outbound: place.sidecarPorts.outbound,
         inbound: place.sidecarPorts.inbound,
@@ -239,7 +277,8 @@ export class Instance {
     if (this.plan.role === "gateway") {
       this.#set("ready", undefined);
     } else if (!this.#mayStart) {
-      this.#set("warming", "it waits for what it depends on");
+      const names = this.plan.after.map((key) => key.slice(key.indexOf("/") + 1)).join(", ");
+      this.#set("warming", `it waits for what it depends on: ${names}`);
     } else if (this.#application === undefined) {
       this.#startApplication(place);
     } else {
@@ -279,10 +318,15 @@ export class Instance {
       backOff: applicationBackOff,
       onStart: (started) => {
         if (started.pid !== undefined) onProcess(started.pid);
+        this.#applicationSinceMs = clock.monotonicMs();
         this.#schedulePoll(pollMs.starting);
       },
-      onExit: (reason, retryMs) =>
-        this.#set("restarting", `the application ${reason}; next start in ${retryMs} ms`),
+      onExit: (reason, retryMs) => {
+        const next = retryMs < 1000 ? `${retryMs} ms` : `${retryMs / 1000} s`;
+        this.#set("restarting", `the application ${reason}; next start in ${next}`, true);
+        // Its last words may come a moment after the news of its end.
+        clock.schedule(lastWordsMs, () => this.#options.onChange());
+      },
       signal: (pid, signal) => place.signalApplication(pid, signal),
     });
     this.#set("starting", "the application starts");
@@ -292,8 +336,13 @@ export class Instance {
   async #checkApplication(place: Place, application: KeptProcess): Promise<void> {
     const { pid } = application;
     if (pid === undefined) return;
+    const ranMs = this.#options.clock.monotonicMs() - this.#applicationSinceMs;
+    const leastMs = portlessReadyMs[application.failures === 0 ? "first" : "again"];
+    if (place.ports.length === 0 && ranMs < leastMs) return;
+    // Whether somebody waits for datagrams cannot be asked without sending one.
+    const asked = place.ports.filter(({ protocol }) => protocol !== "udp");
     const answers = await Promise.all(
-      place.ports.map(async ({ appPort, port }) => ({
+      asked.map(async ({ appPort, port }) => ({
         port: appPort ?? port,
         isOpen: await place.isListening(appPort ?? port, pid),
       })),
@@ -304,10 +353,11 @@ export class Instance {
     else this.#set("starting", `the application does not listen on port ${closed.join(", ")} yet`);
   }
 
-  #set(state: InstanceState, detail: string | undefined): void {
+  #set(state: InstanceState, detail: string | undefined, hasEnded = false): void {
     if (this.#isClosing || (state === this.#state && detail === this.#detail)) return;
     this.#state = state;
     this.#detail = detail;
+    this.#hasEnded = hasEnded;
     this.#options.onChange();
   }
 }

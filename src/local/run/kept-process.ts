@@ -5,9 +5,10 @@
  */
 import type { ChildProcess, StdioOptions } from "node:child_process";
 import { spawn } from "node:child_process";
+import { statSync } from "node:fs";
 
 import type { Clock, Timer } from "../../base/clock.ts";
-import { messageOf } from "../../base/error.ts";
+import { HeddleError, messageOf } from "../../base/error.ts";
 import type { LogFile } from "./log-file.ts";
 
 export interface ProcessSpec {
@@ -67,6 +68,11 @@ export class KeptProcess {
   /** How often it was started again. */
   get restarts(): number {
     return this.#restarts;
+  }
+
+  /** How often in a row it has ended before it had run for a while. */
+  get failures(): number {
+    return this.#failures;
   }
 
   start(): void {
@@ -168,6 +174,10 @@ export function signalGroup(leader: number, signal: NodeJS.Signals): void {
 
 function startProcess(spec: ProcessSpec): ChildProcess {
   const [program, ...args] = spec.command;
+  // Node would say that the program is missing.
+  if (statSync(spec.directory, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new HeddleError("local.no-directory", `there is no folder ${spec.directory}`);
+  }
   const stdio: StdioOptions = ["ignore", "pipe", "pipe"];
   stdio.push(spec.hasChannel === true ? "ipc" : "ignore", ...(spec.descriptors ?? []));
   return spawn(program ?? "", args, {

@@ -5,6 +5,10 @@
 import { closeSync, openSync, renameSync, statSync, writeSync } from "node:fs";
 
 const bytesMaxDefault = 8 * 1024 * 1024;
+const tailBytes = 4096;
+const complaintLines = 30;
+const complaintCharactersMax = 200;
+const complaint = /\b\w*(?:error|exception|panic|fatal|denied|cannot|can't|not found|no such)\b/i;
 
 export class LogFile {
   readonly path: string;
@@ -12,6 +16,7 @@ export class LogFile {
   #descriptor: number | undefined;
   #bytes = 0;
   #lostBytes = 0;
+  #tail: Buffer = Buffer.alloc(0);
 
   constructor(path: string, bytesMax: number = bytesMaxDefault) {
     this.path = path;
@@ -24,7 +29,22 @@ export class LogFile {
     return this.#lostBytes;
   }
 
+  /** What a process has printed. */
   write(chunk: Uint8Array): void {
+    const tail = chunk.length >= tailBytes ? chunk : Buffer.concat([this.#tail, chunk]);
+    this.#tail = Buffer.from(tail.subarray(-tailBytes));
+    this.#append(chunk);
+  }
+
+  /** The latest line that says why it failed, or else the last one; cut to a readable length. */
+  lastComplaint(): string | undefined {
+    const lines = this.#tail.toString("utf8").split("\n").map(plainLine);
+    const said = lines.filter((line) => line !== "" && !/^(?:at |Node\.js v)/.test(line));
+    const last = said.slice(-complaintLines).findLast((line) => complaint.test(line));
+    return (last ?? said.at(-1))?.slice(0, complaintCharactersMax);
+  }
+
+  #append(chunk: Uint8Array): void {
     if (this.#bytes > 0 && this.#bytes + chunk.length > this.#bytesMax) this.#rotate();
     if (this.#descriptor === undefined) {
       this.#lostBytes += chunk.length;
@@ -40,7 +60,7 @@ export class LogFile {
 
   /** One line of the supervisor's own, between the process's. */
   note(text: string): void {
-    this.write(Buffer.from(`--- ${new Date().toISOString()} ${text}\n`));
+    this.#append(Buffer.from(`--- ${new Date().toISOString()} ${text}\n`));
   }
 
   close(): void {
@@ -67,4 +87,10 @@ export class LogFile {
     this.#bytes = 0;
     this.#open();
   }
+}
+
+/** Without colours and other control characters, which have no place in a table. */
+function plainLine(line: string): string {
+  const plain = line.replaceAll(/\p{Cc}\[[0-9;]*[A-Za-z]|\p{Cc}/gu, " ");
+  return plain.replace(/^heddle-init: \d+: /, "").trim();
 }

@@ -8,7 +8,7 @@ import { basename, dirname, join, resolve } from "node:path";
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { HeddleError, messageOf } from "../../base/error.ts";
-import type { Parsed } from "../../base/problem.ts";
+import { formatProblem, type Parsed, type Problem } from "../../base/problem.ts";
 import { parseComposeFile } from "../compose-file.ts";
 import { parseHeddleFile } from "../heddle-file.ts";
 import type { MeshFile } from "../mesh-file.ts";
@@ -41,6 +41,20 @@ export function readMeshFile(path: string): Parsed<MeshFile> {
   }
   const parse = isCompose(path) ? parseComposeFile : parseHeddleFile;
   return parse(text, path, dirname(path));
+}
+
+export interface UsableMeshFile {
+  readonly file: MeshFile;
+  /** Warnings. */
+  readonly problems: readonly Problem[];
+}
+
+/** Throws `local.mesh-file` with all that is wrong when the file cannot be used. */
+export function readUsableMeshFile(path: string): UsableMeshFile {
+  const { value: file, problems } = readMeshFile(path);
+  if (file !== undefined) return { file, problems };
+  const lines = problems.map((problem) => `\n  ${formatProblem(problem)}`).join("");
+  throw new HeddleError("local.mesh-file", `${path} cannot be used:${lines}`);
 }
 
 /** Calls `onChange` after each change of the file; the return value ends it. */

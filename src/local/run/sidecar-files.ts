@@ -4,8 +4,9 @@ import { join } from "node:path";
 
 import type { SidecarOptions } from "../../base/sidecar-options.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
-import type { Place } from "../placement.ts";
+import type { Place, Placement } from "../placement.ts";
 import type { InstancePlan } from "../plan.ts";
+import type { SupervisorOptions } from "../supervisor-options.ts";
 import { makePrivateDirectory, replaceFile } from "./replace-file.ts";
 
 /** What all sidecars of a mesh have in common. */
@@ -33,6 +34,27 @@ export interface SidecarFiles {
 const directoryBytesMax = 88;
 
 /** `i/<instance>.<namespace>`, or a short digest of it where the path would be too long for sockets. */
+/** Of a whole mesh; `rootFile` is the mesh's root certificate. */
+export function sidecarSettings(
+  options: SupervisorOptions,
+  placement: Placement,
+  rootFile: string,
+): SidecarSettings {
+  return {
+    stateDir: options.stateDir,
+    trustDomain: options.trustDomain,
+    dataPlane: options.dataPlane,
+    envoyBinary: options.envoyBinary,
+    control: placement.control,
+    rootFile,
+    dnsUpstream: placement.dnsUpstream,
+    accessLogFile: "-",
+    logLevel: options.logLevel,
+    logFormat: options.logFormat,
+    otlpEndpoint: options.otlpEndpoint,
+  };
+}
+
 export function instanceDirectory(stateDir: string, plan: InstancePlan): string {
   const name = `${plan.name}.${plan.spec.namespace}`;
   const directory = join(stateDir, "i", name);

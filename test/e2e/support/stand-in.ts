@@ -85,6 +85,10 @@ async function up(words: readonly string[]): Promise<void> {
   });
   const notReady = await mesh.ready;
   console.log(JSON.stringify({ ...mesh, ready: notReady.length === 0, notReady }));
+  if (notReady.length > 0) {
+    await mesh.allReady;
+    console.log(JSON.stringify({ ...mesh, ready: true, notReady: [] }));
+  }
 }
 
 /** Writes each snapshot it is told to `workloads.json`, and answers the console's port with it. */
