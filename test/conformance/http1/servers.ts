@@ -4,8 +4,7 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 
 import { systemClock } from "../../../src/base/clock.ts";
-import { listen } from "../../../src/net/listen.ts";
-import { createPortableDialler } from "../../../src/net/portable-dialler.ts";
+import { type IoChoice, openIo } from "../../../src/net/io-backend.ts";
 import type { ProxyContext, UpstreamCluster } from "../../../src/proxy/context.ts";
 import { createHttpConnectionManager } from "../../../src/proxy/http.ts";
 import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
@@ -53,7 +52,7 @@ function portOf(server: net.Server): number {
 const always = (): boolean => true;
 const nothing = (): void => {};
 
-export async function startHeddle(application: number): Promise<Asked> {
+export async function startHeddle(application: number, io: IoChoice): Promise<Asked> {
   const open = new Set<{ destroy(): void }>();
   const endpoint = {
     address: { address: "127.0.0.1", port: application },
@@ -93,7 +92,8 @@ export async function startHeddle(application: number): Promise<Asked> {
       onTimeout: nothing,
     },
   };
-  const dialler = createPortableDialler({ clock: systemClock, log: silentLog });
+  const backend = openIo(io, systemClock, silentLog);
+  const dialler = backend.createDialler({ log: silentLog });
   const context: ProxyContext = {
     clock: systemClock,
     log: silentLog,
@@ -113,7 +113,7 @@ export async function startHeddle(application: number): Promise<Asked> {
   const factory = createHttpConnectionManager(managerOf({ routes: routesToApp() }), context, {
     direction: "inbound",
   });
-  const bound = await listen({
+  const bound = await backend.listen({
     on: { kind: "address", address: "127.0.0.1", port: 0 },
     connectionsMax: 1000,
     readsOriginalDestination: false,

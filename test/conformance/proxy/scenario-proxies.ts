@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { load } from "js-yaml";
 
 import { systemClock } from "../../../src/base/clock.ts";
+import type { IoChoice } from "../../../src/net/io-backend.ts";
 import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
 import { startProxy } from "../../../src/proxy/proxy.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
@@ -65,6 +66,7 @@ async function makePlace(): Promise<Place> {
 export async function runHeddle(
   textFor: Texts,
   application: ScenarioApplication,
+  io: IoChoice,
 ): Promise<RunningData> {
   const place = await makePlace();
   const lines: string[] = [];
@@ -84,6 +86,7 @@ export async function runHeddle(
     random: Math.random,
     peers: noPeers,
     openLog: () => (line) => void lines.push(line),
+    io,
     nodeId,
     version: "test",
   });
