@@ -1,7 +1,7 @@
 /**
  * What a workload cannot do, tried from inside one, in every mode that confines it: take the rules or
  * its sidecar apart, open what belongs to another, reach the control plane's private doors, be somebody
- * else at the certificate authority or on xDS.
+ * else at the certificate authority or on xDS. Explicit mode confines nobody, and says so in `status`.
  */
 import assert from "node:assert/strict";
 import { chmodSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";

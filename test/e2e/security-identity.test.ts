@@ -1,7 +1,9 @@
 /**
  * Identities on the wire: what certificates say, who is refused and how both ends tell, that nobody
  * becomes somebody else at the authority or on xDS, and that no private key is ever in the control
- * plane.
+ * plane. Not in explicit mode: keys lie open to local processes there, as `status` says, and what the
+ * authority and xDS answer to a thief of nothing but a token is in security-impersonation.test.ts,
+ * which that mode alone makes possible.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

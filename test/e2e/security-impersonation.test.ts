@@ -10,11 +10,15 @@ import { after, before, test } from "node:test";
 
 import { systemClock } from "../../src/base/clock.ts";
 import type { SidecarOptions } from "../../src/base/sidecar-options.ts";
+import type { ControlOptions } from "../../src/control/options.ts";
 import { controlPlaneServerName } from "../../src/identity/authority.ts";
 import { requestCertificate } from "../../src/identity/certificate-client.ts";
 import { createCertificatePath } from "../../src/identity/certificate-service.ts";
+import { generateKey, requestFor } from "../../src/identity/key.ts";
+import { certificateRequestBudget } from "../../src/identity/request-budget.ts";
 import { type GrpcChannel, openGrpcChannel } from "../../src/net/grpc-client.ts";
-import { defaultGrpcKeepalive } from "../../src/net/grpc.ts";
+import { defaultGrpcKeepalive, GrpcError } from "../../src/net/grpc.ts";
+import { grpcStatus } from "../../src/wire/grpc.ts";
 import { IstioCertificateRequest } from "../../src/wire/gen/ts/security/v1alpha1/ca.ts";
 import { Node } from "../../src/wire/gen/ts/envoy/config/core/v3/base.ts";
 import { AdsClient } from "../../src/xds/ads-client.ts";
@@ -95,6 +99,50 @@ test("a request that is none gets no certificate", async () => {
     });
     await assert.rejects(asked, /certificate request/);
   }
+});
+
+test("who asks for certificates without end is served a few, and others as before", async () => {
+  const csr = requestFor(generateKey(), "intruder-0.default");
+  const request = IstioCertificateRequest.encode(IstioCertificateRequest.fromPartial({ csr }));
+  const bytes = request.finish();
+  const metadata = bearer(tokenOf("intruder"))();
+  const startMs = performance.now();
+  const outcomes: PromiseSettledResult<Uint8Array>[] = [];
+  for (let i = 0; i < 50; i++) {
+    const asked = Array.from({ length: 40 }, async () => {
+      return await channel.unary(createCertificatePath, bytes, { metadata, timeoutMs: 10_000 });
+    });
+    outcomes.push(...(await Promise.allSettled(asked)));
+  }
+  const [mayMost, got] = [
+    certificateRequestBudget.burst + Math.ceil((performance.now() - startMs) / 1000),
+    outcomes.filter(({ status }) => status === "fulfilled").length,
+  ];
+  assert(got > 0 && got <= mayMost, `${got} of at most ${mayMost} were issued`);
+  const refusal = /^intruder-0\.default asks for certificates too often; ask again in \d+ ms$/;
+  for (const outcome of outcomes) {
+    if (outcome.status === "fulfilled") continue;
+    const error: unknown = outcome.reason;
+    assert(error instanceof GrpcError && error.code === grpcStatus.resourceExhausted);
+    assert.match(error.message, refusal);
+  }
+  await requestCertificate({
+    channel,
+    metadata: bearer(tokenOf("victim")),
+    instance: "victim-0.default",
+    rootPem,
+  });
+  const options: ControlOptions = JSON.parse(
+    readFileSync(join(mesh.stateDir, "control.json"), "utf8"),
+  );
+  const { address, port } = options.metrics ?? assert.fail("the control plane shows no metrics");
+  const metrics = await (await fetch(`http://${address}:${port}/metrics`)).text();
+  const limited = /^heddle_control_limit_total\{limit="certificate-requests"\} (\d+)$/m.exec(
+    metrics,
+  );
+  assert.equal(Number(limited?.[1]), outcomes.length - got);
+  const warnings = mesh.log("control.log").match(/certificate requests refused: too many/g);
+  assert((warnings?.length ?? 0) <= mayMost, `${warnings?.length} lines in the log`);
 });
 
 test("xDS answers a token's holder alone, whatever node it says it is", async () => {

@@ -1,7 +1,9 @@
 /**
  * Policies as operators write them, judged by what reaches the application: PeerAuthentication at every
  * width, AuthorizationPolicy with every field, paths that try to get around a DENY, and what happens
- * to a policy that breaks. Both data planes must agree.
+ * to a policy that breaks. Both data planes must agree. Not in explicit mode: the filters that a policy
+ * becomes are the same there, and that they stand at its inbound listeners (allowed, denied, STRICT) is
+ * asked by the traffic suite in every mode.
  */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
