@@ -390,6 +390,9 @@ test("createServerTls() refuses what it cannot honour", () => {
     assert.throws(() => createServerTls(config, dependencies), { code: "tls-unsupported" });
   };
   refuse(DownstreamTlsContext.fromPartial({ requireClientCertificate: true }));
+  for (const tlsParams of [{ cipherSuites: ["[AES1|NOPE]"] }, { ecdhCurves: ["P-7"] }]) {
+    refuse(DownstreamTlsContext.fromPartial({ commonTlsContext: { tlsParams } }));
+  }
   for (const validationContext of [
     { verifyCertificateHash: ["00"] },
     { allowExpiredCertificate: true },

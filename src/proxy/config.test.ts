@@ -315,6 +315,24 @@ test("endpoints keep their identity while they stay, and hear when they leave", 
   close();
 });
 
+test("a cluster draws another endpoint as often as it is told to, no more", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [edsCluster("a")]);
+  const addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+  feed.send(typeUrls.endpoint, [endpoints("a", ...addresses)]);
+  const cluster = clusters.get("a");
+  const inTurn = addresses.map(() => cluster?.pick(choice));
+  const [first, second] = inTurn;
+  assert.ok(first !== undefined && second !== undefined);
+  const avoid = new Set([first, second]);
+  assert.equal(cluster?.pick({ ...choice, avoid, redrawsMax: 1 }), first);
+  // The third is next in turn.
+  cluster?.pick(choice);
+  assert.equal(cluster?.pick({ ...choice, avoid, redrawsMax: 2 }), inTurn[2]);
+  close();
+});
+
 test("a listener that changes while it warms starts in its last version alone", () => {
   const { configuration, feed, listeners, close } = plane();
   configuration.start();

@@ -27,7 +27,16 @@ export interface ProxyContext {
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
   /** Compiles the access loggers of a filter (files, statistics, spans) into one sink. */
-  readonly sinkFor: (loggers: readonly AccessLog[], statPrefix: string) => RequestSink;
+  readonly sinkFor: (
+    loggers: readonly AccessLog[],
+    statPrefix: string,
+    options?: LogOptions,
+  ) => RequestSink;
+}
+
+export interface LogOptions {
+  /** Loggers that name no type of entry hear of a TCP connection when it reaches its upstream, too. */
+  readonly tellsConnected?: boolean;
 }
 
 export interface ClusterSource {
@@ -64,6 +73,8 @@ export interface EndpointChoice {
   readonly hash: number | undefined;
   /** Endpoints of earlier attempts, avoided when the retry policy says so. */
   readonly avoid: ReadonlySet<UpstreamEndpoint> | undefined;
+  /** How often another is drawn when one to avoid came; 5 unless told. */
+  readonly redrawsMax?: number;
   /** Of the request, where there is one. */
   readonly authority?: string;
 }

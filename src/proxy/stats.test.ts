@@ -17,6 +17,7 @@ import { AccessLogType } from "../wire/gen/ts/envoy/data/accesslog/v3/accesslog.
 import { FileAccessLog } from "../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
 import { Config } from "../wire/gen/ts/envoy/extensions/access_loggers/stats/v3/stats.ts";
 import { ExportTraceServiceRequest } from "../wire/gen/ts/opentelemetry/proto/collector/trace/v1/trace_service.ts";
+import type { LogOptions } from "./context.ts";
 import { createSinkCompiler } from "./stats.ts";
 import { SpanSink } from "./stats/span-sink.ts";
 
@@ -65,7 +66,7 @@ function accessLogs(loggers: readonly StatsLogger[]): AccessLog[] {
   });
 }
 
-function open(loggers: readonly AccessLog[]) {
+function open(loggers: readonly AccessLog[], options?: LogOptions) {
   const metrics = createMetricRegistry();
   const lines: string[] = [];
   const compile = createSinkCompiler({
@@ -73,7 +74,7 @@ function open(loggers: readonly AccessLog[]) {
     peers,
     openLog: (path) => (line) => void lines.push(`${path}: ${line}`),
   });
-  const sink: RequestSink = compile(loggers, "outbound");
+  const sink: RequestSink = compile(loggers, "outbound", options);
   const valueOf = (name: string): number =>
     metrics
       .expose()
@@ -161,6 +162,23 @@ test("sinkFor() writes files by the format and filter of the configuration", () 
   sink.onEnd(requestRecord());
   sink.onEnd(requestRecord({ responseCode: 503 }));
   assert.deepEqual(lines, ['a.log: {"code":200}\n', 'a.log: {"code":503}\n', "b.log: 503\n"]);
+});
+
+test("sinkFor() logs a TCP connection when it is connected where the filter asks for it", () => {
+  const logs = [fileLog("a.log", { textFormat: "%ACCESS_LOG_TYPE% %BYTES_SENT%\n" })];
+  const lines = (options?: LogOptions): readonly string[] => {
+    const opened = open(logs, options);
+    const record = requestRecord({ kind: "tcp", bytesSent: 0 });
+    opened.sink.onConnected?.(record);
+    record.bytesSent = 7;
+    opened.sink.onEnd(record);
+    return opened.lines;
+  };
+  assert.deepEqual(lines(), ["a.log: TcpConnectionEnd 7\n"]);
+  assert.deepEqual(lines({ tellsConnected: true }), [
+    "a.log: TcpUpstreamConnected 0\n",
+    "a.log: TcpConnectionEnd 7\n",
+  ]);
 });
 
 test("sinkFor() refuses loggers and formats it cannot honour", () => {

@@ -15,6 +15,7 @@ import {
   StderrAccessLog,
   StdoutAccessLog,
 } from "../wire/gen/ts/envoy/extensions/access_loggers/stream/v3/stream.ts";
+import type { ProxyContext } from "./context.ts";
 import { refuse } from "./engine/refusal.ts";
 import { compileFileFormat, compileLogFormat } from "./stats/file-logger.ts";
 import { compileLogFilter, logTypesOf, type LogPredicate } from "./stats/log-filter.ts";
@@ -36,12 +37,10 @@ export function createSpanSink(options: SpanSinkOptions): SpanSink {
 }
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
-export function createSinkCompiler(
-  options: SinkOptions,
-): (loggers: readonly AccessLog[], statPrefix: string) => RequestSink {
-  return (loggers) => {
+export function createSinkCompiler(options: SinkOptions): ProxyContext["sinkFor"] {
+  return (loggers, _statPrefix, { tellsConnected = false } = {}) => {
     const entries = loggers.map((logger, i) => compileLogger(logger, `access_log[${i}]`, options));
-    return new AccessLogSink(entries, options.spans);
+    return new AccessLogSink(entries, options.spans, tellsConnected);
   };
 }
 
@@ -94,11 +93,17 @@ interface TcpProgress {
 class AccessLogSink implements RequestSink {
   readonly #loggers: readonly CompiledLogger[];
   readonly #spans: SpanSink | undefined;
+  readonly #tellsConnected: boolean;
   readonly #progress = new WeakMap<RequestRecord, TcpProgress>();
 
-  constructor(loggers: readonly CompiledLogger[], spans: SpanSink | undefined) {
+  constructor(
+    loggers: readonly CompiledLogger[],
+    spans: SpanSink | undefined,
+    tellsConnected: boolean,
+  ) {
     this.#loggers = loggers;
     this.#spans = spans;
+    this.#tellsConnected = tellsConnected;
   }
 
   onEnd(record: RequestRecord): void {
@@ -122,7 +127,9 @@ class AccessLogSink implements RequestSink {
     const progress = this.#progressOf(record);
     if (progress.isOpenReported) return;
     progress.isOpenReported = true;
+    record.entryType = "TcpUpstreamConnected";
     this.#run(record, AccessLogType.TcpUpstreamConnected);
+    record.entryType = undefined;
   }
 
   /** Bytes count while the connection lives: each time what was added since the last time. */
@@ -149,8 +156,9 @@ class AccessLogSink implements RequestSink {
   #run(record: RequestRecord, type: AccessLogType, progress?: TcpProgress): void {
     const isEnd = type === AccessLogType.DownstreamEnd || type === AccessLogType.TcpConnectionEnd;
     for (const logger of this.#loggers) {
-      // As in Envoy, a logger that names no type hears ends only (here nothing else is on by default).
-      if (logger.types === undefined ? !isEnd : !logger.types.has(type)) continue;
+      // As in Envoy: ends, and what the filter was told to log besides.
+      const isWanted = logger.types?.has(type) ?? (isEnd || this.#tellsConnected);
+      if (!isWanted) continue;
       if (logger.matches?.(record, type) === false) continue;
       logger.line?.(record);
     }

@@ -37,7 +37,11 @@ export function createTcpProxy(
     idleTimeoutMs: durationMs(config.idleTimeout) ?? idleTimeoutMsDefault,
     durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
     attemptsMax: Math.max(1, config.maxConnectAttempts ?? 1),
-    sink: context.sinkFor(config.accessLog, config.statPrefix),
+    sink: context.sinkFor(config.accessLog, config.statPrefix, {
+      tellsConnected:
+        config.flushAccessLogOnConnected ||
+        config.accessLogOptions?.flushAccessLogOnConnected === true,
+    }),
   };
   const accepted = context.metrics.counter(
     "envoy_tcp_downstream_cx_total",

@@ -69,7 +69,8 @@ const simpleOperators: { readonly [name: string]: Operator } = {
       : (grpcStatusNames[record.grpcStatus] ?? String(record.grpcStatus)),
   TRACE_ID: (record) => present(record.traceId),
   SPAN_ID: (record) => present(record.spanId),
-  ACCESS_LOG_TYPE: (record) => (record.kind === "http" ? "DownstreamEnd" : "TcpConnectionEnd"),
+  ACCESS_LOG_TYPE: (record) =>
+    record.entryType ?? (record.kind === "http" ? "DownstreamEnd" : "TcpConnectionEnd"),
   START_TIME: (record) => isoTime(record.startMs),
 };
 

@@ -7,6 +7,8 @@ import type { SocketAddress } from "../base/socket-address.ts";
  */
 export interface RequestRecord {
   readonly kind: "http" | "tcp";
+  /** Of the log entry being written, in Envoy's words; absent at the end. */
+  entryType?: "TcpUpstreamConnected" | undefined;
   startMs: number;
   /** Monotonic, with fractions; `durationMs` is set when the stream has ended. */
   startMonotonicMs: number;

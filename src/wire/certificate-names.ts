@@ -5,6 +5,8 @@
  * certificate.
  */
 export interface CertificateNames {
+  /** The whole subject in RFC 2253's form, as OpenSSL writes it: the last part first. */
+  readonly subject: string;
   readonly commonName: string | undefined;
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
@@ -26,6 +28,9 @@ const extensionsTag = 0xa3;
 const utf8String = 0x0c;
 const printableString = 0x13;
 const ia5String = 0x16;
+const numericString = 0x12;
+const teletexString = 0x14;
+const bmpString = 0x1e;
 
 /** Undefined when the bytes are not a certificate, or hold a name that is not plain text. */
 export function decodeCertificateNames(der: Uint8Array): CertificateNames | undefined {
@@ -46,7 +51,96 @@ export function decodeCertificateNames(der: Uint8Array): CertificateNames | unde
   const emailSans = ofTag(0x81);
   if (uriSans === undefined || dnsSans === undefined || emailSans === undefined) return undefined;
   const ipSans = general.filter((name) => name.tag === 0x87).map((name) => ipText(name.content));
-  return { commonName: commonNameOf(subject.content), uriSans, dnsSans, emailSans, ipSans };
+  return {
+    subject: formatDistinguishedName(subject.content),
+    commonName: commonNameOf(subject.content),
+    uriSans,
+    dnsSans,
+    emailSans,
+    ipSans,
+  };
+}
+
+function formatDistinguishedName(name: Uint8Array): string {
+  const parts = (elements(name) ?? []).map(({ content }) =>
+    (elements(content) ?? [])
+      .map((pair) => formatAttribute(...(elements(pair.content) ?? [])))
+      .join("+"),
+  );
+  return parts.toReversed().join(",");
+}
+
+function formatAttribute(type?: Element, value?: Element): string {
+  if (type === undefined || value === undefined) return "";
+  const id = objectIdText(type.content);
+  const name = attributeNames[id];
+  const text = name === undefined ? undefined : directoryText(value);
+  if (text !== undefined) return `${name}=${escapeAttribute(text)}`;
+  const { tag, content } = value;
+  const length =
+    content.length < 0x80
+      ? [content.length]
+      : content.length < 0x100
+        ? [0x81, content.length]
+        : [0x82, content.length >> 8, content.length & 0xff];
+  const der = [tag, ...length, ...content].map((byte) => byte.toString(16).padStart(2, "0"));
+  return `${name ?? id}=#${der.join("").toUpperCase()}`;
+}
+
+const attributeNames: Readonly<Record<string, string>> = {
+  "2.5.4.3": "CN",
+  "2.5.4.4": "SN",
+  "2.5.4.5": "serialNumber",
+  "2.5.4.6": "C",
+  "2.5.4.7": "L",
+  "2.5.4.8": "ST",
+  "2.5.4.9": "street",
+  "2.5.4.10": "O",
+  "2.5.4.11": "OU",
+  "2.5.4.12": "title",
+  "2.5.4.42": "GN",
+  "0.9.2342.19200300.100.1.1": "UID",
+  "0.9.2342.19200300.100.1.25": "DC",
+  "1.2.840.113549.1.9.1": "emailAddress",
+};
+
+function objectIdText(bytes: Uint8Array): string {
+  const numbers: number[] = [];
+  let number = 0;
+  for (const byte of bytes) {
+    number = number * 128 + (byte & 0x7f);
+    if (byte >= 0x80) continue;
+    numbers.push(number);
+    number = 0;
+  }
+  const [first = 0, ...rest] = numbers;
+  const root = Math.min(2, Math.floor(first / 40));
+  return [root, first - root * 40, ...rest].join(".");
+}
+
+/** As UTF-8; undefined for what is no text. */
+function directoryText({ tag, content }: Element): Buffer | undefined {
+  if ([utf8String, printableString, ia5String, numericString].includes(tag)) {
+    return Buffer.from(content);
+  }
+  if (tag === teletexString) return Buffer.from(Buffer.from(content).toString("latin1"));
+  if (tag !== bmpString || content.length % 2 !== 0) return undefined;
+  return Buffer.from(Buffer.from(content).swap16().toString("utf16le"));
+}
+
+/** RFC 2253 section 2.4, with everything outside printable ASCII in hexadecimal. */
+function escapeAttribute(utf8: Buffer): string {
+  let text = "";
+  for (const [i, byte] of utf8.entries()) {
+    const character = String.fromCharCode(byte);
+    const isEdge =
+      (i === 0 && " #".includes(character)) || (i === utf8.length - 1 && byte === 0x20);
+    if (byte < 0x20 || byte > 0x7e) {
+      text += `\\${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+    } else if (isEdge || ',+"\\<>;'.includes(character)) text += `\\${character}`;
+    else text += character;
+  }
+  return text;
 }
 
 function commonNameOf(subject: Uint8Array): string | undefined {

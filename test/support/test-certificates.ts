@@ -13,6 +13,8 @@ export interface TestCertificateRequest {
   readonly uris?: readonly string[];
   readonly dnsNames?: readonly string[];
   readonly commonName?: string;
+  /** The whole subject instead, in the order of its parts. */
+  readonly subject?: x509.JsonNameParams;
   /** Milliseconds from now; negative for one that has expired. */
   readonly validForMs?: number;
 }
@@ -59,7 +61,12 @@ async function issue(
   ];
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: nextSerial(),
-    subject: request.commonName === undefined ? "O=test" : `CN=${request.commonName}`,
+    subject:
+      request.subject === undefined
+        ? request.commonName === undefined
+          ? "O=test"
+          : `CN=${request.commonName}`
+        : new x509.Name(request.subject),
     issuer: root.subject,
     notBefore: new Date(Math.min(Date.now(), notAfterMs) - 3_600_000),
     notAfter: new Date(notAfterMs),

@@ -211,6 +211,11 @@ function planParameters(
   );
   const curves = parameters?.ecdhCurves ?? [];
   const known = chosen.filter((suite) => tls.getCiphers().includes(suite.toLowerCase()));
+  // Falling back on ours would offer what was not asked for.
+  if (chosen.length > 0 && known.length === 0) {
+    throw new HeddleError("tls-unsupported", `no cipher suite of ${chosen.join(", ")} is known`);
+  }
+  if (curves.length > 0) checkCurves(curves);
   return {
     versions: {
       minVersion: versionOf(parameters?.tlsMinimumProtocolVersion, "TLSv1.2"),
@@ -219,6 +224,16 @@ function planParameters(
     ciphers: [ciphers13, ...(known.length === 0 ? ciphers12 : known)].join(":"),
     curves: curves.length === 0 ? undefined : curves.join(":"),
   };
+}
+
+/** Before the secrets come: a name that OpenSSL does not know would fail every handshake. */
+function checkCurves(curves: readonly string[]): void {
+  try {
+    tls.createSecureContext({ ecdhCurve: curves.join(":") });
+  } catch (cause) {
+    const message = `an ECDH curve of ${curves.join(", ")} is not known`;
+    throw new HeddleError("tls-unsupported", message, { cause });
+  }
 }
 
 function versionOf(version: Protocol | undefined, automatic: tls.SecureVersion): tls.SecureVersion {

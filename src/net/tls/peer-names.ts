@@ -9,6 +9,15 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
 import type { StringMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/string.ts";
 
+const noNames: CertificateNames = {
+  subject: "",
+  commonName: "",
+  uriSans: [],
+  dnsSans: [],
+  emailSans: [],
+  ipSans: [],
+};
+
 /** True when the certificate may be the peer's; any matcher suffices, none at all means any name. */
 export type PeerNameCheck = (names: CertificateNames) => boolean;
 
@@ -19,7 +28,7 @@ export function compilePeerNames(context: CertificateValidationContext): PeerNam
     const matches = compileMatcher(matcher);
     checks.push((names) => namesOf(names, sanType).some(matches));
     // Refused when configured, not when the first peer comes.
-    namesOf({ commonName: "", uriSans: [], dnsSans: [], emailSans: [], ipSans: [] }, sanType);
+    namesOf(noNames, sanType);
   }
   for (const matcher of context.matchSubjectAltNames) {
     const matches = compileMatcher(matcher);

@@ -37,7 +37,7 @@ export interface LocalityDescription {
 }
 
 /** How often another endpoint is drawn when the one chosen was tried before. */
-const redrawsMax = 5;
+const redrawsMaxDefault = 5;
 
 export class RunningCluster implements UpstreamCluster {
   readonly plan: ClusterPlan;
@@ -124,7 +124,7 @@ export class RunningCluster implements UpstreamCluster {
       return address === undefined ? undefined : this.#destinations.pick(address);
     }
     this.#choice.hash = choice.hash;
-    const { avoid } = choice;
+    const { avoid, redrawsMax = redrawsMaxDefault } = choice;
     const first = this.#choose(this.#choice);
     if (avoid === undefined || first === undefined || !avoid.has(first)) return first;
     for (let i = 0; i < redrawsMax; i++) {

@@ -28,7 +28,6 @@ export const filterUrls = {
   http: "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
   tcp: "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
   rbac: "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
-  setFilterState: "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
 } as const;
 
 const downstreamTlsUrl =
@@ -96,7 +95,6 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
       checkHonoured(TcpProxy.decode(typed.value), honouredTcp, place, found.unknown);
       return true;
     case filterUrls.rbac:
-    case filterUrls.setFilterState:
       return false;
     default:
       return refuse(path, `filter '${typed.typeUrl}' is not supported`);

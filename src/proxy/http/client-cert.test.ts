@@ -22,7 +22,7 @@ async function mutualSession(): Promise<TlsSession & { readonly hash: string }> 
   const { chainPem } = await authority.issue({
     uris: [peer],
     dnsNames: ["cart.shop.svc", "cart.test"],
-    commonName: 'cart-0."shop"',
+    subject: [{ O: ["Shop, Inc."] }, { CN: [{ utf8String: 'cart-0."shop"' }] }],
   });
   const certificate = new X509Certificate(chainPem);
   return {
@@ -57,7 +57,7 @@ function headerAfter(
 
 test("applyClientCert() says who called as each mode wants it", async () => {
   const session = await mutualSession();
-  const element = `By=${own};Hash=${session.hash};Subject="CN=cart-0.\\"shop\\"";URI=${peer};DNS=cart.shop.svc;DNS=cart.test`;
+  const element = `By=${own};Hash=${session.hash};Subject="CN=cart-0.\\"shop\\",O=Shop\\, Inc.";URI=${peer};DNS=cart.shop.svc;DNS=cart.test`;
   const earlier = "URI=spiffe://earlier";
   assert.equal(headerAfter(Mode.SANITIZE, session, earlier), undefined);
   assert.equal(headerAfter(Mode.FORWARD_ONLY, session, earlier), earlier);

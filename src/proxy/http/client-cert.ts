@@ -26,32 +26,24 @@ export function applyClientCert(
   headers.set(name, earlier === undefined ? element : `${earlier},${element}`);
 }
 
-const elements = new WeakMap<Channel, string>();
+const elements = new WeakMap<Channel, { readonly settings: HttpSettings; readonly text: string }>();
 
-/** One element of the header: made once per connection. */
+/** One element of the header: made once per connection and configuration. */
 function clientCertElement(channel: Channel, settings: HttpSettings): string {
   const made = elements.get(channel);
-  if (made !== undefined) return made;
+  if (made?.settings === settings) return made.text;
   const { tls } = channel;
   const { subject, uri, dns } = settings.clientCertDetails;
   const parts: string[] = [];
   for (const san of tls?.localUriSans ?? []) parts.push(`By=${san}`);
   const der = tls?.peerCertificateDer;
   if (der !== undefined) parts.push(`Hash=${createHash("sha256").update(der).digest("hex")}`);
-  if (subject) parts.push(`Subject="${escapeQuoted(subjectOf(tls?.peerCommonName))}"`);
+  const names = der === undefined ? undefined : decodeCertificateNames(der);
+  // Quotes in it are escaped already, by RFC 2253.
+  if (subject) parts.push(`Subject="${names?.subject ?? ""}"`);
   if (uri) for (const san of tls?.peerUriSans ?? []) parts.push(`URI=${san}`);
-  if (dns && der !== undefined) {
-    for (const san of decodeCertificateNames(der)?.dnsSans ?? []) parts.push(`DNS=${san}`);
-  }
-  const element = parts.join(";");
-  elements.set(channel, element);
-  return element;
-}
-
-function subjectOf(commonName: string | undefined): string {
-  return commonName === undefined ? "" : `CN=${commonName}`;
-}
-
-function escapeQuoted(text: string): string {
-  return text.replaceAll(/["\\]/g, String.raw`\$&`);
+  if (dns) for (const san of names?.dnsSans ?? []) parts.push(`DNS=${san}`);
+  const text = parts.join(";");
+  elements.set(channel, { settings, text });
+  return text;
 }

@@ -46,6 +46,11 @@ export class Retries {
     return this.#policy?.avoidPreviousHosts === true ? this.#tried : undefined;
   }
 
+  /** How often another endpoint is drawn instead of one to keep away from. */
+  get redrawsMax(): number {
+    return this.#policy?.hostSelectionMaxAttempts ?? 1;
+  }
+
   avoid(endpoint: UpstreamEndpoint): void {
     if (this.#policy !== undefined) (this.#tried ??= new Set()).add(endpoint);
   }

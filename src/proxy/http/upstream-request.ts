@@ -88,6 +88,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       connection: request.connection,
       hash: route.hash?.(request),
       avoid: this.#retries.avoided,
+      redrawsMax: this.#retries.redrawsMax,
       authority: request.authority,
     });
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);

@@ -45,7 +45,6 @@ const prefix = "type.googleapis.com/envoy.extensions.";
 const httpUrl = `${prefix}filters.network.http_connection_manager.v3.HttpConnectionManager`;
 const tcpUrl = `${prefix}filters.network.tcp_proxy.v3.TcpProxy`;
 const rbacUrl = `${prefix}filters.network.rbac.v3.RBAC`;
-const filterStateUrl = `${prefix}filters.network.set_filter_state.v3.Config`;
 const tlsUrl = `${prefix}transport_sockets.tls.v3.DownstreamTlsContext`;
 const rawUrl = `${prefix}transport_sockets.raw_buffer.v3.RawBuffer`;
 
@@ -83,8 +82,6 @@ function compileTerminal(filter: Filter, options: ChainOptions): CompiledChain["
 
 function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter[] {
   const typed = filter.typedConfig;
-  // Values for later filters to read; none of those this data plane has reads them.
-  if (typed?.typeUrl === filterStateUrl) return [];
   if (typed?.typeUrl !== rbacUrl) return refuse(`filters.${filter.name}`, "is not supported");
   const config = RBAC.decode(typed.value);
   if (config.matcher !== undefined) refuse("rbac.matcher", "is not supported");
