@@ -1,12 +1,7 @@
-/**
- * Finds and watches the file that says what runs: `heddle.yaml`, or a Compose file. A change is read
- * once it has been quiet for a moment; whoever writes by renaming and whoever writes in place are
- * both seen.
- */
-import { existsSync, readFileSync, statSync, watch, type FSWatcher } from "node:fs";
+/** Finds and reads the file that says what runs: `heddle.yaml`, or a Compose file. */
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
-import type { Clock, Timer } from "../../base/clock.ts";
 import { HeddleError, messageOf } from "../../base/error.ts";
 import { formatProblem, type Parsed, type Problem } from "../../base/problem.ts";
 import { parseComposeFile } from "../compose-file.ts";
@@ -15,7 +10,6 @@ import type { MeshFile } from "../mesh-file.ts";
 
 const heddleNames = ["heddle.yaml", "heddle.yml"];
 const composeNames = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
-const quietMs = 40;
 const fileBytesMax = 4 * 1024 * 1024;
 
 /** The path of the mesh file in a directory (or that is this path); refuses when there is none. */
@@ -55,24 +49,6 @@ export function readUsableMeshFile(path: string): UsableMeshFile {
   if (file !== undefined) return { file, problems };
   const lines = problems.map((problem) => `\n  ${formatProblem(problem)}`).join("");
   throw new HeddleError("local.mesh-file", `${path} cannot be used:${lines}`);
-}
-
-/** Calls `onChange` after each change of the file; the return value ends it. */
-export function watchMeshFile(path: string, clock: Clock, onChange: () => void): () => void {
-  let quiet: Timer | undefined;
-  // The directory, because a file that is replaced takes its watch with it.
-  const watcher: FSWatcher = watch(dirname(path), (_, name) => {
-    if (name !== null && name !== basename(path)) return;
-    quiet?.cancel();
-    quiet = clock.schedule(quietMs, onChange);
-  });
-  watcher.on("error", () => {
-    // The directory was taken away: the last good file keeps running.
-  });
-  return () => {
-    quiet?.cancel();
-    watcher.close();
-  };
 }
 
 function isCompose(path: string): boolean {
