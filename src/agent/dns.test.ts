@@ -16,6 +16,7 @@ import { type DnsServer, startDnsServer } from "./dns.ts";
 async function start(t: TestContext, upstream?: SocketAddress): Promise<DnsServer> {
   const server = await startDnsServer({
     addresses: ["127.0.0.1"],
+    proxyAddress: "127.0.0.2",
     port: 0,
     scope: { namespace: "default", domain: "cluster.local" },
     upstream,
@@ -33,11 +34,18 @@ const table = new Map([
   ["catalog.default.svc.cluster.local", catalog],
   ["ledger.bank.svc.cluster.local", { ipv4: ["198.19.0.6"], ipv6: [] }],
   ["*.example.com", { ipv4: ["198.19.0.7"], ipv6: [] }],
+  ["db.example.org", { ipv4: ["240.240.1.2"], ipv6: ["2001:2::102"] }],
 ]);
 
 type Answer = ReturnType<typeof dnsPacket.decode>;
 
-function askUdp(server: DnsServer, name: string, type: "A" | "AAAA" = "A"): Promise<Answer> {
+function askUdp(
+  server: DnsServer,
+  name: string,
+  type: "A" | "AAAA" = "A",
+  asker: "application" | "proxy" = "application",
+): Promise<Answer> {
+  const at = server.udp[asker === "application" ? 0 : 1];
   const socket = dgram.createSocket("udp4");
   return new Promise((resolve) => {
     socket.on("message", (bytes) => {
@@ -47,8 +55,8 @@ function askUdp(server: DnsServer, name: string, type: "A" | "AAAA" = "A"): Prom
     const questions = [{ type, name }];
     socket.send(
       dnsPacket.encode({ type: "query", id: 7, flags: 256, questions }),
-      server.udp[0]?.port ?? 0,
-      "127.0.0.1",
+      at?.port ?? 0,
+      at?.address,
     );
   });
 }
@@ -114,6 +122,13 @@ test("startDnsServer() asks the outside over TCP, and truncates what no datagram
   assert.ok(bound !== null && typeof bound !== "string");
   const server = await start(t, { address: "127.0.0.1", port: bound.port });
   assert.deepEqual(addressesOf(await askUdp(server, "example.org")), ["192.0.2.1"]);
+  server.update(table);
+  const toApplication = await askUdp(server, "db.example.org");
+  assert.deepEqual(addressesOf(toApplication), ["240.240.1.2"], "which leads to the proxy");
+  const toProxy = await askUdp(server, "db.example.org", "A", "proxy");
+  assert.deepEqual(addressesOf(toProxy), ["192.0.2.1"], "which is where the host is");
+  const inMesh = await askUdp(server, "catalog", "A", "proxy");
+  assert.deepEqual(addressesOf(inMesh), ["198.19.0.5"]);
   const long = await askUdp(server, "long.example.org");
   assert.equal(Reflect.get(long, "flag_tc"), true);
   assert.deepEqual(addressesOf(long), []);

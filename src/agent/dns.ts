@@ -3,6 +3,7 @@
  * asks the outside for everything else. Caches nothing: the table is in memory, and the outside has
  * caches of its own.
  */
+import { isAllocatedAddress } from "../base/allocated-addresses.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
 import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
@@ -29,6 +30,8 @@ import { lookUpName, type MeshAddresses, type NameScope } from "./dns/name-table
 export interface DnsServerOptions {
   /** Usually 127.0.0.1 and ::1; an address the machine does not have is skipped with a warning. */
   readonly addresses: readonly string[];
+  /** Where the proxy itself asks: there, hosts whose address leads to the proxy are the outside's. */
+  readonly proxyAddress?: string;
   readonly port: number;
   readonly scope: NameScope;
   /** Name server for the rest of the world, asked over TCP; without it foreign names are refused. */
@@ -109,15 +112,16 @@ class RunningDns implements DnsServer {
   }
 
   async open(): Promise<void> {
-    const { addresses, port, log } = this.#options;
+    const { addresses, proxyAddress, port, log } = this.#options;
     let refusal: unknown;
-    for (const address of addresses) {
+    for (const address of [...addresses, ...(proxyAddress === undefined ? [] : [proxyAddress])]) {
+      const isProxy = address === proxyAddress;
       try {
         this.#datagrams.push(
           await listenDatagrams({
             address,
             port,
-            onDatagram: (bytes, reply) => this.#onMessage(bytes, { reply, isUdp: true }),
+            onDatagram: (bytes, reply) => this.#onMessage(bytes, { reply, isUdp: true, isProxy }),
             onError: (reason) => log.debug("answering a DNS question failed", { reason }),
           }),
         );
@@ -127,7 +131,7 @@ class RunningDns implements DnsServer {
             connectionsMax: tcpConnectionsMax,
             readsOriginalDestination: false,
             log,
-            onChannel: (channel) => this.#onChannel(channel),
+            onChannel: (channel) => this.#onChannel(channel, isProxy),
           }),
         );
       } catch (thrown) {
@@ -151,7 +155,7 @@ class RunningDns implements DnsServer {
     await Promise.all([...this.#datagrams, ...this.#listeners].map((one) => one.close()));
   }
 
-  #onChannel(channel: Channel): void {
+  #onChannel(channel: Channel, isProxy: boolean): void {
     const { clock } = this.#options;
     this.#channels.add(channel);
     let received: Buffer = Buffer.alloc(0);
@@ -173,7 +177,7 @@ class RunningDns implements DnsServer {
             channel.destroy();
             return;
           }
-          this.#onMessage(message, { reply, isUdp: false });
+          this.#onMessage(message, { reply, isUdp: false, isProxy });
         }
       },
       onEnd: () => channel.end(),
@@ -185,7 +189,8 @@ class RunningDns implements DnsServer {
     };
   }
 
-  #onMessage(bytes: Buffer, { reply, isUdp }: Asker): void {
+  #onMessage(bytes: Buffer, asker: Asker): void {
+    const { reply, isUdp, isProxy } = asker;
     const query = decodeDnsQuery(bytes);
     if (query === undefined) {
       this.#malformed.add();
@@ -205,10 +210,10 @@ class RunningDns implements DnsServer {
       return;
     }
     const found = lookUpName(this.#table, query.question.name, this.#options.scope);
-    if (found.kind === "known")
-      send(responseCodes.noError, this.#answersOf(query, found.addresses));
+    const isKnown = found.kind === "known" && !(isProxy && leadsHere(found.addresses));
+    if (isKnown) send(responseCodes.noError, this.#answersOf(query, found.addresses));
     else if (found.kind === "missing") send(responseCodes.nameError, []);
-    else this.#forward(query, bytes, { reply, isUdp });
+    else this.#forward(query, bytes, asker);
   }
 
   #answersOf({ question }: DnsQuery, addresses: MeshAddresses): readonly DnsAnswer[] {
@@ -246,6 +251,12 @@ class RunningDns implements DnsServer {
 interface Asker {
   readonly reply: (answer: Uint8Array) => void;
   readonly isUdp: boolean;
+  readonly isProxy: boolean;
+}
+
+/** Calling it, the proxy would call itself: where the host really is, the outside knows. */
+function leadsHere({ ipv4, ipv6 }: MeshAddresses): boolean {
+  return [...ipv4, ...ipv6].some(isAllocatedAddress);
 }
 
 /** Too long for a datagram: the asker shall come again over TCP. */

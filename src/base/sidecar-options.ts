@@ -70,3 +70,9 @@ export const defaultSidecarPorts: SidecarPorts = {
   dns: 15053,
   metrics: 15090,
 };
+
+/**
+ * Where a captured workload's proxy asks for names, on the DNS port: beside the address to which its
+ * application's questions are turned.
+ */
+export const proxyDnsAddress = "127.0.0.2";

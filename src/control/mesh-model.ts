@@ -50,6 +50,8 @@ export interface ServiceShape {
   readonly name: string;
   /** Virtual addresses; a CIDR range only from a ServiceEntry. */
   readonly addresses: readonly string[];
+  /** Its addresses are those that Heddle gave a ServiceEntry which names none. */
+  readonly isAllocated: boolean;
   readonly ports: readonly MeshPort[];
   readonly resolution: Resolution;
   readonly isExternal: boolean;

@@ -1,4 +1,5 @@
 /** Makes the mesh model from what is configured and what runs. Reads nothing, knows no xDS. */
+import type { AllocatedPlace } from "../base/allocated-addresses.ts";
 import type { Problem } from "../base/problem.ts";
 import type { BrokenResource, ConfigKind, ConfigResource } from "../model/config-resource.ts";
 import { isSecurityKind } from "../model/config-resource.ts";
@@ -13,10 +14,14 @@ export interface MeshInput {
   readonly broken: readonly BrokenResource[];
   readonly workloads: WorkloadSnapshot;
   readonly settings: MeshSettings;
+  /** From the last `BuiltMesh`, so that what was given an address keeps it. */
+  readonly places?: ReadonlyMap<string, AllocatedPlace>;
 }
 
 export interface BuiltMesh {
   readonly model: MeshModel;
+  /** Which addresses hosts of ServiceEntries were given. */
+  readonly places: ReadonlyMap<string, AllocatedPlace>;
   readonly problems: readonly Problem[];
 }
 
@@ -27,11 +32,13 @@ export function buildMeshModel(input: MeshInput): BuiltMesh {
   const instances = input.workloads.instances.toSorted(byNamespaceAndName);
   const entries = ofKind(input.resources, "ServiceEntry");
   const problems: Problem[] = [];
+  const places = input.places ?? new Map<string, AllocatedPlace>();
+  const found = servicesOf({ workloads: input.workloads, instances, entries, problems, places });
   const model: MeshModel = {
     settings: input.settings,
     domain: clusterDomain,
     instances,
-    services: servicesOf({ workloads: input.workloads, instances, entries, problems }),
+    services: found.services,
     virtualServices: ofKind(input.resources, "VirtualService"),
     destinationRules: ofKind(input.resources, "DestinationRule"),
     gateways: ofKind(input.resources, "Gateway"),
@@ -40,7 +47,7 @@ export function buildMeshModel(input: MeshInput): BuiltMesh {
     denying: input.broken.filter((resource) => isSecurityKind(resource.kind)),
   };
   problems.push(...checkMesh(model));
-  return { model, problems };
+  return { model, problems, places: found.places };
 }
 
 function ofKind<Kind extends ConfigKind>(

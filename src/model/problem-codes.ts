@@ -65,6 +65,9 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "gateway.selects-nothing": "No gateway has the labels of the selector.",
   "gateway.closed-port": "The gateway does not open the port.",
   "serviceentry.duplicate-host": "The host is declared already.",
+  "serviceentry.indistinct":
+    "Nothing tells TCP connections to the host from those to another; the other gets them.",
+  "serviceentry.no-address-left": "Every address for hosts without one is given away.",
   "serviceentry.wildcard-dns": "A wildcard cannot be resolved by DNS.",
   "serviceentry.static-name": "An endpoint is a name where an address is needed.",
   "policy.not-the-root-namespace":

@@ -2,7 +2,7 @@
  * Envoy's bootstrap, as plain JSON: where its configuration and secrets come from (the agent's Unix
  * socket), admin on a Unix socket, Istio's tag names for its statistics. Everything else is xDS.
  */
-import type { SidecarOptions } from "../../base/sidecar-options.ts";
+import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
 import { nodeMetadata } from "../xds/node.ts";
 
 export interface EnvoyPaths {
@@ -117,21 +117,28 @@ function otlpCluster({ otlpEndpoint }: SidecarOptions): object[] {
 
 /**
  * A gateway's questions are not captured, and what the machine's resolver names may be out of its
- * reach: it asks the mesh's relay, which speaks TCP. A cluster by DNS holds up all others until its
- * first answer, so it gives up soon.
+ * reach: it asks the mesh's relay, which speaks TCP. A captured workload's Envoy asks beside itself,
+ * where hosts of ServiceEntries have the outside's addresses and not those that lead here. A cluster by
+ * DNS holds up all others until its first answer, so both give up soon.
  */
-function dnsResolver({ capture, dnsUpstream }: SidecarOptions): object {
-  if (capture !== "gateway" || dnsUpstream === undefined) return {};
+function dnsResolver({ capture, dnsUpstream, ports }: SidecarOptions): object {
+  if (capture === "explicit" || dnsUpstream === undefined) return {};
   const { hostname, port } = new URL(`tcp://${dnsUpstream}`);
-  const address = hostname.replace(/^\[|\]$/g, "");
+  const isCaptured = capture === "transparent";
+  const resolver = isCaptured
+    ? { address: proxyDnsAddress, port_value: ports.dns }
+    : { address: hostname.replace(/^\[|\]$/g, ""), port_value: Number(port || 53) };
   return {
     typed_dns_resolver_config: {
       name: "envoy.network.dns_resolver.cares",
       typed_config: {
         "@type":
           "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-        resolvers: [{ socket_address: { address, port_value: Number(port || 53) } }],
-        dns_resolver_options: { use_tcp_for_dns_lookups: true, no_default_search_domain: true },
+        resolvers: [{ socket_address: resolver }],
+        dns_resolver_options: {
+          use_tcp_for_dns_lookups: !isCaptured,
+          no_default_search_domain: true,
+        },
         query_timeout_seconds: 2,
         query_tries: 2,
       },

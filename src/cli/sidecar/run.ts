@@ -16,7 +16,7 @@ import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { shownBootstrap } from "./shown-bootstrap.ts";
 import { messageOf } from "../../base/error.ts";
-import type { SidecarOptions } from "../../base/sidecar-options.ts";
+import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
 import type { Dialler } from "../../net/dialler.ts";
 import { createDnsResolver } from "../../net/dns-resolver.ts";
 import { createPortableDialler } from "../../net/portable-dialler.ts";
@@ -124,6 +124,7 @@ async function startDns(parts: Parts): Promise<DnsServer | undefined> {
   const { dnsUpstream, nodeId, instance, ports } = sidecar;
   return await startDnsServer({
     addresses: ["127.0.0.1", "::1"],
+    proxyAddress: proxyDnsAddress,
     port: ports.dns,
     scope: { namespace: instance.namespace, domain: nodeId.split(".svc.")[1] ?? "cluster.local" },
     upstream: dnsUpstream === undefined ? undefined : parseSocketAddress(dnsUpstream),
@@ -189,14 +190,14 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
 
 /**
  * In a namespace the machine's resolver names servers that may be out of reach. A captured workload's
- * proxy asks beside itself, as its application does and Envoy would, and so knows the mesh's names.
+ * proxy asks beside itself, as Envoy does, and so knows the mesh's names.
  */
 function resolverOf(parts: Parts): { readonly resolver?: Resolver } {
   const { capture, dnsUpstream, ports } = parts.sidecar;
   if (dnsUpstream === undefined) return {};
   const upstream =
     capture === "transparent"
-      ? { address: "127.0.0.1", port: ports.dns }
+      ? { address: proxyDnsAddress, port: ports.dns }
       : parseSocketAddress(dnsUpstream);
   return {
     resolver: createDnsResolver({ upstream, dialler: dnsDialler(parts), clock: parts.clock }),

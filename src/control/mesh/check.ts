@@ -7,7 +7,8 @@ import type { DestinationRule } from "../../model/config-resource.ts";
 import { selects } from "../../model/matching.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
-import { hostMatches, resolveHost } from "./lookup.ts";
+import { hostMatches, isVisible, resolveHost } from "./lookup.ts";
+import { tcpClaims } from "./tcp-claims.ts";
 import { checkSecurity } from "./check-security.ts";
 import { checkVirtualService, checkVirtualServiceHosts } from "./check-routes.ts";
 
@@ -18,6 +19,7 @@ export function checkMesh(model: MeshModel): Problem[] {
     ...checkVirtualServiceHosts(model),
     ...model.destinationRules.flatMap((one) => checkDestinationRule(model, one)),
     ...checkGateways(model),
+    ...checkTcpPlaces(model),
     ...checkSecurity(model),
   ];
 }
@@ -52,6 +54,34 @@ function checkDestinationRule(model: MeshModel, rule: DestinationRule): Problem[
     );
   }
   return problems;
+}
+
+/** Services of ServiceEntries that no captured caller reaches by TCP, because another has their place. */
+function checkTcpPlaces(model: MeshModel): Problem[] {
+  const found = new Map<string, Problem>();
+  const callers = model.instances.filter(
+    ({ role, capture }) => role === "workload" && capture === "transparent",
+  );
+  const kinds = new Map(callers.map((one) => [`${one.namespace} ${one.dataPlane}`, one]));
+  for (const { namespace, dataPlane } of kinds.values()) {
+    const visible = [...model.services.values()].filter((service) =>
+      isVisible(service.exportTo, service.namespace, namespace),
+    );
+    for (const { service, port, loses } of tcpClaims(visible, dataPlane)) {
+      const { entry, hostname } = service;
+      if (loses === undefined || entry === undefined) continue;
+      const index = (entry.spec.ports ?? []).findIndex(({ number }) => number === port.number);
+      const other = `${loses.service.hostname} (${loses.port.name})`;
+      const finding = {
+        code: "serviceentry.indistinct",
+        path: `spec.ports[${index}]`,
+        message: `connections to port ${port.number} of ${hostname} cannot be told from those to ${other}, which gets them`,
+        hint: "give it addresses of its own, or a resolution and a host without wildcard",
+      };
+      found.set(`${hostname}:${port.number}`, problemOf(entry, finding));
+    }
+  }
+  return [...found.values()];
 }
 
 function checkGateways(model: MeshModel): Problem[] {

@@ -1,4 +1,5 @@
 /** Services, from what the workloads declare and from ServiceEntries, with their endpoints. */
+import { allocatedAddresses, type AllocatedPlace } from "../../base/allocated-addresses.ts";
 import type { Problem } from "../../base/problem.ts";
 import type { ServiceEntry } from "../../model/config-resource.ts";
 import { positionOf } from "../../model/config-resource.ts";
@@ -17,16 +18,29 @@ import type {
   Resolution,
   ServiceAccount,
 } from "../mesh-model.ts";
+import { allocatePlaces } from "./allocation.ts";
+import { problemOf } from "./finding.ts";
+
+/** By which a ServiceEntry's owner declines an address; Istio's. */
+const allocationLabel = "networking.istio.io/enable-autoallocate-ip";
 
 export interface ServicesInput {
   readonly workloads: WorkloadSnapshot;
   readonly instances: readonly WorkloadInstance[];
   readonly entries: readonly ServiceEntry[];
   readonly problems: Problem[];
+  /** Addresses that hosts were given before. */
+  readonly places: ReadonlyMap<string, AllocatedPlace>;
 }
 
-/** Every service by hostname, in order of hostname. Of two with one name the workloads' one stays. */
-export function servicesOf(input: ServicesInput): ReadonlyMap<string, MeshService> {
+export interface Services {
+  /** Every service by hostname, in order of hostname. */
+  readonly services: ReadonlyMap<string, MeshService>;
+  readonly places: ReadonlyMap<string, AllocatedPlace>;
+}
+
+/** Of two services with one name the workloads' one stays. */
+export function servicesOf(input: ServicesInput): Services {
   const services: MeshService[] = input.workloads.services.map((declaration) =>
     declaredService(declaration, input.instances),
   );
@@ -43,7 +57,42 @@ export function servicesOf(input: ServicesInput): ReadonlyMap<string, MeshServic
     }
   }
   services.sort((left, right) => (left.hostname < right.hostname ? -1 : 1));
-  return new Map(services.map((service) => [service.hostname, service]));
+  const { places, placed } = withAddresses(services, input);
+  return { services: new Map(placed.map((service) => [service.hostname, service])), places };
+}
+
+function withAddresses(
+  services: readonly MeshService[],
+  { instances, places: earlier, problems }: ServicesInput,
+): { readonly placed: readonly MeshService[]; readonly places: Services["places"] } {
+  const wanting = services.filter(wantsAddress).map(({ hostname }) => hostname);
+  const places = allocatePlaces(wanting, earlier);
+  const hasIpv6 = instances.some(({ addresses }) => addresses.some((one) => one.includes(":")));
+  const placed = services.map((service) => {
+    if (!wantsAddress(service)) return service;
+    const place = places.get(service.hostname);
+    if (place !== undefined) {
+      return { ...service, addresses: allocatedAddresses(place, hasIpv6), isAllocated: true };
+    }
+    if (service.entry !== undefined) problems.push(noAddressLeft(service.entry, service.hostname));
+    return service;
+  });
+  return { placed, places };
+}
+
+/** As Istio decides: with resolution NONE the address would be where the connection goes. */
+function wantsAddress({ entry, hostname, addresses, resolution }: MeshService): boolean {
+  if (entry === undefined || addresses.length > 0 || hostname.startsWith("*")) return false;
+  return resolution !== "none" && entry.labels[allocationLabel]?.toLowerCase() !== "false";
+}
+
+function noAddressLeft(entry: ServiceEntry, host: string): Problem {
+  return problemOf(entry, {
+    code: "serviceentry.no-address-left",
+    path: "spec.hosts",
+    message: `no address of 240.240.0.0/16 is left for ${host}; its TCP ports are not told apart`,
+    hint: "give it addresses",
+  });
 }
 
 function duplicateHost(entry: ServiceEntry, index: number, owner: string): Problem {
@@ -78,6 +127,7 @@ function declaredService(
     namespace,
     name,
     addresses: declaration.addresses,
+    isAllocated: false,
     ports,
     resolution: "static",
     isExternal: false,
@@ -151,6 +201,7 @@ function entryService(
     namespace,
     name: host,
     addresses: spec.addresses ?? [],
+    isAllocated: false,
     ports,
     resolution,
     isExternal: spec.location !== "MESH_INTERNAL",

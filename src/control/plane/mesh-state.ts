@@ -19,6 +19,7 @@ export class MeshState {
   #message: WorkloadsMessage | undefined;
   #settings: MeshSettings;
   #settingsProblems: readonly Problem[] = [];
+  #places: BuiltMesh["places"] = new Map();
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -44,12 +45,15 @@ export class MeshState {
   }
 
   build(config: ConfigSet): BuiltMesh {
-    return buildMeshModel({
+    const built = buildMeshModel({
       resources: config.resources,
       broken: config.broken,
       workloads: this.workloads ?? nothingRuns,
       settings: this.#settings,
+      places: this.#places,
     });
+    this.#places = built.places;
+    return built;
   }
 
   #readSettings(meshConfig: YamlNode | undefined): void {

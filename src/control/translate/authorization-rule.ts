@@ -5,7 +5,6 @@ import type {
   OperationMatch,
   SourceMatch,
 } from "../../model/security.ts";
-import type { CidrRangeSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
 import type {
   PermissionSchema,
   PolicySchema,
@@ -13,6 +12,7 @@ import type {
 } from "../../wire/gen/es/envoy/config/rbac/v3/rbac_pb.ts";
 import type { StringMatcherSchema } from "../../wire/gen/es/envoy/type/matcher/v3/string_pb.ts";
 import type { Init } from "./proto.ts";
+import { cidrRange } from "./proto.ts";
 
 export type PolicyInit = Init<typeof PolicySchema>;
 type Permission = Init<typeof PermissionSchema>;
@@ -249,12 +249,6 @@ function wildcard(value: string): string {
 
 function escaped(value: string): string {
   return value.replaceAll(/[\\^$.*+?()[\]{}|]/g, (char) => `\\${char}`);
-}
-
-function cidrRange(block: string): Init<typeof CidrRangeSchema> {
-  const [addressPrefix = "", length] = block.split("/", 2);
-  const full = addressPrefix.includes(":") ? 128 : 32;
-  return { addressPrefix, prefixLen: length === undefined ? full : Number(length) };
 }
 
 interface ConditionRules {

@@ -14,6 +14,7 @@ import { RouteSchema } from "../../wire/gen/es/envoy/config/route/v3/route_compo
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import type { ResourceRef } from "../../base/problem.ts";
 import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
+import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { httpManager } from "./http-manager.ts";
 import { chain, listener } from "./listener.ts";
 import type { TranslatedListener } from "./listener.ts";
@@ -23,7 +24,7 @@ import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
 import type { ClientView, ProxyView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
-import type { ServicePortPair, TranslatedRoutes } from "./virtual-hosts.ts";
+import type { TranslatedRoutes } from "./virtual-hosts.ts";
 import {
   fallbackHost,
   fresh,

@@ -131,8 +131,9 @@ function isTcp({ spec }: MeshShape["virtualServices"][number]): boolean {
 function shapeOf(model: MeshModel): MeshShape {
   const services = [...model.services.values()].map((service): ServiceShape => {
     const { hostname, namespace, name, addresses, ports, resolution, isExternal } = service;
-    const { exportTo, subjectAltNames, accounts, dnsEndpoints, entry } = service;
-    const place = { hostname, namespace, name, addresses, ports, resolution, isExternal };
+    const { exportTo, subjectAltNames, accounts, dnsEndpoints, entry, isAllocated } = service;
+    const names = { hostname, namespace, name, addresses, isAllocated };
+    const place = { ...names, ports, resolution, isExternal };
     return { ...place, exportTo, subjectAltNames, accounts, dnsEndpoints, entry };
   });
   return {

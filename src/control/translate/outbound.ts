@@ -7,17 +7,20 @@ import type { VirtualService } from "../../model/config-resource.ts";
 import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
 import type { ServiceShape } from "../mesh-model.ts";
 import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
+import type { ServicePortPair, TcpClaim } from "../mesh/tcp-claims.ts";
+import { tcpClaims } from "../mesh/tcp-claims.ts";
 import { httpManager } from "./http-manager.ts";
 import type { ChainInit, TranslatedListener } from "./listener.ts";
 import { chain, listener, plainHttp } from "./listener.ts";
 import { blackHoleCluster, listenerName, outboundClusterName, tcpClusterName } from "./names.ts";
+import { cidrRange } from "./proto.ts";
 import type { ClientView, ProxyView } from "./proxy-view.ts";
 import { protocolAt, refOf } from "./proxy-view.ts";
 import { isInScope } from "./route-match.ts";
 import { clusterOf } from "./routes.ts";
 import type { TcpTarget } from "./tcp-proxy.ts";
 import { tcpProxy } from "./tcp-proxy.ts";
-import type { ServicePortPair, TranslatedRoutes } from "./virtual-hosts.ts";
+import type { TranslatedRoutes } from "./virtual-hosts.ts";
 import { httpPorts, meshScope, outboundRoutes, singleServiceRoutes } from "./virtual-hosts.ts";
 
 export interface TranslatedTraffic {
@@ -30,38 +33,30 @@ const outbound = TrafficDirection.OUTBOUND;
 /** The tables that `capturedListeners` names. */
 export function capturedRoutes(view: ClientView): TranslatedRoutes[] {
   const shared = [...httpPorts(view)].map(([port, pairs]) => outboundRoutes(view, port, pairs));
-  const own = view.services.flatMap((service) =>
-    service.ports
-      .filter((port) => port.protocol === "auto" && listeningAddresses(service).length > 0)
-      .map((port) =>
-        singleServiceRoutes(view, detectedRoutes({ service, port }), { service, port }),
-      ),
-  );
+  const own = tcpClaims(view.services, view.proxy.dataPlane)
+    .filter(({ port, addresses }) => port.protocol === "auto" && addresses.length > 0)
+    .map((claim) => singleServiceRoutes(view, detectedRoutes(claim), claim));
   return [...shared, ...own];
 }
 
 export function capturedListeners(view: ProxyView): TranslatedListener[] {
-  const listeners: TranslatedListener[] = [virtualOutbound(view)];
-  for (const [port, pairs] of httpPorts(view)) listeners.push(httpListener(view, port, pairs));
-  const wildcards = new Map<number, ServicePortPair[]>();
-  for (const service of view.services) {
-    for (const port of service.ports) {
-      const protocol = protocolAt(view, port.protocol);
-      if (protocol === "http" || protocol === "http2" || port.protocol === "udp") continue;
-      const pair = { service, port };
-      if (service.addresses.length === 0) {
-        wildcards.set(port.number, [...(wildcards.get(port.number) ?? []), pair]);
-        continue;
-      }
-      listeners.push(...serviceListener(view, pair, protocol === "auto"));
-    }
+  const claims = tcpClaims(view.services, view.proxy.dataPlane);
+  const byPort = new Map<number, TcpClaim[]>();
+  for (const claim of claims) {
+    const { serverName, ranges, isRest, port } = claim;
+    if (serverName === undefined && ranges.length === 0 && !isRest) continue;
+    byPort.set(port.number, [...(byPort.get(port.number) ?? []), claim]);
   }
-  for (const [port, pairs] of wildcards) {
-    // An HTTP listener on the same port detects HTTP and passes the rest on already.
-    const isTaken = listeners.some((one) => one.listener.name === listenerName("0.0.0.0", port));
-    if (!isTaken) listeners.push(wildcardListener(view, port, pairs));
-  }
-  return listeners;
+  const http = httpPorts(view);
+  const shared = [...byPort].filter(([port]) => !http.has(port));
+  return [
+    virtualOutbound(view),
+    ...[...http].map(([port, pairs]) => {
+      return httpListener(view, { port, pairs, claims: byPort.get(port) ?? [] });
+    }),
+    ...claims.flatMap((claim) => serviceListener(view, claim)),
+    ...shared.map(([port, those]) => sharedListener(view, port, those)),
+  ];
 }
 
 function anyAddress(view: ProxyView, port: number): (readonly [string, number])[] {
@@ -109,11 +104,14 @@ function virtualOutbound(view: ProxyView): TranslatedListener {
   };
 }
 
-function httpListener(
-  view: ProxyView,
-  port: number,
-  pairs: readonly ServicePortPair[],
-): TranslatedListener {
+interface HttpPort {
+  readonly port: number;
+  readonly pairs: readonly ServicePortPair[];
+  /** What is told apart on the port before anybody looks for HTTP. */
+  readonly claims: readonly TcpClaim[];
+}
+
+function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): TranslatedListener {
   const routeName = String(port);
   const name = listenerName("0.0.0.0", port);
   const manager = httpManager(view, {
@@ -123,23 +121,22 @@ function httpListener(
     carriesGrpc: pairs.some((pair) => protocolAt(view, pair.port.protocol) === "http2"),
   });
   const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
+  const claimed = claims.flatMap((claim) => claimChains(view, claim));
   return {
     listener: listener(view, {
       name,
       addresses: anyAddress(view, port),
       direction: outbound,
-      chains: [chain({ match, filters: [manager] })],
+      chains: [...claimed.map((one) => one.chain), chain({ match, filters: [manager] })],
       fallback: fallbackChain(view, "PassthroughFilterChain"),
       inspects: ["tls", "http"],
       isBound: false,
     }),
-    origins: pairs.flatMap(({ service }) => originsOf(service)),
+    origins: [...pairs, ...claims]
+      .flatMap(({ service }) => originsOf(service))
+      .concat(claimed.flatMap(({ origins }) => origins)),
     routeNames: [routeName],
   };
-}
-
-function listeningAddresses({ addresses }: ServiceShape): readonly string[] {
-  return addresses.filter((address) => !address.includes("/"));
 }
 
 function detectedRoutes({ service, port }: ServicePortPair): string {
@@ -147,13 +144,11 @@ function detectedRoutes({ service, port }: ServicePortPair): string {
 }
 
 /** A listener on a service's own addresses: TCP, or both where the protocol is detected. */
-function serviceListener(
-  view: ProxyView,
-  pair: ServicePortPair,
-  isDetected: boolean,
-): TranslatedListener[] {
-  const { service, port } = pair;
-  const addresses = listeningAddresses(service).map((address) => [address, port.number] as const);
+function serviceListener(view: ProxyView, claim: TcpClaim): TranslatedListener[] {
+  const { service, port } = claim;
+  const pair = { service, port };
+  const isDetected = protocolAt(view, port.protocol) === "auto";
+  const addresses = claim.addresses.map((address) => [address, port.number] as const);
   const first = addresses[0];
   if (first === undefined) return [];
   const name = listenerName(first[0], port.number);
@@ -239,34 +234,43 @@ function tcpTargets(
     .filter((target) => target.weight > 0);
 }
 
-/** Services without an address, told apart by SNI; of several plain ones the first gets the port. */
-function wildcardListener(
+/** What is recognised by a range of addresses, by the server's name, or by both. */
+function claimChains(view: ProxyView, claim: TcpClaim): readonly ServiceChain[] {
+  const { service, port, ranges, serverName } = claim;
+  const own = (match: NonNullable<ChainInit["filterChainMatch"]>): ServiceChain => {
+    const built = serviceChain(view, { service, port });
+    return { ...built, chain: { ...built.chain, filterChainMatch: match } };
+  };
+  const named =
+    serverName === undefined ? {} : { transportProtocol: "tls", serverNames: [serverName] };
+  if (ranges.length > 0) return [own({ ...named, prefixRanges: ranges.map(cidrRange) })];
+  return serverName === undefined ? [] : [own(named)];
+}
+
+/** A port of services without addresses of their own: by range, by name, and the first of the others. */
+function sharedListener(
   view: ProxyView,
   port: number,
-  pairs: readonly ServicePortPair[],
+  claims: readonly TcpClaim[],
 ): TranslatedListener {
-  const isTls = (pair: ServicePortPair): boolean =>
-    pair.port.protocol === "tls" || pair.port.protocol === "https";
-  const byName = pairs.filter(isTls).map((pair) => ({
-    ...serviceChain(view, pair).chain,
-    filterChainMatch: { transportProtocol: "tls", serverNames: [pair.service.hostname] },
-  }));
-  const plain = pairs.find((pair) => !isTls(pair));
-  const fallback =
-    plain === undefined
-      ? fallbackChain(view, "PassthroughFilterChain")
-      : serviceChain(view, plain).chain;
+  const rest = claims.find(({ isRest }) => isRest);
+  const fallback = rest === undefined ? undefined : serviceChain(view, rest);
+  const claimed = claims.flatMap((claim) => claimChains(view, claim));
+  const all = [...claimed, ...(fallback === undefined ? [] : [fallback])];
   return {
     listener: listener(view, {
       name: listenerName("0.0.0.0", port),
       addresses: anyAddress(view, port),
       direction: outbound,
-      chains: byName,
-      fallback,
-      inspects: byName.length > 0 ? ["tls"] : [],
+      chains: claimed.map((one) => one.chain),
+      fallback: fallback?.chain ?? fallbackChain(view, "PassthroughFilterChain"),
+      inspects: claims.some(({ serverName }) => serverName !== undefined) ? ["tls"] : [],
       isBound: false,
     }),
-    origins: pairs.flatMap((pair) => originsOf(pair.service)),
+    origins: [
+      ...claims.flatMap(({ service }) => originsOf(service)),
+      ...all.flatMap(({ origins }) => origins),
+    ],
     routeNames: [],
   };
 }

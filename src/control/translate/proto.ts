@@ -4,7 +4,10 @@ import { create } from "@bufbuild/protobuf";
 import type { Any, Duration } from "@bufbuild/protobuf/wkt";
 import { anyPack, DurationSchema } from "@bufbuild/protobuf/wkt";
 
-import type { Address } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
+import type {
+  Address,
+  CidrRangeSchema,
+} from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
 import { AddressSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
 import type { ConfigSource } from "../../wire/gen/es/envoy/config/core/v3/config_source_pb.ts";
 import {
@@ -76,4 +79,11 @@ export function stringMatcher(match: StringMatch): StringMatcher {
         matchPattern: { case: "safeRegex", value: { regex: match.value } },
       });
   }
+}
+
+/** `10.0.0.0/8`, or one address. */
+export function cidrRange(block: string): Init<typeof CidrRangeSchema> {
+  const [addressPrefix = "", length] = block.split("/", 2);
+  const full = addressPrefix.includes(":") ? 128 : 32;
+  return { addressPrefix, prefixLen: length === undefined ? full : Number(length) };
 }

@@ -6,6 +6,7 @@ import type { ResourceRef } from "../../base/problem.ts";
 import type { PortProtocol, WorkloadInstance } from "../../model/workload.ts";
 import type { MeshShape, ServiceShape } from "../mesh-model.ts";
 import { isVisible } from "../mesh/lookup.ts";
+import { carriedAs } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
 
 /** For what is the same for every caller of a namespace: clusters and outbound routes. */
@@ -89,25 +90,7 @@ export function spiffeId(trustDomain: string, namespace: string, serviceAccount:
   return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
 }
 
-/**
- * How this proxy treats a port. Heddle's data plane speaks HTTP/1.1; HTTP/2 passes through it as
- * bytes, encrypted and authenticated, but not routed by request.
- */
-export function protocolAt(
-  view: ClientView,
-  protocol: PortProtocol,
-): "http" | "http2" | "tcp" | "auto" {
-  switch (protocol) {
-    case "http":
-    case "auto":
-      return protocol;
-    case "http2":
-    case "grpc":
-      return view.proxy.dataPlane === "envoy" ? "http2" : "tcp";
-    case "tcp":
-    case "tls":
-    case "https":
-    case "udp":
-      return "tcp";
-  }
+/** How this proxy treats a port. */
+export function protocolAt(view: ClientView, protocol: PortProtocol): ReturnType<typeof carriedAs> {
+  return carriedAs(view.proxy.dataPlane, protocol);
 }

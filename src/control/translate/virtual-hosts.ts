@@ -13,13 +13,14 @@ import {
   RouteSchema,
   VirtualHostSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
-import type { MeshPort, ServiceShape } from "../mesh-model.ts";
+import type { ServiceShape } from "../mesh-model.ts";
 import {
   hostMatches,
   meshVirtualServices,
   resolveHost,
   virtualServiceFor,
 } from "../mesh/lookup.ts";
+import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
 import { duration } from "./proto.ts";
 import type { ClientView } from "./proxy-view.ts";
@@ -31,11 +32,6 @@ import { defaultRoute, virtualServiceRoutes } from "./routes.ts";
 export interface TranslatedRoutes {
   readonly routes: RouteConfiguration;
   readonly origins: readonly ResourceRef[];
-}
-
-export interface ServicePortPair {
-  readonly service: ServiceShape;
-  readonly port: MeshPort;
 }
 
 /** HTTP ports of visible services, by port number. */
