@@ -102,6 +102,8 @@ export interface MetricsHealth {
   readonly droppedSeries: number;
   /** Age of the oldest of the last scrapes; undefined before the first. */
   readonly staleMs: number | undefined;
+  /** Why there are no figures at all; absent while the source answers. */
+  readonly failure?: string;
   /** Why sidecars could not be measured, by the address asked. */
   readonly failures: Readonly<Record<string, string>>;
 }

@@ -49,6 +49,8 @@ export interface Console {
 }
 
 const bodyBytesMax = 8 * 1024 * 1024;
+/** Also where the figures come seldom: what runs and what is wrong change in between. */
+const liveEveryMs = 2000;
 const filesRoute = "/*";
 
 /** Throws `net.listen-failed`. */
@@ -65,7 +67,7 @@ export async function startConsole(options: ConsoleOptions): Promise<Console> {
     controlPlane,
     clock,
     log,
-    intervalMs: metrics.intervalMs,
+    intervalMs: Math.min(metrics.intervalMs, liveEveryMs),
   });
   const fromSocket = new WeakSet<IncomingMessage>();
   const app = createApp(options, fromSocket);
@@ -76,9 +78,15 @@ export async function startConsole(options: ConsoleOptions): Promise<Console> {
     request: options.request ?? requestHttp,
     stateDir: options.stateDir,
     prometheus: {
-      source: metrics.source,
-      retentionMs: metrics.retentionMs,
-      scrapeIntervalMs: metrics.intervalMs,
+      get source() {
+        return metrics.source;
+      },
+      get retentionMs() {
+        return metrics.retentionMs;
+      },
+      get scrapeIntervalMs() {
+        return metrics.intervalMs;
+      },
       version: options.version,
       startedAtMs: clock.nowMs(),
       nowMs: () => clock.nowMs(),

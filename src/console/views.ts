@@ -59,30 +59,29 @@ export interface Views {
 }
 
 const chartSteps = 90;
+const scrapesMin = 4;
 
 export function createViews(options: ViewOptions): Views {
   const { controlPlane, metrics, clock } = options;
   const flows = flowCache(options);
   const graph = async (windowMs: number): Promise<GraphAnswer> => {
-    const read = await flows(windowMs);
+    const { read, failure } = await flows(windowMs);
     const workloads = controlPlane.workloads();
     const answer = graphOf({ flows: read, workloads, atMs: clock.nowMs(), windowMs });
-    const emptyReason = read.length > 0 ? undefined : whyEmpty(options);
+    const emptyReason = read.length > 0 ? undefined : (failure ?? whyEmpty(options));
     return emptyReason === undefined ? answer : { ...answer, emptyReason };
   };
   return {
-    status: async (windowMs) =>
-      statusOf({
-        ...options,
-        metricsHealth: metricsHealth(metrics),
-        flows: await flows(windowMs),
-        windowMs,
-      }),
+    status: async (windowMs) => {
+      const { read, failure } = await flows(windowMs);
+      const health = metricsHealth(metrics, failure);
+      return statusOf({ ...options, metricsHealth: health, flows: read, windowMs });
+    },
     graph,
     services: async (windowMs) =>
-      serviceSummaries(controlPlane.workloads(), await flows(windowMs), windowMs),
+      serviceSummaries(controlPlane.workloads(), (await flows(windowMs)).read, windowMs),
     service: async (namespace, name, windowMs) => {
-      const read = await flows(Math.min(windowMs, 60_000));
+      const { read } = await flows(Math.min(windowMs, 60_000));
       return serviceView(options, { namespace, name }, { windowMs, flows: read });
     },
     workloads: () => (controlPlane.workloads()?.instances ?? []).map(workloadSummary),
@@ -93,25 +92,45 @@ export function createViews(options: ViewOptions): Views {
   };
 }
 
-/** Several views of one moment share one reading of the metrics. */
-function flowCache(options: ViewOptions): (windowMs: number) => Promise<readonly Flow[]> {
+interface FlowReading {
+  readonly read: readonly Flow[];
+  /** Why nothing could be read. */
+  readonly failure: string | undefined;
+}
+
+/**
+ * Several views of one moment share one reading of the metrics, and of one that takes long. Metrics
+ * that are out of reach leave the figures out; everything else is still known.
+ */
+function flowCache(options: ViewOptions): (windowMs: number) => Promise<FlowReading> {
   const { metrics, controlPlane, clock } = options;
   const shareMs = 500;
   const cached = new Map<
     number,
-    { readonly atMs: number; readonly flows: Promise<readonly Flow[]> }
+    { readonly atMs: number; readonly flows: Promise<FlowReading>; isPending: boolean }
   >();
   return (windowMs) => {
     const atMs = clock.nowMs();
     const known = cached.get(windowMs);
-    if (known !== undefined && atMs - known.atMs < shareMs && atMs >= known.atMs)
-      return known.flows;
+    const isFresh = known !== undefined && atMs - known.atMs < shareMs && atMs >= known.atMs;
+    if (known !== undefined && (isFresh || known.isPending)) return known.flows;
     const workloads = controlPlane.workloads();
-    const flows = readFlows({ source: metrics.source, workloads, atMs, windowMs });
-    // A failed reading must not be shared with who asks next.
-    flows.catch(() => cached.delete(windowMs));
+    // Rates need some scrapes to be made of.
+    const readMs = Math.max(windowMs, metrics.intervalMs * scrapesMin);
+    const flows = readFlows({ source: metrics.source, workloads, atMs, windowMs: readMs }).then(
+      (read): FlowReading => ({ read, failure: undefined }),
+      (error: unknown): FlowReading => {
+        if (!(error instanceof HeddleError)) throw error;
+        return { read: [], failure: error.message };
+      },
+    );
+    const reading = { atMs, flows, isPending: true };
+    const settle = (): void => {
+      reading.isPending = false;
+    };
+    flows.then(settle, settle);
     if (cached.size > 32) cached.clear();
-    cached.set(windowMs, { atMs, flows });
+    cached.set(windowMs, reading);
     return flows;
   };
 }
@@ -150,7 +169,12 @@ async function serviceView(
     summary,
     windowMs,
     stepMs,
-    charts: await serviceCharts({ source: metrics.source, service, range }),
+    charts: await serviceCharts({
+      source: metrics.source,
+      service,
+      range,
+      rateWindowMs: Math.max(30_000, stepMs * 2, metrics.intervalMs * scrapesMin),
+    }),
     inbound,
     outbound,
     nodes: graph.nodes.filter(({ id }) => ends.has(id)),
@@ -158,12 +182,12 @@ async function serviceView(
   };
 }
 
-function metricsHealth(metrics: ConsoleMetrics): MetricsHealth {
+function metricsHealth(metrics: ConsoleMetrics, failure: string | undefined): MetricsHealth {
   const own = metrics.health();
-  const source = metrics.source.name;
-  if (own !== undefined) return { source, ...own };
+  const said = { source: metrics.source.name, ...(failure === undefined ? {} : { failure }) };
+  if (own !== undefined) return { ...said, ...own };
   const nothing = { targets: 0, targetsUp: 0, series: 0, droppedSeries: 0, failures: {} };
-  return { source, ...nothing, staleMs: undefined };
+  return { ...said, ...nothing, staleMs: undefined };
 }
 
 /** The cause, looked for where figures come from, in the order they come. */

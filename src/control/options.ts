@@ -41,6 +41,8 @@ export interface WorkloadsMessage {
   readonly problems: readonly Problem[];
   /** The `meshConfig` block of heddle.yaml, Istio's MeshConfig: as written, each part with its place. */
   readonly meshConfig?: YamlNode;
+  /** An external Prometheus to be asked instead of the embedded store: `metrics.prometheus`. */
+  readonly prometheusUrl?: string;
 }
 
 /** Sent by the control plane: it listens and has translated its first configuration. */

@@ -95,10 +95,18 @@ test("services lead to a page with charts, callers and workloads", () =>
     await open("#/services");
     await page.getByRole("link", { name: "catalog", exact: true }).click();
     await page.waitForSelector("canvas");
-    assert.equal(await page.locator("canvas").count(), 3);
+    assert.equal(await page.locator("canvas").count(), 4);
+    await page.getByRole("img", { name: /Requests by version: v1 54\/s, v2 6\/s/ }).waitFor();
     await page.getByRole("img", { name: /Requests by code: 200 60\/s, 503 0.50\/s/ }).waitFor();
     await page.getByRole("img", { name: /Latency: p50 6 ms, p95 85 ms, p99 375 ms/ }).waitFor();
     await page.getByRole("cell", { name: "catalog-v2-0" }).waitFor();
+  }));
+
+test("a service of TCP alone has a chart of bytes, and none that would stay empty", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/services/default/ledger");
+    await page.getByRole("img", { name: /TCP bytes: received 1 kB\/s, sent 2 kB\/s/ }).waitFor();
+    assert.equal(await page.locator("figure").count(), 1);
   }));
 
 test("a service that does not exist is said not to", () =>

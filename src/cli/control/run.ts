@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { systemClock } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
 import { startConsole } from "../../console/console.ts";
+import { requestByService } from "../../control/service-request.ts";
 import { startControlPlane, type StartedControlPlane } from "../../control/control-plane.ts";
 import type {
   ControlOptions,
@@ -16,7 +17,7 @@ import type {
 } from "../../control/options.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
 import { requestHttp } from "../../net/http-request.ts";
-import { startEmbeddedMetrics } from "../../store/start-metrics.ts";
+import { type MeshMetrics, startMeshMetrics } from "../../store/mesh-metrics.ts";
 import type { ScrapeTarget } from "../../store/scraper.ts";
 import { createLog } from "../../telemetry/log.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -60,15 +61,16 @@ export async function runControl({
   const controlPlane = await startControlPlane({ options, clock, log, metrics });
   const closers = [() => controlPlane.close()];
   try {
-    const heard = listen(controlPlane, channel, log);
-    const embedded = startEmbeddedMetrics({
+    const meshMetrics = startMeshMetrics({
       targets: () => (controlPlane.workloads()?.instances ?? []).flatMap(scrapeTargetOf),
       request: requestHttp,
+      requestPrometheus: requestByService(requestHttp, () => controlPlane.workloads()),
       clock,
       log: log.area("metrics"),
       metrics,
     });
-    closers.push(() => Promise.resolve(embedded.close()));
+    closers.push(() => Promise.resolve(meshMetrics.close()));
+    const heard = listen({ controlPlane, meshMetrics, channel, log });
     const console = await startConsole({
       mesh: options.mesh,
       version,
@@ -76,7 +78,7 @@ export async function runControl({
       token: options.consoleToken,
       apiSocket: options.apiSocket,
       controlPlane,
-      metrics: embedded,
+      metrics: meshMetrics,
       stateDir: options.stateDir,
       log: log.area("console"),
       clock,
@@ -95,17 +97,21 @@ export async function runControl({
   }
 }
 
+interface Listening {
+  readonly controlPlane: StartedControlPlane;
+  readonly meshMetrics: MeshMetrics;
+  readonly channel: ControlChannel | undefined;
+  readonly log: Logger;
+}
+
 /** Resolves with the first message on what runs. */
-function listen(
-  controlPlane: StartedControlPlane,
-  channel: ControlChannel | undefined,
-  log: Logger,
-): Promise<void> {
+function listen({ controlPlane, meshMetrics, channel, log }: Listening): Promise<void> {
   return new Promise((resolve) => {
     channel?.onMessage((message) => {
       if (!isWorkloadsMessage(message)) return;
       try {
         controlPlane.setWorkloads(message);
+        meshMetrics.use(message.prometheusUrl);
         const { revision } = message.snapshot;
         void controlPlane
           .waitFor([], { timeoutMs: appliedMaxMs })

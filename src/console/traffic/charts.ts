@@ -6,14 +6,17 @@ export interface ChartsQuery {
   readonly source: MetricsSource;
   readonly service: { readonly name: string; readonly namespace: string };
   readonly range: QueryRange;
+  /** What each rate is taken over: some scrapes, and no less than a step. */
+  readonly rateWindowMs: number;
 }
+
+const usual: ReadonlySet<string> = new Set(["Requests by code", "Errors", "Latency"]);
 
 export async function serviceCharts(query: ChartsQuery): Promise<readonly Chart[]> {
   const reporter = (await hasSourceReports(query)) ? "source" : "destination";
   const { name, namespace } = query.service;
   const selector = `reporter="${reporter}", destination_service_name=${JSON.stringify(name)}, destination_service_namespace=${JSON.stringify(namespace)}`;
-  // Two steps at least, so that every step has samples to compare.
-  const window = `${Math.max(30_000, query.range.stepMs * 2)}ms`;
+  const window = `${query.rateWindowMs}ms`;
   const requests = (more = ""): string =>
     `sum(rate(istio_requests_total{${selector}${more}}[${window}]))`;
   const quantile = (of: number): string =>
@@ -24,13 +27,20 @@ export async function serviceCharts(query: ChartsQuery): Promise<readonly Chart[
     draw(query, "Requests by code", "req/s", {
       "": `sum by (response_code) (rate(istio_requests_total{${selector}}[${window}]))`,
     }),
+    draw(query, "Requests by version", "req/s", {
+      "": `sum by (destination_version) (rate(istio_requests_total{${selector}}[${window}]))`,
+    }),
     draw(query, "Errors", "%", {
       errors: `100 * (${requests(', response_code=~"5..|0"')} or vector(0)) / (${requests()} > 0)`,
     }),
     draw(query, "Latency", "ms", { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) }),
     draw(query, "TCP bytes", "B/s", { sent: tcp("sent"), received: tcp("received") }),
   ]);
-  return charts.filter(({ title, lines }) => lines.length > 0 || title !== "TCP bytes");
+  const drawn = charts.filter(
+    ({ title, lines }) => lines.length > (title === "Requests by version" ? 1 : 0),
+  );
+  // Before the first traffic nobody knows whether it will be requests: what most services have.
+  return drawn.length > 0 ? drawn : charts.filter(({ title }) => usual.has(title));
 }
 
 async function hasSourceReports({ source, service, range }: ChartsQuery): Promise<boolean> {

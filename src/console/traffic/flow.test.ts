@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LabelRecord, MetricsSource } from "../../store/metrics-source.ts";
+import { shopSnapshot } from "../../../test/browser/support/seed.ts";
 import type { Health, Traffic } from "../api.ts";
 import { healthOf, mtlsFraction, mtlsOf, trafficOf } from "./flow.ts";
 import { graphOf } from "./graph.ts";
@@ -176,4 +177,23 @@ test("healthOf() gives no verdict on a handful of requests", () => {
   check(10, 0.02, "degraded");
   check(10, 0.2, "failing");
   check(2 / 60, 0.5, "degraded");
+});
+
+test("graphOf() names no version where none was given, and calls failing what has nothing ready", async () => {
+  const [cart, prices] = ["cart", "prices"].map((name) =>
+    shopSnapshot().instances.find(({ workload }) => workload === name),
+  );
+  assert.ok(cart !== undefined && prices !== undefined);
+  const workloads = {
+    ...shopSnapshot(),
+    instances: [{ ...cart, labels: { ...cart.labels, version: "latest" } }, prices],
+  };
+  const { nodes } = graphOf({ flows: [], workloads, atMs: 0, windowMs: 60_000 });
+  assert.deepEqual(
+    nodes.map(({ name, version, health }) => [name, version, health]),
+    [
+      ["cart", undefined, "idle"],
+      ["prices", "v1", "failing"],
+    ],
+  );
 });

@@ -135,3 +135,8 @@ function bucketsOf(flows: readonly Flow[]): readonly Bucket[] {
     .map(([upper, count]) => ({ upper, count }))
     .toSorted((a, b) => a.upper - b.upper);
 }
+
+/** What a workload's label says; Istio's `latest` stands for a version that nobody gave. */
+export function versionOf(label: string | undefined): string | undefined {
+  return label === "latest" || label === "" ? undefined : label;
+}

@@ -9,6 +9,7 @@ import {
   mtlsOf,
   sumByKey,
   trafficOf,
+  versionOf,
   worstHealth,
 } from "./flow.ts";
 
@@ -83,7 +84,7 @@ function nodeOf(id: string, end: FlowEnd, { flows, workloads, windowMs }: GraphI
     name: end.name,
     namespace: end.namespace,
     service: serviceOf(workloads, instances) ?? inbound[0]?.service?.name,
-    version: end.version ?? instances[0]?.labels["version"],
+    version: end.version ?? versionOf(instances[0]?.labels["version"]),
     health: worstHealth([health, healthOfInstances(ready, instances.length)]),
     traffic,
     instances: instances.length === 0 ? undefined : { total: instances.length, ready },
@@ -95,7 +96,7 @@ function runningEnds(workloads: WorkloadSnapshot | undefined): readonly FlowEnd[
     kind: role,
     name: workload,
     namespace,
-    version: labels["version"],
+    version: versionOf(labels["version"]),
   }));
 }
 

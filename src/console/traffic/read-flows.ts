@@ -7,7 +7,7 @@ import { parseBucketBound } from "../../store/bucket-quantile.ts";
 import type { InstantSample, LabelRecord, MetricsSource } from "../../store/metrics-source.ts";
 import type { WorkloadSnapshot } from "../../model/workload.ts";
 import { attributeAnonymous, type Reports } from "./anonymous.ts";
-import { endId, type Flow, type FlowEnd } from "./flow.ts";
+import { endId, type Flow, type FlowEnd, versionOf } from "./flow.ts";
 
 const endLabels = [
   "reporter",
@@ -141,8 +141,8 @@ class FlowTable {
 
   #workload(name: string, namespace: string, version: string | undefined): FlowEnd {
     const isGateway = this.#gateways.has(`${namespace}/${name}`);
-    const seen = version === "latest" ? undefined : version;
-    return { kind: isGateway ? "gateway" : "workload", name, namespace, version: seen };
+    const kind = isGateway ? "gateway" : "workload";
+    return { kind, name, namespace, version: versionOf(version) };
   }
 }
 

@@ -4,7 +4,15 @@ import type {
   WorkloadSnapshot,
 } from "../../model/workload.ts";
 import type { ServiceSummary, WorkloadSummary } from "../api.ts";
-import { type Flow, healthOf, healthOfInstances, mtlsOf, trafficOf, worstHealth } from "./flow.ts";
+import {
+  type Flow,
+  healthOf,
+  healthOfInstances,
+  mtlsOf,
+  trafficOf,
+  versionOf,
+  worstHealth,
+} from "./flow.ts";
 
 export function serviceSummaries(
   workloads: WorkloadSnapshot | undefined,
@@ -43,7 +51,7 @@ export function workloadSummary(instance: WorkloadInstance): WorkloadSummary {
     namespace: instance.namespace,
     serviceAccount: instance.serviceAccount,
     role: instance.role,
-    version: instance.labels["version"],
+    version: versionOf(instance.labels["version"]),
     addresses: instance.addresses,
     state: instance.state,
     detail: instance.detail,

@@ -36,7 +36,7 @@ export function statusOf(input: StatusInput): StatusAnswer {
     atMs: input.clock.nowMs(),
     console: input.consoleAddress(),
     health,
-    sentence: sentenceOf(services, traffic),
+    sentence: sentenceOf(services, traffic, input.metricsHealth),
     traffic,
     services: { total: services.length, healthy: services.filter(isFine).length },
     workloads: {
@@ -74,8 +74,16 @@ function isFine({ health }: { readonly health: Health }): boolean {
   return health === "healthy" || health === "idle";
 }
 
-function sentenceOf(services: readonly ServiceSummary[], traffic: Traffic): string {
+function sentenceOf(
+  services: readonly ServiceSummary[],
+  traffic: Traffic,
+  { failure }: MetricsHealth,
+): string {
   if (services.length === 0) return "nothing runs yet";
+  if (failure !== undefined) {
+    const noun = services.length === 1 ? "service" : "services";
+    return `${services.length} ${noun}, no figures: the metrics cannot be read`;
+  }
   const parts = [
     `${services.filter(isFine).length} of ${services.length} services healthy`,
     `${formatRate(traffic.requestsPerSecond)} req/s`,
