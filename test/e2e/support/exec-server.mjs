@@ -37,6 +37,8 @@ if (port !== undefined) {
   };
   for (const one of port.split(",")) {
     const at = process.env.HOST === undefined ? Number(one) : Number(process.env.PORT);
-    createHttpServer(answer).listen(at, process.env.HOST);
+    // Longer than any pause of a test: an application that closes idle connections races with the
+    // requests that its sidecar sends on them, and with Envoy one in ten thousand would lose.
+    createHttpServer({ keepAliveTimeout: 60_000 }, answer).listen(at, process.env.HOST);
   }
 }
