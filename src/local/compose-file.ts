@@ -27,7 +27,7 @@ import { readMetricsLabel } from "./file/metrics.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
 import { splitWords } from "./file/words.ts";
-import { defaultConsolePort, meshNameOf, secondDocument } from "./heddle-file.ts";
+import { defaultConsolePort, earlyDefaults, meshNameOf, secondDocument } from "./heddle-file.ts";
 import type { GatewaySpec, MeshFile, WorkloadSpec } from "./mesh-file.ts";
 import { meshFileLimits } from "./mesh-file.ts";
 
@@ -77,9 +77,8 @@ export function parseComposeFile(text: string, file: string, directory: string):
     mesh: named ?? meshNameOf(directory),
     consolePort: defaultConsolePort,
     hostAddress: "127.0.0.1",
-    rootNamespace: "istio-system",
+    ...earlyDefaults,
     meshConfig: undefined,
-    outboundTrafficPolicy: "ALLOW_ANY",
     gateways: parts.flatMap((part) => ("command" in part ? [] : [part])),
     workloads: parts.flatMap((part) => ("command" in part ? [part] : [])),
     places: {

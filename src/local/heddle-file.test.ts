@@ -207,3 +207,23 @@ workloads:
     ],
   );
 });
+
+test("parseHeddleFile() takes from meshConfig what must be known before the control plane starts", () => {
+  const settings = (text: string): unknown => {
+    const { value } = parseHeddleFile(`workloads: []\n${text}`, "heddle.yaml", "/x");
+    return value && [value.trustDomain, value.rootNamespace, value.outboundTrafficPolicy];
+  };
+  assert.deepEqual(settings(""), ["cluster.local", "istio-system", "ALLOW_ANY"]);
+  const given = "trustDomain: shop.example, rootNamespace: mesh-root";
+  const mode = "outboundTrafficPolicy: { mode: REGISTRY_ONLY }";
+  assert.deepEqual(settings(`meshConfig: { ${given}, ${mode} }`), [
+    "shop.example",
+    "mesh-root",
+    "REGISTRY_ONLY",
+  ]);
+  assert.deepEqual(settings(`rootNamespace: mine\nmeshConfig: { ${given} }`), [
+    "shop.example",
+    "mine",
+    "ALLOW_ANY",
+  ]);
+});

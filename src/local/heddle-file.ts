@@ -5,7 +5,7 @@
 import { isAbsolute, resolve } from "node:path";
 
 import type { Parsed, Problem, SourcePosition } from "../base/problem.ts";
-import { parseYaml } from "../model/yaml.ts";
+import { parseYaml, type YamlNode } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
@@ -22,6 +22,9 @@ import type {
 import { meshFileLimits } from "./mesh-file.ts";
 
 export const defaultConsolePort = 9977;
+
+/** As SPIFFE writes them; within what a certificate's subject can hold. */
+const trustDomainPattern = /^[a-z0-9._-]{1,64}$/;
 
 /** `directory` is where relative working directories start, and names the mesh when nothing else does. */
 export function parseHeddleFile(text: string, file: string, directory: string): Parsed<MeshFile> {
@@ -65,7 +68,8 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
   const hostAddress = console?.string("address") ?? "127.0.0.1";
   console?.finish();
   const meshConfig = reader.node("meshConfig");
-  const rootNamespace = readLabel(reader, "rootNamespace", "istio-system");
+  const settings = readSettings(meshConfig);
+  const rootNamespace = readLabel(reader, "rootNamespace", settings.rootNamespace);
   const gateways = reader.mappings("gateways").map((gateway) => readGateway(gateway));
   const workloads = reader.mappings("workloads").map((one) => readWorkload(one, directory));
   reader.finish();
@@ -73,9 +77,9 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
     mesh,
     consolePort,
     hostAddress,
+    ...settings,
     rootNamespace,
     meshConfig,
-    outboundTrafficPolicy: readOutboundPolicy(reader),
     gateways,
     workloads,
     places: {
@@ -96,13 +100,32 @@ export function meshNameOf(directory: string): string {
   return label.replaceAll(/^-+|-+$/g, "").slice(0, 40) || "mesh";
 }
 
-// The rest of meshConfig belongs to the control plane, which also reports what is wrong in it.
-function readOutboundPolicy(reader: FieldReader): MeshFile["outboundTrafficPolicy"] {
-  const node = reader.node("meshConfig");
-  if (node?.kind !== "mapping") return "ALLOW_ANY";
-  const silent = new FieldReader(node, "meshConfig", []);
+export interface EarlySettings {
+  readonly outboundTrafficPolicy: MeshFile["outboundTrafficPolicy"];
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+}
+
+/** Istio's. */
+export const earlyDefaults: EarlySettings = {
+  outboundTrafficPolicy: "ALLOW_ANY",
+  trustDomain: "cluster.local",
+  rootNamespace: "istio-system",
+};
+
+// What must be known before the control plane starts. The rest of meshConfig belongs to it, and it
+// also reports what is wrong with any of it.
+function readSettings(meshConfig: YamlNode | undefined): EarlySettings {
+  if (meshConfig?.kind !== "mapping") return earlyDefaults;
+  const silent = new FieldReader(meshConfig, "meshConfig", []);
   const mode = silent.mapping("outboundTrafficPolicy")?.string("mode");
-  return mode === "REGISTRY_ONLY" ? "REGISTRY_ONLY" : "ALLOW_ANY";
+  const domain = silent.string("trustDomain") ?? "";
+  const root = silent.string("rootNamespace") ?? "";
+  return {
+    outboundTrafficPolicy: mode === "REGISTRY_ONLY" ? mode : "ALLOW_ANY",
+    trustDomain: trustDomainPattern.test(domain) ? domain : earlyDefaults.trustDomain,
+    rootNamespace: isDnsLabel(root) ? root : earlyDefaults.rootNamespace,
+  };
 }
 
 function readGateway(reader: FieldReader): GatewaySpec {

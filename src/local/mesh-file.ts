@@ -13,6 +13,8 @@ export interface MeshFile {
   /** Address on which the console and the gateways' host ports listen. */
   readonly hostAddress: string;
   readonly rootNamespace: string;
+  /** Of `meshConfig`, because identities are made of it from the first moment. */
+  readonly trustDomain: string;
   /** Istio's MeshConfig as written, for the control plane to read. */
   readonly meshConfig: YamlNode | undefined;
   /** Of `meshConfig`, because it also governs what capture does with UDP. */

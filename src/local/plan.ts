@@ -5,6 +5,9 @@
 import type { ServiceDeclaration, ServicePort } from "../model/workload.ts";
 import type { GatewaySpec, MeshFile, WorkloadSpec } from "./mesh-file.ts";
 
+/** What the names of services end in; the trust domain of identities may be another. */
+export const clusterDomain = "cluster.local";
+
 export type InstancePlan = WorkloadPlan | GatewayPlan;
 
 interface PlanBase {

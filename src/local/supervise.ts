@@ -40,7 +40,6 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
   const placement = await openNamespaces({
     stateDir: options.stateDir,
     books: readAddressBooks(options.stateDir),
-    trustDomain: options.trustDomain,
     mtu,
     hasIpv6,
     firewall,

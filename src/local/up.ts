@@ -132,7 +132,7 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
     meshFile,
     directory: dirname(meshFile),
     stateDir,
-    trustDomain: "cluster.local",
+    trustDomain: file.trustDomain,
     dataPlane: options.dataPlane,
     ...(options.envoyBinary === undefined ? {} : { envoyBinary: options.envoyBinary }),
     logLevel: options.logLevel,

@@ -59,7 +59,8 @@ for (const [mode, dataPlane] of cases) {
     test("a saved change opens, moves and closes them", async () => {
       await using mesh = await start(mode, dataPlane, "{ port: 80, hostPort: 0 }");
       const first = Number(new URL(mesh.gatewayUrls[0] ?? "").port);
-      await serves(first);
+      const answer = await fetch(`http://127.0.0.1:${first}/`);
+      assert.equal(answer.status, 200, "as soon as the mesh says that it is ready");
       const [moved, added] = [await freePort(), await freePort()];
       const both = `{ port: 80, hostPort: ${moved} }, { port: 81, hostPort: ${added} }`;
       mesh.write("heddle.yaml", meshFile(both));

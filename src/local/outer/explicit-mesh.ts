@@ -28,7 +28,6 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
   const ended = Promise.withResolvers<string>();
   const readiness = new Readiness();
   const placement = await openExplicit({
-    trustDomain: options.supervisor.trustDomain,
     chosen: new Map(options.gateways.map(({ key, address }) => [key, address.port])),
     openOnHost: openHostListener,
   });

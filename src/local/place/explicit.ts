@@ -13,7 +13,7 @@ import type { InstancePort, LocalDestination } from "../../model/workload.ts";
 import { gatewayPortKey } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
 import type { InstancePlan } from "../plan.ts";
-import { serviceHostname } from "../plan.ts";
+import { clusterDomain, serviceHostname } from "../plan.ts";
 import type { GatewayTarget, HostPortOpener, OpenHostPort } from "../run/host-ports.ts";
 import type { ProcessSpec } from "../run/kept-process.ts";
 import { signalGroup } from "../run/kept-process.ts";
@@ -22,7 +22,6 @@ import { isOpen } from "../run/ready.ts";
 const loopback = "127.0.0.1";
 
 export interface ExplicitOptions {
-  readonly trustDomain: string;
   /** Host ports that were found free before the mesh was started, by `gatewayPortKey`. */
   readonly chosen: ReadonlyMap<string, number>;
   /** Listens on the host, or rejects with a sentence. */
@@ -52,6 +51,8 @@ class ExplicitPlacement implements Placement, HostPortOpener {
   constructor(options: ExplicitOptions, ports: readonly [number, number, number]) {
     this.#options = options;
     this.#chosen = new Map(options.chosen);
+    // From the first moment: a gateway that moved there would be ready before it listens.
+    for (const [key, port] of options.chosen) this.#hostPorts.set(key, port);
     this.control = { address: loopback, port: ports[0] };
     this.plainXds = { address: loopback, port: ports[1] };
     this.controlMetrics = { address: loopback, port: ports[2] };
@@ -82,11 +83,7 @@ class ExplicitPlacement implements Placement, HostPortOpener {
       };
     });
     const localDestinations = destinations.map((destination, index): LocalDestination => ({
-      hostname: serviceHostname(
-        destination.service,
-        plan.spec.namespace,
-        this.#options.trustDomain,
-      ),
+      hostname: serviceHostname(destination.service, plan.spec.namespace, clusterDomain),
       port: destination.port,
       localPort: forDestinations[index] ?? 0,
     }));

@@ -23,7 +23,7 @@ import {
 } from "../mesh-addresses.ts";
 import type { MeshFile } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
-import type { InstancePlan } from "../plan.ts";
+import { clusterDomain, type InstancePlan } from "../plan.ts";
 import { runCommand } from "../run/command.ts";
 import { eachAtMost } from "../run/each-at-most.ts";
 import type { ProcessSpec } from "../run/kept-process.ts";
@@ -33,7 +33,6 @@ import { confinedSpec, quote } from "./application-script.ts";
 export interface NamespacesOptions {
   readonly stateDir: string;
   readonly books: AddressBooks;
-  readonly trustDomain: string;
   readonly mtu: number;
   readonly hasIpv6: boolean;
   readonly firewall: "nft" | "iptables";
@@ -261,7 +260,7 @@ class NamespacePlace implements Place {
     this.#namespace = namespace;
     this.#options = options;
     this.#resolvConf = `${namespace}.resolv.conf`;
-    const domain = options.trustDomain;
+    const domain = clusterDomain;
     const search = `${plan.spec.namespace}.svc.${domain} svc.${domain} ${domain}`;
     replaceFile(
       this.#resolvConf,

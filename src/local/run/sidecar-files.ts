@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { SidecarOptions } from "../../base/sidecar-options.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { Place, Placement } from "../placement.ts";
-import type { InstancePlan } from "../plan.ts";
+import { clusterDomain, type InstancePlan } from "../plan.ts";
 import type { SupervisorOptions } from "../supervisor-options.ts";
 import { makePrivateDirectory, replaceFile } from "./replace-file.ts";
 
@@ -87,7 +87,7 @@ function sidecarOptions(
   const kind = plan.role === "gateway" ? "router" : "sidecar";
   const { namespace } = spec;
   const address = place.addresses[0] ?? "127.0.0.1";
-  const domain = `${namespace}.svc.${settings.trustDomain}`;
+  const domain = `${namespace}.svc.${clusterDomain}`;
   const { envoyBinary, otlpEndpoint, dnsUpstream } = settings;
   return {
     nodeId: `${kind}~${address}~${plan.name}.${namespace}~${domain}`,
