@@ -202,7 +202,7 @@ class Dialling implements Channel {
     this.#timer?.cancel();
     this.#raw?.on("error", () => {});
     this.#raw?.destroy();
-    this.#handshake?.abort();
+    this.#handshake?.abort(error !== undefined);
     queueMicrotask(() => {
       const { handler } = this;
       this.#handler = silentHandler;

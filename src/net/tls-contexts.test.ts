@@ -65,6 +65,8 @@ interface Outcome {
   readonly server: Channel | ChannelError;
   readonly serverCounts: Counts;
   readonly clientCounts: Counts;
+  /** What the client's context told of failures. */
+  readonly told: readonly ChannelError[];
 }
 
 interface Scenario {
@@ -80,6 +82,7 @@ interface Scenario {
 async function shake(t: TestContext, scenario: Scenario): Promise<Outcome> {
   const serverCounts = new Counts();
   const clientCounts = new Counts();
+  const told: ChannelError[] = [];
   const serverTls = createServerTls(
     DownstreamTlsContext.fromPartial({
       requireClientCertificate: true,
@@ -92,7 +95,12 @@ async function shake(t: TestContext, scenario: Scenario): Promise<Outcome> {
       sni: "outbound_.80_._.catalog.default.svc.cluster.local",
       commonTlsContext: commonContext(scenario.expected, scenario.clientAlpn ?? ["istio"]),
     }),
-    { secrets: scenario.clientSecrets, log: silentLog, counters: clientCounts },
+    {
+      secrets: scenario.clientSecrets,
+      log: silentLog,
+      counters: clientCounts,
+      onFailure: (error) => told.push(error),
+    },
   );
   const server = Promise.withResolvers<Channel | ChannelError>();
   const listener = await listenTls(t, (channel, first) => {
@@ -125,7 +133,7 @@ async function shake(t: TestContext, scenario: Scenario): Promise<Outcome> {
   if ("write" in ends.client && "write" in ends.server) {
     await scenario.after?.(ends.server, ends.client);
   }
-  return { ...ends, serverCounts, clientCounts };
+  return { ...ends, serverCounts, clientCounts, told };
 }
 
 /**
@@ -287,6 +295,7 @@ test("the client refuses a server with another identity and names it", async (t)
   assert.equal(error.code, "tls-wrong-identity");
   assert.match(error.message, /presented spiffe:\/\/cluster.local\/ns\/default\/sa\/cart/);
   assert.deepEqual(outcome.clientCounts.failures, ["wrong-identity"]);
+  assert.deepEqual(outcome.told, [error]);
 });
 
 test("the server refuses certificates that are expired, foreign, ambiguous or missing", async (t) => {

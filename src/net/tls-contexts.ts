@@ -11,6 +11,7 @@ import type {
   DownstreamTlsContext,
   UpstreamTlsContext,
 } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { ChannelError } from "./channel.ts";
 import type { ClientTls } from "./dialler.ts";
 import type { SecretSource } from "./secret-source.ts";
 import { clientContexts, serverContexts, TlsContext, type TlsCounters } from "./tls/context.ts";
@@ -22,6 +23,8 @@ export interface TlsDependencies {
   readonly secrets: SecretSource;
   readonly log: Logger;
   readonly counters: TlsCounters;
+  /** Hears of each handshake with a server that failed, also of those whose connection nobody misses. */
+  readonly onFailure?: (error: ChannelError) => void;
 }
 
 /** A downstream TLS context; opaque to everyone but `startServerHandshake`. */

@@ -9,7 +9,8 @@ import { formatSocketAddress, type SocketAddress } from "../base/socket-address.
 import type { Channel } from "../net/channel.ts";
 import { type BoundListener, listen } from "../net/listen.ts";
 import type { SecretSource } from "../net/secret-source.ts";
-import type { Logger, LogFields } from "../telemetry/logger.ts";
+import { BoundedLog } from "../telemetry/bounded-log.ts";
+import type { Logger } from "../telemetry/logger.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
@@ -48,7 +49,7 @@ class RunningListeners implements ListenerSet {
   readonly #context: ProxyContext;
   readonly #secrets: SecretSource;
   readonly #log: Logger;
-  readonly #refusals: { warn: Logger["warn"] };
+  readonly #refusals: BoundedLog;
   readonly #running = new Map<string, Running>();
   /** Listeners by `address:port`, for connections handed over. */
   readonly #byAddress = new Map<string, Running>();
@@ -60,7 +61,11 @@ class RunningListeners implements ListenerSet {
     this.#context = context;
     this.#secrets = secrets;
     this.#log = context.log.area("listener");
-    this.#refusals = boundedWarnings(this.#log, () => context.clock.monotonicMs());
+    this.#refusals = new BoundedLog({
+      clock: context.clock,
+      log: this.#log,
+      linesPerSecond: refusalLinesPerSecond,
+    });
   }
 
   prepare(listener: Listener): PreparedListener {
@@ -140,6 +145,7 @@ class RunningListeners implements ListenerSet {
   }
 
   async close(): Promise<void> {
+    this.#refusals.close();
     for (const timer of this.#drains) timer.cancel();
     for (const { connection } of this.#connections.values()) connection.destroy();
     const sockets = [...this.#running.values()].flatMap((one) => [...one.sockets.values()]);
@@ -299,27 +305,4 @@ function boundAddresses(compiled: CompiledListener): ReadonlyMap<string, SocketA
   return new Map(
     addresses.map((address) => [`${formatSocketAddress(address)} ${restoresDestination}`, address]),
   );
-}
-
-/** Lets so many lines pass each second, and says in the next second's first how many it held back. */
-function boundedWarnings(log: Logger, nowMs: () => number): { warn: Logger["warn"] } {
-  let windowMs = -Infinity;
-  let lines = 0;
-  let held = 0;
-  return {
-    warn(message: string, fields?: LogFields): void {
-      const now = nowMs();
-      if (now - windowMs >= 1_000) {
-        windowMs = now;
-        lines = 0;
-      }
-      lines += 1;
-      if (lines > refusalLinesPerSecond) {
-        held += 1;
-        return;
-      }
-      log.warn(message, held === 0 ? fields : { ...fields, heldBack: held });
-      held = 0;
-    },
-  };
 }

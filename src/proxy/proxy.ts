@@ -10,6 +10,7 @@ import { type IoChoice, openIo } from "../net/io-backend.ts";
 import { type Resolver, systemResolver } from "../net/resolver.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import { createClientTls, createTlsCounters } from "../net/tls-contexts.ts";
+import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { OwnedMetricRegistry } from "../telemetry/metric-registry.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
@@ -23,6 +24,9 @@ import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
+
+/** All clusters share it: a server that fails is asked by each retry of each request. */
+const handshakeLinesPerSecond = 10;
 
 export interface ProxyOptions {
   readonly feed: XdsFeed;
@@ -157,6 +161,11 @@ function makeContext(
 
 function makeClusters(options: ProxyOptions): ClusterPool {
   const { clock, log, metrics, secrets } = options;
+  const failures = new BoundedLog({
+    clock,
+    log: log.area("upstream"),
+    linesPerSecond: handshakeLinesPerSecond,
+  });
   return new ClusterPool({
     clock,
     log: log.area("cluster"),
@@ -169,6 +178,12 @@ function makeClusters(options: ProxyOptions): ClusterPool {
         secrets,
         log: log.area("tls"),
         counters: createTlsCounters(metrics, "envoy_cluster", { cluster_name: statName }),
+        onFailure: ({ code, message }) =>
+          failures.warn("a TLS handshake with a server failed", {
+            cluster: statName,
+            code,
+            reason: message,
+          }),
       }),
   });
 }

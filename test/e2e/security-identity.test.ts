@@ -275,6 +275,14 @@ spec: { host: pretend.example, trafficPolicy: { tls: { mode: ISTIO_MUTUAL } } }
         return / 503envoy_cluster_ssl_fail_verify_\w+\{[^}]*pretend.*\} [1-9]/.test(answer);
       }).catch(() => assert.fail(answer));
       assert.doesNotMatch(receivedBy(mesh, "server-0"), /GET \/forged/);
+      const told =
+        dataPlane === "heddle"
+          ? /a TLS handshake with a server failed cluster=\S*pretend\S* code=tls-wrong-identity reason="TLS with 198\.18\.0\.2:8080 failed: .*\(sni \S+, presented spiffe:\/\/cluster\.local\/ns\/default\/sa\/server, valid until .*\)"/
+          : /a TLS handshake with a server failed: peer=198\.18\.0\.2:8080 cluster=\S*pretend\S* .*reason=TLS_error:\S*CERTIFICATE_VERIFY_FAILED/;
+      const line = (): string | undefined => told.exec(proxyLog("client-0"))?.[0];
+      await eventually("the client's log says whom it refused", line).catch(() =>
+        assert.fail(proxyLog("client-0").split("\n").slice(-20).join("\n")),
+      );
       // Its own service goes on, with the identity that is behind it.
       const { stdout: own } = await mesh
         .workload("client-0")

@@ -7,6 +7,7 @@ import { accessSync, constants } from "node:fs";
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { HeddleError } from "../../base/error.ts";
+import { BoundedLog } from "../../telemetry/bounded-log.ts";
 import type { Logger, LogLevel } from "../../telemetry/logger.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 
@@ -29,6 +30,7 @@ const settledMs = 10_000;
 
 export class EnvoyProcess {
   readonly #options: EnvoyProcessOptions;
+  readonly #lines: EnvoyLines;
   #child: ChildProcess | undefined;
   #timer: Timer | undefined;
   #failures = 0;
@@ -39,6 +41,8 @@ export class EnvoyProcess {
 
   constructor(options: EnvoyProcessOptions) {
     this.#options = options;
+    const { clock, log } = options;
+    this.#lines = { log, bound: new BoundedLog({ clock, log, linesPerSecond }) };
     try {
       accessSync(options.binary, constants.X_OK);
     } catch {
@@ -57,7 +61,7 @@ export class EnvoyProcess {
   }
 
   start(): void {
-    const { binary, bootstrapFile, concurrency, logLevel, stdout, clock, log } = this.#options;
+    const { binary, bootstrapFile, concurrency, logLevel, stdout, clock } = this.#options;
     const valued: Readonly<Record<string, string>> = {
       "-c": bootstrapFile,
       "--concurrency": String(concurrency),
@@ -75,7 +79,7 @@ export class EnvoyProcess {
     this.#startedAtMs = clock.monotonicMs();
     const child = spawn(command.file, command.args, { stdio: ["ignore", stdout, "pipe"] });
     this.#child = child;
-    relayLog(child, log);
+    relayLog(child, this.#lines);
     let hasEnded = false;
     const onEnd = (how: string): void => {
       if (hasEnded) return;
@@ -91,6 +95,7 @@ export class EnvoyProcess {
   /** Asks it to end, and insists after `graceMs`. */
   stop(graceMs: number): Promise<void> {
     this.#isStopping = true;
+    this.#lines.bound.close();
     this.#timer?.cancel();
     const child = this.#child;
     if (child === undefined) return Promise.resolve();
@@ -146,16 +151,31 @@ function underParent(
 }
 
 const lineCharsMax = 4096;
+/** Peers can provoke lines, with failed handshakes above all; people who debug want more. */
+const linesPerSecond = 50;
+
+interface EnvoyLines {
+  readonly log: Logger;
+  readonly bound: BoundedLog;
+}
 
 /** `level<TAB>logger<TAB>text` per line; what has another shape is a warning in Envoy's own words. */
-function relayLog(child: ChildProcess, log: Logger): void {
+function relayLog(child: ChildProcess, { log, bound }: EnvoyLines): void {
   let rest = "";
   child.stderr?.setEncoding("utf8");
   child.stderr?.on("data", (text: string) => {
     const lines = (rest + text).split("\n");
     rest = (lines.pop() ?? "").slice(-lineCharsMax);
-    for (const line of lines) relayLine(line.slice(0, lineCharsMax), log);
+    for (const line of lines) {
+      if (isBounded(line) && !bound.takes()) continue;
+      relayLine(line.slice(0, lineCharsMax), log);
+    }
   });
+}
+
+/** Not what an operator has asked for, nor what is worst. */
+function isBounded(line: string): boolean {
+  return !/^(?:critical|info|debug|trace)\t/.test(line);
 }
 
 function relayLine(line: string, log: Logger): void {

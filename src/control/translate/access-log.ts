@@ -37,6 +37,11 @@ import type { ProxyView } from "./proxy-view.ts";
 
 export type AccessLogInit = Init<typeof AccessLogSchema>;
 
+/** Each attempt of a request whose connection failed for TLS, which a retry may have made good. */
+export function attemptAccessLogs(view: ProxyView): AccessLogInit[] {
+  return view.proxy.dataPlane === "envoy" ? [serverHandshakeLog()] : [];
+}
+
 export function httpAccessLogs(view: ProxyView, reporter: Reporter): AccessLogInit[] {
   const own = peerLabelsOf(view.proxy);
   return [...fileLog(view), ...standardHttpLoggers(reporter, own).map(statsLog)];
@@ -46,7 +51,10 @@ export function tcpAccessLogs(view: ProxyView, reporter: Reporter): AccessLogIni
   const own = peerLabelsOf(view.proxy);
   // Connections are logged for metrics when they connect, too; the file gets one line for each.
   const file = fileLog(view, typeFilter(["TcpConnectionEnd"]));
-  return [...file, ...standardTcpLoggers(reporter, own).map(statsLog)];
+  const stats = standardTcpLoggers(reporter, own).map(statsLog);
+  // Inbound connections go to applications, without TLS.
+  const isSource = reporter === "source" && view.proxy.dataPlane === "envoy";
+  return [...file, ...stats, ...(isSource ? [serverHandshakeLog()] : [])];
 }
 
 /** For listeners: connections that no filter chain takes, which no other log sees. */
@@ -65,25 +73,37 @@ export function listenerAccessLogs(view: ProxyView): AccessLogInit[] {
 }
 
 /** Heddle's proxy logs these itself; Envoy says why a handshake failed in access logs alone. */
-const failedHandshake: Init<typeof AccessLogFilterSchema> = {
-  filterSpecifier: {
-    case: "extensionFilter",
-    value: {
-      name: "envoy.access_loggers.extension_filters.cel",
-      configType: typedConfig(ExpressionFilterSchema, {
-        expression: "connection.transport_failure_reason != ''",
-      }),
-    },
-  },
-};
+const failedHandshake = celFilter("connection.transport_failure_reason != ''");
+
+function celFilter(expression: string): Init<typeof AccessLogFilterSchema> {
+  const name = "envoy.access_loggers.extension_filters.cel";
+  const configType = typedConfig(ExpressionFilterSchema, { expression });
+  return { filterSpecifier: { case: "extensionFilter", value: { name, configType } } };
+}
+
+function refusalLog(message: string, filter: FilterInit): AccessLogInit {
+  return lineLog(
+    `${message}: peer=%DOWNSTREAM_REMOTE_ADDRESS% ` +
+      "destination=%DOWNSTREAM_LOCAL_ADDRESS% sni=%REQUESTED_SERVER_NAME% " +
+      "presented=%DOWNSTREAM_PEER_URI_SAN% expires=%DOWNSTREAM_PEER_CERT_V_END% " +
+      "reason=%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+    filter,
+  );
+}
+
+/** Envoy keeps no more of a server whose handshake failed: its reason has BoringSSL's words. */
+function serverHandshakeLog(): AccessLogInit {
+  return lineLog(
+    "a TLS handshake with a server failed: peer=%UPSTREAM_HOST% cluster=%UPSTREAM_CLUSTER% " +
+      "presented=%UPSTREAM_PEER_URI_SAN% expires=%UPSTREAM_PEER_CERT_V_END% " +
+      "reason=%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    celFilter("upstream.transport_failure_reason.contains('TLS')"),
+  );
+}
 
 /** A line of Envoy's own log, in the form its agent reads: level, logger and text between tabs. */
-function refusalLog(message: string, filter: FilterInit): AccessLogInit {
-  const text =
-    `warning\thandshake\t${message}: peer=%DOWNSTREAM_REMOTE_ADDRESS% ` +
-    "destination=%DOWNSTREAM_LOCAL_ADDRESS% sni=%REQUESTED_SERVER_NAME% " +
-    "presented=%DOWNSTREAM_PEER_URI_SAN% expires=%DOWNSTREAM_PEER_CERT_V_END% " +
-    "reason=%DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n";
+function lineLog(line: string, filter: FilterInit): AccessLogInit {
+  const text = `warning\thandshake\t${line}\n`;
   const logFormat = {
     format: {
       case: "textFormatSource",

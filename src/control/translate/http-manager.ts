@@ -15,7 +15,7 @@ import {
   HttpConnectionManager_PathWithEscapedSlashesAction as EscapedSlashes,
   HttpConnectionManagerSchema,
 } from "../../wire/gen/es/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts";
-import { httpAccessLogs } from "./access-log.ts";
+import { attemptAccessLogs, httpAccessLogs } from "./access-log.ts";
 import { forwardProxyCache } from "./clusters.ts";
 import { outboundClusterName } from "./names.ts";
 import type { Init } from "./proto.ts";
@@ -57,7 +57,7 @@ export function httpManager(
         case: "rds",
         value: { configSource: adsSource(), routeConfigName: routeName },
       },
-      httpFilters: httpFilters(options).map(({ name, config }) => ({
+      httpFilters: httpFilters(view, options).map(({ name, config }) => ({
         name,
         configType: { case: "typedConfig", value: config } as const,
       })),
@@ -74,7 +74,9 @@ export function httpManager(
 }
 
 // Istio's order; a request that is not allowed must not be delayed, answered or counted by others.
-function httpFilters(options: HttpManagerOptions): NamedConfig[] {
+function httpFilters(view: ProxyView, options: HttpManagerOptions): NamedConfig[] {
+  // Inbound requests go to applications, without TLS.
+  const upstreamLog = options.direction === "inbound" ? [] : attemptAccessLogs(view);
   return [
     ...(options.authorization ?? []),
     ...(options.carriesGrpc
@@ -97,7 +99,7 @@ function httpFilters(options: HttpManagerOptions): NamedConfig[] {
           },
         ]
       : []),
-    { name: "envoy.filters.http.router", config: any(RouterSchema, {}) },
+    { name: "envoy.filters.http.router", config: any(RouterSchema, { upstreamLog }) },
   ];
 }
 

@@ -21,8 +21,11 @@ export interface ClientHandshakeOptions {
 }
 
 export interface ClientHandshake {
-  /** The deadline passed, or nobody waits any longer: neither callback fires after this. */
-  abort(): void;
+  /**
+   * The deadline has passed, or else nobody waits any longer, which is no failure of the server:
+   * neither callback fires after this.
+   */
+  abort(hasTimedOut: boolean): void;
 }
 
 export function startClientHandshake(options: ClientHandshakeOptions): ClientHandshake {
@@ -36,10 +39,11 @@ export function startClientHandshake(options: ClientHandshakeOptions): ClientHan
   const fail = (kind: TlsFailureKind, detail: string, secured?: tls.TLSSocket): void => {
     if (isSettled) return;
     isSettled = true;
-    context.counters.onFailure(kind);
     const certificate = secured?.getPeerX509Certificate();
     (secured ?? socket).on("error", () => {}).destroy();
-    options.onFailure(describeFailure({ kind, peer, sni, certificate, detail }));
+    const error = describeFailure({ kind, peer, sni, certificate, detail });
+    context.fail(kind, error);
+    options.onFailure(error);
   };
   if (typeof material === "string") {
     fail("no-secret", material);
@@ -83,10 +87,14 @@ export function startClientHandshake(options: ClientHandshakeOptions): ClientHan
     options.onSecure(secured, verdict.session);
   });
   return {
-    abort: () => {
+    abort: (hasTimedOut) => {
       if (isSettled) return;
       isSettled = true;
-      context.counters.onFailure("timeout");
+      if (hasTimedOut) {
+        const kind = "timeout";
+        const certificate = secured.getPeerX509Certificate();
+        context.fail(kind, describeFailure({ kind, peer, sni, certificate, detail: "" }));
+      }
       secured.on("error", () => {}).destroy();
     },
   };

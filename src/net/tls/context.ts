@@ -2,6 +2,7 @@
 import { messageOf } from "../../base/error.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { ChannelError } from "../channel.ts";
 import type { SecretSource } from "../secret-source.ts";
 import type { TlsFailureKind } from "./failure.ts";
 import { buildMaterial, planTls, type TlsMaterial, type TlsPlan } from "./material.ts";
@@ -30,6 +31,7 @@ interface Dependencies {
   readonly secrets: SecretSource;
   readonly log: Logger;
   readonly counters: TlsCounters;
+  readonly onFailure?: (error: ChannelError) => void;
 }
 
 export class TlsContext {
@@ -53,6 +55,12 @@ export class TlsContext {
   /** For a handshake that starts now; a reason when there is none. */
   material(): TlsMaterial | string {
     return this.#material ?? this.#absence;
+  }
+
+  /** Counts a handshake that failed, and tells whoever asked to hear of each. */
+  fail(kind: TlsFailureKind, error: ChannelError): void {
+    this.counters.onFailure(kind);
+    this.#dependencies.onFailure?.(error);
   }
 
   close(): void {
