@@ -190,6 +190,25 @@ test("apply() reaches the proxies it concerns, and waitFor() says when", async (
   });
 });
 
+test("waitFor() names the proxies that a change concerns, coming and going, and no others", async () => {
+  await withPlane(async ({ plane, connect }) => {
+    plane.setWorkloads({ kind: "workloads", snapshot: running(1, "cart", "shop"), problems: [] });
+    connect("cart");
+    connect("shop");
+    const applied = await plane.apply(virtualService("cart", "cart"), { dryRun: false });
+    await plane.apply(virtualService("shop", "shop"), { dryRun: false });
+    await plane.settled();
+    const { generation } = applied;
+    const outcome = { acked: ["cart-0.default"], pending: [], refused: [] };
+    assert.deepEqual(await plane.waitFor([vs("cart")], { ...wait, generation }), outcome);
+    const removed = await plane.remove(vs("cart"));
+    await plane.remove(vs("shop"));
+    await plane.settled();
+    const gone = { ...wait, generation: removed.generation };
+    assert.deepEqual(await plane.waitFor([vs("cart")], gone), outcome);
+  });
+});
+
 test("waitFor() ends with the proxy's own reason and the place of the resource", async () => {
   await withPlane(async ({ plane, connect, setFiles }) => {
     plane.setWorkloads({ kind: "workloads", snapshot: running(1, "cart"), problems: [] });

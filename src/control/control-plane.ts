@@ -51,6 +51,7 @@ export async function startControlPlane(start: StartControlPlane): Promise<Start
     state: new MeshState(options),
     authority,
     translate: start.translate ?? newTranslator(),
+    newTranslate: () => start.translate ?? newTranslator(),
     metrics,
     clock,
     log: log.area("control"),

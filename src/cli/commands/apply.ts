@@ -92,9 +92,11 @@ function formatResult({ outcomes, wait }: Result, isDryRun: boolean): string {
 }
 
 export function formatWait(wait: WaitOutcome): readonly string[] {
+  const { acked, refused, pending } = wait;
+  if (acked.length + refused.length + pending.length === 0) return ["no proxy's resources change"];
   return [
-    `acknowledged by ${wait.acked.length} ${wait.acked.length === 1 ? "proxy" : "proxies"}`,
-    ...wait.refused.map(formatRefusal),
-    ...wait.pending.map((proxy) => `no answer from ${proxy}`),
+    `acknowledged by ${acked.length} ${acked.length === 1 ? "proxy" : "proxies"}`,
+    ...refused.map(formatRefusal),
+    ...pending.map((proxy) => `no answer from ${proxy}`),
   ];
 }

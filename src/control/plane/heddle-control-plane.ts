@@ -24,6 +24,7 @@ import type {
 import type { WorkloadsMessage } from "../options.ts";
 import type { Translate } from "../translate.ts";
 import type { ConfigSet, Configuration, Plan } from "./configuration.ts";
+import { ChangeEffects } from "./change-effects.ts";
 import type { ControlMetrics } from "./control-metrics.ts";
 import { Debounce } from "./debounce.ts";
 import { type MeshState, locator } from "./mesh-state.ts";
@@ -38,6 +39,8 @@ export interface CoreOptions {
   readonly state: MeshState;
   readonly authority: CertificateAuthority;
   readonly translate: Translate;
+  /** Another one, for what might be: it must not disturb the memory of the first. */
+  readonly newTranslate: () => Translate;
   readonly metrics: ControlMetrics;
   readonly clock: Clock;
   readonly log: Logger;
@@ -59,6 +62,7 @@ export class HeddleControlPlane implements ControlPlane {
   readonly #snapshots = new ProxySnapshots();
   readonly #peers = new PeerTable();
   readonly #waits: Waits;
+  readonly #effects: ChangeEffects;
   readonly #debounce: Debounce;
   readonly #listeners = new Set<(change: ControlChange) => void>();
   readonly #told = new Set<ControlChange>();
@@ -105,7 +109,13 @@ export class HeddleControlPlane implements ControlPlane {
       snapshot: (proxyId) => this.#snapshots.get(proxyId),
       refusals: (proxyId) => refusalsOf(proxyId, this.ads.status(proxyId), this.#locate),
     });
-    const { authority } = options;
+    const { authority, state, newTranslate } = options;
+    this.#effects = new ChangeEffects({
+      newTranslate,
+      modelOf: (config) => state.preview(config).model,
+      proxies: () => this.#instances,
+      pause: nextTurn,
+    });
     metrics.rootExpiry.set(authority.rootNotAfterMs / 1000);
     this.#onInputs("config");
   }
@@ -177,8 +187,10 @@ export class HeddleControlPlane implements ControlPlane {
     return Promise.resolve(this.#carryOut(this.#options.configuration.planRemoval(ref), false));
   }
 
-  waitFor(refs: readonly ResourceRef[], options: WaitOptions): Promise<WaitOutcome> {
-    return this.#waits.wait(refs, options);
+  async waitFor(refs: readonly ResourceRef[], options: WaitOptions): Promise<WaitOutcome> {
+    const generation = options.generation ?? this.#generation;
+    const concerned = await this.#effects.concerned(refs);
+    return await this.#waits.wait(refs, { ...options, generation }, concerned);
   }
 
   onChange(listener: (change: ControlChange) => void): () => void {
@@ -215,8 +227,9 @@ export class HeddleControlPlane implements ControlPlane {
   #carryOut(plan: Plan, isDryRun: boolean): ApplyOutcome {
     const { configuration, state, log } = this.#options;
     const concerned = new Set(plan.applied.map(({ ref }) => resourceKey(ref)));
+    const [before, after] = [configuration.current, configuration.preview(plan)];
     const found = state
-      .build(configuration.preview(plan))
+      .preview(after)
       .problems.filter(({ resource }) => resource && concerned.has(resourceKey(resource)));
     const problems = [...plan.problems, ...found];
     const outcome = { applied: plan.applied, problems, generation: this.#generation };
@@ -231,6 +244,8 @@ export class HeddleControlPlane implements ControlPlane {
       return { ...outcome, applied: [], problems: [...problems, problem] };
     }
     this.#onInputs("config");
+    const refs = plan.applied.map(({ ref }) => ref);
+    this.#effects.remember({ refs, before, after });
     return { ...outcome, generation: this.#generation };
   }
 

@@ -44,16 +44,22 @@ export class MeshState {
     return true;
   }
 
+  /** The model that the mesh runs by from now on. */
   build(config: ConfigSet): BuiltMesh {
-    const built = buildMeshModel({
+    const built = this.preview(config);
+    this.#places = built.places;
+    return built;
+  }
+
+  /** The model that a configuration would make. */
+  preview(config: ConfigSet): BuiltMesh {
+    return buildMeshModel({
       resources: config.resources,
       broken: config.broken,
       workloads: this.workloads ?? nothingRuns,
       settings: this.#settings,
       places: this.#places,
     });
-    this.#places = built.places;
-    return built;
   }
 
   #readSettings(meshConfig: YamlNode | undefined): void {

@@ -21,8 +21,9 @@ export interface WaitContext {
 const graceMs = 500;
 
 /**
- * Those who wait until proxies have acknowledged a change. A proxy is concerned when its snapshot
- * changed with that generation or holds something made from one of the resources.
+ * Those who wait until proxies have acknowledged a change. Whom it concerns is said by whoever waits;
+ * else a proxy is concerned when its snapshot changed with that generation or holds something made
+ * from one of the resources.
  */
 export class Waits {
   readonly #context: WaitContext;
@@ -37,10 +38,14 @@ export class Waits {
     for (const check of this.#waiting) check();
   }
 
-  wait(refs: readonly ResourceRef[], options: WaitOptions): Promise<WaitOutcome> {
+  wait(
+    refs: readonly ResourceRef[],
+    options: WaitOptions,
+    concerned?: ReadonlySet<string>,
+  ): Promise<WaitOutcome> {
     const { clock } = this.#context;
     const generation = options.generation ?? this.#context.generation();
-    const keys = new Set(refs.map(resourceKey));
+    const awaited = { keys: new Set(refs.map(resourceKey)), generation, concerned };
     return new Promise((resolve) => {
       let grace: Timer | undefined;
       const finish = (outcome: WaitOutcome): void => {
@@ -50,31 +55,28 @@ export class Waits {
         resolve(outcome);
       };
       const check = (): void => {
-        const outcome = this.#outcome(keys, generation);
+        const outcome = this.#outcome(awaited);
         if (this.#context.publishedGeneration() < generation) return;
         if (outcome.pending.length === 0) finish(outcome);
         else if (outcome.refused.length > 0) grace ??= clock.schedule(graceMs, finishNow);
       };
-      const finishNow = (): void => finish(this.#outcome(keys, generation));
+      const finishNow = (): void => finish(this.#outcome(awaited));
       const timer = clock.schedule(options.timeoutMs, finishNow);
       this.#waiting.add(check);
       check();
     });
   }
 
-  #outcome(keys: ReadonlySet<string>, generation: number): WaitOutcome {
+  #outcome(awaited: Awaited): WaitOutcome {
+    const { generation } = awaited;
     const { isSynced, proxies, snapshot, refusals, publishedGeneration } = this.#context;
     const isPublished = publishedGeneration() >= generation;
     const acked: string[] = [];
     const pending: string[] = [];
     const refused: ProxyRefusal[] = [];
     for (const proxy of proxies()) {
-      const current = snapshot(proxy);
-      if (isPublished && !isConcerned(current, keys, generation)) continue;
-      const theirs = refusals(proxy).filter(
-        ({ origins }) =>
-          origins.length === 0 || origins.some(({ ref }) => keys.has(resourceKey(ref))),
-      );
+      if (!isConcerned(proxy, awaited, { isPublished, snapshot: snapshot(proxy) })) continue;
+      const theirs = refusals(proxy).filter(({ origins }) => concerns(awaited, origins));
       if (theirs.length > 0) refused.push(...theirs);
       else if (isPublished && isSynced(proxy)) acked.push(proxy);
       else pending.push(proxy);
@@ -83,12 +85,27 @@ export class Waits {
   }
 }
 
+/** What somebody waits for. */
+interface Awaited {
+  readonly keys: ReadonlySet<string>;
+  readonly generation: number;
+  /** The proxies it concerns, where that is known. */
+  readonly concerned: ReadonlySet<string> | undefined;
+}
+
+/** A refusal of what was made from nothing may be of anything. */
+function concerns({ keys }: Awaited, origins: ProxyRefusal["origins"]): boolean {
+  return origins.length === 0 || origins.some(({ ref }) => keys.has(resourceKey(ref)));
+}
+
 function isConcerned(
-  snapshot: Snapshot | undefined,
-  keys: ReadonlySet<string>,
-  generation: number,
+  proxy: string,
+  { keys, generation, concerned }: Awaited,
+  now: { readonly isPublished: boolean; readonly snapshot: Snapshot | undefined },
 ): boolean {
-  if (snapshot === undefined) return true;
+  const { isPublished, snapshot } = now;
+  if (concerned !== undefined) return concerned.has(proxy);
+  if (!isPublished || snapshot === undefined) return true;
   if (Number(snapshot.version) >= generation) return true;
   for (const resources of snapshot.types.values()) {
     for (const { origins } of resources.values()) {
