@@ -105,6 +105,17 @@ test("parseHeddleFile() reports broken YAML by its place, and a file that holds 
   assert.equal(problems[0]?.code, "yaml.syntax");
 });
 
+test("parseHeddleFile() reads which Prometheus the console asks, and refuses what is no address", () => {
+  const text = "metrics: { prometheus: 'https://prometheus.example/prefix' }\nworkloads: []\n";
+  const { value } = parseHeddleFile(text, "heddle.yaml", "/x");
+  assert.equal(value?.prometheusUrl, "https://prometheus.example/prefix");
+  for (const url of ["prometheus:9090", "ftp://x", "http://me:secret@x", "http://x?y=1"]) {
+    checkProblems(`metrics:\n  prometheus: ${url}\nworkloads: []\n`, [
+      `heddle.yaml:2:15: error heddle-file.type: ${url} is not Prometheus's URL (metrics.prometheus)`,
+    ]);
+  }
+});
+
 test("parseHeddleFile() passes meshConfig on and reads its outbound policy", () => {
   const text = "meshConfig: { outboundTrafficPolicy: { mode: REGISTRY_ONLY }, other: 1 }\n";
   const { value } = parseHeddleFile(text, "heddle.yaml", "/x");

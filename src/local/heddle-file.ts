@@ -9,6 +9,7 @@ import { parseYaml, type YamlNode } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
+import { readPrometheus } from "./file/prometheus.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
 import type {
@@ -70,6 +71,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
   const meshConfig = reader.node("meshConfig");
   const settings = readSettings(meshConfig);
   const rootNamespace = readLabel(reader, "rootNamespace", settings.rootNamespace);
+  const prometheusUrl = readPrometheus(reader);
   const gateways = reader.mappings("gateways").map((gateway) => readGateway(gateway));
   const workloads = reader.mappings("workloads").map((one) => readWorkload(one, directory));
   reader.finish();
@@ -80,6 +82,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
     ...settings,
     rootNamespace,
     meshConfig,
+    ...(prometheusUrl === undefined ? {} : { prometheusUrl }),
     gateways,
     workloads,
     places: {

@@ -17,6 +17,8 @@ export interface MeshFile {
   readonly trustDomain: string;
   /** Istio's MeshConfig as written, for the control plane to read. */
   readonly meshConfig: YamlNode | undefined;
+  /** Asked by the console instead of the embedded store. */
+  readonly prometheusUrl?: string;
   /** Of `meshConfig`, because it also governs what capture does with UDP. */
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   readonly gateways: readonly GatewaySpec[];

@@ -336,12 +336,13 @@ export class Supervisor {
   }
 
   #workloadsMessage(): Parameters<ControlProcess["send"]>[0] {
-    const { meshConfig } = this.#file;
+    const { meshConfig, prometheusUrl } = this.#file;
     return {
       kind: "workloads",
       snapshot: this.#snapshot(),
       problems: this.#problems.all(),
       ...(meshConfig === undefined ? {} : { meshConfig }),
+      ...(prometheusUrl === undefined ? {} : { prometheusUrl }),
     };
   }
 
