@@ -37,11 +37,16 @@ const readOnlyPaths: ReadonlySet<string> = new Set([
   "/memory",
 ]);
 
+const listOfPaths = `GET answers:\n${[...readOnlyPaths].map((path) => `  ${path}\n`).join("")}`;
+
 /** Answers only what changes nothing, and only to GET. */
 export function readOnlyAdmin(handler: AdminHandler): AdminHandler {
   return (request) => {
-    if (request.method === "GET" && readOnlyPaths.has(request.path)) return handler(request);
-    return plainText(403, "only reading is allowed here\n");
+    if (request.method === "GET") {
+      if (readOnlyPaths.has(request.path)) return handler(request);
+      if (request.path === "/" || request.path === "/help") return plainText(200, listOfPaths);
+    }
+    return plainText(403, `only reading is allowed here\n${listOfPaths}`);
   };
 }
 

@@ -1,9 +1,10 @@
 /**
  * What a sidecar says of itself on its admin socket (`GET /agent`): readiness, its xDS stream, the
- * age of its configuration and certificate. The control plane is not needed to ask.
+ * age of its configuration and certificate. The control plane is not needed to ask. `GET /metrics`
+ * answers in one scheme of names, whichever the data plane.
  */
 import type { AdsStatus } from "../xds/ads-client.ts";
-import type { AdminHandler } from "./admin.ts";
+import { type AdminHandler, plainText } from "./admin.ts";
 
 export interface AgentStatus {
   /** `cart-0.default`. */
@@ -20,14 +21,19 @@ export interface AgentStatus {
   readonly certificateNotAfterMs?: number;
 }
 
-/** Answers `/agent` itself and leaves the rest to the data plane. */
-export function withAgentStatus(
-  plane: AdminHandler,
-  status: () => Promise<AgentStatus>,
-): AdminHandler {
+export interface AgentAnswers {
+  readonly status: () => Promise<AgentStatus>;
+  /** Prometheus text, Istio's names included. */
+  readonly metrics: () => Promise<string> | string;
+}
+
+/** Answers `/agent` and `/metrics` itself and leaves the rest to the data plane. */
+export function withAgentStatus(plane: AdminHandler, answers: AgentAnswers): AdminHandler {
   return async (request) => {
-    if (request.path !== "/agent" || request.method !== "GET") return await plane(request);
-    const body = `${JSON.stringify(await status())}\n`;
+    if (request.method !== "GET") return await plane(request);
+    if (request.path === "/metrics") return plainText(200, await answers.metrics());
+    if (request.path !== "/agent") return await plane(request);
+    const body = `${JSON.stringify(await answers.status())}\n`;
     return { status: 200, contentType: "application/json", body };
   };
 }

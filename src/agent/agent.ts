@@ -185,7 +185,10 @@ class RunningAgent implements Agent {
       log: log.area("status"),
     });
     const socketPath = this.files.path("admin.sock");
-    const admin = withAgentStatus(plane.admin, () => this.#agentStatus(plane));
+    const admin = withAgentStatus(plane.admin, {
+      status: () => this.#agentStatus(plane),
+      metrics: () => plane.exposeMetrics(),
+    });
     this.#listeners.push(await serveAdmin({ socketPath }, admin, adminLog));
     const loopback = { address: "127.0.0.1", port: sidecar.ports.admin };
     this.#listeners.push(await serveAdmin(loopback, readOnlyAdmin(plane.admin), adminLog));

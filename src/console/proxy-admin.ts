@@ -20,6 +20,7 @@ const defaultQueries: ReadonlyMap<string, string> = new Map([
   ["clusters", "format=json"],
   ["listeners", "format=json"],
   ["stats", ""],
+  ["metrics", ""],
   ["certs", ""],
   ["logging", ""],
   ["memory", ""],

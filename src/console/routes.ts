@@ -108,7 +108,7 @@ function registerProxies(app: FastifyInstance, options: RouteOptions): void {
     // Never as a page: what a proxy says may hold what its peers sent.
     const isJson = answer.contentType.includes("json") || /^\s*\{/.test(answer.text);
     return reply
-      .code(answer.status === 200 ? 200 : 502)
+      .code(answer.status === 200 ? 200 : answer.status < 500 ? 400 : 502)
       .type(isJson ? "application/json" : "text/plain; charset=utf-8")
       .send(answer.text);
   };

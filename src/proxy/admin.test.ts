@@ -33,6 +33,7 @@ function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
     clock: plane.clock,
     sink: () => undefined,
   });
+  log.area("xds");
   const admin: AdminHandler = createAdmin({
     configuration: plane.configuration,
     clusters: plane.clusters,
@@ -159,6 +160,11 @@ test("/logging and /drain_listeners change things by POST alone", async () => {
   const { plane, ask, drained } = start();
   assert.match(await ask("/logging?level=debug"), /^405/);
   assert.match(await ask("/logging?paths=xds:debug", "POST"), /xds: debug/);
+  assert.match(
+    await ask("/logging?foo=debug", "POST"),
+    /^400 there is no logger 'foo'; there are: .*\bxds\b/,
+  );
+  assert.doesNotMatch(await ask("/logging", "POST"), /foo/);
   assert.match(await ask("/logging?level=loud", "POST"), /^400 'loud' is no log level/);
   assert.match(await ask("/drain_listeners"), /^405/);
   assert.equal(drained(), false);

@@ -169,12 +169,19 @@ function readiness(state: AdminState): AdminResponse {
 
 /** `?level=debug`, `?paths=xds:debug,listener:info`, `?xds=debug`; without any, only lists. */
 function setLogLevels(query: URLSearchParams, { log }: AdminState): AdminResponse {
+  const known = log.levels();
   for (const [key, value] of query) {
     const settings =
       key === "paths" ? value.split(",").map((pair) => pair.split(":")) : [[key, value]];
     for (const [area = "", levelText = ""] of settings) {
       const level = parseLogLevel(levelText === "warning" ? "warn" : levelText);
       if (level === undefined) return text(400, `'${levelText}' is no log level\n`);
+      if (area !== "level" && !known.has(area)) {
+        return text(
+          400,
+          `there is no logger '${area}'; there are: ${[...known.keys()].join(" ")}\n`,
+        );
+      }
       if (area === "level") log.setLevel(level);
       else log.setLevel(level, area);
     }

@@ -206,6 +206,24 @@ spec: { host: server.default.svc.cluster.local }
       assert.match(away.stderr, /not running; start it with 'heddle up DIR'/);
     });
 
+    test("statistics have one scheme of names; a logger that does not exist is not made", async () => {
+      const memory = await heddle("pc stats client --filter server_mem");
+      assert.match(memory.stdout, /^envoy_server_memory_allocated(?:\{[^}]*\})?: \d+$/m);
+      assert.doesNotMatch(memory.stdout, /cluster/);
+      // Names with dots, as Envoy's own admin interface has them, find the same.
+      const dotted = await heddle("pc stats client --filter server.memory_allocated");
+      assert.match(dotted.stdout, /^envoy_server_memory_allocated/m);
+      const made = await heddle("pc log client --level foo:debug");
+      assert.equal(made.code, 1, made.stdout);
+      assert.match(made.stderr, /logger/);
+      assert.doesNotMatch((await heddle("pc log client")).stdout, /foo/);
+      const known = dataPlane === "heddle" ? "listener" : "upstream";
+      const changed = await heddle(`pc log client --level ${known}:debug`);
+      assert.match(changed.stdout, new RegExp(`${known}: debug`));
+      const list = await mesh.workload("client-0").exec("curl -s http://127.0.0.1:15000/");
+      assert.match(list.stdout, /^GET answers:\n {2}\/config_dump\n/);
+    });
+
     test("every command answers programs in JSON and in YAML", async () => {
       const path = file("valid.yaml", route("x"));
       const lines = [

@@ -71,11 +71,8 @@ function registerLive(parent: Command): void {
   proxyCommand(parent, "stats", "counters, gauges and histograms")
     .option("--filter <regex>", "only names that match", parseFilter)
     .action(async (proxy: string, options: MeshOptions & { filter?: string }) => {
-      const query =
-        options.filter === undefined
-          ? ""
-          : `?${new URLSearchParams({ filter: options.filter }).toString()}`;
-      console.log(await adminText(connectToMesh(options), proxy, `stats${query}`));
+      const all = await adminText(connectToMesh(options), proxy, "metrics");
+      console.log(seriesOf(all, options.filter).join("\n"));
     });
   proxyCommand(parent, "memory", "memory the proxy uses").action(
     async (proxy: string, options: MeshOptions) => {
@@ -196,6 +193,18 @@ function parseDirection(text: string): string {
 function parsePort(text: string): string {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65535) return text;
   throw new InvalidArgumentError("Write a number from 0 to 65535.");
+}
+
+/** `name{labels}: value` of what the filter finds: Prometheus' names, whichever the data plane. */
+function seriesOf(exposition: string, filter: string | undefined): readonly string[] {
+  const pattern = filter === undefined ? undefined : RE2JS.compile(filter);
+  return exposition.split("\n").flatMap((line) => {
+    if (line === "" || line.startsWith("#")) return [];
+    const end = line.lastIndexOf(" ");
+    const name = line.slice(0, end);
+    if (pattern !== undefined && !pattern.matcher(name).find()) return [];
+    return [`${name}: ${line.slice(end + 1)}`];
+  });
 }
 
 /** `debug` → `level=debug`, `http:debug` → `http=debug`: the parameters of Envoy's `/logging`. */
