@@ -160,7 +160,7 @@ function outage(dataPlane: DataPlane): void {
     );
     const { stdout } = await heddle(mesh, "status");
     for (const instance of instances) {
-      const row = `^${instance}\\.default +ready +configuration of 10m ago(?:, accepted 1\\dm ago)? +expired [78]m ago \\(${instant}\\)$`;
+      const row = `^${instance}\\.default +ready +configuration of 10m ago(?:, accepted 1\\dm ago)? +expired [789]m ago \\(${instant}\\)$`;
       assert.match(stdout, new RegExp(row, "m"));
     }
     assert.match(await ask("http://fresh/"), /^HTTP\/1\.1 503 /);
