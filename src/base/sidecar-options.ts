@@ -37,8 +37,6 @@ export interface SidecarOptions {
   readonly accessLogFile: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logFormat: "text" | "json";
-  /** OTLP/HTTP collector for spans, `http://address:port`; spans are not made without one. */
-  readonly otlpEndpoint?: string;
 }
 
 export interface SidecarInstance {

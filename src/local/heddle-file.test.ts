@@ -139,6 +139,17 @@ workloads:
     value?.workloads.map((one) => one.metrics),
     [{ port: 9100, path: "/metrics" }, { port: 80, path: "/own?x=1" }, undefined],
   );
+  for (const [merge, expected] of [
+    ["true", [9100, 80, undefined]],
+    ["false", [undefined, undefined, undefined]],
+  ] as const) {
+    const mesh = `meshConfig: { enablePrometheusMerge: ${merge} }\n${text}`;
+    const { value: read } = parseHeddleFile(mesh, "heddle.yaml", "/mesh");
+    assert.deepEqual(
+      read?.workloads.map((one) => one.metrics?.port),
+      expected,
+    );
+  }
   checkProblems("workloads: [{ name: a, command: a, metrics: { port: 1, path: own } }]", [
     'heddle.yaml:1:62: error heddle-file.type: "own" is not a path (workloads[0].metrics.path)',
   ]);

@@ -5,7 +5,7 @@
 import { isAbsolute, resolve } from "node:path";
 
 import type { Parsed, Problem, SourcePosition } from "../base/problem.ts";
-import { parseYaml, type YamlNode } from "../model/yaml.ts";
+import { parseYaml, yamlField, type YamlNode } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
@@ -73,7 +73,8 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
   const rootNamespace = readLabel(reader, "rootNamespace", settings.rootNamespace);
   const prometheusUrl = readPrometheus(reader);
   const gateways = reader.mappings("gateways").map((gateway) => readGateway(gateway));
-  const workloads = reader.mappings("workloads").map((one) => readWorkload(one, directory));
+  const declared = reader.mappings("workloads").map((one) => readWorkload(one, directory));
+  const workloads = mergesMetrics(meshConfig) ? declared : declared.map(withoutMetrics);
   reader.finish();
   const meshFile: MeshFile = {
     mesh,
@@ -129,6 +130,16 @@ function readSettings(meshConfig: YamlNode | undefined): EarlySettings {
     trustDomain: trustDomainPattern.test(domain) ? domain : earlyDefaults.trustDomain,
     rootNamespace: isDnsLabel(root) ? root : earlyDefaults.rootNamespace,
   };
+}
+
+/** Istio's default is to serve the application's metrics with the proxy's. */
+function mergesMetrics(meshConfig: YamlNode | undefined): boolean {
+  const written = yamlField(meshConfig, "enablePrometheusMerge");
+  return !(written?.kind === "scalar" && written.value === false);
+}
+
+function withoutMetrics(workload: WorkloadSpec): WorkloadSpec {
+  return { ...workload, metrics: undefined };
 }
 
 function readGateway(reader: FieldReader): GatewaySpec {

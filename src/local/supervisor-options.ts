@@ -17,7 +17,6 @@ export interface SupervisorOptions {
   readonly envoyBinary?: string;
   readonly logLevel: SidecarOptions["logLevel"];
   readonly logFormat: SidecarOptions["logFormat"];
-  readonly otlpEndpoint?: string;
   readonly certificateTtlMs: number;
   /** Program and arguments that come before a command: `["/…/node", "/…/main.ts"]`. */
   readonly heddle: readonly string[];

@@ -37,7 +37,6 @@ export interface StartOptions {
   readonly environment: Readonly<Record<string, string>>;
   readonly logLevel: SupervisorOptions["logLevel"];
   readonly logFormat: SupervisorOptions["logFormat"];
-  readonly otlpEndpoint?: string;
   readonly certificateTtlMs?: number;
   readonly clock: Clock;
   readonly onStep: (text: string) => void;
@@ -137,7 +136,6 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
     ...(options.envoyBinary === undefined ? {} : { envoyBinary: options.envoyBinary }),
     logLevel: options.logLevel,
     logFormat: options.logFormat,
-    ...(options.otlpEndpoint === undefined ? {} : { otlpEndpoint: options.otlpEndpoint }),
     certificateTtlMs: options.certificateTtlMs ?? dayMs,
     heddle: options.heddle,
     environment: options.environment,

@@ -24,6 +24,46 @@ test("parseMeshConfig() says file, line and column of what is wrong", () => {
   ]);
 });
 
+test("parseMeshConfig() traces by the provider that is named, and says why there are no spans", () => {
+  const collector = "{ name: c, opentelemetry: { service: ns/c.example, port: 4318 } }";
+  const check = (
+    config: string,
+    service: string | undefined,
+    problems: readonly string[],
+  ): void => {
+    const parsed = parse(`meshConfig: ${config}\n`);
+    assert.equal(parsed.isSound, true, parsed.problems.map(formatProblem).join("\n"));
+    assert.equal(parsed.settings.tracing?.service, service, config);
+    assert.deepEqual(
+      parsed.problems.map(({ code, path }) => `${code} ${path}`),
+      problems,
+    );
+  };
+  const named = `defaultProviders: { tracing: [c] }`;
+  const missing = "meshconfig.no-tracing-provider meshConfig.defaultProviders.tracing[0]";
+  check(`{ extensionProviders: [${collector}] }`, undefined, []);
+  check(`{ enableTracing: true, extensionProviders: [${collector}] }`, "c.example", []);
+  check(`{ ${named}, extensionProviders: [${collector}] }`, "c.example", []);
+  check(`{ ${named} }`, undefined, [missing]);
+  check(`{ enableTracing: true, ${named}, extensionProviders: [] }`, undefined, [missing]);
+  check(
+    `{ ${named}, extensionProviders: [{ name: c, zipkin: { service: z, port: 1 } }] }`,
+    undefined,
+    ["config.not-honoured meshConfig.extensionProviders[0].zipkin", missing],
+  );
+  check("{ enableTracing: true }", undefined, [
+    "meshconfig.no-tracing-provider meshConfig.enableTracing",
+  ]);
+  check(`{ enableTracing: false, ${named}, extensionProviders: [${collector}] }`, undefined, [
+    "config.no-effect meshConfig.defaultProviders.tracing[0]",
+  ]);
+  check(
+    `{ defaultProviders: { tracing: [c, d] }, extensionProviders: [${collector}] }`,
+    "c.example",
+    ["config.not-honoured meshConfig.defaultProviders.tracing[1]"],
+  );
+});
+
 test("parseMeshConfig() refuses a JSON access-log format that is no object, and logs in Istio's", () => {
   const check = (format: string, encoding: string, expected: string | undefined): void => {
     const text = `meshConfig:\n  accessLogEncoding: ${encoding}\n  accessLogFormat: '${format}'\n`;

@@ -6,7 +6,7 @@ import type { Problem } from "../base/problem.ts";
 import type { HttpRetry } from "./http-action.ts";
 import { httpRetry } from "./http-action.ts";
 import { duration, flag, nonEmptyText, number, oneOf, portNumber, text } from "./scalar-types.ts";
-import type { Type, Unhonoured } from "./schema.ts";
+import type { Complaint, Type, Unhonoured } from "./schema.ts";
 import { Findings, list, object, Place } from "./schema.ts";
 import type { YamlNode } from "./yaml.ts";
 
@@ -82,7 +82,8 @@ interface RawMeshConfig {
 
 interface ExtensionProvider {
   readonly name: string;
-  readonly opentelemetry: {
+  /** Absent where another sort of provider was written, which is refused. */
+  readonly opentelemetry?: {
     readonly service: string;
     readonly port: number;
     readonly http?: { readonly path?: string; readonly timeout?: number };
@@ -95,7 +96,7 @@ const stops = (effect: string): Unhonoured => ({ effect, rest: "stops" });
 const extensionProvider: Type<ExtensionProvider> = object<ExtensionProvider>(
   {
     name: nonEmptyText,
-    opentelemetry: object<ExtensionProvider["opentelemetry"]>(
+    opentelemetry: object<NonNullable<ExtensionProvider["opentelemetry"]>>(
       {
         service: nonEmptyText,
         port: portNumber,
@@ -294,25 +295,40 @@ function isJsonObject(written: string): boolean {
   }
 }
 
+/** A provider that is named is used, as in Istio; `enableTracing` alone takes the first one. */
 function tracingSettings(
   raw: RawMeshConfig,
   node: YamlNode,
   place: Place,
 ): TracingSettings | undefined {
-  if (raw.enableTracing !== true) return undefined;
   const providers = raw.extensionProviders ?? [];
-  const wanted = raw.defaultProviders?.tracing?.[0];
+  const [wanted, ...others] = raw.defaultProviders?.tracing ?? [];
+  const complain = (field: string, complaint: Complaint): undefined => {
+    const at = new Place(place.findings, `${place.path}.${field}`);
+    const position = place.findings.positions.get(at.path) ?? node.position;
+    return at.complain(position, { ...complaint, isSeparable: true });
+  };
+  if (others.length > 0) {
+    const message = `spans go to one provider, ${wanted}; ${others.join(", ")} gets none`;
+    complain("defaultProviders.tracing[1]", { code: "config.not-honoured", message });
+  }
+  if (raw.enableTracing === false || (wanted === undefined && raw.enableTracing !== true)) {
+    if (wanted === undefined) return undefined;
+    const message = `enableTracing is false, so ${wanted} gets no spans`;
+    const code = "config.no-effect";
+    return complain("defaultProviders.tracing[0]", { code, severity: "warning", message });
+  }
   const provider =
     wanted === undefined ? providers[0] : providers.find((one) => one.name === wanted);
-  if (provider === undefined) {
-    const message =
+  if (provider?.opentelemetry === undefined) {
+    const [field, message] =
       wanted === undefined
-        ? "enableTracing needs an extensionProviders entry with opentelemetry"
-        : `defaultProviders.tracing names ${wanted}, which extensionProviders lacks`;
-    const at = place.field("enableTracing");
-    const position = place.findings.positions.get(at.path) ?? node.position;
-    at.complain(position, { code: "meshconfig.no-tracing-provider", message, isSeparable: true });
-    return undefined;
+        ? ["enableTracing", "enableTracing needs an extensionProviders entry with opentelemetry"]
+        : [
+            "defaultProviders.tracing[0]",
+            `no spans are sent: extensionProviders has no ${wanted} with opentelemetry`,
+          ];
+    return complain(field, { code: "meshconfig.no-tracing-provider", message });
   }
   const { service, port, http } = provider.opentelemetry;
   return {

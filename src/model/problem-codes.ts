@@ -42,7 +42,8 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "config.unreadable-file": "A file cannot be read; what it said before stays.",
   "config.unreadable-folder": "A folder cannot be read, or holds too much.",
   "config.last-good-serves": "The document is broken now; its last good version stays in force.",
-  "meshconfig.no-tracing-provider": "Tracing is on and no provider says where spans go.",
+  "meshconfig.no-tracing-provider":
+    "Tracing is on, or a provider is named, and none says where spans go.",
   "meshconfig.bad-access-log-format": "A JSON access-log format is no JSON object.",
   "meshconfig.restart-needed": "A setting that is fixed while the mesh runs was changed.",
   "virtualservice.weights": "Weights of a route do not add up to 100, or to nothing.",

@@ -26,7 +26,7 @@ export interface ProxyContext {
   readonly dialler: Dialler;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
-  /** Compiles the access loggers of a filter (files, statistics, spans) into one sink. */
+  /** Compiles the access loggers of a filter (files, statistics) into one sink. */
   readonly sinkFor: (
     loggers: readonly AccessLog[],
     statPrefix: string,
@@ -58,6 +58,8 @@ export interface UpstreamCluster {
   /** Limits on the connections kept to one endpoint; 0 means none. */
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
+  /** A connection older than this takes no more requests; 0 or absent means any age. */
+  readonly maxConnectionDurationMs?: number;
   /**
    * Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination,
    * dynamic forward proxies the authority.

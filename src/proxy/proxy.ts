@@ -39,7 +39,6 @@ export interface ProxyOptions {
   /** Resolves certificate subjects to labels. */
   readonly peers: PeerDirectory;
   readonly openLog: SinkOptions["openLog"];
-  readonly spans?: SinkOptions["spans"];
   /** SO_MARK of every connection the proxy opens. */
   readonly socketMark?: number;
   /** Who does the I/O; `portable` unless told. */
@@ -154,7 +153,6 @@ function makeContext(
       metrics,
       peers: options.peers,
       openLog: options.openLog,
-      ...(options.spans === undefined ? {} : { spans: options.spans }),
     }),
   };
 }

@@ -1,9 +1,15 @@
 /**
- * Turns the access loggers of a filter into one sink: files and streams, statistics, spans. Called
+ * Turns the access loggers of a filter into one sink: files and streams, statistics. Called
  * when configuration is compiled; a logger that cannot be honoured refuses the configuration.
  *
  * Files are opened by whoever composes the proxy (`openLog`), spans are sent by `SpanSink`.
  */
+import {
+  honouredFileLog,
+  honouredStatsLog,
+  honouredStreamLog,
+} from "./config/honoured-extensions.ts";
+import { honoured } from "./config/honoured.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
@@ -19,7 +25,6 @@ import type { ProxyContext } from "./context.ts";
 import { refuse } from "./engine/refusal.ts";
 import { compileFileFormat, compileLogFormat } from "./stats/file-logger.ts";
 import { compileLogFilter, logTypesOf, type LogPredicate } from "./stats/log-filter.ts";
-import { SpanSink, type SpanSinkOptions } from "./stats/span-sink.ts";
 import { compileStatsLogger, type StatsCounting } from "./stats/stats-logger.ts";
 
 export interface SinkOptions {
@@ -27,20 +32,13 @@ export interface SinkOptions {
   readonly peers: PeerDirectory;
   /** Takes whole lines for a file; `/dev/stdout` and `/dev/stderr` are the process's streams. */
   readonly openLog: (path: string) => (lines: string) => void;
-  /** Present when spans go somewhere. */
-  readonly spans?: SpanSink;
-}
-
-/** Where sampled requests become spans; `SinkOptions.spans` takes it. */
-export function createSpanSink(options: SpanSinkOptions): SpanSink {
-  return new SpanSink(options);
 }
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
 export function createSinkCompiler(options: SinkOptions): ProxyContext["sinkFor"] {
   return (loggers, _statPrefix, { tellsConnected = false } = {}) => {
     const entries = loggers.map((logger, i) => compileLogger(logger, `access_log[${i}]`, options));
-    return new AccessLogSink(entries, options.spans, tellsConnected);
+    return new AccessLogSink(entries, tellsConnected);
   };
 }
 
@@ -62,21 +60,27 @@ function compileLogger(logger: AccessLog, path: string, options: SinkOptions): C
     const write = options.openLog(file);
     return { matches, types, line: (record) => write(format(record)), stats: undefined };
   };
+  const toStream = (stream: string, log: StdoutAccessLog): CompiledLogger =>
+    toFile(stream, compileLogFormat(honoured(log, honouredStreamLog, at).logFormat, at));
   switch (typeName) {
     case "envoy.extensions.access_loggers.file.v3.FileAccessLog": {
-      const file = FileAccessLog.decode(config);
+      const file = honoured(FileAccessLog.decode(config), honouredFileLog, at);
       return toFile(file.path, compileFileFormat(file, at));
     }
     case "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog":
-      return toFile("/dev/stdout", compileLogFormat(StdoutAccessLog.decode(config).logFormat, at));
+      return toStream("/dev/stdout", StdoutAccessLog.decode(config));
     case "envoy.extensions.access_loggers.stream.v3.StderrAccessLog":
-      return toFile("/dev/stderr", compileLogFormat(StderrAccessLog.decode(config).logFormat, at));
+      return toStream("/dev/stderr", StderrAccessLog.decode(config));
     case "envoy.extensions.access_loggers.stats.v3.Config":
       return {
         matches,
         types,
         line: undefined,
-        stats: compileStatsLogger(Config.decode(config), at, options),
+        stats: compileStatsLogger(
+          honoured(Config.decode(config), honouredStatsLog, at),
+          at,
+          options,
+        ),
       };
     default:
       refuse(`${path}.typed_config`, `${typeName || logger.name} is not supported`);
@@ -92,24 +96,17 @@ interface TcpProgress {
 
 class AccessLogSink implements RequestSink {
   readonly #loggers: readonly CompiledLogger[];
-  readonly #spans: SpanSink | undefined;
   readonly #tellsConnected: boolean;
   readonly #progress = new WeakMap<RequestRecord, TcpProgress>();
 
-  constructor(
-    loggers: readonly CompiledLogger[],
-    spans: SpanSink | undefined,
-    tellsConnected: boolean,
-  ) {
+  constructor(loggers: readonly CompiledLogger[], tellsConnected: boolean) {
     this.#loggers = loggers;
-    this.#spans = spans;
     this.#tellsConnected = tellsConnected;
   }
 
   onEnd(record: RequestRecord): void {
     if (record.kind === "http") {
       this.#run(record, AccessLogType.DownstreamEnd);
-      this.#spans?.add(record);
       return;
     }
     const progress = this.#progress.get(record);

@@ -13,8 +13,8 @@ export interface EnvoyPaths {
 
 const pipe = (path: string): object => ({ pipe: { path, mode: 0o600 } });
 
-/** Names that configuration refers to: the clusters of xDS, SDS and the trace collector. */
-export const bootstrapClusters = { xds: "xds-grpc", sds: "sds-grpc", otlp: "otlp-http" } as const;
+/** Names that configuration refers to: the clusters of xDS and SDS. */
+export const bootstrapClusters = { xds: "xds-grpc", sds: "sds-grpc" } as const;
 
 export function envoyBootstrap(options: SidecarOptions, paths: EnvoyPaths): object {
   const { instance, nodeId, socketMark } = options;
@@ -40,7 +40,6 @@ export function envoyBootstrap(options: SidecarOptions, paths: EnvoyPaths): obje
       clusters: [
         pipeCluster(bootstrapClusters.xds, paths.xdsSocket),
         pipeCluster(bootstrapClusters.sds, paths.xdsSocket),
-        ...otlpCluster(options),
       ],
     },
     ...(socketMark === undefined
@@ -91,28 +90,6 @@ function pipeCluster(name: string, path: string): object {
       endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path } } } }] }],
     },
   };
-}
-
-function otlpCluster({ otlpEndpoint }: SidecarOptions): object[] {
-  if (otlpEndpoint === undefined) return [];
-  const url = new URL(otlpEndpoint);
-  const address = {
-    socket_address: {
-      address: url.hostname.replace(/^\[|\]$/g, ""),
-      port_value: Number(url.port || 4318),
-    },
-  };
-  return [
-    {
-      name: bootstrapClusters.otlp,
-      type: "STATIC",
-      connect_timeout: "1s",
-      load_assignment: {
-        cluster_name: bootstrapClusters.otlp,
-        endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }],
-      },
-    },
-  ];
 }
 
 /**

@@ -23,7 +23,6 @@ interface Options {
   readonly stateDir?: string;
   readonly logLevel: StartOptions["logLevel"];
   readonly logFormat: StartOptions["logFormat"];
-  readonly otlp?: string;
   readonly certificateTtl?: number;
 }
 
@@ -53,7 +52,6 @@ export function registerUpCommand(program: Command): void {
         .default("info"),
     )
     .addOption(new Option("--log-format <format>").choices(["text", "json"]).default("text"))
-    .option("--otlp <url>", "OTLP/HTTP collector for traces, http://ADDRESS:PORT", parseCollector)
     .addOption(
       new Option("--certificate-ttl <duration>", "how long workloads' certificates are valid")
         .argParser((text) => parseDurationMs(text, "--certificate-ttl"))
@@ -63,17 +61,6 @@ export function registerUpCommand(program: Command): void {
       if (options.detach) await upDetached(directory, options.stateDir);
       else await upHere(directory, options);
     });
-}
-
-function parseCollector(text: string): string {
-  const url = URL.parse(text);
-  if (url === null || url.protocol !== "http:") {
-    throw new CommandFailure(
-      exitCodes.usage,
-      `--otlp ${text} is not an address of a collector; write it as http://127.0.0.1:4318`,
-    );
-  }
-  return text;
 }
 
 async function upHere(directory: string, options: Options): Promise<void> {
@@ -117,7 +104,7 @@ function startOptions(
   print: Printer,
   main: string,
 ): StartOptions {
-  const { proxy, mode, stateDir, logLevel, logFormat, otlp, certificateTtl } = options;
+  const { proxy, mode, stateDir, logLevel, logFormat, certificateTtl } = options;
   const envoyBinary = proxy === "envoy" ? findEnvoy() : undefined;
   return {
     directory,
@@ -131,7 +118,6 @@ function startOptions(
     environment: inheritedEnvironment(),
     logLevel,
     logFormat,
-    ...(otlp === undefined ? {} : { otlpEndpoint: otlp }),
     ...(certificateTtl === undefined ? {} : { certificateTtlMs: certificateTtl }),
     clock: systemClock,
     onStep: (text) => print.step(text),

@@ -15,13 +15,10 @@ import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { shownBootstrap } from "./shown-bootstrap.ts";
-import { messageOf } from "../../base/error.ts";
 import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
 import type { Dialler } from "../../net/dialler.ts";
 import { createDnsResolver } from "../../net/dns-resolver.ts";
 import { createPortableDialler } from "../../net/portable-dialler.ts";
-import { requestHttp } from "../../net/http-request.ts";
-import { markedDial } from "../../net/marked-dial.ts";
 import type { Resolver } from "../../net/resolver.ts";
 import { createLog, type Log } from "../../telemetry/log.ts";
 import { createMetricRegistry, type OwnedMetricRegistry } from "../../telemetry/metric-registry.ts";
@@ -150,15 +147,8 @@ async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane
 /** Loaded only where it is used: beside Envoy the proxy's code would be memory for nothing. */
 async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlane> {
   const { sidecar, version, clock, log, metrics, files } = parts;
-  const [{ startProxy }, { createSpanSink }] = await Promise.all([
-    import("../../proxy/proxy.ts"),
-    import("../../proxy/stats.ts"),
-  ]);
-  const { otlpEndpoint, socketMark, nodeId, accessLogFile, io } = sidecar;
-  const spans =
-    otlpEndpoint === undefined
-      ? undefined
-      : createSpanSink({ clock, metrics, resource: resourceOf(sidecar), post: postSpans(parts) });
+  const { startProxy } = await import("../../proxy/proxy.ts");
+  const { socketMark, nodeId, accessLogFile, io } = sidecar;
   const proxy = startProxy({
     feed: agent.feed,
     secrets: agent.secrets,
@@ -168,7 +158,6 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     random: Math.random,
     peers: agent.peers,
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
-    ...(spans === undefined ? {} : { spans }),
     ...(socketMark === undefined ? {} : { socketMark }),
     ...(io === undefined ? {} : { io }),
     ...resolverOf(parts),
@@ -182,7 +171,6 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     admin: proxy.admin,
     drain: () => proxy.drain(),
     async close() {
-      spans?.close();
       await proxy.close();
     },
   };
@@ -210,44 +198,6 @@ function dnsDialler({ sidecar: { socketMark }, clock, log }: Parts): Dialler {
     log: log.area("dns"),
     ...(socketMark === undefined ? {} : { mark: socketMark }),
   });
-}
-
-function resourceOf({ instance, nodeId }: SidecarOptions): Readonly<Record<string, string>> {
-  return {
-    "service.name": `${instance.labels["app"] ?? instance.workload}.${instance.namespace}`,
-    "service.namespace": instance.namespace,
-    "service.instance.id": `${instance.name}.${instance.namespace}`,
-    "service.version": instance.labels["version"] ?? "unknown",
-    "node.id": nodeId,
-  };
-}
-
-function postSpans({ sidecar, log }: Parts) {
-  const url = new URL("/v1/traces", sidecar.otlpEndpoint).href;
-  const dial = markedDial(sidecar.socketMark);
-  let hasFailed = false;
-  return (body: Uint8Array, done: (isAccepted: boolean) => void): void => {
-    const request = {
-      url,
-      method: "POST",
-      headers: { "content-type": "application/x-protobuf" },
-      body,
-      dial,
-      timeoutMs: 5000,
-      responseBytesMax: 65_536,
-    } as const;
-    const onOutcome = (reason: string | undefined): void => {
-      // One line when it breaks and one when it works again, not one for each batch.
-      if (reason !== undefined && !hasFailed) log.warn("spans cannot be sent", { url, reason });
-      if (reason === undefined && hasFailed) log.info("spans are sent again", { url });
-      hasFailed = reason !== undefined;
-      done(reason === undefined);
-    };
-    requestHttp(request).then(
-      ({ status }) => onOutcome(status < 300 ? undefined : `the collector answered ${status}`),
-      (thrown: unknown) => onOutcome(messageOf(thrown)),
-    );
-  };
 }
 
 function expireIdleSeries({ clock, metrics }: Parts): void {

@@ -21,7 +21,6 @@ export interface SidecarSettings {
   readonly accessLogFile: string;
   readonly logLevel: SidecarOptions["logLevel"];
   readonly logFormat: SidecarOptions["logFormat"];
-  readonly otlpEndpoint: string | undefined;
 }
 
 export interface SidecarFiles {
@@ -51,7 +50,6 @@ export function sidecarSettings(
     accessLogFile: "-",
     logLevel: options.logLevel,
     logFormat: options.logFormat,
-    otlpEndpoint: options.otlpEndpoint,
   };
 }
 
@@ -88,7 +86,7 @@ function sidecarOptions(
   const { namespace } = spec;
   const address = place.addresses[0] ?? "127.0.0.1";
   const domain = `${namespace}.svc.${clusterDomain}`;
-  const { envoyBinary, otlpEndpoint, dnsUpstream } = settings;
+  const { envoyBinary, dnsUpstream } = settings;
   return {
     nodeId: `${kind}~${address}~${plan.name}.${namespace}~${domain}`,
     instance: {
@@ -116,7 +114,6 @@ function sidecarOptions(
     accessLogFile: settings.accessLogFile,
     logLevel: settings.logLevel,
     logFormat: settings.logFormat,
-    ...(otlpEndpoint === undefined ? {} : { otlpEndpoint }),
   };
 }
 
