@@ -103,7 +103,9 @@ async function askPrometheus<T>(
     });
     answer = JSON.parse(text);
   } catch (error) {
-    const reason = `asking Prometheus at ${url}: ${messageOf(error)}`;
+    // The request's own words begin with its address, and that with the whole query.
+    const why = messageOf(error).replace(/^asking \S+: /, "");
+    const reason = `Prometheus at ${url} does not answer: ${why}`;
     throw new HeddleError("metrics.unreachable", reason, { cause: error });
   }
   const failure = failureShape.safeParse(answer);
