@@ -98,33 +98,26 @@ interface FlowReading {
   readonly failure: string | undefined;
 }
 
+interface CachedReading {
+  readonly atMs: number;
+  readonly flows: Promise<FlowReading>;
+  isPending: boolean;
+  /** Begins when this one has ended, for whoever asks meanwhile. */
+  next: Promise<FlowReading> | undefined;
+}
+
 /**
- * Several views of one moment share one reading of the metrics, and of one that takes long. Metrics
- * that are out of reach leave the figures out; everything else is still known.
+ * Several views of one moment share one reading of the metrics; there is one at a time and one to
+ * come, however long a source takes.
  */
 function flowCache(options: ViewOptions): (windowMs: number) => Promise<FlowReading> {
-  const { metrics, controlPlane, clock } = options;
+  const { clock } = options;
   const shareMs = 500;
-  const cached = new Map<
-    number,
-    { readonly atMs: number; readonly flows: Promise<FlowReading>; isPending: boolean }
-  >();
-  return (windowMs) => {
+  const cached = new Map<number, CachedReading>();
+  const start = (windowMs: number): Promise<FlowReading> => {
     const atMs = clock.nowMs();
-    const known = cached.get(windowMs);
-    const isFresh = known !== undefined && atMs - known.atMs < shareMs && atMs >= known.atMs;
-    if (known !== undefined && (isFresh || known.isPending)) return known.flows;
-    const workloads = controlPlane.workloads();
-    // Rates need some scrapes to be made of.
-    const readMs = Math.max(windowMs, metrics.intervalMs * scrapesMin);
-    const flows = readFlows({ source: metrics.source, workloads, atMs, windowMs: readMs }).then(
-      (read): FlowReading => ({ read, failure: undefined }),
-      (error: unknown): FlowReading => {
-        if (!(error instanceof HeddleError)) throw error;
-        return { read: [], failure: error.message };
-      },
-    );
-    const reading = { atMs, flows, isPending: true };
+    const flows = readOnce(options, { atMs, windowMs });
+    const reading: CachedReading = { atMs, flows, isPending: true, next: undefined };
     const settle = (): void => {
       reading.isPending = false;
     };
@@ -133,6 +126,33 @@ function flowCache(options: ViewOptions): (windowMs: number) => Promise<FlowRead
     cached.set(windowMs, reading);
     return flows;
   };
+  return (windowMs) => {
+    const known = cached.get(windowMs);
+    if (known === undefined) return start(windowMs);
+    const ageMs = clock.nowMs() - known.atMs;
+    if (ageMs >= 0 && ageMs < shareMs) return known.flows;
+    if (!known.isPending) return start(windowMs);
+    const begin = (): Promise<FlowReading> => start(windowMs);
+    known.next ??= known.flows.then(begin, begin);
+    return known.next;
+  };
+}
+
+/** Metrics that are out of reach leave the figures out; everything else is still known. */
+async function readOnce(
+  { metrics, controlPlane }: ViewOptions,
+  { atMs, windowMs }: { readonly atMs: number; readonly windowMs: number },
+): Promise<FlowReading> {
+  const workloads = controlPlane.workloads();
+  // Rates need some scrapes to be made of.
+  const readMs = Math.max(windowMs, metrics.intervalMs * scrapesMin);
+  try {
+    const read = await readFlows({ source: metrics.source, workloads, atMs, windowMs: readMs });
+    return { read, failure: undefined };
+  } catch (error) {
+    if (!(error instanceof HeddleError)) throw error;
+    return { read: [], failure: error.message };
+  }
 }
 
 async function serviceView(

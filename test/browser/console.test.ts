@@ -156,6 +156,25 @@ test("an empty mesh says why there is nothing to see", () =>
     await page.getByText("No configuration").waitFor();
   }));
 
+test("metrics that cannot be read are said not to be, and the rest is shown", () =>
+  visit(
+    { metricsFailure: `Prometheus does not answer: ${"x".repeat(300)}`, expected: /502/ },
+    async ({ page, open }) => {
+      await page.setViewportSize({ width: 390, height: 800 });
+      await open("#/?view=graph");
+      await page
+        .getByRole("alert")
+        .getByText("There are no figures: Prometheus does not")
+        .waitFor();
+      assert.equal(await page.locator("[data-node]").count(), 11);
+      await open("#/services/default/cart");
+      await page.getByText("This service cannot be shown").waitFor();
+      assert.equal(await page.evaluate("document.documentElement.scrollWidth"), 390);
+      await open("#/config");
+      await page.getByText("weights add up to 90, not 100").first().waitFor();
+    },
+  ));
+
 test("a console that went away is said to be, and what was seen stays", () =>
   visit(
     { expected: /Failed to load|ERR_|incomplete/i },

@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { HeddleError } from "../../../src/base/error.ts";
 import { openConsolePages } from "../../../src/cli/console-pages.ts";
 import { type Console, startConsole } from "../../../src/console/console.ts";
+import type { ConsoleMetrics } from "../../../src/console/views.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { silentLog } from "../../support/silent-log.ts";
 import { launchBrowser } from "./browser.ts";
@@ -34,6 +36,8 @@ export interface Visit {
 
 export interface Shop {
   readonly isEmpty?: boolean;
+  /** Why the metrics cannot be read. */
+  readonly metricsFailure?: string;
   readonly browser?: BrowserContextOptions;
   /** Complaints that this visit provokes on purpose. */
   readonly expected?: RegExp;
@@ -79,7 +83,7 @@ async function visit(
     listen: { address: "127.0.0.1", port: 0 },
     token: consoleToken,
     controlPlane,
-    metrics,
+    metrics: shop.metricsFailure === undefined ? metrics : failing(metrics, shop.metricsFailure),
     stateDir: "/nonexistent",
     log: silentLog,
     clock,
@@ -128,4 +132,15 @@ async function visit(
     await context.close();
     await served.close();
   }
+}
+
+function failing(metrics: SeededMetrics, why: string): ConsoleMetrics {
+  const fail = (): Promise<never> => Promise.reject(new HeddleError("metrics.unreachable", why));
+  const source = {
+    ...metrics.source,
+    name: "http://prometheus:9090",
+    query: fail,
+    queryRange: fail,
+  };
+  return { ...metrics, source, health: () => undefined };
 }
