@@ -69,8 +69,8 @@ test("parseHeddleFile() refuses duplicates, dangling and circular dependencies",
 - { name: a, command: [x], dependsOn: [c] }
 `,
     [
-      "heddle.yaml:4:3: error heddle-file.duplicate: there are two workloads named default/a (workloads)",
-      "heddle.yaml:4:3: error heddle-file.depends-on: a depends on c, which is not a workload (workloads)",
+      "heddle.yaml:4:3: error heddle-file.duplicate: there are two workloads or gateways named default/a",
+      "heddle.yaml:4:3: error heddle-file.depends-on: a depends on c, which is not a workload",
     ],
   );
   checkProblems(
@@ -78,9 +78,7 @@ test("parseHeddleFile() refuses duplicates, dangling and circular dependencies",
 - { name: a, command: [x], dependsOn: [b] }
 - { name: b, command: [x], dependsOn: [a] }
 `,
-    [
-      "heddle.yaml:2:1: error heddle-file.depends-on: dependsOn goes in a circle: a -> b -> a (workloads)",
-    ],
+    ["heddle.yaml:2:3: error heddle-file.depends-on: dependsOn goes in a circle: a -> b -> a"],
   );
 });
 
@@ -91,8 +89,8 @@ gateways: [{ name: g, ports: [{ port: 80, hostPort: 8080 }] }]
 workloads: [{ name: ${"a".repeat(60)}, namespace: shop, command: [x] }]
 `,
     [
-      `heddle.yaml:3:13: error heddle-file.name: ${"a".repeat(60)}-0.shop is longer than 64 characters (workloads)`,
-      "heddle.yaml:2:11: error heddle-file.duplicate: hostPort 8080 is also the console's port (gateways)",
+      `heddle.yaml:3:13: error heddle-file.name: ${"a".repeat(60)}-0.shop is longer than 64 characters`,
+      "heddle.yaml:2:53: error heddle-file.duplicate: hostPort 8080 is also the console's port",
     ],
   );
 });

@@ -1,4 +1,6 @@
 /** What must hold over a whole mesh file: names are unique, references exist, limits are kept. */
+import type { SourcePosition } from "../../base/problem.ts";
+import { nearestName } from "../../model/nearest-name.ts";
 import type { MeshFile, WorkloadSpec } from "../mesh-file.ts";
 import { meshFileLimits } from "../mesh-file.ts";
 import type { FieldReader } from "./reader.ts";
@@ -8,44 +10,50 @@ export function checkWorkloads(file: MeshFile, reader: FieldReader): void {
   checkCounts(file, reader);
   checkPorts(file, reader);
   checkVariables(file, reader);
-  const names = new Set(file.workloads.map((one) => one.name));
-  for (const workload of file.workloads) {
+  checkDependencies(file, reader);
+}
+
+function checkDependencies({ workloads }: MeshFile, reader: FieldReader): void {
+  const names = new Set(workloads.map((one) => one.name));
+  for (const workload of workloads) {
     for (const name of workload.dependsOn) {
       if (names.has(name)) continue;
-      report(
-        reader,
-        workload,
-        "depends-on",
-        `${workload.name} depends on ${name}, which is not a workload`,
-      );
+      const near = nearestName(name, names);
+      const hint = near === undefined ? `known: ${[...names].join(", ")}` : `did you mean ${near}?`;
+      const message = `${workload.name} depends on ${name}, which is not a workload`;
+      report(reader, workload.position, { code: "depends-on", message, hint });
     }
   }
-  const cycle = findCycle(file.workloads);
-  if (cycle !== undefined) {
-    reader.refuse("workloads", "heddle-file.depends-on", `dependsOn goes in a circle: ${cycle}`);
-  }
+  const cycle = findCycle(workloads);
+  const first = workloads.find(({ name }) => name === cycle?.[0]);
+  if (cycle === undefined || first === undefined) return;
+  const message = `dependsOn goes in a circle: ${cycle.join(" -> ")}`;
+  const hint = "one of them must start without waiting for the next";
+  report(reader, first.position, { code: "depends-on", message, hint });
 }
 
 function checkNames(file: MeshFile, reader: FieldReader): void {
-  const seen = new Set<string>();
+  const seen = new Map<string, SourcePosition>();
+  const take = (namespace: string, name: string, position: SourcePosition): void => {
+    const key = `${namespace}/${name}`;
+    const other = seen.get(key);
+    if (other === undefined) {
+      seen.set(key, position);
+      return;
+    }
+    const message = `there are two workloads or gateways named ${key}; the other is on line ${other.line}`;
+    report(reader, position, { code: "duplicate", message, hint: "rename one, or take it out" });
+  };
   for (const workload of file.workloads) {
-    const key = `${workload.namespace}/${workload.name}`;
-    if (seen.has(key)) {
-      report(reader, workload, "duplicate", `there are two workloads named ${key}`);
-    }
-    seen.add(key);
+    take(workload.namespace, workload.name, workload.position);
     const longest = `${workload.name}-${Math.max(0, workload.replicas - 1)}.${workload.namespace}`;
-    if (longest.length > meshFileLimits.instanceNameBytesMax) {
-      const max = meshFileLimits.instanceNameBytesMax;
-      report(reader, workload, "name", `${longest} is longer than ${max} characters`);
-    }
+    if (longest.length <= meshFileLimits.instanceNameBytesMax) continue;
+    const message = `${longest} is longer than ${meshFileLimits.instanceNameBytesMax} characters`;
+    const hint = "certificates hold no longer names: shorten the name or the namespace";
+    report(reader, workload.position, { code: "name", message, hint });
   }
-  for (const gateway of file.gateways) {
-    const key = `${gateway.namespace}/${gateway.name}`;
-    if (seen.has(key)) {
-      reader.refuse("gateways", "heddle-file.duplicate", `${key} is used twice`);
-    }
-    seen.add(key);
+  for (const { namespace, name, ports } of file.gateways) {
+    take(namespace, name, ports[0]?.position ?? reader.positionOf("gateways"));
   }
 }
 
@@ -60,21 +68,26 @@ function checkCounts(file: MeshFile, reader: FieldReader): void {
 
 function checkPorts(file: MeshFile, reader: FieldReader): void {
   const hostPorts = new Set<number>();
-  for (const port of file.gateways.flatMap((gateway) => gateway.ports)) {
-    if (port.hostPort !== 0 && hostPorts.has(port.hostPort)) {
-      reader.refuse("gateways", "heddle-file.duplicate", `hostPort ${port.hostPort} is used twice`);
+  const hint = "choose another one, or 0 for any that is free";
+  for (const { hostPort, position } of file.gateways.flatMap((gateway) => gateway.ports)) {
+    const isConsole = hostPort === file.consolePort;
+    if (hostPort !== 0 && (isConsole || hostPorts.has(hostPort))) {
+      const what = isConsole ? "is also the console's port" : "is used twice";
+      report(reader, position, {
+        code: "duplicate",
+        message: `hostPort ${hostPort} ${what}`,
+        hint,
+      });
     }
-    hostPorts.add(port.hostPort);
-  }
-  if (file.consolePort !== 0 && hostPorts.has(file.consolePort)) {
-    const message = `hostPort ${file.consolePort} is also the console's port`;
-    reader.refuse("gateways", "heddle-file.duplicate", message);
+    hostPorts.add(hostPort);
   }
   for (const workload of file.workloads) {
     const names = workload.ports.map((port) => port.name);
     const numbers = workload.ports.map((port) => port.port);
     if (new Set(names).size < names.length || new Set(numbers).size < numbers.length) {
-      report(reader, workload, "duplicate", `${workload.name} has two ports of one name or number`);
+      const message = `${workload.name} has two ports of one name or number`;
+      const each = "each of its ports needs a name and a number of its own";
+      report(reader, workload.position, { code: "duplicate", message, hint: each });
     }
   }
 }
@@ -97,11 +110,12 @@ function checkVariables({ workloads }: MeshFile, { problems }: FieldReader): voi
   }
 }
 
-function findCycle(workloads: readonly WorkloadSpec[]): string | undefined {
+/** The names along the circle, the first again at the end. */
+function findCycle(workloads: readonly WorkloadSpec[]): readonly string[] | undefined {
   const byName = new Map(workloads.map((one) => [one.name, one]));
   const done = new Set<string>();
-  const walk = (name: string, trail: readonly string[]): string | undefined => {
-    if (trail.includes(name)) return [...trail.slice(trail.indexOf(name)), name].join(" -> ");
+  const walk = (name: string, trail: readonly string[]): readonly string[] | undefined => {
+    if (trail.includes(name)) return [...trail.slice(trail.indexOf(name)), name];
     if (done.has(name)) return undefined;
     for (const next of byName.get(name)?.dependsOn ?? []) {
       const found = walk(next, [...trail, name]);
@@ -117,12 +131,21 @@ function findCycle(workloads: readonly WorkloadSpec[]): string | undefined {
   return undefined;
 }
 
-function report(reader: FieldReader, at: WorkloadSpec, code: string, message: string): void {
+function report(
+  reader: FieldReader,
+  source: SourcePosition,
+  {
+    code,
+    message,
+    hint,
+  }: { readonly code: string; readonly message: string; readonly hint: string },
+): void {
   reader.problems.push({
     code: `heddle-file.${code}`,
     severity: "error",
-    path: "workloads",
+    path: "",
     message,
-    source: at.position,
+    hint,
+    source,
   });
 }
