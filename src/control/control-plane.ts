@@ -1,7 +1,7 @@
 import { join } from "node:path";
 
 import type { Clock } from "../base/clock.ts";
-import { CertificateAuthority } from "../identity/authority.ts";
+import { CertificateAuthority, type RootCredentials } from "../identity/authority.ts";
 import { openRoot } from "../identity/root-store.ts";
 import type { GrpcAddress } from "../net/grpc.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -43,13 +43,16 @@ export interface StartedControlPlane extends ControlPlane {
 export async function startControlPlane(start: StartControlPlane): Promise<StartedControlPlane> {
   const { options, clock, log } = start;
   const { stateDir, trustDomain, mesh, certificateTtlMs } = options;
-  const root = openRoot({ stateDir, trustDomain, mesh, nowMs: clock.nowMs() });
+  const readRoot = (): RootCredentials =>
+    openRoot({ stateDir, trustDomain, mesh, nowMs: clock.nowMs() });
+  const root = readRoot();
   const authority = new CertificateAuthority({ root, trustDomain, certificateTtlMs, clock });
   const metrics = new ControlMetrics(start.metrics);
   const plane = new HeddleControlPlane({
     configuration: new Configuration(new AppliedStore(join(stateDir, "applied"))),
     state: new MeshState(options),
     authority,
+    checkRoot: () => void readRoot(),
     translate: start.translate ?? newTranslator(),
     newTranslate: () => start.translate ?? newTranslator(),
     metrics,

@@ -75,6 +75,10 @@ for (const { code, says, lose } of losses) {
     renameSync(ca, `${ca}.kept`);
     lose(ca);
     const wasThere = existsSync(ca);
+    const told = new RegExp(`^error ${code}: ${says}; ${remedy}$`, "m");
+    await eventually("status says so while the control plane still runs", async () =>
+      told.test((await heddle(mesh, "status")).stdout),
+    );
     process.kill(controlPid(mesh) ?? 0, "SIGKILL");
     const wanted = new RegExp(`^it ended with: ${says}; ${remedy} \\(${code}\\)$`, "m");
     let shown = "";

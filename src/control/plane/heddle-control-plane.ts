@@ -32,12 +32,15 @@ import { PeerTable } from "./peer-table.ts";
 import { type Locate, proxyIdOf, ProxySnapshots } from "./proxy-snapshots.ts";
 import { proxyStatusOf, refusalProblems, refusalsOf } from "./proxy-status.ts";
 import { rootProblems } from "./root-problems.ts";
+import { RootWatch } from "./root-watch.ts";
 import { Waits } from "./waits.ts";
 
 export interface CoreOptions {
   readonly configuration: Configuration;
   readonly state: MeshState;
   readonly authority: CertificateAuthority;
+  /** Throws when the root that the authority was made from is no longer what the disk holds. */
+  readonly checkRoot: () => void;
   readonly translate: Translate;
   /** Another one, for what might be: it must not disturb the memory of the first. */
   readonly newTranslate: () => Translate;
@@ -62,6 +65,7 @@ export class HeddleControlPlane implements ControlPlane {
   readonly #snapshots = new ProxySnapshots();
   readonly #peers = new PeerTable();
   readonly #waits: Waits;
+  readonly #root: RootWatch;
   readonly #effects: ChangeEffects;
   readonly #debounce: Debounce;
   readonly #listeners = new Set<(change: ControlChange) => void>();
@@ -85,7 +89,9 @@ export class HeddleControlPlane implements ControlPlane {
 
   constructor(options: CoreOptions) {
     this.#options = options;
-    const { clock, log, metrics } = options;
+    const { clock, log, metrics, checkRoot } = options;
+    const onChange = (): void => this.#tell("configuration");
+    this.#root = new RootWatch({ check: checkRoot, clock, onChange });
     this.#debounce = new Debounce(clock, debounceTimes, () => this.#publishSoon());
     this.ads = new AdsServer({
       clock,
@@ -154,6 +160,7 @@ export class HeddleControlPlane implements ControlPlane {
     const { configuration, state, authority, clock } = this.#options;
     return [
       ...rootProblems(authority, clock.nowMs()),
+      ...this.#root.problems,
       ...state.problems,
       ...configuration.current.problems,
       ...this.#meshProblems,
@@ -214,6 +221,7 @@ export class HeddleControlPlane implements ControlPlane {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#debounce.cancel();
+    this.#root.close();
     await Promise.all(this.#closers.map((closeOne) => closeOne()));
     await this.#publishing;
   }
