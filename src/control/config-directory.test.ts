@@ -7,8 +7,10 @@ import { test } from "node:test";
 import { FakeClock } from "../../test/support/fake-clock.ts";
 import { silentLog } from "../../test/support/silent-log.ts";
 import { resourceKey } from "../model/config-resource.ts";
+import { parseDocuments } from "../model/documents.ts";
 import type { ConfigDirectory, DirectoryContent } from "./config-directory.ts";
 import { watchConfigDirectory } from "./config-directory.ts";
+import { LastGood } from "./source/last-good.ts";
 
 function policy(name: string, action = "ALLOW"): string {
   return `apiVersion: security.istio.io/v1
@@ -254,4 +256,36 @@ test("watchConfigDirectory() keeps a resource whose document no longer tells its
     await write("a.yaml", "");
     assert.deepEqual((await look()).acting, []);
   });
+});
+
+test("watchConfigDirectory() keeps what a folder held while it cannot be read", async () => {
+  await withFolder(async ({ path, write, look }) => {
+    await mkdir(join(path, "policies"));
+    await writeFile(join(path, "policies", "a.yaml"), policy("p", "DENY"));
+    await writeFile(join(path, "policies", "broken.yaml"), policy("never-good", "DENIED"));
+    await write("b.yaml", route("r"));
+    const before = await look();
+    assert.equal(before.acting.length, 2);
+    await rename(path, `${path}.away`);
+    try {
+      const { acting, broken, codes } = await look();
+      assert.deepEqual(acting, before.acting);
+      assert.deepEqual(broken, before.broken, "what is denied for it stays denied");
+      assert(codes.includes("config.unreadable-folder"));
+    } finally {
+      await rename(`${path}.away`, path);
+    }
+    assert.deepEqual(await look(), before);
+    await rm(join(path, "policies"), { recursive: true });
+    assert.equal((await look()).acting.length, 1, "a folder that was taken out is taken out");
+  });
+});
+
+test("LastGood keeps over a restart what lies in a folder that cannot be read", () => {
+  const { resources } = parseDocuments(policy("p", "DENY"), "policies/a.yaml");
+  const merge = (unread: readonly string[]): number => {
+    const found = { files: [], problems: [], unread, hasChanged: true };
+    return new LastGood(resources).merge(found).resources.length;
+  };
+  assert.deepEqual([[""], ["policies"], ["other"], ["pol"], []].map(merge), [1, 1, 0, 0, 0]);
 });

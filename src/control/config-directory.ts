@@ -6,7 +6,7 @@
  * What a file says wrong does not take away what it said right before: the last good version of a
  * resource stays while its document is broken (`source/last-good.ts`), also over a restart.
  */
-import { watch } from "node:fs";
+import { statSync, watch } from "node:fs";
 import type { FSWatcher } from "node:fs";
 
 import type { Clock, Timer } from "../base/clock.ts";
@@ -59,6 +59,7 @@ class WatchedDirectory implements ConfigDirectory {
   readonly #lastGood: LastGood;
   #stored: readonly ConfigResource[];
   #watcher: FSWatcher | undefined;
+  #watched = "";
   #timer: Timer | undefined;
   #scanning: Promise<void> | undefined;
   #isDirty = false;
@@ -90,9 +91,12 @@ class WatchedDirectory implements ConfigDirectory {
 
   #watch(): void {
     const { directory, log } = this.#options;
+    this.#watcher?.close();
+    this.#watched = identityOf(directory);
     try {
       this.#watcher = watch(directory, { recursive: true, persistent: false });
     } catch (error) {
+      this.#watcher = undefined;
       log.warn("folder is not watched; looking again from time to time", {
         directory,
         reason: messageOf(error),
@@ -127,7 +131,9 @@ class WatchedDirectory implements ConfigDirectory {
       this.#options.onChange(merged);
       this.#remember(merged.resources);
     }
-    if (this.#watcher === undefined) this.#watch();
+    // A watch stays with the folder that was there when it began.
+    const folder = identityOf(this.#options.directory);
+    if (this.#watcher === undefined || folder !== this.#watched) this.#watch();
     this.#schedule(rescanMs);
   }
 
@@ -146,4 +152,10 @@ class WatchedDirectory implements ConfigDirectory {
       });
     }
   }
+}
+
+/** Another folder of the same name is another one. */
+function identityOf(folder: string): string {
+  const stat = statSync(folder, { throwIfNoEntry: false });
+  return stat === undefined ? "" : `${stat.dev} ${stat.ino}`;
 }

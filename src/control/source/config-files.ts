@@ -20,7 +20,14 @@ export interface FoundFiles {
   readonly files: readonly FoundFile[];
   /** About the folder itself: too many files, unreadable folders. */
   readonly problems: readonly Problem[];
+  /** Folders, relative, that could not be read: what they held before still holds. */
+  readonly unread: readonly string[];
   readonly hasChanged: boolean;
+}
+
+/** Whether a file lies in one of the folders. */
+export function isBelow(folders: readonly string[], file: string): boolean {
+  return folders.some((folder) => folder === "" || file.startsWith(`${folder}/`));
 }
 
 const filesMax = 5000;
@@ -48,10 +55,14 @@ export class ConfigFiles {
 
   async scan(): Promise<FoundFiles> {
     const problems: Problem[] = [];
-    const names = (await this.#list(problems)).toSorted((a, b) => (a < b ? -1 : 1));
+    const unread: string[] = [];
+    const found = await this.#list(problems, unread);
+    // A folder that is gone, or not to be read, says nothing: least of all that policies were removed.
+    const kept = [...this.#known.keys()].filter((name) => isBelow(unread, name));
+    const names = [...found, ...kept].toSorted((a, b) => (a < b ? -1 : 1));
     const known = new Map<string, Known>();
     for (const name of names) {
-      const one = await this.#look(name);
+      const one = isBelow(unread, name) ? this.#known.get(name) : await this.#look(name);
       if (one !== undefined) known.set(name, one);
     }
     const folderProblems = JSON.stringify(problems);
@@ -61,10 +72,10 @@ export class ConfigFiles {
       [...known].some(([name, one]) => this.#known.get(name) !== one);
     this.#known = known;
     this.#problems = folderProblems;
-    return { files: [...known.values()].map(({ file }) => file), problems, hasChanged };
+    return { files: [...known.values()].map(({ file }) => file), problems, unread, hasChanged };
   }
 
-  async #list(problems: Problem[]): Promise<string[]> {
+  async #list(problems: Problem[], unread: string[]): Promise<string[]> {
     const names: string[] = [];
     const waiting: { readonly path: string; readonly depth: number }[] = [{ path: "", depth: 0 }];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
@@ -73,7 +84,11 @@ export class ConfigFiles {
       try {
         entries = await readdir(join(this.#directory, path), { withFileTypes: true });
       } catch (error) {
-        problems.push(folderProblem(path, `cannot be read: ${messageOf(error)}`));
+        const reason = isGone(error) ? "it is not there" : messageOf(error);
+        problems.push(
+          folderProblem(path, `cannot be read: ${reason}; what it held stays in force`),
+        );
+        unread.push(path);
         continue;
       }
       for (const entry of entries) {

@@ -16,7 +16,7 @@ import {
   duplicateProblem,
   saysTheSame,
 } from "../../model/duplicates.ts";
-import type { FoundFile, FoundFiles } from "./config-files.ts";
+import { type FoundFile, type FoundFiles, isBelow } from "./config-files.ts";
 
 export interface MergedFiles {
   readonly resources: readonly ConfigResource[];
@@ -60,7 +60,9 @@ export class LastGood {
     }
     for (const [key, earlier] of this.#acting) {
       const file = files.get(earlier.source.file);
-      if (acting.has(key) || file === undefined || file.parsed.isComplete) continue;
+      const isUnread = isBelow(found.unread, earlier.source.file);
+      if (acting.has(key) || (file === undefined && !isUnread) || file?.parsed.isComplete === true)
+        continue;
       acting.set(key, earlier);
       kept.push(earlier);
     }
@@ -154,7 +156,7 @@ function keptProblem({ kind, namespace, name, source }: ConfigResource): Problem
     code: "config.last-good-serves",
     severity: "warning",
     path: "",
-    message: "its document is broken now; the last good version keeps serving",
+    message: "its document cannot be read now; the last good version keeps serving",
     hint: "mend the document, or remove it to remove the resource",
     source,
     resource: { kind, namespace, name },

@@ -50,7 +50,8 @@ export class ControlProcess {
     this.#process = new KeptProcess({
       spec: () => ({
         command: [...options.heddle, "control", "--options", optionsFile],
-        directory: options.directory,
+        // Not the user's folder, without which it could not be started again.
+        directory: options.stateDir,
         environment: options.environment,
         hasChannel: true,
         descriptors: "descriptor" in options.console ? [options.console.descriptor] : [],
