@@ -10,6 +10,7 @@ import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Channel, ChannelError, TlsSession } from "./channel.ts";
 import { EpollChannel } from "./epoll/epoll-channel.ts";
+import { startEpollServerTls } from "./epoll/server-tls.ts";
 import { reportFault } from "./portable/fault.ts";
 import { silentHandler, SocketChannel } from "./portable/socket-channel.ts";
 import { type ServerSide, serverContexts } from "./tls/context.ts";
@@ -41,6 +42,11 @@ export function startServerHandshake(options: ServerHandshakeOptions): void {
   assert(isReleasable, "a channel of another backend");
   const side = serverContexts.get(options.tls);
   assert(side !== undefined, "a server TLS context of another make");
+  const openssl = channel instanceof EpollChannel ? channel.reactor.openssl : undefined;
+  if (openssl !== undefined) {
+    startEpollServerTls(options, side, openssl);
+    return;
+  }
   const handshake = new ServerHandshake(options, side, channel.release());
   handshake.start();
 }

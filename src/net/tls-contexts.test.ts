@@ -16,15 +16,28 @@ import {
   UpstreamTlsContext,
 } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { Channel, ChannelError } from "./channel.ts";
-import { type BoundListener, listen } from "./listen.ts";
-import { createPortableDialler } from "./portable-dialler.ts";
+import { openIo } from "./io-backend.ts";
+import type { BoundListener } from "./listen.ts";
 import { startServerHandshake } from "./server-handshake.ts";
 import type { TlsFailureKind } from "./tls/failure.ts";
 import { createClientTls, createServerTls, type TlsCounters } from "./tls-contexts.ts";
 
 const cart = "spiffe://cluster.local/ns/default/sa/cart";
 const catalog = "spiffe://cluster.local/ns/default/sa/catalog";
-const dialler = createPortableDialler({ clock: systemClock, log: silentLog });
+const backends = (["portable", "epoll"] as const)
+  .map((choice) => openIo(choice, systemClock, silentLog))
+  .map((io) => ({ ...io, dialler: io.createDialler({ log: silentLog }) }));
+let [backend] = backends;
+
+/** Tests of a file run one after another. */
+function onBoth(name: string, run: (t: TestContext) => Promise<void> | void): void {
+  for (const one of new Map(backends.map((io) => [io.name, io])).values()) {
+    test(`${name} (${one.name})`, (t) => {
+      backend = one;
+      return run(t);
+    });
+  }
+}
 
 class Counts implements TlsCounters {
   handshakes = 0;
@@ -58,6 +71,15 @@ function commonContext(sanUri: string | undefined, alpn: readonly string[]) {
       validationContextSdsSecretConfig: { name: "ROOTCA" },
     },
   };
+}
+
+function io() {
+  assert.ok(backend !== undefined);
+  return backend;
+}
+
+function dialler() {
+  return io().dialler;
 }
 
 interface Outcome {
@@ -118,7 +140,7 @@ async function shake(t: TestContext, scenario: Scenario): Promise<Outcome> {
   });
   const client = Promise.withResolvers<Channel | ChannelError>();
   const silent = { onData: () => {}, onEnd: () => {}, onDrain: () => {} };
-  const dialled = dialler.dial({
+  const dialled = dialler().dial({
     address: listener.address,
     tls: clientTls,
     timeoutMs: 2_000,
@@ -144,7 +166,7 @@ async function listenTls(
   t: TestContext,
   onFirst: (channel: Channel, first: Buffer) => void,
 ): Promise<BoundListener> {
-  const listener = await listen({
+  const listener = await io().listen({
     on: { kind: "address", address: "127.0.0.1", port: 0 },
     connectionsMax: 10,
     readsOriginalDestination: false,
@@ -174,7 +196,7 @@ function failure(end: Channel | ChannelError): ChannelError {
   return end;
 }
 
-test("mutual TLS tells both ends who the other is", async (t) => {
+onBoth("mutual TLS tells both ends who the other is", async (t) => {
   const authority = await makeTestAuthority();
   const outcome = await shake(t, {
     authority,
@@ -208,43 +230,46 @@ test("mutual TLS tells both ends who the other is", async (t) => {
   assert.equal(outcome.serverCounts.handshakes + outcome.clientCounts.handshakes, 2);
 });
 
-test("bytes that TLS had decrypted when a channel paused wait for it, and the end behind them", async (t) => {
-  const authority = await makeTestAuthority();
-  const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
-  const sent = randomBytes(300_000);
-  const outcome = await shake(t, {
-    authority,
-    serverSecrets: secrets,
-    clientSecrets: secrets,
-    after: async (server, client) => {
-      const ended = Promise.withResolvers<void>();
-      const received: Buffer[] = [];
-      let isPaused = false;
-      server.handler = {
-        onData: (chunk) => {
-          assert.ok(!isPaused, "told although paused");
-          received.push(Buffer.from(chunk));
-          isPaused = true;
-          server.pause();
-          setImmediate(() => {
-            isPaused = false;
-            server.resume();
-          });
-        },
-        onEnd: ended.resolve,
-        onDrain: () => {},
-        onClose: () => {},
-      };
-      client.write(sent);
-      client.end();
-      await ended.promise;
-      assert.ok(Buffer.concat(received).equals(sent));
-    },
-  });
-  assert.equal(session(outcome.server).version, "TLSv1.3");
-});
+onBoth(
+  "bytes that TLS had decrypted when a channel paused wait for it, and the end behind them",
+  async (t) => {
+    const authority = await makeTestAuthority();
+    const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
+    const sent = randomBytes(300_000);
+    const outcome = await shake(t, {
+      authority,
+      serverSecrets: secrets,
+      clientSecrets: secrets,
+      after: async (server, client) => {
+        const ended = Promise.withResolvers<void>();
+        const received: Buffer[] = [];
+        let isPaused = false;
+        server.handler = {
+          onData: (chunk) => {
+            assert.ok(!isPaused, "told although paused");
+            received.push(Buffer.from(chunk));
+            isPaused = true;
+            server.pause();
+            setImmediate(() => {
+              isPaused = false;
+              server.resume();
+            });
+          },
+          onEnd: ended.resolve,
+          onDrain: () => {},
+          onClose: () => {},
+        };
+        client.write(sent);
+        client.end();
+        await ended.promise;
+        assert.ok(Buffer.concat(received).equals(sent));
+      },
+    });
+    assert.equal(session(outcome.server).version, "TLSv1.3");
+  },
+);
 
-test("destroy() breaks a connection where it is told to, also below TLS", async (t) => {
+onBoth("destroy() breaks a connection where it is told to, also below TLS", async (t) => {
   const authority = await makeTestAuthority();
   const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
   const check = async (breaks: "client" | "server"): Promise<void> => {
@@ -269,7 +294,7 @@ test("destroy() breaks a connection where it is told to, also below TLS", async 
   await check("server");
 });
 
-test("the server goes on without ALPN when nothing is shared", async (t) => {
+onBoth("the server goes on without ALPN when nothing is shared", async (t) => {
   const authority = await makeTestAuthority();
   const certificate = await authority.issue({ uris: [cart] });
   const secrets = secretsOf(certificate, authority.rootPem);
@@ -282,7 +307,7 @@ test("the server goes on without ALPN when nothing is shared", async (t) => {
   assert.equal(session(outcome.server).alpn, undefined);
 });
 
-test("the client refuses a server with another identity and names it", async (t) => {
+onBoth("the client refuses a server with another identity and names it", async (t) => {
   const authority = await makeTestAuthority();
   const secrets = secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem);
   const outcome = await shake(t, {
@@ -298,62 +323,68 @@ test("the client refuses a server with another identity and names it", async (t)
   assert.deepEqual(outcome.told, [error]);
 });
 
-test("the server refuses certificates that are expired, foreign, ambiguous or missing", async (t) => {
-  const authority = await makeTestAuthority();
-  const foreign = await makeTestAuthority();
-  const own = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
-  const check = async (certificate: TestCertificate, kind: TlsFailureKind): Promise<void> => {
+onBoth(
+  "the server refuses certificates that are expired, foreign, ambiguous or missing",
+  async (t) => {
+    const authority = await makeTestAuthority();
+    const foreign = await makeTestAuthority();
+    const own = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
+    const check = async (certificate: TestCertificate, kind: TlsFailureKind): Promise<void> => {
+      const outcome = await shake(t, {
+        authority,
+        serverSecrets: own,
+        clientSecrets: secretsOf(certificate, authority.rootPem),
+      });
+      assert.equal(failure(outcome.server).code, `tls-${kind}`);
+      assert.deepEqual(outcome.serverCounts.failures, [kind]);
+    };
+    await check(await authority.issue({ uris: [cart], validForMs: -60_000 }), "expired");
+    await check(await foreign.issue({ uris: [cart] }), "unknown-root");
+    await check(await authority.issue({ uris: [cart, catalog] }), "wrong-identity");
+  },
+);
+
+onBoth(
+  "the client refuses a server of a foreign root, and one that speaks plaintext",
+  async (t) => {
+    const authority = await makeTestAuthority();
+    const foreign = await makeTestAuthority();
+    const certificate = await authority.issue({ uris: [catalog] });
     const outcome = await shake(t, {
       authority,
-      serverSecrets: own,
-      clientSecrets: secretsOf(certificate, authority.rootPem),
+      serverSecrets: secretsOf(certificate, authority.rootPem),
+      clientSecrets: secretsOf(certificate, foreign.rootPem),
     });
-    assert.equal(failure(outcome.server).code, `tls-${kind}`);
-    assert.deepEqual(outcome.serverCounts.failures, [kind]);
-  };
-  await check(await authority.issue({ uris: [cart], validForMs: -60_000 }), "expired");
-  await check(await foreign.issue({ uris: [cart] }), "unknown-root");
-  await check(await authority.issue({ uris: [cart, catalog] }), "wrong-identity");
-});
+    assert.equal(failure(outcome.client).code, "tls-unknown-root");
 
-test("the client refuses a server of a foreign root, and one that speaks plaintext", async (t) => {
-  const authority = await makeTestAuthority();
-  const foreign = await makeTestAuthority();
-  const certificate = await authority.issue({ uris: [catalog] });
-  const outcome = await shake(t, {
-    authority,
-    serverSecrets: secretsOf(certificate, authority.rootPem),
-    clientSecrets: secretsOf(certificate, foreign.rootPem),
-  });
-  assert.equal(failure(outcome.client).code, "tls-unknown-root");
+    const counts = new Counts();
+    const clientTls = createClientTls(
+      UpstreamTlsContext.fromPartial({ commonTlsContext: commonContext(undefined, []) }),
+      { secrets: secretsOf(certificate, authority.rootPem), log: silentLog, counters: counts },
+    );
+    const listener = await listenTls(t, (channel) => {
+      channel.write(Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"));
+      channel.end();
+    });
+    const closed = Promise.withResolvers<ChannelError | undefined>();
+    const dialled = dialler().dial({
+      address: listener.address,
+      tls: clientTls,
+      timeoutMs: 2_000,
+      handler: {
+        onData: () => assert.fail("a plaintext byte was read"),
+        onEnd: () => {},
+        onDrain: () => {},
+        onClose: closed.resolve,
+      },
+      onConnect: () => assert.fail("connected"),
+    });
+    t.after(() => dialled.destroy());
+    assert.equal((await closed.promise)?.code, "tls-plaintext");
+  },
+);
 
-  const counts = new Counts();
-  const clientTls = createClientTls(
-    UpstreamTlsContext.fromPartial({ commonTlsContext: commonContext(undefined, []) }),
-    { secrets: secretsOf(certificate, authority.rootPem), log: silentLog, counters: counts },
-  );
-  const listener = await listenTls(t, (channel) => {
-    channel.write(Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"));
-    channel.end();
-  });
-  const closed = Promise.withResolvers<ChannelError | undefined>();
-  const dialled = dialler.dial({
-    address: listener.address,
-    tls: clientTls,
-    timeoutMs: 2_000,
-    handler: {
-      onData: () => assert.fail("a plaintext byte was read"),
-      onEnd: () => {},
-      onDrain: () => {},
-      onClose: closed.resolve,
-    },
-    onConnect: () => assert.fail("connected"),
-  });
-  t.after(() => dialled.destroy());
-  assert.equal((await closed.promise)?.code, "tls-plaintext");
-});
-
-test("a secret that has not arrived fails handshakes; a new one serves the next", async (t) => {
+onBoth("a secret that has not arrived fails handshakes; a new one serves the next", async (t) => {
   const authority = await makeTestAuthority();
   const certificate = await authority.issue({ uris: [catalog] });
   const clientSecrets = secretsOf(certificate, authority.rootPem);
@@ -364,7 +395,7 @@ test("a secret that has not arrived fails handshakes; a new one serves the next"
   assert.equal(session((await shake(t, scenario)).server).version, "TLSv1.3");
 });
 
-test("startServerHandshake() calls plaintext by its name", async (t) => {
+onBoth("startServerHandshake() calls plaintext by its name", async (t) => {
   const authority = await makeTestAuthority();
   const counts = new Counts();
   const secrets = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
@@ -393,7 +424,7 @@ test("startServerHandshake() calls plaintext by its name", async (t) => {
   assert.equal((await failed.promise).code, "tls-plaintext");
 });
 
-test("createServerTls() refuses what it cannot honour", () => {
+onBoth("createServerTls() refuses what it cannot honour", () => {
   const dependencies = { secrets: new FakeSecrets(), log: silentLog, counters: new Counts() };
   const refuse = (config: DownstreamTlsContext): void => {
     assert.throws(() => createServerTls(config, dependencies), { code: "tls-unsupported" });
@@ -409,4 +440,42 @@ test("createServerTls() refuses what it cannot honour", () => {
   ]) {
     refuse(DownstreamTlsContext.fromPartial({ commonTlsContext: { validationContext } }));
   }
+});
+
+onBoth("a client that leaves before the handshake is done is no client", async (t) => {
+  const authority = await makeTestAuthority();
+  const secrets = secretsOf(await authority.issue({ uris: [catalog] }), authority.rootPem);
+  const counts = new Counts();
+  const tls = createServerTls(
+    DownstreamTlsContext.fromPartial({ commonTlsContext: commonContext(undefined, []) }),
+    { secrets, log: silentLog, counters: counts },
+  );
+  const ends: (Channel | ChannelError)[] = [];
+  const told = Promise.withResolvers<void>();
+  const tell = (end: Channel | ChannelError): void => {
+    ends.push(end);
+    told.resolve();
+  };
+  const common = { tls, offeredAlpn: undefined, timeoutMs: 2_000, clock: systemClock };
+  const listener = await listenTls(t, (channel, first) => {
+    startServerHandshake({
+      channel,
+      first,
+      ...common,
+      log: silentLog,
+      onSecure: tell,
+      onFailure: tell,
+    });
+  });
+  // The first half of a ClientHello's record, then an orderly end.
+  const socket = connect(listener.address.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.end(Buffer.from([0x16, 0x03, 0x01, 0x00, 0xc8, 0x01, 0x00, 0x00, 0xc4, 0x03, 0x03]));
+  await told.promise;
+  assert.deepEqual(
+    ends.map((end) => ("code" in end ? end.code : "a channel")),
+    ["tls-closed"],
+  );
+  assert.deepEqual([counts.handshakes, counts.failures], [0, ["closed"]]);
+  socket.destroy();
 });

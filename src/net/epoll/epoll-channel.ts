@@ -8,9 +8,10 @@ import os from "node:os";
 
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
-import type { Channel, ChannelError, ChannelHandler } from "../channel.ts";
+import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import { type ByteStream, PlainStream, wantsWrite } from "./byte-stream.ts";
 import { type Deferred, readable, type Reactor, type Watched, writable } from "./reactor.ts";
-import { channelError, setLinger } from "./socket-address.ts";
+import { channelError, setLinger, sslErrorCode } from "./socket-address.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 const { EAGAIN, EINTR } = os.constants.errno;
@@ -29,6 +30,9 @@ export interface EpollChannelOptions {
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
   readonly originalDestination?: SocketAddress;
+  /** What is read and written; the descriptor itself unless told. Freed with the channel. */
+  readonly stream?: ByteStream;
+  readonly tls?: TlsSession;
   /** `write` says false from here on. */
   readonly writeQueueBytesMax: number;
   /** A handler threw: our mistake. The connection is already being closed. */
@@ -37,15 +41,25 @@ export interface EpollChannelOptions {
   readonly onGone?: () => void;
 }
 
+/** A connection without an owner. */
+export interface Surrendered {
+  readonly fd: number;
+  /** What it is watched for; undefined where it is not. */
+  readonly interest: number | undefined;
+  readonly options: EpollChannelOptions;
+  readonly close: () => void;
+}
+
 export class EpollChannel implements Channel, Watched, Deferred {
   handler: ChannelHandler;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
   readonly originalDestination: SocketAddress;
-  readonly tls = undefined;
+  readonly tls: TlsSession | undefined;
   readonly #options: EpollChannelOptions;
   readonly #reactor: Reactor;
   readonly #fd: number;
+  readonly #stream: ByteStream;
   readonly #queue = new WriteQueue();
   readonly #highWater: number;
   #interest: number;
@@ -57,6 +71,12 @@ export class EpollChannel implements Channel, Watched, Deferred {
   #needsDrain = false;
   #isClosed = false;
   #isReported = false;
+  /** The stream may hold bytes that epoll does not tell of. */
+  #mayHold: boolean;
+  /** A read waits for room to write. */
+  #readsOnRoom = false;
+  /** Who ends the connection since it was given up. */
+  #successor: { destroy(): void } | undefined;
   #error: ChannelError | undefined;
 
   /** `interest` is what the descriptor is already watched for; undefined where it is not yet. */
@@ -65,6 +85,9 @@ export class EpollChannel implements Channel, Watched, Deferred {
     this.#options = options;
     this.#reactor = reactor;
     this.#fd = fd;
+    this.#stream = options.stream ?? new PlainStream(reactor.syscalls, fd);
+    this.tls = options.tls;
+    this.#mayHold = this.#stream.buffers;
     this.#highWater = options.writeQueueBytesMax;
     this.handler = options.handler;
     this.local = options.local;
@@ -73,6 +96,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
     this.#interest = interest ?? parked;
     if (interest !== undefined) reactor.handOver(fd, this);
     this.#arm(readable);
+    if (this.#mayHold) reactor.defer(this);
   }
 
   write(bytes: Uint8Array): boolean {
@@ -82,7 +106,8 @@ export class EpollChannel implements Channel, Watched, Deferred {
       const left = this.#writeNow(bytes);
       if (left === undefined) return true;
       queue.push(left);
-      this.#want(writable);
+      if (left === bytes && bytes.length > this.#reactor.writeSlab.bytes.length) this.#flush();
+      else this.#want(writable);
     } else {
       queue.push(bytes);
     }
@@ -97,20 +122,23 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   /** What the kernel did not take; undefined when nothing is left, or nobody to send it to. */
   #writeNow(bytes: Uint8Array): Uint8Array | undefined {
-    const { syscalls, writeSlab } = this.#reactor;
+    const { writeSlab } = this.#reactor;
+    const stream = this.#stream;
     const length = bytes.length;
     const room = writeSlab.bytes;
     let count: number;
     if (length <= room.length) {
       room.set(bytes);
-      count = syscalls.write(this.#fd, writeSlab, length);
+      count = stream.write(writeSlab, length);
+    } else if (stream.writeVector === undefined) {
+      return bytes;
     } else {
-      count = syscalls.writeVector(this.#fd, [bytes]);
+      count = stream.writeVector([bytes]);
     }
     if (count === length) return undefined;
     if (count >= 0) return bytes.subarray(count);
     if (count === -EAGAIN || count === -EINTR) return bytes;
-    this.fail(channelError("write", count));
+    this.#failed("write", count);
     return undefined;
   }
 
@@ -134,6 +162,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
   }
 
   destroy(how?: "reset"): void {
+    this.#successor?.destroy();
     if (this.#isClosed) return;
     if (how === "reset") setLinger(this.#reactor, this.#fd);
     this.#close(undefined);
@@ -152,7 +181,9 @@ export class EpollChannel implements Channel, Watched, Deferred {
   resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    if (!this.#isClosed && !this.#hasEnded) this.#want(readable);
+    if (this.#isClosed || this.#hasEnded) return;
+    this.#want(readable);
+    if (this.#mayHold) this.#reactor.defer(this);
   }
 
   get queuedBytes(): number {
@@ -173,16 +204,41 @@ export class EpollChannel implements Channel, Watched, Deferred {
     const { onGone, writeQueueBytesMax: highWaterMark } = this.#options;
     const options = { fd: this.#fd, allowHalfOpen: true, manualStart: true, highWaterMark };
     const socket = new Socket(options);
+    this.#successor = socket;
     if (onGone !== undefined) socket.once("close", onGone);
     return socket;
   }
 
+  /** Gives the connection up to `successor`, which `destroy()` of this dead channel ends from now on. */
+  surrender(successor: { destroy(): void }): Surrendered {
+    assert(!this.#isClosed, "surrender of a closed channel");
+    assert(this.#queue.bytes === 0, "surrender of a channel with bytes to send");
+    this.#isClosed = true;
+    this.#successor = successor;
+    const options = this.#options;
+    const { onGone } = options;
+    return {
+      fd: this.#fd,
+      interest: this.#interest === parked ? undefined : this.#interest,
+      options,
+      close: () => {
+        this.#reactor.close(this.#fd);
+        if (onGone !== undefined) this.#reactor.defer({ runDeferred: onGone });
+      },
+    };
+  }
+
+  get reactor(): Reactor {
+    return this.#reactor;
+  }
+
   onEvents(isReadable: boolean, isWritable: boolean, isOver: boolean): void {
+    const hasRoom = isWritable && this.#readsOnRoom;
     if (isWritable) {
       this.#flush();
       this.#tellDrained();
     }
-    if (this.#isClosed || !(isReadable || isOver)) return;
+    if (this.#isClosed || !(isReadable || isOver || hasRoom)) return;
     if (!this.#isPaused && !this.#hasEnded) {
       this.#read();
     } else if (isOver) {
@@ -204,6 +260,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
     try {
       if (!this.#isClosed) {
         this.#tellDrained();
+        if (this.#mayHold && !this.#isClosed && !this.#isPaused && !this.#hasEnded) this.#read();
         return;
       }
       this.#isReported = true;
@@ -221,23 +278,42 @@ export class EpollChannel implements Channel, Watched, Deferred {
   }
 
   #read(): void {
-    const { syscalls, readSlab } = this.#reactor;
+    const { readSlab } = this.#reactor;
+    const stream = this.#stream;
     const slab = readSlab.bytes;
+    this.#readsOnRoom = false;
     for (let reads = 0; reads < readsMax; reads++) {
-      const count = syscalls.read(this.#fd, readSlab, slab.length);
+      const count = stream.read(readSlab, slab.length);
       if (count > 0) {
         this.handler.onData(slab.subarray(0, count));
         // Whoever kept the chunk sees zeros, and notices.
         slab.fill(0, 0, count);
-        if (count < slab.length || this.#isClosed || this.#isPaused) return;
+        if (this.#isClosed || this.#isPaused) break;
+        if (count < slab.length && !stream.buffers) return;
       } else if (count === 0) {
         this.#onEnd();
         return;
       } else if (count !== -EINTR) {
-        if (count !== -EAGAIN) this.fail(channelError("read", count));
+        this.#mayHold = false;
+        if (count === wantsWrite) this.#waitForRoom();
+        else if (count !== -EAGAIN) this.#failed("read", count);
         return;
       }
     }
+    // Stopped before the stream was empty: epoll knows only of what is still in the socket.
+    this.#mayHold = stream.buffers;
+    if (this.#mayHold && !this.#isClosed && !this.#isPaused) this.#reactor.defer(this);
+  }
+
+  #waitForRoom(): void {
+    this.#readsOnRoom = true;
+    this.#want(writable);
+  }
+
+  #failed(call: string, status: number): void {
+    const { detail = "" } = this.#stream;
+    if (detail === "") this.fail(channelError(call, status));
+    else this.fail({ code: sslErrorCode(detail), message: `${call}: ${detail}` });
   }
 
   #onEnd(): void {
@@ -249,11 +325,11 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   #flush(): void {
     if (this.#corks > 0) return;
-    const { syscalls, writeSlab } = this.#reactor;
+    const { writeSlab } = this.#reactor;
     const queue = this.#queue;
-    const status = queue.flush(this.#fd, syscalls, writeSlab);
+    const status = queue.flush(this.#stream, writeSlab);
     if (status < 0) {
-      this.fail(channelError("write", status));
+      this.#failed("write", status);
       return;
     }
     if (queue.bytes > 0) {
@@ -266,8 +342,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   #shutdown(): void {
     this.#isShut = true;
-    // A connection that has failed says so when it is read.
-    this.#reactor.syscalls.shutdownWrite(this.#fd);
+    this.#stream.end();
     if (this.#hasEnded) this.#close(undefined);
   }
 
@@ -304,6 +379,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
     this.#isClosed = true;
     this.#error = error;
     this.#queue.clear();
+    this.#stream.free();
     this.#reactor.close(this.#fd);
     this.#reactor.defer(this);
   }

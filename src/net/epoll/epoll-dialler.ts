@@ -1,4 +1,4 @@
-/** Connects without Node's sockets. TLS is left to the backend that is handed in. */
+/** Connects without Node's sockets, with TLS where OpenSSL can be reached. */
 import { isIP, isIPv4 } from "node:net";
 import os from "node:os";
 
@@ -6,10 +6,11 @@ import { assert } from "../../base/assert.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { Channel, ChannelError, ChannelHandler } from "../channel.ts";
+import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
 import type { Dialler, DialOptions } from "../dialler.ts";
 import { reportFault } from "../portable/fault.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
+import { type ClientTlsHandshake, type Secured, startEpollClientTls } from "./client-tls.ts";
 import { EpollChannel } from "./epoll-channel.ts";
 import { type Deferred, type Reactor, type Watched, writable } from "./reactor.ts";
 import { channelError, errorName, localAddressOf } from "./socket-address.ts";
@@ -31,14 +32,15 @@ export interface EpollDiallerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly mark: number | undefined;
-  /** For what this one cannot do: TLS, and hosts given by name. */
+  /** For hosts given by name, and for TLS where it must be left to Node. */
   readonly other: Dialler;
 }
 
 export function createEpollDialler(options: EpollDiallerOptions): Dialler {
   return {
     dial: (dial) =>
-      dial.tls === undefined && isIP(dial.address.address) !== 0
+      isIP(dial.address.address) !== 0 &&
+      (dial.tls === undefined || options.reactor.openssl !== undefined)
         ? new Dialling(options, dial)
         : options.other.dial(dial),
   };
@@ -53,6 +55,7 @@ class Dialling implements Channel, Watched, Deferred {
   #fd = -1;
   #timer: Timer | undefined;
   #channel: EpollChannel | undefined;
+  #handshake: ClientTlsHandshake | undefined;
   #isClosed = false;
   #error: ChannelError | undefined;
 
@@ -87,8 +90,8 @@ class Dialling implements Channel, Watched, Deferred {
     return this.local;
   }
 
-  get tls(): undefined {
-    return undefined;
+  get tls(): TlsSession | undefined {
+    return this.#channel?.tls;
   }
 
   get queuedBytes(): number {
@@ -134,7 +137,7 @@ class Dialling implements Channel, Watched, Deferred {
   onEvents(): void {
     const { syscalls } = this.#options.reactor;
     const pending = syscalls.option(this.#fd, solSocket, soError);
-    if (pending === 0) this.#open();
+    if (pending === 0) this.#onConnected();
     else this.#fail(channelError("connect", pending, formatSocketAddress(this.remote)));
   }
 
@@ -185,10 +188,37 @@ class Dialling implements Channel, Watched, Deferred {
     return status < 0 ? `cannot connect from ${sourceAddress} (${errorName(status)})` : undefined;
   }
 
-  #open(): void {
+  #onConnected(): void {
+    const { tls, alpn } = this.#dial;
+    if (tls === undefined) {
+      this.#open(writable, undefined);
+      return;
+    }
+    const { reactor, log } = this.#options;
+    assert(reactor.openssl !== undefined, "no OpenSSL");
+    this.#handshake = startEpollClientTls({
+      reactor,
+      openssl: reactor.openssl,
+      fd: this.#fd,
+      interest: writable,
+      peer: this.remote,
+      tls,
+      alpn,
+      onSecure: (secured) => this.#open(secured.interest, secured),
+      onFailure: (error) => this.#fail(error),
+      onFault: (thrown) => {
+        this.#fail({ code: "fault", message: "the handshake of this connection failed" });
+        reportFault(log, this.remote, thrown);
+      },
+    });
+    this.#handshake?.step();
+  }
+
+  #open(interest: number, secured: Secured | undefined): void {
     const { reactor, log } = this.#options;
     const { remote } = this;
     this.#timer?.cancel();
+    this.#handshake = undefined;
     const fd = this.#fd;
     const channel = new EpollChannel(
       {
@@ -197,10 +227,11 @@ class Dialling implements Channel, Watched, Deferred {
         handler: this.#handler,
         local: localAddressOf(reactor, fd),
         remote,
+        ...(secured === undefined ? {} : { stream: secured.connection, tls: secured.session }),
         writeQueueBytesMax: this.#dial.writeQueueBytesMax ?? defaultQueueBytes,
         onFault: (thrown) => reportFault(log, remote, thrown),
       },
-      writable,
+      interest,
     );
     this.#channel = channel;
     try {
@@ -222,6 +253,7 @@ class Dialling implements Channel, Watched, Deferred {
     this.#isClosed = true;
     this.#error = error;
     this.#timer?.cancel();
+    this.#handshake?.abort(error !== undefined);
     const { reactor } = this.#options;
     if (this.#fd >= 0) reactor.close(this.#fd);
     reactor.defer(this);

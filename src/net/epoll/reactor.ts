@@ -9,6 +9,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { Block } from "./native/block.ts";
 import { epollEventBytes, epollFdWord, type Syscalls } from "./native/libc.ts";
 import type { LoopWatch } from "./native/node-loop.ts";
+import type { OpenSsl } from "./native/openssl.ts";
 import type { Native } from "./native/probe.ts";
 
 export const readable = 0x001;
@@ -38,6 +39,8 @@ const slabBytes = 64 * 1024;
 
 export class Reactor {
   readonly syscalls: Syscalls;
+  /** Undefined where TLS must be left to Node. */
+  readonly openssl: OpenSsl | undefined;
   /** Every read lands here, and is gone when its handler has returned. */
   readonly readSlab: Block;
   /** Small chunks that leave together are laid side by side here. */
@@ -61,6 +64,7 @@ export class Reactor {
   constructor(native: Native, log: Logger) {
     const { syscalls } = native;
     this.syscalls = syscalls;
+    this.openssl = native.openssl;
     this.#log = log;
     this.readSlab = syscalls.allocate(slabBytes);
     this.writeSlab = syscalls.allocate(slabBytes);

@@ -39,3 +39,8 @@ export function setLinger(reactor: Reactor, fd: number): void {
   // struct linger: on, and no seconds.
   reactor.syscalls.setOptionBytes(fd, { level: solSocket, option: soLinger, value: lingerNot });
 }
+
+/** OpenSSL's reason as Node names it: `ERR_SSL_WRONG_VERSION_NUMBER`. */
+export function sslErrorCode(reason: string): string {
+  return `ERR_SSL_${reason.toUpperCase().replaceAll(/[^A-Z0-9]+/g, "_")}`;
+}

@@ -1,8 +1,9 @@
 /** Bytes that a channel has accepted and the kernel has not taken, in order. */
 import os from "node:os";
 
+import type { ByteStream } from "./byte-stream.ts";
 import type { Block } from "./native/block.ts";
-import { type Syscalls, vectorsMax } from "./native/libc.ts";
+import { vectorsMax } from "./native/libc.ts";
 
 const { EAGAIN, EINTR } = os.constants.errno;
 
@@ -28,9 +29,12 @@ export class WriteQueue {
   }
 
   /** Writes until it is empty (0), the kernel takes no more (0, `bytes` left), or fails (negative). */
-  flush(fd: number, syscalls: Syscalls, slab: Block): number {
+  flush(stream: ByteStream, slab: Block): number {
     while (this.bytes > 0) {
-      const count = this.#write(fd, syscalls, slab);
+      const count =
+        stream.writeVector === undefined
+          ? this.#writeCopied(stream, slab)
+          : this.#write(stream, slab);
       if (count === -EAGAIN) return 0;
       if (count === -EINTR) continue;
       if (count < 0) return count;
@@ -39,7 +43,8 @@ export class WriteQueue {
     return 0;
   }
 
-  #write(fd: number, syscalls: Syscalls, slab: Block): number {
+  /** Side by side what is small; as vectors where much is large. */
+  #write(stream: ByteStream, slab: Block): number {
     const chunks = this.#chunks;
     const room = slab.bytes;
     let length = 0;
@@ -53,13 +58,25 @@ export class WriteQueue {
     }
     // All of it, or as much as fills a slab.
     if (at === chunks.length || length >= room.length - copiedBytesMax) {
-      return syscalls.write(fd, slab, length);
+      return stream.write(slab, length);
     }
     const isShort = this.#first === 0 && chunks.length <= vectorsMax;
-    return syscalls.writeVector(
-      fd,
-      isShort ? chunks : chunks.slice(this.#first, this.#first + vectorsMax),
-    );
+    const vector = isShort ? chunks : chunks.slice(this.#first, this.#first + vectorsMax);
+    return stream.writeVector?.(vector) ?? 0;
+  }
+
+  /** As much as fills the slab: what TLS offers again after EAGAIN must not be less than before. */
+  #writeCopied(stream: ByteStream, slab: Block): number {
+    const room = slab.bytes;
+    let length = 0;
+    for (let at = this.#first; at < this.#chunks.length && length < room.length; at++) {
+      const chunk = this.#chunks[at];
+      if (chunk === undefined) break;
+      const part = chunk.subarray(0, room.length - length);
+      room.set(part, length);
+      length += part.length;
+    }
+    return stream.write(slab, length);
   }
 
   #drop(count: number): void {

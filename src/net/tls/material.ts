@@ -39,8 +39,21 @@ export interface TlsPlan {
   readonly secretNames: ReadonlySet<string>;
 }
 
+export interface TlsParts {
+  readonly minVersion: string;
+  readonly maxVersion: string;
+  /** Names of TLS 1.3 and 1.2, in one list. */
+  readonly ciphers: string;
+  readonly curves: string | undefined;
+  readonly chainPem: string | undefined;
+  readonly privateKeyPem: string | undefined;
+  readonly trustedCaPem: string | undefined;
+}
+
 export interface TlsMaterial {
   readonly context: tls.SecureContext;
+  /** What the context was made of, for a backend that makes its own. */
+  readonly parts: TlsParts;
   readonly localUriSans: readonly string[];
   /** Whether the peer's chain is verified: false only where configuration names no trust anchor. */
   readonly verifiesPeer: boolean;
@@ -150,8 +163,17 @@ function makeMaterial(
     ...(trustedCaPem === undefined ? {} : { ca: trustedCaPem }),
   });
   const leaf = certificate === undefined ? undefined : new X509Certificate(certificate.chainPem);
+  const { versions, ciphers, curves } = plan;
   return {
     context,
+    parts: {
+      ...versions,
+      ciphers,
+      curves,
+      chainPem: certificate?.chainPem,
+      privateKeyPem: certificate?.privateKeyPem,
+      trustedCaPem,
+    },
     localUriSans: leaf === undefined ? [] : (decodeCertificateNames(leaf.raw)?.uriSans ?? []),
     verifiesPeer: trustedCaPem !== undefined,
   };
@@ -170,6 +192,11 @@ function refuseUnsupported(common: CommonTlsContext): void {
     custom_tls_certificate_selector: common.customTlsCertificateSelector !== undefined,
     custom_handshaker: common.customHandshaker !== undefined,
     key_log: common.keyLog !== undefined,
+    validation_context_certificate_provider:
+      common.combinedValidationContext?.validationContextCertificateProvider !== undefined ||
+      common.combinedValidationContext?.validationContextCertificateProviderInstance !== undefined,
+    signature_algorithms: (common.tlsParams?.signatureAlgorithms.length ?? 0) > 0,
+    compliance_policies: (common.tlsParams?.compliancePolicies.length ?? 0) > 0,
   };
   refuseAny(refused);
 }
@@ -187,6 +214,9 @@ function refuseUnsupportedValidation(validation: CertificateValidationContext): 
       validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN,
     custom_validator_config: validation.customValidatorConfig !== undefined,
     max_verify_depth: validation.maxVerifyDepth !== undefined,
+    only_verify_leaf_cert_crl: validation.onlyVerifyLeafCertCrl,
+    suppress_client_ca_list: validation.suppressClientCaList,
+    watched_directory: validation.watchedDirectory !== undefined,
   });
 }
 

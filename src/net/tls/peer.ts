@@ -21,7 +21,10 @@ export type PeerVerdict =
     };
 
 export interface PeerQuestion {
-  readonly socket: TLSSocket;
+  readonly socket: Pick<
+    TLSSocket,
+    "getPeerX509Certificate" | "getProtocol" | "getCipher" | "alpnProtocol"
+  >;
   readonly plan: TlsPlan;
   readonly material: TlsMaterial;
   readonly requiresCertificate: boolean;

@@ -33,6 +33,8 @@ export interface Syscalls {
   /** Fills `into` with as much as the option has; its length, or the negative error number. */
   optionBytes(fd: number, level: number, option: number, into: Block): number;
   setNonBlocking(fd: number): number;
+  /** The negative error number that the last call into C left, ours or not; 0 for none. */
+  lastError(): number;
   eventfd(): number;
   epollCreate(): number;
   epollControl(epoll: number, change: EpollChange): number;
@@ -250,6 +252,10 @@ class Libc implements Syscalls {
     const at = Block.addressOf(into, eventsMax * epollEventBytes);
     const count = this.#functions.epoll_wait(epoll, at, eventsMax, 0);
     return count < 0 ? this.#failed() : count;
+  }
+
+  lastError(): number {
+    return -(this.#errno[0] ?? 0) || 0;
   }
 
   #failed(): number {

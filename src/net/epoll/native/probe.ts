@@ -3,10 +3,13 @@ import os from "node:os";
 
 import { messageOf } from "../../../base/error.ts";
 import { openSyscalls, type Syscalls } from "./libc.ts";
+import { OpenSsl } from "./openssl.ts";
 import { type LoopWatch, watchFromNode } from "./node-loop.ts";
 
 export interface Native {
   readonly syscalls: Syscalls;
+  /** Undefined where this Node does not give its OpenSSL to FFI. */
+  readonly openssl?: OpenSsl | undefined;
   watch(fd: number, onReady: () => void): LoopWatch;
 }
 
@@ -38,7 +41,7 @@ function probe(): NativeProbe {
     const broken = tryOut(syscalls);
     if (broken !== undefined) return absent(broken);
     const watch: Native["watch"] = (fd, onReady) => watchFromNode(ffi, syscalls, fd, onReady);
-    return { kind: "present", native: { syscalls, watch } };
+    return { kind: "present", native: { syscalls, watch, openssl: openOpenSsl(ffi, syscalls) } };
   } catch (thrown) {
     return absent(messageOf(thrown));
   }
@@ -69,6 +72,14 @@ function tryOut(syscalls: Syscalls): string | undefined {
   } finally {
     if (event >= 0) syscalls.close(event);
     syscalls.close(epoll);
+  }
+}
+
+function openOpenSsl(ffi: typeof import("node:ffi"), syscalls: Syscalls): OpenSsl | undefined {
+  try {
+    return new OpenSsl(ffi, syscalls);
+  } catch {
+    return undefined;
   }
 }
 

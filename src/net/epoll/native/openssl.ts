@@ -1,0 +1,275 @@
+/**
+ * TLS by the OpenSSL that is inside the Node binary. Contexts and connections are objects that own
+ * their C counterparts; private keys pass through one block that is wiped after each use.
+ */
+import { assert } from "../../../base/assert.ts";
+import { Block } from "./block.ts";
+import type { Syscalls } from "./libc.ts";
+import { type OpenSslFunctions, resolveOpenSsl } from "./openssl-functions.ts";
+import { SslConnection, type SslRole } from "./ssl-connection.ts";
+
+export interface SslContextOptions {
+  readonly chainPem: string | undefined;
+  readonly privateKeyPem: string | undefined;
+  readonly trustedCaPem: string | undefined;
+  readonly minVersion: string;
+  readonly maxVersion: string;
+  /** Names of TLS 1.2 and 1.3, in one list. */
+  readonly ciphers: string;
+  readonly curves: string | undefined;
+}
+
+type Ffi = typeof import("node:ffi");
+
+const versions: Readonly<Record<string, bigint>> = { "TLSv1.2": 0x0303n, "TLSv1.3": 0x0304n };
+const control = {
+  mode: 33,
+  readAhead: 41,
+  cache: 44,
+  chainCert: 89,
+  curves: 92,
+  min: 123,
+  max: 124,
+};
+/** Partial writes, a moving write buffer, buffers given back while idle. */
+const modes = 0x01n | 0x02n | 0x10n;
+/** No end without close_notify is an error, no tickets, no compression, no renegotiation. */
+const options = (1n << 7n) | (1n << 14n) | (1n << 17n) | (1n << 30n);
+const pemBytesMax = 256 * 1024;
+const derBytesMax = 32 * 1024;
+const alpnBytesMax = 512;
+
+export class OpenSsl {
+  readonly ffi: Ffi;
+  readonly functions: OpenSslFunctions;
+  readonly syscalls: Syscalls;
+  readonly alpnBlock: Block;
+  readonly derBlock: Block;
+  readonly wordBlock: Block;
+  /** A collected library would take its callback with it. */
+  readonly #library: InstanceType<Ffi["DynamicLibrary"]>;
+  readonly #pemBlock: Block;
+  readonly #selectAlpn: bigint;
+  /**
+   * A verification callback that goes on: the handshake ends, and the peer is judged by OpenSSL's
+   * verdict and its certificate, which can then be named. As Node does.
+   */
+  readonly goOn: bigint;
+  /** The connection whose handshake is under way: OpenSSL calls back within the call. */
+  accepting: SslConnection | undefined;
+
+  /** Throws where a function is missing. */
+  constructor(ffi: Ffi, syscalls: Syscalls) {
+    this.ffi = ffi;
+    const library = new ffi.DynamicLibrary(null);
+    this.#library = library;
+    this.functions = resolveOpenSsl(library);
+    this.syscalls = syscalls;
+    this.#pemBlock = syscalls.allocate(pemBytesMax);
+    this.derBlock = syscalls.allocate(derBytesMax);
+    this.alpnBlock = syscalls.allocate(alpnBytesMax);
+    this.wordBlock = syscalls.allocate(16);
+    const verify = { arguments: ["i32", "pointer"], return: "i32" } as const;
+    this.goOn = library.registerCallback(verify, () => 1);
+    const callback = {
+      arguments: ["pointer", "pointer", "pointer", "pointer", "u32", "pointer"],
+      return: "i32",
+    } as const;
+    this.#selectAlpn = this.#library.registerCallback(callback, (_, into, length, from, bytes) =>
+      this.#onSelect(into, length, from, bytes),
+    );
+  }
+
+  /** Throws with OpenSSL's reason when it refuses the material. */
+  createContext(wanted: SslContextOptions): SslContext {
+    const { functions } = this;
+    const context = functions.SSL_CTX_new(functions.TLS_method());
+    assert(context !== 0n, "no TLS context");
+    try {
+      this.#configure(context, wanted);
+      this.#certify(context, wanted);
+    } catch (thrown) {
+      functions.SSL_CTX_free(context);
+      throw thrown;
+    } finally {
+      functions.ERR_clear_error();
+    }
+    return new SslContext(this, context);
+  }
+
+  #configure(context: bigint, wanted: SslContextOptions): void {
+    const { functions } = this;
+    const set = (which: number, value: bigint): bigint =>
+      functions.SSL_CTX_ctrl(context, which, value, 0n);
+    functions.SSL_CTX_set_options(context, options);
+    functions.SSL_CTX_set_num_tickets(context, 0n);
+    set(control.mode, modes);
+    set(control.readAhead, 1n);
+    set(control.cache, 0n);
+    this.#check(set(control.min, versions[wanted.minVersion] ?? 0x0303n) === 1n, "min version");
+    this.#check(set(control.max, versions[wanted.maxVersion] ?? 0x0304n) === 1n, "max version");
+    const names = wanted.ciphers.split(":");
+    const modern = names.filter((name) => name.startsWith("TLS_")).join(":");
+    const older = names.filter((name) => !name.startsWith("TLS_")).join(":");
+    this.#check(functions.SSL_CTX_set_ciphersuites(context, modern) === 1, "ciphers");
+    this.#check(functions.SSL_CTX_set_cipher_list(context, older) === 1, "ciphers");
+    if (wanted.curves !== undefined) {
+      this.#withText(`${wanted.curves}\0`, (at) => {
+        this.#check(functions.SSL_CTX_ctrl(context, control.curves, 0n, at) === 1n, "curves");
+      });
+    }
+    functions.SSL_CTX_set_alpn_select_cb(context, this.#selectAlpn, 0n);
+  }
+
+  #certify(context: bigint, { chainPem, privateKeyPem, trustedCaPem }: SslContextOptions): void {
+    const { functions } = this;
+    if (chainPem !== undefined && privateKeyPem !== undefined) {
+      let isLeaf = true;
+      this.#eachCertificate(chainPem, (certificate) => {
+        const isTaken = isLeaf
+          ? functions.SSL_CTX_use_certificate(context, certificate) === 1
+          : functions.SSL_CTX_ctrl(context, control.chainCert, 1n, certificate) === 1n;
+        this.#check(isTaken, "the certificate");
+        isLeaf = false;
+      });
+      this.#withBio(privateKeyPem, (bio) => {
+        const key = functions.PEM_read_bio_PrivateKey(bio, 0n, 0n, 0n);
+        this.#check(key !== 0n, "the private key");
+        const isTaken = functions.SSL_CTX_use_PrivateKey(context, key) === 1;
+        functions.EVP_PKEY_free(key);
+        this.#check(isTaken && functions.SSL_CTX_check_private_key(context) === 1, "the key");
+      });
+    }
+    if (trustedCaPem === undefined) return;
+    const store = functions.SSL_CTX_get_cert_store(context);
+    this.#eachCertificate(trustedCaPem, (certificate) => {
+      this.#check(functions.X509_STORE_add_cert(store, certificate) === 1, "a trusted CA");
+      functions.SSL_CTX_add_client_CA(context, certificate);
+    });
+  }
+
+  #eachCertificate(pem: string, take: (certificate: bigint) => void): void {
+    const { functions } = this;
+    let count = 0;
+    this.#withBio(pem, (bio) => {
+      for (;;) {
+        const certificate = functions.PEM_read_bio_X509(bio, 0n, 0n, 0n);
+        if (certificate === 0n) break;
+        count++;
+        try {
+          take(certificate);
+        } finally {
+          functions.X509_free(certificate);
+        }
+      }
+    });
+    this.#check(count > 0, "a PEM without a certificate");
+  }
+
+  #withBio(pem: string, use: (bio: bigint) => void): void {
+    this.#withText(pem, (at, bytes) => {
+      const bio = this.functions.BIO_new_mem_buf(at, bytes);
+      assert(bio !== 0n, "no BIO");
+      try {
+        use(bio);
+      } finally {
+        this.functions.BIO_free(bio);
+      }
+    });
+  }
+
+  #withText(text: string, use: (at: bigint, bytes: number) => void): void {
+    const room = this.#pemBlock.bytes;
+    const bytes = Buffer.byteLength(text);
+    assert(bytes <= room.length, "PEM text is too long");
+    room.write(text);
+    try {
+      use(Block.addressOf(this.#pemBlock, bytes), bytes);
+    } finally {
+      room.fill(0, 0, bytes);
+    }
+  }
+
+  /** For the length of a call; wiped after it. */
+  withBytes(bytes: Uint8Array, use: (at: bigint) => void): void {
+    const room = this.#pemBlock.bytes;
+    room.set(bytes);
+    try {
+      use(Block.addressOf(this.#pemBlock, bytes.length));
+    } finally {
+      room.fill(0, 0, bytes.length);
+    }
+  }
+
+  #check(isFine: boolean, what: string): void {
+    if (!isFine) throw new Error(`OpenSSL refuses ${what}: ${this.reason()}`);
+  }
+
+  /** Of the oldest error in OpenSSL's queue, as Node names it without its prefix. */
+  reason(): string {
+    const code = this.functions.ERR_peek_error();
+    if (code === 0n) return "";
+    const at = this.functions.ERR_reason_error_string(code);
+    return at === 0n ? String(code) : (this.ffi.toString(at) ?? "");
+  }
+
+  text(at: bigint): string | undefined {
+    return at === 0n ? undefined : (this.ffi.toString(at) ?? undefined);
+  }
+
+  /** OpenSSL's callback: an exception would end the process. */
+  #onSelect(into: unknown, length: unknown, from: unknown, bytes: number): number {
+    const failed = 2;
+    try {
+      const isSound =
+        typeof into === "bigint" && typeof length === "bigint" && typeof from === "bigint";
+      return isSound ? this.#select(into, length, this.ffi.toBuffer(from, bytes)) : failed;
+    } catch {
+      return failed;
+    }
+  }
+
+  /** By our order; no protocol where none is shared, which is no failure (RFC 7301 leaves it to us). */
+  #select(into: bigint, length: bigint, offered: Buffer): number {
+    const noAcknowledgement = 3;
+    for (const protocol of this.accepting?.alpn ?? []) {
+      if (!isOffered(offered, protocol)) continue;
+      this.alpnBlock.bytes.write(protocol, "latin1");
+      this.ffi.setUint64(into, 0, Block.addressOf(this.alpnBlock, protocol.length));
+      this.ffi.setUint8(length, 0, protocol.length);
+      return 0;
+    }
+    return noAcknowledgement;
+  }
+}
+
+function isOffered(list: Buffer, protocol: string): boolean {
+  for (let at = 0; at < list.length; at += 1 + (list[at] ?? 0)) {
+    const end = at + 1 + (list[at] ?? 0);
+    if (end <= list.length && list.toString("latin1", at + 1, end) === protocol) return true;
+  }
+  return false;
+}
+
+/** Freed when nobody holds it; its connections hold the C side on their own. */
+const contexts = new FinalizationRegistry<{ readonly free: () => void }>(({ free }) => free());
+
+export class SslContext {
+  readonly #ssl: OpenSsl;
+  readonly #context: bigint;
+
+  constructor(ssl: OpenSsl, context: bigint) {
+    this.#ssl = ssl;
+    this.#context = context;
+    const { functions } = ssl;
+    contexts.register(this, { free: () => functions.SSL_CTX_free(context) });
+  }
+
+  /** The handshake has not begun. */
+  open(role: SslRole): SslConnection {
+    const { functions } = this.#ssl;
+    const connection = functions.SSL_new(this.#context);
+    assert(connection !== 0n, "no TLS connection");
+    return new SslConnection(this.#ssl, connection, role);
+  }
+}

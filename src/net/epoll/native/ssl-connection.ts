@@ -1,0 +1,196 @@
+/** One TLS connection on a descriptor: a stream of bytes, and what its handshake established. */
+import os from "node:os";
+
+import { assert } from "../../../base/assert.ts";
+import { type ByteStream, wantsWrite } from "../byte-stream.ts";
+import { Block } from "./block.ts";
+import type { OpenSsl } from "./openssl.ts";
+
+const { EAGAIN, EPROTO, ECONNRESET } = os.constants.errno;
+
+const firstBytesMax = 64 * 1024;
+
+export interface SslRole {
+  readonly fd: number;
+  readonly isServer: boolean;
+  readonly verify: "no" | "if-given" | "required";
+  /** Offered, or accepted in this order. */
+  readonly alpn: readonly string[];
+  readonly sni: string | undefined;
+  /** What was read of the connection already. */
+  readonly first: Uint8Array | undefined;
+}
+
+export class SslConnection implements ByteStream {
+  readonly buffers = true;
+  readonly alpn: readonly string[];
+  detail = "";
+  readonly #ssl: OpenSsl;
+  readonly #fd: number;
+  readonly #isServer: boolean;
+  #handle: bigint;
+  /** Holds what was read before; replaced by the socket as soon as it is empty. */
+  #first: bigint | undefined;
+
+  constructor(ssl: OpenSsl, connection: bigint, role: SslRole) {
+    this.#ssl = ssl;
+    this.#handle = connection;
+    this.#fd = role.fd;
+    this.#isServer = role.isServer;
+    this.alpn = role.alpn;
+    const { functions } = ssl;
+    functions.SSL_set_fd(connection, role.fd);
+    const verify = { no: 0, "if-given": 1, required: 3 } as const;
+    functions.SSL_set_verify(connection, verify[role.verify], ssl.goOn);
+    if (role.isServer) functions.SSL_set_accept_state(connection);
+    else functions.SSL_set_connect_state(connection);
+    if (!role.isServer) this.#offer(role);
+    if (role.first !== undefined && role.first.length > 0) this.#feed(role.first);
+  }
+
+  #offer({ alpn, sni }: SslRole): void {
+    const { functions, alpnBlock } = this.#ssl;
+    const setHostName = 55;
+    if (sni !== undefined) functions.SSL_ctrl(this.#connection, setHostName, 0n, sni);
+    const list = Buffer.concat(
+      alpn.map((name) => Buffer.from(`${String.fromCharCode(name.length)}${name}`, "latin1")),
+    );
+    if (list.length === 0) return;
+    assert(list.length <= alpnBlock.bytes.length, "too many protocols");
+    alpnBlock.bytes.set(list);
+    const at = Block.addressOf(alpnBlock, list.length);
+    functions.SSL_set_alpn_protos(this.#connection, at, list.length);
+  }
+
+  #feed(first: Uint8Array): void {
+    const { functions } = this.#ssl;
+    assert(first.length <= firstBytesMax, "too much was read before the handshake");
+    const bio = functions.BIO_new(functions.BIO_s_mem());
+    assert(bio !== 0n, "no BIO");
+    this.#ssl.withBytes(first, (at) => functions.BIO_write(bio, at, first.length));
+    functions.SSL_set0_rbio(this.#connection, bio);
+    this.#first = bio;
+  }
+
+  /** 0 when done; `-EAGAIN` and `wantsWrite` when it waits; otherwise it failed: see `detail`. */
+  handshake(): number {
+    const { functions } = this.#ssl;
+    for (;;) {
+      this.#ssl.accepting = this.#isServer ? this : undefined;
+      const status = functions.SSL_do_handshake(this.#connection);
+      this.#ssl.accepting = undefined;
+      // An end before the handshake's is a failure: 0 means done here.
+      const result = status === 1 ? 0 : this.#outcome(status) || -ECONNRESET;
+      const wasFirst = this.#first !== undefined;
+      this.#switchToSocket();
+      // It ran dry on what was read before, not on the socket.
+      if (result === -EAGAIN && wasFirst && this.#first === undefined) continue;
+      return result;
+    }
+  }
+
+  #switchToSocket(): void {
+    if (this.#first === undefined) return;
+    const { functions } = this.#ssl;
+    const pending = 10;
+    if (functions.BIO_ctrl(this.#first, pending, 0n, 0n) !== 0n) return;
+    this.#first = undefined;
+    functions.SSL_set0_rbio(this.#connection, functions.BIO_new_socket(this.#fd, 0));
+  }
+
+  read(into: Block, bytes: number): number {
+    const at = Block.addressOf(into, bytes);
+    const count = this.#ssl.functions.SSL_read(this.#connection, at, bytes);
+    if (count > 0) return count;
+    if (this.#first !== undefined) {
+      this.#switchToSocket();
+      if (this.#first === undefined) return this.read(into, bytes);
+    }
+    return this.#outcome(count);
+  }
+
+  write(from: Block, bytes: number): number {
+    const at = Block.addressOf(from, bytes);
+    const count = this.#ssl.functions.SSL_write(this.#connection, at, bytes);
+    if (count > 0) return count;
+    const status = this.#outcome(count);
+    return status === wantsWrite ? -EAGAIN : status === 0 ? -ECONNRESET : status;
+  }
+
+  end(): void {
+    this.#ssl.functions.SSL_shutdown(this.#connection);
+    this.#ssl.functions.ERR_clear_error();
+    this.#ssl.syscalls.shutdownWrite(this.#fd);
+  }
+
+  free(): void {
+    if (this.#handle === 0n) return;
+    this.#ssl.functions.SSL_free(this.#handle);
+    this.#handle = 0n;
+  }
+
+  get #connection(): bigint {
+    assert(this.#handle !== 0n, "use of a freed TLS connection");
+    return this.#handle;
+  }
+
+  /** What a call that returned no more than 0 means. */
+  #outcome(status: number): number {
+    const errno = this.#ssl.syscalls.lastError();
+    const { functions } = this.#ssl;
+    const kind = functions.SSL_get_error(this.#connection, status);
+    const [failed, wantRead, wantWrite, inSyscall, ended] = [1, 2, 3, 5, 6];
+    if (kind === wantRead) return -EAGAIN;
+    if (kind === wantWrite) return wantsWrite;
+    this.detail = kind === failed ? this.#ssl.reason() : "";
+    functions.ERR_clear_error();
+    if (kind === ended) return 0;
+    if (kind === inSyscall) return errno < 0 ? errno : -ECONNRESET;
+    return -EPROTO;
+  }
+
+  /** OpenSSL's number; 0 when the chain verified, or there is none. */
+  get verifyResult(): number {
+    return Number(this.#ssl.functions.SSL_get_verify_result(this.#connection));
+  }
+
+  get peerCertificate(): Buffer | undefined {
+    const { functions, derBlock, wordBlock } = this.#ssl;
+    const certificate = functions.SSL_get1_peer_certificate(this.#connection);
+    if (certificate === 0n) return undefined;
+    try {
+      const bytes = functions.i2d_X509(certificate, 0n);
+      if (bytes <= 0 || bytes > derBlock.bytes.length) return undefined;
+      wordBlock.bytes.writeBigUInt64LE(Block.addressOf(derBlock, bytes), 0);
+      functions.i2d_X509(certificate, Block.addressOf(wordBlock, 8));
+      return Buffer.from(derBlock.bytes.subarray(0, bytes));
+    } finally {
+      functions.X509_free(certificate);
+    }
+  }
+
+  get alpnProtocol(): string | undefined {
+    const { functions, ffi, wordBlock } = this.#ssl;
+    wordBlock.bytes.fill(0);
+    const at = Block.addressOf(wordBlock, 16);
+    functions.SSL_get0_alpn_selected(this.#connection, at, at + 8n);
+    const length = wordBlock.bytes.readUInt32LE(8);
+    if (length === 0) return undefined;
+    return ffi.toBuffer(wordBlock.bytes.readBigUInt64LE(0), length).toString("latin1");
+  }
+
+  get version(): string {
+    const at = this.#ssl.functions.SSL_get_version(this.#connection);
+    return this.#ssl.text(at) ?? "";
+  }
+
+  get cipher(): string {
+    const { functions } = this.#ssl;
+    const cipher = functions.SSL_get_current_cipher(this.#connection);
+    return cipher === 0n ? "" : (this.#ssl.text(functions.SSL_CIPHER_get_name(cipher)) ?? "");
+  }
+
+  get serverName(): string | undefined {
+    return this.#ssl.text(this.#ssl.functions.SSL_get_servername(this.#connection, 0));
+  }
+}
