@@ -40,6 +40,9 @@ export function createServerTls(
   dependencies: TlsDependencies,
 ): ServerTls {
   if (config.requireSni === true) throw unsupported("require_sni");
+  if (config.preferClientCiphers) throw unsupported("prefer_client_ciphers");
+  if (config.ocspStaplePolicy !== 0) throw unsupported("ocsp_staple_policy");
+  // Keys and times of sessions mean nothing: none is resumed.
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const requiresCertificate = config.requireClientCertificate === true;
   if (requiresCertificate && !context.plan.canVerify) {
@@ -58,6 +61,7 @@ export function createClientTls(
   if (config.autoHostSni) throw unsupported("auto_host_sni");
   if (config.autoSniSanValidation) throw unsupported("auto_sni_san_validation");
   if (config.allowRenegotiation) throw unsupported("allow_renegotiation");
+  if (config.enforceRsaKeyUsage === true) throw unsupported("enforce_rsa_key_usage");
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const { alpn } = context.plan;
   const made = { kind: "client-tls", alpn, close: () => context.close() } as const;

@@ -284,6 +284,29 @@ test("proxy() bounds what it holds and stops a fast sender", () => {
   assert.match(client.take(), /\r\n\r\n01234567890123456789$/);
 });
 
+test("proxy() sends nothing more on an upstream connection that has grown too old", () => {
+  const mesh = new HttpHarness({ maxConnectionDurationMs: 10_000 });
+  const client = mesh.connect();
+  const ask = (): void => {
+    client.send(get);
+    mesh.upstream().send(answer);
+  };
+  ask();
+  mesh.clock.advance(6_000);
+  ask();
+  assert.equal(mesh.upstreams.length, 1);
+  mesh.clock.advance(6_000);
+  assert.equal(mesh.upstreams[0]?.channel.isClosed, true, "idle, and too old");
+  ask();
+  assert.equal(mesh.upstreams.length, 2);
+  // In flight as its time runs out: the answer is whole, and the last.
+  client.send(get);
+  mesh.clock.advance(11_000);
+  mesh.upstream().send(answer);
+  assert.equal(mesh.upstreams[1]?.channel.isClosed, true);
+  assert.equal(mesh.log.length, 4);
+});
+
 test("proxy() sees a client go, and leaves the upstream", () => {
   const mesh = new HttpHarness();
   const client = mesh.connect();

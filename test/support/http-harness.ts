@@ -42,6 +42,7 @@ export interface HarnessOptions {
   readonly routes?: DeepPartial<RouteConfiguration>;
   readonly limits?: Partial<Record<"connection" | "pending" | "request" | "retry", number>>;
   readonly maxRequestsPerConnection?: number;
+  readonly maxConnectionDurationMs?: number;
   readonly endpoints?: number;
   readonly filters?: readonly { readonly typeUrl: string; readonly value: Uint8Array }[];
 }
@@ -153,6 +154,7 @@ export class HttpHarness {
       connectTimeoutMs: 1000,
       metadata: undefined,
       maxRequestsPerConnection: options.maxRequestsPerConnection ?? 0,
+      maxConnectionDurationMs: options.maxConnectionDurationMs ?? 0,
       idleTimeoutMs: 60_000,
       pick: ({ avoid }) =>
         this.endpoints.find((endpoint) => avoid?.has(endpoint) !== true) ?? this.endpoints[0],

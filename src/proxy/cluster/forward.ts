@@ -2,6 +2,8 @@
  * Dynamic forward proxy: a cluster whose endpoints are whatever requests name. The name becomes the
  * endpoint's address and is resolved, by the machine, when a connection is opened to it.
  */
+import { honouredForwardCluster } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import {
   Cluster_DnsLookupFamily as LookupFamily,
   type Cluster,
@@ -31,7 +33,8 @@ export function compileForward(
   const { typedConfig } = type;
   if (typedConfig?.typeUrl !== typeUrl) refuse("cluster_type", `'${type.name}' is not supported`);
   const path = "cluster_type.typed_config";
-  const { dnsCacheConfig: cache, subClustersConfig } = ClusterConfig.decode(typedConfig.value);
+  const config = honoured(ClusterConfig.decode(typedConfig.value), honouredForwardCluster, path);
+  const { dnsCacheConfig: cache, subClustersConfig } = config;
   if (subClustersConfig !== undefined) refuse(`${path}.sub_clusters_config`, "is not supported");
   if (cache === undefined) refuse(`${path}.dns_cache_config`, "is missing");
   if (cache.dnsLookupFamily !== LookupFamily.ALL) {

@@ -2,6 +2,8 @@
  * A Cluster resource, checked and compiled into what running it needs. Throws a refusal for what
  * cannot be honoured; fields without any meaning here were refused before (config/honoured-…).
  */
+import { honouredUpstreamHttp } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import {
   Cluster_DiscoveryType as DiscoveryType,
   Cluster_DnsLookupFamily as LookupFamily,
@@ -33,6 +35,8 @@ export interface ClusterPlan {
   readonly sockets: readonly SocketChoice[];
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
+  /** 0 means none. */
+  readonly maxConnectionDurationMs: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Local addresses that connections come from, at most one of each family. */
   readonly sourceAddresses: readonly string[];
@@ -92,6 +96,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     sockets,
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
+    maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
     secrets: new Set(sockets.flatMap(({ tls }) => (tls === undefined ? [] : secretNames(tls)))),
@@ -122,7 +127,7 @@ function httpOptions(cluster: Cluster): HttpProtocolOptions | undefined {
   const any = cluster.typedExtensionProtocolOptions[httpOptionsKey];
   if (any === undefined) return undefined;
   const path = `typed_extension_protocol_options[${httpOptionsKey}]`;
-  const options = HttpProtocolOptions.decode(any.value);
+  const options = honoured(HttpProtocolOptions.decode(any.value), honouredUpstreamHttp, path);
   if (
     options.explicitHttpConfig?.http2ProtocolOptions !== undefined ||
     options.explicitHttpConfig?.http3ProtocolOptions !== undefined

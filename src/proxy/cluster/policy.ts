@@ -1,5 +1,13 @@
 /** Which balancer a cluster asked for, in either of Envoy's two ways of asking. */
 import {
+  honouredLeastRequest,
+  honouredMaglev,
+  honouredRandom,
+  honouredRingHash,
+  honouredRoundRobin,
+} from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
+import {
   Cluster_DiscoveryType as DiscoveryType,
   Cluster_LbPolicy as LbPolicy,
   Cluster_RingHashLbConfig_HashFunction as HashFunction,
@@ -8,7 +16,11 @@ import {
 } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { LeastRequest } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
 import { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
-import { RingHash } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
+import { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
+import {
+  RingHash,
+  RingHash_HashFunction as RingHashFunction,
+} from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
 import { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
 import { leastRequest, type MakeChooser, roundRobin, uniformRandom } from "../engine/chooser.ts";
 import { maglev, ringHash } from "../engine/consistent-hash.ts";
@@ -86,22 +98,25 @@ function fromTypedPolicy(
 ): MakeChooser<Endpoint> | undefined {
   switch (typeUrl) {
     case `${typedPolicies}round_robin.v3.RoundRobin`:
-      refuseSlowStart(RoundRobin.decode(bytes), path);
+      refuseSlowStart(honoured(RoundRobin.decode(bytes), honouredRoundRobin, path), path);
       return roundRobin;
     case `${typedPolicies}least_request.v3.LeastRequest`: {
-      const policy = LeastRequest.decode(bytes);
+      const policy = honoured(LeastRequest.decode(bytes), honouredLeastRequest, path);
       refuseSlowStart(policy, path);
       return leastRequest(policy.choiceCount ?? 2, policy.activeRequestBias?.defaultValue ?? 1);
     }
     case `${typedPolicies}random.v3.Random`:
+      honoured(Random.decode(bytes), honouredRandom, path);
+      return uniformRandom;
     case `${typedPolicies}cluster_provided.v3.ClusterProvided`:
       return uniformRandom;
     case `${typedPolicies}ring_hash.v3.RingHash`: {
-      const policy = RingHash.decode(bytes);
+      const policy = honoured(RingHash.decode(bytes), honouredRingHash, path);
+      refuseHashFunction(policy.hashFunction, path);
       return ring(policy.minimumRingSize, policy.maximumRingSize, path);
     }
     case `${typedPolicies}maglev.v3.Maglev`:
-      return maglevOf(Maglev.decode(bytes).tableSize, path);
+      return maglevOf(honoured(Maglev.decode(bytes), honouredMaglev, path).tableSize, path);
     default:
       return undefined;
   }
@@ -114,6 +129,13 @@ function refuseSlowStart(
   if (config?.slowStartConfig !== undefined) {
     refuse(`${path}.slow_start_config`, "is not supported");
   }
+}
+
+/** Its default, 0, is the xxHash that ours is. */
+function refuseHashFunction(hashFunction: RingHashFunction, path: string): void {
+  const { DEFAULT_HASH, XX_HASH } = RingHashFunction;
+  if (hashFunction === DEFAULT_HASH || hashFunction === XX_HASH) return;
+  refuse(`${path}.hash_function`, "only XX_HASH is supported");
 }
 
 const ringSizeMax = 8_388_608;

@@ -106,6 +106,9 @@ export class RunningCluster implements UpstreamCluster {
   get maxRequestsPerConnection(): number {
     return this.plan.maxRequestsPerConnection;
   }
+  get maxConnectionDurationMs(): number {
+    return this.plan.maxConnectionDurationMs;
+  }
   get idleTimeoutMs(): number {
     return this.plan.idleTimeoutMs;
   }

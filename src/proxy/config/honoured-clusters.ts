@@ -1,6 +1,11 @@
 /** Which fields of clusters and their endpoints are honoured. */
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import {
+  honouredAddress,
+  honouredOutlierDetection,
+  honouredSource,
+} from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
@@ -10,7 +15,7 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
     locality: true,
     metadata: true,
     lbEndpoints: {
-      endpoint: { address: true, hostname: true },
+      endpoint: { address: honouredAddress, hostname: true },
       healthStatus: true,
       metadata: true,
       loadBalancingWeight: true,
@@ -27,7 +32,7 @@ export const honouredCluster: Honoured<Cluster> = {
   altStatName: true,
   type: true,
   clusterType: true,
-  edsClusterConfig: true,
+  edsClusterConfig: { serviceName: true, edsConfig: honouredSource },
   connectTimeout: true,
   lbPolicy: true,
   loadAssignment: honouredAssignment,
@@ -51,7 +56,7 @@ export const honouredCluster: Honoured<Cluster> = {
   dnsJitter: true,
   respectDnsTtl: true,
   dnsLookupFamily: true,
-  outlierDetection: true,
+  outlierDetection: honouredOutlierDetection,
   cleanupInterval: true,
   // Readiness waits for every cluster.
   waitForWarmOnInit: "absent",

@@ -3,6 +3,7 @@ import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listen
 import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import { honouredAddress, honouredSource } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 const filterChain: Honoured<FilterChain> = {
@@ -16,8 +17,8 @@ const filterChain: Honoured<FilterChain> = {
 
 export const honouredListener: Honoured<Listener> = {
   name: true,
-  address: true,
-  additionalAddresses: { address: true },
+  address: honouredAddress,
+  additionalAddresses: { address: honouredAddress },
   statPrefix: true,
   filterChains: filterChain,
   filterChainMatcher: true,
@@ -46,7 +47,7 @@ export const honouredListener: Honoured<Listener> = {
 export const honouredHttp: Honoured<HttpConnectionManager> = {
   codecType: true,
   statPrefix: true,
-  rds: true,
+  rds: { routeConfigName: true, configSource: honouredSource },
   routeConfig: true,
   httpFilters: { name: true, typedConfig: true, isOptional: true, disabled: true },
   tracing: {

@@ -35,6 +35,12 @@ export function checkHonoured<T extends object>(
   check(message, table as Table, path, unknown);
 }
 
+/** The same for a message inside another, as its compiler decodes it. */
+export function honoured<T extends object>(message: T, table: Honoured<T>, path: string): T {
+  checkHonoured(message, table, path, { count: 0 });
+  return message;
+}
+
 function check(message: object, table: Table, path: string, unknown: UnknownFieldCount): void {
   for (const [field, value] of Object.entries(message)) {
     if (field === "_unknownFields") {

@@ -1,4 +1,6 @@
 /** Cross-origin requests: Envoy's `cors` filter. Its policy stands on routes and virtual hosts. */
+import { honouredCors } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
@@ -16,7 +18,7 @@ export class CorsOverride {
 }
 
 export function compileCorsOverride(bytes: Uint8Array, path: string): CorsOverride {
-  const policy = CorsPolicy.decode(bytes);
+  const policy = honoured(CorsPolicy.decode(bytes), honouredCors, path);
   const enabled = policy.filterEnabled?.defaultValue;
   if (enabled !== undefined && fractionOf(enabled) < 1) {
     refuse(`${path}.filter_enabled`, "only 100 % is supported");
@@ -35,18 +37,18 @@ export function createCorsFilter(name: string): HttpFilter {
       const override = stream.override(name);
       if (!(override instanceof CorsOverride)) return "continue";
       const { request } = stream;
+      const { policy, origins } = override;
       const origin = request.header("origin");
-      if (origin === undefined || !override.origins.some((matches) => matches(origin))) {
-        return "continue";
-      }
       const isPreflight =
         request.method === "OPTIONS" &&
         request.header("access-control-request-method") !== undefined;
-      if (!isPreflight) return "continue";
+      if (origin === undefined || !isPreflight) return "continue";
+      const isKnown = origins.some((matches) => matches(origin));
+      if (!isKnown && policy.forwardNotMatchingPreflights !== false) return "continue";
       stream.reply("direct", {
         status: 200,
         details: "cors_response",
-        headers: preflightHeaders(override.policy, origin),
+        headers: preflightHeaders(policy, isKnown ? origin : undefined),
       });
       return "answered";
     },
@@ -68,9 +70,11 @@ export function createCorsFilter(name: string): HttpFilter {
 
 function preflightHeaders(
   policy: CorsPolicy,
-  origin: string,
+  origin: string | undefined,
 ): readonly (readonly [string, string])[] {
-  const headers: (readonly [string, string])[] = [["access-control-allow-origin", origin]];
+  const headers: (readonly [string, string])[] = [];
+  // Without it the rest permits nothing.
+  if (origin !== undefined) headers.push(["access-control-allow-origin", origin]);
   if (policy.allowCredentials === true) headers.push(["access-control-allow-credentials", "true"]);
   if (policy.allowMethods !== "") {
     headers.push(["access-control-allow-methods", policy.allowMethods]);

@@ -1,5 +1,13 @@
 /** Makes the HTTP filters of a connection manager from their configurations, in order. */
+import {
+  honouredForwardProxy,
+  honouredGrpcStats,
+  honouredRouter,
+} from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import type { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
+import { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_stats/v3/config.ts";
 import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
@@ -68,9 +76,11 @@ export function compileFilters(
         break;
       case urls.grpcStats:
         // What it measures stands in the request record of every stream.
+        honoured(GrpcStats.decode(bytes), honouredGrpcStats, place.path);
         break;
       case urls.forwardProxy:
         // Envoy resolves names here, before the router; our clusters do when they connect.
+        honoured(ForwardProxy.decode(bytes), honouredForwardProxy, place.path);
         break;
       default:
         if (!config.isOptional) refuse(path, `'${typedConfig.typeUrl}' is not supported`);
@@ -80,9 +90,5 @@ export function compileFilters(
 }
 
 function checkRouter(router: Router, path: string): void {
-  if (router.suppressEnvoyHeaders) refuse(`${path}.suppress_envoy_headers`, "is not supported");
-  if (router.upstreamLog.length > 0) refuse(`${path}.upstream_log`, "is not supported");
-  if (router.upstreamHttpFilters.length > 0) {
-    refuse(`${path}.upstream_http_filters`, "is not supported");
-  }
+  honoured(router, honouredRouter, path);
 }

@@ -1,4 +1,6 @@
 /** Authorization policies on requests: Envoy's `rbac` filter, decided by the engine. */
+import { honouredHttpRbac } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import {
   RBAC,
@@ -28,6 +30,7 @@ export function compileRbacOverride(bytes: Uint8Array, path: string): RbacOverri
 }
 
 function compileRules(config: RBAC, path: string): Rules {
+  honoured(config, honouredHttpRbac, path);
   if (config.matcher !== undefined) refuse(`${path}.matcher`, "is not supported");
   if (config.shadowMatcher !== undefined) refuse(`${path}.shadow_matcher`, "is not supported");
   return {

@@ -2,6 +2,8 @@
  * Tracing as a connection manager's configuration says: which requests are sampled, and the exporter
  * of its provider. OTLP over HTTP to a cluster is the only provider; others refuse the configuration.
  */
+import { honouredTelemetry } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
 import type {
@@ -37,7 +39,7 @@ export function compileSpanReporter(
     refuse("tracing.provider", `${tracing.provider.name} is not supported`);
   }
   refuseUnhonoured(tracing);
-  const config = OpenTelemetryConfig.decode(provider.value);
+  const config = honoured(OpenTelemetryConfig.decode(provider.value), honouredTelemetry, path);
   const target = targetOf(config);
   const spawnsUpstreamSpan = tracing.spawnUpstreamSpan ?? false;
   // One for all connection managers alike, across updates: spans that wait outlive a version.

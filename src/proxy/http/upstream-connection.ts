@@ -55,6 +55,8 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   isClosed = false;
   /** Requests it has carried, this one included. */
   requests = 0;
+  /** When it stood, by the wheel's time. */
+  connectedMs = 0;
   /** The whole request has been written. */
   isRequestSent = false;
   #isHeadRead = false;

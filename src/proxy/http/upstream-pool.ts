@@ -106,7 +106,9 @@ export class EndpointPool {
   release(connection: UpstreamConnection): void {
     const { cluster } = connection;
     const max = cluster.maxRequestsPerConnection;
-    if (max > 0 && connection.requests >= max) {
+    const ageMs = this.wheel.nowMs - connection.connectedMs;
+    const leftMs = (cluster.maxConnectionDurationMs || Number.POSITIVE_INFINITY) - ageMs;
+    if ((max > 0 && connection.requests >= max) || leftMs <= 0) {
       connection.channel?.destroy();
       return;
     }
@@ -121,7 +123,8 @@ export class EndpointPool {
       connection.channel?.destroy();
       return;
     }
-    if (cluster.idleTimeoutMs > 0) this.wheel.arm(connection.idleDeadline, cluster.idleTimeoutMs);
+    const idleMs = Math.min(cluster.idleTimeoutMs || Number.POSITIVE_INFINITY, leftMs);
+    if (idleMs < Number.POSITIVE_INFINITY) this.wheel.arm(connection.idleDeadline, idleMs);
     this.#idle.push(connection);
   }
 
@@ -182,6 +185,7 @@ export class EndpointPool {
         this.wheel.touch();
         connection.channel = channel;
         connection.isConnected = true;
+        connection.connectedMs = this.wheel.nowMs;
         this.#connecting--;
         this.release(connection);
       },

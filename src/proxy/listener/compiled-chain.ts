@@ -1,4 +1,6 @@
 /** A filter chain, ready for connections: its TLS context, its filters, and what ends it. */
+import { honouredNetworkRbac } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
@@ -83,7 +85,7 @@ function compileTerminal(filter: Filter, options: ChainOptions): CompiledChain["
 function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter[] {
   const typed = filter.typedConfig;
   if (typed?.typeUrl !== rbacUrl) return refuse(`filters.${filter.name}`, "is not supported");
-  const config = RBAC.decode(typed.value);
+  const config = honoured(RBAC.decode(typed.value), honouredNetworkRbac, "rbac");
   if (config.matcher !== undefined) refuse("rbac.matcher", "is not supported");
   if (config.shadowMatcher !== undefined) refuse("rbac.shadow_matcher", "is not supported");
   const count = (name: string, help: string): (() => void) => {

@@ -1,4 +1,6 @@
 /** A Listener resource, ready for connections. Opens nothing. */
+import { honouredProxyProtocol, honouredTlsInspector } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import { createHash } from "node:crypto";
 
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
@@ -11,6 +13,7 @@ import {
   FilterChain,
   type ListenerFilter,
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import { TlsInspector } from "../../wire/gen/ts/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
 import { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
 import type { ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
@@ -203,13 +206,22 @@ function compileFilters(filters: readonly ListenerFilter[]): Filters {
         restoresDestination = true;
         break;
       case `${prefix}tls_inspector.v3.TlsInspector`:
+        honoured(
+          TlsInspector.decode(filter.typedConfig.value),
+          honouredTlsInspector,
+          "tls_inspector",
+        );
         tlsInspector = isOff;
         break;
       case `${prefix}http_inspector.v3.HttpInspector`:
         httpInspector = isOff;
         break;
       case `${prefix}proxy_protocol.v3.ProxyProtocol`: {
-        const config = ProxyProtocol.decode(filter.typedConfig.value);
+        const config = honoured(
+          ProxyProtocol.decode(filter.typedConfig.value),
+          honouredProxyProtocol,
+          "proxy_protocol",
+        );
         if (config.rules.length > 0) refuse("proxy_protocol.rules", "is not supported");
         if (config.disallowedVersions.length > 0) {
           refuse("proxy_protocol.disallowed_versions", "is not supported");

@@ -33,7 +33,7 @@ const expected: readonly { readonly part: string; readonly why: string }[] = [
 for (const file of globSync("**/*.in.yaml", { cwd: folder }).toSorted()) {
   test(`the data plane accepts what is translated from ${file}`, () => {
     const { model, proxy } = parseMeshCase(readFileSync(`${folder}${file}`, "utf8"), file);
-    const types = translate(model, proxy);
+    const types = translate(model, { ...proxy, dataPlane: "heddle" });
     const plane = testDataPlane(checkingListeners);
     plane.configuration.start();
     const refusals = [typeUrls.cluster, typeUrls.endpoint, typeUrls.listener, typeUrls.route]

@@ -148,15 +148,14 @@ test("proxy() keeps connections over changes of their listener, and no request f
     }
   };
   const client = async (): Promise<void> => {
-    while (!isOver) {
-      await send();
-      await sleep(5);
-    }
+    while (!isOver) await send();
   };
   const started = performance.now();
   const clients = Array.from({ length: 10 }, client);
   for (let version = 1; version <= 100; version++) {
-    await sleep(15 + Math.random() * 20);
+    // However slow the machine is: so many requests for each change.
+    do await sleep(Math.random() * 20);
+    while (sent < version * 20);
     assert.equal(apply(version, { filterChains: [chainOf(version)] }), "accepted");
     acknowledged = version;
   }
@@ -165,7 +164,7 @@ test("proxy() keeps connections over changes of their listener, and no request f
   const perSecond = (sent / (performance.now() - started)) * 1000;
   t.diagnostic(`${sent} requests, ${Math.round(perSecond)} each second`);
   assert.deepEqual(wrong, []);
-  assert.ok(perSecond >= 500, `${perSecond} requests each second`);
+  assert.ok(sent >= 2_000, `${sent} requests`);
 });
 
 test("proxy() refuses plaintext on a connection from before it had to be mutual TLS", async (t) => {

@@ -202,6 +202,7 @@ const virtualHosts = `
               - {name: fault-both, match: {prefix: /fault/both}, ${abort(`delay: {fixed_delay: 0.05s, ${always}}, abort: {http_status: 503, ${always}}`)}, route: {cluster: app}}
               - {name: fault-header, match: {prefix: /fault/header}, ${abort(`abort: {http_status: 400, ${always}}, headers: [{name: x-fault, string_match: {exact: "1"}}]`)}, route: {cluster: app}}
               - {name: cors, match: {prefix: /cors}, typed_per_filter_config: {envoy.filters.http.cors: ${cors}}, route: {cluster: app}}
+              - {name: cors-strict, match: {prefix: /strict-cors}, typed_per_filter_config: {envoy.filters.http.cors: ${cors.replace("max_age", "forward_not_matching_preflights: false, max_age")}}, route: {cluster: app}}
               - {name: rbac-off, match: {prefix: /denied/not}, typed_per_filter_config: {envoy.filters.http.rbac: ${disabled}}, route: {cluster: app}}
               - {name: redirect, match: {prefix: /redirect/}, redirect: {prefix_rewrite: /there/, response_code: SEE_OTHER}}
               - {name: redirect-host, match: {path: /redirect-host}, redirect: {host_redirect: else.test, port_redirect: 8443, scheme_redirect: https, strip_query: true}}

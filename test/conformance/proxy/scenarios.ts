@@ -209,6 +209,14 @@ export const scenarios: readonly Scenario[] = [
     ]),
     logs: "200 -",
   },
+  {
+    name: "answers a preflight of a stranger where it may not pass",
+    text: message("OPTIONS", "/strict-cors/ok", "", [
+      "Origin: https://evil.test",
+      "Access-Control-Request-Method: PUT",
+    ]),
+    logs: "200 -",
+  },
   { name: "marks an answer to another origin", text: get("/cors/ok", origin), logs: "200 -" },
 
   { name: "redirects", text: get("/redirect/x?q=1"), logs: "303 -" },

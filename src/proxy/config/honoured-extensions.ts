@@ -1,0 +1,216 @@
+/**
+ * Which fields of filters, loggers and other extensions are honoured. What means nothing here, and
+ * is let pass for that reason, says why; keys of a runtime do, for there is none.
+ */
+import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
+import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
+import type { SubstitutionFormatString } from "../../wire/gen/ts/envoy/config/core/v3/substitution_format_string.ts";
+import type { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
+import type { OutlierDetection } from "../../wire/gen/ts/envoy/config/cluster/v3/outlier_detection.ts";
+import type { RBAC as Rules } from "../../wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
+import type { FileAccessLog } from "../../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
+import type { Config as StatsLog } from "../../wire/gen/ts/envoy/extensions/access_loggers/stats/v3/stats.ts";
+import type { StdoutAccessLog } from "../../wire/gen/ts/envoy/extensions/access_loggers/stream/v3/stream.ts";
+import type { ClusterConfig } from "../../wire/gen/ts/envoy/extensions/clusters/dynamic_forward_proxy/v3/cluster.ts";
+import type { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
+import type { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
+import type { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_stats/v3/config.ts";
+import type { RBAC as HttpRbac } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
+import type { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
+import type { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
+import type { TlsInspector } from "../../wire/gen/ts/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
+import type { RBAC as NetworkRbac } from "../../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
+import type { LeastRequest } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
+import type { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
+import type { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
+import type { RingHash } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
+import type { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
+import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
+import type { Honoured } from "./honoured.ts";
+
+/** Everything comes over the one stream. Nothing is given up for being late. */
+export const honouredSource: Honoured<ConfigSource> = {
+  ads: true,
+  self: true,
+  initialFetchTimeout: true,
+  resourceApiVersion: true,
+};
+
+/** An IP address and a port of TCP; other kinds are refused by whoever reads it. */
+export const honouredAddress: Honoured<Address> = {
+  socketAddress: { address: true, portValue: true },
+  pipe: true,
+  envoyInternalAddress: true,
+};
+
+const rules: Honoured<Rules> = { action: true, policies: true };
+
+export const honouredHttpRbac: Honoured<HttpRbac> = {
+  rules,
+  rulesStatPrefix: true,
+  shadowRules: rules,
+  shadowRulesStatPrefix: true,
+  matcher: true,
+  shadowMatcher: true,
+};
+
+export const honouredNetworkRbac: Honoured<NetworkRbac> = {
+  rules,
+  shadowRules: rules,
+  statPrefix: true,
+  shadowRulesStatPrefix: true,
+  matcher: true,
+  shadowMatcher: true,
+};
+
+export const honouredCors: Honoured<CorsPolicy> = {
+  allowOriginStringMatch: true,
+  allowMethods: true,
+  allowHeaders: true,
+  exposeHeaders: true,
+  maxAge: true,
+  allowCredentials: true,
+  filterEnabled: true,
+  shadowEnabled: true,
+  forwardNotMatchingPreflights: true,
+};
+
+/** What it counts stands in each stream's record; the rest are more series of Envoy's. */
+export const honouredGrpcStats: Honoured<GrpcStats> = { emitFilterState: true };
+
+/** The cluster resolves; this filter only names the same cache. */
+export const honouredForwardProxy: Honoured<ForwardProxy> = {
+  dnsCacheConfig: { name: true, dnsLookupFamily: true },
+};
+
+export const honouredForwardCluster: Honoured<ClusterConfig> = {
+  dnsCacheConfig: { name: true, dnsLookupFamily: true, hostTtl: true },
+  // It concerns names in certificates, which are checked as the TLS context says.
+  allowInsecureClusterOptions: true,
+  subClustersConfig: true,
+};
+
+export const honouredRouter: Honoured<Router> = {
+  // Envoy's series by cluster are always there.
+  dynamicStats: true,
+};
+
+export const honouredProxyProtocol: Honoured<ProxyProtocol> = {
+  rules: true,
+  disallowedVersions: true,
+  allowRequestsWithoutProxyProtocol: true,
+};
+
+export const honouredTlsInspector: Honoured<TlsInspector> = {
+  // How Envoy reads, not what.
+  initialReadBufferSize: true,
+};
+
+const format: Honoured<SubstitutionFormatString> = {
+  textFormat: true,
+  textFormatSource: { inlineString: true },
+  jsonFormat: true,
+  formatters: true,
+  // Of answers, not of logs.
+  contentType: true,
+};
+
+export const honouredFileLog: Honoured<FileAccessLog> = {
+  path: true,
+  format: true,
+  jsonFormat: true,
+  typedJsonFormat: true,
+  logFormat: format,
+};
+
+export const honouredStreamLog: Honoured<StdoutAccessLog> = { logFormat: format };
+
+export const honouredStatsLog: Honoured<StatsLog> = {
+  statPrefix: true,
+  // Our registry bounds series by itself.
+  statsScope: {
+    prefix: true,
+    enableEviction: true,
+    maxCounters: true,
+    maxGauges: true,
+    maxHistograms: true,
+  },
+  counters: true,
+  gauges: true,
+  histograms: true,
+};
+
+export const honouredTelemetry: Honoured<OpenTelemetryConfig> = {
+  serviceName: true,
+  httpService: { httpUri: true, requestHeadersToAdd: true },
+  grpcService: true,
+  exporter: true,
+  sampler: true,
+  resourceDetectors: true,
+};
+
+const pool = {
+  idleTimeout: true,
+  maxRequestsPerConnection: true,
+  maxConnectionDuration: true,
+} as const;
+/** Trailers always pass. */
+const http1 = { enableTrailers: true } as const;
+
+export const honouredUpstreamHttp: Honoured<HttpProtocolOptions> = {
+  commonHttpProtocolOptions: pool,
+  upstreamHttpProtocolOptions: { autoSni: true },
+  explicitHttpConfig: {
+    httpProtocolOptions: http1,
+    http2ProtocolOptions: true,
+    http3ProtocolOptions: true,
+  },
+  // Requests come by HTTP/1.1 alone, and HTTP/1.1 is what endpoints are offered.
+  useDownstreamProtocolConfig: { httpProtocolOptions: http1, http2ProtocolOptions: true },
+  autoConfig: { httpProtocolOptions: http1, http2ProtocolOptions: true },
+  httpFilters: true,
+  outlierDetection: true,
+};
+
+/** Pushes to other endpoints, or by other measures, are not known. */
+export const honouredOutlierDetection: Honoured<OutlierDetection> = {
+  consecutive5xx: true,
+  interval: true,
+  baseEjectionTime: true,
+  maxEjectionPercent: true,
+  enforcingConsecutive5xx: true,
+  enforcingSuccessRate: true,
+  successRateMinimumHosts: true,
+  successRateRequestVolume: true,
+  successRateStdevFactor: true,
+  consecutiveGatewayFailure: true,
+  enforcingConsecutiveGatewayFailure: true,
+  splitExternalLocalOriginErrors: true,
+  consecutiveLocalOriginFailure: true,
+  enforcingConsecutiveLocalOriginFailure: true,
+  enforcingFailurePercentage: true,
+  enforcingFailurePercentageLocalOrigin: true,
+  // Nothing is ejected by a share of failures, so its measures decide nothing.
+  failurePercentageThreshold: true,
+  failurePercentageMinimumHosts: true,
+  failurePercentageRequestVolume: true,
+  maxEjectionTime: true,
+  maxEjectionTimeJitter: true,
+  alwaysEjectOneHost: true,
+  // There are no active health checks.
+  successfulActiveHealthCheckUnejectHost: true,
+};
+
+export const honouredLeastRequest: Honoured<LeastRequest> = {
+  choiceCount: true,
+  activeRequestBias: { defaultValue: true, runtimeKey: true },
+  slowStartConfig: true,
+};
+export const honouredRoundRobin: Honoured<RoundRobin> = { slowStartConfig: true };
+export const honouredRandom: Honoured<Random> = {};
+export const honouredRingHash: Honoured<RingHash> = {
+  hashFunction: true,
+  minimumRingSize: true,
+  maximumRingSize: true,
+};
+export const honouredMaglev: Honoured<Maglev> = { tableSize: true };

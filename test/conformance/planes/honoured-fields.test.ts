@@ -1,0 +1,252 @@
+/**
+ * Nothing is accepted without effect: every field of every message that the data plane takes is set
+ * once, alone. What is not refused must stand in `honoured-fields.txt`, which people have read: each
+ * line is a field that is honoured, or one that means nothing to this data plane.
+ */
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import test from "node:test";
+
+import type { JsonObject } from "@bufbuild/protobuf";
+
+import { createListenerSet } from "../../../src/proxy/listener.ts";
+import { typeUrls } from "../../../src/xds/feed.ts";
+import { testDataPlane } from "../../support/data-plane.ts";
+import { acceptedFields, enclose, encode, type Walked } from "./field-walk.ts";
+
+// `HEDDLE_UPDATE_GOLDEN=1 node --test test/conformance/planes/honoured-fields.test.ts` writes it anew.
+const isUpdating = process.env["HEDDLE_UPDATE_GOLDEN"] === "1";
+const golden = new URL("honoured-fields.txt", import.meta.url).pathname;
+
+const extensions = "envoy.extensions";
+const prefix = "type.googleapis.com/";
+const manager = `${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager`;
+const tcpProxy = `${extensions}.filters.network.tcp_proxy.v3.TcpProxy`;
+const endpoint = { address: { socketAddress: { address: "192.0.2.1", portValue: 80 } } };
+
+function any(type: string, json: JsonObject = {}): JsonObject {
+  return { "@type": `${prefix}${type}`, ...json };
+}
+
+const tcp = { name: "tcp", typedConfig: any(tcpProxy, { cluster: "app" }) };
+const router = { name: "router", typedConfig: any(`${extensions}.filters.http.router.v3.Router`) };
+
+function routesOf(action: JsonObject, more: JsonObject = {}): JsonObject {
+  const route = { match: { prefix: "/" }, route: action, ...more };
+  return { name: "r", virtualHosts: [{ name: "v", domains: ["*"], routes: [route] }] };
+}
+
+function listenerOf(chain: JsonObject, more: JsonObject = {}): JsonObject {
+  const address = { socketAddress: { address: "127.0.0.1", portValue: 1 } };
+  return { name: "l", address, bindToPort: false, filterChains: [chain], ...more };
+}
+
+const plane = testDataPlane((context, secrets) => createListenerSet({ context, secrets }));
+plane.configuration.start();
+let version = 0;
+
+function send(typeUrl: string, name: string, bytes: Uint8Array): string | undefined {
+  const answer = plane.feed.send(typeUrl, [{ name, version: String(++version), bytes }]);
+  return answer === "accepted" ? undefined : answer;
+}
+
+const listenerType = "envoy.config.listener.v3.Listener";
+const clusterType = "envoy.config.cluster.v3.Cluster";
+
+function inListener(
+  type: string,
+  place: (config: JsonObject) => JsonObject,
+  base: JsonObject = {},
+): Walked {
+  const outer = { type: listenerType, json: place(any(type)) };
+  const refusal = (bytes: Uint8Array): string | undefined =>
+    send(typeUrls.listener, "l", enclose(outer, { type, bytes }));
+  return { type, base, refusal };
+}
+
+/** A filter of a connection manager, or what else stands in one. */
+function inManager(
+  type: string,
+  place: (config: JsonObject) => JsonObject,
+  base: JsonObject = {},
+): Walked {
+  const full = {
+    httpFilters: [router],
+    routeConfig: routesOf({ cluster: "app" }),
+    ...place(any(type)),
+  };
+  const { refusal } = inListener(manager, (typedConfig) => ({
+    ...listenerOf({ filters: [{ name: "http", typedConfig }] }),
+  }));
+  return {
+    type,
+    base,
+    refusal: (bytes) => refusal(enclose({ type: manager, json: full }, { type, bytes })),
+  };
+}
+
+function inCluster(
+  type: string,
+  place: (config: JsonObject) => JsonObject,
+  base: JsonObject = {},
+): Walked {
+  const outer = { type: clusterType, json: { name: "c", ...place(any(type)) } };
+  const refusal = (bytes: Uint8Array): string | undefined =>
+    send(typeUrls.cluster, "c", enclose(outer, { type, bytes }));
+  return { type, base, refusal };
+}
+
+const httpFilter = (name: string) => `${extensions}.filters.http.${name}`;
+const filter = (type: string, base: JsonObject = {}): Walked =>
+  inManager(
+    httpFilter(type),
+    (typedConfig) => ({ httpFilters: [{ name: "f", typedConfig }, router] }),
+    base,
+  );
+const listenerFilter = (type: string): Walked =>
+  inListener(`${extensions}.filters.listener.${type}`, (typedConfig) =>
+    listenerOf({ filters: [tcp] }, { listenerFilters: [{ name: "f", typedConfig }] }),
+  );
+const logger = (type: string, base: JsonObject = {}): Walked =>
+  inManager(
+    `${extensions}.access_loggers.${type}`,
+    (typedConfig) => ({ accessLog: [{ name: "l", typedConfig }] }),
+    base,
+  );
+const balancer = (type: string): Walked =>
+  inCluster(`${extensions}.load_balancing_policies.${type}`, (typedConfig) => ({
+    loadBalancingPolicy: { policies: [{ typedExtensionConfig: { name: "p", typedConfig } }] },
+  }));
+const policies = {
+  p: { permissions: [{ any: true }], principals: [{ any: true }] },
+};
+const tls = `${extensions}.transport_sockets.tls.v3`;
+const tlsBase = {
+  commonTlsContext: {
+    tlsCertificateSdsSecretConfigs: [{ name: "default", sdsConfig: { ads: {} } }],
+    validationContextSdsSecretConfig: { name: "ROOTCA", sdsConfig: { ads: {} } },
+  },
+};
+const forwardBase = { dnsCacheConfig: { name: "d", dnsLookupFamily: "ALL" } };
+
+const walked: readonly Walked[] = [
+  {
+    type: clusterType,
+    base: {
+      name: "c",
+      loadAssignment: { clusterName: "c", endpoints: [{ lbEndpoints: [{ endpoint }] }] },
+    },
+    refusal: (bytes) => send(typeUrls.cluster, "c", bytes),
+  },
+  {
+    type: "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    base: { clusterName: "c", endpoints: [{ lbEndpoints: [{ endpoint }] }] },
+    refusal: (bytes) => send(typeUrls.endpoint, "c", bytes),
+  },
+  {
+    type: "envoy.config.route.v3.RouteConfiguration",
+    base: routesOf({ cluster: "app", retryPolicy: { retryOn: "5xx" } }),
+    refusal: (bytes) => send(typeUrls.route, "r", bytes),
+  },
+  {
+    type: "envoy.config.route.v3.RouteConfiguration",
+    base: {
+      name: "r",
+      virtualHosts: [
+        {
+          name: "v",
+          domains: ["*"],
+          routes: [{ match: { prefix: "/" }, redirect: { hostRedirect: "x" } }],
+        },
+      ],
+    },
+    refusal: (bytes) => send(typeUrls.route, "r", bytes),
+  },
+  {
+    type: listenerType,
+    base: listenerOf({ filters: [tcp] }),
+    refusal: (bytes) => send(typeUrls.listener, "l", bytes),
+  },
+  inListener(manager, (typedConfig) => listenerOf({ filters: [{ name: "http", typedConfig }] }), {
+    httpFilters: [router],
+    routeConfig: { name: "r" },
+  }),
+  inListener(tcpProxy, (typedConfig) => listenerOf({ filters: [{ name: "tcp", typedConfig }] }), {
+    cluster: "app",
+  }),
+  inListener(
+    `${extensions}.filters.network.rbac.v3.RBAC`,
+    (typedConfig) => listenerOf({ filters: [{ name: "rbac", typedConfig }, tcp] }),
+    { rules: { policies } },
+  ),
+  inListener(
+    `${tls}.DownstreamTlsContext`,
+    (typedConfig) => listenerOf({ filters: [tcp], transportSocket: { name: "tls", typedConfig } }),
+    tlsBase,
+  ),
+  inCluster(
+    `${tls}.UpstreamTlsContext`,
+    (typedConfig) => ({ transportSocket: { name: "tls", typedConfig } }),
+    tlsBase,
+  ),
+  listenerFilter("tls_inspector.v3.TlsInspector"),
+  listenerFilter("http_inspector.v3.HttpInspector"),
+  listenerFilter("original_dst.v3.OriginalDst"),
+  listenerFilter("proxy_protocol.v3.ProxyProtocol"),
+  filter("rbac.v3.RBAC", { rules: { policies } }),
+  filter("fault.v3.HTTPFault", { abort: { httpStatus: 503 } }),
+  filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
+  filter("cors.v3.Cors"),
+  filter("grpc_stats.v3.FilterConfig"),
+  filter("dynamic_forward_proxy.v3.FilterConfig", forwardBase),
+  inManager(httpFilter("router.v3.Router"), (typedConfig) => ({
+    httpFilters: [{ name: "router", typedConfig }],
+  })),
+  ...["rbac.v3.RBACPerRoute", "cors.v3.CorsPolicy", "fault.v3.HTTPFault"].map((type) =>
+    inManager(httpFilter(type), (config) => ({
+      routeConfig: routesOf({ cluster: "app" }, { typedPerFilterConfig: { f: config } }),
+    })),
+  ),
+  logger("file.v3.FileAccessLog", { path: "/dev/null" }),
+  logger("stream.v3.StdoutAccessLog"),
+  logger("stream.v3.StderrAccessLog"),
+  logger("stats.v3.Config", { statPrefix: "istio" }),
+  inManager(
+    "envoy.config.trace.v3.OpenTelemetryConfig",
+    (typedConfig) => ({ tracing: { provider: { name: "otel", typedConfig } } }),
+    { httpService: { httpUri: { uri: "http://a/v1", cluster: "app", timeout: "1s" } } },
+  ),
+  inCluster(
+    `${extensions}.upstreams.http.v3.HttpProtocolOptions`,
+    (config) => ({
+      typedExtensionProtocolOptions: {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": config,
+      },
+    }),
+    { explicitHttpConfig: { httpProtocolOptions: {} } },
+  ),
+  inCluster(
+    `${extensions}.clusters.dynamic_forward_proxy.v3.ClusterConfig`,
+    (typedConfig) => ({ lbPolicy: "CLUSTER_PROVIDED", clusterType: { name: "f", typedConfig } }),
+    forwardBase,
+  ),
+  balancer("round_robin.v3.RoundRobin"),
+  balancer("least_request.v3.LeastRequest"),
+  balancer("random.v3.Random"),
+  balancer("ring_hash.v3.RingHash"),
+  balancer("maglev.v3.Maglev"),
+];
+
+test("every field that is not refused is one that people have read about", () => {
+  const lines = new Set<string>();
+  for (const one of walked) {
+    const bare = one.refusal(encode(one.type, one.base));
+    assert.equal(bare, undefined, `${one.type}: the base is refused`);
+    const name = one.type.replace(/^envoy\.(?:extensions|config)\./, "");
+    for (const field of acceptedFields(one)) lines.add(`${name} ${field}`);
+  }
+  plane.close();
+  const text = `${[...lines].toSorted().join("\n")}\n`;
+  if (isUpdating) writeFileSync(golden, text);
+  assert.equal(text, readFileSync(golden, "utf8"));
+});
