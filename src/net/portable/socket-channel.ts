@@ -7,6 +7,8 @@ import type { Socket } from "node:net";
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import { descriptorOf } from "../socket-handle.ts";
+import { resetOnClose } from "../sysio/socket-options.ts";
 import { readInPlace } from "./read-in-place.ts";
 
 /**
@@ -89,7 +91,20 @@ export class SocketChannel implements Channel {
   }
 
   destroy(how?: "reset"): void {
-    if (how === "reset" && !this.#transport.destroyed) resetSocket(this.#transport);
+    if (how === "reset") this.#reset();
+    else this.#socket.destroy();
+  }
+
+  /**
+   * Below TLS by an option of the socket: Node's TLS goes on using a transport that was closed under
+   * it, and takes the process with it.
+   */
+  #reset(): void {
+    if (this.#transport === this.#socket) {
+      if (!this.#socket.destroyed) resetSocket(this.#socket);
+      return;
+    }
+    resetOnClose(descriptorOf(this.#transport));
     this.#socket.destroy();
   }
 

@@ -19,6 +19,7 @@ const sockDgram = 2;
 const sockCloexec = 0o2000000;
 const sockNonblock = 0o4000;
 const solSocket = 1;
+const soLinger = 13;
 const soMark = 36;
 const solIp = 0;
 const ipBindAddressNoPort = 24;
@@ -79,6 +80,15 @@ export function openMarkedSocket(
     }
   }
   return { fd };
+}
+
+/** Closing the socket tells its peer with RST from here on. False where that cannot be asked for. */
+export function resetOnClose(fd: number): boolean {
+  const probe = openLibc();
+  if (probe.kind === "absent" || fd < 0) return false;
+  // struct linger: on, and no seconds.
+  const linger = Buffer.concat([int32(1), int32(0)]);
+  return probe.libc.setsockopt(fd, solSocket, soLinger, linger, linger.length) === 0;
 }
 
 function int32(value: number): Buffer {
