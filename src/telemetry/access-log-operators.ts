@@ -57,7 +57,7 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   DOWNSTREAM_PEER_URI_SAN: (record) => list(record.downstreamPeerUriSans),
   DOWNSTREAM_LOCAL_URI_SAN: (record) => list(record.downstreamLocalUriSans),
   DOWNSTREAM_PEER_SUBJECT: (record) =>
-    record.downstreamPeerCommonName === "" ? undefined : `CN=${record.downstreamPeerCommonName}`,
+    present(record.downstreamPeerSubject ?? commonNameSubject(record.downstreamPeerCommonName)),
   UPSTREAM_PEER_URI_SAN: (record) => list(record.upstreamPeerUriSans),
   UPSTREAM_LOCAL_URI_SAN: (record) => list(record.upstreamLocalUriSans),
   REQUESTED_SERVER_NAME: (record) => present(record.requestedServerName),
@@ -73,6 +73,10 @@ const simpleOperators: { readonly [name: string]: Operator } = {
     record.entryType ?? (record.kind === "http" ? "DownstreamEnd" : "TcpConnectionEnd"),
   START_TIME: (record) => isoTime(record.startMs),
 };
+
+function commonNameSubject(commonName: string): string {
+  return commonName === "" ? "" : `CN=${commonName}`;
+}
 
 const argumentOperators: {
   readonly [name: string]: (argument: string) => Operator | string;

@@ -48,6 +48,8 @@ export interface RequestRecord {
   downstreamPeerUriSans: readonly string[];
   downstreamLocalUriSans: readonly string[];
   downstreamPeerCommonName: string;
+  /** The whole subject, in RFC 2253's form; empty or absent without a certificate. */
+  readonly downstreamPeerSubject?: string;
   upstreamPeerUriSans: readonly string[];
   upstreamLocalUriSans: readonly string[];
   /** Endpoint metadata of the upstream chosen: filter name → key → value (`heddle.workload`). */

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { test } from "node:test";
+
+import { connectionView } from "../../../test/support/request-view.ts";
+import { ScriptedChannel } from "../../../test/support/scripted-channel.ts";
+import { makeTestAuthority } from "../../../test/support/test-certificates.ts";
+import { compileTextFormat } from "../../telemetry/access-log-format.ts";
+import { TcpRecord } from "../tcp/tcp-record.ts";
+
+test("a record tells the client's whole subject", async () => {
+  const authority = await makeTestAuthority();
+  const { chainPem } = await authority.issue({
+    subject: [{ O: ["Shop"] }, { CN: ["cart-0.shop"] }],
+  });
+  const channel = new ScriptedChannel({
+    version: "TLSv1.3",
+    cipher: "",
+    sni: undefined,
+    alpn: undefined,
+    peerUriSans: [],
+    peerCommonName: "cart-0.shop",
+    peerCertificateDer: new X509Certificate(chainPem).raw,
+    localUriSans: [],
+  });
+  const line = compileTextFormat("%DOWNSTREAM_PEER_SUBJECT%").value;
+  assert.equal(
+    line?.(new TcpRecord(channel, connectionView(), "inbound")),
+    "CN=cart-0.shop,O=Shop",
+  );
+  const plain = new TcpRecord(new ScriptedChannel(), connectionView(), "inbound");
+  assert.equal(line?.(plain), "-");
+});

@@ -1,0 +1,114 @@
+/**
+ * What requests and TCP connections have in common in their RequestRecord: empty fields, and what
+ * follows from the connection with the client.
+ */
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Channel } from "../../net/channel.ts";
+import type { RequestRecord } from "../../telemetry/request-record.ts";
+import { decodeCertificateNames } from "../../wire/certificate-names.ts";
+import type { ConnectionView } from "../engine/request.ts";
+
+const none: readonly string[] = [];
+
+export class ConnectionRecord {
+  startMs = 0;
+  startMonotonicMs = 0;
+  durationMs = 0;
+  direction: RequestRecord["direction"] = "unspecified";
+  method = "";
+  path = "";
+  authority = "";
+  scheme = "";
+  protocol = "";
+  responseCode = 0;
+  responseCodeDetails = "";
+  connectionTerminationDetails = "";
+  upstreamTransportFailureReason = "";
+  bytesReceived = 0;
+  bytesSent = 0;
+  routeName = "";
+  upstreamCluster = "";
+  upstreamHost: SocketAddress | undefined = undefined;
+  upstreamLocalAddress: SocketAddress | undefined = undefined;
+  upstreamAttempts = 0;
+  upstreamServiceTimeMs: number | undefined = undefined;
+  readonly downstreamLocalAddress: SocketAddress;
+  readonly downstreamDirectAddress: SocketAddress;
+  downstreamRemoteAddress: SocketAddress;
+  readonly downstreamTlsVersion: string;
+  readonly requestedServerName: string;
+  readonly downstreamPeerUriSans: readonly string[];
+  readonly downstreamLocalUriSans: readonly string[];
+  readonly downstreamPeerCommonName: string;
+  upstreamPeerUriSans: readonly string[] = none;
+  upstreamLocalUriSans: readonly string[] = none;
+  upstreamMetadata: RequestRecord["upstreamMetadata"] = undefined;
+  clusterMetadata: RequestRecord["clusterMetadata"] = undefined;
+  requestId = "";
+  traceId = "";
+  spanId = "";
+  parentSpanId = "";
+  isSampled = false;
+  operation = "";
+  grpcStatus: number | undefined = undefined;
+  readonly #channel: Channel;
+  #peerSubject: string | undefined = undefined;
+
+  constructor(channel: Channel, connection: ConnectionView) {
+    const { tls } = channel;
+    this.#channel = channel;
+    this.downstreamLocalAddress = {
+      address: connection.destinationAddress,
+      port: connection.destinationPort,
+    };
+    this.downstreamDirectAddress = {
+      address: connection.sourceAddress,
+      port: connection.sourcePort,
+    };
+    this.downstreamRemoteAddress = this.downstreamDirectAddress;
+    this.downstreamTlsVersion = tls?.version ?? "";
+    this.requestedServerName = tls?.sni ?? connection.sni ?? "";
+    this.downstreamPeerUriSans = tls?.peerUriSans ?? none;
+    this.downstreamLocalUriSans = tls?.localUriSans ?? none;
+    this.downstreamPeerCommonName = tls?.peerCommonName ?? "";
+  }
+
+  /** Read from the certificate when a log first asks for it. */
+  get downstreamPeerSubject(): string {
+    const der = this.#channel.tls?.peerCertificateDer;
+    this.#peerSubject ??= der === undefined ? "" : (decodeCertificateNames(der)?.subject ?? "");
+    return this.#peerSubject;
+  }
+
+  /** Forgets what happened; what belongs to the connection stays. */
+  protected clear(): void {
+    this.durationMs = 0;
+    this.downstreamRemoteAddress = this.downstreamDirectAddress;
+    this.method = "";
+    this.path = "";
+    this.authority = "";
+    this.responseCode = 0;
+    this.responseCodeDetails = "";
+    this.connectionTerminationDetails = "";
+    this.upstreamTransportFailureReason = "";
+    this.bytesReceived = 0;
+    this.bytesSent = 0;
+    this.routeName = "";
+    this.upstreamCluster = "";
+    this.upstreamHost = undefined;
+    this.upstreamLocalAddress = undefined;
+    this.upstreamAttempts = 0;
+    this.upstreamServiceTimeMs = undefined;
+    this.upstreamPeerUriSans = none;
+    this.upstreamLocalUriSans = none;
+    this.upstreamMetadata = undefined;
+    this.clusterMetadata = undefined;
+    this.requestId = "";
+    this.traceId = "";
+    this.spanId = "";
+    this.parentSpanId = "";
+    this.isSampled = false;
+    this.operation = "";
+    this.grpcStatus = undefined;
+  }
+}
