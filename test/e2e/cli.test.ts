@@ -239,6 +239,7 @@ spec: { host: server.default.svc.cluster.local }
         ...["listeners", "routes", "clusters", "endpoints", "secrets", "bootstrap", "all"].map(
           (view) => `pc ${view} client`,
         ),
+        ...["log", "stats", "memory"].map((what) => `pc ${what} client`),
       ];
       for (const line of lines) {
         const json = (await heddle(`${line} -o json`)).stdout;

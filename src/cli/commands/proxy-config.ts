@@ -4,7 +4,7 @@ import { RE2JS } from "re2js";
 import type { ProxyStatus } from "../../console/api.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshApi, type MeshOptions } from "../mesh-api.ts";
-import { formatOutput, type OutputFormat, toYaml } from "../output.ts";
+import { formatOutput, type OutputFormat, outputOption, print, toYaml } from "../output.ts";
 import { viewClusters } from "../proxy-config/clusters.ts";
 import { parseConfigDump, type ProxyDump } from "../proxy-config/dump.ts";
 import { viewEndpoints } from "../proxy-config/endpoints.ts";
@@ -18,6 +18,10 @@ import { formatTable } from "../table.ts";
 
 interface Options extends MeshOptions, ViewFilter {
   readonly output: OutputFormat | "pem";
+}
+
+interface LiveOptions extends MeshOptions {
+  readonly output: OutputFormat;
 }
 
 const views = {
@@ -59,26 +63,32 @@ export function registerProxyConfigCommand(program: Command): void {
 function registerLive(parent: Command): void {
   proxyCommand(parent, "log", "show log levels, or change them while the proxy runs")
     .option("--level <level>", "LEVEL for every logger, or LOGGER:LEVEL", parseLevel)
-    .action(async (proxy: string, options: MeshOptions & { level?: string }) => {
+    .addOption(outputOption())
+    .action(async (proxy: string, options: LiveOptions & { readonly level?: string }) => {
       const api = connectToMesh(options);
       const path = await adminPath(api, proxy, "logging");
-      console.log(
+      const text =
         options.level === undefined
           ? await api.getText(path)
-          : await api.postText(`${path}?${levelQuery(options.level)}`),
-      );
+          : await api.postText(`${path}?${levelQuery(options.level)}`);
+      print(options.output, levelsOf(text), () => text);
     });
   proxyCommand(parent, "stats", "counters, gauges and histograms")
     .option("--filter <regex>", "only names that match", parseFilter)
-    .action(async (proxy: string, options: MeshOptions & { filter?: string }) => {
+    .addOption(outputOption())
+    .action(async (proxy: string, options: LiveOptions & { readonly filter?: string }) => {
       const all = await adminText(connectToMesh(options), proxy, "metrics");
-      console.log(seriesOf(all, options.filter).join("\n"));
+      const series = seriesOf(all, options.filter);
+      print(options.output, Object.fromEntries(series), () =>
+        series.map(([name, value]) => `${name}: ${value}`).join("\n"),
+      );
     });
-  proxyCommand(parent, "memory", "memory the proxy uses").action(
-    async (proxy: string, options: MeshOptions) => {
-      console.log(await adminText(connectToMesh(options), proxy, "memory"));
-    },
-  );
+  proxyCommand(parent, "memory", "memory the proxy uses")
+    .addOption(outputOption())
+    .action(async (proxy: string, options: LiveOptions) => {
+      const text = await adminText(connectToMesh(options), proxy, "memory");
+      print(options.output, JSON.parse(text), () => text);
+    });
 }
 
 function proxyCommand(parent: Command, name: string, description: string): Command {
@@ -195,15 +205,24 @@ function parsePort(text: string): string {
   throw new InvalidArgumentError("Write a number from 0 to 65535.");
 }
 
-/** `name{labels}: value` of what the filter finds: Prometheus' names, whichever the data plane. */
-function seriesOf(exposition: string, filter: string | undefined): readonly string[] {
+/** `  http: info` of each line, by logger. */
+function levelsOf(text: string): Readonly<Record<string, string>> {
+  const pairs = [...text.matchAll(/^ +(\S+): (\w+)$/gm)];
+  return Object.fromEntries(pairs.map(([, logger = "", level = ""]) => [logger, level]));
+}
+
+/** `name{labels}` and its value of what the filter finds: Prometheus' names, whichever the data plane. */
+function seriesOf(
+  exposition: string,
+  filter: string | undefined,
+): readonly (readonly [name: string, value: string])[] {
   const pattern = filter === undefined ? undefined : RE2JS.compile(filter);
   return exposition.split("\n").flatMap((line) => {
     if (line === "" || line.startsWith("#")) return [];
     const end = line.lastIndexOf(" ");
     const name = line.slice(0, end);
     if (pattern !== undefined && !pattern.matcher(name).find()) return [];
-    return [`${name}: ${line.slice(end + 1)}`];
+    return [[name, line.slice(end + 1)]];
   });
 }
 
