@@ -3,10 +3,11 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
 
+import { FakeClock } from "../../test/support/fake-clock.ts";
 import { FakeSecrets } from "../../test/support/secrets.ts";
 import { silentLog } from "../../test/support/silent-log.ts";
 import { makeTestAuthority } from "../../test/support/test-certificates.ts";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import { createPortableDialler } from "../net/portable-dialler.ts";
 import { createMetricRegistry } from "../telemetry/metric-registry.ts";
@@ -31,13 +32,17 @@ interface Bench {
 }
 
 /** Closed after the test, also after one that failed: an open socket would keep the process. */
-function bench(t: TestContext, endpoints: Readonly<Record<string, SocketAddress>>): Bench {
+function bench(
+  t: TestContext,
+  endpoints: Readonly<Record<string, SocketAddress>>,
+  clock: Clock = systemClock,
+): Bench {
   const records: RequestRecord[] = [];
   const metrics = createMetricRegistry();
   const secrets = new FakeSecrets();
   let onRecord = (): void => {};
   const context: ProxyContext = {
-    clock: systemClock,
+    clock,
     log: silentLog,
     metrics,
     random: () => 0,
@@ -232,6 +237,48 @@ test("a listener whose address is taken says so before it starts; what serves go
   });
   prepared.discard();
   assert.equal(await exchange(connect({ port, ...half }), "a"), "one:a");
+});
+
+test("a new version cuts off connections of the chains that changed, and of no other", async (t) => {
+  const one = await startServer(t, "one");
+  const two = await startServer(t, "two");
+  const clock = new FakeClock();
+  const { start, records, recorded, metrics } = bench(t, { one, two }, clock);
+  const from = (address: string) => ({
+    directSourcePrefixRanges: [{ addressPrefix: address, prefixLen: 32 }],
+  });
+  const version = (cluster: string): Listener =>
+    Listener.fromPartial({
+      name: "l",
+      address: anyPort,
+      filterChains: [
+        { filterChainMatch: from("127.0.0.2"), filters: [tcpFilter("one")] },
+        { filterChainMatch: from("127.0.0.3"), filters: [tcpFilter(cluster)] },
+      ],
+    });
+  const port = await start(version("one"));
+  const open = async (localAddress: string): Promise<Socket> => {
+    const socket = connect({ port, localAddress, ...half });
+    t.after(() => socket.destroy());
+    socket.on("error", () => {});
+    await new Promise((resolve) => socket.once("connect", resolve));
+    return socket;
+  };
+  const [kept, changed] = [await open("127.0.0.2"), await open("127.0.0.3")];
+  const gone = new Promise((resolve) => changed.once("close", resolve));
+  // Connected is not yet accepted.
+  while (!/downstream_cx_active\{[^}]*\} 2\n/.test(metrics.expose())) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await start(version("two"));
+  clock.advance(44_000);
+  assert.equal(records.length, 0, "there is time to end");
+  clock.advance(2_000);
+  changed.resume();
+  await recorded(1);
+  changed.end();
+  await gone;
+  assert.equal(await exchange(kept, "still here"), "one:still here");
 });
 
 test("a listener tells TLS from plaintext and verifies clients (permissive, then strict)", async (t) => {
