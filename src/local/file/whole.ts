@@ -21,7 +21,7 @@ function checkDependencies({ workloads }: MeshFile, reader: FieldReader): void {
       const near = nearestName(name, names);
       const hint = near === undefined ? `known: ${[...names].join(", ")}` : `did you mean ${near}?`;
       const message = `${workload.name} depends on ${name}, which is not a workload`;
-      report(reader, workload.position, { code: "depends-on", message, hint });
+      report(reader, workload.position, { code: "heddle-file.depends-on", message, hint });
     }
   }
   const cycle = findCycle(workloads);
@@ -29,7 +29,7 @@ function checkDependencies({ workloads }: MeshFile, reader: FieldReader): void {
   if (cycle === undefined || first === undefined) return;
   const message = `dependsOn goes in a circle: ${cycle.join(" -> ")}`;
   const hint = "one of them must start without waiting for the next";
-  report(reader, first.position, { code: "depends-on", message, hint });
+  report(reader, first.position, { code: "heddle-file.depends-on", message, hint });
 }
 
 function checkNames(file: MeshFile, reader: FieldReader): void {
@@ -42,7 +42,11 @@ function checkNames(file: MeshFile, reader: FieldReader): void {
       return;
     }
     const message = `there are two workloads or gateways named ${key}; the other is on line ${other.line}`;
-    report(reader, position, { code: "duplicate", message, hint: "rename one, or take it out" });
+    report(reader, position, {
+      code: "heddle-file.duplicate",
+      message,
+      hint: "rename one, or take it out",
+    });
   };
   for (const workload of file.workloads) {
     take(workload.namespace, workload.name, workload.position);
@@ -50,7 +54,7 @@ function checkNames(file: MeshFile, reader: FieldReader): void {
     if (longest.length <= meshFileLimits.instanceNameBytesMax) continue;
     const message = `${longest} is longer than ${meshFileLimits.instanceNameBytesMax} characters`;
     const hint = "certificates hold no longer names: shorten the name or the namespace";
-    report(reader, workload.position, { code: "name", message, hint });
+    report(reader, workload.position, { code: "heddle-file.name", message, hint });
   }
   for (const { namespace, name, ports } of file.gateways) {
     take(namespace, name, ports[0]?.position ?? reader.positionOf("gateways"));
@@ -74,7 +78,7 @@ function checkPorts(file: MeshFile, reader: FieldReader): void {
     if (hostPort !== 0 && (isConsole || hostPorts.has(hostPort))) {
       const what = isConsole ? "is also the console's port" : "is used twice";
       report(reader, position, {
-        code: "duplicate",
+        code: "heddle-file.duplicate",
         message: `hostPort ${hostPort} ${what}`,
         hint,
       });
@@ -87,7 +91,7 @@ function checkPorts(file: MeshFile, reader: FieldReader): void {
     if (new Set(names).size < names.length || new Set(numbers).size < numbers.length) {
       const message = `${workload.name} has two ports of one name or number`;
       const each = "each of its ports needs a name and a number of its own";
-      report(reader, workload.position, { code: "duplicate", message, hint: each });
+      report(reader, workload.position, { code: "heddle-file.duplicate", message, hint: each });
     }
   }
 }
@@ -141,7 +145,7 @@ function report(
   }: { readonly code: string; readonly message: string; readonly hint: string },
 ): void {
   reader.problems.push({
-    code: `heddle-file.${code}`,
+    code,
     severity: "error",
     path: "",
     message,

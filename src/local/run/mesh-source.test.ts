@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { formatProblem } from "../../base/problem.ts";
 import { findMeshFile, readMeshFile } from "./mesh-source.ts";
 
 /** What is said of a heddle.yaml that `make` puts into an empty folder. */
@@ -47,6 +48,22 @@ test("readMeshFile() says why a file cannot be read, and reads no pipe, device o
     }),
     `${start}it has 104857600 bytes, more than 4194304; it only says what runs; Istio YAML goes into files of its own`,
   );
+});
+
+test("readMeshFile() says that another file of the folder is not read", () => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-source-"));
+  try {
+    const compose = join(folder, "docker-compose.yml");
+    writeFileSync(join(folder, "heddle.yaml"), "workloads: []\n");
+    writeFileSync(compose, "services: {}\n");
+    const { value, problems } = readMeshFile(findMeshFile(folder));
+    assert(value !== undefined);
+    assert.deepEqual(problems.map(formatProblem), [
+      `${compose}:1:1: warning heddle-file.not-read: docker-compose.yml is not read: heddle.yaml says what runs; take one of them out of the folder`,
+    ]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("findMeshFile() names the folder that holds nothing to run", () => {

@@ -54,7 +54,8 @@ export function readMeshFile(path: string): Parsed<MeshFile> {
     return unreadable(path, ...whyUnreadable(thrown));
   }
   const parse = isCompose(path) ? parseComposeFile : parseHeddleFile;
-  return parse(text, path, dirname(path));
+  const { value, problems } = parse(text, path, dirname(path));
+  return { value, problems: [...problems, ...othersBeside(path)] };
 }
 
 export interface UsableMeshFile {
@@ -69,6 +70,25 @@ export function readUsableMeshFile(path: string): UsableMeshFile {
   if (file !== undefined) return { file, problems };
   const lines = problems.map((problem) => `\n  ${formatProblem(problem)}`).join("");
   throw new HeddleError("local.mesh-file", `${path} cannot be used:${lines}`);
+}
+
+/** Files that would say what runs, if this one did not. */
+function othersBeside(path: string): readonly Problem[] {
+  let names: readonly string[];
+  try {
+    names = readdirSync(dirname(path));
+  } catch {
+    return []; // the folder may be entered and not listed
+  }
+  const others = meshFileNames.filter((name) => names.includes(name) && name !== basename(path));
+  return others.map((name) => ({
+    code: "heddle-file.not-read",
+    severity: "warning",
+    path: "",
+    message: `${name} is not read: ${basename(path)} says what runs`,
+    hint: "take one of them out of the folder",
+    source: { file: join(dirname(path), name), line: 1, column: 1 },
+  }));
 }
 
 function isCompose(path: string): boolean {
