@@ -456,7 +456,8 @@ for (const dataPlane of ["heddle", "envoy"] as const)
       await once(socket, "close");
       const failed = net.connect(ports.dead, "127.0.0.1");
       failed.on("error", () => {});
-      await once(failed, "close");
+      // It may be reset, which `once` would take for a failure of its own.
+      await new Promise((resolve) => failed.once("close", resolve));
       await until("both ends have counted the connection", async () => {
         const { text } = await get(options.ports.metrics, "/stats/prometheus");
         return series(text, "istio_tcp_connections_closed_total").length === 3;
