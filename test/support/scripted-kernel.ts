@@ -53,6 +53,7 @@ export class ScriptedKernel implements Native {
       option: (fd) => answer("option", fd),
       optionBytes: (fd) => answer("optionBytes", fd),
       setNonBlocking: (fd) => answer("setNonBlocking", fd),
+      lastError: () => answer("lastError"),
       eventfd: () => answer("eventfd"),
       epollCreate: () => answer("epollCreate"),
       epollControl: (_, { operation, fd, events, generation }) =>
