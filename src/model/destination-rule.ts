@@ -79,7 +79,6 @@ export interface ConnectionPool {
       readonly interval?: number;
     };
     readonly maxConnectionDuration?: number;
-    readonly idleTimeout?: number;
   };
   readonly http?: {
     readonly http1MaxPendingRequests?: number;
@@ -166,21 +165,23 @@ const maxUint32 = 2 ** 31 - 1;
 const limit: Type<number> = integer({ min: 0, max: maxUint32 });
 
 const connectionPool: Type<ConnectionPool> = object<ConnectionPool>({
-  tcp: object<NonNullable<ConnectionPool["tcp"]>>({
-    maxConnections: limit,
-    connectTimeout: duration({ minMs: 1 }),
-    tcpKeepalive: object<{
-      readonly probes?: number;
-      readonly time?: number;
-      readonly interval?: number;
-    }>({
-      probes: limit,
-      time: duration({ minMs: 1000 }),
-      interval: duration({ minMs: 1000 }),
-    }),
-    maxConnectionDuration: duration({ minMs: 1 }),
-    idleTimeout: duration(),
-  }),
+  tcp: object<NonNullable<ConnectionPool["tcp"]>>(
+    {
+      maxConnections: limit,
+      connectTimeout: duration({ minMs: 1 }),
+      tcpKeepalive: object<{
+        readonly probes?: number;
+        readonly time?: number;
+        readonly interval?: number;
+      }>({
+        probes: limit,
+        time: duration({ minMs: 1000 }),
+        interval: duration({ minMs: 1000 }),
+      }),
+      maxConnectionDuration: duration({ minMs: 1 }),
+    },
+    { unhonoured: { idleTimeout: later("closes TCP connections that carry nothing") } },
+  ),
   http: object<NonNullable<ConnectionPool["http"]>>(
     {
       http1MaxPendingRequests: limit,
@@ -218,6 +219,16 @@ const outlierDetection: Type<OutlierDetection> = object<OutlierDetection>(
     unhonoured: {
       outlierDetectionHttpErrorCodes: later("counts other statuses as errors"),
     },
+    check(detection, node, place) {
+      const { consecutiveLocalOriginFailures: failures } = detection;
+      if (failures === undefined || detection.splitExternalLocalOriginErrors === true) return;
+      place.field("consecutiveLocalOriginFailures").complain(node.position, {
+        code: "config.no-effect",
+        severity: "warning",
+        message: "failures to connect count as any other without splitExternalLocalOriginErrors",
+        hint: "write splitExternalLocalOriginErrors: true",
+      });
+    },
   },
 );
 
@@ -244,13 +255,37 @@ const clientTls: Type<ClientTls> = object<ClientTls>(
         place.complain(node.position, { code: "config.missing", message });
       }
       const hasFiles = tls.clientCertificate ?? tls.privateKey ?? tls.caCertificates;
-      if (tls.mode === "ISTIO_MUTUAL" && hasFiles !== undefined) {
-        const message = "ISTIO_MUTUAL brings its own certificates";
+      if (tls.mode === "ISTIO_MUTUAL" && (hasFiles !== undefined || tls.insecureSkipVerify)) {
+        const message = "ISTIO_MUTUAL brings its own certificates and always verifies";
         place.complain(node.position, { code: "config.conflict", message });
+      }
+      for (const field of withoutEffect(tls)) {
+        const at = place.field(field);
+        at.complain(place.findings.positions.get(at.path) ?? node.position, {
+          code: "config.no-effect",
+          severity: "warning",
+          message: `mode ${tls.mode} uses no ${field}`,
+        });
       }
     },
   },
 );
+
+/** Fields that the mode leaves unused, where they say something. */
+function withoutEffect(tls: Partial<ClientTls>): readonly string[] {
+  const own: readonly (keyof ClientTls)[] = ["clientCertificate", "privateKey"];
+  const all: readonly (keyof ClientTls)[] = [
+    ...own,
+    "caCertificates",
+    "subjectAltNames",
+    "sni",
+    "insecureSkipVerify",
+  ];
+  const isSaid = (field: keyof ClientTls): boolean =>
+    !["", "false"].includes(String(tls[field] ?? ""));
+  if (tls.mode === "SIMPLE") return own.filter(isSaid);
+  return tls.mode === "DISABLE" ? all.filter(isSaid) : [];
+}
 
 const portPolicyFields = { loadBalancer, connectionPool, outlierDetection, tls: clientTls };
 

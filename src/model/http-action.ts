@@ -130,5 +130,14 @@ export const httpRetry: Type<HttpRetry> = object<HttpRetry>(
     unhonoured: {
       retryRemoteLocalities: { effect: "lets retries leave the locality", rest: "acts" },
     },
+    check(retry, node, place) {
+      if (retry.attempts !== undefined) return;
+      place.complain(node.position, {
+        code: "config.no-effect",
+        severity: "warning",
+        message: "retries without attempts are off, as in Istio",
+        hint: "write attempts: 2, or attempts: 0 to say that they are off",
+      });
+    },
   },
 );

@@ -238,8 +238,9 @@ const httpRoute: Type<HttpRoute> = object<HttpRoute>(
 function checkRoute(route: Partial<HttpRoute>, node: YamlNode, place: Place): void {
   if (route.route === undefined) return;
   checkWeights(route.route, node, place);
-  const isRewritten = route.rewrite !== undefined;
-  if (isRewritten && Object.keys(route.rewrite).length === 0) {
+  const { rewrite } = route;
+  const says = Object.values(rewrite ?? {}).some((part) => part !== "");
+  if (rewrite !== undefined && !says) {
     const message = "rewrite needs uri, uriRegexRewrite or authority";
     place.field("rewrite").complain(node.position, { code: "config.missing", message });
   }

@@ -60,6 +60,28 @@ for (const mode of meshModes) {
           30_000,
         );
       });
+
+      test("are left out with enablePrometheusMerge: false", async () => {
+        const file = join(mesh.directory, "heddle.yaml");
+        const refusing = `meshConfig:\n  enablePrometheusMerge: false\n`;
+        const text = readFileSync(file, "utf8").replace("/status/500", "/app/metrics");
+        mesh.write("heddle.yaml", text.replace("meshConfig:\n", refusing));
+        const received = { reporter: "destination" };
+        const samples = await eventually(
+          "a request to the new instance is counted",
+          async () => {
+            await drive(mesh, [{ url: "http://server/status/200", count: 1 }]).catch(() => {});
+            const all = await merged("server-0").then(parseSamples, () => []);
+            const failures = total(all, "istio_agent_scrape_failures_total");
+            return failures === 0 && total(all, "istio_requests_total", received) > 0 && all;
+          },
+          30_000,
+        );
+        assert.deepEqual(
+          samples.filter(({ name }) => name === "shop_orders_total"),
+          [],
+        );
+      });
     });
   }
 }

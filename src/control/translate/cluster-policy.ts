@@ -154,7 +154,7 @@ const protocolOptionsName = "envoy.extensions.upstreams.http.v3.HttpProtocolOpti
 
 function protocolFields(context: PolicyContext, pool: ConnectionPool): ClusterInit {
   const { tcp, http } = pool;
-  const idle = http?.idleTimeout ?? (context.protocol === "http" ? undefined : tcp?.idleTimeout);
+  const idle = http?.idleTimeout;
   const perConnection = http?.maxRequestsPerConnection ?? 0;
   const lifetime = tcp?.maxConnectionDuration;
   const isTcp = context.protocol === "tcp";

@@ -35,8 +35,9 @@ export function retryPolicy(
   meshDefault: HttpRetry | undefined,
   isHashed: boolean,
 ): Init<typeof RetryPolicySchema> | undefined {
-  const retry = written ?? meshDefault ?? {};
-  const attempts = retry.attempts ?? 2;
+  // As in Istio: retries that are written without attempts are off.
+  const retry = written ?? meshDefault ?? { attempts: 2 };
+  const attempts = retry.attempts ?? 0;
   if (attempts === 0) return undefined;
   const conditions = (retry.retryOn ?? "").split(",").map((one) => one.trim());
   const statuses = conditions.filter((one) => /^[1-5][0-9]{2}$/.test(one)).map(Number);
