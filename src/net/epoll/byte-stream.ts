@@ -3,11 +3,10 @@ import type { Block } from "./native/block.ts";
 import type { Syscalls } from "./native/libc.ts";
 
 export interface ByteStream {
-  /**
-   * Bytes may wait inside it, where epoll cannot see them: after a read that did not end in EAGAIN
-   * somebody must read again.
-   */
+  /** Whether bytes may wait inside it, where epoll cannot see them. */
   readonly buffers: boolean;
+  /** Whether they do: then somebody must read again, as after a read that was not tried. */
+  holds(): boolean;
   /** Bytes read; 0 at the end; the negative error number. `wantsWrite`: when it is writable. */
   read(into: Block, bytes: number): number;
   /** Bytes taken, or the negative error number. */
@@ -53,4 +52,8 @@ export class PlainStream implements ByteStream {
   }
 
   free(): void {}
+
+  holds(): boolean {
+    return false;
+  }
 }

@@ -289,7 +289,10 @@ export class EpollChannel implements Channel, Watched, Deferred {
         // Whoever kept the chunk sees zeros, and notices.
         slab.fill(0, 0, count);
         if (this.#isClosed || this.#isPaused) break;
-        if (count < slab.length && !stream.buffers) return;
+        if (stream.buffers ? !stream.holds() : count < slab.length) {
+          this.#mayHold = false;
+          return;
+        }
       } else if (count === 0) {
         this.#onEnd();
         return;

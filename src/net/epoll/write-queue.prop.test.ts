@@ -38,6 +38,10 @@ class ScriptedStream implements ByteStream {
     return 0;
   }
 
+  holds(): boolean {
+    return false;
+  }
+
   end(): void {}
 
   free(): void {}

@@ -43,6 +43,7 @@ const signatures = {
   SSL_ctrl: { arguments: ["pointer", "i32", "i64", "string"], return: "i64" },
   SSL_do_handshake: { arguments: ["pointer"], return: "i32" },
   SSL_read: { arguments: ["pointer", "pointer", "i32"], return: "i32" },
+  SSL_has_pending: { arguments: ["pointer"], return: "i32" },
   SSL_write: { arguments: ["pointer", "pointer", "i32"], return: "i32" },
   SSL_get_error: { arguments: ["pointer", "i32"], return: "i32" },
   SSL_shutdown: { arguments: ["pointer"], return: "i32" },

@@ -109,6 +109,10 @@ export class SslConnection implements ByteStream {
     return this.#outcome(count);
   }
 
+  holds(): boolean {
+    return this.#first !== undefined || this.#ssl.functions.SSL_has_pending(this.#connection) === 1;
+  }
+
   write(from: Block, bytes: number): number {
     const at = Block.addressOf(from, bytes);
     const count = this.#ssl.functions.SSL_write(this.#connection, at, bytes);
