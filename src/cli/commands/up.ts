@@ -68,10 +68,11 @@ async function upHere(directory: string, options: Options): Promise<void> {
   stateDirOf(directory, stateRoot()); // refuses what cannot run before anything is made
   const { main, problem } = await openBundle();
   if (problem !== undefined) print.step(problem);
+  const mesh = await startMesh(startOptions(directory, options, print, main));
+  // Only now: a mesh that is refused must not go on building for seconds.
   void openConsolePages().then((outcome) => {
     if (outcome !== undefined) print.step(outcome);
   });
-  const mesh = await startMesh(startOptions(directory, options, print, main));
   const stopped = stopOnSignals(mesh, print);
   const notReady = await Promise.race([mesh.ready.catch(asFailure), mesh.ended]);
   if (typeof notReady !== "string") {
