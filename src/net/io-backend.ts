@@ -38,6 +38,9 @@ export function openIo(choice: IoChoice, clock: Clock, log: Logger): IoBackend {
     });
     return portable;
   }
+  if (probe.native.openssl === undefined) {
+    log.warn("OpenSSL cannot be reached from the epoll backend; TLS goes through Node's sockets");
+  }
   return epollIo(openReactor(probe.native, log), clock);
 }
 

@@ -148,7 +148,10 @@ class EpollListener implements BoundListener, Watched {
     const { log } = this.#options;
     log.error("accepting connections failed", { reason: errorName(status), pauseMs: exhaustedMs });
     this.#reactor.remove(this.#fd);
-    this.#pause = this.#clock.schedule(exhaustedMs, () => void this.start());
+    this.#pause = this.#clock.schedule(exhaustedMs, () => {
+      const again = this.start();
+      if (again < 0) this.#rest(again);
+    });
   }
 
   #take(fd: number, remote: SocketAddress): void {
