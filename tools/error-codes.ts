@@ -16,6 +16,7 @@ export const failureCodes: Readonly<Record<string, string>> = {
   "heddle-file.limit": "More workloads, replicas or ports than one machine runs.",
   "heddle-file.container": "A key of a Compose file that needs a container, or has no effect here.",
   "heddle-file.published": "A published port of a Compose file that is not opened as it says.",
+  "heddle-file.writable": "A folder that applications cannot be let write.",
   "heddle-file.variable": "A variable in a Compose file; they are not filled in.",
   "heddle-file.not-read": "Another file of the folder says what runs; this one is not read.",
   "heddle-file.documents": "The file holds more than one document; the rest would not be read.",

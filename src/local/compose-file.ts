@@ -6,7 +6,7 @@
  *
  * Labels `heddle.*` carry what Compose has no word for: `heddle.service`, `heddle.namespace`,
  * `heddle.service-account`, `heddle.version`, `heddle.protocol`, `heddle.locality`, `heddle.label.X`,
- * `heddle.destinations` (`ledger:9000,…`), and `heddle.gateway: "true"` with published ports.
+ * `heddle.destinations` (`ledger:9000,…`), `heddle.writable` (`.data,…`), and `heddle.gateway: "true"` with published ports.
  */
 import { resolve } from "node:path";
 
@@ -24,6 +24,7 @@ import { readComposePorts, readProtocol } from "./file/compose-ports.ts";
 import { withoutVariables } from "./file/compose-variables.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetricsLabel } from "./file/metrics.ts";
+import { readWritableLabel } from "./file/writable.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
 import { splitWords } from "./file/words.ts";
@@ -41,6 +42,7 @@ const knownLabels = [
   "destinations",
   "gateway",
   "metrics",
+  "writable",
 ];
 
 export function parseComposeFile(text: string, file: string, directory: string): Parsed<MeshFile> {
@@ -139,6 +141,7 @@ function readService(
     }),
     destinations: readDestinations(reader, label("destinations")),
     metrics: readMetricsLabel(reader, label("metrics")),
+    writable: readWritableLabel(reader, label("writable"), directory),
     position: reader.position,
   };
 }

@@ -45,6 +45,36 @@ workloads:
   assert.deepEqual(loadgen?.command, ["sh", "-c", "sleep 1 && echo"]);
 });
 
+test("parseHeddleFile() lets applications write only where no configuration is read", () => {
+  const writable = (paths: string): string =>
+    `workloads: [{ name: a, command: a, writable: ${paths} }]`;
+  const { value } = parseHeddleFile(
+    writable("[.data, web/node_modules/.vite]"),
+    "heddle.yaml",
+    "/home/ann/.shop",
+  );
+  assert.deepEqual(value?.workloads[0]?.writable, [
+    "/home/ann/.shop/.data",
+    "/home/ann/.shop/web/node_modules/.vite",
+  ]);
+  const refusals: Readonly<Record<string, string>> = {
+    "[data]": "configuration is read from data, so that applications must not write it",
+    "[.]": ". is not inside the mesh's folder",
+    "[.data/../..]": ".data/../.. is not inside the mesh's folder",
+    "[/var/lib]": "/var/lib is not inside the mesh's folder",
+    "[.data/../policies]":
+      "configuration is read from .data/../policies, so that applications must not write it",
+    "[.data, .data/x]": ".data/x and /home/ann/.shop/.data contain one another",
+  };
+  for (const [paths, message] of Object.entries(refusals)) {
+    const { problems } = parseHeddleFile(writable(paths), "heddle.yaml", "/home/ann/.shop");
+    assert.deepEqual(
+      problems.map((problem) => problem.message),
+      [message],
+    );
+  }
+});
+
 test("parseHeddleFile() says what is wrong, with its place, and all of it at once", () => {
   checkProblems(
     `workloads:

@@ -8,6 +8,7 @@ import type { Parsed, Problem, SourcePosition } from "../base/problem.ts";
 import { parseYaml, yamlField, type YamlNode } from "../model/yaml.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
+import { readWritable } from "./file/writable.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
 import { readPrometheus } from "./file/prometheus.ts";
 import { FieldReader } from "./file/reader.ts";
@@ -194,6 +195,7 @@ function readWorkload(reader: FieldReader, directory: string): WorkloadSpec {
     ports,
     destinations: reader.mappings("destinations").map((one) => readDestination(one)),
     metrics: readMetrics(reader),
+    writable: readWritable(reader, directory),
     position: reader.position,
   };
   reader.finish();

@@ -77,6 +77,8 @@ export interface WorkloadSpec {
   readonly destinations: readonly DestinationSpec[];
   /** Where the application exposes Prometheus metrics of its own. */
   readonly metrics: MetricsSpec | undefined;
+  /** Folders inside the mesh's folder that the application may write, absolute. */
+  readonly writable: readonly string[];
   readonly position: SourcePosition;
 }
 

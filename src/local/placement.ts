@@ -37,8 +37,11 @@ export interface Place {
   readonly localDestinations: readonly LocalDestination[];
   /** How to start the sidecar's process here. */
   sidecar(spec: ProcessSpec): ProcessSpec;
-  /** How to start the application here, without power over what stands beside it. */
-  application(spec: ProcessSpec): ProcessSpec;
+  /**
+   * How to start the application here, without power over what stands beside it. Of the mesh's folder
+   * it may write `writable` only, where that can be enforced.
+   */
+  application(spec: ProcessSpec, writable: readonly string[]): ProcessSpec;
   /** Signals the application started by `application()`, whose process has `pid`. */
   signalApplication(pid: number, signal: NodeJS.Signals): void;
   /** Whether the application, whose process has `pid`, accepts on one of its ports. */

@@ -133,7 +133,12 @@ export class Supervisor {
     await this.#enqueue(async () => this.#adopt(this.#file));
     this.#isBegun = true;
     this.#followReadiness();
-    this.#parts.onStep(`${this.#instances.size} workloads and gateways have their networks`);
+    const count = this.#instances.size;
+    const have =
+      count === 1
+        ? "workload or gateway has its network"
+        : "workloads and gateways have their networks";
+    this.#parts.onStep(`${count} ${have}`);
   }
 
   async close(): Promise<void> {

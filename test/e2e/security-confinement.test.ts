@@ -22,6 +22,7 @@ workloads:
 - name: intruder
   serviceAccount: intruder
   command: [{exec}]
+  writable: [.scratch]
 `;
 
 function linkOf(descriptor: string): string[] {
@@ -36,7 +37,7 @@ for (const { mode, dataPlane, title } of capturedCases) {
   describe(`a workload is confined: ${title}`, () => {
     let mesh: TestMesh;
     before(async () => {
-      const files = { "heddle.yaml": meshFile };
+      const files = { "heddle.yaml": meshFile, ".scratch/here": "" };
       mesh = await startMesh({ mode, dataPlane, processes: "heddle", files });
     });
     after(async () => {
@@ -145,6 +146,8 @@ for (const { mode, dataPlane, title } of capturedCases) {
       const remount = `mount -o remount,bind,rw ${mesh.directory}`;
       const attempts = {
         "a new policy": `echo >${policy}`,
+        "from the folder it was started in": "echo >allow.yaml",
+        "from its init's folder": "cd /proc/1/cwd && echo >allow.yaml",
         "what runs": `echo >>${meshYaml}`,
         "another file in its place": `mv ${meshYaml} ${meshYaml}.old`,
         "through a mount of its own": `unshare -Urm sh -c '${remount} && echo >${policy}'`,
@@ -153,7 +156,18 @@ for (const { mode, dataPlane, title } of capturedCases) {
       await mustFail(attempts);
       const { stderr } = await intruder(attempts["a new policy"]);
       assert.match(stderr, /Read-only file system/);
-      assert.deepEqual(readdirSync(mesh.directory), ["heddle.yaml"]);
+      assert.deepEqual(readdirSync(mesh.directory), [".scratch", "heddle.yaml"]);
+    });
+
+    test("a folder that is declared writable can be written, and no policy is read from it", async () => {
+      const scratch = join(mesh.directory, ".scratch");
+      chmodSync(scratch, 0o777);
+      const { code, stderr } = await intruder(
+        `echo data >${scratch}/file && mv ${scratch}/file ${scratch}/allow.yaml`,
+      );
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(readdirSync(scratch), ["allow.yaml", "here"]);
+      await mustFail({ "out of it": `mv ${scratch}/allow.yaml ${mesh.directory}/` });
     });
 
     test("it reaches none of the control plane's private doors", async () => {

@@ -9,6 +9,8 @@ const confinement = {
   resolvConf: "/state/netns/3.resolv.conf",
   hidden: ["/state", "/home/o'neil"],
   readOnly: ["/opt/heddle/src"],
+  writable: [],
+  stash: "/state/netns/3.writable",
   user: undefined,
 };
 const spec = { command: ["node", "a b.mjs"], directory: "/x", environment: { A: "1" } };
@@ -26,6 +28,27 @@ test("confinedSpec() hides the state only after the name server's file has left 
 test("confinedSpec() lets nobody write what the sidecar is started from", () => {
   const script = confinedSpec(spec, confinement).command.at(-4) ?? "";
   assert.match(script, /readlink -e '\/opt\/heddle\/src'\); then mount --bind .*remount,bind/);
+});
+
+test("confinedSpec() enters the folder anew, above its protection", () => {
+  const script = confinedSpec(spec, confinement).command.at(-4) ?? "";
+  assert(script.indexOf("remount,bind") < script.indexOf("cd '/x'"));
+});
+
+test("confinedSpec() puts writable folders above what protects the ones around them", () => {
+  const writable = ["/opt/heddle/src/.cache"];
+  const script = confinedSpec(spec, { ...confinement, writable }).command.at(-4) ?? "";
+  const steps = [
+    "mount --bind '/opt/heddle/src/.cache' '/state/netns/3.writable/0'",
+    "remount,bind",
+    "mount --bind '/state/netns/3.writable/0' '/opt/heddle/src/.cache'",
+    "heddle '/state'",
+  ].map((step) => script.indexOf(step));
+  assert.deepEqual(
+    steps,
+    steps.toSorted((a, b) => a - b),
+  );
+  assert(!steps.includes(-1));
 });
 
 test("confinedSpec() drops to a user namespace, or under root to a user without capabilities", () => {

@@ -14,6 +14,10 @@ export interface Confinement {
   readonly hidden: readonly string[];
   /** Files and directories that the application can read and not write, if they exist. */
   readonly readOnly: readonly string[];
+  /** Directories inside of those that it can write after all. */
+  readonly writable: readonly string[];
+  /** Holds the writable ones while what is around them is protected; hidden afterwards. */
+  readonly stash: string;
   /** Root drops to this user; without root the application gets a user namespace of its own. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
 }
@@ -38,8 +42,12 @@ export function confinedSpec(spec: ProcessSpec, confinement: Confinement): Proce
     ...hide(resolverSockets),
     'if [ ! -e /etc/resolv.conf ]; then target=$(readlink -m /etc/resolv.conf); mkdir -p "$(dirname "$target")"; : >"$target"; fi',
     `mount --bind ${quote(confinement.resolvConf)} /etc/resolv.conf`,
+    ...confinement.writable.map((path, i) => keep(path, `${confinement.stash}/${i}`)),
     ...confinement.readOnly.map(protect),
+    ...confinement.writable.map((path, i) => bind(`${confinement.stash}/${i}`, path)),
     ...hide(confinement.hidden),
+    // The folder it was started in is the one beneath the protection.
+    `cd ${quote(spec.directory)}`,
     `exec ${drop} -- sh -c ${quote(init)} heddle-init "$@"`,
   ].join("\n");
   const command = [
@@ -76,6 +84,16 @@ function protect(path: string): string {
     'flags=$(findmnt -n -o VFS-OPTIONS --mountpoint "$path" | tail -n 1 | sed s/^rw/ro/); ' +
     'mount -o "remount,bind,$flags" "$path"; fi'
   );
+}
+
+function keep(path: string, place: string): string {
+  const lack = quote(`heddle: the writable folder ${path} does not exist`);
+  const check = `[ -d ${quote(path)} ] || { echo ${lack} >&2; exit 1; }`;
+  return `${check}; mkdir -p ${quote(place)}; ${bind(path, place)}`;
+}
+
+function bind(from: string, to: string): string {
+  return `mount --bind ${quote(from)} ${quote(to)}`;
 }
 
 /** One word for `sh`. */

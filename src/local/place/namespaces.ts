@@ -286,13 +286,15 @@ class NamespacePlace implements Place {
     return { ...spec, command };
   }
 
-  application(spec: ProcessSpec): ProcessSpec {
+  application(spec: ProcessSpec, writable: readonly string[]): ProcessSpec {
     const { applicationUser, hidden, readOnly, stateDir } = this.#options;
     return confinedSpec(spec, {
       networkNamespace: this.#namespace,
       resolvConf: this.#resolvConf,
       hidden: [...hidden, stateDir],
       readOnly,
+      writable,
+      stash: `${this.#namespace}.writable`,
       user: applicationUser,
     });
   }

@@ -308,11 +308,14 @@ export class Instance {
     const { clock, environment, onProcess } = this.#options;
     this.#application = new KeptProcess({
       spec: () =>
-        place.application({
-          command: plan.spec.command,
-          directory: plan.spec.workingDirectory,
-          environment: { ...environment, ...applicationEnvironment(plan, place) },
-        }),
+        place.application(
+          {
+            command: plan.spec.command,
+            directory: plan.spec.workingDirectory,
+            environment: { ...environment, ...applicationEnvironment(plan, place) },
+          },
+          plan.spec.writable,
+        ),
       log,
       clock,
       backOff: applicationBackOff,
