@@ -141,16 +141,22 @@ function portPermission(port: string): Permission {
 
 /**
  * Hosts are compared without case, and whole, as Istio does: `a.example` is not `a.example:8080`. Where
- * a match closes, a port that the client adds must not get around it, so there it is the same host.
+ * a match closes, what the client adds to a name without changing it (a port, a colon, the dot of the
+ * root) must not get around it, so there it is the same host.
  */
 function hostPermission(value: string, closes: boolean): Permission {
   if (value === "*") return headerPermission(":authority", value);
   const whole = authority({ ...textMatch(value), ignoreCase: true });
   if (!closes || value.endsWith("*")) return whole;
-  const withPort = value.startsWith("*")
-    ? regexMatch(`(?i).*${escaped(value.slice(1))}:[0-9]+`)
-    : ({ matchPattern: { case: "prefix", value: `${value}:` }, ignoreCase: true } as const);
-  return anyPermission([whole, authority(withPort)]);
+  const rooted = authority({ ...textMatch(`${value}.`), ignoreCase: true });
+  if (value.startsWith("*")) {
+    const withPort = regexMatch(`(?i).*${escaped(value.slice(1))}\\.?:[0-9]*`);
+    return anyPermission([whole, rooted, authority(withPort)]);
+  }
+  const withPorts = [`${value}:`, `${value}.:`].map((start) =>
+    authority({ matchPattern: { case: "prefix", value: start }, ignoreCase: true }),
+  );
+  return anyPermission([whole, rooted, ...withPorts]);
 }
 
 function authority(match: Text): Permission {

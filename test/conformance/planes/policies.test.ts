@@ -198,7 +198,7 @@ test("methods and paths: exact, prefix*, *suffix; the query is no part of a path
   checkRule(to('{ paths: ["/a*"], notPaths: [/ab] }'), [{ path: "/ac" }], [{ path: "/ab" }]);
 });
 
-test("hosts: without case and whole; a port gets around nothing", () => {
+test("hosts: without case and whole; a port or the root's dot gets around nothing", () => {
   const host = (authority: string): Request => ({ authority });
   checkRule(
     to("{ hosts: [a.example] }"),
@@ -217,11 +217,15 @@ test("hosts: without case and whole; a port gets around nothing", () => {
   const rules = (action: string, operation: string): string =>
     policy(`{ action: ${action}, rules: [${to(operation)}] }`);
   for (const written of ["a.example", "*.example"]) {
-    const ported = host("A.example:8080");
-    assert.equal(judgeHttp(rules("ALLOW", `{ hosts: ["${written}"] }`), ported), "denied");
-    assert.equal(judgeHttp(rules("ALLOW", `{ notHosts: ["${written}"] }`), ported), "denied");
-    assert.equal(judgeHttp(rules("DENY", `{ hosts: ["${written}"] }`), ported), "denied");
-    assert.equal(judgeHttp(rules("DENY", `{ notHosts: ["${written}"] }`), ported), "denied");
+    for (const added of [":8080", ":", ".", ".:8080", ".:"]) {
+      const spelt = host(`A.example${added}`);
+      for (const action of ["ALLOW", "DENY"]) {
+        for (const field of ["hosts", "notHosts"]) {
+          const verdict = judgeHttp(rules(action, `{ ${field}: ["${written}"] }`), spelt);
+          assert.equal(verdict, "denied", `${action} ${field} ${written} ${spelt.authority}`);
+        }
+      }
+    }
     assert.equal(
       judgeHttp(rules("DENY", `{ notHosts: ["${written}"] }`), host("a.example")),
       "allowed",
