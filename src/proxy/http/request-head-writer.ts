@@ -78,6 +78,8 @@ export function writeRequestHead(
   writer.text(" HTTP/1.1\r\nhost: ");
   writer.text(target.authority);
   writer.lineEnd();
+  // Ours alone, or it would say what a client made up, or both.
+  if (attempt.count > 0) request.headers.remove("x-envoy-attempt-count");
   request.headers.writeTo(writer);
   if (!bodilessMethods.has(request.method) && lacksLength(request)) {
     writer.text("content-length: 0\r\n");
