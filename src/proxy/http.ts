@@ -13,7 +13,7 @@ import type { FilterOverrideCompilers } from "./engine/filter-overrides.ts";
 import { refuse } from "./engine/refusal.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import { DownstreamConnection } from "./http/downstream-connection.ts";
-import { compileFilters, filterOverrides } from "./http/filter-chain.ts";
+import { compileFilters, countsGrpcMessages, filterOverrides } from "./http/filter-chain.ts";
 import { createCounters, createWriters, type HttpServices } from "./http/http-services.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
@@ -47,6 +47,7 @@ export function createHttpConnectionManager(
     context,
     upstreams,
     filters: compileFilters(config.httpFilters, context.metrics, config.statPrefix),
+    countsGrpcMessages: countsGrpcMessages(config.httpFilters),
     sink: spans === undefined ? sink : withSpans(sink, spans),
     direction: options.direction,
     routes: routesOf(config, context),

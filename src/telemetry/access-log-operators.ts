@@ -117,10 +117,13 @@ const argumentOperators: {
       simpleOperators[argument === "NUMBER" ? "GRPC_STATUS_NUMBER" : "GRPC_STATUS"];
     return by ?? "is not an operator";
   },
-  // Messages are counted for HTTP/2 only; a request without a count has nothing to say.
+  // Envoy keeps the state from the first message on.
   FILTER_STATE: (argument) =>
     argument === "envoy.filters.http.grpc_stats:PLAIN"
-      ? () => undefined
+      ? ({ requestMessages = 0, responseMessages = 0 }) =>
+          requestMessages + responseMessages > 0
+            ? `${requestMessages},${responseMessages}`
+            : undefined
       : "names a filter state that is not kept",
 };
 

@@ -63,6 +63,9 @@ export interface RequestRecord {
   /** What the route calls the operation; empty or absent: it has no name of its own. */
   operation?: string;
   grpcStatus: number | undefined;
+  /** Messages of gRPC that have begun to pass; absent where nobody counts them. */
+  readonly requestMessages?: number;
+  readonly responseMessages?: number;
   /** Looks a header up by lower-case name; undefined when absent. */
   requestHeader(name: string): string | undefined;
   responseHeader(name: string): string | undefined;

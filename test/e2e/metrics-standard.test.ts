@@ -96,6 +96,17 @@ function stepsFor(mesh: TestMesh): readonly Step[] {
       },
       count: 2,
     },
+    {
+      url: `${server}/status/200?messages=3`,
+      method: "POST",
+      headers: {
+        ...grpcHeaders,
+        "x-answer-grpc-status": "0",
+        "x-answer-content-type": "application/grpc+proto",
+      },
+      messages: 2,
+      count: 4,
+    },
     ...(mesh.mode === "explicit" ? [] : captured),
     { tcp: echoOf(mesh, "server"), bytes: 700, count: 3 },
     { tcp: echoOf(mesh, "plain"), bytes: 40_000, count: 2 },
@@ -209,6 +220,14 @@ for (const mode of meshModes) {
           lines(of(plane).series[name] ?? [], grpcMetrics),
         );
         assertSame(ours ?? [], envoys ?? [], ["heddle", "envoy"]);
+        if (name !== "client-0" && name !== "server-0") return;
+        for (const [metric, messages] of [
+          ["istio_request_messages_total", 8],
+          ["istio_response_messages_total", 12],
+        ] as const) {
+          const labels = { request_protocol: "grpc", grpc_response_status: "0" };
+          assert.equal(total(of("heddle").series[name] ?? [], metric, labels), messages, metric);
+        }
       });
 
       test(`sizes in ${name}'s histograms agree, bucket by bucket`, () => {

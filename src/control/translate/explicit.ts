@@ -45,7 +45,6 @@ export function explicitOutbound(view: ProxyView): TranslatedTraffic {
     direction: "outbound",
     statPrefix: `outbound_${listenerName(loopback, port)};`,
     routeName: proxyRoutes,
-    carriesGrpc: false,
     isForwardProxy: true,
   });
   const forward: TranslatedListener = {
@@ -151,7 +150,6 @@ function localListener(view: ProxyView, destination: LocalDestination): Translat
     direction: "outbound",
     statPrefix: `outbound_${name};`,
     routeName: name,
-    carriesGrpc: protocol === "http2",
   });
   const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
   const built =

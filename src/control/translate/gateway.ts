@@ -27,7 +27,7 @@ import { listenerName } from "./names.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import type { Init } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
-import { protocolAt, refOf } from "./proxy-view.ts";
+import { refOf } from "./proxy-view.ts";
 import { virtualServiceRoutes } from "./routes.ts";
 import type { TranslatedRoutes } from "./virtual-hosts.ts";
 
@@ -72,9 +72,6 @@ function gatewayListeners(
     statPrefix: `outbound_${listenerName("0.0.0.0", port)};`,
     routeName: table.routes.name,
     authorization: authorization.http,
-    carriesGrpc: view.services.some((service) =>
-      service.ports.some((one) => protocolAt(view, one.protocol) === "http2"),
-    ),
   });
   const name = listenerName("0.0.0.0", port);
   const served = { direction: TrafficDirection.OUTBOUND, isBound: true } as const;

@@ -29,8 +29,6 @@ export interface HttpManagerOptions {
   readonly routeName: string;
   /** Filters that decide whether the request may pass; run before all others. */
   readonly authorization?: readonly NamedConfig[];
-  /** Whether requests of gRPC pass here, whose messages are counted. */
-  readonly carriesGrpc: boolean;
   /** A proxy in the open sense: takes CONNECT, and requests for hosts outside the mesh. */
   readonly isForwardProxy?: boolean;
 }
@@ -79,14 +77,10 @@ function httpFilters(view: ProxyView, options: HttpManagerOptions): NamedConfig[
   const upstreamLog = options.direction === "inbound" ? [] : attemptAccessLogs(view);
   return [
     ...(options.authorization ?? []),
-    ...(options.carriesGrpc
-      ? [
-          {
-            name: "envoy.filters.http.grpc_stats",
-            config: any(GrpcStatsSchema, { emitFilterState: true }),
-          },
-        ]
-      : []),
+    {
+      name: "envoy.filters.http.grpc_stats",
+      config: any(GrpcStatsSchema, { emitFilterState: true }),
+    },
     { name: "envoy.filters.http.fault", config: any(HTTPFaultSchema, {}) },
     { name: "envoy.filters.http.cors", config: any(CorsSchema, {}) },
     ...(options.isForwardProxy === true

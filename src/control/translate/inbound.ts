@@ -225,7 +225,6 @@ function httpTo(view: ProxyView, target: InboundTarget, routeName: string): Filt
     statPrefix: `inbound_0.0.0.0_${port};`,
     routeName,
     authorization: authorizationFor(view, "http", target.port).http,
-    carriesGrpc: target.protocol === "http2",
   });
 }
 

@@ -118,7 +118,6 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
     direction: "outbound",
     statPrefix: `outbound_${name};`,
     routeName,
-    carriesGrpc: pairs.some((pair) => protocolAt(view, pair.port.protocol) === "http2"),
   });
   const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
   const claimed = claims.flatMap((claim) => claimChains(view, claim));
@@ -164,7 +163,6 @@ function serviceListener(view: ProxyView, claim: TcpClaim): TranslatedListener[]
     direction: "outbound",
     statPrefix: `outbound_${name};`,
     routeName,
-    carriesGrpc: false,
   });
   const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
   const built = listener(view, {

@@ -75,7 +75,7 @@ export function compileFilters(
         filters.push(createCorsFilter(config.name));
         break;
       case urls.grpcStats:
-        // What it measures stands in the request record of every stream.
+        // `countsGrpcMessages()` asks for what it measures: the request record of each stream has it.
         honoured(GrpcStats.decode(bytes), honouredGrpcStats, place.path);
         break;
       case urls.forwardProxy:
@@ -87,6 +87,13 @@ export function compileFilters(
     }
   }
   return filters;
+}
+
+/** Whether messages of gRPC are to be counted. */
+export function countsGrpcMessages(configs: readonly FilterConfig[]): boolean {
+  return configs.some(
+    ({ typedConfig, disabled }) => typedConfig?.typeUrl === urls.grpcStats && !disabled,
+  );
 }
 
 function checkRouter(router: Router, path: string): void {

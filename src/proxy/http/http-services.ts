@@ -13,6 +13,8 @@ export interface HttpServices {
   readonly context: ProxyContext;
   readonly upstreams: Upstreams;
   readonly filters: readonly HttpFilter[];
+  /** The chain holds `grpc_stats`. */
+  readonly countsGrpcMessages: boolean;
   readonly sink: RequestSink;
   readonly direction: RequestRecord["direction"];
   /** The current routes; undefined when they have not arrived. */

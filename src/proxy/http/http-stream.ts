@@ -64,7 +64,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.connection = connection;
     this.services = services;
     this.request = new HttpRequest(connection.view);
-    this.record = new StreamRecord(connection.channel, this.request, this.responseHeaders);
+    const headers = { request: this.request, response: this.responseHeaders };
+    this.record = new StreamRecord(connection.channel, headers, services.countsGrpcMessages);
     this.#response = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
   }
@@ -244,7 +245,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
-    this.record.bytesReceived += to - from;
+    this.record.onRequestBody(chunk, from, to);
     if (!this.isActive) return;
     this.touch();
     this.#upstream.onBody(chunk, from, to);

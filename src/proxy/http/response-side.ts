@@ -104,7 +104,7 @@ export class ResponseSide {
 
   writeBody(chunk: Buffer, from: number, to: number): void {
     const { downstreamWriter: writer } = this.#stream.services;
-    this.#stream.record.bytesSent += to - from;
+    this.#stream.record.onResponseBody(chunk, from, to);
     if (this.#bodyMode === "chunked") writer.chunk(chunk, from, to);
     else writer.bytes(chunk, from, to);
   }

@@ -1,11 +1,15 @@
 /** The RequestRecord of one HTTP stream at a time: the same object is filled again for the next. */
 import type { Channel } from "../../net/channel.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
+import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import { formatFlags } from "./response-flags.ts";
+
+/** As Envoy reads it: with a suffix (`+proto`) or without. */
+const grpcContentType = /^application\/grpc(?:\+|$)/;
 
 export class StreamRecord extends ConnectionRecord implements RequestRecord {
   readonly kind = "http";
@@ -15,12 +19,47 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   responseTrailers: Http1Head | undefined = undefined;
   readonly #request: HttpRequest;
   readonly #response: MessageHeaders;
+  readonly #countsMessages: boolean;
+  readonly #requestMessages = new GrpcMessageCounter();
+  readonly #responseMessages = new GrpcMessageCounter();
+  /** Whether the bodies are gRPC's; undefined until bytes of them pass. */
+  #isGrpcRequest: boolean | undefined = undefined;
+  #isGrpcResponse: boolean | undefined = undefined;
 
-  constructor(channel: Channel, request: HttpRequest, response: MessageHeaders) {
+  /** `countsMessages`: of gRPC, as `grpc_stats` asks for. */
+  constructor(
+    channel: Channel,
+    headers: { readonly request: HttpRequest; readonly response: MessageHeaders },
+    countsMessages: boolean,
+  ) {
+    const { request, response } = headers;
     super(channel, request.connection);
     this.protocol = "HTTP/1.1";
     this.#request = request;
     this.#response = response;
+    this.#countsMessages = countsMessages;
+  }
+
+  get requestMessages(): number {
+    return this.#requestMessages.count;
+  }
+
+  get responseMessages(): number {
+    return this.#responseMessages.count;
+  }
+
+  onRequestBody(chunk: Buffer, from: number, to: number): void {
+    this.bytesReceived += to - from;
+    if (!this.#countsMessages) return;
+    this.#isGrpcRequest ??= grpcContentType.test(this.requestHeader("content-type") ?? "");
+    if (this.#isGrpcRequest) this.#requestMessages.read(chunk, from, to);
+  }
+
+  onResponseBody(chunk: Buffer, from: number, to: number): void {
+    this.bytesSent += to - from;
+    if (!this.#countsMessages) return;
+    this.#isGrpcResponse ??= grpcContentType.test(this.responseHeader("content-type") ?? "");
+    if (this.#isGrpcResponse) this.#responseMessages.read(chunk, from, to);
   }
 
   get responseFlags(): string {
@@ -45,6 +84,10 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.flags = 0;
     this.tellsOperation = false;
     this.responseTrailers = undefined;
+    if (this.#isGrpcRequest === true) this.#requestMessages.reset();
+    if (this.#isGrpcResponse === true) this.#responseMessages.reset();
+    this.#isGrpcRequest = undefined;
+    this.#isGrpcResponse = undefined;
   }
 
   requestHeader(name: string): string | undefined {

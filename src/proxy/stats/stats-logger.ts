@@ -13,6 +13,7 @@ import {
 import {
   finishStandardLabels,
   grpcMessagesCounter,
+  grpcMessagesTag,
   standardBuckets,
   type PeerDirectory,
 } from "../../telemetry/standard-metrics.ts";
@@ -47,17 +48,22 @@ export function compileStatsLogger(
   const groups = new Map<string, TagGroup>();
   const groupFor = (stat: Config_Stat | undefined, at: string): TagGroup => {
     if (stat === undefined || stat.name === "") refuse(`${at}.stat`, "is required");
-    const key = JSON.stringify(stat.tags.map((tag) => [tag.name, tag.valueFormat]));
+    // What Envoy can only tell by a tag is a number here.
+    const tags = stat.tags.filter(({ name }) => name !== grpcMessagesTag);
+    const key = JSON.stringify(tags.map((tag) => [tag.name, tag.valueFormat]));
     const known = groups.get(key);
     if (known !== undefined) return known;
-    const made = new TagGroup(stat.tags, `${at}.stat.tags`, options);
+    const made = new TagGroup(tags, `${at}.stat.tags`, options);
     groups.set(key, made);
     return made;
   };
   config.counters.forEach((counter, i) => {
     const at = `${path}.counters[${i}]`;
     const group = groupFor(counter.stat, at);
-    if (counter.stat?.name === grpcMessagesCounter) return;
+    if (counter.stat?.name === grpcMessagesCounter) {
+      group.counters.push(...messageCounters);
+      return;
+    }
     const amount =
       counter.valueFormat === ""
         ? fixed(counter.valueFixed, at)
@@ -90,6 +96,24 @@ interface CounterSpec {
   readonly amount: Amount;
   readonly isBytes: boolean;
 }
+
+/** Nothing is counted for a request without messages, as Envoy keeps no state for it. */
+const messageAmount =
+  (of: (record: RequestRecord) => number | undefined): Amount =>
+  (record) =>
+    (record.requestMessages ?? 0) + (record.responseMessages ?? 0) > 0 ? of(record) : undefined;
+const messageCounters: readonly CounterSpec[] = [
+  {
+    name: "istio_request_messages_total",
+    amount: messageAmount(({ requestMessages }) => requestMessages),
+    isBytes: false,
+  },
+  {
+    name: "istio_response_messages_total",
+    amount: messageAmount(({ responseMessages }) => responseMessages),
+    isBytes: false,
+  },
+];
 
 interface SeriesHandles {
   readonly counters: readonly Counter[];

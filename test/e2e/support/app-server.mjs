@@ -1,5 +1,5 @@
 // An application that answers as the request asks: …/status/CODE, …/turns (503 and 200 in turn),
-// ?bytes=N of body, ?ms=N of delay; x-answer-NAME: VALUE becomes a header of the answer, /headers
+// ?bytes=N of body or ?messages=N of gRPC, ?ms=N of delay; x-answer-NAME: VALUE becomes a header of the answer, /headers
 // answers with the request's own, /app/metrics with metrics; and echoes raw TCP.
 // Usage: app-server.mjs HTTP_PORT[,HTTP_PORT…] [TCP_PORT[,TCP_PORT…]]
 import { createServer as createHttpServer } from "node:http";
@@ -25,7 +25,9 @@ const answer = (request, response) => {
       "/headers": () => JSON.stringify(request.headers),
       "/app/metrics": () => `# TYPE shop_orders_total counter\nshop_orders_total{kind="web"} 3`,
     };
-    const filler = () => "x".repeat(Number(url.searchParams.get("bytes") ?? 2));
+    const messages = Number(url.searchParams.get("messages") ?? 0);
+    const filler = () =>
+      "\0\0\0\0\x03abc".repeat(messages) || "x".repeat(Number(url.searchParams.get("bytes") ?? 2));
     const body = (bodies[url.pathname] ?? filler)();
     const finish = () => {
       response.writeHead(Number(status ?? 200), { ...headers, "content-length": body.length });

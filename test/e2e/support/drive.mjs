@@ -1,6 +1,6 @@
 // Sends what its one argument (JSON) says, as an application of the mesh would, and prints what came
 // back as JSON: how often each outcome was seen. Each step: { count, concurrency, url, method,
-// headers, bytes } for HTTP (outcome: the status), { count, tcp: "host:port", bytes } for an echo over
+// headers, bytes, messages (of gRPC, in place of bytes) } for HTTP (outcome: the status), { count, tcp: "host:port", bytes } for an echo over
 // raw TCP (outcome: "echoed", or why not).
 import http from "node:http";
 import { connect } from "node:net";
@@ -27,9 +27,10 @@ for (const step of steps) {
 }
 process.stdout.write(JSON.stringify(outcomes));
 
-function ask({ url, method = "GET", headers = {}, bytes = 0 }, agent) {
+function ask({ url, method = "GET", headers = {}, bytes = 0, messages = 0 }, agent) {
   return new Promise((resolve) => {
-    const body = bytes > 0 ? Buffer.alloc(bytes, 120) : undefined;
+    const filler = bytes > 0 ? Buffer.alloc(bytes, 120) : undefined;
+    const body = messages > 0 ? Buffer.from("\0\0\0\0\x03abc".repeat(messages)) : filler;
     const all = body === undefined ? headers : { ...headers, "content-length": body.length };
     const outgoing = http.request(url, { method, headers: all, agent }, (response) => {
       response.resume();

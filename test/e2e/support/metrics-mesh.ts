@@ -21,6 +21,8 @@ export interface Step {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly bytes?: number;
+  /** Of gRPC, in place of bytes. */
+  readonly messages?: number;
   /** `host:port`, or the variable that holds it. */
   readonly tcp?: string;
 }
