@@ -99,6 +99,20 @@ test("issueWorkload() grants no longer than the authority's own validity, backda
   assert.deepEqual(validity(3_600_000), [-60_000, 120_000]);
 });
 
+test("issueWorkload() lets nothing outlive its root", () => {
+  const ageing = new FakeClock(clock.nowMs());
+  const certificatePem = selfSignRoot(rootKey.privateKey, subject, clock.nowMs());
+  const root = { key: rootKey.privateKey, certificatePem };
+  const end = new X509Certificate(certificatePem).validToDate.getTime();
+  ageing.advance(end - ageing.nowMs() - 3_600_000);
+  const options = { trustDomain: "cluster.local", certificateTtlMs: 86_400_000, clock: ageing };
+  const ca = new CertificateAuthority({ ...options, root });
+  const issued = ca.issueWorkload({ ...cart, csrPem: requestFor(generateKey(), "") });
+  assert("certificatePem" in issued);
+  assert.equal(issued.notAfterMs, end);
+  assert.equal(new X509Certificate(issued.certificatePem).validToDate.getTime(), end);
+});
+
 test("issueWorkload() refuses names that make no identity", () => {
   const csrPem = requestFor(generateKey(), "");
   const refusal = (change: Partial<typeof cart>): string => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
+import tls from "node:tls";
 
 import { FakeSecrets } from "../../test/support/secrets.ts";
 import { silentLog } from "../../test/support/silent-log.ts";
@@ -97,6 +98,8 @@ interface Scenario {
   readonly clientSecrets: FakeSecrets;
   readonly expected?: string;
   readonly clientAlpn?: readonly string[];
+  /** The client asks for nothing that the server's certificate must chain to. */
+  readonly trustsAnybody?: boolean;
   readonly after?: (server: Channel, client: Channel) => void | Promise<void>;
 }
 
@@ -115,7 +118,10 @@ async function shake(t: TestContext, scenario: Scenario): Promise<Outcome> {
   const clientTls = createClientTls(
     UpstreamTlsContext.fromPartial({
       sni: "outbound_.80_._.catalog.default.svc.cluster.local",
-      commonTlsContext: commonContext(scenario.expected, scenario.clientAlpn ?? ["istio"]),
+      commonTlsContext:
+        scenario.trustsAnybody === true
+          ? { tlsCertificateSdsSecretConfigs: [{ name: "default" }] }
+          : commonContext(scenario.expected, scenario.clientAlpn ?? ["istio"]),
     }),
     {
       secrets: scenario.clientSecrets,
@@ -394,6 +400,114 @@ onBoth("a secret that has not arrived fails handshakes; a new one serves the nex
   serverSecrets.set("default", { kind: "certificate", ...certificate });
   assert.equal(session((await shake(t, scenario)).server).version, "TLSv1.3");
 });
+
+onBoth("a secret that is taken away serves no handshake any more", async (t) => {
+  const authority = await makeTestAuthority();
+  const certificate = await authority.issue({ uris: [catalog] });
+  const secrets = secretsOf(certificate, authority.rootPem);
+  const counters = new Counts();
+  const common = commonContext(undefined, ["istio"]);
+  const serverTls = createServerTls(
+    DownstreamTlsContext.fromPartial({ requireClientCertificate: true, commonTlsContext: common }),
+    { secrets, log: silentLog, counters },
+  );
+  for (const [name, secret] of [
+    ["ROOTCA", { kind: "validation", trustedCaPem: authority.rootPem }],
+    ["default", { kind: "certificate", ...certificate }],
+  ] as const) {
+    secrets.remove(name);
+    const ended = await shakeRaw(t, serverTls, certificate);
+    assert.equal(failure(ended.server).code, "tls-no-secret", name);
+    secrets.set(name, secret);
+    session((await shakeRaw(t, serverTls, certificate)).server);
+  }
+});
+
+onBoth("a server's names that nobody verified are nobody's", async (t) => {
+  const [authority, foreign] = [await makeTestAuthority(), await makeTestAuthority()];
+  const outcome = await shake(t, {
+    authority,
+    serverSecrets: secretsOf(await foreign.issue({ uris: [catalog] }), authority.rootPem),
+    clientSecrets: secretsOf(await authority.issue({ uris: [cart] }), authority.rootPem),
+    trustsAnybody: true,
+    clientAlpn: [],
+  });
+  const { peerUriSans, peerCommonName, peerCertificateDer } = session(outcome.client);
+  assert.deepEqual(peerUriSans, []);
+  assert.deepEqual([peerCommonName, peerCertificateDer], [undefined, undefined]);
+  assert.deepEqual(session(outcome.server).peerUriSans, [cart]);
+});
+
+onBoth("no session is resumed: every connection is verified anew", async (t) => {
+  const authority = await makeTestAuthority();
+  const certificate = await authority.issue({ uris: [cart] });
+  const common = commonContext(undefined, ["istio"]);
+  for (const minVersion of [3, 4] as const) {
+    const serverTls = createServerTls(
+      DownstreamTlsContext.fromPartial({
+        requireClientCertificate: true,
+        commonTlsContext: {
+          ...common,
+          tlsParams: { tlsMinimumProtocolVersion: 3, tlsMaximumProtocolVersion: minVersion },
+        },
+      }),
+      {
+        secrets: secretsOf(certificate, authority.rootPem),
+        log: silentLog,
+        counters: new Counts(),
+      },
+    );
+    const first = await shakeRaw(t, serverTls, certificate);
+    session(first.server);
+    const second = await shakeRaw(t, serverTls, certificate, first.session);
+    assert.equal(second.isReused, false);
+    session(second.server);
+  }
+});
+
+/** A client of Node's own, which offers what an earlier connection gave it to resume with. */
+async function shakeRaw(
+  t: TestContext,
+  serverTls: ReturnType<typeof createServerTls>,
+  ...[{ chainPem, privateKeyPem }, earlier]: [TestCertificate, (Buffer | undefined)?]
+) {
+  const server = Promise.withResolvers<Channel | ChannelError>();
+  const listener = await listenTls(t, (channel, first) => {
+    startServerHandshake({
+      channel,
+      tls: serverTls,
+      first,
+      offeredAlpn: undefined,
+      timeoutMs: 2_000,
+      clock: systemClock,
+      log: silentLog,
+      onSecure: (secured) => {
+        secured.write(Buffer.from("hello"));
+        server.resolve(secured);
+      },
+      onFailure: server.resolve,
+    });
+  });
+  const client = tls.connect({
+    host: listener.address.address,
+    port: listener.address.port,
+    rejectUnauthorized: false,
+    cert: chainPem,
+    key: privateKeyPem,
+    ...(earlier === undefined ? {} : { session: earlier }),
+  });
+  t.after(() => client.destroy());
+  let ticket: Buffer | undefined;
+  client.on("session", (given) => (ticket = given));
+  await new Promise((resolve) =>
+    client.once("data", resolve).once("error", resolve).once("close", resolve),
+  );
+  return {
+    server: await server.promise,
+    session: ticket ?? client.getSession(),
+    isReused: client.isSessionReused(),
+  };
+}
 
 onBoth("startServerHandshake() calls plaintext by its name", async (t) => {
   const authority = await makeTestAuthority();

@@ -14,6 +14,11 @@ export class FakeSecrets implements SecretSource {
     for (const listener of this.#listeners) listener(name);
   }
 
+  remove(name: string): void {
+    this.#secrets.delete(name);
+    for (const listener of this.#listeners) listener(name);
+  }
+
   onChange(listener: (name: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -112,3 +112,11 @@ test("SnapshotStore takes nothing from a file that is damaged or for another pro
     assert.equal(store().typeUrls.length, 0, `cut at ${at}`);
   }
 });
+
+test("AgentFeed asks nobody for secrets", () => {
+  const { feed, upstream, updates } = open(undefined, memoryFiles());
+  feed.subscribe(typeUrls.secret, new Set(["default"]));
+  feed.subscribe(typeUrls.secret, "*");
+  assert.equal(upstream.wishes.size, 0);
+  assert.equal(updates.length, 0);
+});

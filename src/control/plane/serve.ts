@@ -96,7 +96,8 @@ export async function serve(context: ServeOptions): Promise<ControlListeners> {
 export function authenticateProxy(
   call: GrpcCall,
   node: Node | undefined,
-  context: Pick<ServeOptions, "plane" | "metrics"> & {
+  context: Pick<ServeOptions, "metrics"> & {
+    readonly plane: Pick<HeddleControlPlane, "tokens" | "isInstance">;
     readonly listener: "tls" | "plain";
   },
 ): string {
