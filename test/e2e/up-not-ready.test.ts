@@ -25,6 +25,11 @@ const bad = `
 - { name: homeless, command: [sleep, "1000"], workingDirectory: nowhere }
 - { name: behind, command: [sleep, "1000"], dependsOn: [broken] }
 `;
+const late = `
+- name: late
+  command: [sh, -c, "echo 'Error: no luck' >&2; sleep 2; exit 5"]
+  ports: [{ port: 82, targetPort: 8080, protocol: HTTP }]
+`;
 /** A first start may take this long on a busy machine; waiting for the four above would take 60 s. */
 const soonMs = 25_000;
 
@@ -44,7 +49,7 @@ for (const mode of meshModes) {
       assert.match(typo, /^typo-0: the application .*next start in .*no-such-program|ENOENT/);
       assert.match(
         broken,
-        /^broken-0: the application ended with code 3; next start in \d+ ms; it wrote: Error: no database; 'heddle logs broken-0' shows more$/,
+        /^broken-0: the application ended with code 3(?:; next start in [\d.]+ m?s| and was started again; it does not listen on port \d+ yet); it wrote: Error: no database; 'heddle logs broken-0' shows more$/,
       );
       assert.match(homeless, /^homeless-0: .*there is no folder \S+\/nowhere; next start in/);
       assert.match(behind, /^behind-0: it waits for what it depends on: broken-0/);
@@ -52,6 +57,12 @@ for (const mode of meshModes) {
       assert.equal(code, 1);
       assert.match(stdout, /server-0 +ready/);
       assert.match(stdout, /broken-0 +\w+ \(the application .*\)/);
+      mesh.write("heddle.yaml", `${good}${late}`);
+      await eventually("a later start does not hide why the one before ended", async () =>
+        /late-0 +starting \(the application ended with code 5 and was started again; it does not listen on port \d+ yet; it wrote: Error: no luck\)/.test(
+          (await cliOf(mesh)("status")).stdout,
+        ),
+      );
       mesh.write("heddle.yaml", good);
       await eventually("it says that everything is ready", () =>
         /"ready":true/.test(mesh.output()),
@@ -78,6 +89,8 @@ services:
   mesh.write("other/heddle.yaml", "");
   rmSync(join(folder, "heddle.yaml"));
   writeFileSync(file, compose("image: web"));
+  const rules = "apiVersion: networking.istio.io/v1\nkind: VirtualServis\nmetadata: { name: a }\n";
+  writeFileSync(join(folder, "rules.yaml"), rules);
   const stateDir = join(mesh.stateDir, "other");
   const up = ["up", folder, "--detach", "--mode=explicit"];
   try {
@@ -87,6 +100,10 @@ services:
     assert.match(
       stdout,
       /running, but not all is ready:\n +web-0: the application ended with code 1/,
+    );
+    assert.match(
+      stdout,
+      /^ +rules\.yaml:2:7: error config\.unknown-kind: .*; did you mean VirtualService\?$/m,
     );
     assert.match(stdout, /console {2}http:/);
     assert((await runCli(stateDir, ["status"])).stdout.includes(`${file}:4:12: warning`));

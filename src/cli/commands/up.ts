@@ -4,14 +4,16 @@ import { styleText } from "node:util";
 import { Option, type Command } from "commander";
 
 import { systemClock } from "../../base/clock.ts";
-import { formatProblem } from "../../base/problem.ts";
+import { formatProblem, type Problem } from "../../base/problem.ts";
+import type { ConfigAnswer } from "../../console/api.ts";
 import { findProgram } from "../../local/probe.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
 import { openBundle } from "../bundle.ts";
+import { calledAs } from "../called-as.ts";
 import { openConsolePages } from "../console-pages.ts";
 import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
-import { stateRoot } from "../mesh-api.ts";
+import { connectToMesh, stateRoot } from "../mesh-api.ts";
 import { toYaml } from "../output.ts";
 import { upDetached } from "../up/detached.ts";
 
@@ -76,7 +78,7 @@ async function upHere(directory: string, options: Options): Promise<void> {
   const stopped = stopOnSignals(mesh, print);
   const notReady = await Promise.race([mesh.ready.catch(asFailure), mesh.ended]);
   if (typeof notReady !== "string") {
-    print.ready(mesh, notReady);
+    print.ready(mesh, notReady, await problemsOf(mesh));
     if (notReady.length > 0) mesh.allReady.then(() => print.allReady(mesh), ignored);
     await mesh.ended;
   }
@@ -88,6 +90,16 @@ async function upHere(directory: string, options: Options): Promise<void> {
   await mesh.stop();
   const log = join(mesh.stateDir, "logs", "supervisor.log");
   throw new CommandFailure(exitCodes.findings, `${why}; ${log} may say why`);
+}
+
+/** Of the configuration that the mesh begins with; what heddle.yaml says wrong has been told before. */
+async function problemsOf({ stateDir }: RunningMesh): Promise<readonly Problem[]> {
+  try {
+    const { problems } = await connectToMesh({ stateDir }).get<ConfigAnswer>("/api/config");
+    return problems.filter(({ code }) => !code.startsWith("heddle-file."));
+  } catch {
+    return []; // A control plane that does not answer is told by whoever is not ready for it.
+  }
 }
 
 // It ended before: that is told where it ends.
@@ -167,7 +179,7 @@ function stopOnSignals(mesh: RunningMesh, print: Printer): Stopping {
 
 interface Printer {
   step(text: string): void;
-  ready(mesh: RunningMesh, notReady: readonly string[]): void;
+  ready(mesh: RunningMesh, notReady: readonly string[], problems: readonly Problem[]): void;
   /** What was not ready has become so. */
   allReady(mesh: RunningMesh): void;
 }
@@ -178,11 +190,12 @@ function printer(options: Options): Printer {
   if (options.output !== "text") {
     const line = (value: object): void =>
       console.log(options.output === "json" ? JSON.stringify(value) : `---\n${toYaml(value)}`);
-    const ready = (mesh: RunningMesh, notReady: readonly string[]): void => {
+    const ready: Printer["ready"] = (mesh, notReady, problems) => {
       const { consoleUrl, gatewayUrls, mode, stateDir, pid } = mesh;
       line({
         ready: notReady.length === 0,
         notReady,
+        problems: problems.map(formatProblem),
         mode,
         consoleUrl,
         gatewayUrls,
@@ -194,25 +207,37 @@ function printer(options: Options): Printer {
     return {
       step: (step) => line({ step, elapsedMs: elapsedMs() }),
       ready,
-      allReady: (mesh) => ready(mesh, []),
+      allReady: (mesh) => ready(mesh, [], []),
     };
   }
   const seconds = (): string =>
     styleText("dim", `${(elapsedMs() / 1000).toFixed(2).padStart(6)} s`);
   return {
     step: (text) => console.log(`${seconds()}  ${text}`),
-    ready: (mesh, notReady) => {
+    ready: (mesh, notReady, problems) => {
       console.log(
         `${seconds()}  ${notReady.length === 0 ? "everything is ready" : "running, but not all is ready:"}`,
       );
       for (const line of notReady) console.log(`          ${styleText("yellow", line)}`);
+      printProblems(problems);
       printNextSteps(mesh);
     },
     allReady: () => console.log(`${seconds()}  everything is ready now`),
   };
 }
 
-function printNextSteps({ consoleUrl, gatewayUrls, mode, mesh }: RunningMesh): void {
+/** On the terminal; `heddle status` shows all. */
+const printedProblemsMax = 5;
+
+function printProblems(problems: readonly Problem[]): void {
+  for (const problem of problems.slice(0, printedProblemsMax)) {
+    console.log(`          ${styleText("yellow", formatProblem(problem))}`);
+  }
+  const more = problems.length - printedProblemsMax;
+  if (more > 0) console.log(`          and ${more} more problems; 'heddle status' shows all`);
+}
+
+function printNextSteps({ consoleUrl, gatewayUrls, mode }: RunningMesh): void {
   const [gateway] = gatewayUrls;
   console.log(`\nconsole  ${styleText("bold", consoleUrl)}`);
   for (const url of gatewayUrls) console.log(`gateway  ${styleText("bold", url)}`);
@@ -221,10 +246,11 @@ function printNextSteps({ consoleUrl, gatewayUrls, mode, mesh }: RunningMesh): v
       "explicit mode: local processes can go around their sidecars; 'heddle status' says more",
     );
   }
+  const heddle = calledAs(process.env["HEDDLE_CALLED_AS"], process.env["PATH"] ?? "");
   const tries = [
-    gateway === undefined ? `heddle get services --mesh ${mesh}` : `curl -s ${gateway}`,
-    "heddle status",
-    "heddle proxy-status",
+    gateway === undefined ? `${heddle} get` : `curl -sS ${gateway}`,
+    `${heddle} status`,
+    `${heddle} proxy-status`,
   ];
   console.log(`\ntry:\n${tries.map((line) => `  ${line}`).join("\n")}\n`);
 }

@@ -74,6 +74,8 @@ export class Instance {
   #isClosing = false;
   /** The application has ended, and `#detail` says how. */
   #hasEnded = false;
+  /** How the application ended last, until it is ready: `ended with code 1`. */
+  #lastEnd: string | undefined;
   #applicationSinceMs = 0;
 
   constructor(options: InstanceOptions) {
@@ -325,6 +327,7 @@ export class Instance {
         this.#schedulePoll(pollMs.starting);
       },
       onExit: (reason, retryMs) => {
+        this.#lastEnd = reason;
         const next = retryMs < 1000 ? `${retryMs} ms` : `${retryMs / 1000} s`;
         this.#set("restarting", `the application ${reason}; next start in ${next}`, true);
         // Its last words may come a moment after the news of its end.
@@ -352,8 +355,15 @@ export class Instance {
     );
     if (application.pid !== pid) return;
     const closed = answers.filter((answer) => !answer.isOpen).map((answer) => answer.port);
-    if (closed.length === 0) this.#set("ready", undefined);
-    else this.#set("starting", `the application does not listen on port ${closed.join(", ")} yet`);
+    if (closed.length === 0) {
+      this.#lastEnd = undefined;
+      this.#set("ready", undefined);
+      return;
+    }
+    // Why it was started again matters more than what it does not do yet.
+    const again = this.#lastEnd === undefined ? "" : `${this.#lastEnd} and was started again; it `;
+    const silence = `does not listen on port ${closed.join(", ")} yet`;
+    this.#set("starting", `the application ${again}${silence}`, this.#lastEnd !== undefined);
   }
 
   #set(state: InstanceState, detail: string | undefined, hasEnded = false): void {
