@@ -3,7 +3,7 @@
  */
 import { chmod, lstat, unlink } from "node:fs/promises";
 import type { RequestListener, Server } from "node:http";
-import type { ListenOptions } from "node:net";
+import type { ListenOptions, Socket } from "node:net";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import { nodeHttp } from "./node-http.ts";
@@ -32,7 +32,7 @@ export async function listenHttp(
     { headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.requestTimeoutMs },
     handler,
   );
-  server.maxConnections = limits.connectionsMax;
+  makeRoom(server, limits.connectionsMax);
   if ("socketPath" in target) await removeStaleSocket(target.socketPath);
   await listen(server, target);
   if ("socketPath" in target) await chmod(target.socketPath, 0o600);
@@ -48,6 +48,37 @@ export async function listenHttp(
         server.closeAllConnections();
       }),
   };
+}
+
+/**
+ * At the limit, who comes takes the place of whoever has longest asked nothing. Were newcomers refused
+ * instead, one that holds connections open could keep everybody else out, such as the probe without
+ * which a sidecar is started anew.
+ */
+function makeRoom(server: Server, connectionsMax: number): void {
+  const open = new Set<Socket>();
+  const silent = new Set<Socket>();
+  const leave = (socket: Socket): void => {
+    open.delete(socket);
+    silent.delete(socket);
+  };
+  server.on("connection", (socket) => {
+    const [longestSilent = socket] = open.size >= connectionsMax ? silent : [];
+    if (open.size >= connectionsMax) {
+      leave(longestSilent);
+      longestSilent.destroy();
+    }
+    if (socket.destroyed) return;
+    open.add(socket);
+    silent.add(socket);
+    socket.once("close", () => leave(socket));
+  });
+  server.on("request", ({ socket }, response) => {
+    silent.delete(socket);
+    response.once("close", () => {
+      if (open.has(socket)) silent.add(socket);
+    });
+  });
 }
 
 function listen(server: Server, target: HttpListenTarget): Promise<void> {
