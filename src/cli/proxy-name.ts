@@ -2,19 +2,19 @@ import type { ProxyStatus } from "../console/api.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 /**
- * The proxies a user means by `WORKLOAD`, `INSTANCE`, `INSTANCE.NAMESPACE` or `NAMESPACE/INSTANCE`.
+ * The proxies a user means by `WORKLOAD` or `INSTANCE`, alone, before `.NAMESPACE` or after `NAMESPACE/`.
  * Fails, naming what exists, when there is none.
  */
 export function proxiesNamed(
   proxies: readonly ProxyStatus[],
   name: string,
 ): readonly ProxyStatus[] {
-  const [namespace, instance] = name.includes("/") ? name.split("/", 2) : [undefined, name];
-  const found = proxies.filter((proxy) =>
-    namespace === undefined
-      ? proxy.proxy === name || proxy.instance === name || proxy.workload === name
-      : proxy.namespace === namespace &&
-        (proxy.instance === instance || proxy.workload === instance),
+  const found = proxies.filter(
+    ({ proxy, instance, workload, namespace }) =>
+      proxy === name ||
+      [instance, workload].some(
+        (one) => name === one || name === `${one}.${namespace}` || name === `${namespace}/${one}`,
+      ),
   );
   if (found.length === 0) {
     const known = proxies.map((proxy) => proxy.proxy).join(", ");

@@ -16,6 +16,7 @@
  * | GET /api/config?kind=&namespace=&name= | `ConfigAnswer` |
  * | POST /api/config/validate, apply, delete, wait | `ApplyOutcome`, `WaitOutcome` |
  * | GET /api/logs/:workload?lines=200&stream=app | text, oldest first |
+ * | GET /api/logs/:workload/follow?lines=200&stream=app, or ?position= | `LogPiece` |
  * | GET /api/events | server-sent events: `ConsoleEvent` by name |
  *
  * `:proxy` is `<instance>.<namespace>`. Errors are `ErrorAnswer` with a 4xx or 5xx status. Over TCP
@@ -44,6 +45,12 @@ export type {
 
 /** From best to worst; `idle` is known but without traffic in the window. */
 export type Health = "idle" | "healthy" | "degraded" | "failing";
+
+/** Ended lines of a log, and where the next ones begin. */
+export interface LogPiece {
+  readonly text: string;
+  readonly position: string;
+}
 
 export interface ErrorAnswer {
   /** Stable: `console.not-found`, `promql.parse`. */

@@ -22,6 +22,12 @@ export function parseLineCount(text: string | undefined): number {
   return lines;
 }
 
+/** As an earlier answer gave it. */
+export function parseLogPosition(text: string): string {
+  if (/^\d{1,16}:\d{1,15}$/.test(text)) return text;
+  throw badRequest("position is what an earlier answer gave");
+}
+
 export function parseLogStream(text: string | undefined): "app" | "proxy" {
   if (text === undefined || text === "app") return "app";
   if (text === "proxy") return "proxy";

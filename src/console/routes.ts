@@ -6,12 +6,13 @@ import { logPathsOf } from "../local/log-paths.ts";
 import type { RequestHttp } from "../net/http-request.ts";
 import { answerPrometheus, type PrometheusApi } from "../store/prometheus-api.ts";
 import type { EventHub } from "./events.ts";
-import { readLogTail } from "./log-tail.ts";
+import { continueLog, readLogTail, startOfLog } from "./log-tail.ts";
 import { askProxyAdmin } from "./proxy-admin.ts";
 import {
   parseApplyRequest,
   parseDeleteRequest,
   parseLineCount,
+  parseLogPosition,
   parseLogStream,
   parseWaitRequest,
   parseWindow,
@@ -55,10 +56,16 @@ function registerReads(
     ),
   );
   app.get("/api/workloads", () => views.workloads());
-  app.get("/api/logs/:workload", async (request, reply) => {
+  registerLogs(app, { stateDir, controlPlane });
+}
+
+function registerLogs(
+  app: FastifyInstance,
+  { stateDir, controlPlane }: Pick<RouteOptions, "stateDir" | "controlPlane">,
+): void {
+  const fileOf = (request: FastifyRequest): string => {
     const wanted = parameter(request, "workload");
-    const query = queryOf(request);
-    const stream = parseLogStream(query["stream"]);
+    const stream = parseLogStream(queryOf(request)["stream"]);
     const instance = controlPlane
       .workloads()
       ?.instances.find((one) => `${one.name}.${one.namespace}` === wanted || one.name === wanted);
@@ -66,9 +73,17 @@ function registerReads(
     if (instance === undefined)
       throw new HeddleError("console.not-found", `there is no instance ${wanted}`);
     const paths = logPathsOf(stateDir, instance.namespace, instance.name);
-    const file = stream === "proxy" ? paths.proxy : paths.application;
-    const text = await readLogTail(file, parseLineCount(query["lines"]));
+    return stream === "proxy" ? paths.proxy : paths.application;
+  };
+  app.get("/api/logs/:workload", async (request, reply) => {
+    const text = await readLogTail(fileOf(request), parseLineCount(queryOf(request)["lines"]));
     return reply.type("text/plain; charset=utf-8").send(text);
+  });
+  app.get("/api/logs/:workload/follow", (request) => {
+    const { position, lines } = queryOf(request);
+    return position === undefined
+      ? startOfLog(fileOf(request), parseLineCount(lines))
+      : continueLog(fileOf(request), parseLogPosition(position));
   });
 }
 

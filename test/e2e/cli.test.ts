@@ -200,6 +200,11 @@ spec: { host: server.default.svc.cluster.local }
       await check("wrong", 2, /unknown command/);
       await check("delete", 2, /name what to remove/);
       await check("delete vs nobody", 1, /there is no VirtualService nobody/);
+      await check("pc routes client --subset v1", 2, /unknown option '--subset'/);
+      await check("pc log client --level warn", 0, /^active loggers:/);
+      await check("pc log client --level nobody:warn", 1, /refuses --level nobody:warn: .*\n$/);
+      await check("ps client.default", 0, /^client-0\.default/m);
+      await check("logs default/client --tail 0", 0, /^$/);
       await check("logs nobody", 1, /there is no workload nobody/);
       const away = await runCli(join(folder, "nowhere"), ["get"]);
       assert.equal(away.code, 3, away.stderr);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 
-import type { WorkloadSummary } from "../../console/api.ts";
+import type { LogPiece, WorkloadSummary } from "../../console/api.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshApi, type MeshOptions } from "../mesh-api.ts";
 import { type OutputFormat, outputOption, toYaml } from "../output.ts";
@@ -28,16 +28,8 @@ export function registerLogsCommand(program: Command): void {
         throw new CommandFailure(exitCodes.usage, `--tail ${options.tail} is not 0 to 100000`);
       }
       const api = connectToMesh(options);
-      const instances = await instancesOf(api, workload);
-      const read = () => readAll(api, instances, options, lines);
-      let shown = await read();
-      printLines(shown, options.output);
-      while (options.follow) {
-        await new Promise((resolve) => setTimeout(resolve, followEveryMs));
-        const next = await read();
-        printLines(newLines(shown, next), options.output);
-        shown = next;
-      }
+      if (options.follow) await follow(api, workload, options, lines);
+      else await showTail(api, workload, options, lines);
     });
 }
 
@@ -46,15 +38,79 @@ interface LogLine {
   readonly line: string;
 }
 
+async function showTail(
+  api: MeshApi,
+  workload: string,
+  options: Options,
+  lines: number,
+): Promise<void> {
+  const instances = await instancesOf(api, workload);
+  const query = `lines=${lines}&stream=${streamOf(options)}`;
+  const texts = await Promise.all(
+    instances.map((instance) => api.getText(`${pathOf(instance)}?${query}`)),
+  );
+  const shown = texts.flatMap((text, at) => linesOf(instances[at] ?? "", text));
+  printLines(shown, options.output, instances.length > 1);
+}
+
+/** Until it is interrupted, or the mesh ends; instances that are added are followed, too. */
+async function follow(
+  api: MeshApi,
+  workload: string,
+  options: Options,
+  lines: number,
+): Promise<never> {
+  const positions = new Map<string, string>();
+  let instances = await instancesOf(api, workload);
+  for (let isFirst = true; ; isFirst = false) {
+    for (const instance of instances) {
+      const known = positions.get(instance) ?? (isFirst ? undefined : startPosition);
+      const from = known === undefined ? `lines=${lines}` : `position=${known}`;
+      const path = `${pathOf(instance)}/follow?${from}&stream=${streamOf(options)}`;
+      // oxlint-disable-next-line no-await-in-loop -- a handful over a Unix socket, in order
+      const { text, position } = await api.get<LogPiece>(path);
+      positions.set(instance, position);
+      printLines(linesOf(instance, text), options.output, instances.length > 1);
+    }
+    await new Promise((resolve) => setTimeout(resolve, followEveryMs));
+    instances = (await api.get<WorkloadSummary[]>("/api/workloads"))
+      .filter((one) => isNamed(one, workload))
+      .map(nameOf);
+  }
+}
+
+/** Before the first line of any file. */
+const startPosition = "0:0";
+
+function streamOf({ proxy }: Options): "proxy" | "app" {
+  return proxy ? "proxy" : "app";
+}
+
+function pathOf(instance: string): string {
+  return `/api/logs/${encodeURIComponent(instance)}`;
+}
+
+function linesOf(instance: string, text: string): readonly LogLine[] {
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => ({ instance, line }));
+}
+
+function nameOf({ instance, namespace }: WorkloadSummary): string {
+  return `${instance}.${namespace}`;
+}
+
+/** `WORKLOAD` or `INSTANCE`, alone, before `.NAMESPACE` or after `NAMESPACE/`. */
+function isNamed({ workload, instance, namespace }: WorkloadSummary, name: string): boolean {
+  return [workload, instance].some(
+    (one) => name === one || name === `${one}.${namespace}` || name === `${namespace}/${one}`,
+  );
+}
+
 async function instancesOf(api: MeshApi, name: string): Promise<readonly string[]> {
   const workloads = await api.get<WorkloadSummary[]>("/api/workloads");
-  const found = workloads.filter(
-    (one) =>
-      one.workload === name ||
-      one.instance === name ||
-      `${one.instance}.${one.namespace}` === name ||
-      `${one.namespace}/${one.instance}` === name,
-  );
+  const found = workloads.filter((one) => isNamed(one, name));
   if (found.length === 0) {
     const known = [...new Set(workloads.map((one) => one.workload))].join(", ");
     throw new CommandFailure(
@@ -62,47 +118,17 @@ async function instancesOf(api: MeshApi, name: string): Promise<readonly string[
       `there is no workload ${name}; there are ${known}`,
     );
   }
-  return found.map((one) => `${one.instance}.${one.namespace}`);
+  return found.map(nameOf);
 }
 
-async function readAll(
-  api: MeshApi,
-  instances: readonly string[],
-  options: Options,
-  lines: number,
-): Promise<readonly LogLine[]> {
-  const stream = options.proxy ? "proxy" : "app";
-  const texts = await Promise.all(
-    instances.map((instance) =>
-      api.getText(`/api/logs/${encodeURIComponent(instance)}?lines=${lines}&stream=${stream}`),
-    ),
-  );
-  return texts.flatMap((text, at) =>
-    text
-      .split("\n")
-      .filter((line) => line !== "")
-      .map((line) => ({ instance: instances[at] ?? "", line })),
-  );
-}
-
-/** What `next` has beyond `shown`: per instance, the lines after the longest overlap. */
-export function newLines(shown: readonly LogLine[], next: readonly LogLine[]): readonly LogLine[] {
-  return [...new Set(next.map((line) => line.instance))].flatMap((instance) => {
-    const before = shown.filter((line) => line.instance === instance).map((line) => line.line);
-    const now = next.filter((line) => line.instance === instance);
-    for (let overlap = Math.min(before.length, now.length); overlap > 0; overlap--) {
-      const tail = before.slice(-overlap);
-      if (tail.every((line, at) => line === now[at]?.line)) return now.slice(overlap);
-    }
-    return now;
-  });
-}
-
-function printLines(lines: readonly LogLine[], format: OutputFormat): void {
-  const several = new Set(lines.map((line) => line.instance)).size > 1;
+function printLines(
+  lines: readonly LogLine[],
+  format: OutputFormat,
+  hasSeveralInstances: boolean,
+): void {
   for (const line of lines) {
     if (format === "json") console.log(JSON.stringify(line));
     else if (format === "yaml") console.log(toYaml([line]));
-    else console.log(several ? `${line.instance}  ${line.line}` : line.line);
+    else console.log(hasSeveralInstances ? `${line.instance}  ${line.line}` : line.line);
   }
 }

@@ -24,39 +24,59 @@ interface LiveOptions extends MeshOptions {
   readonly output: OutputFormat;
 }
 
-const views = {
-  listeners: "listeners and where their filter chains lead",
-  routes: "route tables with their virtual hosts",
-  clusters: "clusters: services, subsets, ports",
-  endpoints: "endpoints as the proxy balances over them now",
-  secrets: "certificates: state, serial, validity, SPIFFE id",
-  all: "listeners, routes, clusters, endpoints and secrets",
-} as const;
+type ViewName = "listeners" | "routes" | "clusters" | "endpoints" | "secrets" | "all";
+type FilterName = keyof ViewFilter;
 
-type ViewName = keyof typeof views;
+const clusterFilters: readonly FilterName[] = [
+  "fqdn",
+  "port",
+  "subset",
+  "direction",
+  "name",
+  "cluster",
+];
+
+/** What each shows, and the filters that mean something there: others are refused, not ignored. */
+const views: readonly (readonly [ViewName, string, readonly FilterName[]])[] = [
+  ["listeners", "listeners and where their filter chains lead", ["port", "name"]],
+  ["routes", "route tables with their virtual hosts", ["name"]],
+  ["clusters", "clusters: services, subsets, ports", clusterFilters],
+  ["endpoints", "endpoints as the proxy balances over them now", clusterFilters],
+  ["secrets", "certificates: state, serial, validity, SPIFFE id", ["name"]],
+  ["all", "listeners, routes, clusters, endpoints and secrets", clusterFilters],
+];
+
+const filterOptions: Readonly<Record<FilterName, () => Option>> = {
+  fqdn: () => new Option("--fqdn <hostname>", "only this service"),
+  port: () => new Option("--port <number>", "only this port").argParser(parsePort),
+  subset: () => new Option("--subset <name>", "only this subset"),
+  direction: () =>
+    new Option("--direction <direction>", "inbound or outbound").argParser(parseDirection),
+  name: () => new Option("--name <name>", "only the resource of this name"),
+  cluster: () => new Option("--cluster <name>", "only this cluster"),
+};
 
 export function registerProxyConfigCommand(program: Command): void {
   const parent = program
     .command("proxy-config")
     .alias("pc")
     .description("show what a proxy runs with, as it says itself");
-  for (const [name, description] of Object.entries(views)) {
-    addFilters(proxyCommand(parent, name, description)).action(
-      async (proxy: string, options: Options) => {
-        // The keys of `views` are the names.
-        await showView(name as ViewName, proxy, options);
-      },
+  for (const [name, description, filters] of views) {
+    const command = proxyCommand(parent, name, description).addOption(
+      name === "secrets" ? pemOutputOption() : outputOption(),
     );
+    for (const filter of filters) command.addOption(filterOptions[filter]());
+    command.action((proxy: string, options: Options) => showView(name, proxy, options));
   }
-  addOutput(proxyCommand(parent, "bootstrap", "what the proxy was started with")).action(
-    async (proxy: string, options: Options) => {
+  proxyCommand(parent, "bootstrap", "what the proxy was started with")
+    .addOption(outputOption())
+    .action(async (proxy: string, options: Options) => {
       const dump = parseConfigDump(await adminText(connectToMesh(options), proxy, "config_dump"));
       const { bootstrap } = dump;
       console.log(
         options.output === "yaml" ? toYaml(bootstrap) : JSON.stringify(bootstrap, undefined, 2),
       );
-    },
-  );
+    });
   registerLive(parent);
 }
 
@@ -70,7 +90,7 @@ function registerLive(parent: Command): void {
       const text =
         options.level === undefined
           ? await api.getText(path)
-          : await api.postText(`${path}?${levelQuery(options.level)}`);
+          : await setLevel(api, path, options.level);
       print(options.output, levelsOf(text), () => text);
     });
   proxyCommand(parent, "stats", "counters, gauges and histograms")
@@ -87,38 +107,42 @@ function registerLive(parent: Command): void {
     .addOption(outputOption())
     .action(async (proxy: string, options: LiveOptions) => {
       const text = await adminText(connectToMesh(options), proxy, "memory");
-      print(options.output, JSON.parse(text), () => text);
+      const figures: Readonly<Record<string, unknown>> = JSON.parse(text);
+      print(options.output, figures, () =>
+        formatTable(
+          ["MEMORY", "BYTES"],
+          Object.entries(figures).map(([name, bytes]) => [name, String(bytes)]),
+        ),
+      );
     });
+}
+
+/** What follows the first line of a refusal is the usage of the admin interface, not of this command. */
+async function setLevel(api: MeshApi, path: string, level: string): Promise<string> {
+  try {
+    return await api.postText(`${path}?${levelQuery(level)}`);
+  } catch (thrown) {
+    if (!(thrown instanceof CommandFailure) || thrown.exitCode !== exitCodes.findings) throw thrown;
+    const [reason = ""] = thrown.message.split("\n", 1);
+    throw new CommandFailure(thrown.exitCode, `the proxy refuses --level ${level}: ${reason}`, {
+      cause: thrown,
+    });
+  }
 }
 
 function proxyCommand(parent: Command, name: string, description: string): Command {
   return addMeshOptions(parent.command(name))
-    .argument("<proxy>", "WORKLOAD, INSTANCE.NAMESPACE or NAMESPACE/INSTANCE")
+    .argument("<proxy>", "WORKLOAD or INSTANCE, also with .NAMESPACE or NAMESPACE/")
     .description(description);
 }
 
-function addFilters(command: Command): Command {
-  return addOutput(command)
-    .option("--fqdn <hostname>", "only this service")
-    .option("--port <number>", "only this port", parsePort)
-    .option("--subset <name>", "only this subset")
-    .option("--direction <direction>", "inbound or outbound", parseDirection)
-    .option("--name <name>", "only the resource of this name")
-    .option("--cluster <name>", "only this cluster");
-}
-
-function addOutput(command: Command): Command {
-  return command.addOption(
-    new Option("-o, --output <format>", "how to print the answer (pem: secrets only)")
-      .choices(["table", "json", "yaml", "pem"])
-      .default("table"),
-  );
+function pemOutputOption(): Option {
+  return new Option("-o, --output <format>", "how to print the answer; pem: the certificates")
+    .choices(["table", "json", "yaml", "pem"])
+    .default("table");
 }
 
 async function showView(name: ViewName, proxy: string, options: Options): Promise<void> {
-  if (options.output === "pem" && name !== "secrets") {
-    throw new CommandFailure(exitCodes.usage, `-o pem prints secrets, not ${name}`);
-  }
   const api = connectToMesh(options);
   const dump = parseConfigDump(await adminText(api, proxy, "config_dump?include_eds"));
   if (options.output === "pem") {
@@ -228,6 +252,6 @@ function seriesOf(
 
 /** `debug` → `level=debug`, `http:debug` → `http=debug`: the parameters of Envoy's `/logging`. */
 function levelQuery(text: string): string {
-  const [logger, level] = text.includes(":") ? text.split(":", 2) : ["level", text];
-  return new URLSearchParams({ [logger ?? ""]: level ?? "" }).toString();
+  const [logger = "", level = ""] = text.includes(":") ? text.split(":", 2) : ["level", text];
+  return new URLSearchParams({ [logger]: level === "warn" ? "warning" : level }).toString();
 }
