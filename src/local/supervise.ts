@@ -10,7 +10,7 @@ import { type HostLink, openHostLink } from "./edge/host-link.ts";
 import { gatewayOpener } from "./edge/gateway-opener.ts";
 import { readAddressBooks } from "./mesh-addresses.ts";
 import { openNamespaces } from "./place/namespaces.ts";
-import { programFolders } from "./place/program-folders.ts";
+import { installationFolder, programFolders } from "./place/program-folders.ts";
 import { readUsableMeshFile } from "./run/mesh-source.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
@@ -46,6 +46,7 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     hidden,
     // Whoever writes the mesh's folder decides what its policies say.
     readOnly: [...programFolders(options.heddle), options.directory],
+    needed: [options.directory, installationFolder(options.heddle)],
     applicationUser,
   });
   link.tell({ kind: "step", text: "the mesh's network is up" });

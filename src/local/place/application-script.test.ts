@@ -10,7 +10,8 @@ const confinement = {
   hidden: ["/state", "/home/o'neil"],
   readOnly: ["/opt/heddle/src"],
   writable: [],
-  stash: "/state/netns/3.writable",
+  workshop: "/state/netns/3.workshop",
+  detours: [],
   user: undefined,
 };
 const spec = { command: ["node", "a b.mjs"], directory: "/x", environment: { A: "1" } };
@@ -30,6 +31,22 @@ test("confinedSpec() lets nobody write what the sidecar is started from", () => 
   assert.match(script, /readlink -e '\/opt\/heddle\/src'\); then mount --bind .*remount,bind/);
 });
 
+test("confinedSpec() puts what is needed in the place of a closed folder, before it is protected", () => {
+  const detours = [{ closed: "/root", needed: ["/root/a b"] }];
+  const script = confinedSpec(spec, { ...confinement, detours }).command.at(-4) ?? "";
+  const steps = [
+    "mount --bind '/state/netns/3.resolv.conf'",
+    "mount --rbind '/root/a b' '/state/netns/3.workshop/open-0/a b'",
+    "mount --rbind '/state/netns/3.workshop/open-0' '/root'",
+    "remount,bind",
+  ].map((step) => script.indexOf(step));
+  assert.deepEqual(
+    steps,
+    steps.toSorted((a, b) => a - b),
+  );
+  assert(!steps.includes(-1));
+});
+
 test("confinedSpec() enters the folder anew, above its protection", () => {
   const script = confinedSpec(spec, confinement).command.at(-4) ?? "";
   assert(script.indexOf("remount,bind") < script.indexOf("cd '/x'"));
@@ -39,9 +56,9 @@ test("confinedSpec() puts writable folders above what protects the ones around t
   const writable = ["/opt/heddle/src/.cache"];
   const script = confinedSpec(spec, { ...confinement, writable }).command.at(-4) ?? "";
   const steps = [
-    "mount --bind '/opt/heddle/src/.cache' '/state/netns/3.writable/0'",
+    "mount --bind '/opt/heddle/src/.cache' '/state/netns/3.workshop/0'",
     "remount,bind",
-    "mount --bind '/state/netns/3.writable/0' '/opt/heddle/src/.cache'",
+    "mount --bind '/state/netns/3.workshop/0' '/opt/heddle/src/.cache'",
     "heddle '/state'",
   ].map((step) => script.indexOf(step));
   assert.deepEqual(

@@ -4,6 +4,7 @@
  * becomes the application's init: it passes SIGTERM on and ends with the application's code.
  */
 import type { ProcessSpec } from "../run/kept-process.ts";
+import type { Detour, User } from "./detours.ts";
 
 export interface Confinement {
   /** File that `nsenter` joins. */
@@ -16,10 +17,11 @@ export interface Confinement {
   readonly readOnly: readonly string[];
   /** Directories inside of those that it can write after all. */
   readonly writable: readonly string[];
-  /** Holds the writable ones while what is around them is protected; hidden afterwards. */
-  readonly stash: string;
+  /** A folder to put mounts together in; hidden afterwards. */
+  readonly workshop: string;
   /** Root drops to this user; without root the application gets a user namespace of its own. */
-  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  readonly user: User | undefined;
+  readonly detours: readonly Detour[];
 }
 
 // Lookups through these sockets would go around the mesh's DNS.
@@ -31,7 +33,7 @@ const init =
   'wait "$child"; code=$?; while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done; exit "$code"';
 
 export function confinedSpec(spec: ProcessSpec, confinement: Confinement): ProcessSpec {
-  const { networkNamespace, user } = confinement;
+  const { networkNamespace, user, workshop } = confinement;
   const drop =
     user === undefined
       ? "unshare --user --map-user=1000 --map-group=1000 -- setpriv --no-new-privs"
@@ -42,9 +44,10 @@ export function confinedSpec(spec: ProcessSpec, confinement: Confinement): Proce
     ...hide(resolverSockets),
     'if [ ! -e /etc/resolv.conf ]; then target=$(readlink -m /etc/resolv.conf); mkdir -p "$(dirname "$target")"; : >"$target"; fi',
     `mount --bind ${quote(confinement.resolvConf)} /etc/resolv.conf`,
-    ...confinement.writable.map((path, i) => keep(path, `${confinement.stash}/${i}`)),
+    ...takeDetours(confinement.detours, workshop),
+    ...confinement.writable.map((path, i) => keep(path, `${workshop}/${i}`)),
     ...confinement.readOnly.map(protect),
-    ...confinement.writable.map((path, i) => bind(`${confinement.stash}/${i}`, path)),
+    ...confinement.writable.map((path, i) => bind(`${workshop}/${i}`, path)),
     ...hide(confinement.hidden),
     // The folder it was started in is the one beneath the protection.
     `cd ${quote(spec.directory)}`,
@@ -84,6 +87,27 @@ function protect(path: string): string {
     'flags=$(findmnt -n -o VFS-OPTIONS --mountpoint "$path" | tail -n 1 | sed s/^rw/ro/); ' +
     'mount -o "remount,bind,$flags" "$path"; fi'
   );
+}
+
+/**
+ * Lines of a script that put folders with nothing but what is needed in the place of closed ones.
+ * `workshop` may lie in one of them.
+ */
+export function takeDetours(detours: readonly Detour[], workshop: string): readonly string[] {
+  return detours.map((detour, i) => open(detour, `${workshop}/open-${i}`));
+}
+
+function open({ closed, needed }: Detour, place: string): string {
+  const steps = needed.map((path) => {
+    const inside = quote(place + path.slice(closed.length));
+    return `if [ -d ${quote(path)} ]; then mkdir -p ${inside}; else mkdir -p $(dirname ${inside}); : >${inside}; fi; mount --rbind ${quote(path)} ${inside}`;
+  });
+  return [
+    `mkdir -p ${quote(place)}`,
+    `mount -t tmpfs -o size=64k,mode=0755 heddle ${quote(place)}`,
+    ...steps,
+    `mount --rbind ${quote(place)} ${quote(closed)}`,
+  ].join("; ");
 }
 
 function keep(path: string, place: string): string {

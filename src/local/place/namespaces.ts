@@ -29,6 +29,7 @@ import { eachAtMost } from "../run/each-at-most.ts";
 import type { ProcessSpec } from "../run/kept-process.ts";
 import { makePrivateDirectory, replaceFile } from "../run/replace-file.ts";
 import { confinedSpec, quote } from "./application-script.ts";
+import { detoursTo, programPlaces, type User } from "./detours.ts";
 
 export interface NamespacesOptions {
   readonly stateDir: string;
@@ -40,7 +41,9 @@ export interface NamespacesOptions {
   readonly hidden: readonly string[];
   /** What applications must not write. */
   readonly readOnly: readonly string[];
-  readonly applicationUser: { readonly uid: number; readonly gid: number } | undefined;
+  /** What applications must be able to reach. */
+  readonly needed: readonly string[];
+  readonly applicationUser: User | undefined;
 }
 
 export const edgePorts = { uplink: 15_099, dns: 15_053, secureXds: 15_012 } as const;
@@ -287,15 +290,17 @@ class NamespacePlace implements Place {
   }
 
   application(spec: ProcessSpec, writable: readonly string[]): ProcessSpec {
-    const { applicationUser, hidden, readOnly, stateDir } = this.#options;
+    const { applicationUser, hidden, readOnly, needed, stateDir } = this.#options;
+    const places = [...needed, spec.directory, ...programPlaces(spec.environment["PATH"] ?? "")];
     return confinedSpec(spec, {
       networkNamespace: this.#namespace,
       resolvConf: this.#resolvConf,
       hidden: [...hidden, stateDir],
       readOnly,
       writable,
-      stash: `${this.#namespace}.writable`,
+      workshop: `${this.#namespace}.workshop`,
       user: applicationUser,
+      detours: applicationUser === undefined ? [] : detoursTo(places, applicationUser),
     });
   }
 

@@ -15,6 +15,12 @@ export function programFolders(heddle: readonly string[]): readonly string[] {
   return [...new Set([...inside, heddle[0] ?? ""])].filter((path) => existsSync(path));
 }
 
+/** The folder that the words of `heddle` are installed in. */
+export function installationFolder(heddle: readonly string[]): string {
+  const main = heddle.at(-1) ?? "";
+  return installationOf(main) ?? dirname(main);
+}
+
 function installationOf(file: string): string | undefined {
   for (let folder = dirname(file); ; folder = dirname(folder)) {
     if (existsSync(join(folder, "package.json"))) return folder;

@@ -22,6 +22,9 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
+import { takeDetours } from "../../../src/local/place/application-script.ts";
+import { detoursTo, programPlaces } from "../../../src/local/place/detours.ts";
+
 export type MeshMode = "root" | "rootless" | "explicit";
 
 /** The modes that this user can start; CI runs the suite as root and as somebody else. */
@@ -155,9 +158,7 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
       : join(import.meta.dirname, "stand-in.ts");
   const mode = setup.mode === "explicit" ? "explicit" : "namespaces";
   const command = [
-    ...(drops
-      ? ["setpriv", `--reuid=${unprivileged}`, `--regid=${unprivileged}`, "--clear-groups"]
-      : []),
+    ...(drops ? dropping(stateDir) : []),
     ...(setup.wrapper ?? []),
     process.execPath,
     "--disable-warning=ExperimentalWarning",
@@ -174,6 +175,24 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, HOME: "/nonexistent", ...setup.environment },
   });
+}
+
+/**
+ * Words that make a command run without root: also where it may not enter the folder of this checkout,
+ * as in root's home.
+ */
+function dropping(stateDir: string): readonly string[] {
+  const detours = detoursTo([root, ...programPlaces(process.env["PATH"] ?? "")], {
+    uid: unprivileged,
+    gid: unprivileged,
+  });
+  const script = ["set -e", ...takeDetours(detours, `${stateDir}.workshop`), 'exec "$@"'];
+  return [
+    ...(detours.length === 0
+      ? []
+      : ["unshare", "--mount", "--", "sh", "-c", script.join("\n"), "-"]),
+    ...["setpriv", `--reuid=${unprivileged}`, `--regid=${unprivileged}`, "--clear-groups"],
+  ];
 }
 
 /** A path of the console, asked over TCP with its token. */
