@@ -1,9 +1,16 @@
 /** Reads what `-f` names: a file, a folder (its YAML files, recursively) or `-` for standard input. */
 import { globSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import { messageOf } from "../base/error.ts";
 import { formatProblem, type Problem } from "../base/problem.ts";
+import {
+  configurationBytesMax,
+  isConfigurationFile,
+  isOtherJson,
+  isPassedOver,
+} from "../control/configuration-file.ts";
+import { parseDocuments } from "../model/documents.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 export interface YamlInput {
@@ -14,9 +21,6 @@ export interface YamlInput {
 
 /** Told of a file that is refused unread, while the others are read. */
 export type OnRefused = (problem: Problem) => void;
-
-/** Larger files are refused unread; configuration of this size is a mistake or an attack. */
-const fileBytesMax = 16 * 1024 * 1024;
 
 /** Without `onRefused`, a file that is too large ends the command. */
 export function readYamlInputs(
@@ -30,7 +34,7 @@ export function readYamlInputs(
 
 function readStandardInput(onRefused: OnRefused): readonly YamlInput[] {
   const text = readFileSync(0, "utf8");
-  if (text.length <= fileBytesMax) return [{ file: "-", text }];
+  if (text.length <= configurationBytesMax) return [{ file: "-", text }];
   onRefused(tooLarge("-"));
   return [];
 }
@@ -38,10 +42,12 @@ function readStandardInput(onRefused: OnRefused): readonly YamlInput[] {
 function readPath(path: string, onRefused: OnRefused): readonly YamlInput[] {
   try {
     if (!statSync(path).isDirectory()) return readOne(path, onRefused);
-    const files = globSync("**/*.{yaml,yml,json}", { cwd: path }).toSorted();
-    return files
-      .filter((file) => !isRunFile(file))
-      .flatMap((file) => readOne(join(path, file), onRefused));
+    return configurationOf(path)
+      .flatMap((file) => readOne(join(path, file), onRefused))
+      .filter(
+        ({ file, text }) =>
+          !file.endsWith(".json") || !isOtherJson(file, parseDocuments(text, file)),
+      );
   } catch (error) {
     if (error instanceof CommandFailure) throw error;
     throw new CommandFailure(exitCodes.usage, `can't read ${path}: ${messageOf(error)}`, {
@@ -51,7 +57,7 @@ function readPath(path: string, onRefused: OnRefused): readonly YamlInput[] {
 }
 
 function readOne(path: string, onRefused: OnRefused): readonly YamlInput[] {
-  if (statSync(path).size <= fileBytesMax) {
+  if (statSync(path).size <= configurationBytesMax) {
     return [{ file: path, text: readFileSync(path, "utf8") }];
   }
   onRefused(tooLarge(path));
@@ -63,7 +69,7 @@ function tooLarge(file: string): Problem {
     code: "yaml.file-too-large",
     severity: "error",
     path: "",
-    message: `the file is larger than ${fileBytesMax / 1024 / 1024} MiB and was not read`,
+    message: `the file is larger than ${configurationBytesMax / 1024 / 1024} MiB and was not read`,
     hint: "split it",
     source: { file, line: 1, column: 1 },
   };
@@ -73,7 +79,9 @@ function endCommand(problem: Problem): never {
   throw new CommandFailure(exitCodes.findings, formatProblem(problem));
 }
 
-/** heddle.yaml and Compose files say what to run, not how it behaves. */
-function isRunFile(file: string): boolean {
-  return /(^|\/)(heddle|(docker-)?compose)\.ya?ml$/.test(file);
+/** Relative, in order: what a mesh that is started from the folder would read. */
+function configurationOf(folder: string): readonly string[] {
+  return globSync("**/*", { cwd: folder, exclude: (path) => isPassedOver(basename(path)) })
+    .filter((path) => isConfigurationFile(path) && statSync(join(folder, path)).isFile())
+    .toSorted();
 }

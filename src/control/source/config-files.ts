@@ -1,13 +1,18 @@
 /** Finds the configuration files below a folder and parses those that changed since the last look. */
 import type { Dirent, Stats } from "node:fs";
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
-import { basename, extname, join, relative, sep } from "node:path";
+import { basename, join, relative, sep } from "node:path";
 
 import { messageOf } from "../../base/error.ts";
 import type { Problem } from "../../base/problem.ts";
 import type { ParsedDocuments } from "../../model/documents.ts";
 import { parseDocuments } from "../../model/documents.ts";
-import { yamlLimits } from "../../model/yaml.ts";
+import {
+  configurationBytesMax,
+  isConfigurationFile,
+  isOtherJson,
+  isPassedOver,
+} from "../configuration-file.ts";
 
 export interface FoundFile {
   /** Relative to the folder: how positions name it. */
@@ -32,12 +37,6 @@ export function isBelow(folders: readonly string[], file: string): boolean {
 
 const filesMax = 5000;
 const depthMax = 16;
-/** UTF-8 takes at most three bytes for a UTF-16 unit. */
-const fileBytesMax = yamlLimits.fileCharactersMax * 3;
-
-const extensions = new Set([".yaml", ".yml", ".json"]);
-/** What runs is described here, at the top of the folder; it is not Istio's configuration. */
-const describesWorkloads = /^(?:heddle\.ya?ml|(?:docker-)?compose(?:\.override)?\.ya?ml)$/;
 
 interface Known {
   readonly fingerprint: string;
@@ -92,12 +91,12 @@ export class ConfigFiles {
         continue;
       }
       for (const entry of entries) {
-        if (entry.name.startsWith(".") || entry.name === "node_modules") continue;
+        if (isPassedOver(entry.name)) continue;
         const name = path === "" ? entry.name : `${path}/${entry.name}`;
         if (entry.isDirectory()) {
           if (depth < depthMax) waiting.push({ path: name, depth: depth + 1 });
           else problems.push(folderProblem(name, `is deeper than ${depthMax} folders; not read`));
-        } else if (isConfiguration(name)) {
+        } else if (isConfigurationFile(name)) {
           names.push(name);
         }
       }
@@ -123,15 +122,19 @@ export class ConfigFiles {
     const fingerprint = [dev, ino, size, mtimeMs, ctimeMs].join(" ");
     const known = this.#known.get(name);
     if (known?.fingerprint === fingerprint) return known;
-    if (size > fileBytesMax) {
-      return this.#refused(name, fingerprint, `has ${size} bytes, more than ${fileBytesMax}`);
+    if (size > configurationBytesMax) {
+      return this.#refused(
+        name,
+        fingerprint,
+        `has ${size} bytes, more than ${configurationBytesMax}`,
+      );
     }
     try {
       if (!(await this.#isInside(path))) {
         return this.#refused(name, fingerprint, "is a link that leads out of the folder");
       }
       const parsed = parseDocuments(await readFile(path, "utf8"), name);
-      if (name.endsWith(".json") && isOtherJson(parsed)) return undefined;
+      if (isOtherJson(name, parsed)) return undefined;
       return { fingerprint, file: { name, parsed } };
     } catch (error) {
       return isGone(error) ? undefined : this.#refused(name, fingerprint, messageOf(error));
@@ -163,19 +166,6 @@ export class ConfigFiles {
     };
     return { fingerprint, file: { name, parsed } };
   }
-}
-
-function isConfiguration(name: string): boolean {
-  return extensions.has(extname(name).toLowerCase()) && !describesWorkloads.test(name);
-}
-
-/** package.json and its like lie in many folders and mean nothing to a mesh. */
-function isOtherJson(parsed: ParsedDocuments): boolean {
-  return (
-    parsed.resources.length === 0 &&
-    parsed.broken.length === 0 &&
-    parsed.problems.every((problem) => problem.code === "config.not-a-resource")
-  );
 }
 
 function isGone(error: unknown): boolean {
