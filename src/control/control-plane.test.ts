@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { connect as connectSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -12,6 +14,7 @@ import { parseDocuments } from "../model/documents.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../model/workload.ts";
 import { openGrpcChannel } from "../net/grpc-client.ts";
 import { defaultGrpcKeepalive } from "../net/grpc.ts";
+import type { Logger } from "../telemetry/logger.ts";
 import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { AdsClient } from "../xds/ads-client.ts";
@@ -82,6 +85,8 @@ interface Rig {
   readonly setFiles: (yaml: string) => void;
   /** Connects the instance's sidecar, which accepts everything but what `refuses` names. */
   readonly connect: (name: string, refuses?: string) => AdsClient;
+  /** What the control plane has warned of. */
+  readonly warnings: readonly string[];
 }
 
 async function withPlane(
@@ -90,6 +95,12 @@ async function withPlane(
 ): Promise<void> {
   let onChange: (config: ConfigSet) => void = () => {};
   const closers: (() => void)[] = [];
+  const warnings: string[] = [];
+  const log: Logger = {
+    ...silentLog,
+    warn: (message) => void warnings.push(message),
+    area: () => log,
+  };
   const plane = await startControlPlane({
     options: {
       mesh: "test",
@@ -106,7 +117,7 @@ async function withPlane(
       logFormat: "text",
     },
     clock: systemClock,
-    log: silentLog,
+    log,
     metrics: createMetricRegistry(),
     watchConfig: (options) => {
       ({ onChange } = options);
@@ -143,7 +154,7 @@ async function withPlane(
   };
   try {
     const setFiles = (yaml: string): void => onChange(parseDocuments(yaml, "mesh.yaml"));
-    await run({ plane, stateDir, setFiles, connect });
+    await run({ plane, stateDir, setFiles, connect, warnings });
   } finally {
     for (const closeOne of closers) closeOne();
     await plane.close();
@@ -311,5 +322,22 @@ test("setWorkloads() drops what is older than it knows", async () => {
       plane.proxies().map(({ proxy }) => proxy),
       ["cart-0.default"],
     );
+  });
+});
+
+test("handshakes that fail fill no log, whoever provokes them", async () => {
+  await withPlane(async ({ plane, warnings }) => {
+    const { secureAddress } = plane;
+    assert.ok("port" in secureAddress);
+    const { address: host, port } = secureAddress;
+    const strangers = Array.from({ length: 40 }, async () => {
+      const socket = connectSocket({ host, port });
+      socket.on("error", () => {}).resume();
+      socket.write("this is no TLS\r\n\r\n");
+      await once(socket, "close");
+    });
+    await Promise.all(strangers);
+    const lines = warnings.filter((message) => message === "handshake failed").length;
+    assert.ok(lines > 0 && lines <= 20, `${lines} lines`);
   });
 });

@@ -207,7 +207,9 @@ class Http2GrpcServer implements GrpcServer {
       this.#options.log.debug("connection failed", { reason: error.message });
     });
     server.on("tlsClientError", (error: Error, socket: Socket) => {
-      this.#options.onHandshakeFailure?.(peerOf(socket), messageOf(error));
+      // A socket that is closed already does not know any more whose it was.
+      const peer = socket.remoteAddress === undefined ? "gone" : peerOf(socket);
+      this.#options.onHandshakeFailure?.(peer, messageOf(error));
     });
     // A peer without ALPN h2 would otherwise be given an HTTP/1.1 answer.
     server.on("unknownProtocol", (socket: Socket) => {

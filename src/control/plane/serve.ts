@@ -13,6 +13,7 @@ import { certificateService } from "../../identity/certificate-service.ts";
 import { generateKey } from "../../identity/key.ts";
 import { renewalDelayMs } from "../../identity/renewal.ts";
 import { certificateRequestBudget, RequestBudget } from "../../identity/request-budget.ts";
+import { BoundedLog } from "../../telemetry/bounded-log.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Node } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { grpcStatus } from "../../wire/grpc.ts";
@@ -40,6 +41,8 @@ export interface ControlListeners {
 }
 
 const serverCertificateTtlMs = 24 * 3_600_000;
+/** Of failed handshakes: whoever reaches the port can provoke them. The counter misses none. */
+const handshakeLinesPerSecond = 10;
 
 /** Opens all listeners, or none: rejects with the reason of the first that failed. */
 export async function serve(context: ServeOptions): Promise<ControlListeners> {
@@ -55,7 +58,11 @@ export async function serve(context: ServeOptions): Promise<ControlListeners> {
   };
   try {
     const certificate = serverCertificate(context);
+    const { clock, log } = context;
+    const failures = new BoundedLog({ clock, log, linesPerSecond: handshakeLinesPerSecond });
+    closers.push(() => Promise.resolve(failures.close()));
     const secure = await listen(context, {
+      failures,
       address: options.secureXds,
       tls: certificate.tls,
       methods: [...ads.methods(authenticate("tls")), certificates(context)],
@@ -157,9 +164,10 @@ function listen(
     readonly address: ControlOptions["secureXds"];
     readonly tls?: GrpcServerTls;
     readonly methods: readonly GrpcMethod[];
+    readonly failures?: BoundedLog;
   },
 ): Promise<GrpcServer> {
-  const { address, tls, methods } = server;
+  const { address, tls, methods, failures } = server;
   return startGrpcServer({
     listen: address,
     ...(tls === undefined ? {} : { tls }),
@@ -169,7 +177,7 @@ function listen(
     log,
     onLimit: (limit) => metrics.limit(limit),
     onHandshakeFailure: (peer, reason) => {
-      log.warn("handshake failed", { peer, reason });
+      failures?.warn("handshake failed", { peer, reason });
       metrics.limit("handshake");
     },
   });
