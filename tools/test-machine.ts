@@ -24,6 +24,7 @@ const tools: readonly Tool[] = [
   { program: "setpriv", package: "util-linux" },
   { program: "openssl", package: "openssl" },
   { program: "tcpdump", package: "tcpdump" },
+  { program: "curl", package: "curl" },
   { program: "chromium", package: "chromium" },
   { program: "python3", package: "python3" },
   { program: "pip3", package: "python3-pip" },

@@ -187,11 +187,14 @@ function dropping(stateDir: string): readonly string[] {
     gid: unprivileged,
   });
   const script = ["set -e", ...takeDetours(detours, `${stateDir}.workshop`), 'exec "$@"'];
+  const way =
+    detours.length === 0 ? [] : ["unshare", "--mount", "--", "sh", "-c", script.join("\n"), "-"];
   return [
-    ...(detours.length === 0
-      ? []
-      : ["unshare", "--mount", "--", "sh", "-c", script.join("\n"), "-"]),
-    ...["setpriv", `--reuid=${unprivileged}`, `--regid=${unprivileged}`, "--clear-groups"],
+    ...way,
+    "setpriv",
+    `--reuid=${unprivileged}`,
+    `--regid=${unprivileged}`,
+    "--clear-groups",
   ];
 }
 
