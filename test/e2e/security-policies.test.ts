@@ -60,7 +60,13 @@ type Asked = Readonly<Record<string, string>>;
 
 // What a DENY of /admin does to each spelling. `denied`: 403. `refused`: the request was malformed.
 // Otherwise the path as the application sees it, which the policy of Istio's meaning does not name.
-const spellings: Readonly<Record<string, { readonly base: string; readonly merging: string }>> = {
+// `envoy`: what Envoy makes of it, where it is known to differ (docs/data-planes.md).
+interface Spelling {
+  readonly base: string;
+  readonly merging: string;
+  readonly envoy?: string;
+}
+const spellings: Readonly<Record<string, Spelling>> = {
   "/admin": { base: "denied", merging: "denied" },
   "/admin/": { base: "denied", merging: "denied" },
   "/admin?x=1": { base: "denied", merging: "denied" },
@@ -86,6 +92,7 @@ const spellings: Readonly<Record<string, { readonly base: string; readonly mergi
   "/x/..;/admin": { base: "denied", merging: "denied" },
   "/x/..;a=b/admin": { base: "denied", merging: "denied" },
   "/.;/admin": { base: "denied", merging: "denied" },
+  "/x/%2e%2e;/admin": { base: "denied", merging: "denied", envoy: "/x/..;/admin" },
   "/a;/../admin": { base: "denied", merging: "denied" },
   "/ADMIN": { base: "/ADMIN", merging: "/ADMIN" },
   "/admin.": { base: "/admin.", merging: "/admin." },
@@ -260,7 +267,8 @@ for (const { mode, dataPlane, title } of capturedCases) {
         const wanted: Record<string, string> = {};
         for (const [target, expected] of Object.entries(spellings)) {
           seen[target] = await outcome(target);
-          wanted[target] = expected[setting];
+          const { envoy = expected[setting] } = expected;
+          wanted[target] = dataPlane === "envoy" ? envoy : expected[setting];
         }
         assert.deepEqual(seen, wanted);
         const reached = receivedBy(mesh, "server-0").slice(earlier);
