@@ -120,8 +120,9 @@ spec: { host: server.default.svc.cluster.local }
         assert.match(stdout, /did you mean hosts\?/);
       }
       const dangling = route("x").replace("host: server", "host: sever");
-      const { code, stdout } = await heddle("apply -f -", dangling);
+      const { code, stdout } = await heddle("apply --wait -f -", dangling);
       assert.equal(code, 1);
+      assert.match(stdout, /^nothing was changed\n$/m);
       assert.match(
         stdout,
         /^-:8:\d+: error virtualservice\.host-not-found.*did you mean server\?/m,

@@ -61,8 +61,9 @@ export async function waitFor(
   api: MeshApi,
   outcomes: readonly ApplyOutcome[],
   timeoutMs: number,
-): Promise<WaitOutcome> {
+): Promise<WaitOutcome | undefined> {
   const refs = outcomes.flatMap((outcome) => outcome.applied.map(({ ref }) => ref));
+  if (refs.length === 0) return undefined; // Nothing was changed: there is nothing to acknowledge.
   const generation = Math.max(...outcomes.map((outcome) => outcome.generation));
   return api.post<WaitOutcome>(
     "/api/config/wait",
@@ -86,6 +87,7 @@ function formatResult({ outcomes, wait }: Result, isDryRun: boolean): string {
         `${ref.kind.toLowerCase()}/${ref.namespace}/${ref.name} ${change}${isDryRun ? " (dry run)" : ""}`,
     ),
     ...outcome.problems.map(formatProblem),
+    ...(outcome.applied.length === 0 ? ["nothing was changed"] : []),
   ]);
   if (wait !== undefined) lines.push(...formatWait(wait));
   return lines.join("\n");
