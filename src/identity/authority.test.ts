@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 
 import fc from "fast-check";
@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { FakeClock } from "../../test/support/fake-clock.ts";
 import { CertificateAuthority, selfSignRoot } from "./authority.ts";
 import { generateKey, requestFor } from "./key.ts";
-import { createCsr, readCsr } from "./x509/csr.ts";
+import { createCsr, csrBytesMax, readCsr } from "./x509/csr.ts";
 
 const clock = new FakeClock(Date.UTC(2026, 10, 21));
 const rootKey = generateKey();
@@ -157,6 +157,15 @@ test("readCsr() refuses a request whose signature is not by its key", () => {
   tampered[last] = (tampered[last] ?? 0) ^ 1;
   const read = readCsr(tampered);
   assert.ok("refusal" in read);
+});
+
+test("readCsr() takes keys on P-256 alone, and no request longer than an honest one", () => {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-384" });
+  assert.deepEqual(readCsr(createCsr(privateKey, "a")), {
+    refusal: "key is not on the curve P-256",
+  });
+  const long = readCsr(createCsr(generateKey().privateKey, "a".repeat(csrBytesMax)));
+  assert.deepEqual(long, { refusal: `request longer than ${csrBytesMax} bytes` });
 });
 
 test("readCsr() never throws and never takes a key from bytes that were changed", () => {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 
 import { listenHttp } from "./http-listener.ts";
@@ -57,4 +60,14 @@ test("listenHttp() makes no room at the cost of an answer that is under way", as
   assert.equal(await statusOf(await dial(get("/"))), "200");
   response.end("late");
   assert.equal(await statusOf(slow), "200");
+});
+
+test("listenHttp() makes a Unix socket for its owner alone", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-http-listener-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const socketPath = join(folder, "api.sock");
+  const listener = await listenHttp({ socketPath }, (_request, response) => response.end());
+  t.after(() => listener.close());
+  assert.equal(listener.address, undefined);
+  assert.equal(statSync(socketPath).mode & 0o777, 0o600);
 });

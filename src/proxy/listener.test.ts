@@ -367,6 +367,12 @@ test("a listener takes addresses from the PROXY protocol and refuses connections
   await recorded(1);
   assert.deepEqual(records[0]?.downstreamRemoteAddress, { address: "203.0.113.7", port: 40_000 });
   assert.equal(await exchange(connect({ port, ...half }), "no header"), "");
+  for (const malformed of [
+    "PROXY TCP4 nobody\r\n",
+    "PROXY TCP4 203.0.113.7 198.18.0.9 4 70000\r\n",
+  ]) {
+    assert.equal(await exchange(connect({ port, ...half }), `${malformed}hi`), "", malformed);
+  }
   assert.equal(records.length, 1);
 });
 

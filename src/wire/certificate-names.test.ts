@@ -25,3 +25,29 @@ test("decodeCertificateNames() writes subjects as RFC 2253 does", async () => {
   await check([{ DC: ["local"] }, { DC: ["cluster"] }], "DC=cluster,DC=local");
   await check([{ "1.2.3.4": ["odd"] }], "1.2.3.4=#13036F6464");
 });
+
+test("decodeCertificateNames() has no names for a certificate with a name that is no plain text", async () => {
+  const authority = await makeTestAuthority();
+  const uri = "spiffe://cluster.local/ns/default/sa/cart!evil";
+  const { chainPem } = await authority.issue({ uris: [uri], dnsNames: ["cart!evil"] });
+  const { raw } = new X509Certificate(chainPem);
+  assert.deepEqual(decodeCertificateNames(raw)?.uriSans, [uri]);
+  for (const byte of [0, 0x0a, 0x7f, 0xe9]) {
+    for (const start of [raw.indexOf("cart!"), raw.lastIndexOf("cart!")]) {
+      const changed = Buffer.from(raw);
+      changed[start + 4] = byte;
+      assert.equal(decodeCertificateNames(changed), undefined, `${byte} at ${start}`);
+    }
+  }
+});
+
+test("decodeCertificateNames() has no names for a certificate with two lists of them", async () => {
+  const authority = await makeTestAuthority();
+  const { chainPem } = await authority.issue({ uris: ["spiffe://cluster.local/ns/a/sa/b"] });
+  const { raw } = new X509Certificate(chainPem);
+  // Basic constraints (2.5.29.19) become a second list of names (2.5.29.17), an empty one.
+  const at = raw.indexOf(Buffer.of(0x55, 0x1d, 0x13));
+  assert.ok(at > 0);
+  raw[at + 2] = 0x11;
+  assert.equal(decodeCertificateNames(raw), undefined);
+});

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { defaultSidecarPorts } from "../../base/sidecar-options.ts";
 import type { CaptureRules } from "./rules.ts";
-import { iptablesRules, nftRules } from "./rules.ts";
+import { iptablesEdgeRules, iptablesRules, nftEdgeRules, nftRules } from "./rules.ts";
 
 const rules: CaptureRules = {
   device: "eth0",
@@ -63,4 +63,30 @@ test("iptablesRules() says the same for one family", () => {
 test("iptablesRules() captures every port on which the sidecar does not listen itself", () => {
   assert.match(iptablesRules(rules, 4), /HEDDLE_INBOUND .*--dports 15020,15021,15090 -j RETURN/);
   assert.doesNotMatch(iptablesRules(rules, 6), /HEDDLE_INBOUND .*RETURN/);
+});
+
+test("the edge forwards between workloads alone, whatever the firewall", () => {
+  const edge = {
+    bridge: "heddle0",
+    uplinkPort: 15_099,
+    mesh: { ipv4: "198.18.0.0/16", ipv6: "fd48:6564:646c:12::/64" },
+    services: { ipv4: "198.19.0.0/16", ipv6: "fd48:6564:646c:13::/64" },
+  };
+  const nft = nftEdgeRules(edge);
+  const forward = nft.slice(nft.indexOf("chain forward"));
+  assert.deepEqual(
+    forward.match(/.*(?:accept|reject).*/g)?.map((line) => line.trim()),
+    [
+      "type filter hook forward priority filter; policy accept;",
+      'iifname "heddle0" oifname "heddle0" ip daddr 198.18.0.0/16 accept',
+      'iifname "heddle0" oifname "heddle0" ip6 daddr fd48:6564:646c:12::/64 accept',
+      "meta l4proto tcp reject with tcp reset",
+      "reject",
+    ],
+  );
+  assert.deepEqual(iptablesEdgeRules(edge, 4).match(/^-A FORWARD.*$/gm), [
+    "-A FORWARD -i heddle0 -o heddle0 -d 198.18.0.0/16 -j ACCEPT",
+    "-A FORWARD -p tcp -j REJECT --reject-with tcp-reset",
+    "-A FORWARD -j REJECT",
+  ]);
 });
