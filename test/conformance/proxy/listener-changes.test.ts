@@ -23,6 +23,7 @@ import { Listener } from "../../../src/wire/gen/ts/envoy/config/listener/v3/list
 import type { FilterChain } from "../../../src/wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import { RBAC } from "../../../src/wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import { Router } from "../../../src/wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
+import { RBAC as NetworkRbac } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { DownstreamTlsContext } from "../../../src/wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
@@ -216,6 +217,27 @@ test("proxy() refuses plaintext on a connection from before it had to be mutual 
   // Its chain has changed, but it may stay: the policy of now decides.
   assert.match(await ask(mutual), /^HTTP\/1\.1 403 .*x-version: 1\r\n/s);
   assert.equal(mutual.destroyed, false);
+});
+
+test("proxy() denies the next request on a connection that a policy for connections denies by now", async (t) => {
+  const { feed, port, apply } = await startPlane(t);
+  apply(0, { filterChains: [chainOf(0)] });
+  while (feed.answers.at(-1) !== "accepted") await sleep(5);
+  const open = net.connect({ host: "127.0.0.1", port });
+  t.after(() => open.destroy());
+  assert.match(await ask(open), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
+
+  const everybody = { all: { principals: [{ any: true }], permissions: [{ any: true }] } };
+  const rules = { action: 1, policies: everybody } as const;
+  const denying = NetworkRbac.encode(NetworkRbac.fromPartial({ statPrefix: "tcp.", rules }));
+  const filters = [
+    packed("filters.network.rbac.v3.RBAC", denying.finish()),
+    ...(chainOf(2).filters ?? []),
+  ];
+  assert.equal(apply(2, { filterChains: [{ filters }] }), "accepted");
+  const closed = new Promise((resolve) => open.once("end", resolve));
+  assert.match(await ask(open), /^HTTP\/1\.1 403 .*connection: close\r\n/s);
+  await closed;
 });
 
 /** One POST to `/gate` on an open connection. */
