@@ -149,7 +149,7 @@ function createApp(options: ConsoleOptions, fromSocket: WeakSet<IncomingMessage>
   });
   app.setErrorHandler((error, request, reply) => {
     const answer = errorAnswer(error);
-    if (answer.status >= 500 && answer.status !== 502) {
+    if (answer.status === 500) {
       options.log.error("console request failed", { path: request.url, reason: messageOf(error) });
     }
     return reply.code(answer.status).send(answer.body);

@@ -70,7 +70,7 @@ test("createEventHub() sends everything at first, then what has changed", async 
   const clock = new FakeClock();
   const { hub, change } = hubWith(clock);
   const client = new Client();
-  assert.equal(hub.add(client, 60_000), true);
+  hub.add(client, 60_000);
   await settle();
   assert.deepEqual(client.kinds, ["proxies", "config", "status", "graph", "services"]);
   clock.advance(2000);
@@ -113,8 +113,13 @@ test("createEventHub() skips a client that does not read, and takes no more than
   clock.advance(20_000);
   await settle();
   assert.equal(stuck.kinds.length, sent);
-  for (let more = 1; more < 64; more++) assert.equal(hub.add(new Client(), 60_000), true);
-  assert.equal(hub.add(new Client(), 60_000), false);
+  for (let more = 1; more < 64; more++) {
+    assert.equal(hub.isFull, false);
+    hub.add(new Client(), 60_000);
+  }
+  assert.equal(hub.isFull, true);
+  stuck.emit("close");
+  assert.equal(hub.isFull, false);
   await settle();
   hub.close();
 });

@@ -21,8 +21,10 @@ export interface EventHubOptions {
 }
 
 export interface EventHub {
-  /** Takes over the response. False when there are too many clients already. */
-  add(response: ServerResponse, windowMs: number): boolean;
+  /** Whether there are as many clients as may be: `add()` nobody. */
+  readonly isFull: boolean;
+  /** Takes over the response. */
+  add(response: ServerResponse, windowMs: number): void;
   readonly clients: number;
   close(): void;
 }
@@ -86,8 +88,10 @@ export function createEventHub(options: EventHubOptions): EventHub {
     get clients() {
       return clients.size;
     },
+    get isFull() {
+      return clients.size >= clientsMax;
+    },
     add(response, windowMs) {
-      if (clients.size >= clientsMax) return false;
       const client: Client = { response, windowMs, sent: new Map(), lastWriteMs: clock.nowMs() };
       clients.add(client);
       response.on("close", () => clients.delete(client));
@@ -95,7 +99,6 @@ export function createEventHub(options: EventHubOptions): EventHub {
       response.write("retry: 1000\n\n");
       void send([client], async () => [...(await state()), ...(await figures(windowMs))]);
       figuresTimer ??= clock.schedule(options.intervalMs, turn);
-      return true;
     },
     close() {
       stopListening();

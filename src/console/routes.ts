@@ -140,13 +140,16 @@ function registerProxies(app: FastifyInstance, options: RouteOptions): void {
 function registerEvents(app: FastifyInstance, { events }: RouteOptions): void {
   app.get("/api/events", (request, reply) => {
     const windowMs = windowOf(request, graphWindowMs);
+    if (events.isFull) {
+      throw new HeddleError("console.busy", "too many pages are open; close one");
+    }
     reply.raw.setHeader("content-type", "text/event-stream");
     reply.raw.setHeader("cache-control", "no-store");
     for (const [name, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(name, value);
     }
-    if (events.add(reply.raw, windowMs)) reply.hijack();
-    else throw new HeddleError("console.busy", "too many pages are open; close one");
+    reply.hijack();
+    events.add(reply.raw, windowMs);
   });
 }
 

@@ -193,3 +193,21 @@ test("console sends live views, and ends them when it closes", () =>
     }
     assert.deepEqual([...seen].toSorted(), ["config", "graph", "proxies", "services", "status"]);
   }));
+
+test("console says so when too many pages are open, and goes on", () =>
+  withConsole(async ({ port, ask }) => {
+    const leave = new AbortController();
+    const open = async (): Promise<Response> =>
+      await fetch(`http://localhost:${port}/api/events`, {
+        headers: bearer,
+        signal: leave.signal,
+      });
+    const pages = await Promise.all(Array.from({ length: 64 }, open));
+    assert.deepEqual(new Set(pages.map(({ status }) => status)), new Set([200]));
+    const refused = await open();
+    assert.equal(refused.status, 503);
+    assert.match(refused.headers.get("content-type") ?? "", /^application\/json/);
+    assert.match(await refused.text(), /^\{"code":"console.busy","message":"too many pages/);
+    assert.equal((await ask("/api/status", { headers: bearer })).status, 200);
+    leave.abort();
+  }));
