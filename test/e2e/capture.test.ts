@@ -124,9 +124,9 @@ for (const mode of capturingModes) {
       assert.doesNotMatch(stdout, /^0$/m);
     });
 
-    test("the gateway's host port leads to the gateway", async () => {
+    test("the gateway's host port leads to the gateway, which is told who connected", async () => {
       const answer = await fetch(`${mesh.gatewayUrls[0]}hello`);
-      assert.equal(await answer.text(), "gateway /hello");
+      assert.equal(await answer.text(), "gateway /hello 127.0.0.1");
     });
 
     test("a workload's killed sidecar is back within a second; no packet left meanwhile", async () => {

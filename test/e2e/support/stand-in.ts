@@ -18,6 +18,7 @@ import { supervise } from "../../../src/local/supervise.ts";
 import type { SupervisorOptions } from "../../../src/local/supervisor-options.ts";
 import { originalDestinationOf } from "../../../src/net/socket-handle.ts";
 import { openMarkedSocket } from "../../../src/net/sysio/socket-options.ts";
+import { decodeProxyHeader } from "../../../src/wire/proxy-protocol.ts";
 
 const [command = "", , file = ""] = process.argv.slice(2);
 const text = command === "up" ? "" : readFileSync(file, "utf8");
@@ -127,12 +128,29 @@ function standInSidecar(options: SidecarOptions): void {
     createServer({ allowHalfOpen: true }, pass(true)).listen(ports.inbound, "::");
     answerDns(ports.dns);
   } else if (options.capture === "gateway" && options.socketMark !== undefined) {
-    createHttpServer((request, response) => response.end(`gateway ${request.url}`)).listen(
-      80,
-      "::",
-    );
+    standInGateway();
   }
   createHttpServer((_, response) => response.end("ok")).listen(ports.ready, options.statusAddress);
+}
+
+function standInGateway(): void {
+  // Where the edge brings what arrives at the gateway's one port of the host, with a PROXY header first.
+  const relayPort = 61_000;
+  const http = createHttpServer((request, response) => {
+    const { remoteAddress } = request.socket;
+    response.end(`gateway ${request.url} ${remoteAddress}`);
+  });
+  createServer((client) => {
+    client.once("data", (first: Buffer) => {
+      const header = decodeProxyHeader(first);
+      if (header.kind !== "header" || header.addresses === undefined) return void client.destroy();
+      const { address } = header.addresses.source;
+      Object.defineProperty(client, "remoteAddress", { value: address });
+      if (first.length > header.bytes) client.unshift(first.subarray(header.bytes));
+      http.emit("connection", client);
+    });
+    client.on("error", () => client.destroy());
+  }).listen(relayPort, "::");
 }
 
 function dialMarked(address: string, port: number, options: SidecarOptions): Socket {
