@@ -2,7 +2,7 @@
  * MeshConfig: what holds for the whole mesh, the `meshConfig` block of heddle.yaml. Every field that
  * Istio knows is known here; most are not honoured yet and say so.
  */
-import type { Problem } from "../base/problem.ts";
+import type { Problem, SourcePosition } from "../base/problem.ts";
 import type { HttpRetry } from "./http-action.ts";
 import { httpRetry } from "./http-action.ts";
 import { duration, flag, nonEmptyText, number, oneOf, portNumber, text } from "./scalar-types.ts";
@@ -42,6 +42,8 @@ export interface TracingSettings {
   /** Path for OTLP over HTTP. */
   readonly path: string;
   readonly timeoutMs: number;
+  /** Where the provider is written, for who finds that its service does not exist. */
+  readonly source?: SourcePosition;
 }
 
 export const defaultMeshSettings: MeshSettings = {
@@ -331,6 +333,8 @@ function tracingSettings(
     return complain(field, { code: "meshconfig.no-tracing-provider", message });
   }
   const { service, port, http } = provider.opentelemetry;
+  const at = `${place.path}.extensionProviders[${providers.indexOf(provider)}]`;
+  const source = place.findings.positions.get(`${at}.opentelemetry.service`);
   return {
     samplingPercent: raw.defaultConfig?.tracing?.sampling ?? 1,
     // Istio's form of a service is `[<Namespace>/]<Hostname>`.
@@ -338,5 +342,6 @@ function tracingSettings(
     port,
     path: http?.path ?? "/v1/traces",
     timeoutMs: http?.timeout ?? 10_000,
+    ...(source === undefined ? {} : { source }),
   };
 }

@@ -44,6 +44,7 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "config.last-good-serves": "The document is broken now; its last good version stays in force.",
   "meshconfig.no-tracing-provider":
     "Tracing is on, or a provider is named, and none says where spans go.",
+  "meshconfig.collector-not-found": "No service has the name and port where spans are sent.",
   "meshconfig.bad-access-log-format": "A JSON access-log format is no JSON object.",
   "meshconfig.restart-needed": "A setting that is fixed while the mesh runs was changed.",
   "virtualservice.weights": "Weights of a route do not add up to 100, or to nothing.",

@@ -54,3 +54,37 @@ spec: { hosts: [cart], http: [{ route: [{ destination: { host: carts } }] }] }
     rmSync(folder, { recursive: true });
   }
 });
+
+test("validate() finds that nobody is there to take the spans", () => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-validate-"));
+  const check = (service: string, expected: readonly string[]): void => {
+    const mesh = `workloads:
+- { name: jaeger, command: [a], ports: [{ port: 4318 }] }
+meshConfig:
+  enableTracing: true
+  extensionProviders:
+  - { name: c, opentelemetry: { service: ${service} } }
+`;
+    writeFileSync(join(folder, "heddle.yaml"), mesh);
+    assert.deepEqual(
+      validate([], folder).problems.map(
+        ({ code, source, message }) => `${source?.line}:${source?.column} ${code}: ${message}`,
+      ),
+      expected,
+    );
+  };
+  const host = "jaeger.default.svc.cluster.local";
+  const code = "6:42 meshconfig.collector-not-found";
+  try {
+    check(`${host}, port: 4318`, []);
+    check(`default/${host}, port: 4318`, []);
+    check("collector.example, port: 4318", [
+      `${code}: no service is called collector.example, so no spans are sent`,
+    ]);
+    check(`${host}, port: 4317`, [
+      `${code}: ${host} has no port 4317, so no spans are sent; it has 4318`,
+    ]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

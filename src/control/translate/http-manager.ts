@@ -136,7 +136,8 @@ function tracingFields(
   const settings = view.model.settings.tracing;
   if (settings === undefined) return {};
   const service = view.model.services.get(settings.service);
-  if (service === undefined) return {};
+  // A cluster that does not exist would have the listener refused; the problem says so instead.
+  if (service?.ports.some(({ number }) => number === settings.port) !== true) return {};
   const { proxy } = view;
   const scheme = `http://${settings.service}:${settings.port}`;
   return {
