@@ -130,6 +130,13 @@ for (const { mode, dataPlane, title } of capturedCases) {
       assert.equal(stdout.match(/"url":"\/own"/g)?.length, 4, stdout);
     });
 
+    test("a name that is of no service is refused at once at a service's address, each time", async () => {
+      const times = await inClient(
+        "for i in $(seq 6); do curl -4 -s -o /dev/null -m 5 -w '%{http_code} ' -H 'Host: nobody.example' http://server/; done",
+      );
+      assert.equal(times.stdout, "503 ".repeat(6));
+    });
+
     test("the sidecar's own ports do not lead around it or in a circle", async () => {
       const { stdout } = await inClient(
         [15_001, 15_006]

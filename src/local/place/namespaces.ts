@@ -103,6 +103,9 @@ class Namespaces implements NamespacesPlacement {
       `link add ${bridge} mtu ${mtu} type bridge mcast_snooping 0`,
       ...addresses,
       `link set ${bridge} up`,
+      // A way that the rules below close, each time at once: that there is none, the kernel tells a
+      // caller only so often (ICMP), and who is not told waits for seconds.
+      `route add ${meshRanges.services.ipv4} dev lo`,
     ];
     await runCommand([
       "sh",
