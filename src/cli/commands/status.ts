@@ -4,6 +4,7 @@ import { formatProblem } from "../../base/problem.ts";
 import type {
   ConfigAnswer,
   ProxyStatus,
+  ServiceSummary,
   StatusAnswer,
   WorkloadSummary,
 } from "../../console/api.ts";
@@ -34,6 +35,8 @@ interface Status {
   readonly problems: ConfigAnswer["problems"];
   /** Proxies that the control plane does not hear, asked themselves. */
   readonly unheard: readonly SidecarStatus[];
+  /** Services with errors, or without a ready instance; empty also where nobody can tell. */
+  readonly unhealthy: readonly ServiceSummary[];
   /** The address that opens the console, with its token. */
   readonly consoleUrl: string | undefined;
 }
@@ -60,6 +63,8 @@ async function showStatus(options: Options): Promise<void> {
     api.get<ProxyStatus[]>("/api/proxies"),
     api.get<ConfigAnswer>("/api/config"),
   ]);
+  // Of a metrics store that does not answer, the sentence of the status speaks.
+  const services = await api.get<ServiceSummary[]>("/api/services").catch(() => []);
   const lost = proxies.filter((proxy) => proxy.connection.kind !== "connected");
   const names = new Set(lost.map((proxy) => proxy.proxy));
   const asked = names.size === 0 ? [] : await askSidecars(meshFolder(options));
@@ -70,6 +75,7 @@ async function showStatus(options: Options): Promise<void> {
     proxies,
     problems: config.problems,
     unheard,
+    unhealthy: services.filter(({ health }) => health === "degraded" || health === "failing"),
     consoleUrl: consoleUrlOf(status, meshFolder(options)),
   };
   print(options.output, shown, () => formatStatus(shown));
@@ -111,7 +117,7 @@ function hasFindings({ proxies, problems, workloads }: Status): boolean {
 
 export function formatStatus(shown: Status): string {
   const { status, proxies, problems } = shown;
-  const parts = [`mesh ${status.mesh}: ${status.sentence}`];
+  const parts = [`mesh ${status.mesh}: ${status.sentence}${formatUnhealthy(shown.unhealthy)}`];
   if (shown.consoleUrl !== undefined) parts.push(`console ${shown.consoleUrl}`);
   parts.push(formatWorkloads(shown));
   const refusals = proxies.flatMap((proxy) => proxy.refusals);
@@ -129,6 +135,27 @@ export function formatStatus(shown: Status): string {
     `identity: trust domain ${trustDomain}, root certificate expires in ${formatAge(rootNotAfterMs - status.atMs)}`,
   );
   return parts.join("\n\n");
+}
+
+/** A line for each: `  failing: cart.default, 12.5% errors, 0 of 1 ready`. */
+export function formatUnhealthy(
+  services: readonly Pick<
+    ServiceSummary,
+    "name" | "namespace" | "health" | "traffic" | "instances"
+  >[],
+): string {
+  return services
+    .map(({ name, namespace, health, traffic, instances }) => {
+      const { errorFraction } = traffic;
+      const reasons = [
+        ...(errorFraction > 0 ? [`${(errorFraction * 100).toFixed(1)}% errors`] : []),
+        ...(instances.ready < instances.total
+          ? [`${instances.ready} of ${instances.total} ready`]
+          : []),
+      ];
+      return `\n  ${health}: ${[`${name}.${namespace}`, ...reasons].join(", ")}`;
+    })
+    .join("");
 }
 
 function formatWorkloads({ status, workloads, proxies, unheard }: Status): string {
