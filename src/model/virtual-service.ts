@@ -253,9 +253,13 @@ function checkWeights(
   place: Place,
 ): void {
   const at = place.field("route");
+  const written = yamlField(node, "route");
+  const items = written?.kind === "sequence" ? written.items : [];
+  const weights = items.filter((item) => yamlField(item, "weight") !== undefined);
+  // What was refused one by one has no total.
+  if (weights.length > destinations.filter(({ weight }) => weight !== undefined).length) return;
   if (destinations.length === 0) {
-    const written = yamlField(node, "route");
-    if (written?.kind === "sequence" && written.items.length > 0) return; // refused one by one
+    if (items.length > 0) return;
     at.complain(node.position, { code: "config.too-few", message: "a destination is needed" });
     return;
   }

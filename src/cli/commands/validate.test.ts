@@ -88,3 +88,18 @@ meshConfig:
     rmSync(folder, { recursive: true });
   }
 });
+
+test("validate() says nothing of a total where a weight cannot be read", () => {
+  const text = (weight: string): string => `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: cart }
+spec:
+  hosts: [cart]
+  http: [{ route: [{ destination: { host: a }, weight: 30 }, { destination: { host: b }, weight: ${weight} }] }]
+`;
+  const codes = (weight: string): readonly string[] =>
+    validate([{ file: "a.yaml", text: text(weight) }]).problems.map(({ code }) => code);
+  assert.deepEqual(codes("70"), []);
+  assert.deepEqual(codes("60"), ["virtualservice.weights"]);
+  assert.deepEqual(codes('"seventy"'), ["config.wrong-type"]);
+});
