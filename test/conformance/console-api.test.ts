@@ -1,6 +1,8 @@
 /** The console's API over its real sockets: who may read, who may write, and what is refused. */
 import assert from "node:assert/strict";
+import diagnosticsChannel from "node:diagnostics_channel";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -141,6 +143,48 @@ test("console answers over TCP only with its token, and to its socket's owner wi
     assert.match((await api.askSocket(levels, { method: "POST" })).body, /POST \?level=debug/);
     // Reading the levels changes none, whatever the query says.
     assert.doesNotMatch((await api.ask(levels)).body, /debug/);
+  }));
+
+/** Names of the header fields that anything reads of requests for `path`, while `run` goes on. */
+async function fieldsRead(path: string, run: () => Promise<void>): Promise<readonly string[]> {
+  const names = new Set<string>();
+  const record = (name: string | symbol): void => {
+    if (typeof name === "string") names.add(name);
+  };
+  const onRequest = (message: unknown): void => {
+    const request: unknown = Reflect.get(Object(message), "request");
+    if (!(request instanceof IncomingMessage) || request.url !== path) return;
+    const headers = new Proxy(request.headers, {
+      get: (target, name) => (record(name), Reflect.get(target, name)),
+      has: (target, name) => (record(name), Reflect.has(target, name)),
+      ownKeys: (target) => (record("all"), Reflect.ownKeys(target)),
+    });
+    Object.defineProperty(request, "headers", { value: headers });
+    for (const other of ["rawHeaders", "headersDistinct"]) {
+      const get = (): undefined => {
+        record(other);
+      };
+      Object.defineProperty(request, other, { get });
+    }
+  };
+  diagnosticsChannel.subscribe("http.server.request.start", onRequest);
+  try {
+    await run();
+  } finally {
+    diagnosticsChannel.unsubscribe("http.server.request.start", onRequest);
+  }
+  return [...names].toSorted();
+}
+
+test("console lets no header but the token's decide who may ask", () =>
+  withConsole(async ({ ask }) => {
+    const path = "/api/status";
+    const read = await fieldsRead(path, async () => {
+      assert.equal((await ask(path, { headers: { authorization: "" } })).status, 401);
+    });
+    const judged = ["authorization", "host", "origin", "sec-fetch-site"];
+    const framing = ["connection", "expect"];
+    assert.deepEqual(read, [...judged, ...framing].toSorted());
   }));
 
 test("console refuses other names, other sites and malformed requests", () =>
