@@ -25,6 +25,7 @@ import { withoutVariables } from "./file/compose-variables.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetricsLabel } from "./file/metrics.ts";
 import { readWritableLabel } from "./file/writable.ts";
+import { noGivenPorts } from "./file/ports.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
 import { splitWords } from "./file/words.ts";
@@ -81,6 +82,7 @@ export function parseComposeFile(text: string, file: string, directory: string):
     hostAddress: "127.0.0.1",
     ...earlyDefaults,
     meshConfig: undefined,
+    ports: noGivenPorts,
     gateways: parts.flatMap((part) => ("command" in part ? [] : [part])),
     workloads: parts.flatMap((part) => ("command" in part ? [part] : [])),
     places: {

@@ -217,9 +217,9 @@ rootNamespace: mesh-root
 gateways: [{ name: edge, ports: [{ port: 80, hostPort: 8081 }] }]
 `);
   const remedy = "end the mesh and start it again: heddle down && heddle up";
-  assert.deepEqual(restartProblems(started, started), []);
+  assert.deepEqual(restartProblems(started, started, { isExplicit: false }), []);
   assert.deepEqual(
-    restartProblems(started, now).map(({ source, message, hint }) => {
+    restartProblems(started, now, { isExplicit: false }).map(({ source, message, hint }) => {
       assert.equal(hint, remedy);
       return `${source?.line}:${source?.column} ${message.split(":")[0]}`;
     }),

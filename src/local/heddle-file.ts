@@ -10,6 +10,7 @@ import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
 import { readWritable } from "./file/writable.ts";
 import { parseProtocol, protocolNames, protocolOfPortName } from "./file/protocol.ts";
+import { readPorts } from "./file/ports.ts";
 import { readPrometheus } from "./file/prometheus.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
@@ -73,6 +74,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
   const settings = readSettings(meshConfig);
   const rootNamespace = readLabel(reader, "rootNamespace", settings.rootNamespace);
   const prometheusUrl = readPrometheus(reader);
+  const ports = readPorts(reader);
   const gateways = reader.mappings("gateways").map((gateway) => readGateway(gateway));
   const declared = reader.mappings("workloads").map((one) => readWorkload(one, directory));
   const workloads = mergesMetrics(meshConfig) ? declared : declared.map(withoutMetrics);
@@ -85,6 +87,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
     rootNamespace,
     meshConfig,
     ...(prometheusUrl === undefined ? {} : { prometheusUrl }),
+    ports,
     gateways,
     workloads,
     places: {

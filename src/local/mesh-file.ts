@@ -2,6 +2,7 @@
  * What `heddle.yaml` (or a Compose file) says: the workloads of one mesh on one machine. Everything
  * is checked and defaulted here, so that whoever runs it needs no second opinion.
  */
+import type { SidecarPorts } from "../base/sidecar-options.ts";
 import type { SourcePosition } from "../base/problem.ts";
 import type { PortProtocol } from "../model/workload.ts";
 import type { YamlNode } from "../model/yaml.ts";
@@ -19,6 +20,8 @@ export interface MeshFile {
   readonly meshConfig: YamlNode | undefined;
   /** Asked by the console instead of the embedded store. */
   readonly prometheusUrl?: string;
+  /** What the file changes of the ports that Heddle itself listens on. */
+  readonly ports: GivenPorts;
   /** Of `meshConfig`, because it also governs what capture does with UDP. */
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   readonly gateways: readonly GatewaySpec[];
@@ -27,6 +30,23 @@ export interface MeshFile {
   readonly places: {
     readonly [Field in "mesh" | "consolePort" | "hostAddress" | "rootNamespace"]: SourcePosition;
   };
+}
+
+/** Where the control plane listens. */
+export interface ControlPlanePorts {
+  /** xDS and certificates over TLS. */
+  readonly secureXds: number;
+  /** xDS on loopback. */
+  readonly plainXds: number;
+  readonly metrics: number;
+}
+
+/** Ports that are left out are Istio's or, in explicit mode, any that are free. */
+export interface GivenPorts {
+  readonly controlPlane: Partial<ControlPlanePorts>;
+  readonly sidecar: Partial<SidecarPorts>;
+  /** Where each is written, by its path: `ports.sidecar.ready`, and `ports` itself. */
+  readonly places: Readonly<Record<string, SourcePosition>>;
 }
 
 export interface GatewaySpec {

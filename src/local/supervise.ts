@@ -7,6 +7,7 @@ import { HeddleError, messageOf } from "../base/error.ts";
 import { originalDestinationOf } from "../net/socket-handle.ts";
 import { openEdge } from "./edge/edge.ts";
 import { type HostLink, openHostLink } from "./edge/host-link.ts";
+import { controlPlanePortsOf, sidecarPortsOf } from "./file/ports.ts";
 import { gatewayOpener } from "./edge/gateway-opener.ts";
 import { readAddressBooks } from "./mesh-addresses.ts";
 import { openNamespaces } from "./place/namespaces.ts";
@@ -48,12 +49,15 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
     readOnly: [...programFolders(options.heddle), options.directory],
     needed: [options.directory, installationFolder(options.heddle)],
     applicationUser,
+    controlPlanePorts: controlPlanePortsOf(usable.file),
+    sidecarPorts: sidecarPortsOf(usable.file),
   });
   link.tell({ kind: "step", text: "the mesh's network is up" });
   const onRefused = onceASecond((reason) => console.error(`edge: ${reason}`));
   const edge = await openEdge({
     link,
     hasIpv6,
+    dnsPort: placement.dnsPort,
     originalDestination: originalDestinationOf,
     relayPortOf: (target) => placement.relayPortOf(target),
     onRefused,

@@ -9,13 +9,15 @@ import { HeddleError, messageOf } from "../../base/error.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { edgeAddress } from "../mesh-addresses.ts";
 import { encodeProxyHeader } from "../../wire/proxy-protocol.ts";
-import { edgePorts } from "../place/namespaces.ts";
+import { uplinkPort } from "../file/ports.ts";
 import type { HostLink } from "./host-link.ts";
 import { splice } from "./splice.ts";
 
 export interface EdgeOptions {
   readonly link: HostLink;
   readonly hasIpv6: boolean;
+  /** Where it hears DNS over TCP. */
+  readonly dnsPort: number;
   /** Where the client meant to go before it was redirected. */
   readonly originalDestination: (socket: Socket) => SocketAddress | undefined;
   /** Where the gateway at `target` hears of what arrives for it, and from whom. */
@@ -37,7 +39,7 @@ export interface Edge {
 const connectionsMax = 4096;
 
 export async function openEdge(options: EdgeOptions): Promise<Edge> {
-  const { link, hasIpv6 } = options;
+  const { link, hasIpv6, dnsPort } = options;
   const open = new Set<Socket>();
   const carry = (client: Socket, upstream: () => Promise<Socket>): void => {
     if (open.size >= connectionsMax) {
@@ -63,16 +65,16 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   const onUplink = (client: Socket): void =>
     carry(client, async () => {
       const target = options.originalDestination(client);
-      if (target === undefined || target.port === edgePorts.uplink) {
+      if (target === undefined || target.port === uplinkPort) {
         throw new HeddleError("local.uplink", "a connection to the uplink itself was refused");
       }
       return await link.dial(target);
     });
   const onDns = (client: Socket): void => carry(client, async () => await link.dial("dns"));
   const servers = [
-    await listen({ address: "0.0.0.0", port: edgePorts.uplink }, onUplink),
-    ...(hasIpv6 ? [await listen({ address: "::", port: edgePorts.uplink }, onUplink)] : []),
-    await listen({ address: edgeAddress.ipv4, port: edgePorts.dns }, onDns),
+    await listen({ address: "0.0.0.0", port: uplinkPort }, onUplink),
+    ...(hasIpv6 ? [await listen({ address: "::", port: uplinkPort }, onUplink)] : []),
+    await listen({ address: edgeAddress.ipv4, port: dnsPort }, onDns),
   ];
   return {
     relay(server, target) {

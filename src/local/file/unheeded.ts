@@ -5,6 +5,7 @@
 import type { Problem, SourcePosition } from "../../base/problem.ts";
 import type { MeshFile, WorkloadSpec } from "../mesh-file.ts";
 import { explicitVariables } from "../run/application-environment.ts";
+import { changedPorts, explicitPortsProblem } from "./ports.ts";
 
 const readAtStart: readonly (readonly [keyof MeshFile["places"], string])[] = [
   ["mesh", "mesh"],
@@ -14,25 +15,34 @@ const readAtStart: readonly (readonly [keyof MeshFile["places"], string])[] = [
 ];
 
 /** Fields that differ from what the mesh was started with. */
-export function restartProblems(started: MeshFile, now: MeshFile): readonly Problem[] {
-  return readAtStart.flatMap(([field, path]): Problem[] => {
-    if (started[field] === now[field]) return [];
-    return [
-      {
-        code: "heddle-file.restart-needed",
-        severity: "error",
-        path,
-        message: `${path} is ${now[field]} here and ${started[field]} in the mesh that runs: it is read only at a start`,
-        hint: "end the mesh and start it again: heddle down && heddle up",
-        source: now.places[field],
-      },
-    ];
+export function restartProblems(
+  started: MeshFile,
+  now: MeshFile,
+  mode: { readonly isExplicit: boolean },
+): readonly Problem[] {
+  const fields = readAtStart.flatMap(([field, path]) => {
+    const [before, after] = [started[field], now[field]];
+    return before === after ? [] : [{ path, before, after, source: now.places[field] }];
   });
+  return [...fields, ...changedPorts(started, now, mode)].map(
+    ({ path, before, after, source }): Problem => ({
+      code: "heddle-file.restart-needed",
+      severity: "error",
+      path,
+      message: `${path} is ${after} here and ${before} in the mesh that runs: it is read only at a start`,
+      hint: "end the mesh and start it again: heddle down && heddle up",
+      source,
+    }),
+  );
 }
 
 /** What explicit mode sets or cannot do, where the file says otherwise. */
 export function explicitProblems(file: MeshFile): readonly Problem[] {
-  const problems = file.workloads.flatMap(environmentProblems);
+  const ports = explicitPortsProblem(file);
+  const problems = [
+    ...file.workloads.flatMap(environmentProblems),
+    ...(ports === undefined ? [] : [ports]),
+  ];
   if (file.gateways.length === 0 || isLoopback(file.hostAddress)) return problems;
   const message = `gateways listen on 127.0.0.1 in explicit mode, not on ${file.hostAddress}`;
   const hint = "leave console.address out, or run where network namespaces are to be had";

@@ -3,12 +3,14 @@ import type { SourcePosition } from "../../base/problem.ts";
 import { nearestName } from "../../model/nearest-name.ts";
 import type { MeshFile, WorkloadSpec } from "../mesh-file.ts";
 import { meshFileLimits } from "../mesh-file.ts";
+import { checkOwnPorts } from "./ports.ts";
 import type { FieldReader } from "./reader.ts";
 
 export function checkWorkloads(file: MeshFile, reader: FieldReader): void {
   checkNames(file, reader);
   checkCounts(file, reader);
   checkPorts(file, reader);
+  checkOwnPorts(file, reader);
   checkVariables(file, reader);
   checkDependencies(file, reader);
 }

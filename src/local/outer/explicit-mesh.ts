@@ -27,7 +27,9 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
   const watchdog = startWatchdog();
   const ended = Promise.withResolvers<string>();
   const readiness = new Readiness();
+  const usable = readUsableMeshFile(options.supervisor.meshFile);
   const placement = await openExplicit({
+    controlPlanePorts: usable.file.ports.controlPlane,
     chosen: new Map(options.gateways.map(({ key, address }) => [key, address.port])),
     openOnHost: openHostListener,
   });
@@ -44,7 +46,7 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
       onReady: (notReady) => readiness.tell(notReady),
       onProcess: (pid) => watchdog.watch(pid),
     },
-    readUsableMeshFile(options.supervisor.meshFile),
+    usable,
   );
   supervisor.start().catch((thrown: unknown) => readiness.fail(thrown));
   return {

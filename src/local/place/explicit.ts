@@ -10,7 +10,7 @@ import type { SidecarPorts } from "../../base/sidecar-options.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { HeddleError } from "../../base/error.ts";
 import type { InstancePort, LocalDestination } from "../../model/workload.ts";
-import { gatewayPortKey } from "../mesh-file.ts";
+import { type ControlPlanePorts, gatewayPortKey } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
 import type { InstancePlan } from "../plan.ts";
 import { clusterDomain, serviceHostname } from "../plan.ts";
@@ -24,6 +24,8 @@ const loopback = "127.0.0.1";
 export interface ExplicitOptions {
   /** Host ports that were found free before the mesh was started, by `gatewayPortKey`. */
   readonly chosen: ReadonlyMap<string, number>;
+  /** As the file gives them; others are any that are free. */
+  readonly controlPlanePorts: Partial<ControlPlanePorts>;
   /** Listens on the host, or rejects with a sentence. */
   readonly openOnHost: (
     what: string,
@@ -32,8 +34,17 @@ export interface ExplicitOptions {
 }
 
 export async function openExplicit(options: ExplicitOptions): Promise<ExplicitPlacement> {
-  const [secure = 0, plain = 0, metrics = 0] = await freePorts(3);
-  return new ExplicitPlacement(options, [secure, plain, metrics]);
+  const { controlPlanePorts: written } = options;
+  for (const [name, port] of Object.entries(written)) {
+    // Now is when it can be said in a sentence; the control plane would only fail again and again.
+    const what = `the control plane (ports.controlPlane.${name})`;
+    const { server } = await options.openOnHost(what, { address: loopback, port });
+    await closed(server);
+    given.add(port);
+  }
+  const [secure = 0, plain = 0, free = 0] = await freePorts(3);
+  const { secureXds = secure, plainXds = plain, metrics = free } = written;
+  return new ExplicitPlacement(options, { secureXds, plainXds, metrics });
 }
 
 /** Its gateways listen on the host themselves: a port is opened by telling the gateway to move there. */
@@ -48,14 +59,14 @@ class ExplicitPlacement implements Placement, HostPortOpener {
   /** Ports of the host that gateways have, by `gatewayPortKey`. */
   readonly #hostPorts = new Map<string, number>();
 
-  constructor(options: ExplicitOptions, ports: readonly [number, number, number]) {
+  constructor(options: ExplicitOptions, ports: ControlPlanePorts) {
     this.#options = options;
     this.#chosen = new Map(options.chosen);
     // From the first moment: a gateway that moved there would be ready before it listens.
     for (const [key, port] of options.chosen) this.#hostPorts.set(key, port);
-    this.control = { address: loopback, port: ports[0] };
-    this.plainXds = { address: loopback, port: ports[1] };
-    this.controlMetrics = { address: loopback, port: ports[2] };
+    this.control = { address: loopback, port: ports.secureXds };
+    this.plainXds = { address: loopback, port: ports.plainXds };
+    this.controlMetrics = { address: loopback, port: ports.metrics };
   }
 
   async place(plan: InstancePlan): Promise<Place> {
@@ -109,9 +120,7 @@ class ExplicitPlacement implements Placement, HostPortOpener {
 
   async #findFree(name: string, wanted: SocketAddress): Promise<number> {
     const { server, address } = await this.#options.openOnHost(`gateway ${name}`, wanted);
-    await new Promise<void>((resolve) => {
-      server.close(() => resolve());
-    });
+    await closed(server);
     return address.port;
   }
 
@@ -181,6 +190,12 @@ const portTriesMax = 2000;
 
 /** Given out by this process, so that none comes twice. */
 const given = new Set<number>();
+
+async function closed(server: Server): Promise<void> {
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+}
 
 /** Ports nobody listens on now. */
 export async function freePorts(count: number): Promise<readonly number[]> {

@@ -7,12 +7,13 @@ import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { defaultSidecarPorts } from "../../base/sidecar-options.ts";
+import type { SidecarPorts } from "../../base/sidecar-options.ts";
 import { HeddleError } from "../../base/error.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { InstancePort } from "../../model/workload.ts";
 import type { CaptureRules } from "../capture/rules.ts";
 import { iptablesEdgeRules, iptablesRules, nftEdgeRules, nftRules } from "../capture/rules.ts";
+import { uplinkPort } from "../file/ports.ts";
 import type { AddressBooks } from "../mesh-addresses.ts";
 import {
   edgeAddress,
@@ -21,7 +22,7 @@ import {
   serviceAddresses,
   workloadAddresses,
 } from "../mesh-addresses.ts";
-import type { MeshFile } from "../mesh-file.ts";
+import type { ControlPlanePorts, MeshFile } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
 import { clusterDomain, type InstancePlan } from "../plan.ts";
 import { runCommand } from "../run/command.ts";
@@ -29,6 +30,7 @@ import { eachAtMost } from "../run/each-at-most.ts";
 import type { ProcessSpec } from "../run/kept-process.ts";
 import { makePrivateDirectory, replaceFile } from "../run/replace-file.ts";
 import { confinedSpec, quote } from "./application-script.ts";
+import { relayPortsFor } from "./relay-ports.ts";
 import { detoursTo, programPlaces, type User } from "./detours.ts";
 
 export interface NamespacesOptions {
@@ -44,19 +46,21 @@ export interface NamespacesOptions {
   /** What applications must be able to reach. */
   readonly needed: readonly string[];
   readonly applicationUser: User | undefined;
+  readonly controlPlanePorts: ControlPlanePorts;
+  /** Of every sidecar. */
+  readonly sidecarPorts: SidecarPorts;
 }
 
-export const edgePorts = { uplink: 15_099, dns: 15_053, secureXds: 15_012 } as const;
 /** Istio's mark for the proxy's own sockets. */
 export const proxySocketMark = 0x539;
 const bridge = "heddle0";
-/** Below are the ports that the kernel gives to outgoing connections. */
-const firstRelayPort = 61_000;
 
 /** A placement that can also say where its gateways hear from the edge. */
 export interface NamespacesPlacement extends Placement {
   /** The port for what arrives for a gateway's `target`, with a PROXY header that says from whom. */
   relayPortOf(target: SocketAddress): number | undefined;
+  /** Where the edge hears DNS over TCP, on its IPv4 address. */
+  readonly dnsPort: number;
 }
 
 /** Makes the bridge and the edge's rules. */
@@ -68,10 +72,11 @@ export async function openNamespaces(options: NamespacesOptions): Promise<Namesp
 
 class Namespaces implements NamespacesPlacement {
   readonly kind = "namespaces";
-  readonly control = { address: edgeAddress.ipv4, port: edgePorts.secureXds };
-  readonly plainXds = { address: "127.0.0.1", port: 15_010 };
-  readonly controlMetrics = { address: "127.0.0.1", port: 15_014 };
-  readonly dnsUpstream = `${edgeAddress.ipv4}:${edgePorts.dns}`;
+  readonly control: SocketAddress;
+  readonly plainXds: SocketAddress;
+  readonly controlMetrics: SocketAddress;
+  readonly dnsPort: number;
+  readonly dnsUpstream: string;
   readonly #options: NamespacesOptions;
   readonly #netnsDir: string;
   /** Namespaces of the workloads that have a place. */
@@ -82,6 +87,13 @@ class Namespaces implements NamespacesPlacement {
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
+    const { secureXds, plainXds, metrics } = options.controlPlanePorts;
+    this.control = { address: edgeAddress.ipv4, port: secureXds };
+    this.plainXds = { address: "127.0.0.1", port: plainXds };
+    this.controlMetrics = { address: "127.0.0.1", port: metrics };
+    // As sidecars' own, so that a number which the user keeps free is free here, too.
+    this.dnsPort = options.sidecarPorts.dns;
+    this.dnsUpstream = formatSocketAddress({ address: edgeAddress.ipv4, port: this.dnsPort });
     this.#netnsDir = join(options.stateDir, "netns");
   }
 
@@ -90,7 +102,7 @@ class Namespaces implements NamespacesPlacement {
     makePrivateDirectory(this.#netnsDir);
     const rules = {
       bridge,
-      uplinkPort: edgePorts.uplink,
+      uplinkPort,
       mesh: meshRanges.mesh,
       services: meshRanges.services,
     };
@@ -216,9 +228,9 @@ class Namespaces implements NamespacesPlacement {
   #captureRules(): CaptureRules {
     return {
       device: "eth0",
-      ports: defaultSidecarPorts,
+      ports: this.#options.sidecarPorts,
       mark: proxySocketMark,
-      control: { ...edgeAddress, ports: [edgePorts.secureXds, edgePorts.dns] },
+      control: { ...edgeAddress, ports: [this.control.port, this.dnsPort] },
       udp: this.#udp,
       hasIpv6: this.#options.hasIpv6,
     };
@@ -228,7 +240,7 @@ class Namespaces implements NamespacesPlacement {
 class NamespacePlace implements Place {
   readonly addresses: readonly string[];
   readonly capture: Place["capture"];
-  readonly sidecarPorts = defaultSidecarPorts;
+  readonly sidecarPorts: SidecarPorts;
   readonly statusAddress: string;
   readonly socketMark = proxySocketMark;
   readonly ports: readonly InstancePort[];
@@ -250,9 +262,10 @@ class NamespacePlace implements Place {
     this.#onClose = onClose;
     const own = addresses[0] ?? "";
     this.addresses = addresses;
+    this.sidecarPorts = options.sidecarPorts;
     this.statusAddress = own;
     this.capture = plan.role === "gateway" ? "gateway" : "transparent";
-    const relayPorts = relayPortsFor(plan);
+    const relayPorts = relayPortsFor(plan, options.sidecarPorts);
     this.ports = plan.spec.ports.map((port, portIndex): InstancePort => {
       const number = "targetPort" in port ? port.targetPort : port.port;
       const appAddress = plan.role === "gateway" ? own : "127.0.0.1";
@@ -351,17 +364,6 @@ class NamespacePlace implements Place {
 function linkAddress(ipv4: string): string {
   const bytes = ipv4.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
   return ["02", "68", ...bytes].join(":");
-}
-
-/** One for each port of a gateway, none of which is a gateway's port itself. */
-function relayPortsFor({ role, spec }: InstancePlan): readonly number[] {
-  if (role !== "gateway") return [];
-  const taken = new Set(spec.ports.map(({ port }) => port));
-  const free: number[] = [];
-  for (let port = firstRelayPort; free.length < taken.size; port++) {
-    if (!taken.has(port)) free.push(port);
-  }
-  return free;
 }
 
 /** Whether a table of /proc/net/tcp or tcp6 shows a listening socket (state 0A) on `port`. */

@@ -43,7 +43,7 @@ export class MeshProblems {
     const { started, isExplicit, found } = this.#options;
     return [
       ...this.#ofFile,
-      ...restartProblems(started.file, this.#file),
+      ...restartProblems(started.file, this.#file, { isExplicit }),
       ...(isExplicit ? explicitProblems(this.#file) : []),
       ...found(),
     ];
