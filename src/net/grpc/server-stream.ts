@@ -30,6 +30,7 @@ export interface StreamContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly onLimit: (limit: string) => void;
+  readonly onAuthenticated: () => void;
 }
 
 /** Answers one HTTP/2 stream as a gRPC call. Never throws. */
@@ -93,6 +94,10 @@ class Call implements GrpcServerStream {
   metadata(name: string): string | undefined {
     const value = this.#headers[name];
     return Array.isArray(value) ? value.join(",") : value;
+  }
+
+  markAuthenticated(): void {
+    this.#context.onAuthenticated();
   }
 
   get queuedBytes(): number {
