@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { connect as connectSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { controlPlaneServerName } from "../identity/authority.ts";
 import { parseDocuments } from "../model/documents.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../model/workload.ts";
 import { openGrpcChannel } from "../net/grpc-client.ts";
-import { defaultGrpcKeepalive } from "../net/grpc.ts";
+import { defaultGrpcKeepalive, type GrpcAddress } from "../net/grpc.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
@@ -109,6 +109,8 @@ async function withPlane(
       trustDomain: "cluster.local",
       rootNamespace: "istio-system",
       secureXds: { address: "127.0.0.1", port: 0 },
+      plainXds: { address: "127.0.0.1", port: 0 },
+      plainXdsSocket: join(stateDir, "xds.sock"),
       console: { address: "127.0.0.1", port: 0 },
       consoleToken: "",
       apiSocket: "",
@@ -312,6 +314,54 @@ test("a proxy may only speak for the instance its token is of", async () => {
     assert.notEqual(stranger.status.stream.kind, "connected");
   });
 });
+
+test("plain xDS says the same over loopback and over a Unix socket that only its owner opens", async () => {
+  let path = "";
+  await withPlane(async ({ plane, stateDir, setFiles }) => {
+    path = join(stateDir, "xds.sock");
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    plane.setWorkloads({ kind: "workloads", snapshot: running(1, "cart"), problems: [] });
+    setFiles(virtualService("cart", "cart"));
+    await plane.settled();
+    assert(plane.plainAddress !== undefined);
+    const overLoopback = await clustersOver(plane.plainAddress, "cart");
+    assert.deepEqual(overLoopback, ["cart"]);
+    assert.deepEqual(await clustersOver({ path }, "cart"), overLoopback);
+    await plane.close();
+    assert.equal(existsSync(path), false);
+  });
+});
+
+/** The names of the clusters that an ADS client without a token gets. */
+async function clustersOver(target: GrpcAddress, name: string): Promise<readonly string[]> {
+  const channel = openGrpcChannel({
+    target,
+    keepalive: defaultGrpcKeepalive,
+    clock: systemClock,
+  });
+  const client = new AdsClient({
+    channel,
+    serverName: "control",
+    node: Node.fromPartial({ id: `sidecar~198.18.0.9~${name}-0.default~default.svc` }),
+    metadata: () => ({}),
+    clock: systemClock,
+    log: silentLog,
+  });
+  const names = new Promise<readonly string[]>((resolve) => {
+    client.onUpdate = (update) => {
+      update.respond(undefined);
+      resolve(update.resources.map((one) => one.name));
+    };
+  });
+  client.subscribe(typeUrls.cluster, "*");
+  client.start();
+  try {
+    return await names;
+  } finally {
+    client.close();
+    channel.close();
+  }
+}
 
 test("setWorkloads() drops what is older than it knows", async () => {
   await withPlane(async ({ plane }) => {

@@ -20,6 +20,8 @@ export interface ControlOptions {
   readonly secureXds: SocketAddress;
   /** Plain xDS, loopback only, Istio's 15010. */
   readonly plainXds?: SocketAddress;
+  /** Plain xDS on a Unix socket (0600), too. */
+  readonly plainXdsSocket?: string;
   /** Control plane metrics, Istio's 15014. */
   readonly metrics?: SocketAddress;
   /** Console: an inherited listening socket, or an address. */

@@ -111,7 +111,7 @@ function usable(meshFile: string, onProblems: StartOptions["onProblems"]): MeshF
 // What a mesh that was killed left: sockets nobody listens on, and empty mount points.
 function cleanStale(stateDir: string): void {
   makePrivateDirectory(join(stateDir, "logs"));
-  rmSync(join(stateDir, "api.sock"), { force: true });
+  for (const name of ["api.sock", "xds.sock"]) rmSync(join(stateDir, name), { force: true });
 }
 
 interface Found {

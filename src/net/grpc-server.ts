@@ -4,11 +4,11 @@ import type { Server, Socket } from "node:net";
 import type { Clock, Timer } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { guardDoor, peerOf, peerOfHandshake, serverNameOf } from "./grpc/door.ts";
 import { keepAlive } from "./grpc/keepalive.ts";
 import { serveStream } from "./grpc/server-stream.ts";
 import { sessionOverEvent } from "./grpc/session-over.ts";
 import { formatGrpcAddress, type GrpcAddress, type GrpcError, type GrpcKeepalive } from "./grpc.ts";
+import { makePrivateSocket, removeStaleSocket } from "./unix-socket.ts";
 
 /**
  * A thin gRPC server on `node:http2`: unary and bidirectional calls whose messages are bytes, so that
@@ -16,6 +16,7 @@ import { formatGrpcAddress, type GrpcAddress, type GrpcError, type GrpcKeepalive
  * definitions.
  */
 export interface GrpcServerOptions {
+  /** A Unix socket is made with mode 0600; one that nobody listens on any more is replaced. */
   readonly listen: GrpcAddress;
   /** TLS 1.3 only; absent on loopback and Unix sockets. */
   readonly tls?: GrpcServerTls;
@@ -24,21 +25,10 @@ export interface GrpcServerOptions {
   readonly keepalive: GrpcKeepalive;
   readonly clock: Clock;
   readonly log: Logger;
-  /**
-   * Counts what the limits refused: `connections`, `connections-per-address`, `unauthenticated`,
-   * `streams`, `message-bytes`, `queued-bytes`; with `address:port` where a connection was closed.
-   */
-  readonly onLimit?: (limit: string, peer?: string) => void;
-  readonly onHandshakeFailure?: (failure: GrpcHandshakeFailure) => void;
-}
-
-/** A TLS handshake that failed. The server asks for no certificate, so nobody presents one. */
-export interface GrpcHandshakeFailure {
-  /** `address:port`. */
-  readonly peer: string;
-  /** Undefined when the client named nothing, or was refused before its names were read. */
-  readonly sni: string | undefined;
-  readonly reason: string;
+  /** Counts what the limits refused: `connections`, `streams`, `message-bytes`, `queued-bytes`. */
+  readonly onLimit?: (limit: string) => void;
+  /** A TLS handshake that failed, with its reason. */
+  readonly onHandshakeFailure?: (peer: string, reason: string) => void;
 }
 
 export interface GrpcServerTls {
@@ -50,10 +40,6 @@ export interface GrpcServerTls {
 
 export interface GrpcServerLimits {
   readonly connectionsMax: number;
-  /** 0 is any number, as for addresses that many share. */
-  readonly connectionsPerAddressMax: number;
-  /** A connection none of whose calls was said to be authenticated is closed after this; 0 is never. */
-  readonly unauthenticatedMs: number;
   readonly streamsPerConnectionMax: number;
   readonly messageBytesMax: number;
   /** What may wait for a slow reader on one stream; beyond it, the stream ends. */
@@ -68,8 +54,6 @@ export interface GrpcServerLimits {
 
 export const defaultGrpcServerLimits: GrpcServerLimits = {
   connectionsMax: 4096,
-  connectionsPerAddressMax: 0,
-  unauthenticatedMs: 0,
   streamsPerConnectionMax: 64,
   messageBytesMax: 16 * 1024 * 1024,
   queuedBytesMax: 256 * 1024 * 1024,
@@ -99,8 +83,6 @@ export interface GrpcCall {
   /** `address:port`, or `unix`. */
   readonly peer: string;
   readonly isLoopback: boolean;
-  /** Whose call this is, is known: its connection may stay. */
-  markAuthenticated(): void;
 }
 
 export interface GrpcServerStream extends GrpcCall {
@@ -143,8 +125,6 @@ class Http2GrpcServer implements GrpcServer {
   readonly #server: http2.Http2Server | http2.Http2SecureServer;
   readonly #secure: http2.Http2SecureServer | undefined;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
-  /** Ends of sessions that have not said whose they are. */
-  readonly #strangers = new WeakMap<http2.Http2Session, Timer>();
   readonly #methods: ReadonlyMap<string, GrpcMethod>;
   #address: GrpcAddress;
 
@@ -175,10 +155,6 @@ class Http2GrpcServer implements GrpcServer {
       });
       this.#server = this.#secure;
     }
-    guardDoor(this.#server, {
-      perAddressMax: this.#limits.connectionsPerAddressMax,
-      onRefused: (peer) => options.onLimit?.("connections-per-address", peer),
-    });
     this.#wire(this.#server);
   }
 
@@ -194,7 +170,16 @@ class Http2GrpcServer implements GrpcServer {
     this.#secure?.setSecureContext(secureContextOf(tls));
   }
 
-  listen(): Promise<GrpcServer> {
+  async listen(): Promise<GrpcServer> {
+    const { listen } = this.#options;
+    if (!("path" in listen)) return await this.#bind();
+    await removeStaleSocket(listen.path);
+    await this.#bind();
+    await makePrivateSocket(listen.path);
+    return this;
+  }
+
+  #bind(): Promise<GrpcServer> {
     const { listen } = this.#options;
     const target = "path" in listen ? listen : { host: listen.address, port: listen.port };
     const server: Server = this.#server;
@@ -233,24 +218,19 @@ class Http2GrpcServer implements GrpcServer {
       this.#options.log.debug("connection failed", { reason: error.message });
     });
     server.on("tlsClientError", (error: Error, socket: Socket) => {
-      const reason = messageOf(error).trim();
-      const sni = serverNameOf(socket);
-      this.#options.onHandshakeFailure?.({ peer: peerOfHandshake(socket), sni, reason });
+      // A socket that is closed already does not know any more whose it was.
+      const peer = socket.remoteAddress === undefined ? "gone" : peerOf(socket);
+      this.#options.onHandshakeFailure?.(peer, messageOf(error));
     });
     // A peer without ALPN h2 would otherwise be given an HTTP/1.1 answer.
     server.on("unknownProtocol", (socket: Socket) => {
-      const reason = "no common application protocol";
-      const sni = serverNameOf(socket);
-      this.#options.onHandshakeFailure?.({ peer: peerOfHandshake(socket), sni, reason });
+      this.#options.onHandshakeFailure?.(peerOf(socket), "no common application protocol");
       socket.destroy();
     });
     server.on("stream", (stream, headers) => {
-      const { session } = stream;
+      const peer = stream.session === undefined ? "gone" : peerOf(stream.session.socket);
       serveStream(stream, headers, {
-        peer: session === undefined ? "gone" : peerOf(session.socket),
-        onAuthenticated: () => {
-          if (session !== undefined) this.#strangers.get(session)?.cancel();
-        },
+        peer,
         method: this.#methods.get(String(headers[":path"])),
         limits: this.#limits,
         clock: this.#options.clock,
@@ -272,8 +252,6 @@ class Http2GrpcServer implements GrpcServer {
         session.close();
       }),
     ];
-    const stranger = this.#closeStranger(session);
-    if (stranger !== undefined) timers.push(stranger);
     this.#closeWhenIdle(session, timers);
     session.on("error", () => {}); // reported by "sessionError"
     session.once("close", () => {
@@ -282,31 +260,17 @@ class Http2GrpcServer implements GrpcServer {
     });
   }
 
-  #closeStranger(session: http2.ServerHttp2Session): Timer | undefined {
-    const { unauthenticatedMs } = this.#limits;
-    if (unauthenticatedMs === 0) return undefined;
-    const peer = peerOf(session.socket);
-    const timer = this.#options.clock.schedule(unauthenticatedMs, () => {
-      this.#options.onLimit?.("unauthenticated", peer);
-      // Not close(): that waits for streams, which may never say anything.
-      session.destroy();
-    });
-    this.#strangers.set(session, timer);
-    return timer;
-  }
-
   #closeWhenIdle(session: http2.ServerHttp2Session, timers: Timer[]): void {
     let streams = 0;
-    const start = (): Timer =>
+    const idle = (): Timer =>
       this.#options.clock.schedule(this.#limits.idleConnectionMs, () => session.close());
-    let idle = start();
-    timers.push({ cancel: () => idle.cancel() });
+    timers.push(idle());
     session.on("stream", (stream) => {
       streams += 1;
-      idle.cancel();
+      timers[1]?.cancel();
       stream.once("close", () => {
         streams -= 1;
-        if (streams === 0 && !session.closed) idle = start();
+        if (streams === 0 && !session.closed) timers[1] = idle();
       });
     });
   }
@@ -318,4 +282,12 @@ function secureContextOf(tls: GrpcServerTls): {
   readonly minVersion: "TLSv1.3";
 } {
   return { key: tls.key, cert: tls.chain, minVersion: "TLSv1.3" };
+}
+
+function peerOf(socket: {
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+}): string {
+  const { remoteAddress, remotePort } = socket;
+  return remoteAddress === undefined ? "unix" : `${remoteAddress}:${remotePort}`;
 }

@@ -1,4 +1,16 @@
 import assert from "node:assert/strict";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { FakeClock } from "../../test/support/fake-clock.ts";
@@ -262,6 +274,49 @@ test("startGrpcServer() drops a connection that answers no ping", async () => {
     assert.notEqual(await chat.closed, undefined);
   });
 });
+
+test("startGrpcServer() makes a Unix socket for its owner, in place of a dead one, and removes it", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-grpc-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "xds.sock");
+  const options = {
+    listen: { path },
+    methods: [echo],
+    keepalive: defaultGrpcKeepalive,
+    clock: systemClock,
+    log: silentLog,
+  };
+  await leaveSocket(path);
+  const server = await startGrpcServer(options);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  const channel = openGrpcChannel({
+    target: { path },
+    keepalive: defaultGrpcKeepalive,
+    clock: systemClock,
+  });
+  const answer = await channel.unary(echo.path, Buffer.from("hello"), { timeoutMs: 5000 });
+  assert.match(text(answer), /^hello/);
+  channel.close();
+  await server.close();
+  assert.equal(existsSync(path), false);
+  // What is no socket is somebody's, and stays.
+  writeFileSync(path, "mine");
+  await assert.rejects(startGrpcServer(options), { code: "net.listen-failed" });
+  assert(statSync(path).isFile());
+});
+
+/** A socket in the file system that nobody listens on, as a killed process leaves it. */
+async function leaveSocket(path: string): Promise<void> {
+  const server = createServer();
+  await new Promise<void>((resolve) => {
+    server.listen(`${path}.living`, resolve);
+  });
+  renameSync(`${path}.living`, path);
+  chmodSync(path, 0o777);
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+}
 
 test("startGrpcServer() says where it could not listen", async (t) => {
   const start = startGrpcServer({

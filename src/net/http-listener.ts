@@ -1,12 +1,12 @@
 /**
  * HTTP servers of the control plane's own (console, API), on `node:http`. Not for the data path.
  */
-import { chmod, lstat, unlink } from "node:fs/promises";
 import type { RequestListener, Server } from "node:http";
 import type { ListenOptions, Socket } from "node:net";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import { nodeHttp } from "./node-http.ts";
+import { makePrivateSocket, removeStaleSocket } from "./unix-socket.ts";
 
 /** An inherited listening socket, an address, or a Unix socket made for its owner alone. */
 export type HttpListenTarget =
@@ -35,7 +35,7 @@ export async function listenHttp(
   makeRoom(server, limits.connectionsMax);
   if ("socketPath" in target) await removeStaleSocket(target.socketPath);
   await listen(server, target);
-  if ("socketPath" in target) await chmod(target.socketPath, 0o600);
+  if ("socketPath" in target) await makePrivateSocket(target.socketPath);
   const bound = server.address();
   return {
     address:
@@ -105,10 +105,4 @@ function formatTarget(target: HttpListenTarget): string {
   if ("fd" in target) return `inherited socket ${target.fd}`;
   if ("socketPath" in target) return target.socketPath;
   return `${target.address}:${target.port}`;
-}
-
-/** What a killed process left; anything but a socket is somebody's and stays. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const found = await lstat(path).catch(() => undefined);
-  if (found?.isSocket() === true) await unlink(path);
 }

@@ -17,6 +17,7 @@ const controlOptions = z.object({
   rootNamespace: z.string(),
   secureXds: socketAddress,
   plainXds: socketAddress.exactOptional(),
+  plainXdsSocket: z.string().exactOptional(),
   metrics: socketAddress.exactOptional(),
   console: z.union([z.object({ fd: z.number().int().min(0) }), socketAddress]),
   consoleToken: z.string().min(16),

@@ -4,7 +4,6 @@ import {
   type GrpcCall,
   type GrpcMethod,
   type GrpcServer,
-  type GrpcServerLimits,
   type GrpcServerTls,
   startGrpcServer,
 } from "../../net/grpc-server.ts";
@@ -44,10 +43,6 @@ export interface ControlListeners {
 const serverCertificateTtlMs = 24 * 3_600_000;
 /** Of failed handshakes: whoever reaches the port can provoke them. The counter misses none. */
 const handshakeLinesPerSecond = 10;
-/** A sidecar has one connection, two while it renews it; many may share one address behind a NAT. */
-const connectionsPerAddressMax = 256;
-/** From the end of the handshake to a call with a token. */
-const unauthenticatedMs = 10_000;
 
 /** Opens all listeners, or none: rejects with the reason of the first that failed. */
 export async function serve(context: ServeOptions): Promise<ControlListeners> {
@@ -65,10 +60,9 @@ export async function serve(context: ServeOptions): Promise<ControlListeners> {
     const certificate = serverCertificate(context);
     const { clock, log } = context;
     const failures = new BoundedLog({ clock, log, linesPerSecond: handshakeLinesPerSecond });
-    const refusals = new BoundedLog({ clock, log, linesPerSecond: 1 });
-    closers.push(() => Promise.resolve([failures, refusals].forEach((one) => one.close())));
+    closers.push(() => Promise.resolve(failures.close()));
     const secure = await listen(context, {
-      logs: { failures, refusals },
+      failures,
       address: options.secureXds,
       tls: certificate.tls,
       methods: [...ads.methods(authenticate("tls")), certificates(context)],
@@ -78,14 +72,15 @@ export async function serve(context: ServeOptions): Promise<ControlListeners> {
       renewal.cancel();
       return secure.close();
     });
-    let plain: GrpcServer | undefined;
-    if (options.plainXds !== undefined) {
-      plain = await listen(context, {
-        address: options.plainXds,
-        methods: ads.methods(authenticate("plain")),
-      });
-      closers.push(() => plain?.close() ?? Promise.resolve());
-    }
+    const listenPlain = async (address: GrpcAddress): Promise<GrpcServer> => {
+      const methods = ads.methods(authenticate("plain"));
+      const server = await listen(context, { address, methods });
+      closers.push(() => server.close());
+      return server;
+    };
+    const { plainXds, plainXdsSocket } = options;
+    const plain = plainXds === undefined ? undefined : await listenPlain(plainXds);
+    if (plainXdsSocket !== undefined) await listenPlain({ path: plainXdsSocket });
     if (options.metrics !== undefined) {
       const http = await listenHttp(options.metrics, (request, response) => {
         const isMetrics = request.url === "/metrics" && request.method === "GET";
@@ -104,7 +99,8 @@ export async function serve(context: ServeOptions): Promise<ControlListeners> {
 
 /**
  * Who calls: over TLS the holder of the bearer token, who may only speak for itself; on the plain
- * loopback listener, where whoever can connect could read everything, what the node says.
+ * loopback listener and the Unix socket, where whoever can connect could read everything, what the
+ * node says.
  */
 export function authenticateProxy(
   call: GrpcCall,
@@ -129,7 +125,6 @@ export function authenticateProxy(
   if (claimed !== undefined && claimed !== proxyId) {
     throw new GrpcError(grpcStatus.permissionDenied, `the token of ${proxyId}, not of ${claimed}`);
   }
-  call.markAuthenticated();
   return proxyId;
 }
 
@@ -151,7 +146,6 @@ function certificates({ authority, plane, metrics, clock, log }: ServeOptions): 
         metrics.authenticationFailures.add();
         throw new GrpcError(grpcStatus.unauthenticated, "no token of a workload instance");
       }
-      call.markAuthenticated();
       const { namespace, serviceAccount } = instance;
       return { instance: proxyIdOf(instance), namespace, serviceAccount };
     },
@@ -172,43 +166,23 @@ function listen(
     readonly address: GrpcAddress;
     readonly tls?: GrpcServerTls;
     readonly methods: readonly GrpcMethod[];
-    /** Of what anybody who reaches the port can provoke. */
-    readonly logs?: { readonly failures: BoundedLog; readonly refusals: BoundedLog };
+    readonly failures?: BoundedLog;
   },
 ): Promise<GrpcServer> {
-  const { address, tls, methods, logs } = server;
+  const { address, tls, methods, failures } = server;
   return startGrpcServer({
     listen: address,
     ...(tls === undefined ? {} : { tls }),
     methods,
-    limits: listenerLimits(address, tls === undefined ? "plain" : "tls"),
     keepalive: defaultGrpcKeepalive,
     clock,
     log,
-    onLimit: (limit, peer) => {
-      if (peer !== undefined) logs?.refusals.warn("connection closed by a limit", { peer, limit });
-      metrics.limit(limit);
-    },
-    onHandshakeFailure: ({ peer, sni, reason }) => {
-      const presented = "nothing; callers are known by tokens";
-      logs?.failures.warn("handshake failed", { peer, sni: sni ?? "none", presented, reason });
+    onLimit: (limit) => metrics.limit(limit),
+    onHandshakeFailure: (peer, reason) => {
+      failures?.warn("handshake failed", { peer, reason });
       metrics.limit("handshake");
     },
   });
-}
-
-/** What a stranger who reaches the listener may hold of it. */
-export function listenerLimits(
-  listen: GrpcAddress,
-  listener: "tls" | "plain",
-): Pick<GrpcServerLimits, "connectionsPerAddressMax" | "unauthenticatedMs"> {
-  const isShared = "path" in listen || /^(127\.|::1$)/.test(listen.address);
-  return {
-    // On loopback every sidecar comes from the same address.
-    connectionsPerAddressMax: isShared ? 0 : connectionsPerAddressMax,
-    // Without TLS there is no token to wait for.
-    unauthenticatedMs: listener === "plain" ? 0 : unauthenticatedMs,
-  };
 }
 
 function serverCertificate({ authority, options }: ServeOptions): {

@@ -108,6 +108,7 @@ function controlOptions(parts: ControlProcessOptions): ControlOptions {
     rootNamespace: parts.rootNamespace,
     secureXds: placement.control,
     plainXds: placement.plainXds,
+    plainXdsSocket: join(options.stateDir, "xds.sock"),
     metrics: placement.controlMetrics,
     console: "descriptor" in options.console ? { fd: consoleDescriptorInside } : options.console,
     consoleToken: openConsoleToken(options.stateDir),
