@@ -4,6 +4,7 @@ import type { Server, Socket } from "node:net";
 import type { Clock, Timer } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { guardDoor, peerOf, peerOfHandshake, serverNameOf } from "./grpc/door.ts";
 import { keepAlive } from "./grpc/keepalive.ts";
 import { serveStream } from "./grpc/server-stream.ts";
 import { sessionOverEvent } from "./grpc/session-over.ts";
@@ -25,10 +26,21 @@ export interface GrpcServerOptions {
   readonly keepalive: GrpcKeepalive;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Counts what the limits refused: `connections`, `streams`, `message-bytes`, `queued-bytes`. */
-  readonly onLimit?: (limit: string) => void;
-  /** A TLS handshake that failed, with its reason. */
-  readonly onHandshakeFailure?: (peer: string, reason: string) => void;
+  /**
+   * Counts what the limits refused: `connections`, `connections-per-address`, `unauthenticated`,
+   * `streams`, `message-bytes`, `queued-bytes`; with `address:port` where a connection was closed.
+   */
+  readonly onLimit?: (limit: string, peer?: string) => void;
+  readonly onHandshakeFailure?: (failure: GrpcHandshakeFailure) => void;
+}
+
+/** A TLS handshake that failed. The server asks for no certificate, so nobody presents one. */
+export interface GrpcHandshakeFailure {
+  /** `address:port`. */
+  readonly peer: string;
+  /** Undefined when the client named nothing, or was refused before its names were read. */
+  readonly sni: string | undefined;
+  readonly reason: string;
 }
 
 export interface GrpcServerTls {
@@ -40,6 +52,10 @@ export interface GrpcServerTls {
 
 export interface GrpcServerLimits {
   readonly connectionsMax: number;
+  /** 0 is any number, as for addresses that many share. */
+  readonly connectionsPerAddressMax: number;
+  /** A connection none of whose calls was said to be authenticated is closed after this; 0 is never. */
+  readonly unauthenticatedMs: number;
   readonly streamsPerConnectionMax: number;
   readonly messageBytesMax: number;
   /** What may wait for a slow reader on one stream; beyond it, the stream ends. */
@@ -54,6 +70,8 @@ export interface GrpcServerLimits {
 
 export const defaultGrpcServerLimits: GrpcServerLimits = {
   connectionsMax: 4096,
+  connectionsPerAddressMax: 0,
+  unauthenticatedMs: 0,
   streamsPerConnectionMax: 64,
   messageBytesMax: 16 * 1024 * 1024,
   queuedBytesMax: 256 * 1024 * 1024,
@@ -83,6 +101,8 @@ export interface GrpcCall {
   /** `address:port`, or `unix`. */
   readonly peer: string;
   readonly isLoopback: boolean;
+  /** Whose call this is, is known: its connection may stay. */
+  markAuthenticated(): void;
 }
 
 export interface GrpcServerStream extends GrpcCall {
@@ -125,6 +145,8 @@ class Http2GrpcServer implements GrpcServer {
   readonly #server: http2.Http2Server | http2.Http2SecureServer;
   readonly #secure: http2.Http2SecureServer | undefined;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
+  /** Ends of sessions that have not said whose they are. */
+  readonly #strangers = new WeakMap<http2.Http2Session, Timer>();
   readonly #methods: ReadonlyMap<string, GrpcMethod>;
   #address: GrpcAddress;
 
@@ -155,6 +177,10 @@ class Http2GrpcServer implements GrpcServer {
       });
       this.#server = this.#secure;
     }
+    guardDoor(this.#server, {
+      perAddressMax: this.#limits.connectionsPerAddressMax,
+      onRefused: (peer) => options.onLimit?.("connections-per-address", peer),
+    });
     this.#wire(this.#server);
   }
 
@@ -218,19 +244,24 @@ class Http2GrpcServer implements GrpcServer {
       this.#options.log.debug("connection failed", { reason: error.message });
     });
     server.on("tlsClientError", (error: Error, socket: Socket) => {
-      // A socket that is closed already does not know any more whose it was.
-      const peer = socket.remoteAddress === undefined ? "gone" : peerOf(socket);
-      this.#options.onHandshakeFailure?.(peer, messageOf(error));
+      const reason = messageOf(error).trim();
+      const sni = serverNameOf(socket);
+      this.#options.onHandshakeFailure?.({ peer: peerOfHandshake(socket), sni, reason });
     });
     // A peer without ALPN h2 would otherwise be given an HTTP/1.1 answer.
     server.on("unknownProtocol", (socket: Socket) => {
-      this.#options.onHandshakeFailure?.(peerOf(socket), "no common application protocol");
+      const reason = "no common application protocol";
+      const sni = serverNameOf(socket);
+      this.#options.onHandshakeFailure?.({ peer: peerOfHandshake(socket), sni, reason });
       socket.destroy();
     });
     server.on("stream", (stream, headers) => {
-      const peer = stream.session === undefined ? "gone" : peerOf(stream.session.socket);
+      const { session } = stream;
       serveStream(stream, headers, {
-        peer,
+        peer: session === undefined ? "gone" : peerOf(session.socket),
+        onAuthenticated: () => {
+          if (session !== undefined) this.#strangers.get(session)?.cancel();
+        },
         method: this.#methods.get(String(headers[":path"])),
         limits: this.#limits,
         clock: this.#options.clock,
@@ -252,6 +283,8 @@ class Http2GrpcServer implements GrpcServer {
         session.close();
       }),
     ];
+    const stranger = this.#closeStranger(session);
+    if (stranger !== undefined) timers.push(stranger);
     this.#closeWhenIdle(session, timers);
     session.on("error", () => {}); // reported by "sessionError"
     session.once("close", () => {
@@ -260,17 +293,31 @@ class Http2GrpcServer implements GrpcServer {
     });
   }
 
+  #closeStranger(session: http2.ServerHttp2Session): Timer | undefined {
+    const { unauthenticatedMs } = this.#limits;
+    if (unauthenticatedMs === 0) return undefined;
+    const peer = peerOf(session.socket);
+    const timer = this.#options.clock.schedule(unauthenticatedMs, () => {
+      this.#options.onLimit?.("unauthenticated", peer);
+      // Not close(): that waits for streams, which may never say anything.
+      session.destroy();
+    });
+    this.#strangers.set(session, timer);
+    return timer;
+  }
+
   #closeWhenIdle(session: http2.ServerHttp2Session, timers: Timer[]): void {
     let streams = 0;
-    const idle = (): Timer =>
+    const start = (): Timer =>
       this.#options.clock.schedule(this.#limits.idleConnectionMs, () => session.close());
-    timers.push(idle());
+    let idle = start();
+    timers.push({ cancel: () => idle.cancel() });
     session.on("stream", (stream) => {
       streams += 1;
-      timers[1]?.cancel();
+      idle.cancel();
       stream.once("close", () => {
         streams -= 1;
-        if (streams === 0 && !session.closed) timers[1] = idle();
+        if (streams === 0 && !session.closed) idle = start();
       });
     });
   }
@@ -282,12 +329,4 @@ function secureContextOf(tls: GrpcServerTls): {
   readonly minVersion: "TLSv1.3";
 } {
   return { key: tls.key, cert: tls.chain, minVersion: "TLSv1.3" };
-}
-
-function peerOf(socket: {
-  readonly remoteAddress?: string | undefined;
-  readonly remotePort?: number | undefined;
-}): string {
-  const { remoteAddress, remotePort } = socket;
-  return remoteAddress === undefined ? "unix" : `${remoteAddress}:${remotePort}`;
 }

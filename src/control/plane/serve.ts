@@ -4,6 +4,7 @@ import {
   type GrpcCall,
   type GrpcMethod,
   type GrpcServer,
+  type GrpcServerLimits,
   type GrpcServerTls,
   startGrpcServer,
 } from "../../net/grpc-server.ts";
@@ -43,6 +44,10 @@ export interface ControlListeners {
 const serverCertificateTtlMs = 24 * 3_600_000;
 /** Of failed handshakes: whoever reaches the port can provoke them. The counter misses none. */
 const handshakeLinesPerSecond = 10;
+/** A sidecar has one connection, two while it renews it; many may share one address behind a NAT. */
+const connectionsPerAddressMax = 256;
+/** From the end of the handshake to a call with a token. */
+const unauthenticatedMs = 10_000;
 
 /** Opens all listeners, or none: rejects with the reason of the first that failed. */
 export async function serve(context: ServeOptions): Promise<ControlListeners> {
@@ -60,9 +65,10 @@ export async function serve(context: ServeOptions): Promise<ControlListeners> {
     const certificate = serverCertificate(context);
     const { clock, log } = context;
     const failures = new BoundedLog({ clock, log, linesPerSecond: handshakeLinesPerSecond });
-    closers.push(() => Promise.resolve(failures.close()));
+    const refusals = new BoundedLog({ clock, log, linesPerSecond: 1 });
+    closers.push(() => Promise.resolve([failures, refusals].forEach((one) => one.close())));
     const secure = await listen(context, {
-      failures,
+      logs: { failures, refusals },
       address: options.secureXds,
       tls: certificate.tls,
       methods: [...ads.methods(authenticate("tls")), certificates(context)],
@@ -125,6 +131,7 @@ export function authenticateProxy(
   if (claimed !== undefined && claimed !== proxyId) {
     throw new GrpcError(grpcStatus.permissionDenied, `the token of ${proxyId}, not of ${claimed}`);
   }
+  call.markAuthenticated();
   return proxyId;
 }
 
@@ -146,6 +153,7 @@ function certificates({ authority, plane, metrics, clock, log }: ServeOptions): 
         metrics.authenticationFailures.add();
         throw new GrpcError(grpcStatus.unauthenticated, "no token of a workload instance");
       }
+      call.markAuthenticated();
       const { namespace, serviceAccount } = instance;
       return { instance: proxyIdOf(instance), namespace, serviceAccount };
     },
@@ -166,23 +174,43 @@ function listen(
     readonly address: GrpcAddress;
     readonly tls?: GrpcServerTls;
     readonly methods: readonly GrpcMethod[];
-    readonly failures?: BoundedLog;
+    /** Of what anybody who reaches the port can provoke. */
+    readonly logs?: { readonly failures: BoundedLog; readonly refusals: BoundedLog };
   },
 ): Promise<GrpcServer> {
-  const { address, tls, methods, failures } = server;
+  const { address, tls, methods, logs } = server;
   return startGrpcServer({
     listen: address,
     ...(tls === undefined ? {} : { tls }),
     methods,
+    limits: listenerLimits(address, tls === undefined ? "plain" : "tls"),
     keepalive: defaultGrpcKeepalive,
     clock,
     log,
-    onLimit: (limit) => metrics.limit(limit),
-    onHandshakeFailure: (peer, reason) => {
-      failures?.warn("handshake failed", { peer, reason });
+    onLimit: (limit, peer) => {
+      if (peer !== undefined) logs?.refusals.warn("connection closed by a limit", { peer, limit });
+      metrics.limit(limit);
+    },
+    onHandshakeFailure: ({ peer, sni, reason }) => {
+      const presented = "nothing; callers are known by tokens";
+      logs?.failures.warn("handshake failed", { peer, sni: sni ?? "none", presented, reason });
       metrics.limit("handshake");
     },
   });
+}
+
+/** What a stranger who reaches the listener may hold of it. */
+export function listenerLimits(
+  listen: GrpcAddress,
+  listener: "tls" | "plain",
+): Pick<GrpcServerLimits, "connectionsPerAddressMax" | "unauthenticatedMs"> {
+  const isShared = "path" in listen || /^(127\.|::1$)/.test(listen.address);
+  return {
+    // On loopback every sidecar comes from the same address.
+    connectionsPerAddressMax: isShared ? 0 : connectionsPerAddressMax,
+    // Without TLS there is no token to wait for.
+    unauthenticatedMs: listener === "plain" ? 0 : unauthenticatedMs,
+  };
 }
 
 function serverCertificate({ authority, options }: ServeOptions): {
