@@ -24,13 +24,19 @@ workloads:
 `;
 
 const server4 = "198.18.0.3";
+const sendUdp = `'${process.execPath}' -e "const s=require('dgram').createSocket('udp4');s.send('x',9999,'198.18.0.3',()=>s.close())"`;
 const server6 = "[fd48:6564:646c:12::3]";
 
 for (const mode of capturingModes) {
   describe(`capture, ${mode}`, () => {
     let mesh: TestMesh;
     before(async () => {
-      mesh = await startMesh({ mode, processes: "stand-in", files: { "heddle.yaml": meshFile } });
+      mesh = await startMesh({
+        mode,
+        processes: "stand-in",
+        files: { "heddle.yaml": meshFile },
+        provokes: ["undeclared"],
+      });
     });
     after(async () => {
       await mesh.stop();
@@ -143,14 +149,13 @@ for (const mode of capturingModes) {
     });
 
     test("undeclared UDP passes inside the mesh, and is dropped and counted under REGISTRY_ONLY", async () => {
-      const send = `'${process.execPath}' -e "const s=require('dgram').createSocket('udp4');s.send('x',9999,'198.18.0.3',()=>s.close())"`;
-      await client(send);
+      await client(sendUdp);
       const before_ = await mesh.workload("client-0").counters();
       assert.equal(before_["undeclared"], 1);
       const policy = "meshConfig: { outboundTrafficPolicy: { mode: REGISTRY_ONLY } }\n";
       mesh.write("heddle.yaml", policy + meshFile);
       await eventually("the rules have changed", async () => {
-        await client(send);
+        await client(sendUdp);
         return ((await mesh.workload("client-0").counters())["dropped"] ?? 0) > 0;
       });
       assert.equal((await client(`curl -s -m 5 http://${server4}:8080/`)).code, 0);
@@ -169,6 +174,16 @@ for (const mode of capturingModes) {
     });
   });
 }
+
+test("a test's mesh that ends with packets past a sidecar fails the test, and says where", async () => {
+  const [mode] = capturingModes;
+  assert(mode !== undefined);
+  const files = { "heddle.yaml": meshFile };
+  const mesh = await startMesh({ mode, processes: "stand-in", files });
+  await mesh.workload("client-0").exec(sendUdp);
+  await assert.rejects(mesh.stop(), /undeclared 1 in client-0\.default/);
+  await mesh.stop(); // dead: nothing is left to be asked
+});
 
 async function greetingServer(): Promise<{ server: Server; port: number }> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {

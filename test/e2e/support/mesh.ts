@@ -13,6 +13,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -22,6 +23,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 
+import { captureCounters } from "../../../src/local/capture/rules.ts";
 import { takeDetours } from "../../../src/local/place/application-script.ts";
 import { detoursTo, programPlaces } from "../../../src/local/place/detours.ts";
 
@@ -51,7 +53,15 @@ export interface MeshSetup {
   readonly wrapper?: readonly string[];
   /** Further arguments of `heddle up`. */
   readonly upArguments?: readonly string[];
+  /**
+   * Counters of packets past a sidecar that the tests of this mesh raise on purpose; `stop()` fails
+   * where any other is not 0.
+   */
+  readonly provokes?: readonly PassedCounter[];
 }
+
+/** What the kernel counts of packets that a sidecar did not send: see the capture rules. */
+export type PassedCounter = (typeof captureCounters)[keyof typeof captureCounters];
 
 export interface TestMesh extends AsyncDisposable {
   readonly mode: MeshMode;
@@ -73,8 +83,11 @@ export interface TestMesh extends AsyncDisposable {
   /** Writes a file of the mesh's folder as editors do: beside it, then renamed. */
   write(name: string, text: string): void;
   log(name: string): string;
+  /** Ends it, and fails when the kernel has counted packets past a sidecar. */
   stop(): Promise<void>;
 }
+
+export type Counters = Readonly<Record<string, number>>;
 
 export interface TestWorkload {
   /** Runs a shell script as the application; needs a workload whose command is `{exec}`. */
@@ -82,7 +95,7 @@ export interface TestWorkload {
   /** Tells the application what to do; needs one whose command is `{traffic}`. */
   call(request: object): Promise<unknown>;
   /** The nft counters of its network namespace: `dropped`, `around`, `undeclared`. */
-  counters(): Promise<Readonly<Record<string, number>>>;
+  counters(): Promise<Counters>;
   readonly sidecarPid: number;
 }
 
@@ -186,9 +199,12 @@ function dropping(stateDir: string): readonly string[] {
     uid: unprivileged,
     gid: unprivileged,
   });
+  // Not found by the PATH: a test may put another program there.
   const script = ["set -e", ...takeDetours(detours, `${stateDir}.workshop`), 'exec "$@"'];
   const way =
-    detours.length === 0 ? [] : ["unshare", "--mount", "--", "sh", "-c", script.join("\n"), "-"];
+    detours.length === 0
+      ? []
+      : ["/usr/bin/unshare", "--mount", "--", "sh", "-c", script.join("\n"), "-"];
   return [
     ...way,
     "setpriv",
@@ -266,12 +282,16 @@ function makeMesh(started: Started): TestMesh {
   const { setup, base, directory, stateDir, child, ready, socketDir } = started;
   const upPid = child.pid ?? 0;
   const stop = async (): Promise<void> => {
+    let passed: readonly string[] = [];
+    // A mesh that is dead already was killed on purpose: its namespaces and their counters are gone.
     if (child.exitCode === null && child.signalCode === null) {
+      passed = await packetsPastSidecars(upPid, setup);
       const ended = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGTERM");
       await ended;
     }
     rmSync(base, { recursive: true, force: true });
+    assert.deepEqual(passed, [], "packets have gone past a sidecar");
   };
   const socketOf = async (instance: string): Promise<string> => {
     const socket = join(socketDir, `${instance}.sock`);
@@ -337,30 +357,66 @@ export function descendantsOf(pid: number): readonly number[] {
 
 function findProcess(upPid: number, argument: string): number {
   for (const pid of descendantsOf(upPid)) {
-    try {
-      const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-      if (words.includes(argument)) return pid;
-    } catch {
-      // it has just ended
-    }
+    if (commandLine(pid).split("\0").includes(argument)) return pid;
   }
   throw new Error(`no process below ${upPid} was started with ${argument}`);
 }
 
-async function readCounters(pid: number): Promise<Readonly<Record<string, number>>> {
+/**
+ * What was counted past the sidecars of all that runs in a mesh, as `around 3 in client-0.default`.
+ * Asked of network namespaces, not of sidecars: one of these may just be starting again.
+ */
+async function packetsPastSidecars(
+  upPid: number,
+  { mode, provokes = [] }: MeshSetup,
+): Promise<readonly string[]> {
+  if (mode === "explicit") return [];
+  const members = new Map<string, number>();
+  const names = new Map<string, string>();
+  for (const pid of descendantsOf(upPid)) {
+    const namespace = networkOf(pid);
+    if (namespace === undefined || namespace === networkOf(upPid)) continue;
+    members.set(namespace, pid);
+    const name = /\/i\/([^/]+)\/options\.json\0/.exec(commandLine(pid))?.[1];
+    if (name !== undefined) names.set(namespace, name);
+  }
+  const found = await Promise.all(
+    [...members].map(async ([namespace, pid]) => {
+      const counters = await readCounters(pid).catch((thrown: unknown): Counters => {
+        if (networkOf(pid) !== namespace) return {}; // its last process has just ended
+        throw thrown;
+      });
+      return Object.values(captureCounters)
+        .filter((counter) => !provokes.includes(counter) && (counters[counter] ?? 0) > 0)
+        .map(
+          (counter) => `${counter} ${counters[counter]} in ${names.get(namespace) ?? namespace}`,
+        );
+    }),
+  );
+  return found.flat();
+}
+
+/** A process's network namespace; undefined when it has ended. */
+function networkOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch {
+    return undefined;
+  }
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return ""; // it has just ended
+  }
+}
+
+async function readCounters(pid: number): Promise<Counters> {
   const enter = process.getuid?.() === 0 ? [] : ["--user", "--preserve-credentials"];
-  const arguments_ = [
-    "--target",
-    String(pid),
-    "--net",
-    ...enter,
-    "--",
-    "nft",
-    "-j",
-    "list",
-    "counters",
-  ];
-  const { stdout } = await run("nsenter", arguments_);
+  const words = ["--target", String(pid), "--net", ...enter, "--"];
+  const { stdout } = await run("nsenter", [...words, "nft", "-j", "list", "counters"]);
   const listed: unknown = JSON.parse(stdout);
   assert(typeof listed === "object" && listed !== null && "nftables" in listed);
   assert(Array.isArray(listed.nftables));

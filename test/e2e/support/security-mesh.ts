@@ -3,10 +3,11 @@
  * byte it receives, and eyes on the links between the workloads.
  */
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { type ChildProcessByStdio, execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 
 import {
@@ -71,17 +72,101 @@ export interface LinkCapture {
 
 /** Records what passes on any link of the network namespace of `pid`, from when it resolves. */
 export async function captureLinks(pid: number): Promise<LinkCapture> {
-  const words = [...enterNetworkOf(pid), "tcpdump"];
-  const options = ["-i", "any", "-U", "-s", "0", "-B", "16384", "-w", "-"];
-  if (process.getuid?.() === 0) options.push("-Z", "root");
-  const child = spawn(words[0] ?? "", [...words.slice(1), ...options], {
+  const tcpdump = await startTcpdump(pid, ["-U", "-B", "16384", "-w", "-"]);
+  const chunks: Buffer[] = [];
+  tcpdump.child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+  return {
+    async stop() {
+      const last = await sendLast(pid);
+      const seen = (): string => Buffer.concat(chunks).toString("latin1");
+      await eventually("the last packet is captured", () => seen().includes(last));
+      await tcpdump.end();
+      return seen();
+    },
+  };
+}
+
+export interface LinkRecording {
+  /** Ends it; which strings of `length` bytes that begin with `prefix` were in any packet. */
+  stop(sought: Sought): Promise<ReadonlySet<string>>;
+  /** Ends it unread. Does nothing after `stop()`. */
+  abandon(): void;
+}
+
+export interface Sought {
+  readonly prefix: string;
+  readonly length: number;
+}
+
+const recordingMaxBytes = 2 ** 30;
+
+/**
+ * Records every link of a mesh for long: into a file of the mesh's own folder, which ends tcpdump, and
+ * with it the test, when it grows beyond a gigabyte.
+ */
+export async function recordLinks(mesh: TestMesh): Promise<LinkRecording> {
+  const pid = insidePid(mesh);
+  const file = join(dirname(mesh.directory), "links.pcap");
+  const limit = ["prlimit", `--fsize=${recordingMaxBytes}`, "--"];
+  const tcpdump = await startTcpdump(pid, ["-B", "65536", "-w", file], limit);
+  return {
+    async stop(sought) {
+      const last = await sendLast(pid);
+      const isLast = { prefix: last, length: last.length };
+      await eventually("the last packet is recorded", async () => {
+        tcpdump.child.kill("SIGUSR2"); // tcpdump writes what it holds
+        return (await findInFile(file, isLast, statSync(file).size - 65_536)).size > 0;
+      });
+      await tcpdump.end();
+      return await findInFile(file, sought);
+    },
+    abandon() {
+      tcpdump.child.kill("SIGKILL");
+    },
+  };
+}
+
+/** What stands in a file, read in pieces from a place in it. */
+async function findInFile(
+  file: string,
+  { prefix, length }: Sought,
+  start = 0,
+): Promise<ReadonlySet<string>> {
+  const found = new Set<string>();
+  let rest = Buffer.alloc(0);
+  const pieces: AsyncIterable<Buffer> = createReadStream(file, {
+    start: Math.max(0, start),
+    highWaterMark: 1_048_576,
+  });
+  for await (const piece of pieces) {
+    const held = Buffer.concat([rest, piece]);
+    for (let at = held.indexOf(prefix); at >= 0; at = held.indexOf(prefix, at + 1)) {
+      if (at + length <= held.length) found.add(held.toString("latin1", at, at + length));
+    }
+    rest = held.subarray(-(length - 1));
+  }
+  return found;
+}
+
+interface Tcpdump {
+  readonly child: ChildProcessByStdio<null, Readable, Readable>;
+  /** Ends it, and fails when packets were lost. */
+  end(): Promise<void>;
+}
+
+async function startTcpdump(
+  pid: number,
+  options: readonly string[],
+  limit: readonly string[] = [],
+): Promise<Tcpdump> {
+  const user = process.getuid?.() === 0 ? ["-Z", "root"] : [];
+  const words = [...limit, ...enterNetworkOf(pid), "tcpdump", "-i", "any", "-s", "0"];
+  const child = spawn(words[0] ?? "", [...words.slice(1), ...options, ...user], {
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const chunks: Buffer[] = [];
   const ended = new Promise<void>((resolve) => {
     child.once("close", () => resolve());
   });
-  child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
   let said = "";
   await new Promise<void>((resolve, reject) => {
     child.stderr.on("data", (chunk: Buffer) => {
@@ -92,18 +177,23 @@ export async function captureLinks(pid: number): Promise<LinkCapture> {
     child.once("exit", () => reject(new Error(`tcpdump: ${said}`)));
   });
   return {
-    async stop() {
-      // What the kernel still holds is lost when it ends: a last packet says that all before it is here.
-      const last = `END-OF-CAPTURE-${randomUUID()}`;
-      const send = `require("dgram").createSocket("udp4").send("${last}",9,"127.0.0.1",()=>process.exit())`;
-      const sender = [...enterNetworkOf(pid), process.execPath, "-e", send];
-      await promisify(execFile)(sender[0] ?? "", sender.slice(1));
-      const seen = (): string => Buffer.concat(chunks).toString("latin1");
-      await eventually("the last packet is captured", () => seen().includes(last));
+    child,
+    async end() {
       child.kill("SIGINT");
       await ended;
       assert.match(said, /\b0 packets dropped by kernel/, said);
-      return seen();
     },
   };
+}
+
+/**
+ * What the kernel still holds is lost when tcpdump ends: a last packet, whose content is returned, says
+ * that all before it is there.
+ */
+async function sendLast(pid: number): Promise<string> {
+  const last = `END-OF-CAPTURE-${randomUUID()}`;
+  const send = `require("dgram").createSocket("udp4").send("${last}",9,"127.0.0.1",()=>process.exit())`;
+  const sender = [...enterNetworkOf(pid), process.execPath, "-e", send];
+  await promisify(execFile)(sender[0] ?? "", sender.slice(1));
+  return last;
 }

@@ -4,6 +4,8 @@ import { lookup } from "node:dns/promises";
 import { Agent, request as httpRequest } from "node:http";
 import { connect } from "node:net";
 
+import { filler } from "./traffic-markers.ts";
+
 const proxy = process.env.http_proxy === undefined ? undefined : new URL(process.env.http_proxy);
 const agents = new Map();
 
@@ -47,7 +49,7 @@ function send(call, agent) {
     });
     request.on("error", reject);
     request.setTimeout(15_000, () => request.destroy(new Error("no answer in 15 s")));
-    if (call.bodyBytes !== undefined) request.write(Buffer.alloc(call.bodyBytes, "heddle "));
+    if (call.bodyBytes !== undefined) request.write(Buffer.alloc(call.bodyBytes, filler));
     if (call.trailers !== undefined) request.addTrailers(call.trailers);
     request.end(call.body);
   });
@@ -95,7 +97,7 @@ export const calls = {
     socket.write(command);
     socket.resume();
     await once(socket, "end");
-    socket.end(Buffer.alloc(bytes, "heddle "));
+    socket.end(Buffer.alloc(bytes, filler));
     await new Promise((resolve) => socket.once("close", resolve));
     return {};
   },
@@ -113,7 +115,7 @@ export const calls = {
     await once(socket, "data");
     const greeting = received;
     socket.write(`${command}\n`);
-    const block = Buffer.alloc(65_536, "heddle ");
+    const block = Buffer.alloc(65_536, filler);
     for (let left = bytes; left > 0; left -= block.length) {
       const size = Math.min(left, block.length);
       if (!socket.write(block.subarray(0, size))) await once(socket, "drain");

@@ -4,6 +4,8 @@ import { createHash } from "node:crypto";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 
+import { filler } from "./traffic-markers.ts";
+
 const name = process.env.HOSTNAME;
 const requests = new Map();
 
@@ -65,6 +67,8 @@ function respond(query, earlier, response, told) {
   const mustFail = earlier < Number(query.get("fail") ?? 0) || query.get("failing") === name;
   const status = mustFail ? 503 : Number(query.get("status") ?? 200);
   response.setHeader("x-from", name);
+  const marker = told.headers["x-marker"];
+  if (marker !== undefined) response.setHeader("x-marker", marker);
   if (status === 204 || status === 304) {
     response.setHeader("etag", '"one"');
     response.writeHead(status).end();
@@ -78,7 +82,7 @@ function respond(query, earlier, response, told) {
     setTimeout(() => response.end("two"), 5);
     return;
   }
-  const body = size === null ? JSON.stringify(told) : Buffer.alloc(Number(size), "heddle ");
+  const body = size === null ? JSON.stringify(told) : Buffer.alloc(Number(size), filler);
   response.writeHead(status, { "content-length": Buffer.byteLength(body) }).end(body);
 }
 
@@ -134,7 +138,7 @@ const tcpCommands = {
     socket.on("end", () => socket.end(" bye"));
   },
   down(socket, _rest, argument) {
-    const block = Buffer.alloc(65_536, "heddle ");
+    const block = Buffer.alloc(65_536, filler);
     let left = Number(argument);
     const more = () => {
       while (left > 0) {

@@ -8,6 +8,8 @@ import { join } from "node:path";
 
 import { findEnvoy } from "../../support/envoy.ts";
 import { eventually, type MeshMode, startMesh, type TestMesh } from "./mesh.ts";
+import { type LinkRecording, recordLinks } from "./security-mesh.ts";
+import { markerPrefix, markers, plainMarker } from "./traffic-markers.ts";
 
 export interface TrafficParameters {
   readonly mode: MeshMode;
@@ -94,7 +96,21 @@ export async function startTraffic(parameters: TrafficParameters): Promise<Traff
   const files = Object.fromEntries(names.map((name) => [name, read(name)]));
   const environment = dataPlane === "envoy" ? { HEDDLE_ENVOY: envoyFile() } : {};
   const mesh = await startMesh({ mode, processes: "heddle", dataPlane, files, environment });
-  return new Traffic(mesh, parameters);
+  try {
+    const links = mode === "explicit" ? undefined : await recordLinks(mesh);
+    return new Traffic(mesh, parameters, links);
+  } catch (error) {
+    await mesh.stop();
+    throw error;
+  }
+}
+
+function withQuery(path: string, field: string): string {
+  return `${path}${path.includes("?") ? "&" : "?"}${field}`;
+}
+
+function headersOf(call: HttpCall | RawCall): Readonly<Record<string, string>> {
+  return ("headers" in call ? call.headers : undefined) ?? {};
 }
 
 function envoyFile(): string {
@@ -107,10 +123,13 @@ export class Traffic {
   readonly mesh: TestMesh;
   readonly mode: MeshMode;
   readonly dataPlane: "heddle" | "envoy";
+  readonly #links: LinkRecording | undefined;
   #keys = 0;
+  #marks = 0;
 
-  constructor(mesh: TestMesh, parameters: TrafficParameters) {
+  constructor(mesh: TestMesh, parameters: TrafficParameters, links?: LinkRecording) {
     this.mesh = mesh;
+    this.#links = links;
     this.mode = parameters.mode;
     this.dataPlane = parameters.dataPlane;
   }
@@ -129,8 +148,8 @@ export class Traffic {
   /** One request, with `key` added to its query. */
   async http(call: HttpCall, key: string, from = "client-0"): Promise<HttpAnswer> {
     const { path = "/" } = call;
-    const keyed = `${path}${path.includes("?") ? "&" : "?"}key=${key}`;
-    return await this.#call<HttpAnswer>(from, { do: "http", ...call, path: keyed });
+    const keyed = { ...call, path: withQuery(path, `key=${key}`) };
+    return await this.#call<HttpAnswer>(from, { do: "http", ...this.#marked(keyed) });
   }
 
   /** Answers of equal requests, counted by `status server`. */
@@ -139,12 +158,17 @@ export class Traffic {
     count: number,
     concurrency: number,
   ): Promise<Readonly<Record<string, number>>> {
-    return await this.#call("client-0", { do: "many", count, concurrency, call });
+    return await this.#call("client-0", {
+      do: "many",
+      count,
+      concurrency,
+      call: this.#marked(call),
+    });
   }
 
   /** Bytes of HTTP as a test writes them. */
   async raw(call: RawCall): Promise<Conversation> {
-    return await this.#call<Conversation>("client-0", { do: "raw", ...call });
+    return await this.#call<Conversation>("client-0", { do: "raw", ...this.#marked(call) });
   }
 
   /** A conversation with the ledger; null among the texts ends our side. */
@@ -213,8 +237,28 @@ export class Traffic {
     return this.mesh.log(`${instance}.${namespace}.proxy.log`).split("\n");
   }
 
+  /** Ends the recording of the links; which markers and plain markers it holds. */
+  async markersOnLinks(): Promise<ReadonlySet<string>> {
+    assert(this.#links !== undefined, "the links are not recorded");
+    return await this.#links.stop({ prefix: markerPrefix, length: plainMarker.length });
+  }
+
   async stop(): Promise<void> {
+    this.#links?.abandon();
     await this.mesh.stop();
+  }
+
+  /** A request within the mesh with the next marker in its query and header, or with the plain one. */
+  #marked<Call extends HttpCall | RawCall>(call: Call): Call {
+    const { path = "/", host } = call;
+    if (!/^(?:web|vault)\b/.test(host) || call.direct !== undefined) return call;
+    const next = markers[this.#marks % markers.length];
+    this.#marks++;
+    const marker = path.startsWith("/plaintext") ? plainMarker : next;
+    const marked = { ...call, path: withQuery(path, `marker=${marker}`) };
+    return "texts" in call
+      ? marked
+      : { ...marked, headers: { "x-marker": marker, ...headersOf(call) } };
   }
 
   async #call<Answer>(from: string, request: object): Promise<Answer> {

@@ -4,12 +4,13 @@ import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
 
 import type { Traffic } from "../support/traffic.ts";
+import { filler } from "../support/traffic-markers.ts";
 
 const head = (method: string, ...fields: readonly string[]): string =>
   [`${method} {target} HTTP/1.1`, "host: {authority}", ...fields, "", ""].join("\r\n");
 
 const megabyte = 1_000_000;
-const megabyteHash = createHash("sha256").update(Buffer.alloc(megabyte, "heddle ")).digest("hex");
+const megabyteHash = createHash("sha256").update(Buffer.alloc(megabyte, filler)).digest("hex");
 
 interface Told {
   readonly bytes: number;
@@ -112,7 +113,7 @@ export function http1Tests(traffic: () => Traffic): void {
       const key = traffic().key();
       const answer = await traffic().http({ host: "web" }, key);
       const [seen] = await traffic().seen(key);
-      const sent = ["connection", "host"];
+      const sent = ["connection", "host", "x-marker"];
       const added = Object.keys(seen?.headers ?? {}).filter((name) => !sent.includes(name));
       assert.deepEqual(added.toSorted(), [
         "x-envoy-attempt-count",

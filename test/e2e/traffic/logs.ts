@@ -21,7 +21,7 @@ function expectedFields(key: string, side: "outbound" | "inbound"): Record<strin
     downstream_remote_address: address,
     duration: "number",
     method: "POST",
-    path: `/?size=10&key=${key}`,
+    path: new RegExp(String.raw`^/\?size=10&key=${key}&marker=\w+$`),
     protocol: "HTTP/1.1",
     request_id: uuid,
     requested_server_name: isOutbound ? null : "outbound_.80_.v1_.web.default.svc.cluster.local",
@@ -101,7 +101,7 @@ const somewhere = String.raw`(?:\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):\d+`;
 const textLine = new RegExp(
   [
     String.raw`^\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\]`,
-    String.raw`"POST /\?size=10&key=\w+ HTTP/1\.1" 200 - via_upstream - "-" 4 10 \d+ \d+`,
+    String.raw`"POST /\?size=10&key=\w+&marker=\w+ HTTP/1\.1" 200 - via_upstream - "-" 4 10 \d+ \d+`,
     String.raw`"-" "traffic/1" "[0-9a-f-]{36}" "web" "${somewhere}"`,
     String.raw`outbound\|80\|v1\|web\.default\.svc\.cluster\.local`,
     String.raw`${somewhere} ${somewhere} ${somewhere} - default$`,

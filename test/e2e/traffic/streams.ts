@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 
 import { eventually } from "../support/mesh.ts";
 import type { LogEntry, Traffic } from "../support/traffic.ts";
+import { filler } from "../support/traffic-markers.ts";
 
 const largeBytes = 20_000_000;
 const ledgerCluster = "outbound|9000||ledger.default.svc.cluster.local";
@@ -11,8 +12,8 @@ const ledgerCluster = "outbound|9000||ledger.default.svc.cluster.local";
 export function streamTests(traffic: () => Traffic): void {
   describe("streams", () => {
     test("a server that speaks first is heard, and half-closed connections go on", async () => {
-      const { received, end } = await traffic().tcp(["", "echo\nhello", null]);
-      assert.deepEqual([received, end], ["220 ready\nhello bye", "end"]);
+      const { received, end } = await traffic().tcp(["", `echo\n${filler}`, null]);
+      assert.deepEqual([received, end], [`220 ready\n${filler} bye`, "end"]);
     });
 
     test("a client goes on after the server's end", async () => {
@@ -74,12 +75,12 @@ export function streamTests(traffic: () => Traffic): void {
         host: "web",
         path: `/?key=${key}`,
         waitFor: "\r\n\r\n",
-        until: "\u0081\u0005world",
-        texts: [websocketHead, "\u0081\u0009hello\r\n\r\n", "\u0081\u0005world"],
+        until: fillerFrame,
+        texts: [websocketHead, "\u0081\u0009hello\r\n\r\n", fillerFrame],
       });
       assert.match(received, /^HTTP\/1\.1 101 Switching Protocols\r\n/);
       assert.match(received, /sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/i);
-      assert(received.endsWith("\r\n\r\n\u0081\u0009hello\r\n\r\n\u0081\u0005world"), received);
+      assert(received.endsWith(`\r\n\r\n\u0081\u0009hello\r\n\r\n${fillerFrame}`), received);
       const entry = await traffic().logged("client-0", key);
       assert.deepEqual(
         [entry["response_code"], entry["response_code_details"], entry["route_name"]],
@@ -98,6 +99,9 @@ export function streamTests(traffic: () => Traffic): void {
     });
   });
 }
+
+/** A text frame that is not masked, with its length in two bytes. */
+const fillerFrame = `\u0081\u007e${String.fromCharCode(filler.length >> 8, filler.length & 255)}${filler}`;
 
 const websocketHead = [
   "GET {target} HTTP/1.1",

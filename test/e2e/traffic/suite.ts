@@ -7,6 +7,7 @@ import { agreementTests } from "./agreement.ts";
 import { balancingTests } from "./balancing.ts";
 import { gatewayTests } from "./gateway.ts";
 import { http1Tests } from "./http1.ts";
+import { linkTests } from "./links.ts";
 import { logTests } from "./logs.ts";
 import { nameTests } from "./names.ts";
 import { outsideTests } from "./outside.ts";
@@ -34,6 +35,8 @@ export function trafficSuite(dataPlane: "heddle" | "envoy"): void {
       nameTests(running);
       outsideTests(running);
       logTests(running);
+      // Last: it looks at all that the others have sent.
+      if (mode !== "explicit") linkTests(running);
     });
   }
 }
