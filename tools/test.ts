@@ -71,6 +71,14 @@ const phases: readonly Phase[] = [
     timeoutMs: 300_000,
     totalMs: 900_000,
   },
+  {
+    name: "collector",
+    files: "test/collector/**/*.test.ts",
+    isolation: "process",
+    concurrency: 1,
+    timeoutMs: 300_000,
+    totalMs: 600_000,
+  },
 ];
 
 assertProjectNode();
@@ -82,7 +90,7 @@ if (wanted.length < asked.length) {
   process.exit(2);
 }
 if (isWhole) runCheck();
-if (wanted.some((phase) => phase.name !== "unit")) await prepare();
+if (wanted.some((phase) => phase.name !== "unit")) await prepare(wanted.map(({ name }) => name));
 
 const total: Counts = { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
 let failed = false;

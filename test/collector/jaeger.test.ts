@@ -28,23 +28,24 @@ interface JaegerTrace {
 
 for (const dataPlane of dataPlanes) {
   describe(`traces in Jaeger, ${mode}, ${dataPlane}`, () => {
-    let jaeger: ChildProcess;
-    let mesh: TestMesh;
+    let jaeger: ChildProcess | undefined;
+    let mesh: TestMesh | undefined;
     let queryPort = 0;
 
     before(async () => {
-      assert(existsSync(binary), "build it first: node tools/build-jaeger.ts");
+      assert(existsSync(binary), "'npm test -- collector' builds it");
       queryPort = await freePort();
       const collectorPort = await freePort();
       jaeger = await startJaeger({ queryPort, collectorPort });
       mesh = await startTracedShop({ mode, dataPlane, collectorPort, samplingPercent: 100 });
     });
     after(async () => {
-      await mesh.stop();
-      jaeger.kill("SIGKILL");
+      jaeger?.kill("SIGKILL");
+      await mesh?.stop();
     });
 
     test("a request is one trace, each span below the one that caused it", async () => {
+      assert(mesh !== undefined);
       const answer = await fetch(`${mesh.gatewayUrls[0]}api/products`);
       assert.equal(answer.status, 200, await answer.text());
       const url = `http://127.0.0.1:${queryPort}/api/traces?service=storefront.default&limit=20`;
@@ -67,7 +68,11 @@ for (const dataPlane of dataPlanes) {
         "storefront.default < storefront.default",
         "storefront.default < storefront.default",
       ]);
-      for (const span of trace.spans) assert.deepEqual(span.warnings ?? [], []);
+      for (const span of trace.spans) {
+        // On a busy machine a server may notice the end of a request after its client.
+        const warnings = (span.warnings ?? []).filter((text) => !text.startsWith("clock skew"));
+        assert.deepEqual(warnings, []);
+      }
     });
   });
 }
