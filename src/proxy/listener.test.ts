@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
@@ -342,6 +343,38 @@ test("a listener tells TLS from plaintext and verifies clients (permissive, then
   assert.match(text, /envoy_listener_no_filter_chain_match\{[^}]*\} 1/);
   assert.match(text, /envoy_listener_ssl_handshake\{[^}]*\} 1/);
 });
+
+test(
+  "a listener that waits for ever for the first bytes waits 15 s for what has begun",
+  { timeout: 10_000 },
+  async (t) => {
+    const raw = await startServer(t, "raw");
+    const clock = new FakeClock();
+    const { start, metrics } = bench(t, { raw }, clock);
+    const port = await start(
+      Listener.fromPartial({
+        name: "l",
+        address: anyPort,
+        listenerFilters: [tlsInspector],
+        listenerFiltersTimeout: { seconds: 0, nanos: 0 },
+        continueOnListenerFiltersTimeout: true,
+        filterChains: [{ filters: [tcpFilter("raw")] }],
+      }),
+    );
+    const silent = connect({ port, ...half });
+    await once(silent, "connect");
+    const begun = connect(port, "127.0.0.1");
+    let isClosed = false;
+    begun.on("error", () => {}).on("close", () => (isClosed = true));
+    begun.resume().write(Buffer.from([22, 3, 1, 2, 0, 1]));
+    while (!isClosed) {
+      clock.advance(15_000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(await exchange(silent, "hello"), "raw:hello");
+    assert.match(metrics.expose(), /pre_cx_timeout\{[^}]*\} 1\n/);
+  },
+);
 
 test("a listener refuses a log of connections that it would not write", async (t) => {
   const { set, start } = bench(t, {});

@@ -38,6 +38,8 @@ export interface NamedConfig {
   readonly config: Any;
 }
 
+const requestHeadersTimeoutMs = 60_000;
+
 type ManagerInit = Init<typeof HttpConnectionManagerSchema>;
 
 export function httpManager(
@@ -62,6 +64,8 @@ export function httpManager(
       upgradeConfigs: upgrades.map((upgradeType) => ({ upgradeType })),
       httpProtocolOptions: { acceptHttp10: true, enableTrailers: true },
       streamIdleTimeout: duration(0),
+      // Istio sends none; a client that never ends a request's head would hold its connection for ever.
+      requestHeadersTimeout: duration(requestHeadersTimeoutMs),
       useRemoteAddress: direction === "gateway",
       ...clientCertFields(direction),
       ...normalizationFields(view.model.settings.pathNormalization),

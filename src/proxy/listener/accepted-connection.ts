@@ -32,6 +32,12 @@ interface Home {
   readonly chain: CompiledChain;
 }
 
+/**
+ * For what a client has begun to say, where the listener waits for ever: it does so for servers that
+ * speak first, whose clients say nothing.
+ */
+const begunTimeoutMs = 15_000;
+
 export class AcceptedConnection implements ConnectionHome {
   /** The chain that serves it, once chosen. */
   chain: CompiledChain | undefined;
@@ -45,6 +51,8 @@ export class AcceptedConnection implements ConnectionHome {
   #view: ConnectionView | undefined;
   #timer: Timer | undefined;
   #hasEnded = false;
+  /** The bytes so far are the beginning of a ClientHello. */
+  #isHello = false;
 
   constructor(channel: Channel, listener: CompiledListener, services: AcceptServices) {
     this.#channel = channel;
@@ -85,7 +93,11 @@ export class AcceptedConnection implements ConnectionHome {
   }
 
   #step(step: InspectionStep): void {
-    if (step.kind === "more") return;
+    if (step.kind === "more") {
+      if (step.of !== "anything") this.#timer ??= this.#boundBegun();
+      this.#isHello = step.of === "hello";
+      return;
+    }
     this.#timer?.cancel();
     if (step.kind === "refused") {
       this.#services.counters.onProxyHeaderError();
@@ -93,6 +105,15 @@ export class AcceptedConnection implements ConnectionHome {
       return;
     }
     this.#choose(step.inspected);
+  }
+
+  #boundBegun(): Timer {
+    return this.#services.clock.schedule(begunTimeoutMs, () => {
+      this.#services.counters.onInspectionTimeout();
+      // Half a ClientHello is no other protocol: what would take it as one waits on.
+      if (!this.#isHello) this.#step(this.#inspection.settle());
+      else this.#refuse("a TLS handshake with a client failed", "half a ClientHello after 15 s");
+    });
   }
 
   #choose(inspected: Inspected): void {

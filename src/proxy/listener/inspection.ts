@@ -15,7 +15,11 @@ export interface Inspected {
 }
 
 export type InspectionStep =
-  | { readonly kind: "more" }
+  | {
+      readonly kind: "more";
+      /** What has begun and is not whole; the client of `anything` has said nothing yet. */
+      readonly of: "anything" | "proxy-header" | "hello" | "request";
+    }
   | { readonly kind: "done"; readonly inspected: Inspected }
   | { readonly kind: "refused"; readonly reason: string };
 
@@ -64,7 +68,7 @@ export class Inspection {
 
   #readHeader(): InspectionStep | undefined {
     const header = decodeProxyHeader(this.#bytes);
-    if (header.kind === "incomplete") return { kind: "more" };
+    if (header.kind === "incomplete") return { kind: "more", of: "proxy-header" };
     if (header.kind === "malformed") return { kind: "refused", reason: header.reason };
     if (header.kind === "absent") {
       if (this.#listener.proxyProtocol?.isRequired === true) {
@@ -81,15 +85,17 @@ export class Inspection {
 
   #inspect(): InspectionStep {
     const wants = { tls: this.#wantsTls, http: this.#wantsHttp };
-    if (this.#bytes.length === 0 && (wants.tls || wants.http)) return { kind: "more" };
+    if (this.#bytes.length === 0 && (wants.tls || wants.http)) {
+      return { kind: "more", of: "anything" };
+    }
     if (wants.tls) {
       const found = inspectTlsHello(this.#bytes);
-      if (found.kind === "incomplete") return { kind: "more" };
+      if (found.kind === "incomplete") return { kind: "more", of: "hello" };
       if (found.kind === "hello") return this.#done(found.hello, true, found.hello.alpn);
     }
     if (wants.http) {
       const found = inspectHttp(this.#bytes);
-      if (found.kind === "incomplete") return { kind: "more" };
+      if (found.kind === "incomplete") return { kind: "more", of: "request" };
       if (found.kind === "http") return this.#done(undefined, false, [found.protocol]);
     }
     return this.#done(undefined, false, []);
