@@ -136,6 +136,15 @@ for (const { mode, dataPlane, title } of capturedCases) {
         "for i in $(seq 6); do curl -4 -s -o /dev/null -m 5 -w '%{http_code} ' -H 'Host: nobody.example' http://server/; done",
       );
       assert.equal(times.stdout, "503 ".repeat(6));
+      const over6 = await inClient(
+        "for i in $(seq 6); do curl -6 -s -o /dev/null -m 5 -w '%{http_code} %{time_total}\\n' -H 'Host: nobody.example' http://server/; done",
+      );
+      const waits = [...over6.stdout.matchAll(/^503 (\S+)$/gm)].map(([, seconds]) =>
+        Number(seconds),
+      );
+      assert.equal(waits.length, 6, over6.stdout);
+      // Told by ICMP, every one of them took longer than a second.
+      assert.ok(Math.min(...waits) < 0.9, over6.stdout);
     });
 
     test("the sidecar's own ports do not lead around it or in a circle", async () => {

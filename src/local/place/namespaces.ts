@@ -118,6 +118,8 @@ class Namespaces implements NamespacesPlacement {
       // A way that the rules below close, each time at once: that there is none, the kernel tells a
       // caller only so often (ICMP), and who is not told waits for seconds.
       `route add ${meshRanges.services.ipv4} dev lo`,
+      // Over IPv6 a way by loopback is none.
+      ...(hasIpv6 ? [`route add ${meshRanges.services.ipv6} dev ${bridge}`] : []),
     ];
     await runCommand([
       "sh",
