@@ -115,8 +115,7 @@ class Namespaces implements NamespacesPlacement {
       `link add ${bridge} mtu ${mtu} type bridge mcast_snooping 0`,
       ...addresses,
       `link set ${bridge} up`,
-      // A way that the rules below close, each time at once: that there is none, the kernel tells a
-      // caller only so often (ICMP), and who is not told waits for seconds.
+      // A way that the rules below close at once: that there is none, ICMP tells late or never.
       `route add ${meshRanges.services.ipv4} dev lo`,
       // Over IPv6 a way by loopback is none.
       ...(hasIpv6 ? [`route add ${meshRanges.services.ipv6} dev ${bridge}`] : []),
