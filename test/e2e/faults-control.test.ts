@@ -10,11 +10,13 @@ import {
   assertUnharmed,
   controlPid,
   dataPlanes,
+  endLoad,
   heddle,
   load,
   metricsOf,
   pause,
   proxies,
+  pseudoRandom,
   settled,
   startFaultMesh,
   takeControlDown,
@@ -36,6 +38,13 @@ workloads:
 };
 const instances = 3;
 const rate = 500;
+/**
+ * Waits between starts double up to 5 s until one has run for 10 s: so kills come in bursts, each as
+ * fast as it is started again, with a calm between them.
+ */
+const killsInBurst = 5;
+const calmMs = 10_300;
+const bursts = 2;
 
 /** A VirtualService that adds a header to every answer of `server`. */
 function marked(mark: string): string {
@@ -65,17 +74,22 @@ for (const dataPlane of dataPlanes) {
       return /x-mark: (\w+)/.exec(stdout)?.[1];
     };
 
-    test("killed under load: no request fails, and what changed while it was down arrives", async () => {
+    test("killed ten times at random moments under load: no request fails, and what changed while it was down arrives", async () => {
       await eventually("the route acts", async () => (await markSeen()) === "first");
-      const running = load(mesh, "client-0", { url: "http://server/", rate, forMs: 8000 });
-      await pause(1500);
-      const killed = controlPid(mesh);
-      assert(killed !== undefined);
-      process.kill(killed, "SIGKILL");
+      // Until it is ended: how long the kills take depends on the machine.
+      const running = load(mesh, "client-0", { url: "http://server/", rate, forMs: 300_000 });
+      const random = pseudoRandom(dataPlane === "heddle" ? 3 : 5);
+      const killed = new Set<number>();
+      for (let burst = 0; burst < bursts; burst += 1) {
+        for (let kill = 0; kill < killsInBurst; kill += 1) {
+          const isCalm = burst > 0 && kill === 0;
+          await killControl(mesh, killed, random() * 1000 + (isCalm ? calmMs : 0));
+        }
+      }
       mesh.write("routes.yaml", marked("second"));
       await settled(mesh, instances);
-      assert.notEqual(controlPid(mesh), killed);
       await eventually("the change has arrived", async () => (await markSeen()) === "second");
+      await endLoad(mesh, "client-0");
       const result = await running;
       assertUnharmed(result, { rate });
       assert.deepEqual(Object.keys(result.from).toSorted(), ["server-0", "server-1"]);
@@ -133,4 +147,15 @@ for (const dataPlane of dataPlanes) {
       );
     });
   });
+}
+
+/** Kills the next control plane that is started, at any moment: it may have begun, or serve by then. */
+async function killControl(mesh: TestMesh, killed: Set<number>, afterMs: number): Promise<void> {
+  const pid = await eventually("the control plane is started", () => {
+    const found = controlPid(mesh);
+    return found !== undefined && !killed.has(found) && found;
+  });
+  await pause(afterMs);
+  process.kill(pid, "SIGKILL");
+  killed.add(pid);
 }

@@ -16,6 +16,7 @@ import {
   metricsOf,
   pause,
   proxies,
+  pseudoRandom,
   settled,
   startFaultMesh,
   takeControlDown,
@@ -196,13 +197,4 @@ async function assertAgreement(mesh: TestMesh): Promise<void> {
   for (const { instance } of await workloads(mesh)) {
     assert.equal((await mesh.workload(instance).counters())["around"], 0, instance);
   }
-}
-
-/** Uniform in [0, 1), the same for the same seed (a linear congruential generator). */
-function pseudoRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 1_664_525 + 1_013_904_223) % 4_294_967_296;
-    return state / 4_294_967_296;
-  };
 }

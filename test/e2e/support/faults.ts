@@ -75,6 +75,12 @@ export async function load(mesh: TestMesh, from: string, asked: Load): Promise<L
   return result;
 }
 
+/** Ends the load from an instance before its time; `load()` tells how long it was. */
+export async function endLoad(mesh: TestMesh, from: string): Promise<void> {
+  const { code, stderr } = await mesh.workload(from).exec("pkill -TERM -f '[/]load-client.mjs'");
+  assert.equal(code, 0, `no load is running: ${stderr}`);
+}
+
 /** Every request was answered well, and as many were sent as were asked for. */
 export function assertUnharmed(result: LoadResult, { rate }: { readonly rate: number }): void {
   assert.deepEqual(result.failures, []);
@@ -236,4 +242,13 @@ export async function pause(ms: number): Promise<void> {
   await new Promise((resolve) => {
     setTimeout(resolve, ms);
   });
+}
+
+/** Uniform in [0, 1), the same for the same seed (a linear congruential generator). */
+export function pseudoRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 4_294_967_296;
+    return state / 4_294_967_296;
+  };
 }

@@ -1,6 +1,7 @@
 // A small load for tests: sends RATE requests a second, whatever the answers take, over at most
 // CONNECTIONS kept alive, for MS milliseconds, and prints what came back as JSON. A request fails when
-// its answer is not 200 and whole within ten seconds. Usage: load-client.mjs URL RATE CONNECTIONS MS
+// its answer is not 200 and whole within ten seconds. SIGTERM ends it before its time.
+// Usage: load-client.mjs URL RATE CONNECTIONS MS
 import { Agent, request } from "node:http";
 
 const [url, rate, connections, forMs] = process.argv.slice(2);
@@ -53,9 +54,11 @@ function send() {
 }
 
 let due = 0;
+let isEnough = false;
+process.once("SIGTERM", () => (isEnough = true));
 const ticker = setInterval(() => {
   const elapsedMs = performance.now() - startMs;
-  if (elapsedMs >= Number(forMs)) {
+  if (isEnough || elapsedMs >= Number(forMs)) {
     clearInterval(ticker);
     finish(elapsedMs);
     return;
