@@ -155,6 +155,8 @@ test("Configuration is not ready while a listener cannot be opened, and tries ag
   assert.equal(feed.answers.at(-1), "L: 0.0.0.0:15006 is in use");
   assert.equal(configuration.waitingFor, "listener L cannot start: 0.0.0.0:15006 is in use");
   assert.deepEqual(configuration.refusals(), ["L: 0.0.0.0:15006 is in use"]);
+  // What it needs is there when its address is.
+  assert.deepEqual(feed.wished(typeUrls.route), ["80"]);
   clock.advance(1000);
   await settle();
   assert.equal(configuration.isReady, false);
@@ -164,6 +166,7 @@ test("Configuration is not ready while a listener cannot be opened, and tries ag
   assert.equal(configuration.waitingFor, undefined);
   assert.deepEqual(configuration.refusals(), []);
   assert.equal(listeners.log.at(-1), "start L one");
+  assert.deepEqual(feed.refreshed, ["L"]);
   close();
 });
 

@@ -57,7 +57,10 @@ export class Configuration implements RouteSource {
       log: options.log,
       missing: (needs) => this.#missing(needs),
       onRefused: (resource, reason) => this.applied.refuse(listener, resource, reason),
-      onRecovered: (resource) => this.applied.accept(listener, resource),
+      onRecovered: (resource) => {
+        this.applied.accept(listener, resource);
+        options.feed.refresh?.(listener, resource.name);
+      },
       prepareAgain: (resource) => this.#applyListener(resource),
       onSettled: () => this.#checkReady(),
     });

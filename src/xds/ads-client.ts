@@ -129,6 +129,11 @@ export class AdsClient implements XdsFeed {
     this.#scheduleFlush();
   }
 
+  refresh(typeUrl: string, name: string): void {
+    this.#subscriptions.get(typeUrl)?.refresh?.(name);
+    this.#scheduleFlush();
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#retry?.cancel();

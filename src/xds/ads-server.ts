@@ -47,7 +47,13 @@ export interface AdsServerEvents {
 }
 
 export type ProxyAnswer =
-  | { readonly kind: "acked"; readonly typeUrl: string; readonly version: string }
+  | {
+      readonly kind: "acked";
+      readonly typeUrl: string;
+      readonly version: string;
+      /** What the response held. */
+      readonly resources: readonly EncodedResource[];
+    }
   | {
       readonly kind: "refused";
       readonly typeUrl: string;

@@ -8,6 +8,11 @@ export interface XdsFeed {
    * Replaces the earlier wish for the type.
    */
   subscribe(typeUrl: string, names: "*" | ReadonlySet<string>): void;
+  /**
+   * Asks once more for a resource that was refused and can be accepted by now, so that whoever sent
+   * it learns so. Where the protocol knows no such request, the refusal stands until the next update.
+   */
+  refresh?(typeUrl: string, name: string): void;
   /** Set once, before the first `subscribe`. */
   onUpdate: (update: XdsUpdate) => void;
 }

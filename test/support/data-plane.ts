@@ -22,6 +22,13 @@ export class FakeFeed implements XdsFeed {
   /** All answers, in order, also of updates that take their time: the refusal, or "accepted". */
   readonly answers: string[] = [];
 
+  /** Names that were asked for once more. */
+  readonly refreshed: string[] = [];
+
+  refresh(_typeUrl: string, name: string): void {
+    this.refreshed.push(name);
+  }
+
   subscribe(typeUrl: string, names: "*" | ReadonlySet<string>): void {
     this.wishes.set(typeUrl, names);
   }

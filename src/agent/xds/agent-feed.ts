@@ -44,6 +44,10 @@ export class AgentFeed implements XdsFeed {
     if (!this.#confirmed.has(typeUrl)) this.#deliverFromDisk(typeUrl, names);
   }
 
+  refresh(typeUrl: string, name: string): void {
+    this.#options.upstream.refresh?.(typeUrl, name);
+  }
+
   #deliverFromDisk(typeUrl: string, names: "*" | ReadonlySet<string>): void {
     let given = this.#fromDisk.get(typeUrl);
     if (given === undefined) {

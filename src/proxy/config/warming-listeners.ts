@@ -35,6 +35,7 @@ interface Warming {
 
 interface Unbound {
   readonly resource: XdsResource;
+  readonly needs: ListenerNeeds;
   readonly reason: string;
   readonly retry: Timer;
 }
@@ -75,9 +76,10 @@ export class WarmingListeners {
     return `listener ${unbound[0]} cannot start: ${unbound[1].reason}`;
   }
 
-  /** Of all versions that serve or are on their way. */
+  /** Of all versions that serve or are on their way, those that wait for an address among them. */
   needs(): readonly ListenerNeeds[] {
-    return [...this.#needs.values(), ...[...this.#warming.values()].map(({ needs }) => needs)];
+    const coming = [...this.#warming.values(), ...this.#unbound.values()];
+    return [...this.#needs.values(), ...coming.map(({ needs }) => needs)];
   }
 
   /** Runs what may open sockets when everything before it is done; at once where nothing is under way. */
@@ -163,7 +165,8 @@ export class WarmingListeners {
     this.#warming.clear();
   }
 
-  #onUnbound(name: string, { resource, prepared, isSecondTry }: Warming, reason: string): void {
+  #onUnbound(name: string, warming: Warming, reason: string): void {
+    const { resource, needs, prepared, isSecondTry } = warming;
     // What was closed or removed in the meantime is not tried again.
     if (this.#isClosed || this.#warming.get(name)?.prepared !== prepared) return;
     prepared.discard();
@@ -172,7 +175,7 @@ export class WarmingListeners {
     if (!isSecondTry) log.error("a listener cannot start", { listener: name, reason, retryMs });
     onRefused(resource, reason);
     const retry = clock.schedule(retryMs, () => this.run(() => this.#tryAgain(name)));
-    this.#unbound.set(name, { resource, reason, retry });
+    this.#unbound.set(name, { resource, needs, reason, retry });
   }
 
   #tryAgain(name: string): Promise<void> | undefined {

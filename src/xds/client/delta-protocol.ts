@@ -38,6 +38,10 @@ class DeltaSubscriptionMessages implements ClientSubscription {
     this.#state.setWish(wish);
   }
 
+  refresh(name: string): void {
+    this.#state.refresh(name);
+  }
+
   streamLost(): void {
     this.#state.streamLost();
   }

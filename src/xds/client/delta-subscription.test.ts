@@ -7,6 +7,19 @@ import { DeltaClientSubscription } from "./delta-subscription.ts";
 
 const resource = (name: string, version = "1") => ({ name, version, bytes: new Uint8Array() });
 
+test("DeltaClientSubscription asks again for what it is told to, once, on the stream it has", () => {
+  const subscription = new DeltaClientSubscription("type", "*");
+  subscription.refresh("a");
+  assert.deepEqual(subscription.nextRequest()?.subscribe, []);
+  assert.equal(subscription.nextRequest(), undefined);
+  subscription.refresh("a");
+  assert.deepEqual(subscription.nextRequest()?.subscribe, ["a"]);
+  assert.equal(subscription.nextRequest(), undefined);
+  subscription.refresh("a");
+  subscription.streamLost();
+  assert.deepEqual(subscription.nextRequest()?.subscribe, []);
+});
+
 test("nextRequest() names what is wanted, once, then only differences", () => {
   const routes = new DeltaClientSubscription(typeUrls.route, new Set(["a", "b"]));
   assert.deepEqual(routes.nextRequest(), {

@@ -8,6 +8,8 @@ export class DeltaClientSubscription {
   #wish: Wish;
   /** What this stream's server knows of our wish; undefined before the first request on it. */
   #requested: Wish | undefined;
+  /** Wanted names to be asked for again: a server sends what is subscribed to anew. */
+  readonly #again = new Set<string>();
   /** Versions of what was accepted, told to the next server so that it sends only what differs. */
   readonly #held = new Map<string, string>();
 
@@ -31,9 +33,14 @@ export class DeltaClientSubscription {
     for (const name of this.#held.keys()) if (!wish.has(name)) this.#held.delete(name);
   }
 
-  /** Forgets the stream: the next request is the first on another. */
+  refresh(name: string): void {
+    if (this.#requested !== undefined && this.#wants(name)) this.#again.add(name);
+  }
+
+  /** Forgets the stream: the next request is the first on another, and asks for what is not held. */
   streamLost(): void {
     this.#requested = undefined;
+    this.#again.clear();
   }
 
   /** The request that brings the server up to date with our wish; undefined when it is. */
@@ -50,9 +57,11 @@ export class DeltaClientSubscription {
         initialVersions: Object.fromEntries(this.#held),
       };
     }
-    if (before === wish) return undefined;
+    if (before === wish && this.#again.size === 0) return undefined;
     this.#requested = wish;
-    const { added: subscribe, removed: unsubscribe } = difference(before, wish);
+    const { added, removed: unsubscribe } = difference(before, wish);
+    const subscribe = [...new Set(added).union(this.#again)];
+    this.#again.clear();
     if (subscribe.length === 0 && unsubscribe.length === 0) return undefined;
     return { subscribe, unsubscribe, initialVersions: {} };
   }

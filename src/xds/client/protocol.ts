@@ -16,6 +16,8 @@ export interface ClientSubscription {
   /** Versions of the resources that were accepted. */
   readonly held: ReadonlyMap<string, string>;
   setWish(wish: Wish): void;
+  /** Asks again for a wanted resource, where the variant can. */
+  refresh?(name: string): void;
   /** Forgets the stream: the next request is the first on another. */
   streamLost(): void;
   /** What brings the server up to date with our wish; undefined when it is. */

@@ -131,7 +131,8 @@ export class ServerConnection implements GrpcStreamHandler {
   #onAnswer(typeUrl: string, answer: Answer): void {
     const version = this.#versions.get(typeUrl) ?? "";
     if (answer.kind === "acked") {
-      this.#options.onAnswer({ kind: "acked", typeUrl, version });
+      const { resources } = answer.change;
+      this.#options.onAnswer({ kind: "acked", typeUrl, version, resources });
       return;
     }
     const { reason, resources } = answer;

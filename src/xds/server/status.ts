@@ -84,8 +84,7 @@ export class StatusBoard {
     const moment = { version, atMs: this.#clock.nowMs() };
     if (answer.kind === "acked") {
       record.acked = moment;
-      // One that names resources lasts as long as the snapshot holds them.
-      if (record.refusal?.resources.length === 0) record.refusal = undefined;
+      record.refusal = withoutAcked(record.refusal, answer.resources);
     } else {
       record.refusal = { ...moment, resources: answer.resources, reason: answer.reason };
     }
@@ -125,6 +124,18 @@ export class StatusBoard {
     types.set(typeUrl, record);
     return record;
   }
+}
+
+/** One that names resources lasts as long as the snapshot holds them, or until they are accepted after all. */
+function withoutAcked(
+  refusal: Refusal | undefined,
+  acked: readonly EncodedResource[],
+): Refusal | undefined {
+  if (refusal === undefined) return undefined;
+  const resources = refusal.resources.filter(
+    ({ name, version }) => !acked.some((one) => one.name === name && one.version === version),
+  );
+  return resources.length === 0 ? undefined : { ...refusal, resources };
 }
 
 function currentRefusal(refusal: Refusal | undefined, resources: ResourceSet): Refusal | undefined {
