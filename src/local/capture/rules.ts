@@ -55,8 +55,9 @@ export function nftRules(rules: CaptureRules): string {
       ? `counter name ${captureCounters.other} accept`
       : `counter name ${captureCounters.dropped} drop`;
   // What leaves is judged after routing: the output hooks still see the device that a redirected
-  // packet would have taken. A reset that belongs to no connection is the kernel's word to a stray end of one
-  // from before this namespace, whose address another had: no application can send it, and it holds nothing.
+  // packet would have taken. A reset without the mark is the kernel's word to a peer whose connection is
+  // gone, with a sidecar that was killed or with the instance that had the address before: an application
+  // has no connection of its own on this device to reset, and resets hold nothing.
   return `table inet heddle
 delete table inet heddle
 table inet heddle {
@@ -91,7 +92,7 @@ table inet heddle {
     oifname != "${device}" accept
     meta mark ${mark} accept
     ct direction reply accept
-    ct state invalid tcp flags & rst == rst accept
+    tcp flags & rst == rst accept
     ip daddr ${control.ipv4} tcp dport { ${controlPorts} } accept
     ip6 daddr ${control.ipv6} tcp dport { ${controlPorts} } accept
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
@@ -106,7 +107,7 @@ table inet heddle {
     meta mark ${mark} accept
     meta l4proto != tcp accept
     ct direction reply accept
-    ct state invalid tcp flags & rst == rst accept
+    tcp flags & rst == rst accept
     ip daddr ${control.ipv4} tcp dport { ${controlPorts} } accept
     ip6 daddr ${control.ipv6} tcp dport { ${controlPorts} } accept
     counter name ${captureCounters.around}
@@ -156,7 +157,7 @@ export function iptablesRules(rules: CaptureRules, family: 4 | 6): string {
     `-A POSTROUTING -o ${device} -j HEDDLE_LEAVING`,
     `-A HEDDLE_LEAVING -m mark --mark ${mark} -j ACCEPT`,
     "-A HEDDLE_LEAVING -m conntrack --ctdir REPLY -j ACCEPT",
-    "-A HEDDLE_LEAVING -p tcp -m conntrack --ctstate INVALID --tcp-flags RST RST -j ACCEPT",
+    "-A HEDDLE_LEAVING -p tcp --tcp-flags RST RST -j ACCEPT",
     `-A HEDDLE_LEAVING ${toControl} -j ACCEPT`,
     ...(family === 6
       ? [133, 135, 136, 143].map(
