@@ -1,31 +1,10 @@
-import { randomInt } from "node:crypto";
-import net from "node:net";
+import { freePorts } from "../../src/local/place/free-ports.ts";
 
-/**
- * Below the range from which Linux gives ports to outgoing connections (32768 and up), and below the
- * mesh's own: between choosing a port and listening on it, a connection of another test, or a
- * listener on port 0, would otherwise take it now and then.
- */
-const portFirst = 10_000;
-const portLast = 14_900;
-
-/** Given out by this process, so that none comes twice. */
-const given = new Set<number>();
+/** Beside explicit mode's, so that a mesh of another test does not want the same. */
+const range = { first: 10_000, last: 14_900 };
 
 /** A port of 127.0.0.1 that nobody listens on now; for programs that must be told one. */
 export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(portFirst, portLast);
-    if (given.has(port)) continue;
-    given.add(port);
-    if (await isFree(port)) return port;
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = net.createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-  });
+  const [port = 0] = await freePorts(1, range);
+  return port;
 }

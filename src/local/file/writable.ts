@@ -5,6 +5,7 @@
  */
 import { isAbsolute, relative, resolve, sep } from "node:path";
 
+import { isPassedOver } from "../../control/configuration-file.ts";
 import type { FieldReader } from "./reader.ts";
 
 const writableMax = 16;
@@ -58,10 +59,7 @@ function refusalOf(given: string, inside: string): Refusal | undefined {
       "name a folder inside of it; those outside are not protected",
     ];
   }
-  const isUnread = inside
-    .split(sep)
-    .some((name) => name.startsWith(".") || name === "node_modules");
-  if (isUnread) return undefined;
+  if (inside.split(sep).some(isPassedOver)) return undefined;
   return [
     "heddle-file.writable",
     `configuration is read from ${given}, so that applications must not write it`,

@@ -3,12 +3,10 @@
  * applications told where their proxy is. What this cannot do: keep a local process from going
  * around the sidecar, or resolve the mesh's names for what ignores `http_proxy`.
  */
-import { randomInt } from "node:crypto";
-import { createServer, type Server } from "node:net";
+import type { Server } from "node:net";
 
 import type { SidecarPorts } from "../../base/sidecar-options.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
-import { HeddleError } from "../../base/error.ts";
 import type { InstancePort, LocalDestination } from "../../model/workload.ts";
 import { type ControlPlanePorts, gatewayPortKey } from "../mesh-file.ts";
 import type { Place, Placement } from "../placement.ts";
@@ -18,6 +16,7 @@ import type { GatewayTarget, HostPortOpener, OpenHostPort } from "../run/host-po
 import type { ProcessSpec } from "../run/kept-process.ts";
 import { signalGroup } from "../run/kept-process.ts";
 import { isOpen } from "../run/ready.ts";
+import { freePorts, reservePort } from "./free-ports.ts";
 
 const loopback = "127.0.0.1";
 
@@ -40,7 +39,7 @@ export async function openExplicit(options: ExplicitOptions): Promise<ExplicitPl
     const what = `the control plane (ports.controlPlane.${name})`;
     const { server } = await options.openOnHost(what, { address: loopback, port });
     await closed(server);
-    given.add(port);
+    reservePort(port);
   }
   const [secure = 0, plain = 0, free = 0] = await freePorts(3);
   const { secureXds = secure, plainXds = plain, metrics = free } = written;
@@ -179,46 +178,8 @@ class ExplicitPlace implements Place {
   }
 }
 
-/**
- * Where the ports of explicit mode come from: below the range the kernel gives to outgoing
- * connections (32768 and up by default), or one of those would take a port between our choosing it
- * and its sidecar's listening on it.
- */
-const portFirst = 20_000;
-const portLast = 32_000;
-const portTriesMax = 2000;
-
-/** Given out by this process, so that none comes twice. */
-const given = new Set<number>();
-
 async function closed(server: Server): Promise<void> {
   await new Promise<void>((resolve) => {
     server.close(() => resolve());
-  });
-}
-
-/** Ports nobody listens on now. */
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const ports: number[] = [];
-  for (let tries = 0; ports.length < count; tries++) {
-    if (tries === portTriesMax) {
-      throw new HeddleError(
-        "local.ports",
-        `could not find ${count} free local ports between ${portFirst} and ${portLast}`,
-      );
-    }
-    const port = randomInt(portFirst, portLast);
-    if (given.has(port) || !(await isFree(port))) continue;
-    given.add(port);
-    ports.push(port);
-  }
-  return ports;
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, loopback, () => server.close(() => resolve(true)));
   });
 }
