@@ -111,11 +111,12 @@ export async function recordLinks(mesh: TestMesh): Promise<LinkRecording> {
   const tcpdump = await startTcpdump(pid, ["-B", "65536", "-w", file], limit);
   return {
     async stop(sought) {
+      const before = statSync(file).size;
       const last = await sendLast(pid);
       const isLast = { prefix: last, length: last.length };
       await eventually("the last packet is recorded", async () => {
         tcpdump.child.kill("SIGUSR2"); // tcpdump writes what it holds
-        return (await findInFile(file, isLast, statSync(file).size - 65_536)).size > 0;
+        return (await findInFile(file, isLast, before)).size > 0;
       });
       await tcpdump.end();
       return await findInFile(file, sought);
@@ -135,7 +136,7 @@ async function findInFile(
   const found = new Set<string>();
   let rest = Buffer.alloc(0);
   const pieces: AsyncIterable<Buffer> = createReadStream(file, {
-    start: Math.max(0, start),
+    start,
     highWaterMark: 1_048_576,
   });
   for await (const piece of pieces) {
