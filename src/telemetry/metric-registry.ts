@@ -1,18 +1,29 @@
 /**
- * The metrics of one process. Values live in one growing Float64Array, a handle is an index into
- * it, so counting on a hot path allocates nothing. Output is Prometheus text 0.0.4.
+ * The metrics of one thread. Values live in segments of 64-bit floats, a handle holds its segment and
+ * an index into it, so counting on a hot path allocates nothing. Output is Prometheus text 0.0.4.
  *
  * It bounds itself: past `maxSeriesPerMetric` new label sets share one series whose labels all read
- * `overflow`, and `heddle_metrics_folded_total` counts how many did. It does not serve HTTP.
+ * `overflow`, and `heddle_metrics_folded_total` counts how many did. It does not serve HTTP. Another
+ * thread can read it: `createSharedMetricRegistry`, and `merged-metrics.ts` at the other end.
  */
 import { assert } from "../base/assert.ts";
-import type { Counter, Gauge, Histogram, Labels, MetricRegistry } from "./metrics.ts";
+import type { Labels, MetricRegistry } from "./metrics.ts";
+import {
+  exposeMetric,
+  labelsText,
+  type MetricKind,
+  type MetricMeaning,
+  slotsOf,
+} from "./metrics/exposition.ts";
+import { type MetricNews, type MetricNewsItem, newsFlags } from "./metrics/news.ts";
+import { Series, type SeriesHome } from "./metrics/series.ts";
+import { deadSlots, SlotArena } from "./metrics/slots.ts";
+
+export { escapeLabelValue, labelsText } from "./metrics/exposition.ts";
 
 export interface MetricRegistryOptions {
   readonly maxSeriesPerMetric?: number;
 }
-
-type MetricKind = "counter" | "gauge" | "histogram";
 
 /** Adds what a process needs beyond handing out handles. */
 export interface OwnedMetricRegistry extends MetricRegistry {
@@ -27,115 +38,178 @@ export interface OwnedMetricRegistry extends MetricRegistry {
   readonly seriesCount: number;
 }
 
+/** A registry whose numbers stand in shared memory; its own `expose()` works as well. */
+export interface SharedMetricRegistry extends OwnedMetricRegistry {
+  /** For the reader's `attach()`. */
+  readonly flags: SharedArrayBuffer;
+  /**
+   * What changed in the table of series since the last call, to be posted to the reader in order;
+   * undefined when nothing did. Numbers change without news. Refreshes what `onExpose` keeps fresh.
+   */
+  takeNews(): MetricNews | undefined;
+}
+
+export function createMetricRegistry(options: MetricRegistryOptions = {}): OwnedMetricRegistry {
+  return new Registry(options, undefined);
+}
+
+export function createSharedMetricRegistry(
+  options: MetricRegistryOptions = {},
+): SharedMetricRegistry {
+  return new Registry(options, new NewsWriter());
+}
+
 const foldedName = "heddle_metrics_folded_total";
 const metricName = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const labelName = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 
-export function createMetricRegistry(options: MetricRegistryOptions = {}): OwnedMetricRegistry {
-  const maxSeries = options.maxSeriesPerMetric ?? 10_000;
-  const arena = new Arena();
-  const families = new Map<string, Family>();
-  const refreshers: (() => void)[] = [];
-  const registry: OwnedMetricRegistry = {
-    counter: (name, help, labels = {}) => series(name, help, "counter", labels),
-    gauge: (name, help, labels = {}) => series(name, help, "gauge", labels),
-    histogram: (name, help, buckets, labels = {}) =>
-      series(name, help, "histogram", labels, buckets),
-    remove(name, labels) {
-      families.get(name)?.remove(labels);
-    },
-    onExpose: (refresh) => void refreshers.push(refresh),
-    expireIdle(names) {
-      for (const name of names) families.get(name)?.expireIdle();
-    },
-    get seriesCount() {
-      let count = 0;
-      for (const family of families.values()) count += family.size;
-      return count;
-    },
-    expose() {
-      for (const refresh of refreshers) refresh();
-      let text = "";
-      for (const family of families.values()) text += family.expose();
-      return text;
-    },
-  };
-  return registry;
+/** Gathers news, and knows how far the reader is. */
+class NewsWriter {
+  readonly flags: SharedArrayBuffer = new SharedArrayBuffer(newsFlags.words * 4);
+  readonly #words = new Int32Array(this.flags);
+  #items: MetricNewsItem[] = [];
+  /** Of the news that is being gathered. */
+  sequence = 1;
 
-  function series(
+  get appliedSequence(): number {
+    return Atomics.load(this.#words, newsFlags.appliedSequence);
+  }
+
+  add(item: MetricNewsItem): void {
+    this.#items.push(item);
+  }
+
+  take(): MetricNews | undefined {
+    if (this.#items.length === 0) return undefined;
+    const news = { sequence: this.sequence++, items: this.#items };
+    this.#items = [];
+    return news;
+  }
+}
+
+class Registry implements SharedMetricRegistry {
+  readonly arena: SlotArena;
+  readonly news: NewsWriter | undefined;
+  readonly #maxSeries: number;
+  readonly #families = new Map<string, Family>();
+  readonly #refreshers: (() => void)[] = [];
+  #lastId = 0;
+
+  constructor(
+    { maxSeriesPerMetric = 10_000 }: MetricRegistryOptions,
+    news: NewsWriter | undefined,
+  ) {
+    this.news = news;
+    this.#maxSeries = maxSeriesPerMetric;
+    this.arena = new SlotArena({
+      isShared: news !== undefined,
+      onSegment: (buffer) => news?.add({ kind: "segment", buffer }),
+      ...(news === undefined ? {} : { reusableUpTo: () => news.appliedSequence }),
+    });
+  }
+
+  get flags(): SharedArrayBuffer {
+    assert(this.news !== undefined, "a registry that is not shared has no flags");
+    return this.news.flags;
+  }
+
+  takeNews(): MetricNews | undefined {
+    for (const refresh of this.#refreshers) refresh();
+    return this.news?.take();
+  }
+
+  counter(name: string, help: string, labels: Labels = {}): Series {
+    return this.#family(name, help, "counter", []).series(labels);
+  }
+
+  gauge(name: string, help: string, labels: Labels = {}): Series {
+    return this.#family(name, help, "gauge", []).series(labels);
+  }
+
+  histogram(
     name: string,
     help: string,
-    kind: MetricKind,
-    labels: Labels,
-    buckets: readonly number[] = [],
+    ...[buckets, labels = {}]: [buckets: readonly number[], labels?: Labels]
   ): Series {
-    let family = families.get(name);
+    return this.#family(name, help, "histogram", buckets).series(labels);
+  }
+
+  remove(name: string, labels: Labels): void {
+    this.#families.get(name)?.remove(labels);
+  }
+
+  onExpose(refresh: () => void): void {
+    this.#refreshers.push(refresh);
+  }
+
+  expireIdle(names: ReadonlySet<string>): void {
+    for (const name of names) this.#families.get(name)?.expireIdle();
+  }
+
+  get seriesCount(): number {
+    let count = 0;
+    for (const family of this.#families.values()) count += family.size;
+    return count;
+  }
+
+  expose(): string {
+    for (const refresh of this.#refreshers) refresh();
+    let text = "";
+    for (const family of this.#families.values()) text += family.expose();
+    return text;
+  }
+
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  countFold(metric: string): void {
+    this.counter(foldedName, "Label sets that share an overflow series.", { metric }).add(1);
+  }
+
+  #family(
+    name: string,
+    help: string,
+    ...[kind, buckets]: [kind: MetricKind, buckets: readonly number[]]
+  ): Family {
+    let family = this.#families.get(name);
     if (family === undefined) {
       assert(metricName.test(name), `metric name ${name} is not valid`);
-      family = new Family({ name, help, kind, buckets, maxSeries, arena }, () =>
-        series(foldedName, "Label sets that share an overflow series.", "counter", {
-          metric: name,
-        }).add(1),
-      );
-      families.set(name, family);
+      const meaning = { name, help, kind, buckets };
+      family = new Family(this, meaning, [this.#families.size, this.#maxSeries]);
+      this.#families.set(name, family);
+      this.news?.add({ kind: "metric", meaning });
     }
-    assert(family.kind === kind, `metric ${name} is a ${family.kind}, not a ${kind}`);
-    return family.series(labels);
+    const { kind: known } = family.meaning;
+    assert(known === kind, `metric ${name} is a ${known}, not a ${kind}`);
+    return family;
   }
 }
 
-/** Slots of one array, handed out by size and taken back; slot 0 is where dead handles write. */
-class Arena {
-  values: Float64Array = new Float64Array(1024);
-  #end = maxHistogramSlots;
-  readonly #free = new Map<number, number[]>();
-
-  allocate(size: number): number {
-    const reused = this.#free.get(size)?.pop();
-    if (reused !== undefined) return reused;
-    const slot = this.#end;
-    this.#end += size;
-    if (this.#end > this.values.length) {
-      const grown = new Float64Array(Math.max(this.values.length * 2, this.#end));
-      grown.set(this.values);
-      this.values = grown;
-    }
-    return slot;
-  }
-
-  release(slot: number, size: number): void {
-    this.values.fill(0, slot, slot + size);
-    const list = this.#free.get(size);
-    if (list === undefined) this.#free.set(size, [slot]);
-    else list.push(slot);
-  }
-}
-
-/** The longest histogram a dead handle may still write, at the front of the arena. */
-const maxHistogramSlots = 64;
-
-interface FamilyOptions {
-  readonly name: string;
-  readonly help: string;
-  readonly kind: MetricKind;
-  readonly buckets: readonly number[];
-  readonly maxSeries: number;
-  readonly arena: Arena;
-}
-
-class Family {
-  readonly kind: MetricKind;
-  readonly #options: FamilyOptions;
-  readonly #onFold: () => void;
+/** One metric and its series. */
+class Family implements SeriesHome {
+  readonly meaning: MetricMeaning;
+  readonly #registry: Registry;
+  readonly #index: number;
+  readonly #maxSeries: number;
   readonly #series = new Map<string, Series>();
   readonly #slots: number;
 
-  constructor(options: FamilyOptions, onFold: () => void) {
-    this.kind = options.kind;
-    this.#options = options;
-    this.#onFold = onFold;
-    this.#slots = options.kind === "histogram" ? options.buckets.length + 2 : 1;
-    assert(this.#slots <= maxHistogramSlots, `${options.name} has too many buckets`);
+  constructor(
+    registry: Registry,
+    meaning: MetricMeaning,
+    [index, maxSeries]: readonly [index: number, maxSeries: number],
+  ) {
+    this.meaning = meaning;
+    this.#registry = registry;
+    this.#index = index;
+    this.#maxSeries = maxSeries;
+    this.#slots = slotsOf(meaning);
+    assert(this.#slots <= deadSlots, `${meaning.name} has too many buckets`);
+  }
+
+  get buckets(): readonly number[] {
+    return this.meaning.buckets;
   }
 
   get size(): number {
@@ -146,158 +220,55 @@ class Family {
     const key = labelsText(labels);
     const known = this.#series.get(key);
     if (known !== undefined) return known;
-    if (this.#series.size >= this.#options.maxSeries && !isOverflow(labels)) {
-      this.#onFold();
+    if (this.#series.size >= this.#maxSeries && !isOverflow(labels)) {
+      this.#registry.countFold(this.meaning.name);
       return this.series(overflowOf(labels));
     }
     for (const name of Object.keys(labels)) {
       assert(labelName.test(name), `label name ${name} is not valid`);
     }
-    const made = new Series(this, this.#options.arena, this.#options.buckets, key);
-    this.attach(made);
+    const made = new Series(this, key, [this.#registry.nextId(), this.#registry.arena.dead]);
+    this.revive(made);
     return made;
   }
 
-  attach(series: Series): void {
-    series.slot = this.#options.arena.allocate(this.#slots);
+  revive(series: Series): void {
+    const at = this.#registry.arena.allocate(this.#slots);
+    series.moveTo(at);
     this.#series.set(series.key, series);
+    const { id, key } = series;
+    const { segment, slot } = at;
+    this.#registry.news?.add({ kind: "series", id, metric: this.#index, key, segment, slot });
   }
 
   remove(labels: Labels): void {
     const series = this.#series.get(labelsText(labels));
     if (series === undefined) return;
-    this.#detach(series);
+    this.#detach(series, true);
     series.isDead = true;
   }
 
   expireIdle(): void {
     for (const series of this.#series.values()) {
       const total = series.activity();
-      if (total === series.activityAtSweep) this.#detach(series);
+      if (total === series.activityAtSweep) this.#detach(series, false);
       series.activityAtSweep = total;
     }
   }
 
-  #detach(series: Series): void {
-    this.#series.delete(series.key);
-    this.#options.arena.release(series.slot, this.#slots);
-    series.slot = 0;
-  }
-
   expose(): string {
-    if (this.#series.size === 0) return "";
-    const { name, help, kind } = this.#options;
-    let text = `# HELP ${name} ${help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}\n# TYPE ${name} ${kind}\n`;
-    for (const series of this.#series.values()) {
-      text +=
-        kind === "histogram"
-          ? series.exposeHistogram(name)
-          : `${name}${braced(series.key)} ${formatValue(series.value)}\n`;
-    }
-    return text;
-  }
-}
-
-/** One series; which of the three handles it is was checked when it was made. */
-class Series implements Counter, Gauge, Histogram {
-  readonly key: string;
-  slot = 0;
-  isDead = false;
-  activityAtSweep = Number.NaN;
-  readonly #family: Family;
-  readonly #arena: Arena;
-  readonly #buckets: readonly number[];
-
-  constructor(family: Family, arena: Arena, buckets: readonly number[], key: string) {
-    this.#family = family;
-    this.#arena = arena;
-    this.#buckets = buckets;
-    this.key = key;
+    return exposeMetric(this.meaning, this.#series.values());
   }
 
-  add(amount = 1): void {
-    if (this.slot === 0) this.#revive();
-    const { values } = this.#arena;
-    values[this.slot] = (values[this.slot] ?? 0) + amount;
+  #detach(series: Series, isForgotten: boolean): void {
+    const { arena, news } = this.#registry;
+    const { id, values, slot } = series;
+    this.#series.delete(series.key);
+    const last = news === undefined ? [] : [...values.subarray(slot, slot + this.#slots)];
+    news?.add({ kind: "ended", id, values: last, isForgotten });
+    arena.release(series, this.#slots, news?.sequence ?? 0);
+    series.moveTo({ ...arena.dead, slot: 0 });
   }
-
-  set(value: number): void {
-    if (this.slot === 0) this.#revive();
-    this.#arena.values[this.slot] = value;
-  }
-
-  record(value: number): void {
-    if (this.slot === 0) this.#revive();
-    const { values } = this.#arena;
-    const buckets = this.#buckets;
-    let low = 0;
-    let high = buckets.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (value <= (buckets[middle] ?? 0)) high = middle;
-      else low = middle + 1;
-    }
-    const bucket = this.slot + low;
-    const sum = this.slot + buckets.length + 1;
-    values[bucket] = (values[bucket] ?? 0) + 1;
-    values[sum] = (values[sum] ?? 0) + value;
-  }
-
-  get value(): number {
-    return this.slot === 0 ? 0 : (this.#arena.values[this.slot] ?? 0);
-  }
-
-  /** A number that differs when anything was counted in between. */
-  activity(): number {
-    let total = 0;
-    const slots = this.#buckets.length === 0 ? 1 : this.#buckets.length + 1;
-    for (let i = 0; i < slots; i++) total += this.#arena.values[this.slot + i] ?? 0;
-    return total;
-  }
-
-  exposeHistogram(name: string): string {
-    const { values } = this.#arena;
-    const lead = this.key === "" ? "" : `${this.key},`;
-    let text = "";
-    let count = 0;
-    for (let i = 0; i < this.#buckets.length; i++) {
-      count += values[this.slot + i] ?? 0;
-      text += `${name}_bucket{${lead}le="${this.#buckets[i]}"} ${count}\n`;
-    }
-    count += values[this.slot + this.#buckets.length] ?? 0;
-    const sum = values[this.slot + this.#buckets.length + 1] ?? 0;
-    const labels = braced(this.key);
-    return `${text}${name}_bucket{${lead}le="+Inf"} ${count}\n${name}_sum${labels} ${formatValue(sum)}\n${name}_count${labels} ${count}\n`;
-  }
-
-  #revive(): void {
-    if (!this.isDead) this.#family.attach(this);
-  }
-}
-
-function braced(labels: string): string {
-  return labels === "" ? "" : `{${labels}}`;
-}
-
-/** `a="x",b="y"`, sorted by name: the identity of a series and its text. */
-export function labelsText(labels: Labels): string {
-  return Object.keys(labels)
-    .toSorted()
-    .map((name) => `${name}="${escapeLabelValue(labels[name] ?? "")}"`)
-    .join(",");
-}
-
-/** Escapes a label value for Prometheus text. */
-export function escapeLabelValue(value: string): string {
-  return /[\\"\n]/.test(value)
-    ? value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")
-    : value;
-}
-
-function formatValue(value: number): string {
-  if (Number.isNaN(value)) return "NaN";
-  if (value === Number.POSITIVE_INFINITY) return "+Inf";
-  return value === Number.NEGATIVE_INFINITY ? "-Inf" : String(value);
 }
 
 const overflow = "overflow";
