@@ -1,0 +1,176 @@
+/**
+ * A data plane as `heddle proxy` builds it from a bootstrap file, between connections in memory:
+ * every filter, logger and counter is the real one, no system call is made. Log lines are gathered
+ * and formatted as for a file, then dropped.
+ */
+import { load } from "js-yaml";
+
+import { systemClock } from "../../src/base/clock.ts";
+import { systemResolver } from "../../src/net/resolver.ts";
+import { createClientTls, createTlsCounters } from "../../src/net/tls-contexts.ts";
+import { parseBootstrap } from "../../src/proxy/bootstrap.ts";
+import { ClusterPool } from "../../src/proxy/cluster.ts";
+import { Configuration } from "../../src/proxy/config.ts";
+import type { ProxyContext } from "../../src/proxy/context.ts";
+import { compileRouteConfiguration } from "../../src/proxy/engine/route-configuration.ts";
+import { closeUpstreams, httpFilterOverrides } from "../../src/proxy/http.ts";
+import { createListenerSet } from "../../src/proxy/listener.ts";
+import { createSinkCompiler } from "../../src/proxy/stats.ts";
+import { BatchWriter } from "../../src/telemetry/batch-writer.ts";
+import { createLog } from "../../src/telemetry/log.ts";
+import {
+  createMetricRegistry,
+  type OwnedMetricRegistry,
+} from "../../src/telemetry/metric-registry.ts";
+import { noPeers } from "../../src/telemetry/standard-metrics.ts";
+import { type MemoryChannel, MemoryIo } from "./memory-io.ts";
+
+const request = Buffer.from("GET / HTTP/1.1\r\nHost: 127.0.0.1:19010\r\n\r\n");
+const answer = Buffer.from(
+  "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 21:07:55 GMT\r\n" +
+    "Content-Type: text/plain\r\nContent-Length: 65\r\nConnection: keep-alive\r\n\r\n" +
+    `${"0123456789012345678901234567890123456789012345678901234567890123"}\n`,
+);
+
+export class EngineRig {
+  readonly metrics: OwnedMetricRegistry = createMetricRegistry();
+  /** Bytes of log lines so far. */
+  logBytes = 0;
+  lastLines = "";
+  readonly #io = new MemoryIo();
+  readonly #close: () => void;
+  readonly #ready: Promise<void>;
+  readonly #clients: MemoryChannel[] = [];
+  readonly #connections: number;
+
+  /** `text` is a bootstrap file in YAML, with one listener for HTTP/1.1 in plaintext. */
+  constructor(text: string, connections = 32) {
+    this.#connections = connections;
+    const { feed, secrets } = parseBootstrap({
+      name: "rig",
+      text,
+      parseYaml: (yaml) => load(yaml),
+      readFile: (path) => {
+        throw new Error(`${path} is not read here`);
+      },
+    });
+    const clock = systemClock;
+    const log = createLog({ level: "error", format: "text", clock, sink: console.error });
+    const { metrics } = this;
+    const random = Math.random;
+    const clusters = new ClusterPool({
+      clock,
+      log,
+      random,
+      metrics,
+      secrets,
+      resolver: systemResolver,
+      clientTls: (tls, statName) =>
+        createClientTls(tls, {
+          secrets,
+          log,
+          counters: createTlsCounters(metrics, "envoy_cluster", { cluster_name: statName }),
+        }),
+    });
+    const context: ProxyContext = {
+      clock,
+      log,
+      metrics,
+      random,
+      clusters,
+      routes: { get: (name) => configuration.get(name) },
+      listen: this.#io.listen,
+      dialler: this.#io.dialler,
+      sinkFor: createSinkCompiler({ metrics, peers: noPeers, openLog: () => this.#openLog() }),
+    };
+    const listeners = createListenerSet({ context, secrets });
+    const configuration = new Configuration({
+      feed,
+      clusters,
+      listeners,
+      secrets,
+      compileRoutes: (config) => compileRouteConfiguration(config, httpFilterOverrides),
+      clock,
+      log,
+      metrics,
+    });
+    this.#ready = new Promise((resolve) => {
+      configuration.onReady = resolve;
+    });
+    configuration.start();
+    const refusals = configuration.refusals();
+    if (refusals.length > 0) throw new Error(refusals.join("\n"));
+    this.#close = () => {
+      configuration.close();
+      clusters.close();
+      void listeners.close();
+      closeUpstreams(context);
+    };
+  }
+
+  #openLog(): (lines: string) => void {
+    const writer = new BatchWriter({
+      clock: systemClock,
+      write: (bytes, done) => {
+        this.logBytes += bytes.length;
+        this.lastLines = bytes.toString("latin1", 0, Math.min(bytes.length, 2000));
+        done({ kind: "written" });
+      },
+      onDrop: (lines) => {
+        throw new Error(`${lines} lines were dropped`);
+      },
+    });
+    return (lines) => writer.append(lines);
+  }
+
+  /** Opens the connections, each with one upstream connection behind it. */
+  async open(): Promise<void> {
+    await this.#ready;
+    for (let index = 0; index < this.#connections; index++) {
+      const channel = this.#io.connect();
+      this.#clients.push(channel);
+      channel.handler.onData(request);
+    }
+    // Dialled connections stand a microtask later.
+    await Promise.resolve();
+    for (const upstream of this.#io.dialled) upstream.handler.onData(answer);
+  }
+
+  /** `rounds` times one request on every connection, all of them in flight at once. */
+  run(rounds: number): void {
+    const clients = this.#clients;
+    const upstreams = this.#io.dialled;
+    for (let round = 0; round < rounds; round++) {
+      for (let index = 0; index < clients.length; index++) clients[index]?.handler.onData(request);
+      for (let index = 0; index < upstreams.length; index++) {
+        upstreams[index]?.handler.onData(answer);
+      }
+    }
+  }
+
+  /** Requests answered on all connections so far. */
+  get answers(): number {
+    return this.#clients.reduce((sum, { writes }) => sum + writes, 0);
+  }
+
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** What a client heard last. */
+  get lastAnswer(): string {
+    const [client] = this.#clients;
+    return client?.received.toString("latin1", 0, client.receivedBytes) ?? "";
+  }
+
+  /** What an endpoint heard last. */
+  get lastRequest(): string {
+    const [upstream] = this.#io.dialled;
+    return upstream?.received.toString("latin1", 0, upstream.receivedBytes) ?? "";
+  }
+
+  close(): void {
+    for (const client of this.#clients) client.destroy();
+    this.#close();
+  }
+}
