@@ -2,15 +2,22 @@
  * Who does the data plane's I/O: the portable backend (Node's sockets, every platform) or the epoll
  * backend (Linux, system calls through `node:ffi`). Both keep the same promises.
  */
+import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Dialler } from "./dialler.ts";
+import { ConnectionGiver, type Receiver } from "./epoll/connection-giver.ts";
+import { ConnectionRing } from "./epoll/connection-ring.ts";
+import { ConnectionTaker, type ConnectionTakerOptions } from "./epoll/connection-taker.ts";
+import { DescriptorTable } from "./epoll/descriptor-table.ts";
 import { createEpollDialler } from "./epoll/epoll-dialler.ts";
 import { listenWithEpoll } from "./epoll/epoll-listener.ts";
 import { type Native, probeNative } from "./epoll/native/probe.ts";
 import { Reactor } from "./epoll/reactor.ts";
 import { type BoundListener, listen, type ListenOptions } from "./listen.ts";
 import { createPortableDialler } from "./portable-dialler.ts";
+
+export type { Receiver };
 
 /** `auto` takes epoll where it works. */
 export type IoChoice = "portable" | "epoll" | "auto";
@@ -44,6 +51,56 @@ export function openIo(choice: IoChoice, clock: Clock, log: Logger): IoBackend {
   return epollIo(openReactor(probe.native, log), clock);
 }
 
+/** The accepting end of a process whose connections are served by threads of it. */
+export interface AcceptingIo extends IoBackend {
+  readonly giver: ConnectionGiver;
+}
+
+/** Undefined where this backend cannot work: then threads cannot share connections. */
+export function openAcceptingIo(clock: Clock, log: Logger): AcceptingIo | undefined {
+  const probe = probeNative();
+  if (probe.kind === "absent") {
+    log.warn("data workers need the epoll backend, which does not work here", {
+      reason: probe.reason,
+    });
+    return undefined;
+  }
+  const shared = openReactor(probe.native, log);
+  const giver = new ConnectionGiver(shared, clock);
+  return { ...epollIo(shared, clock), listen: async (options) => giver.listen(options), giver };
+}
+
+export interface ServingIo extends IoBackend {
+  /** To be told to the accepting end, which wakes this thread by it. */
+  readonly eventfd: number;
+  close(): void;
+}
+
+export interface ServingIoOptions extends Omit<ConnectionTakerOptions, "reactor" | "ring"> {
+  readonly clock: Clock;
+  /** Memory of the giver's receiver and of its table. */
+  readonly ring: SharedArrayBuffer;
+  readonly descriptors: SharedArrayBuffer;
+  readonly life: number;
+}
+
+/** The other end, in a thread of its own. The accepting end has found out that it works here. */
+export function openServingIo(options: ServingIoOptions): ServingIo {
+  const { clock, log, life } = options;
+  const probe = probeNative();
+  assert(probe.kind === "present", "the epoll backend worked in another thread");
+  const own = openReactor(probe.native, log);
+  own.keep(new DescriptorTable(options.descriptors).ledgerOf(life));
+  const ring = new ConnectionRing(options.ring);
+  const taker = new ConnectionTaker({ ...options, reactor: own, ring });
+  return {
+    ...epollIo(own, clock),
+    listen: async (listening) => taker.listen(listening),
+    eventfd: taker.eventfd,
+    close: () => taker.close(),
+  };
+}
+
 function portableIo(clock: Clock): IoBackend {
   return {
     name: "portable",
@@ -65,7 +122,7 @@ function epollIo(reactor: Reactor, clock: Clock): IoBackend {
 
 let reactor: Reactor | undefined;
 
-/** One for the process: its memory is never given back. */
+/** One for each thread: its memory is never given back. */
 function openReactor(native: Native, log: Logger): Reactor {
   reactor ??= new Reactor(native, log);
   return reactor;

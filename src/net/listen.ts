@@ -20,6 +20,8 @@ import { openLibc } from "./sysio/libc.ts";
 import { readOriginalDestination } from "./sysio/socket-options.ts";
 
 export interface ListenOptions {
+  /** What it is called; tells listeners apart where threads share them. */
+  readonly name?: string;
   readonly on:
     | { readonly kind: "address"; readonly address: string; readonly port: number }
     /** A listening socket made elsewhere and inherited. */
@@ -44,6 +46,8 @@ export interface ListenOptions {
 export interface BoundListener {
   /** With the port that was chosen when 0 was asked for. */
   readonly address: SocketAddress;
+  /** Connections are welcome from now on; absent where they come as soon as it is bound. */
+  serve?(): void;
   /** Stops accepting; accepted connections go on. Resolves when the port is free. */
   close(): Promise<void>;
 }

@@ -101,15 +101,45 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   write(bytes: Uint8Array): boolean {
     if (this.#isClosed || this.#isEnding || bytes.length === 0) return true;
-    const queue = this.#queue;
-    if (queue.bytes === 0 && this.#corks === 0) {
-      const left = this.#writeNow(bytes);
-      if (left === undefined) return true;
-      queue.push(left);
-      if (left === bytes && bytes.length > this.#reactor.writeSlab.bytes.length) this.#flush();
-      else this.#want(writable);
+    const sent = this.#writeNow(bytes, bytes.length);
+    return sent === bytes.length || this.#enqueue(sent === 0 ? bytes : bytes.subarray(sent));
+  }
+
+  writeShared(memory: Uint8Array, length: number): boolean {
+    if (this.#isClosed || this.#isEnding || length === 0) return true;
+    const sent = this.#writeNow(memory, length);
+    return sent === length || this.#enqueue(new Uint8Array(memory.subarray(sent, length)));
+  }
+
+  /** How many bytes nobody need keep: what the kernel took, or all where there is no connection left. */
+  #writeNow(memory: Uint8Array, length: number): number {
+    if (this.#queue.bytes > 0 || this.#corks > 0) return 0;
+    const { writeSlab } = this.#reactor;
+    const stream = this.#stream;
+    let count: number;
+    if (length <= writeSlab.bytes.length) {
+      writeSlab.put(memory, length);
+      count = stream.write(writeSlab, length);
+    } else if (stream.writeVector === undefined) {
+      return 0;
     } else {
-      queue.push(bytes);
+      count = stream.writeVector([memory.length === length ? memory : memory.subarray(0, length)]);
+    }
+    if (count >= 0) return count;
+    if (count === -EAGAIN || count === -EINTR) return 0;
+    this.#failed("write", count);
+    return length;
+  }
+
+  /** False when the high watermark is passed. */
+  #enqueue(bytes: Uint8Array): boolean {
+    const queue = this.#queue;
+    const isFirst = queue.bytes === 0;
+    queue.push(bytes);
+    if (isFirst && this.#corks === 0) {
+      // TLS is given no more at once than fits the slab, so none of this was offered yet.
+      if (bytes.length > this.#reactor.writeSlab.bytes.length) this.#flush();
+      else this.#want(writable);
     }
     if (queue.bytes > queuedBytesMax) {
       this.fail({ code: "write-queue-full", message: "too much waits to be sent" });
@@ -118,28 +148,6 @@ export class EpollChannel implements Channel, Watched, Deferred {
       return false;
     }
     return true;
-  }
-
-  /** What the kernel did not take; undefined when nothing is left, or nobody to send it to. */
-  #writeNow(bytes: Uint8Array): Uint8Array | undefined {
-    const { writeSlab } = this.#reactor;
-    const stream = this.#stream;
-    const length = bytes.length;
-    const room = writeSlab.bytes;
-    let count: number;
-    if (length <= room.length) {
-      room.set(bytes);
-      count = stream.write(writeSlab, length);
-    } else if (stream.writeVector === undefined) {
-      return bytes;
-    } else {
-      count = stream.writeVector([bytes]);
-    }
-    if (count === length) return undefined;
-    if (count >= 0) return bytes.subarray(count);
-    if (count === -EAGAIN || count === -EINTR) return bytes;
-    this.#failed("write", count);
-    return undefined;
   }
 
   cork(): void {
@@ -199,7 +207,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
     assert(!this.#isClosed, "release of a closed channel");
     assert(this.#queue.bytes === 0, "release of a channel with bytes to send");
     this.#isClosed = true;
-    this.#reactor.remove(this.#fd);
+    this.#reactor.giveUp(this.#fd);
     // Node reads from an adopted descriptor at once, unless told not to.
     const { onGone, writeQueueBytesMax: highWaterMark } = this.#options;
     const options = { fd: this.#fd, allowHalfOpen: true, manualStart: true, highWaterMark };
@@ -285,7 +293,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
     for (let reads = 0; reads < readsMax; reads++) {
       const count = stream.read(readSlab, slab.length);
       if (count > 0) {
-        this.handler.onData(slab.subarray(0, count));
+        this.handler.onData(readSlab.view(count));
         // Whoever kept the chunk sees zeros, and notices.
         slab.fill(0, 0, count);
         if (this.#isClosed || this.#isPaused) break;

@@ -6,6 +6,7 @@
 import { assert } from "../../base/assert.ts";
 import { messageOf } from "../../base/error.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { DescriptorLedger } from "./descriptor-table.ts";
 import type { Block } from "./native/block.ts";
 import { epollEventBytes, epollFdWord, type Syscalls } from "./native/libc.ts";
 import type { LoopWatch } from "./native/node-loop.ts";
@@ -47,6 +48,7 @@ export class Reactor {
   readonly writeSlab: Block;
   /** For socket addresses. */
   readonly addressSlab: Block;
+  #ledger: DescriptorLedger | undefined;
   readonly #epoll: number;
   readonly #events: Block;
   readonly #words: Int32Array;
@@ -81,9 +83,16 @@ export class Reactor {
     return this.#count;
   }
 
+  /** Every descriptor of this thread is written down there from now on, the set's own too. */
+  keep(ledger: DescriptorLedger): void {
+    this.#ledger = ledger;
+    ledger.own(this.#epoll);
+  }
+
   /** 0, or the negative error number: then nothing is watched. */
   add(fd: number, watched: Watched, events: number): number {
     assert(this.#watched[fd] === undefined, "a descriptor is watched twice");
+    this.#ledger?.own(fd);
     const generation = ((this.#generations[fd] ?? 0) + 1) | 0;
     const change = { operation: "add", fd, events, generation } as const;
     const status = this.syscalls.epollControl(this.#epoll, change);
@@ -120,7 +129,14 @@ export class Reactor {
   /** Closes the descriptor, with which the kernel takes it out of the set. */
   close(fd: number): void {
     this.#forget(fd);
+    this.#ledger?.disown(fd);
     this.syscalls.close(fd);
+  }
+
+  /** Somebody else watches and closes it from now on. */
+  giveUp(fd: number): void {
+    this.remove(fd);
+    this.#ledger?.disown(fd);
   }
 
   #forget(fd: number): void {

@@ -8,10 +8,13 @@ import { assert } from "../../../base/assert.ts";
 const registry = new Set<Block>();
 /** A backstop: whoever allocates for each connection has misunderstood what blocks are for. */
 const blocksMax = 256;
+/** Views of up to this many bytes are kept: most messages are short, and come in few lengths. */
+const keptViewBytesMax = 2048;
 
 export class Block {
   readonly bytes: Buffer;
   readonly #address: bigint;
+  readonly #views: (Buffer | undefined)[] = [];
 
   private constructor(bytes: Buffer, address: bigint) {
     this.bytes = bytes;
@@ -25,6 +28,22 @@ export class Block {
     const block = new Block(view, addressOf(view));
     registry.add(block);
     return block;
+  }
+
+  /** The first `length` bytes. Who asks for as many later may be given the same object. */
+  view(length: number): Buffer {
+    if (length > keptViewBytesMax) return this.bytes.subarray(0, length);
+    const views = this.#views;
+    while (views.length <= length) views.push(undefined);
+    return (views[length] ??= this.bytes.subarray(0, length));
+  }
+
+  /** Puts the first `length` bytes of `source` at the start. */
+  put(source: Uint8Array, length: number): void {
+    if (length === source.length) this.bytes.set(source);
+    // A part of a typed array would be an object of its own.
+    else if (Buffer.isBuffer(source)) source.copy(this.bytes, 0, 0, length);
+    else this.bytes.set(source.subarray(0, length));
   }
 
   /** For calls into C that touch no more than the first `bytes`; only this folder may ask. */

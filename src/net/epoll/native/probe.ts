@@ -40,7 +40,7 @@ function probe(): NativeProbe {
     const syscalls = openSyscalls(ffi);
     const broken = tryOut(syscalls);
     if (broken !== undefined) return absent(broken);
-    const watch: Native["watch"] = (fd, onReady) => watchFromNode(ffi, syscalls, fd, onReady);
+    const watch: Native["watch"] = (fd, onReady) => watchFromNode(ffi, fd, onReady);
     return { kind: "present", native: { syscalls, watch, openssl: openOpenSsl(ffi, syscalls) } };
   } catch (thrown) {
     return absent(messageOf(thrown));
