@@ -18,6 +18,8 @@ export interface DialOptions {
   readonly timeoutMs: number;
   readonly handler: ChannelHandler;
   readonly onConnect: (channel: Channel) => void;
+  /** The other end has accepted; before any handshake. For measuring. */
+  readonly onTcpConnect?: () => void;
   /** Replaces the protocols that `tls` offers by ALPN, in order of preference. */
   readonly alpn?: readonly string[];
   /** Local address (no port) to connect from. */

@@ -160,6 +160,7 @@ class Dialling implements Channel {
 
   #onConnected(socket: net.Socket): void {
     const { tls, alpn } = this.#dial;
+    this.#dial.onTcpConnect?.();
     if (tls === undefined) {
       this.#open(socket, undefined);
       return;

@@ -1,4 +1,5 @@
 import type { SocketAddress } from "../base/socket-address.ts";
+import type { RequestTimes } from "./request-times.ts";
 
 /**
  * What happened to one request, or to one TCP connection: filled in by the data plane while it
@@ -63,6 +64,8 @@ export interface RequestRecord {
   /** What the route calls the operation; empty or absent: it has no name of its own. */
   operation?: string;
   grpcStatus: number | undefined;
+  /** When what happened; absent for connections of TCP. */
+  readonly times?: RequestTimes;
   /** Messages of gRPC that have begun to pass; absent where nobody counts them. */
   readonly requestMessages?: number;
   readonly responseMessages?: number;

@@ -196,6 +196,7 @@ class Dialling implements Channel, Watched, Deferred {
 
   #onConnected(): void {
     const { tls, alpn } = this.#dial;
+    this.#dial.onTcpConnect?.();
     if (tls === undefined) {
       this.#open(writable, undefined);
       return;

@@ -213,3 +213,8 @@ export const headFailures: { readonly [Error in HeadError]: FailureKind } = {
   expectation: "expectation",
   "body-not-allowed": "malformed-request",
 };
+
+/** The request is sound, but its connection is not served any more. */
+export function isRefusedService(failure: FailureKind): boolean {
+  return failure === "chain-gone" || failure === "access-denied";
+}

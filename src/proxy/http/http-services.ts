@@ -1,5 +1,5 @@
 /** What all connections of one connection manager share, made once when it is configured. */
-import type { Counter } from "../../telemetry/metrics.ts";
+import type { Counter, Histogram } from "../../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import { Http1Writer } from "../../wire/http1-writer.ts";
 import type { ProxyContext } from "../context.ts";
@@ -38,7 +38,14 @@ export interface HttpCounters {
   readonly protocolErrors: Counter;
   readonly requestTimeouts: Counter;
   readonly idleTimeouts: Counter;
+  /** What the proxy itself added to a request, in milliseconds. */
+  readonly overhead: Histogram;
 }
+
+/** Milliseconds; the proxy's own share is tens of microseconds. */
+const overheadBuckets: readonly number[] = [
+  0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000,
+];
 
 export function createCounters(context: ProxyContext, statPrefix: string): HttpCounters {
   const labels = { http_conn_manager_prefix: statPrefix };
@@ -56,6 +63,12 @@ export function createCounters(context: ProxyContext, statPrefix: string): HttpC
     protocolErrors: counter("downstream_cx_protocol_error", "HTTP requests refused as malformed"),
     requestTimeouts: counter("downstream_rq_timeout", "HTTP requests that took too long to arrive"),
     idleTimeouts: counter("downstream_rq_idle_timeout", "HTTP streams idle for too long"),
+    overhead: context.metrics.histogram(
+      "heddle_proxy_overhead_milliseconds",
+      "Time in which the proxy itself worked on a request, waiting for others left out",
+      overheadBuckets,
+      labels,
+    ),
   };
 }
 

@@ -5,13 +5,14 @@
  * forward: request complete, response started, ended.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
+import { moment } from "../../telemetry/request-times.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster } from "../context.ts";
 import { disabledFilter } from "../engine/filter-overrides.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { DownstreamConnection } from "./downstream-connection.ts";
-import { type FailureKind, failureMeanings } from "./failure.ts";
+import { type FailureKind, failureMeanings, isRefusedService } from "./failure.ts";
 import type { FilterStream, ReplyChanges } from "./filter.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { HttpRequest } from "./http-request.ts";
@@ -27,11 +28,6 @@ import { decorateRequest, traceRequest } from "./stream-tracing.ts";
 import { UpstreamRequest } from "./upstream-request.ts";
 
 const noRoute: RouteOutcome = { kind: "no-route" };
-
-/** The request is sound, but its connection is not served any more. */
-function isRefusedService(failure: FailureKind): boolean {
-  return failure === "chain-gone" || failure === "access-denied";
-}
 
 export class HttpStream implements FilterStream, DeadlineOwner {
   readonly connection: DownstreamConnection;
@@ -85,8 +81,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   /** A new request: its head is complete, framed, or in error. */
   begin(head: Http1Head, failure: FailureKind | undefined): void {
     const { services, record, request } = this;
-    const { wheel } = services.upstreams;
-    record.reset(services.context.clock.nowMs(), wheel.nowMs);
+    const { nowMs } = services.upstreams.wheel;
+    record.reset(services.context.clock.nowMs(), nowMs, nowMs);
     services.counters.requests.add();
     this.#head = head;
     this.isActive = true;
@@ -100,6 +96,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.#filterIndex = 0;
     this.body.reset();
     this.body.isComplete = head.bodyKind === "none";
+    if (this.body.isComplete) record.times.set(moment.requestEnd, nowMs);
     this.generation++;
     record.direction = services.direction;
     request.reset(head);
@@ -200,6 +197,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   /** Does what the route says. */
   #act(): void {
     const { outcome } = this;
+    this.record.times.set(moment.filtersEnd, this.services.upstreams.wheel.nowMs);
     switch (outcome.kind) {
       case "no-route":
         return this.reply("no-route");
@@ -253,6 +251,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
 
   onBodyEnd(trailers: Http1Head | undefined): void {
     this.body.isComplete = true;
+    this.record.times.set(moment.requestEnd, this.services.upstreams.wheel.nowMs);
     if (!this.isActive) return;
     let forwarded: Http1Head | undefined;
     if (trailers !== undefined && this.services.settings.forwardsTrailers) {
@@ -384,7 +383,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.#delay.disarm();
     this.#duration.disarm();
     record.responseCodeDetails = details;
-    record.durationMs = services.upstreams.wheel.nowMs - record.startMonotonicMs;
+    record.finish(services.upstreams.wheel);
+    services.counters.overhead.record(record.times.ownMs);
     services.counters.responses[Math.floor(record.responseCode / 100) - 1]?.add();
     for (const filter of services.filters) filter.onStreamEnd?.(this);
     services.sink.onEnd(record);

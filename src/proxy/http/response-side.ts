@@ -3,6 +3,7 @@
  * the proxy adds and the framing the client understands.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
+import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
@@ -137,6 +138,7 @@ export class ResponseSide {
     const { services, responseHeaders: headers, record } = stream;
     const { settings } = services;
     this.isStarted = true;
+    record.times.set(moment.responseBegin, services.upstreams.wheel.nowMs);
     record.responseCode = status;
     for (const filter of services.filters) filter.onResponse?.(stream);
     if (headers.head === undefined || headers.head.findId(known.date) < 0) {

@@ -1,9 +1,11 @@
 /** The RequestRecord of one HTTP stream at a time: the same object is filled again for the next. */
 import type { Channel } from "../../net/channel.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
+import { moment, RequestTimes } from "../../telemetry/request-times.ts";
 import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
+import type { DeadlineWheel } from "./deadline-wheel.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import { formatFlags } from "./response-flags.ts";
@@ -13,6 +15,7 @@ const grpcContentType = /^application\/grpc(?:\+|$)/;
 
 export class StreamRecord extends ConnectionRecord implements RequestRecord {
   readonly kind = "http";
+  readonly times: RequestTimes = new RequestTimes();
   flags = 0;
   /** Our answer names the operation. */
   tellsOperation = false;
@@ -75,11 +78,15 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     }
   }
 
-  /** Forgets the last request; what belongs to the connection stays. */
-  reset(startMs: number, startMonotonicMs: number): void {
+  /**
+   * Forgets the last request; what belongs to the connection stays. `startMs`: of day, `beginMs` the
+   * same by the monotonic clock; `headEndMs`: when the head was there.
+   */
+  reset(startMs: number, beginMs: number, headEndMs: number): void {
     this.clear();
+    this.times.reset(beginMs, headEndMs);
     this.startMs = startMs;
-    this.startMonotonicMs = startMonotonicMs;
+    this.startMonotonicMs = beginMs;
     this.protocol = "HTTP/1.1";
     this.flags = 0;
     this.tellsOperation = false;
@@ -88,6 +95,24 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     if (this.#isGrpcResponse === true) this.#responseMessages.reset();
     this.#isGrpcRequest = undefined;
     this.#isGrpcResponse = undefined;
+  }
+
+  /**
+   * Bytes have been written: what this turn took is the proxy's own time. Reads the clock, which the
+   * turn has not done since it began.
+   */
+  endTurn(wheel: DeadlineWheel): number {
+    const turnMs = wheel.nowMs;
+    const nowMs = wheel.touch();
+    this.times.ownMs += nowMs - turnMs;
+    return nowMs;
+  }
+
+  /** The stream has ended. */
+  finish(wheel: DeadlineWheel): void {
+    const nowMs = this.endTurn(wheel);
+    this.times.set(moment.responseEnd, nowMs);
+    this.durationMs = nowMs - this.startMonotonicMs;
   }
 
   requestHeader(name: string): string | undefined {

@@ -4,12 +4,14 @@
  * the next answer starts (bytes nobody asked for, an answer before the request was sent) closes it.
  */
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
+import { moment } from "../../telemetry/request-times.ts";
 import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
 import { frameResponse } from "../../wire/http1-framing.ts";
 import { type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import type { UpstreamCluster } from "../context.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import type { StreamRecord } from "./stream-record.ts";
 import type { EndpointPool } from "./upstream-pool.ts";
 
 /** Interim answers (1xx) tolerated before one request's final answer. */
@@ -55,8 +57,13 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   isClosed = false;
   /** Requests it has carried, this one included. */
   requests = 0;
-  /** When it stood, by the wheel's time. */
+  /** When it was begun, connected and, with TLS, secured; when it stood; by the wheel's time. */
+  dialledMs: number = Number.NaN;
+  tcpConnectedMs: number = Number.NaN;
+  securedMs: number = Number.NaN;
   connectedMs = 0;
+  /** When the first byte of the answer came. */
+  answeredMs = 0;
   /** The whole request has been written. */
   isRequestSent = false;
   #isHeadRead = false;
@@ -86,6 +93,22 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
     this.head.reset("response");
     this.idleDeadline.disarm();
     user.onAttached(this);
+  }
+
+  /** What the record of a request says of the connection that carries it. */
+  describe(record: StreamRecord): void {
+    const { times } = record;
+    const { channel } = this;
+    if (channel !== undefined) {
+      record.upstreamLocalAddress = channel.local;
+      if (channel.tls !== undefined) {
+        record.upstreamPeerUriSans = channel.tls.peerUriSans;
+        record.upstreamLocalUriSans = channel.tls.localUriSans;
+      }
+    }
+    times.set(moment.connectBegin, this.dialledMs);
+    times.set(moment.connectEnd, this.tcpConnectedMs);
+    times.set(moment.handshakeEnd, this.securedMs);
   }
 
   /** The user gives up: nobody can tell what this connection will say next. */
@@ -124,6 +147,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
 
   #read(user: UpstreamUser, chunk: Buffer): void {
     let at = 0;
+    if (!this.hasAnswered) this.answeredMs = this.pool.wheel.nowMs;
     while (!this.#isHeadRead) {
       at += feedHead(this.head, chunk, at, limits);
       if (this.head.error !== undefined) return this.#fail(user);

@@ -174,6 +174,7 @@ export class EndpointPool {
     this.#open++;
     this.#upstreams.onOpened(connection);
     cluster.counters.onConnectionOpened();
+    connection.dialledMs = this.wheel.nowMs;
     connection.channel = this.#context.dialler.dial({
       address: this.endpoint.address,
       tls: this.endpoint.tls,
@@ -181,11 +182,15 @@ export class EndpointPool {
       ...sourceOf(this.endpoint),
       timeoutMs: cluster.connectTimeoutMs,
       handler: connection,
+      onTcpConnect: () => {
+        connection.tcpConnectedMs = this.wheel.touch();
+      },
       onConnect: (channel) => {
         this.wheel.touch();
         connection.channel = channel;
         connection.isConnected = true;
         connection.connectedMs = this.wheel.nowMs;
+        if (channel.tls !== undefined) connection.securedMs = this.wheel.nowMs;
         this.#connecting--;
         this.release(connection);
       },

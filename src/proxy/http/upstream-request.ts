@@ -4,6 +4,7 @@
  * used again; an attempt that is over can no longer call it, because its connection forgot it.
  */
 import type { ChannelError } from "../../net/channel.ts";
+import { moment } from "../../telemetry/request-times.ts";
 import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
@@ -40,6 +41,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   readonly #retries: Retries = new Retries();
   #retry: RetryPolicy | undefined;
   #attemptStartMs = 0;
+  /** The head of the attempt is gathered, and not written yet. */
+  #isSendTimed = false;
   #trailers: Http1Head | undefined;
 
   constructor(stream: HttpStream) {
@@ -84,6 +87,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (cluster === undefined || route === undefined) return;
     const { request, record, services } = this.#stream;
     record.upstreamAttempts++;
+    record.times.beginAttempt(services.upstreams.wheel.nowMs);
     const endpoint = cluster.pick({
       connection: request.connection,
       hash: route.hash?.(request),
@@ -116,15 +120,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const { services, record, body, request } = stream;
     this.#isWaiting = false;
     this.#connection = connection;
-    const { channel } = connection;
-    if (channel !== undefined) {
-      record.upstreamLocalAddress = channel.local;
-      if (channel.tls !== undefined) {
-        record.upstreamPeerUriSans = channel.tls.peerUriSans;
-        record.upstreamLocalUriSans = channel.tls.localUriSans;
-      }
-    }
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
+    connection.describe(record);
+    record.times.set(moment.sendBegin, this.#attemptStartMs);
+    this.#isSendTimed = true;
     const writer = services.upstreamWriter;
     writeRequestHead(writer, request, this.#target, {
       expectedMs: this.#deadlines.expectedMs(record.upstreamAttempts === 1),
@@ -156,6 +155,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       this.#stream.services.upstreamWriter.lastChunk(this.#trailers);
     }
     connection.isRequestSent = true;
+    const { record, services } = this.#stream;
+    record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
@@ -186,6 +187,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const channel = this.#connection?.channel;
     if (channel === undefined) writer.discard();
     else if (!channel.write(writer.take())) this.#pressure.pauseDownstream();
+    if (!this.#isSendTimed) return;
+    this.#isSendTimed = false;
+    this.#stream.record.endTurn(this.#stream.services.upstreams.wheel);
   }
 
   onUpstreamDrain(): void {
@@ -282,6 +286,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const nowMs = stream.services.upstreams.wheel.nowMs;
     const serviceTimeMs = nowMs - this.#attemptStartMs;
     const { status } = head;
+    stream.record.times.set(moment.answerBegin, connection.answeredMs);
     this.#deadlines.attempt.disarm();
     this.#deadlines.touch();
     const outcome = this.#retry === undefined ? undefined : responseOutcome(head);
@@ -309,6 +314,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {
+    const { record, services } = this.#stream;
+    record.times.setOnce(moment.answerBodyBegin, services.upstreams.wheel.nowMs);
     this.#stream.writeBody(chunk, from, to);
   }
 
@@ -322,6 +329,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const connection = this.#connection;
     const stream = this.#stream;
     const { wheel } = stream.services.upstreams;
+    stream.record.times.set(moment.answerEnd, wheel.nowMs);
     this.#cluster?.counters.onResponse(
       stream.record.responseCode,
       wheel.nowMs - this.#attemptStartMs,
