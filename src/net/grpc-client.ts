@@ -31,6 +31,8 @@ export interface GrpcClientTls {
   readonly roots: string;
   /** The DNS name that the server's certificate must carry. */
   readonly serverName: string;
+  /** Who we are, where the server asks: PEM, leaf first. */
+  readonly certificate?: { readonly chainPem: string; readonly privateKeyPem: string };
 }
 
 export interface GrpcCallOptions {

@@ -39,6 +39,8 @@ export interface AdsClientOptions {
   readonly requestsWhileApplying?: boolean;
   /** Incremental unless named: what every server of ours speaks. */
   readonly variant?: "delta" | "sotw";
+  /** The gRPC method, where it is not the aggregated one: a server of secrets has its own. */
+  readonly path?: string;
 }
 
 export interface AdsStatus {
@@ -157,7 +159,7 @@ export class AdsClient implements XdsFeed {
     };
     try {
       const metadata = this.#options.metadata?.() ?? {};
-      const { path } = this.#protocol;
+      const path = this.#options.path ?? this.#protocol.path;
       const stream = await this.#options.channel.openStream(path, handler, { metadata });
       if (this.#isClosed) stream.cancel();
       this.#stream = stream;

@@ -30,7 +30,7 @@ function dialPlain(target: GrpcAddress, signal: AbortSignal): Promise<Duplex> {
 
 async function secure(
   raw: Duplex,
-  { roots, serverName }: GrpcClientTls,
+  { roots, serverName, certificate }: GrpcClientTls,
   signal: AbortSignal,
 ): Promise<Duplex> {
   const socket = tls.connect({
@@ -39,6 +39,9 @@ async function secure(
     servername: serverName,
     ALPNProtocols: ["h2"],
     minVersion: "TLSv1.3",
+    ...(certificate === undefined
+      ? {}
+      : { cert: certificate.chainPem, key: certificate.privateKeyPem }),
   });
   await until(socket, "secureConnect", signal);
   if (socket.alpnProtocol !== "h2") {
