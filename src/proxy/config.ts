@@ -3,6 +3,7 @@
  * swaps them in. A resource that cannot be honoured is refused alone, by name and field; its last
  * good version goes on serving, and so does everything else of the same answer.
  */
+import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SecretSource } from "../net/secret-source.ts";
@@ -22,6 +23,7 @@ import { checkHonoured, type UnknownFieldCount } from "./config/honoured.ts";
 import { checkListener, type ListenerNeeds } from "./config/listener-plan.ts";
 import { WarmingListeners } from "./config/warming-listeners.ts";
 import type { ListenerSet, RouteSource } from "./context.ts";
+import { Refusal, type RefusedField, RefusalList } from "./engine/refusal.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 
 export interface ConfigurationOptions {
@@ -34,6 +36,12 @@ export interface ConfigurationOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: MetricRegistry;
+}
+
+export interface RefusedResourceFields {
+  readonly typeUrl: string;
+  readonly name: string;
+  readonly fields: readonly RefusedField[];
 }
 
 export class Configuration implements RouteSource {
@@ -56,7 +64,8 @@ export class Configuration implements RouteSource {
       clock: options.clock,
       log: options.log,
       missing: (needs) => this.#missing(needs),
-      onRefused: (resource, reason) => this.applied.refuse(listener, resource, reason),
+      onRefused: (resource, reason) =>
+        this.applied.refuse(listener, resource, { reason, fields: [{ path: "address", reason }] }),
       onRecovered: (resource) => {
         this.applied.accept(listener, resource);
         options.feed.refresh?.(listener, resource.name);
@@ -102,6 +111,15 @@ export class Configuration implements RouteSource {
   refusals(): readonly string[] {
     return Object.keys(this.#appliers).flatMap((typeUrl) =>
       this.applied.refused(typeUrl).map(({ resource, reason }) => `${resource.name}: ${reason}`),
+    );
+  }
+
+  /** The same, with the places in each resource. */
+  refusedFields(): readonly RefusedResourceFields[] {
+    return Object.keys(this.#appliers).flatMap((typeUrl) =>
+      this.applied.refused(typeUrl).map(({ resource, fields }) => {
+        return { typeUrl, name: resource.name, fields };
+      }),
     );
   }
 
@@ -174,7 +192,8 @@ export class Configuration implements RouteSource {
         });
       }
       const reason = messageOf(thrown);
-      this.applied.refuse(typeUrl, resource, reason);
+      const fields = thrown instanceof Refusal ? thrown.fields : [{ path: "", reason }];
+      this.applied.refuse(typeUrl, resource, { reason, fields });
       return reason;
     }
   }
@@ -206,8 +225,12 @@ export class Configuration implements RouteSource {
 
   #applyCluster(resource: XdsResource): void {
     const cluster = Cluster.decode(resource.bytes);
-    checkHonoured(cluster, honouredCluster, "", this.#unknown);
-    this.#options.clusters.apply(compileCluster(cluster));
+    const refusals = new RefusalList();
+    refusals.attempt(() => checkHonoured(cluster, honouredCluster, "", this.#unknown));
+    const plan = refusals.attempt(() => compileCluster(cluster));
+    refusals.throwIfAny();
+    assert(plan !== undefined, "a cluster without a plan was refused");
+    this.#options.clusters.apply(plan);
   }
 
   #applyEndpoints(resource: XdsResource): void {
@@ -218,15 +241,27 @@ export class Configuration implements RouteSource {
 
   #applyRoutes(resource: XdsResource): void {
     const config = RouteConfiguration.decode(resource.bytes);
-    checkHonoured(config, honouredRoutes, "", this.#unknown);
-    this.#tables.set(resource.name, this.#options.compileRoutes(config));
+    const refusals = new RefusalList();
+    refusals.attempt(() => checkHonoured(config, honouredRoutes, "", this.#unknown));
+    const table = refusals.attempt(() => this.#options.compileRoutes(config));
+    refusals.throwIfAny();
+    assert(table !== undefined, "routes without a table were refused");
+    this.#tables.set(resource.name, table);
   }
 
   #applyListener(resource: XdsResource): void {
     const listener = Listener.decode(resource.bytes);
-    const needs = checkListener(listener, this.#unknown);
-    for (const routes of needs.inlineRoutes) this.#options.compileRoutes(routes);
-    this.#warming.add(resource, needs, this.#options.listeners.prepare(listener));
+    const refusals = new RefusalList();
+    const needs = refusals.attempt(() => checkListener(listener, this.#unknown));
+    for (const { routes, path } of needs?.inlineRoutes ?? []) {
+      refusals.attempt(() => this.#options.compileRoutes(routes), path);
+    }
+    // Also where it is refused already: one answer names all that its sender has to mend.
+    const prepared = refusals.attempt(() => this.#options.listeners.prepare(listener));
+    if (!refusals.isEmpty) prepared?.discard();
+    refusals.throwIfAny();
+    assert(needs !== undefined && prepared !== undefined, "what is missing was refused");
+    this.#warming.add(resource, needs, prepared);
   }
 
   #removeListener(name: string): void {

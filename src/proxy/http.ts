@@ -3,6 +3,7 @@
  * configuration says. Parts: connection → stream → filters → upstream request → connection pool, all
  * in `http/`; the byte level is in `wire/http1-*`.
  */
+import { assert } from "../base/assert.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
@@ -10,7 +11,7 @@ import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.
 import type { ConnectionView } from "./engine/request.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import type { FilterOverrideCompilers } from "./engine/filter-overrides.ts";
-import { refuse } from "./engine/refusal.ts";
+import { refuse, RefusalList } from "./engine/refusal.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import { DownstreamConnection } from "./http/downstream-connection.ts";
 import { compileFilters, countsGrpcMessages, filterOverrides } from "./http/filter-chain.ts";
@@ -40,17 +41,28 @@ export function createHttpConnectionManager(
   options: HttpConnectionManagerOptions,
 ): ConnectionFactory {
   const upstreams = upstreamsOf(context);
-  const spans = compileSpanReporter(config, context, upstreams);
-  const sink = context.sinkFor(config.accessLog, config.statPrefix);
+  const refusals = new RefusalList();
+  const spans = refusals.attempt(() => compileSpanReporter(config, context, upstreams));
+  const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
+  const settings = refusals.attempt(() => compileSettings(config));
+  const filters = refusals.attempt(() =>
+    compileFilters(config.httpFilters, context.metrics, config.statPrefix),
+  );
+  const routes = refusals.attempt(() => routesOf(config, context));
+  refusals.throwIfAny();
+  assert(
+    sink !== undefined && settings !== undefined && filters !== undefined && routes !== undefined,
+    "a connection manager that lacks a part was refused",
+  );
   const services: HttpServices = {
-    settings: compileSettings(config),
+    settings,
     context,
     upstreams,
-    filters: compileFilters(config.httpFilters, context.metrics, config.statPrefix),
+    filters,
     countsGrpcMessages: countsGrpcMessages(config.httpFilters),
     sink: spans === undefined ? sink : withSpans(sink, spans),
     direction: options.direction,
-    routes: routesOf(config, context),
+    routes,
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
     ...createWriters(),
     counters: createCounters(context, config.statPrefix),
@@ -123,6 +135,11 @@ function routesOf(
   const { rds, routeConfig } = config;
   if (rds !== undefined) return () => context.routes.get(rds.routeConfigName);
   if (routeConfig === undefined) refuse("route_specifier", "rds or route_config is needed");
-  const table = compileRouteConfiguration(routeConfig, filterOverrides);
+  const refusals = new RefusalList();
+  const table = refusals.attempt(
+    () => compileRouteConfiguration(routeConfig, filterOverrides),
+    "route_config",
+  );
+  refusals.throwIfAny();
   return () => table;
 }

@@ -1,6 +1,7 @@
 /** What was accepted and what was refused, as received: for the admin interface and for skipping. */
 import type { Clock } from "../../base/clock.ts";
 import type { XdsResource } from "../../xds/feed.ts";
+import type { RefusedField } from "../engine/refusal.ts";
 
 export interface AppliedResource {
   readonly resource: XdsResource;
@@ -9,6 +10,8 @@ export interface AppliedResource {
 
 export interface RefusedResource extends AppliedResource {
   readonly reason: string;
+  /** What the reason is made of. */
+  readonly fields: readonly RefusedField[];
 }
 
 export class AppliedResources {
@@ -38,8 +41,12 @@ export class AppliedResources {
     });
   }
 
-  refuse(typeUrl: string, resource: XdsResource, reason: string): void {
-    const entry = { resource, reason, appliedAtMs: this.#clock.nowMs() };
+  refuse(
+    typeUrl: string,
+    resource: XdsResource,
+    why: Pick<RefusedResource, "reason" | "fields">,
+  ): void {
+    const entry = { resource, ...why, appliedAtMs: this.#clock.nowMs() };
     tableOf(this.#refused, typeUrl).set(resource.name, entry);
   }
 

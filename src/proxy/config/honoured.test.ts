@@ -67,3 +67,15 @@ test("checkHonoured() looks into lists", () => {
     /virtual_hosts\[0\]\.routes\[1\]\.route\.max_grpc_timeout/,
   );
 });
+
+test("checkHonoured() names every field that would have no effect", () => {
+  assert.throws(
+    () =>
+      checkManager({
+        maxRequestHeadersKb: 1,
+        originalIpDetectionExtensions: [{}],
+        addUserAgent: true,
+      }),
+    { message: /add_user_agent: is not supported; .*original_ip_detection_extensions: is not/ },
+  );
+});

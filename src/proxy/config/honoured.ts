@@ -3,7 +3,7 @@
  * fields that are honoured; a field outside it that is set refuses the resource, named by its path.
  * Fields unknown even to the schema are counted: they may come from a newer control plane.
  */
-import { refuse } from "../engine/refusal.ts";
+import { RefusalList } from "../engine/refusal.ts";
 
 /**
  * `true`: honoured whole, or checked by its own compiler; a table: looked into; `absent`: refused
@@ -31,8 +31,10 @@ export function checkHonoured<T extends object>(
   path: string,
   unknown: UnknownFieldCount,
 ): void {
+  const refusals = new RefusalList();
   // The mapped type has no index signature; its runtime shape is exactly this.
-  check(message, table as Table, path, unknown);
+  check(message, table as Table, path, { unknown, refusals });
+  refusals.throwIfAny();
 }
 
 /** The same for a message inside another, as its compiler decodes it. */
@@ -41,23 +43,28 @@ export function honoured<T extends object>(message: T, table: Honoured<T>, path:
   return message;
 }
 
-function check(message: object, table: Table, path: string, unknown: UnknownFieldCount): void {
+interface Found {
+  readonly unknown: UnknownFieldCount;
+  readonly refusals: RefusalList;
+}
+
+function check(message: object, table: Table, path: string, found: Found): void {
   for (const [field, value] of Object.entries(message)) {
     if (field === "_unknownFields") {
-      unknown.count += Object.keys(value ?? {}).length;
+      found.unknown.count += Object.keys(value ?? {}).length;
       continue;
     }
     const rule = table[field];
     if (rule === "absent" ? value === undefined : !isSet(value)) continue;
     const place = path === "" ? protoName(field) : `${path}.${protoName(field)}`;
-    if (rule === undefined || rule === "absent") refuse(place, "is not supported");
-    if (rule === true) continue;
+    if (rule === undefined || rule === "absent") found.refusals.add(place, "is not supported");
+    if (typeof rule !== "object") continue;
     if (Array.isArray(value)) {
       for (const [i, item] of value.entries()) {
-        if (isObject(item)) check(item, rule, `${place}[${i}]`, unknown);
+        if (isObject(item)) check(item, rule, `${place}[${i}]`, found);
       }
     } else if (isObject(value)) {
-      check(value, rule, place, unknown);
+      check(value, rule, place, found);
     }
   }
 }

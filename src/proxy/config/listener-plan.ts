@@ -11,7 +11,7 @@ import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { secretNames } from "../cluster/plan.ts";
 import { compileFilterChains } from "../engine/filter-chains.ts";
-import { refuse } from "../engine/refusal.ts";
+import { refuse, RefusalList } from "../engine/refusal.ts";
 import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
 import { honouredRoutes } from "./honoured-routes.ts";
 import { checkHonoured, type UnknownFieldCount } from "./honoured.ts";
@@ -21,7 +21,12 @@ export interface ListenerNeeds {
   readonly routes: ReadonlySet<string>;
   readonly secrets: ReadonlySet<string>;
   /** Route configurations written into it, to be compiled for a check. */
-  readonly inlineRoutes: readonly RouteConfiguration[];
+  readonly inlineRoutes: readonly InlineRoutes[];
+}
+
+export interface InlineRoutes {
+  readonly routes: RouteConfiguration;
+  readonly path: string;
 }
 
 export const filterUrls = {
@@ -36,42 +41,49 @@ const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buf
 
 /** Throws a refusal. */
 export function checkListener(listener: Listener, unknown: UnknownFieldCount): ListenerNeeds {
-  checkHonoured(listener, honouredListener, "", unknown);
-  compileFilterChains(listener);
+  const refusals = new RefusalList();
+  refusals.attempt(() => checkHonoured(listener, honouredListener, "", unknown));
+  refusals.attempt(() => compileFilterChains(listener));
   const needs = {
     routes: new Set<string>(),
     secrets: new Set<string>(),
-    inlineRoutes: [] as RouteConfiguration[],
+    inlineRoutes: [] as InlineRoutes[],
   };
   const chains = listener.filterChains.map((chain, i) => ({ chain, at: `filter_chains[${i}]` }));
   if (listener.defaultFilterChain !== undefined) {
     chains.push({ chain: listener.defaultFilterChain, at: "default_filter_chain" });
   }
-  for (const { chain, at } of chains) checkChain(chain, at, { ...needs, unknown });
+  for (const { chain, at } of chains) checkChain(chain, at, { ...needs, unknown, refusals });
+  refusals.throwIfAny();
   return needs;
 }
 
 interface Gathering {
   readonly routes: Set<string>;
   readonly secrets: Set<string>;
-  readonly inlineRoutes: RouteConfiguration[];
+  readonly inlineRoutes: InlineRoutes[];
   readonly unknown: UnknownFieldCount;
+  readonly refusals: RefusalList;
 }
 
 function checkChain(chain: FilterChain, path: string, found: Gathering): void {
-  for (const name of socketSecrets(chain.transportSocket, `${path}.transport_socket`)) {
-    found.secrets.add(name);
+  const { refusals } = found;
+  const secrets = refusals.attempt(() =>
+    socketSecrets(chain.transportSocket, `${path}.transport_socket`),
+  );
+  for (const name of secrets ?? []) found.secrets.add(name);
+  if (chain.filters.length === 0) {
+    refusals.add(`${path}.filters`, "a chain needs a filter that ends it");
   }
-  if (chain.filters.length === 0) refuse(`${path}.filters`, "a chain needs a filter that ends it");
   for (const [i, filter] of chain.filters.entries()) {
     const isLast = i === chain.filters.length - 1;
     const place = `${path}.filters[${i}]`;
-    if (checkFilter(filter, place, found) !== isLast) {
-      refuse(
-        place,
-        isLast ? "the last filter must end the chain" : "only the last may end a chain",
-      );
-    }
+    const endsChain = refusals.attempt(() => checkFilter(filter, place, found));
+    if (endsChain === undefined || endsChain === isLast) continue;
+    refusals.add(
+      place,
+      isLast ? "the last filter must end the chain" : "only the last may end a chain",
+    );
   }
 }
 
@@ -83,11 +95,14 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
   switch (typed.typeUrl) {
     case filterUrls.http: {
       const config = HttpConnectionManager.decode(typed.value);
-      checkHonoured(config, honouredHttp, place, found.unknown);
+      const { refusals, unknown } = found;
+      refusals.attempt(() => checkHonoured(config, honouredHttp, place, unknown));
       if (config.rds !== undefined) found.routes.add(config.rds.routeConfigName);
-      if (config.routeConfig !== undefined) {
-        checkHonoured(config.routeConfig, honouredRoutes, `${place}.route_config`, found.unknown);
-        found.inlineRoutes.push(config.routeConfig);
+      const { routeConfig } = config;
+      if (routeConfig !== undefined) {
+        const at = `${place}.route_config`;
+        refusals.attempt(() => checkHonoured(routeConfig, honouredRoutes, at, unknown));
+        found.inlineRoutes.push({ routes: routeConfig, path: at });
       }
       return true;
     }

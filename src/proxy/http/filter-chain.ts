@@ -11,7 +11,7 @@ import { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/fi
 import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
-import { refuse } from "../engine/refusal.ts";
+import { refuse, RefusalList } from "../engine/refusal.ts";
 import { compileCorsOverride, createCorsFilter } from "./cors-filter.ts";
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
 import type { HttpFilter } from "./filter.ts";
@@ -45,48 +45,60 @@ export function compileFilters(
   metrics: MetricRegistry,
   statPrefix: string,
 ): readonly HttpFilter[] {
-  const filters: HttpFilter[] = [];
+  const refusals = new RefusalList();
   const last = configs.at(-1);
   if (last?.typedConfig?.typeUrl !== urls.router) {
-    refuse("http_filters", "must end with the router");
+    refusals.add("http_filters", "must end with the router");
   }
-  for (const [index, config] of configs.entries()) {
+  const filters = configs.flatMap((config, index) => {
     const path = `http_filters[${index}]`;
-    if (config.configDiscovery !== undefined) {
-      refuse(`${path}.config_discovery`, "is not supported");
+    if (config.typedConfig?.typeUrl === urls.router && index !== configs.length - 1) {
+      refusals.add(path, "the router must be last");
     }
-    if (config.disabled) continue;
-    const { typedConfig } = config;
-    if (typedConfig === undefined) refuse(`${path}.typed_config`, "is missing");
-    const bytes = typedConfig.value;
     const place = { name: config.name, path: `${path}.typed_config`, metrics, statPrefix };
-    switch (typedConfig.typeUrl) {
-      case urls.router:
-        if (index !== configs.length - 1) refuse(path, "the router must be last");
-        checkRouter(Router.decode(bytes), place.path);
-        break;
-      case urls.rbac:
-        filters.push(createRbacFilter(bytes, place));
-        break;
-      case urls.fault:
-        filters.push(...createFaultFilters(bytes, config.name, place.path));
-        break;
-      case urls.cors:
-        filters.push(createCorsFilter(config.name));
-        break;
-      case urls.grpcStats:
-        // `countsGrpcMessages()` asks for what it measures: the request record of each stream has it.
-        honoured(GrpcStats.decode(bytes), honouredGrpcStats, place.path);
-        break;
-      case urls.forwardProxy:
-        // Envoy resolves names here, before the router; our clusters do when they connect.
-        honoured(ForwardProxy.decode(bytes), honouredForwardProxy, place.path);
-        break;
-      default:
-        if (!config.isOptional) refuse(path, `'${typedConfig.typeUrl}' is not supported`);
-    }
-  }
+    return refusals.attempt(() => compileFilter(config, path, place)) ?? [];
+  });
+  refusals.throwIfAny();
   return filters;
+}
+
+interface Place {
+  readonly name: string;
+  readonly path: string;
+  readonly metrics: MetricRegistry;
+  readonly statPrefix: string;
+}
+
+function compileFilter(config: FilterConfig, path: string, place: Place): readonly HttpFilter[] {
+  if (config.configDiscovery !== undefined) {
+    refuse(`${path}.config_discovery`, "is not supported");
+  }
+  if (config.disabled) return [];
+  const { typedConfig } = config;
+  if (typedConfig === undefined) return refuse(place.path, "is missing");
+  const bytes = typedConfig.value;
+  switch (typedConfig.typeUrl) {
+    case urls.router:
+      honoured(Router.decode(bytes), honouredRouter, place.path);
+      return [];
+    case urls.rbac:
+      return [createRbacFilter(bytes, place)];
+    case urls.fault:
+      return createFaultFilters(bytes, config.name, place.path);
+    case urls.cors:
+      return [createCorsFilter(config.name)];
+    case urls.grpcStats:
+      // `countsGrpcMessages()` asks for what it measures: the request record of each stream has it.
+      honoured(GrpcStats.decode(bytes), honouredGrpcStats, place.path);
+      return [];
+    case urls.forwardProxy:
+      // Envoy resolves names here, before the router; our clusters do when they connect.
+      honoured(ForwardProxy.decode(bytes), honouredForwardProxy, place.path);
+      return [];
+    default:
+      if (!config.isOptional) refuse(path, `'${typedConfig.typeUrl}' is not supported`);
+      return [];
+  }
 }
 
 /** Whether messages of gRPC are to be counted. */
@@ -94,8 +106,4 @@ export function countsGrpcMessages(configs: readonly FilterConfig[]): boolean {
   return configs.some(
     ({ typedConfig, disabled }) => typedConfig?.typeUrl === urls.grpcStats && !disabled,
   );
-}
-
-function checkRouter(router: Router, path: string): void {
-  honoured(router, honouredRouter, path);
 }

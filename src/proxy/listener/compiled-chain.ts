@@ -1,4 +1,5 @@
 /** A filter chain, ready for connections: its TLS context, its filters, and what ends it. */
+import { assert } from "../../base/assert.ts";
 import { honouredNetworkRbac } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
@@ -16,7 +17,7 @@ import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transpo
 import type { ConnectionFactory, ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileNetworkRbac, deniedDetails } from "../engine/rbac.ts";
-import { refuse } from "../engine/refusal.ts";
+import { refuse, RefusalList } from "../engine/refusal.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { createHttpConnectionManager } from "../http.ts";
 import { createTcpProxy, type TcpFactory } from "../tcp.ts";
@@ -55,17 +56,33 @@ const handshakeTimeoutMsDefault = 15_000;
 
 /** Throws a refusal. */
 export function compileChain(chain: FilterChain, options: ChainOptions): CompiledChain {
-  const terminal = chain.filters.at(-1);
-  if (terminal === undefined) return refuse("filters", "a chain needs a filter that ends it");
+  const last = chain.filters.at(-1);
+  if (last === undefined) return refuse("filters", "a chain needs a filter that ends it");
+  const refusals = new RefusalList();
+  const filters = chain.filters
+    .slice(0, -1)
+    .flatMap(
+      (filter, i) =>
+        refusals.attempt(() => compileFilter(filter, options), `filters[${i}].typed_config`) ?? [],
+    );
+  const place = `filters[${chain.filters.length - 1}].typed_config`;
+  const terminal = refusals.attempt(() => compileTerminal(last, options), place);
+  // Last, for a TLS context follows secrets until it is closed.
+  const tls = refusals.attempt(
+    () => compileSocket(chain.transportSocket, options),
+    "transport_socket.typed_config",
+  );
+  if (!refusals.isEmpty || terminal === undefined) tls?.close();
+  refusals.throwIfAny();
+  assert(terminal !== undefined, "a chain without an end was refused");
   return {
     name: chain.name,
-    filters: chain.filters.slice(0, -1).flatMap((filter) => compileFilter(filter, options)),
-    terminal: compileTerminal(terminal, options),
+    filters,
+    terminal,
     transport: transportOf(chain.transportSocket),
     handshakeTimeoutMs:
       durationMs(chain.transportSocketConnectTimeout) || handshakeTimeoutMsDefault,
-    // Last, for a TLS context follows secrets until it is closed.
-    tls: compileSocket(chain.transportSocket, options),
+    tls,
   };
 }
 
@@ -79,15 +96,15 @@ function compileTerminal(filter: Filter, options: ChainOptions): CompiledChain["
   if (typed?.typeUrl === tcpUrl) {
     return createTcpProxy(TcpProxy.decode(typed.value), context, { direction });
   }
-  return refuse(`filters.${filter.name}`, "cannot end a chain");
+  return refuse("", "cannot end a chain");
 }
 
 function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter[] {
   const typed = filter.typedConfig;
-  if (typed?.typeUrl !== rbacUrl) return refuse(`filters.${filter.name}`, "is not supported");
-  const config = honoured(RBAC.decode(typed.value), honouredNetworkRbac, "rbac");
-  if (config.matcher !== undefined) refuse("rbac.matcher", "is not supported");
-  if (config.shadowMatcher !== undefined) refuse("rbac.shadow_matcher", "is not supported");
+  if (typed?.typeUrl !== rbacUrl) return refuse("", "is not supported");
+  const config = honoured(RBAC.decode(typed.value), honouredNetworkRbac, "");
+  if (config.matcher !== undefined) refuse("matcher", "is not supported");
+  if (config.shadowMatcher !== undefined) refuse("shadow_matcher", "is not supported");
   const count = (name: string, help: string): (() => void) => {
     const labels = { rbac_prefix: config.statPrefix };
     const counter = context.metrics.counter(`envoy_tcp_rbac_${name}`, help, labels);
@@ -97,8 +114,8 @@ function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter
   const denied = count("denied", "TCP connections a policy refused");
   const shadowAllowed = count("shadow_allowed", "TCP connections a rehearsed policy would pass");
   const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
-  const rules = compileNetworkRbac(config.rules, "rbac.rules");
-  const shadow = compileNetworkRbac(config.shadowRules, "rbac.shadow_rules");
+  const rules = compileNetworkRbac(config.rules, "rules");
+  const shadow = compileNetworkRbac(config.shadowRules, "shadow_rules");
   return [
     (connection) => {
       const rehearsed = shadow?.evaluate(connection);
@@ -123,7 +140,7 @@ function compileSocket(
 ): ServerTls | undefined {
   const typed = socket?.typedConfig;
   if (socket === undefined || typed?.typeUrl === rawUrl) return undefined;
-  if (typed?.typeUrl !== tlsUrl) return refuse("transport_socket", "is not supported");
+  if (typed?.typeUrl !== tlsUrl) return refuse("", "is not supported");
   return createServerTls(DownstreamTlsContext.decode(typed.value), {
     secrets,
     log: context.log.area("tls"),

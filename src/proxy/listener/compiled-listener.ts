@@ -1,4 +1,5 @@
 /** A Listener resource, ready for connections. Opens nothing. */
+import { assert } from "../../base/assert.ts";
 import { honouredProxyProtocol, honouredTlsInspector } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import { createHash } from "node:crypto";
@@ -22,7 +23,7 @@ import {
   type ConnectionFacts,
   type FilterChainSelector,
 } from "../engine/filter-chains.ts";
-import { refuse } from "../engine/refusal.ts";
+import { refuse, RefusalList } from "../engine/refusal.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
 import { compilePredicate, type PortPredicate } from "./filter-predicate.ts";
 
@@ -81,7 +82,8 @@ export function compileListener(
   const statAddress =
     first === undefined ? listener.name : formatSocketAddress(first).replace(/:(\d+)$/, "_$1");
   const bufferBytesMax = listener.perConnectionBufferLimitBytes ?? bufferBytesMaxDefault;
-  const filters = compileFilters(listener.listenerFilters);
+  const refusals = new RefusalList();
+  const filters = refusals.attempt(() => compileFilters(listener.listenerFilters));
   const chainOptions: ChainOptions = {
     context: options.context,
     secrets: options.secrets,
@@ -89,7 +91,13 @@ export function compileListener(
     bufferBytesMax,
     listenerAddress: statAddress,
   };
-  const { chains, chainsByContent } = compileChains(listener, chainOptions, options.before);
+  const compiled = refusals.attempt(() => compileChains(listener, chainOptions, options.before));
+  const refused = refusals.attempt(() => compileRefusedLog(listener, options.context));
+  refusals.throwIfAny();
+  assert(
+    filters !== undefined && compiled !== undefined && refused !== undefined,
+    "a listener that lacks a part was refused",
+  );
   const usesOriginalDestination = listener.useOriginalDst === true;
   return {
     name: listener.name,
@@ -102,12 +110,11 @@ export function compileListener(
     inspectionTimeoutMs: durationMs(listener.listenerFiltersTimeout) ?? inspectionTimeoutMsDefault,
     continuesOnTimeout: listener.continueOnListenerFiltersTimeout,
     selector: compileFilterChains(listener),
-    chains,
-    chainsByContent,
+    ...compiled,
     bufferBytesMax,
     backlog: listener.tcpBacklogSize ?? backlogDefault,
     direction: chainOptions.direction,
-    refused: compileRefusedLog(listener, options.context),
+    refused,
   };
 }
 
@@ -150,20 +157,25 @@ function compileChains(
 ): Pick<CompiledListener, "chains" | "chainsByContent"> {
   const chains = new Map<FilterChain, CompiledChain>();
   const chainsByContent = new Map<string, CompiledChain>();
-  const sources = [...listener.filterChains];
-  if (listener.defaultFilterChain !== undefined) sources.push(listener.defaultFilterChain);
+  const sources = listener.filterChains.map((chain, i) => ({ chain, at: `filter_chains[${i}]` }));
+  if (listener.defaultFilterChain !== undefined) {
+    sources.push({ chain: listener.defaultFilterChain, at: "default_filter_chain" });
+  }
   const made: CompiledChain[] = [];
+  const refusals = new RefusalList();
   try {
-    for (const source of sources) {
+    for (const { chain: source, at } of sources) {
       const content = contentOf(source, options);
       let chain = chainsByContent.get(content) ?? before?.chainsByContent.get(content);
       if (chain === undefined) {
-        chain = compileChain(source, options);
+        chain = refusals.attempt(() => compileChain(source, options), at);
+        if (chain === undefined) continue;
         made.push(chain);
       }
       chains.set(source, chain);
       chainsByContent.set(content, chain);
     }
+    refusals.throwIfAny();
   } catch (thrown) {
     for (const chain of made) chain.tls?.close();
     throw thrown;
@@ -199,18 +211,15 @@ function compileFilters(filters: readonly ListenerFilter[]): Filters {
   let tlsInspector: PortPredicate | undefined;
   let httpInspector: PortPredicate | undefined;
   let proxyProtocol: Filters["proxyProtocol"];
-  for (const filter of filters) {
+  for (const [i, filter] of filters.entries()) {
+    const path = `listener_filters[${i}].typed_config`;
     const isOff = compilePredicate(filter.filterDisabled);
     switch (filter.typedConfig?.typeUrl) {
       case `${prefix}original_dst.v3.OriginalDst`:
         restoresDestination = true;
         break;
       case `${prefix}tls_inspector.v3.TlsInspector`:
-        honoured(
-          TlsInspector.decode(filter.typedConfig.value),
-          honouredTlsInspector,
-          "tls_inspector",
-        );
+        honoured(TlsInspector.decode(filter.typedConfig.value), honouredTlsInspector, path);
         tlsInspector = isOff;
         break;
       case `${prefix}http_inspector.v3.HttpInspector`:
@@ -220,18 +229,18 @@ function compileFilters(filters: readonly ListenerFilter[]): Filters {
         const config = honoured(
           ProxyProtocol.decode(filter.typedConfig.value),
           honouredProxyProtocol,
-          "proxy_protocol",
+          path,
         );
-        if (config.rules.length > 0) refuse("proxy_protocol.rules", "is not supported");
+        if (config.rules.length > 0) refuse(`${path}.rules`, "is not supported");
         if (config.disallowedVersions.length > 0) {
-          refuse("proxy_protocol.disallowed_versions", "is not supported");
+          refuse(`${path}.disallowed_versions`, "is not supported");
         }
         proxyProtocol = { isRequired: !config.allowRequestsWithoutProxyProtocol };
         break;
       }
       case undefined:
       default:
-        refuse(`listener_filters.${filter.name}`, "is not supported");
+        refuse(path, `'${filter.typedConfig?.typeUrl ?? filter.name}' is not supported`);
     }
   }
   return { restoresDestination, tlsInspector, httpInspector, proxyProtocol };
