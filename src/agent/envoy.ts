@@ -29,7 +29,7 @@ export interface EnvoyOptions {
 
 export interface EnvoyDataPlane extends ServedDataPlane {
   readonly pid: number | undefined;
-  /** Envoy stops accepting and tells its connections to go; resolves when they have gone. */
+  /** Envoy ends connections with their answers; resolves when they have gone, or nothing comes any more. */
   drain(): Promise<void>;
   close(graceMs: number): Promise<void>;
 }
@@ -87,8 +87,34 @@ interface EnvoyParts {
 }
 
 const drainPollMs = 200;
+const quietMs = 1000;
 const adminTimeoutMs = 5000;
 const adminBytesMax = 64 * 1024 * 1024;
+
+interface Traffic {
+  readonly connections: number;
+  /** Connections that are not HTTP. */
+  readonly tunnels: number;
+  /** In flight. */
+  readonly requests: number;
+  readonly requestsEver: number;
+}
+
+/** Nothing is in flight, and on connections that are still open nothing came for a second. */
+class Quiet {
+  #sinceMs: number | undefined;
+  #requestsEver = 0;
+
+  isReached(traffic: Traffic, nowMs: number): boolean {
+    if (traffic.connections === 0) return true;
+    const isStill =
+      traffic.requests + traffic.tunnels === 0 && traffic.requestsEver === this.#requestsEver;
+    this.#requestsEver = traffic.requestsEver;
+    if (!isStill) this.#sinceMs = undefined;
+    else this.#sinceMs ??= nowMs;
+    return this.#sinceMs !== undefined && nowMs - this.#sinceMs >= quietMs;
+  }
+}
 
 class RunningEnvoy implements EnvoyDataPlane {
   readonly admin: AdminHandler;
@@ -147,7 +173,9 @@ class RunningEnvoy implements EnvoyDataPlane {
   async drain(): Promise<void> {
     try {
       await this.#ask("/drain_listeners?graceful", "POST");
-      while (!this.#isClosing && (await this.#openConnections()) > 0) {
+      const quiet = new Quiet();
+      while (!this.#isClosing) {
+        if (quiet.isReached(await this.#traffic(), this.#clock.monotonicMs())) return;
         await new Promise((resolve) => this.#clock.schedule(drainPollMs, () => resolve(undefined)));
       }
     } catch (thrown) {
@@ -182,9 +210,20 @@ class RunningEnvoy implements EnvoyDataPlane {
     return isListening;
   }
 
-  async #openConnections(): Promise<number> {
-    const found = await this.#statistics("server\\.total_connections");
-    return found.get("server.total_connections") ?? 0;
+  async #traffic(): Promise<Traffic> {
+    const of = "downstream_(?:cx_active|rq_active|rq_total)";
+    const found = await this.#statistics(`(?:server\\.total_connections|http\\..+\\.${of})`);
+    const sum = (suffix: string): number =>
+      [...found]
+        .filter(([name]) => name.endsWith(suffix) && !name.startsWith("http.admin."))
+        .reduce((total, [, value]) => total + value, 0);
+    const connections = found.get("server.total_connections") ?? 0;
+    return {
+      connections,
+      tunnels: Math.max(0, connections - sum(".downstream_cx_active")),
+      requests: sum(".downstream_rq_active"),
+      requestsEver: sum(".downstream_rq_total"),
+    };
   }
 
   async #statistics(pattern: string): Promise<ReadonlyMap<string, number>> {

@@ -9,6 +9,7 @@ import { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_so
 import { typeUrls } from "../xds/feed.ts";
 import { type AdminHandler, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import type { ListenerSet } from "./context.ts";
+import type { DrainPlan } from "./drain.ts";
 
 const noListeners: ListenerSet = {
   prepare: () => ({ open: () => undefined, start: () => undefined, discard: () => undefined }),
@@ -22,11 +23,13 @@ interface AdminUnderTest {
   readonly plane: TestDataPlane;
   readonly ask: (path: string, method?: string) => Promise<string>;
   readonly drained: () => boolean;
+  readonly plans: readonly DrainPlan[];
 }
 
 function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
   const plane = testDataPlane(() => noListeners);
   let isDraining = false;
+  const plans: DrainPlan[] = [];
   const log = createLog({
     level: "info",
     format: "text",
@@ -46,7 +49,11 @@ function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
     exposeMetrics: () => plane.metrics.expose(),
     listeners: () => [{ name: "virtualOutbound", address: { address: "0.0.0.0", port: 15_001 } }],
     isDraining: () => isDraining,
-    drain: () => {
+    setHealthy: (isHealthy) => {
+      isDraining = !isHealthy;
+    },
+    drain: (plan) => {
+      plans.push(plan);
       isDraining = true;
     },
   });
@@ -56,7 +63,7 @@ function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
     const answer = await admin({ method, path: url.pathname, query: url.searchParams });
     return `${answer.status} ${answer.body}`;
   };
-  return { plane, ask, drained: () => isDraining };
+  return { plane, ask, plans, drained: () => isDraining };
 }
 
 function sendCluster(plane: TestDataPlane, fields: Parameters<typeof message<Cluster>>[1]): string {
@@ -156,8 +163,19 @@ test("/stats filters, in three formats", async () => {
   plane.close();
 });
 
-test("/logging and /drain_listeners change things by POST alone", async () => {
+test("/healthcheck/fail drains until /healthcheck/ok", async () => {
   const { plane, ask, drained } = start();
+  assert.match(await ask("/healthcheck/fail"), /^405/);
+  assert.equal(await ask("/healthcheck/fail", "POST"), "200 OK\n");
+  assert.equal(drained(), true);
+  assert.match(await ask("/ready"), /^503 DRAINING/);
+  assert.equal(await ask("/healthcheck/ok", "POST"), "200 OK\n");
+  assert.equal(drained(), false);
+  plane.close();
+});
+
+test("/logging and /drain_listeners change things by POST alone", async () => {
+  const { plane, ask, drained, plans } = start();
   assert.match(await ask("/logging?level=debug"), /^405/);
   assert.match(await ask("/logging?paths=xds:debug", "POST"), /xds: debug/);
   assert.match(
@@ -170,6 +188,11 @@ test("/logging and /drain_listeners change things by POST alone", async () => {
   assert.equal(drained(), false);
   assert.equal(await ask("/drain_listeners", "POST"), "200 OK\n");
   assert.equal(drained(), true);
+  assert.equal(await ask("/drain_listeners?graceful&inboundonly", "POST"), "200 OK\n");
+  assert.deepEqual(plans, [
+    { strategy: "immediate", acceptMs: 0, isInboundOnly: false },
+    { strategy: "immediate", acceptMs: 45_000, isInboundOnly: true },
+  ]);
   assert.match(await ask("/nothing"), /^404/);
   plane.close();
 });

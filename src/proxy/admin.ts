@@ -13,6 +13,7 @@ import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
 import { listStats } from "./admin/stats.ts";
 import type { ClusterPool } from "./cluster.ts";
 import type { Configuration } from "./config.ts";
+import type { DrainPlan } from "./drain.ts";
 
 export type { ProxyBootstrap };
 
@@ -44,8 +45,12 @@ export interface AdminState {
   readonly exposeMetrics: () => string;
   readonly listeners: () => readonly { readonly name: string; readonly address: SocketAddress }[];
   readonly isDraining: () => boolean;
-  readonly drain: () => void;
+  readonly drain: (plan: DrainPlan) => void;
+  readonly setHealthy: (isHealthy: boolean) => void;
 }
+
+/** As Envoy is started by Heddle and by Istio: `--drain-time-s 45 --drain-strategy immediate`. */
+const gracefulMs = 45_000;
 
 type Handler = (request: AdminRequest, state: AdminState) => AdminResponse | Promise<AdminResponse>;
 
@@ -67,7 +72,12 @@ export function createAdmin(state: AdminState): AdminHandler {
 }
 
 /** Reading log levels is allowed with POST alone too, as in Envoy. */
-const changing: ReadonlySet<string> = new Set(["/logging", "/drain_listeners"]);
+const changing: ReadonlySet<string> = new Set([
+  "/logging",
+  "/drain_listeners",
+  "/healthcheck/fail",
+  "/healthcheck/ok",
+]);
 
 const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["/config_dump", async ({ query }, state) => json(await dumpConfig(state, query))],
@@ -99,12 +109,32 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["/memory", () => json(memory())],
   [
     "/drain_listeners",
-    (_request, state) => {
-      state.drain();
+    ({ query }, state) => {
+      state.drain(drainPlanOf(query));
       return text(200, "OK\n");
     },
   ],
+  ["/healthcheck/fail", (_request, state) => setHealthy(state, false)],
+  ["/healthcheck/ok", (_request, state) => setHealthy(state, true)],
 ]);
+
+/**
+ * Sockets close at once, or with `graceful` after the time that Istio gives; the process goes on, and
+ * nothing is cut off.
+ */
+function drainPlanOf(query: URLSearchParams): DrainPlan {
+  const isGraceful = query.has("graceful");
+  return {
+    strategy: "immediate",
+    acceptMs: isGraceful ? gracefulMs : 0,
+    isInboundOnly: query.has("inboundonly"),
+  };
+}
+
+function setHealthy(state: AdminState, isHealthy: boolean): AdminResponse {
+  state.setHealthy(isHealthy);
+  return text(200, "OK\n");
+}
 
 function text(status: number, body: string): AdminResponse {
   return { status, contentType: "text/plain; charset=utf-8", body };

@@ -12,6 +12,7 @@ import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestSink } from "../telemetry/request-record.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 
@@ -24,6 +25,8 @@ export interface ProxyContext {
   readonly clusters: ClusterSource;
   readonly routes: RouteSource;
   readonly dialler: Dialler;
+  /** Nothing is ever drained unless it is there. */
+  readonly drain?: DrainState;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
   /** Compiles the access loggers of a filter (files, statistics) into one sink. */
@@ -141,8 +144,8 @@ export interface ConnectionFactory {
     connection: ConnectionView,
     ...[first, home]: [first: Buffer | undefined, home: ConnectionHome]
   ): void;
-  /** Stop taking new requests on all connections: answer what is in flight, then close. */
-  drain(): void;
+  /** Closes connections that carry no request and have not since `sinceMs` (monotonic). */
+  closeIdle(sinceMs: number): void;
   /**
    * Another configuration has taken its place: what is in flight ends under the old one, but no
    * request begins under it any more. Connections stay open and go where they belong now.
@@ -177,8 +180,8 @@ export interface ListenerSet {
   remove(name: string): void;
   /** What is listened on now. */
   bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
-  /** Takes no new connections; resolves when those there are have ended or were cut off. */
-  drain(): Promise<void>;
+  /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
+  drain(plan: DrainPlan): Promise<void>;
   /** Ends everything at once. */
   close(): Promise<void>;
 }

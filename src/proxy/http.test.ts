@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { HttpHarness, routesToApp } from "../../test/support/http-harness.ts";
+import { endingPlan } from "./drain.ts";
 
 const get = "GET /a?b=1 HTTP/1.1\r\nHost: shop\r\nX-One: 1\r\n\r\n";
 const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
@@ -379,13 +380,23 @@ test("proxy() serves who waits for an endpoint that leaves meanwhile, and keeps 
   assert.equal(app.isClosed, true);
 });
 
-test("proxy() drains: answers what is in flight, closes what is idle", () => {
+test("proxy() drains: an answer ends its connection, and only what is quiet is closed", () => {
   const mesh = new HttpHarness();
-  const [busy, idle] = [mesh.connect(), mesh.connect()];
+  const [busy, idle, late] = [mesh.connect(), mesh.connect(), mesh.connect()];
   busy.send(get);
-  mesh.drain();
-  assert.equal(idle.hasEnded, true);
+  const app = mesh.upstream();
+  mesh.drain.begin(endingPlan(5000));
+  mesh.clock.advance(500);
+  late.send(get);
   mesh.upstream().send(answer);
+  assert.match(late.take(), /\r\nconnection: close\r\n/);
+  assert.deepEqual([idle.hasEnded, late.hasEnded], [false, true]);
+  mesh.closeIdle(mesh.clock.monotonicMs() - 1000);
+  assert.equal(idle.hasEnded, false);
+  mesh.clock.advance(500);
+  mesh.closeIdle(mesh.clock.monotonicMs() - 1000);
+  assert.deepEqual([idle.hasEnded, busy.hasEnded], [true, false]);
+  app.send(answer);
   assert.match(busy.take(), /\r\nconnection: close\r\n/);
   assert.equal(busy.hasEnded, true);
   mesh.clock.advance(2000);

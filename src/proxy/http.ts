@@ -66,7 +66,6 @@ export function createHttpConnectionManager(
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
     ...createWriters(),
     counters: createCounters(context, config.statPrefix),
-    isDraining: false,
     isRetired: false,
   };
   return createFactory(services);
@@ -99,9 +98,9 @@ function createFactory(services: HttpServices): ConnectionFactory {
       channel.handler = connection;
       if (first !== undefined && first.length > 0) connection.onData(first);
     },
-    drain(): void {
-      services.isDraining = true;
-      for (const connection of connections) connection.drain();
+    closeIdle(sinceMs): void {
+      upstreamsOf(services.context).wheel.touch();
+      for (const connection of connections) connection.closeIdle(sinceMs);
     },
     retire(): void {
       services.isRetired = true;

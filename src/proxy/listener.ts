@@ -13,9 +13,11 @@ import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
+import type { DrainPlan } from "./drain.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
+import { Draining } from "./listener/draining.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
 
 export interface ListenerSetOptions {
@@ -27,7 +29,6 @@ export interface ListenerSetOptions {
 const connectionsMax = 16_384;
 /** How long connections may stay after the chain that serves them was removed or changed. */
 const chainDrainMs = 45_000;
-const setDrainMs = 5_000;
 const refusalLinesPerSecond = 10;
 
 export function createListenerSet(options: ListenerSetOptions): ListenerSet {
@@ -55,7 +56,8 @@ class RunningListeners implements ListenerSet {
   readonly #byAddress = new Map<string, Running>();
   readonly #connections = new Map<Channel, Tracked>();
   readonly #drains = new Set<Timer>();
-  #onEmpty: (() => void) | undefined;
+  #draining: Draining | undefined;
+  #lastAcceptMs = Number.NEGATIVE_INFINITY;
 
   constructor({ context, secrets }: ListenerSetOptions) {
     this.#context = context;
@@ -124,28 +126,41 @@ class RunningListeners implements ListenerSet {
     );
   }
 
-  async drain(): Promise<void> {
-    for (const { sockets, compiled } of this.#running.values()) {
-      for (const socket of sockets.values()) void socket.close();
-      for (const chain of compiled.chainsByContent.values()) chain.terminal.drain();
-    }
-    if (this.#connections.size === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#context.clock.schedule(setDrainMs, () => {
-        this.#drains.delete(timer);
+  drain(plan: DrainPlan): Promise<void> {
+    this.#draining?.close();
+    this.#draining = new Draining({
+      clock: this.#context.clock,
+      plan,
+      closeSockets: () => this.#closeSockets(plan.isInboundOnly === true),
+      closeIdle: (sinceMs) => this.#closeIdle(sinceMs),
+      openConnections: () => this.#connections.size,
+      lastAcceptMs: () => this.#lastAcceptMs,
+      cut: () => {
         for (const { connection } of this.#connections.values()) connection.destroy();
-        resolve();
-      });
-      this.#drains.add(timer);
-      this.#onEmpty = () => {
-        timer.cancel();
-        resolve();
-      };
+      },
     });
+    return this.#draining.ended;
+  }
+
+  #closeSockets(isInboundOnly: boolean): void {
+    for (const { sockets, compiled } of this.#running.values()) {
+      if (isInboundOnly && compiled.direction !== "inbound") continue;
+      for (const socket of sockets.values()) void socket.close();
+    }
+  }
+
+  #closeIdle(sinceMs: number): void {
+    const terminals = new Set<CompiledChain["terminal"]>();
+    for (const { connection } of this.#connections.values()) {
+      if (connection.chain !== undefined) terminals.add(connection.chain.terminal);
+      else if (connection.startedMs <= sinceMs) connection.destroy();
+    }
+    for (const terminal of terminals) terminal.closeIdle(sinceMs);
   }
 
   async close(): Promise<void> {
     this.#refusals.close();
+    this.#draining?.close();
     for (const timer of this.#drains) timer.cancel();
     for (const { connection } of this.#connections.values()) connection.destroy();
     const sockets = [...this.#running.values()].flatMap((one) => [...one.sockets.values()]);
@@ -237,6 +252,7 @@ class RunningListeners implements ListenerSet {
       },
     });
     running.counters.onOpened();
+    this.#lastAcceptMs = connection.startedMs;
     this.#connections.set(channel, { connection, counters: running.counters });
     connection.start();
   }
@@ -244,7 +260,7 @@ class RunningListeners implements ListenerSet {
   #forget(channel: Channel): void {
     this.#connections.get(channel)?.counters.onClosed();
     this.#connections.delete(channel);
-    if (this.#connections.size === 0) this.#onEmpty?.();
+    this.#draining?.onClosed();
   }
 
   /** Envoy's order: the exact address, then the wildcard of its family, then the receiver itself. */

@@ -19,6 +19,7 @@ import { type AdminHandler, createAdmin, type ProxyBootstrap } from "./admin.ts"
 import { ClusterPool } from "./cluster.ts";
 import { Configuration } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
+import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
@@ -27,6 +28,8 @@ import { serverSeries } from "./stats/envoy-series.ts";
 
 /** All clusters share it: a server that fails is asked by each retry of each request. */
 const handshakeLinesPerSecond = 10;
+/** Istio's `terminationDrainDuration`. */
+const drainMs = 5000;
 
 export interface ProxyOptions {
   readonly feed: XdsFeed;
@@ -62,8 +65,11 @@ export interface Proxy {
   listeners(): ReturnType<ListenerSet["bound"]>;
   /** What was refused, by resource: `name: field: reason`. */
   refusals(): readonly string[];
-  /** Takes no new connections; answers what is in flight, then closes it. */
-  drain(): Promise<void>;
+  /**
+   * Ends connections after their answers, and new ones by the plan: within five seconds unless told.
+   * Resolves when none is left.
+   */
+  drain(plan?: DrainPlan): Promise<void>;
   /** Ends everything at once. */
   close(): Promise<void>;
 }
@@ -75,7 +81,8 @@ export function startProxy(options: ProxyOptions): Proxy {
   metrics.onExpose(serverSeries(metrics).refresh);
   const clusters = makeClusters(options);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
-  const context = makeContext(options, clusters, routes);
+  const draining = new Drain(clock, options.random);
+  const context = makeContext(options, { clusters, routes, drain: draining });
   const listeners = createListenerSet({ context, secrets });
   const configuration = new Configuration({
     feed: options.feed,
@@ -87,10 +94,9 @@ export function startProxy(options: ProxyOptions): Proxy {
     log: log.area("xds"),
     metrics,
   });
-  let isDraining = false;
-  const drain = (): Promise<void> => {
-    isDraining = true;
-    return listeners.drain();
+  const drain = (plan: DrainPlan = endingPlan(drainMs)): Promise<void> => {
+    draining.begin(plan);
+    return listeners.drain(plan);
   };
   const ready = new Promise<void>((resolve) => {
     configuration.onReady = () => {
@@ -101,7 +107,7 @@ export function startProxy(options: ProxyOptions): Proxy {
   const exposeMetrics = (): string => metrics.expose();
   configuration.start();
   return {
-    notReady: () => (isDraining ? "draining" : configuration.waitingFor),
+    notReady: () => (draining.isDraining ? "draining" : configuration.waitingFor),
     ready,
     exposeMetrics,
     admin: createAdmin({
@@ -115,8 +121,9 @@ export function startProxy(options: ProxyOptions): Proxy {
       uptimeMs: () => clock.monotonicMs() - startedMs,
       exposeMetrics,
       listeners: () => listeners.bound(),
-      isDraining: () => isDraining,
-      drain: () => void drain(),
+      isDraining: () => draining.isDraining,
+      drain: (plan) => void drain(plan),
+      setHealthy: (isHealthy) => draining.setHealthy(isHealthy),
     }),
     listeners: () => listeners.bound(),
     refusals: () => configuration.refusals(),
@@ -132,8 +139,7 @@ export function startProxy(options: ProxyOptions): Proxy {
 
 function makeContext(
   options: ProxyOptions,
-  clusters: ClusterPool,
-  routes: RouteSource,
+  parts: Pick<ProxyContext, "clusters" | "routes" | "drain">,
 ): ProxyContext {
   const { clock, log, metrics } = options;
   const io = openIo(options.io ?? "portable", clock, log.area("io"));
@@ -142,8 +148,7 @@ function makeContext(
     log,
     metrics,
     random: options.random,
-    clusters,
-    routes,
+    ...parts,
     listen: (listening) => io.listen(listening),
     dialler: io.createDialler({
       log: log.area("upstream"),

@@ -62,7 +62,7 @@ export function createTcpProxy(
       settings.sink.onEnd(record);
     },
     // A byte stream has no point at which it could be ended politely; who drains cuts it off later.
-    drain: () => {},
+    closeIdle: () => {},
     retire: () => {},
     moveIdle: () => {},
   };

@@ -11,6 +11,7 @@ import type {
   UpstreamEndpoint,
   UpstreamOutcome,
 } from "../../src/proxy/context.ts";
+import { Drain } from "../../src/proxy/drain.ts";
 import { createHttpConnectionManager } from "../../src/proxy/http.ts";
 import { createMetricRegistry } from "../../src/telemetry/metric-registry.ts";
 import type { RequestRecord } from "../../src/telemetry/request-record.ts";
@@ -62,7 +63,8 @@ export class HttpHarness {
   };
   record: RequestRecord | undefined;
   random = 0.5;
-  readonly drain: () => void;
+  readonly drain: Drain = new Drain(this.clock, () => this.random);
+  readonly closeIdle: (sinceMs: number) => void;
   readonly retire: () => void;
   /** Where connections belong once the manager is retired: nowhere, unless a test says otherwise. */
   home: ConnectionHome = { refusal: () => "gone", move: () => "gone" };
@@ -81,6 +83,7 @@ export class HttpHarness {
       random: () => this.random,
       clusters: { get: (name) => (name === "app" ? cluster : undefined) },
       routes: { get: () => undefined },
+      drain: this.drain,
       dialler: { dial: (dial) => this.#dial(dial) },
       sinkFor: () => ({ onEnd: (record) => this.#onEnd(record) }),
     };
@@ -88,7 +91,7 @@ export class HttpHarness {
       direction: "inbound",
       bufferBytesMax: 4096,
     });
-    this.drain = () => factory.drain();
+    this.closeIdle = (sinceMs) => factory.closeIdle(sinceMs);
     this.retire = () => factory.retire();
     this.adopt = (channel, first) => factory.accept(channel, view, first, this.#homeOfNow);
   }

@@ -1,7 +1,7 @@
 /** `heddle proxy --config FILE`: the data plane alone, from an Envoy bootstrap file. */
 import { readFileSync } from "node:fs";
 
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { load } from "js-yaml";
 
 import { serveAdmin } from "../../agent/admin.ts";
@@ -11,6 +11,7 @@ import { HeddleError, messageOf } from "../../base/error.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { IoChoice } from "../../net/io-backend.ts";
 import { parseBootstrap } from "../../proxy/bootstrap.ts";
+import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
 import { startProxy } from "../../proxy/proxy.ts";
 import { createLog, parseLogLevel } from "../../telemetry/log.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
@@ -25,6 +26,9 @@ export interface RunProxyOptions {
   readonly logFormat: string;
   /** `portable` unless told. */
   readonly io?: IoChoice;
+  /** Seconds; five unless told. */
+  readonly drainTimeS?: string;
+  readonly drainStrategy?: string;
 }
 
 export interface RunningProxy {
@@ -40,6 +44,12 @@ export function registerProxyCommand(program: Command): void {
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
     .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("portable"))
+    .option("--drain-time-s <seconds>", "what is in flight has so long to end after SIGTERM", "5")
+    .addOption(
+      new Option("--drain-strategy <strategy>", "whether all answers end their connections at once")
+        .choices(["immediate", "gradual"])
+        .default("immediate"),
+    )
     .action(async (options: RunProxyOptions) => {
       const running = await runProxy(options);
       const stop = (): void => {
@@ -59,6 +69,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   if (options.logFormat !== "text" && options.logFormat !== "json") {
     throw new CommandFailure(exitCodes.usage, `--log-format ${options.logFormat} is not known`);
   }
+  const plan = drainPlanOf(options);
   const clock = systemClock;
   const log = createLog({
     level,
@@ -98,12 +109,22 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   }
   return {
     async stop() {
-      await proxy.drain();
+      log.info("draining", { drainMs: plan.cutAfterMs });
+      await proxy.drain(plan);
       await proxy.close();
       await admin?.close();
       logFiles.close();
     },
   };
+}
+
+function drainPlanOf({ drainTimeS = "5", drainStrategy }: RunProxyOptions): DrainPlan {
+  const seconds = Number(drainTimeS);
+  if (!Number.isFinite(seconds) || seconds < 0 || drainTimeS.trim() === "") {
+    throw new CommandFailure(exitCodes.usage, `--drain-time-s ${drainTimeS} is no time in seconds`);
+  }
+  const strategy = drainStrategy === "gradual" ? "gradual" : "immediate";
+  return { ...endingPlan(seconds * 1000), strategy };
 }
 
 function loadBootstrap(file: string): ReturnType<typeof parseBootstrap> {

@@ -54,6 +54,8 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   #pauses = 0;
   #isHeldPaused = false;
   #isExpired = false;
+  /** The wheel's time at which it began to wait for a request. */
+  #idleSinceMs = 0;
 
   constructor(
     { channel, view, home }: AcceptedHttp,
@@ -83,10 +85,10 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
 
   /** Whether the connection closes after the request in hand. */
   isLastRequest(): boolean {
-    const { settings, isDraining } = this.services;
+    const { settings, context, direction } = this.services;
     const max = settings.maxRequestsPerConnection;
     return (
-      isDraining ||
+      context.drain?.closesAnswer(direction) === true ||
       this.#isExpired ||
       !this.#head.isKeepAlive ||
       (max > 0 && this.#requests >= max) ||
@@ -255,6 +257,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
 
   #armIdle(): void {
     const { settings, upstreams } = this.services;
+    this.#idleSinceMs = upstreams.wheel.nowMs;
     if (settings.idleTimeoutMs > 0) upstreams.wheel.arm(this.#deadline, settings.idleTimeoutMs);
   }
 
@@ -302,9 +305,9 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     if (this.isIdle) this.#move(Buffer.alloc(0));
   }
 
-  /** Ends the connection if it is idle, otherwise after its answer. */
-  drain(): void {
-    if (this.isIdle) this.#close();
+  /** Ends the connection if it is idle, and has been since then. */
+  closeIdle(sinceMs: number): void {
+    if (this.isIdle && this.#idleSinceMs <= sinceMs) this.#close();
   }
 
   /** The connection, as a tunnel, is closed. */
@@ -341,7 +344,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   onDeadline(deadline: Deadline): void {
     if (deadline === this.#connectionDeadline) {
       this.#isExpired = true;
-      this.drain();
+      if (this.isIdle) this.#close();
       return;
     }
     switch (this.#state) {

@@ -25,7 +25,6 @@ export interface HttpServices {
   readonly downstreamWriter: Http1Writer;
   readonly upstreamWriter: Http1Writer;
   readonly counters: HttpCounters;
-  isDraining: boolean;
   /** Another configuration has taken the place of this one: no request begins under it any more. */
   isRetired: boolean;
 }

@@ -41,6 +41,8 @@ const begunTimeoutMs = 15_000;
 export class AcceptedConnection implements ConnectionHome {
   /** The chain that serves it, once chosen. */
   chain: CompiledChain | undefined;
+  /** When it was accepted; monotonic. */
+  readonly startedMs: number;
   readonly #services: AcceptServices;
   #listener: CompiledListener;
   readonly #destination: SocketAddress;
@@ -58,6 +60,7 @@ export class AcceptedConnection implements ConnectionHome {
     this.#channel = channel;
     this.#listener = listener;
     this.#services = services;
+    this.startedMs = services.clock.monotonicMs();
     // Whatever listener accepted it knew whether it was redirected; this one may only serve it.
     this.#destination = channel.originalDestination;
     this.#inspection = new Inspection(listener, this.#destination);
