@@ -42,6 +42,13 @@ export class MemoryChannel implements Channel {
     return true;
   }
 
+  writeShared(memory: Uint8Array, length: number): boolean {
+    this.writes++;
+    this.receivedBytes = length;
+    if (Buffer.isBuffer(memory)) memory.copy(this.received, 0, 0, length);
+    return true;
+  }
+
   cork(): void {}
   uncork(): void {}
   pause(): void {}

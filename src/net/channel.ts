@@ -19,6 +19,8 @@ export interface Channel {
    * channel may keep `bytes` until sent, so the caller must not reuse them.
    */
   write(bytes: Uint8Array): boolean;
+  /** As `write`, for the first `length` bytes of memory that the caller uses again afterwards. */
+  writeShared(memory: Uint8Array, length: number): boolean;
   /** Gathers until `uncork`, so that one message is one write to the kernel. */
   cork(): void;
   uncork(): void;

@@ -114,6 +114,12 @@ class Dialling implements Channel {
     return this.#channel.write(bytes);
   }
 
+  writeShared(memory: Uint8Array, length: number): boolean {
+    if (this.#isClosed) return true;
+    assert(this.#channel !== undefined, "write before onConnect");
+    return this.#channel.writeShared(memory, length);
+  }
+
   cork(): void {
     this.#channel?.cork();
   }

@@ -1,72 +1,87 @@
 /**
  * Builds outgoing HTTP/1.1 bytes: heads, chunk framing, content, gathered so that what is ready
- * together leaves in one write. Sans I/O. Memory comes from slabs that are never reused, because a
- * channel may keep what it was given until the kernel takes it.
+ * together leaves in one write. Sans I/O. Its memory is used again and again: whoever writes it must
+ * be done with it, or copy, before the next byte is added.
  */
 import type { Http1Head } from "./http1-head.ts";
 import { slotWidth } from "./http1-head.ts";
 
 const slabBytes = 64 * 1024;
+/** More than this is given back as soon as it has been written. */
+const keptBytesMax = 256 * 1024;
+/** From here on a call into C++ is cheaper than a loop. */
+const longTextUnits = 100;
+const longRunBytes = 48;
 const cr = 0x0d;
 const lf = 0x0a;
 
 export class Http1Writer {
-  #slab: Buffer = Buffer.allocUnsafeSlow(slabBytes);
-  #start = 0;
-  #at = 0;
+  /** What was written since the last `discard()` stands at its start. */
+  memory: Buffer = Buffer.allocUnsafeSlow(slabBytes);
+  /** Bytes written since the last `discard()`. */
+  length = 0;
 
-  /** Bytes written since the last `take()`. */
-  get length(): number {
-    return this.#at - this.#start;
-  }
-
-  /** What was written; the caller owns it. */
-  take(): Buffer {
-    const bytes = this.#slab.subarray(this.#start, this.#at);
-    this.#start = this.#at;
-    return bytes;
-  }
-
-  /** Forgets what was written since the last `take()`. */
+  /** Forgets what was written; the memory stays as it is until something is added. */
   discard(): void {
-    this.#at = this.#start;
+    this.length = 0;
+    if (this.memory.length > keptBytesMax) this.memory = Buffer.allocUnsafeSlow(slabBytes);
+  }
+
+  /** A copy of what was written. */
+  take(): Buffer {
+    const bytes = Buffer.from(this.memory.subarray(0, this.length));
+    this.discard();
+    return bytes;
   }
 
   /** Text of one byte per unit; the caller has checked it for line ends. */
   text(value: string): void {
     const { length } = value;
     this.#reserve(length);
-    const slab = this.#slab;
-    const at = this.#at;
-    if (length > 40) {
+    const slab = this.memory;
+    const at = this.length;
+    if (length > longTextUnits) {
       slab.write(value, at, "latin1");
     } else {
       for (let index = 0; index < length; index++) slab[at + index] = value.charCodeAt(index);
     }
-    this.#at = at + length;
+    this.length = at + length;
   }
 
   /** `source[from, to)`. */
   bytes(source: Uint8Array, from: number, to: number): void {
     const length = to - from;
     this.#reserve(length);
-    const slab = this.#slab;
-    const at = this.#at;
-    if (length < 48) {
+    const slab = this.memory;
+    const at = this.length;
+    if (length < longRunBytes) {
       for (let index = 0; index < length; index++) slab[at + index] = source[from + index] ?? 0;
+    } else if (Buffer.isBuffer(source)) {
+      source.copy(slab, at, from, to);
     } else {
-      slab.set(from === 0 && to === source.length ? source : source.subarray(from, to), at);
+      slab.set(source.subarray(from, to), at);
     }
-    this.#at = at + length;
+    this.length = at + length;
   }
 
   /** A header line; nothing is written for a value that would end the line early. */
   field(name: string, value: string): void {
-    if (!isFieldText(value)) return;
-    this.#reserve(name.length + value.length + 4);
+    const start = this.length;
     this.text(name);
     this.text(": ");
-    this.text(value);
+    const { length } = value;
+    this.#reserve(length);
+    const slab = this.memory;
+    const at = this.length;
+    for (let index = 0; index < length; index++) {
+      const unit = value.charCodeAt(index);
+      if ((unit < 0x20 && unit !== 0x09) || unit === 0x7f || unit > 0xff) {
+        this.length = start;
+        return;
+      }
+      slab[at + index] = unit;
+    }
+    this.length = at + length;
     this.lineEnd();
   }
 
@@ -90,9 +105,9 @@ export class Http1Writer {
 
   lineEnd(): void {
     this.#reserve(2);
-    this.#slab[this.#at] = cr;
-    this.#slab[this.#at + 1] = lf;
-    this.#at += 2;
+    this.memory[this.length] = cr;
+    this.memory[this.length + 1] = lf;
+    this.length += 2;
   }
 
   /** One chunk of a chunked body; nothing for no bytes, because an empty chunk ends the body. */
@@ -112,23 +127,12 @@ export class Http1Writer {
   }
 
   #reserve(length: number): void {
-    if (this.#at + length <= this.#slab.length) return;
-    const pending = this.#at - this.#start;
-    const larger = Buffer.allocUnsafeSlow(Math.max(slabBytes, (pending + length) * 2));
-    this.#slab.copy(larger, 0, this.#start, this.#at);
-    this.#slab = larger;
-    this.#start = 0;
-    this.#at = pending;
+    const needed = this.length + length;
+    if (needed <= this.memory.length) return;
+    const larger = Buffer.allocUnsafeSlow(needed * 2);
+    this.memory.copy(larger, 0, 0, this.length);
+    this.memory = larger;
   }
-}
-
-/** Whether a value can stand in a header line: no control characters, one byte per unit. */
-export function isFieldText(value: string): boolean {
-  for (let index = 0; index < value.length; index++) {
-    const unit = value.charCodeAt(index);
-    if ((unit < 0x20 && unit !== 0x09) || unit === 0x7f || unit > 0xff) return false;
-  }
-  return true;
 }
 
 /** Trailer fields that would change how a message is read, routed or authorised (RFC 9110 section 6.5.1). */

@@ -66,6 +66,10 @@ export class ScriptedChannel implements Channel {
     return this.accepts;
   }
 
+  writeShared(memory: Uint8Array, length: number): boolean {
+    return this.write(memory.subarray(0, length));
+  }
+
   cork(): void {}
 
   uncork(): void {}

@@ -78,6 +78,12 @@ export class SocketChannel implements Channel {
     return false;
   }
 
+  writeShared(memory: Uint8Array, length: number): boolean {
+    const bytes = Buffer.allocUnsafe(length);
+    bytes.set(memory.length === length ? memory : memory.subarray(0, length));
+    return this.write(bytes);
+  }
+
   cork(): void {
     this.#socket.cork();
   }

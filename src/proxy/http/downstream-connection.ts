@@ -240,8 +240,10 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   /** Sends what was gathered for the client; false when the client is slow. */
   flush(): boolean {
     const { downstreamWriter: writer } = this.services;
-    if (writer.length === 0) return true;
-    return this.channel.write(writer.take());
+    const { memory, length } = writer;
+    if (length === 0) return true;
+    writer.discard();
+    return this.channel.writeShared(memory, length);
   }
 
   onStreamEnd(): void {

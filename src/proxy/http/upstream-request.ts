@@ -183,10 +183,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   /** Writes what was gathered. */
   flush(): void {
     const writer = this.#stream.services.upstreamWriter;
-    if (writer.length === 0) return;
+    const { memory, length } = writer;
+    if (length === 0) return;
+    writer.discard();
     const channel = this.#connection?.channel;
-    if (channel === undefined) writer.discard();
-    else if (!channel.write(writer.take())) this.#pressure.pauseDownstream();
+    if (channel?.writeShared(memory, length) === false) this.#pressure.pauseDownstream();
     if (!this.#isSendTimed) return;
     this.#isSendTimed = false;
     this.#stream.record.endTurn(this.#stream.services.upstreams.wheel);

@@ -30,3 +30,15 @@ test("Block.allocate() makes memory that V8 does not move, however small", () =>
   assert.equal(block.bytes.byteOffset, 0);
   assert.equal(block.bytes.buffer.byteLength, 4);
 });
+
+test("Block.put() and Block.view() are of the block's own bytes, whole sources and parts", () => {
+  const block = Block.allocate(4096, () => 1n);
+  block.put(Buffer.from("abc"), 3);
+  assert.equal(block.view(3).toString(), "abc");
+  block.put(Buffer.from("xyz"), 2);
+  assert.equal(block.view(3).toString(), "xyc");
+  block.put(Uint8Array.from([0x31, 0x32]), 1);
+  assert.equal(block.view(2).toString(), "1y");
+  assert.equal(block.view(3000).length, 3000);
+  assert.equal(block.view(0).length, 0);
+});
