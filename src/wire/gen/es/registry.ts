@@ -138,6 +138,9 @@ import { file_envoy_extensions_transport_sockets_tls_v3_tls } from "./envoy/exte
 import { file_envoy_extensions_transport_sockets_raw_buffer_v3_raw_buffer } from "./envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts";
 import { file_envoy_extensions_transport_sockets_internal_upstream_v3_internal_upstream } from "./envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream_pb.ts";
 import { file_envoy_extensions_transport_sockets_proxy_protocol_v3_upstream_proxy_protocol } from "./envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol_pb.ts";
+import { file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap } from "./envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap_pb.ts";
+import { file_envoy_extensions_resource_monitors_cgroup_memory_v3_cgroup_memory } from "./envoy/extensions/resource_monitors/cgroup_memory/v3/cgroup_memory_pb.ts";
+import { file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections } from "./envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.ts";
 import { file_envoy_config_common_matcher_v3_matcher } from "./envoy/config/common/matcher/v3/matcher_pb.ts";
 import { file_envoy_extensions_upstreams_http_v3_http_protocol_options } from "./envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts";
 import { file_envoy_extensions_load_balancing_policies_common_v3_common } from "./envoy/extensions/load_balancing_policies/common/v3/common_pb.ts";
@@ -312,6 +315,9 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_transport_sockets_raw_buffer_v3_raw_buffer,
   file_envoy_extensions_transport_sockets_internal_upstream_v3_internal_upstream,
   file_envoy_extensions_transport_sockets_proxy_protocol_v3_upstream_proxy_protocol,
+  file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap,
+  file_envoy_extensions_resource_monitors_cgroup_memory_v3_cgroup_memory,
+  file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections,
   file_envoy_config_common_matcher_v3_matcher,
   file_envoy_extensions_upstreams_http_v3_http_protocol_options,
   file_envoy_extensions_load_balancing_policies_common_v3_common,
