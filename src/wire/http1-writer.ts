@@ -75,7 +75,7 @@ export class Http1Writer {
     const at = this.length;
     for (let index = 0; index < length; index++) {
       const unit = value.charCodeAt(index);
-      if ((unit < 0x20 && unit !== 0x09) || unit === 0x7f || unit > 0xff) {
+      if (!isFieldUnit(unit)) {
         this.length = start;
         return;
       }
@@ -133,6 +133,18 @@ export class Http1Writer {
     this.memory.copy(larger, 0, 0, this.length);
     this.memory = larger;
   }
+}
+
+/** Whether a value can stand in a header line: no control characters, one byte per unit. */
+export function isFieldText(value: string): boolean {
+  for (let index = 0; index < value.length; index++) {
+    if (!isFieldUnit(value.charCodeAt(index))) return false;
+  }
+  return true;
+}
+
+function isFieldUnit(unit: number): boolean {
+  return (unit >= 0x20 || unit === 0x09) && unit !== 0x7f && unit <= 0xff;
 }
 
 /** Trailer fields that would change how a message is read, routed or authorised (RFC 9110 section 6.5.1). */
