@@ -5,6 +5,7 @@
  */
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 
 import { messageOf } from "../base/error.ts";
 import { projectRoot } from "./project-root.ts";
@@ -32,9 +33,17 @@ export async function openBundle(): Promise<Bundle> {
   } catch (error) {
     return {
       main: source,
-      problem: `running from source: no bundle could be made: ${messageOf(error)}`,
+      problem: `running from source: no bundle could be made: ${firstSentence(messageOf(error))}`,
     };
   }
+}
+
+/** The bundler paints its messages, over many lines. */
+function firstSentence(message: string): string {
+  const lines = stripVTControlCharacters(message)
+    .split("\n")
+    .filter((line) => line.trim() !== "");
+  return lines.slice(0, 2).join(" ").trim();
 }
 
 /**

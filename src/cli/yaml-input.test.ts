@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
@@ -30,6 +30,14 @@ test("readYamlInputs() reads of a folder what a mesh started there would read", 
       readYamlInputs([folder]).map(({ file }) => relative(folder, file)),
       ["broken.json", "mesh/a.YAML", "mesh/b.yml", "policy.json"],
     );
+    symlinkSync("mesh", join(folder, "again"));
+    symlinkSync("nowhere", join(folder, "lost"));
+    const problems: string[] = [];
+    const inputs = readYamlInputs([folder], ({ code, source }) =>
+      problems.push(`${code} ${relative(folder, source?.file ?? "")}`),
+    );
+    assert.equal(inputs.length, 4);
+    assert.deepEqual(problems, ["config.linked-folder again"]);
     // What is named is meant.
     assert.equal(readYamlInputs([join(folder, "package.json")]).length, 1);
   } finally {

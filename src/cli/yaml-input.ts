@@ -1,5 +1,5 @@
 /** Reads what `-f` names: a file, a folder (its YAML files, recursively) or `-` for standard input. */
-import { globSync, readFileSync, statSync } from "node:fs";
+import { globSync, lstatSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 
 import { messageOf } from "../base/error.ts";
@@ -9,6 +9,7 @@ import {
   isConfigurationFile,
   isOtherJson,
   isPassedOver,
+  linkedFolderProblem,
 } from "../control/configuration-file.ts";
 import { parseDocuments } from "../model/documents.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
@@ -19,7 +20,7 @@ export interface YamlInput {
   readonly text: string;
 }
 
-/** Told of a file that is refused unread, while the others are read. */
+/** Told of a file that is refused unread, or a link that is not followed, while the others are read. */
 export type OnRefused = (problem: Problem) => void;
 
 /** Without `onRefused`, a file that is too large ends the command. */
@@ -42,6 +43,7 @@ function readStandardInput(onRefused: OnRefused): readonly YamlInput[] {
 function readPath(path: string, onRefused: OnRefused): readonly YamlInput[] {
   try {
     if (!statSync(path).isDirectory()) return readOne(path, onRefused);
+    for (const link of linkedFoldersOf(path)) onRefused(linkedFolderProblem(join(path, link)));
     return configurationOf(path)
       .flatMap((file) => readOne(join(path, file), onRefused))
       .filter(
@@ -75,13 +77,30 @@ function tooLarge(file: string): Problem {
   };
 }
 
-function endCommand(problem: Problem): never {
+function endCommand(problem: Problem): void {
+  if (problem.severity === "warning") {
+    console.error(formatProblem(problem));
+    return;
+  }
   throw new CommandFailure(exitCodes.findings, formatProblem(problem));
 }
 
 /** Relative, in order: what a mesh that is started from the folder would read. */
 function configurationOf(folder: string): readonly string[] {
-  return globSync("**/*", { cwd: folder, exclude: (path) => isPassedOver(basename(path)) })
+  return entriesOf(folder)
     .filter((path) => isConfigurationFile(path) && statSync(join(folder, path)).isFile())
     .toSorted();
+}
+
+function linkedFoldersOf(folder: string): readonly string[] {
+  return entriesOf(folder).filter((path) => {
+    const isLink = lstatSync(join(folder, path)).isSymbolicLink();
+    return (
+      isLink && statSync(join(folder, path), { throwIfNoEntry: false })?.isDirectory() === true
+    );
+  });
+}
+
+function entriesOf(folder: string): readonly string[] {
+  return globSync("**/*", { cwd: folder, exclude: (path) => isPassedOver(basename(path)) });
 }

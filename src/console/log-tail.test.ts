@@ -30,6 +30,24 @@ test("readLogTail() is empty for a file that is not there yet", async () => {
   assert.equal(await readLogTail(join(tmpdir(), "heddle-no-such.log"), 5), "");
 });
 
+test("readLogTail() and startOfLog() begin in the file that became full", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-log-"));
+  const file = join(folder, "x.log");
+  try {
+    writeFileSync(`${file}.1`, "a\nb\n");
+    writeFileSync(file, "c\n");
+    assert.equal(await readLogTail(file, 1), "c\n");
+    assert.equal(await readLogTail(file, 2), "b\nc\n");
+    assert.equal(await readLogTail(file, 9), "a\nb\nc\n");
+    assert.equal((await startOfLog(file, 2)).text, "b\nc\n");
+    assert.equal((await startOfLog(file, 0)).text, "");
+    writeFileSync(file, "");
+    assert.equal(await readLogTail(file, 1), "b\n");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test("continueLog() gives each line once: equal lines, half lines, a file that became full", async () => {
   const folder = mkdtempSync(join(tmpdir(), "heddle-log-"));
   const file = join(folder, "x.log");

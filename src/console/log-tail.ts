@@ -6,9 +6,20 @@ import type { LogPiece } from "./api.ts";
 const pieceBytes = 64 * 1024;
 const tailBytesMax = 4 * 1024 * 1024;
 
-/** Whole lines, oldest first; empty when there is no such file yet. */
+/**
+ * Whole lines, oldest first; empty when there is no such file yet. What a file that has just become full
+ * leaves to be wished comes from `<file>.1`.
+ */
 export async function readLogTail(file: string, lines: number): Promise<string> {
-  return (await withFile(file, (handle) => lastLines(handle, lines)))?.text ?? "";
+  const text = (await withFile(file, (handle) => lastLines(handle, lines)))?.text ?? "";
+  return (await linesBefore(file, text, lines)) + text;
+}
+
+async function linesBefore(file: string, text: string, lines: number): Promise<string> {
+  const missing = lines - text.split("\n").length + (text.endsWith("\n") || text === "" ? 1 : 0);
+  if (missing <= 0) return "";
+  const before = await withFile(`${file}.1`, (handle) => lastLines(handle, missing));
+  return before?.text ?? "";
 }
 
 /** The last lines that are ended, and where they end. */
@@ -16,7 +27,8 @@ export async function startOfLog(file: string, lines: number): Promise<LogPiece>
   const found = await withFile(file, async (handle) => {
     const { text, end } = await lastLines(handle, lines);
     const ended = text.slice(0, text.lastIndexOf("\n") + 1);
-    return { text: ended, position: positionOf((await handle.stat()).ino, end) };
+    const before = await linesBefore(file, ended, lines);
+    return { text: before + ended, position: positionOf((await handle.stat()).ino, end) };
   });
   return found ?? { text: "", position: positionOf(0, 0) };
 }

@@ -241,6 +241,18 @@ test("watchConfigDirectory() refuses links out of the folder and files without e
   });
 });
 
+test("watchConfigDirectory() says of a link to a folder that it is not followed", async () => {
+  await withFolder(async ({ path, write, look }) => {
+    await mkdir(join(path, "mesh"));
+    await writeFile(join(path, "mesh/a.yaml"), policy("p", "DENY"));
+    await symlink("mesh", join(path, "again"));
+    await symlink("mesh", join(path, ".hidden"));
+    const { codes, places } = await look();
+    assert.deepEqual(codes, ["config.linked-folder"]);
+    assert.deepEqual(places, ["again:1:1"]);
+  });
+});
+
 test("watchConfigDirectory() keeps a resource whose document no longer tells its kind", async () => {
   await withFolder(async ({ write, look }) => {
     await write("a.yaml", policy("p", "DENY"));

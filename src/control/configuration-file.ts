@@ -4,6 +4,7 @@
  */
 import { extname } from "node:path";
 
+import type { Problem } from "../base/problem.ts";
 import type { ParsedDocuments } from "../model/documents.ts";
 import { yamlLimits } from "../model/yaml.ts";
 
@@ -32,4 +33,16 @@ export function isOtherJson(path: string, parsed: ParsedDocuments): boolean {
     parsed.broken.length === 0 &&
     parsed.problems.every((problem) => problem.code === "config.not-a-resource")
   );
+}
+
+/** Of a link to a folder: it may lead anywhere, and in circles. `file` is the link. */
+export function linkedFolderProblem(file: string): Problem {
+  return {
+    code: "config.linked-folder",
+    severity: "warning",
+    path: "",
+    message: "the link to a folder is not followed: what lies behind it is not read",
+    hint: "put the folder here, link its files one by one, or give the link a name that begins with a dot",
+    source: { file, line: 1, column: 1 },
+  };
 }

@@ -57,3 +57,15 @@ export interface ControlAppliedMessage {
   readonly kind: "applied";
   readonly revision: number;
 }
+
+/**
+ * Sent by the control plane while it runs, whenever it has changed: what is wrong with the configuration,
+ * at most `toldProblemsMax`, without what it was told by `WorkloadsMessage`.
+ */
+export interface ControlProblemsMessage {
+  readonly kind: "problems";
+  readonly problems: readonly Problem[];
+}
+
+/** More are not told one by one anywhere. */
+export const toldProblemsMax = 500;

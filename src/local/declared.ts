@@ -72,13 +72,14 @@ function declaredInstance(plan: InstancePlan): WorkloadInstance {
 function portsOf(plan: InstancePlan): InstancePort[] {
   const ports =
     plan.role === "gateway"
-      ? plan.spec.ports
+      ? plan.spec.ports.map((port) => ({ ...port, source: port.position }))
       : plan.spec.ports.map((port) => ({ ...port, port: port.targetPort }));
-  return ports.map(({ port, protocol }) => ({
+  return ports.map(({ port, protocol, ...rest }) => ({
     port,
     protocol,
     appAddress: "127.0.0.1",
     endpointAddress: "",
     endpointPort: port,
+    ...("source" in rest ? { source: rest.source } : {}),
   }));
 }

@@ -97,7 +97,7 @@ export interface WorkloadSpec {
   readonly destinations: readonly DestinationSpec[];
   /** Where the application exposes Prometheus metrics of its own. */
   readonly metrics: MetricsSpec | undefined;
-  /** Folders inside the mesh's folder that the application may write, absolute. */
+  /** Folders inside the mesh's folder that the application may write, absolute, links followed. */
   readonly writable: readonly string[];
   readonly position: SourcePosition;
 }

@@ -51,6 +51,8 @@ function whyNot(stateDir: string, thrown: unknown): string {
     case "ENOTDIR":
     case "EEXIST":
       return `the state directory ${stateDir} cannot be made: a file is in its way; ${choose}`;
+    case "ENOENT":
+      return `the state directory ${stateDir} cannot be made there: its file system takes no folders; ${choose}`;
     default:
       return `the state directory ${stateDir} cannot be used: ${messageOf(thrown)}`;
   }

@@ -9,13 +9,15 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
 import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../model/workload.ts";
-import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
+import type { MeshFile } from "./mesh-file.ts";
 import type { Placement } from "./placement.ts";
 import type { InstancePlan } from "./plan.ts";
 import { planInstances, planServices } from "./plan.ts";
+import { ConfigurationProblems } from "./run/configuration-problems.ts";
 import { ControlProcess } from "./run/control-process.ts";
 import { eachAtMost } from "./run/each-at-most.ts";
 import { FirstReady, type Progress } from "./run/first-ready.ts";
+import { gatewayTargets, withPlaces } from "./run/gateway-ports.ts";
 import { type GatewayTarget, type HostPortOpener, HostPorts } from "./run/host-ports.ts";
 import { Instance } from "./run/instance.ts";
 import { MeshProblems } from "./run/mesh-problems.ts";
@@ -61,6 +63,7 @@ export class Supervisor {
   readonly #firstReady: FirstReady;
   readonly #hostPorts: HostPorts;
   readonly #problems: MeshProblems;
+  readonly #configuration: ConfigurationProblems;
   #file: MeshFile;
   #revision = 0;
   /** By instance, the revision that first told that it is ready. */
@@ -96,6 +99,7 @@ export class Supervisor {
       onReady: () => this.#onControlReady(),
       onFailing: (why) => this.#firstReady.onControlFailing(why),
       onApplied: (revision) => this.#onApplied(revision),
+      onProblems: (problems) => this.#configuration.follow(problems),
       message: () => this.#workloadsMessage(),
     });
     this.#firstReady = new FirstReady({
@@ -115,6 +119,9 @@ export class Supervisor {
       found: () => this.#hostPorts.problems,
       onStep: parts.onStep,
     });
+    // Before, whoever started the mesh asks for all of them.
+    const isHeard = (): boolean => this.#firstReady.isTold;
+    this.#configuration = new ConfigurationProblems({ isHeard, onStep: parts.onStep });
   }
 
   /** Resolves when every instance has its place; readiness is told by `onReady`. */
@@ -196,7 +203,8 @@ export class Supervisor {
       // Gateways and what nobody waits for first; the order in the file decides among equals.
       eachAtMost(openAtOnce, fresh, async (plan) => await this.#open(plan)),
     ]);
-    this.#hostPorts.follow(this.#gatewayTargets(file));
+    const addressOf = (key: string) => this.#instances.get(key)?.place?.addresses[0];
+    this.#hostPorts.follow(gatewayTargets(file, addressOf));
     await Promise.all(byWorkload(changed).map(async (replicas) => await this.#replace(replicas)));
     this.#schedulePublish();
   }
@@ -355,31 +363,15 @@ export class Supervisor {
     const { placement } = this.#parts;
     const all = [...this.#instances.values(), ...this.#leaving];
     const described = all.map((instance) => instance.describe());
+    const running = described.filter((one): one is WorkloadInstance => one !== undefined);
     return {
       revision: this.#revision,
       services: planServices(this.#file).map((plan) => ({
         ...plan,
         addresses: placement.serviceAddresses(`${plan.namespace}/${plan.name}`),
       })),
-      instances: described.filter((one): one is WorkloadInstance => one !== undefined),
+      instances: withPlaces(running, this.#file),
     };
-  }
-
-  #gatewayTargets(file: MeshFile): readonly GatewayTarget[] {
-    return file.gateways.flatMap((gateway) =>
-      gateway.ports.map((port) => ({
-        key: gatewayPortKey(gateway, port.port),
-        position: port.position,
-        hostAddress: file.hostAddress,
-        hostPort: port.hostPort,
-        name: gateway.name,
-        target: () => {
-          const key = `${gateway.namespace}/${gateway.name}-0`;
-          const address = this.#instances.get(key)?.place?.addresses[0];
-          return address === undefined ? undefined : { address, port: port.port };
-        },
-      })),
-    );
   }
 }
 

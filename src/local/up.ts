@@ -186,12 +186,15 @@ async function openHostPorts(file: MeshFile): Promise<readonly HostListener[]> {
   const opened: HostListener[] = [];
   const address = file.hostAddress;
   try {
-    opened.push(await openHostListener("the console", { address, port: file.consolePort }));
+    const port = file.consolePort;
+    const place = file.places.consolePort;
+    opened.push(await openHostListener("the console", { address, port, place }));
     for (const gateway of file.gateways) {
       for (const port of gateway.ports) {
         const what = `gateway ${gateway.name}`;
         const key = gatewayPortKey(gateway, port.port);
-        opened.push(await openHostListener(what, { address, port: port.hostPort }, key));
+        const wanted = { address, port: port.hostPort, place: port.position };
+        opened.push(await openHostListener(what, wanted, key));
       }
     }
     return opened;

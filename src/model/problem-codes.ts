@@ -40,6 +40,7 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "config.duplicate": "Two items of a list have the same name.",
   "config.no-effect": "What is written changes nothing.",
   "config.unreadable-file": "A file cannot be read; what it said before stays.",
+  "config.linked-folder": "A link to a folder is not followed.",
   "config.unreadable-folder": "A folder cannot be read, or holds too much.",
   "config.last-good-serves": "The document is broken now; its last good version stays in force.",
   "meshconfig.no-tracing-provider":
@@ -66,6 +67,7 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "destinationrule.empty-subset": "No workload has the labels of a subset.",
   "gateway.selects-nothing": "No gateway has the labels of the selector.",
   "gateway.closed-port": "The gateway does not open the port.",
+  "gateway.unused-port": "No Gateway has a server for a port that the gateway is declared with.",
   "serviceentry.duplicate-host": "The host is declared already.",
   "serviceentry.indistinct":
     "Nothing tells TCP connections to the host from those to another; the other gets them.",

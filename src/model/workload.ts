@@ -1,3 +1,5 @@
+import type { SourcePosition } from "../base/problem.ts";
+
 /**
  * What runs: the workloads of one mesh, as the place that runs them (one machine, Kubernetes) tells
  * the control plane. Services and endpoints are derived from these.
@@ -87,6 +89,8 @@ export interface InstancePort {
   readonly endpointPort: number;
   /** Of a gateway: where connections from outside are handed on to it. */
   readonly relay?: RelayPort;
+  /** Of a gateway: where it is declared. */
+  readonly source?: SourcePosition;
 }
 
 /** A port of its own for whoever accepts in the gateway's place and tells, by PROXY header, for whom. */

@@ -44,7 +44,7 @@ const rate = 500;
  */
 const killsInBurst = 5;
 const calmMs = 10_300;
-const bursts = 2;
+const bursts = 4;
 
 /** A VirtualService that adds a header to every answer of `server`. */
 function marked(mark: string): string {
@@ -74,7 +74,7 @@ for (const dataPlane of dataPlanes) {
       return /x-mark: (\w+)/.exec(stdout)?.[1];
     };
 
-    test("killed ten times at random moments under load: no request fails, and what changed while it was down arrives", async () => {
+    test("killed twenty times at random moments under load: no request fails, and what changed while it was down arrives", async () => {
       await eventually("the route acts", async () => (await markSeen()) === "first");
       // Until it is ended: how long the kills take depends on the machine.
       const running = load(mesh, "client-0", { url: "http://server/", rate, forMs: 300_000 });

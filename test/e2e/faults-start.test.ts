@@ -44,7 +44,9 @@ workloads: []
 `;
       await refuses(
         { mode, processes: "heddle", files: { "heddle.yaml": text } },
-        `port ${address.port} for gateway edge is in use by another program; stop it or choose another port`,
+        new RegExp(
+          `^\\S+/heddle\\.yaml:3:56: port ${address.port} for gateway edge is in use by another program; stop it or choose another port$`,
+        ),
       );
     });
 
@@ -61,7 +63,7 @@ workloads: []
     const text = "console: { port: 1 }\nworkloads: []\n";
     await refuses(
       { mode: "rootless", processes: "heddle", files: { "heddle.yaml": text } },
-      "port 1 for the console needs root; choose one above 1023",
+      /^\S+\/heddle\.yaml:1:18: port 1 for the console needs root; choose one above 1023$/,
     );
   });
 
@@ -70,6 +72,14 @@ workloads: []
     await refuses(
       { mode: "rootless", processes: "heddle", files, upArguments },
       "the state directory /usr/heddle-state may not be written by this user; change its owner or choose another directory with --state-dir",
+    );
+  });
+
+  test("a state directory where nobody can make one", async () => {
+    const upArguments = ["--state-dir=/proc/heddle/state"];
+    await refuses(
+      { mode: "explicit", processes: "heddle", files, upArguments },
+      "the state directory /proc/heddle/state cannot be made there: its file system takes no folders; choose another directory with --state-dir",
     );
   });
 

@@ -32,7 +32,7 @@ export function registerGetCommand(program: Command): void {
         throw new CommandFailure(exitCodes.findings, `there is no ${wanted.kind} ${wanted.name}`);
       }
       console.log(formatResources(resources, options.output));
-      if (options.output === "table" && isAll(wanted.kind)) printOthers(problems);
+      if (isAll(wanted.kind)) printOthers(problems, options.output);
     });
 }
 
@@ -41,9 +41,12 @@ function isAll(kind: string): boolean {
 }
 
 /** What is wrong with heddle.yaml, or with files that hold no resource. */
-function printOthers(problems: ConfigAnswer["problems"]): void {
+function printOthers(problems: ConfigAnswer["problems"], format: OutputFormat): void {
   const others = problems.filter(({ resource }) => resource === undefined);
-  if (others.length > 0) console.log(`\n${others.map(formatProblem).join("\n")}`);
+  if (others.length === 0) return;
+  const text = others.map(formatProblem).join("\n");
+  if (format === "table") console.log(`\n${text}`);
+  else console.error(text); // beside the resources, which go to a program
 }
 
 function refuseUnknownKind(kind: string): void {

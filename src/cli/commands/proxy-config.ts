@@ -195,11 +195,22 @@ async function adminText(api: MeshApi, proxy: string, path: string): Promise<str
   return api.getText(await adminPath(api, proxy, path));
 }
 
-/** The API's path of one proxy; a workload of several instances shows its first. */
-async function adminPath(api: MeshApi, proxy: string, path: string): Promise<string> {
-  const [first] = proxiesNamed(await api.get<ProxyStatus[]>("/api/proxies"), proxy);
-  return `/api/proxies/${encodeURIComponent(first?.proxy ?? proxy)}/${path}`;
+/** The API's path of one proxy; of a workload of several instances the first is taken, and told. */
+async function adminPath(api: MeshApi, name: string, path: string): Promise<string> {
+  const [first, ...others] = proxiesNamed(await api.get<ProxyStatus[]>("/api/proxies"), name);
+  const proxy = first?.proxy ?? name;
+  if (others.length > 0 && !told.has(proxy)) {
+    told.add(proxy);
+    // Beside the answer, which may go to a program.
+    console.error(
+      `this is ${proxy}; for another name one of ${others.map((one) => one.proxy).join(", ")}`,
+    );
+  }
+  return `/api/proxies/${encodeURIComponent(proxy)}/${path}`;
 }
+
+/** A view may ask several times. */
+const told = new Set<string>();
 
 /** Envoy's levels, which both data planes take. */
 const levels = ["trace", "debug", "info", "warning", "warn", "error", "critical", "off"];

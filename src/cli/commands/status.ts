@@ -107,8 +107,9 @@ async function showSidecars(options: Options, reason: string): Promise<void> {
   process.exitCode = exitCodes.findings;
 }
 
-function hasFindings({ proxies, problems, workloads }: Status): boolean {
+function hasFindings({ status, proxies, problems, workloads }: Status): boolean {
   return (
+    status.metrics.failure !== undefined ||
     problems.some((problem) => problem.severity === "error") ||
     proxies.some((proxy) => proxy.refusals.length > 0 || proxy.connection.kind !== "connected") ||
     workloads.some((workload) => workload.state !== "ready")
@@ -127,6 +128,9 @@ export function formatStatus(shown: Status): string {
   // Refusals are problems too, and stand above in their own words.
   const others = problems.filter(({ code }) => code !== "xds.refused");
   if (others.length > 0) parts.push(others.map(formatProblem).join("\n"));
+  if (status.metrics.failure !== undefined) {
+    parts.push(`metrics: ${status.metrics.failure}; the mesh itself goes on without them`);
+  }
   if (status.limitations.length > 0) {
     parts.push(status.limitations.map((sentence) => `note: ${sentence}`).join("\n"));
   }

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { styleText } from "node:util";
 
 import { Option, type Command } from "commander";
@@ -88,8 +87,7 @@ async function upHere(directory: string, options: Options): Promise<void> {
     return;
   }
   await mesh.stop();
-  const log = join(mesh.stateDir, "logs", "supervisor.log");
-  throw new CommandFailure(exitCodes.findings, `${why}; ${log} may say why`);
+  throw new CommandFailure(exitCodes.findings, why);
 }
 
 /** Of the configuration that the mesh begins with; what heddle.yaml says wrong has been told before. */

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { formatProblem } from "../../base/problem.ts";
 import { validate } from "./validate.ts";
 
 const policy = `apiVersion: security.istio.io/v1
@@ -49,6 +50,31 @@ spec: { hosts: [cart], http: [{ route: [{ destination: { host: carts } }] }] }
         `config.wrong-type ${join(folder, "heddle.yaml")}:1`,
         "virtualservice.host-not-found a.yaml:4",
       ],
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("validate() finds a gateway's port that no Gateway has a server for", () => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-validate-"));
+  try {
+    const ports = "[{ port: 80 }, { port: 81 }]";
+    const mesh = `gateways:\n- { name: edge, labels: { istio: edge }, ports: ${ports} }\n`;
+    writeFileSync(join(folder, "heddle.yaml"), `${mesh}workloads: []\n`);
+    const text = `apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: edge, namespace: istio-system }
+spec:
+  selector: { istio: edge }
+  servers: [{ port: { number: 80, name: http, protocol: HTTP }, hosts: ["*"] }]
+`;
+    const [problem, ...others] = validate([{ file: "a.yaml", text }], folder).problems;
+    assert.deepEqual(others, []);
+    assert(problem !== undefined);
+    assert.equal(
+      formatProblem(problem),
+      `${join(folder, "heddle.yaml")}:2:64: warning gateway.unused-port: no Gateway has a server for port 81 of edge, so nothing answers there (gateways.edge.ports); add one to a Gateway with the selector { istio: edge }, or take the port out of heddle.yaml`,
     );
   } finally {
     rmSync(folder, { recursive: true });

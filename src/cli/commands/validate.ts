@@ -14,6 +14,7 @@ import { readYamlInputs, type YamlInput } from "../yaml-input.ts";
 interface Options {
   readonly output: OutputFormat;
   readonly filename: readonly string[];
+  readonly strict: boolean;
 }
 
 interface Validation {
@@ -29,6 +30,7 @@ export function registerValidateCommand(program: Command): void {
       "check YAML without a mesh; in a folder with heddle.yaml also what resources say of each other",
     )
     .requiredOption("-f, --filename <path...>", "YAML files, folders, or - for standard input")
+    .option("--strict", "exit 1 on warnings, too", false)
     .addOption(outputOption())
     .action((options: Options) => {
       const refused: Problem[] = [];
@@ -41,10 +43,11 @@ export function registerValidateCommand(program: Command): void {
         );
       }
       const readable = validate(inputs, folders[0]);
-      const files = readable.files + refused.length;
+      const files = readable.files + refused.filter(isError).length;
       const validation = { ...readable, files, problems: [...refused, ...readable.problems] };
       print(options.output, validation, () => formatValidation(validation));
-      process.exitCode = validation.problems.length > 0 ? exitCodes.findings : exitCodes.fine;
+      const counts = options.strict ? validation.problems : validation.problems.filter(isError);
+      process.exitCode = counts.length > 0 ? exitCodes.findings : exitCodes.fine;
     });
 }
 
@@ -83,8 +86,12 @@ function checkTogether(resources: readonly ConfigResource[], folder: string): re
 }
 
 function formatValidation({ files, resources, problems }: Validation): string {
-  const errors = problems.filter((problem) => problem.severity === "error").length;
+  const errors = problems.filter(isError).length;
   const warnings = problems.length - errors;
   const summary = `${resources} resources in ${files} ${files === 1 ? "file" : "files"}: ${errors} errors, ${warnings} warnings`;
   return [...problems.map(formatProblem), summary].join("\n");
+}
+
+function isError({ severity }: Problem): boolean {
+  return severity === "error";
 }

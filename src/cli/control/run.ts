@@ -12,6 +12,7 @@ import { startControlPlane, type StartedControlPlane } from "../../control/contr
 import type {
   ControlOptions,
   ControlAppliedMessage,
+  ControlProblemsMessage,
   ControlReadyMessage,
   WorkloadsMessage,
 } from "../../control/options.ts";
@@ -23,6 +24,7 @@ import { createLog } from "../../telemetry/log.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { projectRoot } from "../project-root.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
+import { tellProblems } from "./tell-problems.ts";
 
 export interface ControlRun {
   readonly options: ControlOptions;
@@ -34,7 +36,7 @@ export interface ControlRun {
 }
 
 export interface ControlChannel {
-  send(message: ControlReadyMessage | ControlAppliedMessage): void;
+  send(message: ControlReadyMessage | ControlAppliedMessage | ControlProblemsMessage): void;
   onMessage(listener: (message: unknown) => void): void;
 }
 
@@ -89,6 +91,7 @@ export async function runControl({
     await Promise.race([heard, delay(channel === undefined ? 0 : firstMessageMs)]);
     await controlPlane.settled();
     channel?.send({ kind: "ready" });
+    if (channel !== undefined) closers.push(tellProblems({ controlPlane, channel, clock }));
     log.info("control plane ready", { mesh: options.mesh });
     await stopAsked;
   } finally {

@@ -10,6 +10,7 @@ import { hostHint, problemOf } from "./finding.ts";
 import { hostMatches, isVisible, resolveHost } from "./lookup.ts";
 import { tcpClaims } from "./tcp-claims.ts";
 import { checkSecurity } from "./check-security.ts";
+import { checkGateways } from "./check-gateways.ts";
 import { checkVirtualService, checkVirtualServiceHosts } from "./check-routes.ts";
 
 /** Every cross-resource problem of a model, in order of resource. */
@@ -109,33 +110,4 @@ function checkTcpPlaces(model: MeshModel): Problem[] {
     }
   }
   return [...found.values()];
-}
-
-function checkGateways(model: MeshModel): Problem[] {
-  const gatewayInstances = model.instances.filter((one) => one.role === "gateway");
-  return model.gateways.flatMap((gateway) => {
-    const chosen = gatewayInstances.filter((one) => selects(gateway.spec.selector, one.labels));
-    if (chosen.length === 0) {
-      const labels = JSON.stringify(gateway.spec.selector ?? {});
-      return problemOf(gateway, {
-        code: "gateway.selects-nothing",
-        path: "spec.selector",
-        severity: "warning",
-        message: `no gateway has the labels ${labels}, so nothing listens`,
-        hint: "declare it under gateways in heddle.yaml",
-      });
-    }
-    return gateway.spec.servers.flatMap((server, index) => {
-      const { number } = server.port;
-      const listens = chosen.some((one) => one.ports.some((port) => port.port === number));
-      if (listens || chosen.every((one) => one.ports.length === 0)) return [];
-      return problemOf(gateway, {
-        code: "gateway.closed-port",
-        path: `spec.servers[${index}].port.number`,
-        severity: "warning",
-        message: `port ${number} is not opened by ${chosen[0]?.name ?? "the gateway"}`,
-        hint: "add the port to the gateway in heddle.yaml",
-      });
-    });
-  });
 }

@@ -12,6 +12,7 @@ import {
   isConfigurationFile,
   isOtherJson,
   isPassedOver,
+  linkedFolderProblem,
 } from "../configuration-file.ts";
 
 export interface FoundFile {
@@ -96,6 +97,8 @@ export class ConfigFiles {
         if (entry.isDirectory()) {
           if (depth < depthMax) waiting.push({ path: name, depth: depth + 1 });
           else problems.push(folderProblem(name, `is deeper than ${depthMax} folders; not read`));
+        } else if (entry.isSymbolicLink() && (await isFolder(join(this.#directory, name)))) {
+          problems.push(linkedFolderProblem(name));
         } else if (isConfigurationFile(name)) {
           names.push(name);
         }
@@ -170,6 +173,14 @@ export class ConfigFiles {
 
 function isGone(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false; // it leads nowhere
+  }
 }
 
 function folderProblem(path: string, reason: string): Problem {

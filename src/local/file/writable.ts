@@ -3,14 +3,15 @@
  * folders but those whose name begins with a dot, and node_modules: only inside of these can an
  * application be let write, or it could write its own policies.
  */
-import { isAbsolute, relative, resolve, sep } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 
 import { isPassedOver } from "../../control/configuration-file.ts";
 import type { FieldReader } from "./reader.ts";
 
 const writableMax = 16;
 
-/** `writable: [.data]`, absolute afterwards. `directory` is the mesh's folder. */
+/** `writable: [.data]`, absolute and without links afterwards. `directory` is the mesh's folder. */
 export function readWritable(reader: FieldReader, directory: string): readonly string[] {
   const paths = reader.strings("writable");
   return checked(paths, directory, (why) => reader.refuse("writable", ...why));
@@ -43,8 +44,12 @@ function checked(
   }
   const taken: string[] = [];
   for (const given of paths) {
-    const path = resolve(directory, given);
-    const why = refusalOf(given, relative(directory, path)) ?? nesting(given, path, taken);
+    const written = resolve(directory, given);
+    const path = realOf(written);
+    const why =
+      refusalOf(given, relative(directory, written)) ??
+      leadingElsewhere(given, relative(realOf(directory), path)) ??
+      nesting(given, path, taken);
     if (why === undefined) taken.push(path);
     else refuse(why);
   }
@@ -64,6 +69,26 @@ function refusalOf(given: string, inside: string): Refusal | undefined {
     "heddle-file.writable",
     `configuration is read from ${given}, so that applications must not write it`,
     "choose a folder whose name begins with a dot: no configuration is read from it",
+  ];
+}
+
+/** With links followed, as far as it exists. */
+function realOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(realOf(parent), basename(path));
+  }
+}
+
+/** `inside` is what the links on the way lead to. */
+function leadingElsewhere(given: string, inside: string): Refusal | undefined {
+  if (refusalOf(given, inside) === undefined) return undefined;
+  return [
+    "heddle-file.writable",
+    `${given} is a link that leads to ${inside === "" ? "the mesh's folder" : inside}, which applications must not write`,
+    "make it a folder, or let the link lead to one whose name begins with a dot inside the mesh's folder",
   ];
 }
 

@@ -2,6 +2,7 @@
 import { createServer, type Server } from "node:net";
 
 import { HeddleError, messageOf } from "../../base/error.ts";
+import type { SourcePosition } from "../../base/problem.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 
@@ -13,10 +14,15 @@ export interface HostListener {
   readonly address: SocketAddress;
 }
 
+export interface WantedListener extends SocketAddress {
+  /** Where the port is written, told when it could not be opened. */
+  readonly place?: SourcePosition;
+}
+
 /** `what` names it in the sentence that says why it could not be opened: `the console`. */
 export async function openHostListener(
   what: string,
-  address: SocketAddress,
+  address: WantedListener,
   key = "",
 ): Promise<HostListener> {
   // It accepts only once it is handed over; what comes in the moments before is turned away.
@@ -27,7 +33,11 @@ export async function openHostListener(
       server.listen({ host: address.address, port: address.port }, resolve);
     });
   } catch (thrown) {
-    throw new HeddleError("local.host-port", whyNot(what, address, thrown), { cause: thrown });
+    const { place } = address;
+    const where = place === undefined ? "" : `${place.file}:${place.line}:${place.column}: `;
+    throw new HeddleError("local.host-port", `${where}${whyNot(what, address, thrown)}`, {
+      cause: thrown,
+    });
   }
   const bound = server.address();
   const port = bound !== null && typeof bound === "object" ? bound.port : address.port;

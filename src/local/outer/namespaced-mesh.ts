@@ -68,15 +68,20 @@ function followProcess(
 ): MeshProcess {
   const ended = Promise.withResolvers<string>();
   const readiness = new Readiness();
-  const onEnd = (why: string): void => {
+  const onEnd = (how: string, hint = ""): void => {
+    const words = log.lastComplaint();
     log.close();
     for (const { server } of gateways) server.close();
+    // What a process was killed by it does not write down.
+    const why =
+      words === undefined ? `${how}${hint}` : `${how}; it wrote: ${words}; ${log.path} says more`;
     ended.resolve(why);
-    readiness.fail(new HeddleError("local.ended", `${why}; ${log.path} says why`));
+    readiness.fail(new HeddleError("local.ended", why));
   };
   child.once("error", (error) => onEnd(`the mesh could not be started: ${error.message}`));
   child.once("exit", (code, signal) => {
-    onEnd(`the mesh ended ${signal === null ? `with code ${code}` : `by ${signal}`}`);
+    if (signal === null) onEnd(`the mesh ended with code ${code}`);
+    else onEnd(`the mesh ended by ${signal}`, `; ${whoSends(signal)}`);
   });
   serveUplink({
     child,
@@ -97,4 +102,11 @@ function followProcess(
       clearTimeout(force);
     },
   };
+}
+
+/** For a supervisor that was ended without a word. */
+function whoSends(signal: NodeJS.Signals): string {
+  const remedy = "start it again with 'heddle up'";
+  if (signal !== "SIGKILL") return `somebody has sent it that signal; ${remedy}`;
+  return `somebody has killed its first process, or the kernel has for want of memory ('dmesg' would say so); ${remedy}`;
 }

@@ -112,7 +112,11 @@ function open({ closed, needed }: Detour, place: string): string {
 
 function keep(path: string, place: string): string {
   const lack = quote(`heddle: the writable folder ${path} does not exist`);
-  const check = `[ -d ${quote(path)} ] || { echo ${lack} >&2; exit 1; }`;
+  const link = quote(`heddle: the writable folder ${path} has become a link`);
+  const check =
+    `[ -d ${quote(path)} ] || { echo ${lack} >&2; exit 1; }; ` +
+    // Another application may write the folder above it, and put a link to the policies there.
+    `[ "$(readlink -f ${quote(path)})" = ${quote(path)} ] || { echo ${link} >&2; exit 1; }`;
   return `${check}; mkdir -p ${quote(place)}; ${bind(path, place)}`;
 }
 

@@ -3,7 +3,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import type { Clock } from "../../base/clock.ts";
-import type { ControlOptions, WorkloadsMessage } from "../../control/options.ts";
+import type { Problem } from "../../base/problem.ts";
+import type {
+  ControlOptions,
+  ControlProblemsMessage,
+  WorkloadsMessage,
+} from "../../control/options.ts";
 import { openConsoleToken } from "../console-token.ts";
 import { isMessage } from "../edge/messages.ts";
 import type { Placement } from "../placement.ts";
@@ -23,6 +28,8 @@ export interface ControlProcessOptions {
   readonly onFailing: (why: string) => void;
   /** Every proxy works by what was told with this revision, or later. */
   readonly onApplied: (revision: number) => void;
+  /** What is wrong with the configuration has changed; all of it, but what the mesh file itself says. */
+  readonly onProblems: (problems: readonly Problem[]) => void;
   readonly onProcess: (pid: number) => void;
   /** What it must know from its first moment. */
   readonly message: () => WorkloadsMessage;
@@ -75,6 +82,7 @@ export class ControlProcess {
         if (message.kind === "applied" && "revision" in message) {
           parts.onApplied(Number(message.revision));
         }
+        if (isProblemsMessage(message)) parts.onProblems(message.problems);
       },
     });
   }
@@ -117,4 +125,14 @@ function controlOptions(parts: ControlProcessOptions): ControlOptions {
     logLevel: options.logLevel,
     logFormat: options.logFormat,
   };
+}
+
+/** The channel's other end is our own program: its shape is checked as far as it tells kinds apart. */
+function isProblemsMessage(message: object): message is ControlProblemsMessage {
+  return (
+    "kind" in message &&
+    message.kind === "problems" &&
+    "problems" in message &&
+    Array.isArray(message.problems)
+  );
 }

@@ -20,4 +20,11 @@ test("makePrivateDirectory() and replaceFile() make what nobody else may open", 
     [outer, inner, file].map((path) => statSync(path).mode & 0o77),
     [0, 0, 0],
   );
+  makePrivateDirectory(inner);
+});
+
+test("makePrivateDirectory() fails where there can be none", () => {
+  assert.throws(() => makePrivateDirectory("/proc/heddle/state"), { code: "ENOENT" });
+  assert.throws(() => makePrivateDirectory(import.meta.filename), { code: "EEXIST" });
+  assert.throws(() => makePrivateDirectory(`${import.meta.filename}/state`), { code: "ENOTDIR" });
 });
