@@ -10,7 +10,7 @@ import {
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import { type IpBytes, type IpRange, ipRangeKey, isInRange, parseIp, parseIpRange } from "./ip.ts";
 import { refuse } from "./refusal.ts";
-import { lowerAscii } from "./string-matcher.ts";
+import { lowerAscii } from "./text-test.ts";
 
 /** What is known about a connection once its first bytes have been inspected. */
 export interface ConnectionFacts {

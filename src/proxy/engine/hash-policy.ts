@@ -4,8 +4,8 @@ import { durationMs } from "./duration.ts";
 import { refuse } from "./refusal.ts";
 import { compileSubstitution } from "./regex.ts";
 import type { RequestView } from "./request.ts";
-import { cookieValue, queryValue } from "./route-match.ts";
-import { lowerAscii } from "./string-matcher.ts";
+import { cookieValue, queryValue } from "./request-text.ts";
+import { lowerAscii } from "./text-test.ts";
 import { hashNumber, xxHash64 } from "./xx-hash.ts";
 
 /** Gives 53 bits, or undefined when no policy found anything to hash. */

@@ -2,7 +2,7 @@
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import type { HeaderValue } from "./route-table.ts";
-import { lowerAscii } from "./string-matcher.ts";
+import { lowerAscii } from "./text-test.ts";
 
 type Piece = (request: RequestView) => string;
 

@@ -1,8 +1,10 @@
 import type { HeaderMatcher } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import type { Int64Range } from "../../wire/gen/ts/envoy/type/v3/range.ts";
+import { always, type Condition, never } from "./condition.ts";
 import { refuse } from "./refusal.ts";
 import { compileRegex } from "./regex.ts";
-import { compileStringMatcher, lowerAscii, type TextPredicate } from "./string-matcher.ts";
+import { textTestOf } from "./string-matcher.ts";
+import { lowerAscii, textPredicate, type TextPredicate, type TextTest } from "./text-test.ts";
 
 /** Looks a header up by lower-case name; several values are joined with `,`. */
 export type HeaderLookup = (name: string) => string | undefined;
@@ -13,20 +15,37 @@ export type HeaderPredicate = (header: HeaderLookup) => boolean;
  * Envoy's HeaderMatcher. A missing header fails every matcher of a value, also an inverted one,
  * unless `treat_missing_header_as_empty`.
  */
-export function compileHeaderMatcher(matcher: HeaderMatcher, path: string): HeaderPredicate {
+export function headerCondition(matcher: HeaderMatcher, path: string): Condition {
   const name = lowerAscii(matcher.name);
   if (name === "") refuse(`${path}.name`, "is required");
   const isInverted = matcher.invertMatch;
-  const predicate = compileValue(matcher, path);
-  const missing = matcher.treatMissingHeaderAsEmpty ? "" : undefined;
-  if (predicate === undefined) {
-    const wanted = (matcher.presentMatch ?? true) !== isInverted;
-    if (missing !== undefined) return () => wanted;
-    return (header) => (header(name) !== undefined) === wanted;
+  const test = valueTest(matcher, path);
+  const isEmptyWhenMissing = matcher.treatMissingHeaderAsEmpty;
+  const source = { kind: "header", name } as const;
+  if (test === undefined) {
+    const isPresent = (matcher.presentMatch ?? true) !== isInverted;
+    if (isEmptyWhenMissing) return isPresent ? always : never;
+    return { kind: "present", source, isPresent };
   }
+  const whenMissing = isEmptyWhenMissing && textPredicate(test)("") !== isInverted;
+  return { kind: "text", source, test, isInverted, whenMissing };
+}
+
+/** For lists of headers that are no request's: an answer's, a log entry's. */
+export function compileHeaderMatcher(matcher: HeaderMatcher, path: string): HeaderPredicate {
+  const condition = headerCondition(matcher, path);
+  if (condition.kind === "present") {
+    const { isPresent } = condition;
+    const name = lowerAscii(matcher.name);
+    return (header) => (header(name) !== undefined) === isPresent;
+  }
+  if (condition.kind !== "text") return () => condition.kind === "always";
+  const name = lowerAscii(matcher.name);
+  const { isInverted, whenMissing } = condition;
+  const test = textPredicate(condition.test);
   return (header) => {
-    const value = header(name) ?? missing;
-    return value !== undefined && predicate(value) !== isInverted;
+    const value = header(name);
+    return value === undefined ? whenMissing : test(value) !== isInverted;
   };
 }
 
@@ -38,31 +57,30 @@ export function compileHeaderMatchers(
 }
 
 /** Undefined when only presence is asked for. */
-function compileValue(matcher: HeaderMatcher, path: string): TextPredicate | undefined {
+function valueTest(matcher: HeaderMatcher, path: string): TextTest | undefined {
   if (matcher.stringMatch !== undefined) {
-    return compileStringMatcher(matcher.stringMatch, `${path}.string_match`);
+    return textTestOf(matcher.stringMatch, `${path}.string_match`);
   }
+  const ignoresCase = false;
   if (matcher.exactMatch !== undefined) {
-    const wanted = matcher.exactMatch;
-    return (value) => value === wanted;
+    return { kind: "exact", text: matcher.exactMatch, ignoresCase };
   }
   if (matcher.prefixMatch !== undefined) {
-    const wanted = matcher.prefixMatch;
-    return (value) => value.startsWith(wanted);
+    return { kind: "prefix", text: matcher.prefixMatch, ignoresCase };
   }
   if (matcher.suffixMatch !== undefined) {
-    const wanted = matcher.suffixMatch;
-    return (value) => value.endsWith(wanted);
+    return { kind: "suffix", text: matcher.suffixMatch, ignoresCase };
   }
   if (matcher.containsMatch !== undefined) {
-    const wanted = matcher.containsMatch;
-    return (value) => value.includes(wanted);
+    return { kind: "contains", text: matcher.containsMatch, ignoresCase };
   }
   if (matcher.safeRegexMatch !== undefined) {
     const regex = compileRegex(matcher.safeRegexMatch, `${path}.safe_regex_match.regex`);
-    return (value) => regex.matches(value);
+    return { kind: "regex", regex };
   }
-  if (matcher.rangeMatch !== undefined) return inRange(matcher.rangeMatch);
+  if (matcher.rangeMatch !== undefined) {
+    return { kind: "custom", matches: inRange(matcher.rangeMatch) };
+  }
   return undefined;
 }
 

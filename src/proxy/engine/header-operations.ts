@@ -6,7 +6,7 @@ import {
 import { compileHeaderFormat } from "./header-format.ts";
 import { refuse } from "./refusal.ts";
 import type { HeaderOperation } from "./route-table.ts";
-import { lowerAscii } from "./string-matcher.ts";
+import { lowerAscii } from "./text-test.ts";
 
 interface HeaderLevel {
   readonly requestHeadersToAdd: readonly HeaderValueOption[];

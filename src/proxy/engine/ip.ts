@@ -40,6 +40,30 @@ export function isInRange(address: IpBytes, range: IpRange): boolean {
   return ((address[whole] ?? 0) & mask) === ((range.bytes[whole] ?? 0) & mask);
 }
 
+const parsedMax = 1024;
+/** No address is longer. */
+const addressLengthMax = 64;
+/** The same few addresses are asked about with every request. */
+const parsed = new Map<string, IpBytes | undefined>();
+
+/** `parseIp`, remembered. */
+export function knownIp(text: string): IpBytes | undefined {
+  if (text.length > addressLengthMax) return undefined;
+  let bytes = parsed.get(text);
+  if (bytes === undefined && !parsed.has(text)) {
+    if (parsed.size >= parsedMax) parsed.clear();
+    bytes = parseIp(text);
+    parsed.set(text, bytes);
+  }
+  return bytes;
+}
+
+/** Whether a textual address lies in a range; what is no address lies in none. */
+export function isWithin(address: string, range: IpRange): boolean {
+  const bytes = knownIp(address);
+  return bytes !== undefined && isInRange(bytes, range);
+}
+
 /** The range with its host bits cleared, as text; equal ranges give equal keys. */
 export function ipRangeKey(range: IpRange): string {
   const cleared = range.bytes.map((byte, i) => {

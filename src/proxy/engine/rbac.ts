@@ -12,12 +12,14 @@ import {
   type RBAC,
 } from "../../wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
 import type { PathMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/path.ts";
-import { compileHeaderMatcher } from "./header-matcher.ts";
-import { type IpRange, isInRange, parseIp, parseIpRange } from "./ip.ts";
+import { type CodeChoice, compileFirstMatch } from "./condition-code.ts";
+import { allOf, always, anyOf, type Condition, never, not } from "./condition.ts";
+import { headerCondition } from "./header-matcher.ts";
+import { parseIpRange } from "./ip.ts";
 import { refuse } from "./refusal.ts";
 import { pathOf } from "./request-path.ts";
 import type { ConnectionView, RequestView } from "./request.ts";
-import { compileStringMatcher } from "./string-matcher.ts";
+import { textTestOf } from "./string-matcher.ts";
 
 export interface RbacVerdict {
   readonly isAllowed: boolean;
@@ -34,25 +36,41 @@ export interface NetworkRbac {
   evaluate(connection: ConnectionView): RbacVerdict;
 }
 
-type Predicate = (subject: Subject) => boolean;
-
-/** What rules look at; `request` is absent for TCP. */
-interface Subject {
-  readonly connection: ConnectionView;
-  readonly request: RequestView | undefined;
-}
-
 /** `undefined` rules switch RBAC off, as an absent `rules` field does in Envoy. */
-export function compileRbac(rules: RBAC | undefined, path: string): Rbac | undefined {
+export function compileRbac(
+  rules: RBAC | undefined,
+  path: string,
+  choice: CodeChoice = {},
+): Rbac | undefined {
   if (rules === undefined) return undefined;
-  const verdict = compileRules(rules, path);
-  return { evaluate: (request) => verdict({ connection: request.connection, request }) };
+  return { evaluate: compileRules(rules, { path, isHttp: true, choice }) };
 }
 
-export function compileNetworkRbac(rules: RBAC | undefined, path: string): NetworkRbac | undefined {
+export function compileNetworkRbac(
+  rules: RBAC | undefined,
+  path: string,
+  choice: CodeChoice = {},
+): NetworkRbac | undefined {
   if (rules === undefined) return undefined;
-  const verdict = compileRules(rules, path);
-  return { evaluate: (connection) => verdict({ connection, request: undefined }) };
+  const evaluate = compileRules(rules, { path, isHttp: false, choice });
+  return { evaluate: (connection) => evaluate(new ConnectionAlone(connection)) };
+}
+
+/** A connection, for rules that are asked of requests; nothing asks for its HTTP part. */
+class ConnectionAlone implements RequestView {
+  readonly method = "";
+  readonly path = "";
+  readonly authority = "";
+  readonly scheme = "";
+  readonly connection: ConnectionView;
+
+  constructor(connection: ConnectionView) {
+    this.connection = connection;
+  }
+
+  header(): undefined {
+    return undefined;
+  }
 }
 
 /** As in Envoy's access log; white space in policy names is replaced so the field stays one word. */
@@ -63,164 +81,147 @@ export function deniedDetails(verdict: RbacVerdict): string {
   return `rbac_access_denied_matched_policy[${policy}]`;
 }
 
-function compileRules(rules: RBAC, path: string): (subject: Subject) => RbacVerdict {
+interface RulesPlace {
+  readonly path: string;
+  readonly isHttp: boolean;
+  readonly choice: CodeChoice;
+}
+
+const noChance = (): number => 0;
+
+function compileRules(
+  rules: RBAC,
+  { path, isHttp, choice }: RulesPlace,
+): (request: RequestView) => RbacVerdict {
   if (rules.auditLoggingOptions !== undefined) {
     refuse(`${path}.audit_logging_options`, "is not supported");
   }
   // Envoy walks policies in name order; the first match names the verdict.
-  const policies = Object.entries(rules.policies)
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, policy]) => ({
-      name,
-      matches: compilePolicy(policy, `${path}.policies[${name}]`),
-    }));
+  const policies = Object.entries(rules.policies).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const conditions = policies.map(([name, policy]) =>
+    new PolicyPlan(isHttp).policy(policy, `${path}.policies[${name}]`),
+  );
   const whenMatched = rules.action !== Action.DENY;
   const whenNot = rules.action !== Action.ALLOW;
   if (!Object.values(Action).includes(rules.action) || rules.action === Action.UNRECOGNIZED) {
     refuse(`${path}.action`, `${rules.action} is not known`);
   }
   const unmatched: RbacVerdict = { isAllowed: whenNot, policy: undefined };
-  const verdicts = policies.map(({ name }) => ({ isAllowed: whenMatched, policy: name }));
-  return (subject) => {
-    for (let i = 0; i < policies.length; i++) {
-      if (policies[i]?.matches(subject) === true) return verdicts[i] ?? unmatched;
+  const verdicts = policies.map(([name]) => ({ isAllowed: whenMatched, policy: name }));
+  const firstMatch = compileFirstMatch(conditions, choice);
+  return (request) => verdicts[firstMatch(request, pathOf(request.path), noChance)] ?? unmatched;
+}
+
+/** Policies as conditions. HTTP criteria never match where there is no HTTP. */
+class PolicyPlan {
+  readonly #isHttp: boolean;
+
+  constructor(isHttp: boolean) {
+    this.#isHttp = isHttp;
+  }
+
+  policy(policy: Policy, path: string): Condition {
+    if (policy.condition !== undefined || policy.checkedCondition !== undefined) {
+      refuse(`${path}.condition`, "is not supported");
     }
-    return unmatched;
-  };
-}
-
-function compilePolicy(policy: Policy, path: string): Predicate {
-  if (policy.condition !== undefined || policy.checkedCondition !== undefined) {
-    refuse(`${path}.condition`, "is not supported");
-  }
-  if (policy.permissions.length === 0) refuse(`${path}.permissions`, "at least one is required");
-  if (policy.principals.length === 0) refuse(`${path}.principals`, "at least one is required");
-  const permissions = policy.permissions.map((permission, i) =>
-    compilePermission(permission, `${path}.permissions[${i}]`),
-  );
-  const principals = policy.principals.map((principal, i) =>
-    compilePrincipal(principal, `${path}.principals[${i}]`),
-  );
-  const permits = anyOf(permissions);
-  const identifies = anyOf(principals);
-  return (subject) => permits(subject) && identifies(subject);
-}
-
-function compilePermission(permission: Permission, path: string): Predicate {
-  const { andRules, orRules, notRule } = permission;
-  if (andRules !== undefined) {
-    return allOf(compilePermissions(andRules.rules, `${path}.and_rules`));
-  }
-  if (orRules !== undefined) return anyOf(compilePermissions(orRules.rules, `${path}.or_rules`));
-  if (notRule !== undefined) {
-    const inner = compilePermission(notRule, `${path}.not_rule`);
-    return (subject) => !inner(subject);
-  }
-  if (permission.any === true) return () => true;
-  if (permission.header !== undefined) return headerRule(permission.header, `${path}.header`);
-  if (permission.urlPath !== undefined) return pathRule(permission.urlPath, `${path}.url_path`);
-  if (permission.destinationIp !== undefined) {
-    const range = parseIpRange(permission.destinationIp, `${path}.destination_ip`);
-    return (subject) => isWithin(subject.connection.destinationAddress, range);
-  }
-  if (permission.destinationPort !== undefined) {
-    const port = permission.destinationPort;
-    return (subject) => subject.connection.destinationPort === port;
-  }
-  if (permission.destinationPortRange !== undefined) {
-    const { start, end } = permission.destinationPortRange;
-    return ({ connection }) =>
-      connection.destinationPort >= start && connection.destinationPort < end;
-  }
-  if (permission.requestedServerName !== undefined) {
-    const matches = compileStringMatcher(
-      permission.requestedServerName,
-      `${path}.requested_server_name`,
+    if (policy.permissions.length === 0) refuse(`${path}.permissions`, "at least one is required");
+    if (policy.principals.length === 0) refuse(`${path}.principals`, "at least one is required");
+    const permissions = policy.permissions.map((permission, i) =>
+      this.#permission(permission, `${path}.permissions[${i}]`),
     );
-    return (subject) => matches(subject.connection.sni ?? "");
-  }
-  return refuse(path, `this kind of permission is not supported (${setFields(permission)})`);
-}
-
-function compilePermissions(rules: readonly Permission[], path: string): readonly Predicate[] {
-  if (rules.length === 0) refuse(`${path}.rules`, "at least one is required");
-  return rules.map((rule, i) => compilePermission(rule, `${path}.rules[${i}]`));
-}
-
-function compilePrincipal(principal: Principal, path: string): Predicate {
-  const { andIds, orIds, notId } = principal;
-  if (andIds !== undefined) return allOf(compilePrincipals(andIds.ids, `${path}.and_ids`));
-  if (orIds !== undefined) return anyOf(compilePrincipals(orIds.ids, `${path}.or_ids`));
-  if (notId !== undefined) {
-    const inner = compilePrincipal(notId, `${path}.not_id`);
-    return (subject) => !inner(subject);
-  }
-  if (principal.any === true) return () => true;
-  if (principal.authenticated !== undefined) {
-    const name = principal.authenticated.principalName;
-    if (name === undefined) return ({ connection }) => connection.peerUriSans.length > 0;
-    const matches = compileStringMatcher(name, `${path}.authenticated.principal_name`);
-    return ({ connection }) => connection.peerUriSans.some(matches);
-  }
-  if (principal.directRemoteIp !== undefined) {
-    const range = parseIpRange(principal.directRemoteIp, `${path}.direct_remote_ip`);
-    return (subject) => isWithin(subject.connection.sourceAddress, range);
-  }
-  const remote = principal.remoteIp ?? principal.sourceIp;
-  if (remote !== undefined) {
-    const range = parseIpRange(remote, `${path}.remote_ip`);
-    return ({ request, connection }) =>
-      isWithin(request?.remoteAddress ?? connection.sourceAddress, range);
-  }
-  if (principal.header !== undefined) return headerRule(principal.header, `${path}.header`);
-  if (principal.urlPath !== undefined) return pathRule(principal.urlPath, `${path}.url_path`);
-  if (principal.filterState?.key === "io.istio.peer_principal") {
-    const matches = compileStringMatcher(
-      principal.filterState.stringMatch,
-      `${path}.filter_state.string_match`,
+    const principals = policy.principals.map((principal, i) =>
+      this.#principal(principal, `${path}.principals[${i}]`),
     );
-    return ({ connection }) => connection.peerUriSans.some(matches);
+    return allOf([anyOf(permissions), anyOf(principals)]);
   }
-  return refuse(path, `this kind of principal is not supported (${setFields(principal)})`);
-}
 
-function compilePrincipals(ids: readonly Principal[], path: string): readonly Predicate[] {
-  if (ids.length === 0) refuse(`${path}.ids`, "at least one is required");
-  return ids.map((id, i) => compilePrincipal(id, `${path}.ids[${i}]`));
-}
+  #permission(permission: Permission, path: string): Condition {
+    const { andRules, orRules, notRule } = permission;
+    if (andRules !== undefined)
+      return allOf(this.#permissions(andRules.rules, `${path}.and_rules`));
+    if (orRules !== undefined) return anyOf(this.#permissions(orRules.rules, `${path}.or_rules`));
+    if (notRule !== undefined) return not(this.#permission(notRule, `${path}.not_rule`));
+    if (permission.any === true) return always;
+    if (permission.header !== undefined) {
+      return this.#header(permission.header, `${path}.header`);
+    }
+    if (permission.urlPath !== undefined) return this.#path(permission.urlPath, `${path}.url_path`);
+    if (permission.destinationIp !== undefined) {
+      const range = parseIpRange(permission.destinationIp, `${path}.destination_ip`);
+      return { kind: "address", of: "destination", range };
+    }
+    if (permission.destinationPort !== undefined) {
+      const from = permission.destinationPort;
+      return { kind: "port", from, until: from + 1 };
+    }
+    if (permission.destinationPortRange !== undefined) {
+      const { start, end } = permission.destinationPortRange;
+      return { kind: "port", from: start, until: end };
+    }
+    if (permission.requestedServerName !== undefined) {
+      const test = textTestOf(permission.requestedServerName, `${path}.requested_server_name`);
+      return { kind: "server-name", test };
+    }
+    return refuse(path, `this kind of permission is not supported (${setFields(permission)})`);
+  }
 
-function headerRule(matcher: HeaderMatcher, path: string): Predicate {
-  const matches = compileHeaderMatcher(matcher, path);
-  return ({ request }) =>
-    request === undefined ? matches(() => undefined) : matches((name) => request.header(name));
-}
+  #permissions(rules: readonly Permission[], path: string): readonly Condition[] {
+    if (rules.length === 0) refuse(`${path}.rules`, "at least one is required");
+    return rules.map((rule, i) => this.#permission(rule, `${path}.rules[${i}]`));
+  }
 
-function pathRule(matcher: PathMatcher, path: string): Predicate {
-  const matches = compileStringMatcher(matcher.path, `${path}.path`);
-  return ({ request }) => request !== undefined && matches(pathOf(request.path));
-}
+  #principal(principal: Principal, path: string): Condition {
+    const { andIds, orIds, notId } = principal;
+    if (andIds !== undefined) return allOf(this.#principals(andIds.ids, `${path}.and_ids`));
+    if (orIds !== undefined) return anyOf(this.#principals(orIds.ids, `${path}.or_ids`));
+    if (notId !== undefined) return not(this.#principal(notId, `${path}.not_id`));
+    if (principal.any === true) return always;
+    if (principal.authenticated !== undefined) {
+      const name = principal.authenticated.principalName;
+      if (name === undefined) return { kind: "peer", test: undefined };
+      const test = textTestOf(name, `${path}.authenticated.principal_name`);
+      return { kind: "peer", test };
+    }
+    if (principal.directRemoteIp !== undefined) {
+      const range = parseIpRange(principal.directRemoteIp, `${path}.direct_remote_ip`);
+      return { kind: "address", of: "source", range };
+    }
+    const remote = principal.remoteIp ?? principal.sourceIp;
+    if (remote !== undefined) {
+      const range = parseIpRange(remote, `${path}.remote_ip`);
+      return { kind: "address", of: "remote", range };
+    }
+    if (principal.header !== undefined) return this.#header(principal.header, `${path}.header`);
+    if (principal.urlPath !== undefined) return this.#path(principal.urlPath, `${path}.url_path`);
+    if (principal.filterState?.key === "io.istio.peer_principal") {
+      const test = textTestOf(
+        principal.filterState.stringMatch,
+        `${path}.filter_state.string_match`,
+      );
+      return { kind: "peer", test };
+    }
+    return refuse(path, `this kind of principal is not supported (${setFields(principal)})`);
+  }
 
-function isWithin(address: string, range: IpRange): boolean {
-  const bytes = parseIp(address);
-  return bytes !== undefined && isInRange(bytes, range);
-}
+  #principals(ids: readonly Principal[], path: string): readonly Condition[] {
+    if (ids.length === 0) refuse(`${path}.ids`, "at least one is required");
+    return ids.map((id, i) => this.#principal(id, `${path}.ids[${i}]`));
+  }
 
-function anyOf(predicates: readonly Predicate[]): Predicate {
-  const [only] = predicates;
-  if (predicates.length === 1 && only !== undefined) return only;
-  return (subject) => {
-    for (const predicate of predicates) if (predicate(subject)) return true;
-    return false;
-  };
-}
+  #header(matcher: HeaderMatcher, path: string): Condition {
+    const condition = headerCondition(matcher, path);
+    if (this.#isHttp) return condition;
+    // Every header is missing.
+    if (condition.kind === "text") return condition.whenMissing ? always : never;
+    if (condition.kind === "present") return condition.isPresent ? never : always;
+    return condition;
+  }
 
-function allOf(predicates: readonly Predicate[]): Predicate {
-  const [only] = predicates;
-  if (predicates.length === 1 && only !== undefined) return only;
-  return (subject) => {
-    for (const predicate of predicates) if (!predicate(subject)) return false;
-    return true;
-  };
+  #path(matcher: PathMatcher, path: string): Condition {
+    const test = textTestOf(matcher.path, `${path}.path`);
+    if (!this.#isHttp) return never;
+    return { kind: "text", source: { kind: "path" }, test, isInverted: false, whenMissing: false };
+  }
 }
 
 function setFields(message: object): string {

@@ -7,7 +7,7 @@ import { refuse } from "./refusal.ts";
 import { compileSubstitution } from "./regex.ts";
 import { splitPath } from "./request-path.ts";
 import type { RequestView } from "./request.ts";
-import type { CompiledMatch } from "./route-match.ts";
+import { matchedLength, type PlannedMatch } from "./route-match.ts";
 
 export interface Redirect {
   readonly status: number;
@@ -24,7 +24,7 @@ const statuses: Readonly<Record<number, number>> = {
 
 export function compileRedirect(
   action: RedirectAction,
-  match: CompiledMatch,
+  match: PlannedMatch,
   path: string,
 ): Redirect {
   const status = statuses[action.responseCode];
@@ -57,7 +57,7 @@ function requestHost(request: RequestView, scheme: string, newPort: string): str
 
 function compileRedirectPath(
   action: RedirectAction,
-  match: CompiledMatch,
+  match: PlannedMatch,
   path: string,
 ): (path: string) => string {
   if (action.pathRewrite !== undefined) refuse(`${path}.path_rewrite`, "is not supported");
@@ -71,7 +71,7 @@ function compileRedirectPath(
     const target = action.prefixRewrite;
     return (text) => {
       const [place, query] = splitPath(text);
-      const rewritten = target + place.slice(match.matchedLength(place));
+      const rewritten = target + place.slice(matchedLength(match, place));
       return strip ? rewritten : rewritten + query;
     };
   }

@@ -12,9 +12,9 @@ import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
 import { compileMirrors } from "./mirrors.ts";
-import type { CompiledMatch } from "./route-match.ts";
+import { matchedLength, type PlannedMatch } from "./route-match.ts";
 import type { CompiledRoute, RetryPolicy } from "./route-table.ts";
-import { lowerAscii } from "./string-matcher.ts";
+import { lowerAscii } from "./text-test.ts";
 
 interface Surroundings {
   readonly base: CompiledRoute;
@@ -26,7 +26,7 @@ interface Surroundings {
 /** Headers and filter overrides are merged over the levels afterwards. */
 export function compileActionSettings(
   action: RouteAction,
-  match: CompiledMatch,
+  match: PlannedMatch,
   { base, virtualHost, retry, path }: Surroundings,
 ): CompiledRoute {
   const hostRewriteFrom = compileHostRewrite(action, path);
@@ -69,7 +69,7 @@ function notFoundStatus(code: NotFoundCode): number {
 
 function compilePathRewrite(
   action: RouteAction,
-  match: CompiledMatch,
+  match: PlannedMatch,
   path: string,
 ): (path: string) => string {
   if (action.pathRewrite !== "") refuse(`${path}.path_rewrite`, "is not supported");
@@ -83,7 +83,7 @@ function compilePathRewrite(
     const target = action.prefixRewrite;
     return (text) => {
       const [place, query] = splitPath(text);
-      return target + place.slice(match.matchedLength(place)) + query;
+      return target + place.slice(matchedLength(match, place)) + query;
     };
   }
   if (action.regexRewrite !== undefined) {

@@ -1,118 +1,156 @@
-/** Compiles a RouteConfiguration into the table that decides where each request goes. */
-import type { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
-import {
-  VirtualHost_TlsRequirementType as TlsRequirement,
-  type VirtualHost,
-} from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+/**
+ * Compiles a RouteConfiguration into the table that decides where each request goes. It works on
+ * the encoded message, so that what a push did not change is neither decoded nor compiled again.
+ */
+import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
+import { splitMessage } from "../../wire/protobuf-split.ts";
 import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
 import { compileHeaderLevel } from "./header-operations.ts";
-import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileMirrors } from "./mirrors.ts";
-import { compileRoute, type Level, type RouteEntry } from "./route-entry.ts";
-import { plainRoute } from "./route-plain.ts";
-import { compileRetryPolicy } from "./retry-policy.ts";
-import type { CompiledRoute, RouteOutcome, RouteTable } from "./route-table.ts";
 import { pathOf } from "./request-path.ts";
-import { compileDomains } from "./virtual-hosts.ts";
+import type { RouteOutcome, RouteTable } from "./route-table.ts";
+import {
+  CompiledVirtualHost,
+  hashBytes,
+  type HostChecks,
+  notFound,
+  type TableSettings,
+} from "./virtual-host.ts";
+import { type DomainTable, DomainTableBuilder } from "./virtual-hosts.ts";
 
-interface HostEntry {
-  readonly routes: readonly RouteEntry[];
-  readonly tls: "none" | "external" | "all";
-  readonly tlsRedirect: CompiledRoute;
+/** Called with what a check decodes, virtual hosts and routes apart; throws a refusal. */
+export interface RouteChecks extends HostChecks {
+  table(config: RouteConfiguration): void;
 }
 
-const notFound: RouteOutcome = { kind: "no-route" };
+export interface RouteTableOptions {
+  readonly overrides: FilterOverrideCompilers;
+  /** What else is asked of the messages; `trusted`: they were checked already, elsewhere. */
+  readonly checks?: RouteChecks | "trusted";
+  /** The version before: its virtual hosts are kept where they did not change. */
+  readonly before?: RouteTable | undefined;
+  /** False: closures, also where code may be generated. */
+  readonly generatesCode?: boolean;
+  /** Around what is compiled because a request needs it: measures it. */
+  readonly measured?: (work: () => void) => void;
+}
 
-/** Throws a refusal (`xds.refused`) that names the field which cannot be honoured. */
+/** The result at once; for small tables, tests and tools. Throws a refusal (`xds.refused`). */
 export function compileRouteConfiguration(
   config: RouteConfiguration,
   overrides: FilterOverrideCompilers,
+  options: Omit<RouteTableOptions, "overrides"> = {},
 ): RouteTable {
-  const bodyMax = config.maxDirectResponseBodySizeBytes ?? 4096;
-  const table: Level = {
-    headers: compileHeaderLevel(config, ""),
-    filters: compileFilterOverrides(config.typedPerFilterConfig, overrides, ""),
-    mirrors: compileMirrors(config.requestMirrorPolicies, "request_mirror_policies"),
-  };
-  const isReversed = config.mostSpecificHeaderMutationsWins;
-  const domains = compileDomains(
-    config.virtualHosts.map((host, i) => ({
-      domains: host.domains,
-      value: compileHost({
-        host,
-        path: `virtual_hosts[${i}]`,
-        table,
-        overrides,
-        bodyMax,
-        isReversed,
-      }),
-      path: `virtual_hosts[${i}]`,
-    })),
-    config.ignorePortInHostMatching,
-  );
+  const work = compileRoutes(RouteConfiguration.encode(config).finish(), { ...options, overrides });
+  let step = work.next();
+  while (step.done !== true) step = work.next();
+  return step.value;
+}
+
+const virtualHostsField = 2;
+
+/**
+ * Gives way after every small piece of work, and throws a refusal that names the field which cannot
+ * be honoured. Keeps `bytes`.
+ */
+export function* compileRoutes(
+  bytes: Uint8Array,
+  options: RouteTableOptions,
+): Generator<void, RouteTable> {
+  const { parts, rest } = splitMessage(bytes, virtualHostsField);
+  const before = options.before instanceof CompiledTable ? options.before : undefined;
+  const config = RouteConfiguration.decode(rest);
+  const checks = options.checks === "trusted" ? undefined : (options.checks ?? noChecks);
+  checks?.table(config);
+  const kept = before?.keptBy(rest, options);
+  const settings = kept ?? settingsOf(config, options);
+  const table = new CompiledTable(config.name, settings, rest);
+  for (let i = 0; i < parts.length; i += 2) {
+    yield;
+    const hostBytes = bytes.subarray(parts[i], parts[i + 1]);
+    const hash = hashBytes(hostBytes);
+    const path = `virtual_hosts[${i / 2}]`;
+    const unchanged = kept === undefined ? undefined : before?.take(hash, hostBytes);
+    const host =
+      unchanged ??
+      (yield* CompiledVirtualHost.make({ bytes: hostBytes, hash, path }, settings, checks));
+    table.add(host, path);
+  }
+  table.seal(config.ignorePortInHostMatching);
+  return table;
+}
+
+const noChecks: RouteChecks = {
+  table: () => undefined,
+  host: () => undefined,
+  route: () => undefined,
+};
+
+function settingsOf(config: RouteConfiguration, options: RouteTableOptions): TableSettings {
+  const { overrides, generatesCode = true } = options;
   return {
-    name: config.name,
-    resolve(request, random) {
-      const host = domains.find(request.authority);
-      if (host === undefined) return notFound;
-      if (host.tls !== "none" && mustUseTls(host, request)) return redirectToTls(host, request);
-      const path = pathOf(request.path);
-      for (const route of host.routes) {
-        if (route.matches(request, path, random)) return route.outcome(request, random);
-      }
-      return notFound;
+    level: {
+      headers: compileHeaderLevel(config, ""),
+      filters: compileFilterOverrides(config.typedPerFilterConfig, overrides, ""),
+      mirrors: compileMirrors(config.requestMirrorPolicies, "request_mirror_policies"),
     },
-  };
-}
-
-interface HostInput {
-  readonly host: VirtualHost;
-  readonly path: string;
-  readonly table: Level;
-  readonly overrides: FilterOverrideCompilers;
-  readonly bodyMax: number;
-  readonly isReversed: boolean;
-}
-
-function compileHost(input: HostInput): HostEntry {
-  const { host, path, overrides } = input;
-  if (host.domains.length === 0) refuse(`${path}.domains`, "at least one is required");
-  const retry =
-    host.retryPolicy === undefined
-      ? undefined
-      : compileRetryPolicy(host.retryPolicy, `${path}.retry_policy`);
-  const level: Level = {
-    headers: compileHeaderLevel(host, `${path}.`),
-    filters: compileFilterOverrides(host.typedPerFilterConfig, overrides, `${path}.`),
-    mirrors: compileMirrors(host.requestMirrorPolicies, `${path}.request_mirror_policies`),
-  };
-  const context = {
-    virtualHost: host,
-    levels: [level, input.table],
     overrides,
-    retry,
-    directResponseBytesMax: input.bodyMax,
-    isReversed: input.isReversed,
-  };
-  return {
-    routes: host.routes.map((route, i) => compileRoute(route, context, `${path}.routes[${i}]`)),
-    tls:
-      host.requireTls === TlsRequirement.ALL
-        ? "all"
-        : host.requireTls === TlsRequirement.EXTERNAL_ONLY
-          ? "external"
-          : "none",
-    tlsRedirect: plainRoute("", host.name),
+    directResponseBytesMax: config.maxDirectResponseBodySizeBytes ?? 4096,
+    isReversed: config.mostSpecificHeaderMutationsWins,
+    generatesCode,
+    measured: options.measured ?? ((work) => work()),
   };
 }
 
-function mustUseTls(host: HostEntry, request: RequestView): boolean {
-  if (request.scheme === "https") return false;
-  return host.tls === "all" || request.header("x-envoy-internal") !== "true";
+class CompiledTable implements RouteTable {
+  readonly name: string;
+  readonly #settings: TableSettings;
+  /** The message without its virtual hosts. */
+  readonly #rest: Uint8Array;
+  /** By the hash of their bytes. Two of equal bytes would have the same domains. */
+  readonly #hosts = new Map<number, CompiledVirtualHost>();
+  readonly #builder = new DomainTableBuilder<CompiledVirtualHost>();
+  #domains: DomainTable<CompiledVirtualHost> | undefined;
+
+  constructor(name: string, settings: TableSettings, rest: Uint8Array) {
+    this.name = name;
+    this.#settings = settings;
+    this.#rest = rest;
+  }
+
+  /** Throws a refusal. */
+  add(host: CompiledVirtualHost, path: string): void {
+    this.#builder.add({ domains: host.domains, value: host, path });
+    this.#hosts.set(host.hash, host);
+  }
+
+  seal(ignorePort: boolean): void {
+    this.#domains = this.#builder.build(ignorePort);
+  }
+
+  resolve(request: RequestView, random: () => number): RouteOutcome {
+    const host = this.#domains?.find(request.authority);
+    return host === undefined ? notFound : host.resolve(request, pathOf(request.path), random);
+  }
+
+  /** This table's settings, where virtual hosts of a table with `rest` would have the same. */
+  keptBy(rest: Uint8Array, options: RouteTableOptions): TableSettings | undefined {
+    const { overrides, generatesCode = true } = options;
+    const settings = this.#settings;
+    if (settings.overrides !== overrides || settings.generatesCode !== generatesCode) {
+      return undefined;
+    }
+    return isEqual(this.#rest, rest) ? settings : undefined;
+  }
+
+  /** The virtual host of these bytes. */
+  take(hash: number, bytes: Uint8Array): CompiledVirtualHost | undefined {
+    const host = this.#hosts.get(hash);
+    return host?.takeOver(bytes) === true ? host : undefined;
+  }
 }
 
-function redirectToTls(host: HostEntry, request: RequestView): RouteOutcome {
-  const location = `https://${request.authority}${request.path}`;
-  return { kind: "redirect", status: 301, location, route: host.tlsRedirect };
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

@@ -13,15 +13,13 @@ import { compileRedirect } from "./redirect.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileActionSettings } from "./route-action.ts";
-import { type CompiledMatch, compileRouteMatch, type RoutePredicate } from "./route-match.ts";
+import type { PlannedMatch } from "./route-match.ts";
 import { plainRoute } from "./route-plain.ts";
 import type { CompiledRoute, RetryPolicy, RouteOutcome } from "./route-table.ts";
-import { lowerAscii } from "./string-matcher.ts";
+import { lowerAscii } from "./text-test.ts";
 
-export interface RouteEntry {
-  readonly matches: RoutePredicate;
-  outcome(request: RequestView, random: () => number): RouteOutcome;
-}
+/** What a route makes of a request that it matches. */
+export type Outcome = (request: RequestView, random: () => number) => RouteOutcome;
 
 /** What one level of configuration (weighted cluster, route, virtual host, table) adds. */
 export interface Level {
@@ -42,9 +40,12 @@ export interface RouteContext {
   readonly isReversed: boolean;
 }
 
-export function compileRoute(route: Route, context: RouteContext, path: string): RouteEntry {
-  if (route.match === undefined) return refuse(`${path}.match`, "is required");
-  const match = compileRouteMatch(route.match, `${path}.match`);
+export function compileOutcome(
+  route: Route,
+  match: PlannedMatch,
+  context: RouteContext,
+  path: string,
+): Outcome {
   const own: Level = {
     headers: compileHeaderLevel(route, `${path}.`),
     filters: compileFilterOverrides(route.typedPerFilterConfig, context.overrides, `${path}.`),
@@ -58,23 +59,20 @@ export function compileRoute(route: Route, context: RouteContext, path: string):
         ? undefined
         : route.decorator.operation,
     propagatesOperation: route.decorator?.propagate ?? true,
-    isConnect: match.isConnect,
+    isConnect: match.path.kind === "connect",
     metadata: route.metadata?.filterMetadata ?? {},
   };
-  const outcome = compileAction({ route, match, base, levels, context, path });
-  return { matches: match.matches, outcome };
+  return compileAction({ route, match, base, levels, context, path });
 }
 
 interface ActionInput {
   readonly route: Route;
-  readonly match: CompiledMatch;
+  readonly match: PlannedMatch;
   readonly base: CompiledRoute;
   readonly levels: readonly Level[];
   readonly context: RouteContext;
   readonly path: string;
 }
-
-type Outcome = RouteEntry["outcome"];
 
 function compileAction(input: ActionInput): Outcome {
   const { route, match, base, levels, context, path } = input;
@@ -196,7 +194,8 @@ function compileDirectResponse(
 }
 
 function inline(source: DataSource, path: string): Uint8Array {
-  if (source.inlineBytes !== undefined) return source.inlineBytes;
+  // A copy: a view would keep the whole message that it arrived in.
+  if (source.inlineBytes !== undefined) return source.inlineBytes.slice();
   if (source.inlineString !== undefined) return new TextEncoder().encode(source.inlineString);
   return refuse(path, "only inline content is supported here");
 }

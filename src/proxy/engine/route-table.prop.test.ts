@@ -1,6 +1,6 @@
 /**
- * Route tables against a slow, obvious interpreter of the same rules, written from the documentation
- * of RouteConfiguration: any difference is a bug in one of the two.
+ * Route tables against an interpreter written from Envoy's documentation, three ways: generated
+ * code, closures, and the path index of long lists. Any difference is a bug in one of them.
  */
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -8,6 +8,7 @@ import test from "node:test";
 import fc from "fast-check";
 
 import { type Fields, message } from "../../../test/support/message.ts";
+import { oracleRoute } from "../../../test/support/oracle/routes.ts";
 import { requestView } from "../../../test/support/request-view.ts";
 import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
 import type {
@@ -15,9 +16,15 @@ import type {
   RouteMatch,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { HeaderMatcher } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { isCodeAllowed } from "./generated-code.ts";
 import { compileRouteConfiguration } from "./route-configuration.ts";
+import type { RequestView } from "./request.ts";
+import type { RouteTable } from "./route-table.ts";
+import { indexedAbove } from "./virtual-host.ts";
 
-const segment = fc.constantFrom("a", "b", "ab", "A", "");
+/** What would be code, were it not text. */
+const hostile = ['"', "\\", "`${1}`", "');throw 1//", "\u2028", "\n", "*/", "é"];
+const segment = fc.constantFrom("a", "b", "ab", "A", "", ...hostile);
 const place = fc.array(segment, { maxLength: 3 }).map((parts) => `/${parts.join("/")}`);
 const domain = fc.constantFrom(
   "a.com",
@@ -28,6 +35,7 @@ const domain = fc.constantFrom(
   "*",
   "A.com:80",
   "*-x.com",
+  "[::1]",
 );
 const authority = fc.constantFrom(
   "a.com",
@@ -37,112 +45,219 @@ const authority = fc.constantFrom(
   "a.org",
   "A.COM:80",
   "y-x.com",
+  "[::1]:80",
+  "[::1]",
   "",
 );
 
+const caseSensitive = fc.constantFrom(undefined, true, false);
 const pathMatch: fc.Arbitrary<Fields<RouteMatch>> = fc.oneof(
-  place.map((prefix) => ({ prefix })),
-  place.map((path) => ({ path })),
-  place.map((path) => ({ path, caseSensitive: false })),
-  place.map((prefix) => ({ prefix, caseSensitive: false })),
-  fc.constantFrom("/a.*", "/(a|b)", ".*b").map((regex) => ({ safeRegex: { regex } })),
+  { weight: 4, arbitrary: fc.record({ prefix: place, caseSensitive }) },
+  { weight: 4, arbitrary: fc.record({ path: place, caseSensitive }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      pathSeparatedPrefix: fc.constantFrom("/a", "/a/b", "/A", "/ab"),
+      caseSensitive,
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom("/a.*", "/(a|b)", ".*b").map((regex) => ({ safeRegex: { regex } })),
+  },
+  { weight: 1, arbitrary: fc.constant({ connectMatcher: {} }) },
+  { weight: 1, arbitrary: fc.constant({ prefix: "" }) },
 );
 
-const headerMatch: fc.Arbitrary<Fields<HeaderMatcher>> = fc.record({
-  name: fc.constantFrom("x", ":method"),
-  stringMatch: fc.constantFrom({ exact: "1" }, { prefix: "G" }, { contains: "2" }),
-  invertMatch: fc.boolean(),
-  treatMissingHeaderAsEmpty: fc.boolean(),
-});
+const text = fc.constantFrom("1", "12", "G", "a", ...hostile);
+const stringMatch = fc.oneof(
+  fc.record({ exact: text, ignoreCase: fc.boolean() }),
+  fc.record({ prefix: text, ignoreCase: fc.boolean() }),
+  fc.record({ suffix: text, ignoreCase: fc.boolean() }),
+  fc.record({ contains: text, ignoreCase: fc.boolean() }),
+  fc.constant({ safeRegex: { regex: "[0-9]+" } }),
+);
+const headerMatch: fc.Arbitrary<Fields<HeaderMatcher>> = fc
+  .tuple(
+    fc.record({
+      name: fc.constantFrom("x", "X", ":method", ":path", "y"),
+      invertMatch: fc.boolean(),
+      treatMissingHeaderAsEmpty: fc.boolean(),
+    }),
+    fc.oneof(
+      stringMatch.map((each) => ({ stringMatch: each })),
+      fc.boolean().map((presentMatch) => ({ presentMatch })),
+      fc.constant({ rangeMatch: { start: -1n, end: 10n } }),
+      text.map((exactMatch) => ({ exactMatch })),
+    ),
+  )
+  .map(([name, value]) => ({ ...name, ...value }));
 
 const routeFields: fc.Arbitrary<Fields<Route>> = fc
-  .tuple(pathMatch, fc.array(headerMatch, { maxLength: 2 }))
-  .map(([match, headers]) => ({ match: { ...match, headers } }));
-
-const table = fc
-  .uniqueArray(domain, { selector: (each) => each.toLowerCase(), minLength: 1, maxLength: 5 })
-  .chain((domains) =>
-    fc.tuple(
-      ...domains.map((each) =>
-        fc.array(routeFields, { maxLength: 4 }).map((routes) => ({ domain: each, routes })),
+  .record({
+    place: pathMatch,
+    headers: fc.array(headerMatch, { maxLength: 2 }),
+    queryParameters: fc.array(
+      fc.oneof(
+        fc.record({ name: fc.constantFrom("q", "r"), stringMatch }),
+        fc.record({ name: fc.constantFrom("q", "r"), presentMatch: fc.boolean() }),
       ),
+      { maxLength: 1 },
     ),
-  );
+    cookies: fc.array(
+      fc.record({ name: fc.constantFrom("c", "d"), stringMatch, invertMatch: fc.boolean() }),
+      { maxLength: 1 },
+    ),
+  })
+  .map(({ place: path, ...rest }) => ({ match: { ...path, ...rest } }));
 
-const request = fc.record({
-  authority,
-  path: fc
-    .tuple(place, fc.constantFrom("", "?a", "?/a#b", "#/b"))
-    .map(([path, rest]) => path + rest),
-  method: fc.constantFrom("GET", "POST"),
-  x: fc.option(fc.constantFrom("1", "12", ""), { nil: undefined }),
-});
+const configuration = fc
+  .record({
+    hosts: fc
+      .uniqueArray(domain, { selector: (each) => each.toLowerCase(), minLength: 1, maxLength: 5 })
+      .chain((domains) =>
+        fc.tuple(
+          ...domains.map((each) =>
+            fc.record({
+              domain: fc.constant(each),
+              routes: fc.array(routeFields, { maxLength: 6 }),
+              requireTls: fc.constantFrom(0, 0, 0, 1, 2),
+            }),
+          ),
+        ),
+      ),
+    ignorePortInHostMatching: fc.boolean(),
+  })
+  .map(({ hosts, ignorePortInHostMatching }) => ({ hosts, ignorePortInHostMatching }));
 
-type Host = { readonly domain: string; readonly routes: readonly Fields<Route>[] };
-type Request = { authority: string; path: string; method: string; x: string | undefined };
+type Configuration = typeof configuration extends fc.Arbitrary<infer T> ? T : never;
 
-function interpret(hosts: readonly Host[], request: Request): string {
-  const name = request.authority.toLowerCase();
-  const rank = ({ domain }: Host): number => {
-    const pattern = domain.toLowerCase();
-    if (pattern === "*") return 0;
-    if (pattern === name) return 3000;
-    const wild = pattern.replace("*", "");
-    if (pattern === wild || name.length <= wild.length) return -1;
-    if (pattern.startsWith("*")) return name.endsWith(wild) ? 2000 + wild.length : -1;
-    return name.startsWith(wild) ? 1000 + wild.length : -1;
-  };
-  const fit = hosts.filter((host) => rank(host) >= 0).toSorted((a, b) => rank(b) - rank(a))[0];
-  const index = fit?.routes.findIndex((route) => fits(route.match ?? {}, request)) ?? -1;
-  return fit === undefined || index < 0 ? "none" : `${fit.domain}#${index}`;
-}
-
-function fits(match: Fields<RouteMatch>, request: Request): boolean {
-  const path = request.path.split(/[?#]/)[0] ?? "";
-  const fold = (text: string): string =>
-    match.caseSensitive === false ? text.toLowerCase() : text;
-  if (match.prefix !== undefined && !fold(path).startsWith(fold(match.prefix))) return false;
-  if (match.path !== undefined && fold(path) !== fold(match.path)) return false;
-  const regex = match.safeRegex?.regex;
-  if (regex !== undefined && !new RegExp(`^(?:${regex})$`).test(path)) return false;
-  return (match.headers ?? []).every((matcher) => {
-    let value = matcher.name === ":method" ? request.method : request.x;
-    if (matcher.treatMissingHeaderAsEmpty === true) value ??= "";
-    if (value === undefined) return false;
-    const { exact, prefix, contains } = matcher.stringMatch ?? {};
-    const isMatch =
-      exact !== undefined
-        ? value === exact
-        : prefix !== undefined
-          ? value.startsWith(prefix)
-          : value.includes(contains ?? "");
-    return isMatch !== (matcher.invertMatch ?? false);
+/** Each route forwards to a cluster named after it. */
+function tableOf({ hosts, ignorePortInHostMatching }: Configuration, padding = 0) {
+  const pad = Array.from({ length: padding }, () => ({
+    match: { path: "/never asked for" },
+    route: { cluster: "padding" },
+  }));
+  return message(RouteConfiguration, {
+    ignorePortInHostMatching,
+    virtualHosts: hosts.map(({ domain: name, routes, requireTls }) => ({
+      name,
+      domains: [name],
+      requireTls,
+      routes: [
+        ...routes.map((route, i) => ({ ...route, route: { cluster: `${name}#${i}` } })),
+        ...pad,
+      ],
+    })),
   });
 }
 
-test("resolve() agrees with the interpreter on any table and request", () => {
+const request: fc.Arbitrary<RequestView> = fc
+  .record({
+    authority,
+    path: fc
+      .tuple(place, fc.constantFrom("", "?a", "?q=12&r", "?/a#b", "#/b"))
+      .map(([path, rest]) => path + rest),
+    method: fc.constantFrom("GET", "GET", "POST", "CONNECT"),
+    scheme: fc.constantFrom("https", "https", "http"),
+    x: fc.option(text, { nil: undefined }),
+    cookie: fc.option(fc.constantFrom("c=1", 'd="12"; c=a', " c = G,c"), { nil: undefined }),
+  })
+  .map(({ x, cookie, ...rest }) =>
+    requestView({
+      ...rest,
+      headers: {
+        ...(x === undefined ? {} : { x }),
+        ...(cookie === undefined ? {} : { cookie }),
+      },
+    }),
+  );
+
+function resolved(table: RouteTable, each: RequestView): string {
+  const outcome = table.resolve(each, () => 0);
+  if (outcome.kind === "redirect") return "tls";
+  return outcome.kind === "forward" ? outcome.cluster : "none";
+}
+
+test("resolve() agrees with the interpreter: generated code and closures", () => {
+  assert.equal(isCodeAllowed(), true);
   fc.assert(
-    fc.property(table, fc.array(request, { maxLength: 5 }), (hosts, requests) => {
-      const compiled = compileRouteConfiguration(
-        message(RouteConfiguration, {
-          virtualHosts: hosts.map(({ domain, routes }) => ({
-            name: domain,
-            domains: [domain],
-            routes: routes.map((route, i) => ({ ...route, route: { cluster: `${domain}#${i}` } })),
-          })),
-        }),
-        new Map(),
-      );
+    fc.property(configuration, fc.array(request, { maxLength: 8 }), (fields, requests) => {
+      const config = tableOf(fields);
+      const generated = compileRouteConfiguration(config, new Map());
+      const closures = compileRouteConfiguration(config, new Map(), { generatesCode: false });
       for (const each of requests) {
-        const { x, ...rest } = each;
-        const outcome = compiled.resolve(
-          requestView({ ...rest, headers: x === undefined ? {} : { x } }),
-          () => 0,
-        );
-        const found = outcome.kind === "forward" ? outcome.cluster : "none";
-        assert.equal(found, interpret(hosts, each));
+        const wanted = oracleRoute(config, each);
+        assert.equal(resolved(generated, each), wanted);
+        assert.equal(resolved(closures, each), wanted);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("resolve() agrees with the interpreter where paths are indexed", () => {
+  fc.assert(
+    fc.property(configuration, fc.array(request, { maxLength: 8 }), (fields, requests) => {
+      const config = tableOf(fields, indexedAbove);
+      const indexed = compileRouteConfiguration(config, new Map());
+      const trusted = compileRouteConfiguration(config, new Map(), { checks: "trusted" });
+      for (const each of requests) {
+        const wanted = oracleRoute(config, each);
+        assert.equal(resolved(indexed, each), wanted);
+        assert.equal(resolved(trusted, each), wanted);
       }
     }),
     { numRuns: 300 },
+  );
+});
+
+const manyRoutes: fc.Arbitrary<Configuration> = fc
+  .array(routeFields, { minLength: indexedAbove + 1, maxLength: 300 })
+  .map((routes) => ({
+    hosts: [{ domain: "*", routes, requireTls: 0 }],
+    ignorePortInHostMatching: false,
+  }));
+
+test("resolve() agrees with the interpreter on long lists of routes", () => {
+  fc.assert(
+    fc.property(
+      manyRoutes,
+      fc.array(request, { minLength: 5, maxLength: 20 }),
+      (fields, requests) => {
+        const config = tableOf(fields);
+        const indexed = compileRouteConfiguration(config, new Map());
+        for (const each of requests) {
+          assert.equal(resolved(indexed, each), oracleRoute(config, each));
+        }
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("compileRoutes() decides alike after a push as when it begins with it", () => {
+  fc.assert(
+    fc.property(
+      configuration,
+      configuration,
+      fc.array(request, { maxLength: 6 }),
+      (first, second, requests) => {
+        const options = { generatesCode: true } as const;
+        const before = compileRouteConfiguration(tableOf(first), new Map(), options);
+        for (const each of requests) resolved(before, each);
+        // Half of the hosts stay as they were.
+        const kept = first.hosts.filter((_host, i) => i % 2 === 0);
+        const names = new Set(kept.map((host) => host.domain.toLowerCase()));
+        const hosts = [
+          ...second.hosts.filter((host) => !names.has(host.domain.toLowerCase())),
+          ...kept,
+        ];
+        const config = tableOf({ ...first, hosts });
+        const after = compileRouteConfiguration(config, new Map(), { ...options, before });
+        for (const each of requests) assert.equal(resolved(after, each), oracleRoute(config, each));
+      },
+    ),
+    { numRuns: 200 },
   );
 });

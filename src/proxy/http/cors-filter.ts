@@ -4,7 +4,8 @@ import { honoured } from "../config/honoured.ts";
 import { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
-import { compileStringMatcher, type TextPredicate } from "../engine/string-matcher.ts";
+import { compileStringMatcher } from "../engine/string-matcher.ts";
+import type { TextPredicate } from "../engine/text-test.ts";
 import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
 
 export class CorsOverride {

@@ -1,0 +1,126 @@
+/** Conditions as closures: where code must not be generated, and for what is asked rarely. */
+import type { Condition, TextSource } from "./condition.ts";
+import { isWithin } from "./ip.ts";
+import type { RequestView } from "./request.ts";
+import { cookieValue, queryValue } from "./request-text.ts";
+import { textPredicate } from "./text-test.ts";
+
+/** `path` is the request's path without query and fragment, computed once per request. */
+export type RequestPredicate = (
+  request: RequestView,
+  path: string,
+  random: () => number,
+) => boolean;
+
+export function conditionClosure(condition: Condition): RequestPredicate {
+  switch (condition.kind) {
+    case "always":
+      return () => true;
+    case "never":
+      return () => false;
+    case "all":
+      return allClosure(condition.of.map(conditionClosure));
+    case "any":
+      return anyClosure(condition.of.map(conditionClosure));
+    case "not": {
+      const inner = conditionClosure(condition.of);
+      return (request, path, random) => !inner(request, path, random);
+    }
+    case "text": {
+      const textOf = sourceClosure(condition.source);
+      const test = textPredicate(condition.test);
+      const { isInverted, whenMissing } = condition;
+      return (request, path) => {
+        const text = textOf(request, path);
+        return text === undefined ? whenMissing : test(text) !== isInverted;
+      };
+    }
+    case "present": {
+      const textOf = sourceClosure(condition.source);
+      const { isPresent } = condition;
+      return (request, path) => (textOf(request, path) !== undefined) === isPresent;
+    }
+    case "connect":
+      return (request) => request.method === "CONNECT";
+    case "fraction": {
+      const { share } = condition;
+      return (_request, _path, random) => random() < share;
+    }
+    case "server-name":
+    case "port":
+    case "address":
+    case "peer":
+      return connectionClosure(condition);
+  }
+}
+
+function connectionClosure(
+  condition: Extract<Condition, { kind: "server-name" | "port" | "address" | "peer" }>,
+): RequestPredicate {
+  switch (condition.kind) {
+    case "server-name": {
+      const test = textPredicate(condition.test);
+      return (request) => test(request.connection.sni ?? "");
+    }
+    case "port": {
+      const { from, until } = condition;
+      return ({ connection: { destinationPort } }) =>
+        destinationPort >= from && destinationPort < until;
+    }
+    case "address": {
+      const { of, range } = condition;
+      if (of === "source") {
+        return (request) => isWithin(request.connection.sourceAddress, range);
+      }
+      if (of === "destination") {
+        return (request) => isWithin(request.connection.destinationAddress, range);
+      }
+      return ({ connection, remoteAddress = connection.sourceAddress }) =>
+        isWithin(remoteAddress, range);
+    }
+    case "peer": {
+      if (condition.test === undefined) {
+        return (request) => request.connection.peerUriSans.length > 0;
+      }
+      const test = textPredicate(condition.test);
+      return (request) => request.connection.peerUriSans.some(test);
+    }
+  }
+}
+
+function sourceClosure(
+  source: TextSource,
+): (request: RequestView, path: string) => string | undefined {
+  switch (source.kind) {
+    case "path":
+      return (_request, path) => path;
+    case "route-path":
+      return (request, path) => (path === "" || request.method === "CONNECT" ? undefined : path);
+    case "header": {
+      const { name } = source;
+      return (request) => request.header(name);
+    }
+    case "query": {
+      const { name } = source;
+      return (request) => queryValue(request.path, name);
+    }
+    case "cookie": {
+      const { name } = source;
+      return (request) => cookieValue(request, name);
+    }
+  }
+}
+
+function anyClosure(predicates: readonly RequestPredicate[]): RequestPredicate {
+  return (request, path, random) => {
+    for (const predicate of predicates) if (predicate(request, path, random)) return true;
+    return false;
+  };
+}
+
+function allClosure(predicates: readonly RequestPredicate[]): RequestPredicate {
+  return (request, path, random) => {
+    for (const predicate of predicates) if (!predicate(request, path, random)) return false;
+    return true;
+  };
+}

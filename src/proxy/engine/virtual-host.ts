@@ -1,0 +1,220 @@
+/**
+ * One virtual host, kept as it came: encoded. It is compiled when its first request comes, its
+ * routes' actions when each is first chosen; until then a route costs its bytes and an offset.
+ */
+import {
+  Route,
+  VirtualHost,
+  VirtualHost_TlsRequirementType as TlsRequirement,
+} from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { splitMessage } from "../../wire/protobuf-split.ts";
+import { compileFirstMatch, type FirstMatch } from "./condition-code.ts";
+import { allOf } from "./condition.ts";
+import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
+import { compileHeaderLevel } from "./header-operations.ts";
+import { compileMirrors } from "./mirrors.ts";
+import { PathIndex } from "./path-index.ts";
+import { refuse } from "./refusal.ts";
+import type { RequestView } from "./request.ts";
+import { compileRetryPolicy } from "./retry-policy.ts";
+import { compileOutcome, type Level, type Outcome, type RouteContext } from "./route-entry.ts";
+import { planRouteMatch } from "./route-match.ts";
+import { plainRoute } from "./route-plain.ts";
+import type { RouteOutcome } from "./route-table.ts";
+
+/** What a virtual host takes from the table it stands in. */
+export interface TableSettings {
+  readonly level: Level;
+  readonly overrides: FilterOverrideCompilers;
+  readonly directResponseBytesMax: number;
+  readonly isReversed: boolean;
+  readonly generatesCode: boolean;
+  /** Around what is compiled because a request needs it: measures it. */
+  readonly measured: (work: () => void) => void;
+}
+
+/** Called with what a check decodes; throws a refusal. */
+export interface HostChecks {
+  host(host: VirtualHost, path: string): void;
+  route(route: Route, path: string): void;
+}
+
+export const notFound: RouteOutcome = { kind: "no-route" };
+
+/** Above it, paths are looked up instead of tested one after another. */
+export const indexedAbove = 64;
+
+const routesField = 3;
+
+export class CompiledVirtualHost {
+  readonly name: string;
+  readonly domains: readonly string[];
+  /** Of `bytes`. */
+  readonly hash: number;
+  readonly #settings: TableSettings;
+  readonly #tls: "none" | "external" | "all";
+  readonly #offsets: Uint32Array;
+  #bytes: Uint8Array;
+  #context: RouteContext | undefined;
+  #firstMatch: FirstMatch | undefined;
+  readonly #outcomes: (Outcome | undefined)[] = [];
+
+  /**
+   * Refuses what cannot be honoured, before it comes into force. Gives way after each route.
+   * Without `checks` it was checked already, by another thread of the same version.
+   */
+  static *make(
+    input: { readonly bytes: Uint8Array; readonly hash: number; readonly path: string },
+    settings: TableSettings,
+    checks: HostChecks | undefined,
+  ): Generator<void, CompiledVirtualHost> {
+    const { parts, rest } = splitMessage(input.bytes, routesField);
+    const shell = VirtualHost.decode(rest);
+    const host = new CompiledVirtualHost(input, { shell, offsets: parts, settings });
+    if (shell.domains.length === 0) refuse(`${input.path}.domains`, "at least one is required");
+    checks?.host(shell, input.path);
+    if (checks !== undefined) host.#contextOf(shell, input.path);
+    const index = host.routeCount > indexedAbove ? new PathIndex() : undefined;
+    if (checks === undefined && index === undefined) return host;
+    const context = host.#contextOf(shell, input.path);
+    for (let i = 0; i < host.routeCount; i++) {
+      yield;
+      const route = host.#route(i);
+      const path = `${input.path}.routes[${i}]`;
+      checks?.route(route, path);
+      if (route.match === undefined) refuse(`${path}.match`, "is required");
+      const match = planRouteMatch(route.match, `${path}.match`);
+      if (checks !== undefined) compileOutcome(route, match, context, path);
+      index?.add(match);
+    }
+    host.#firstMatch = index?.firstMatch;
+    // Compiled for the check alone: a request brings it back.
+    host.#context = undefined;
+    return host;
+  }
+
+  private constructor(
+    input: { readonly bytes: Uint8Array; readonly hash: number },
+    parts: {
+      readonly shell: VirtualHost;
+      readonly offsets: Uint32Array;
+      readonly settings: TableSettings;
+    },
+  ) {
+    this.#bytes = input.bytes;
+    this.hash = input.hash;
+    this.#offsets = parts.offsets;
+    this.#settings = parts.settings;
+    this.name = parts.shell.name;
+    this.domains = parts.shell.domains;
+    this.#tls = tlsOf(parts.shell.requireTls);
+  }
+
+  get routeCount(): number {
+    return this.#offsets.length / 2;
+  }
+
+  /** Whether it was made of these bytes; it keeps the new copy, so that the old one can go. */
+  takeOver(bytes: Uint8Array): boolean {
+    if (!isEqual(this.#bytes, bytes)) return false;
+    this.#bytes = bytes;
+    return true;
+  }
+
+  resolve(request: RequestView, path: string, random: () => number): RouteOutcome {
+    if (this.#tls !== "none" && this.#mustUseTls(request)) return this.#redirectToTls(request);
+    const firstMatch = this.#firstMatch ?? this.#compile();
+    const index = firstMatch(request, path, random);
+    if (index < 0) return notFound;
+    const outcome = this.#outcomes[index] ?? this.#compileOutcome(index);
+    return outcome(request, random);
+  }
+
+  #compile(): FirstMatch {
+    let made: FirstMatch = () => -1;
+    this.#settings.measured(() => {
+      const conditions = Array.from({ length: this.routeCount }, (_, i) => {
+        const { path, rest } = planRouteMatch(matchOf(this.#route(i)), "match");
+        return allOf([path, rest]);
+      });
+      made = compileFirstMatch(conditions, this.#settings);
+    });
+    this.#firstMatch = made;
+    return made;
+  }
+
+  #compileOutcome(index: number): Outcome {
+    let made: Outcome = () => notFound;
+    this.#settings.measured(() => {
+      this.#context ??= this.#contextOf(
+        VirtualHost.decode(splitMessage(this.#bytes, routesField).rest),
+        "",
+      );
+      const route = this.#route(index);
+      const match = planRouteMatch(matchOf(route), "match");
+      made = compileOutcome(route, match, this.#context, "route");
+    });
+    this.#outcomes[index] = made;
+    return made;
+  }
+
+  #route(index: number): Route {
+    const start = this.#offsets[index * 2] ?? 0;
+    const end = this.#offsets[index * 2 + 1] ?? 0;
+    return Route.decode(this.#bytes.subarray(start, end));
+  }
+
+  #contextOf(host: VirtualHost, path: string): RouteContext {
+    if (this.#context !== undefined) return this.#context;
+    const { level, overrides, directResponseBytesMax, isReversed } = this.#settings;
+    const own: Level = {
+      headers: compileHeaderLevel(host, `${path}.`),
+      filters: compileFilterOverrides(host.typedPerFilterConfig, overrides, `${path}.`),
+      mirrors: compileMirrors(host.requestMirrorPolicies, `${path}.request_mirror_policies`),
+    };
+    this.#context = {
+      virtualHost: host,
+      levels: [own, level],
+      overrides,
+      retry:
+        host.retryPolicy === undefined
+          ? undefined
+          : compileRetryPolicy(host.retryPolicy, `${path}.retry_policy`),
+      directResponseBytesMax,
+      isReversed,
+    };
+    return this.#context;
+  }
+
+  #mustUseTls(request: RequestView): boolean {
+    if (request.scheme === "https") return false;
+    return this.#tls === "all" || request.header("x-envoy-internal") !== "true";
+  }
+
+  #redirectToTls(request: RequestView): RouteOutcome {
+    const location = `https://${request.authority}${request.path}`;
+    return { kind: "redirect", status: 301, location, route: plainRoute("", this.name) };
+  }
+}
+
+function matchOf(route: Route): NonNullable<Route["match"]> {
+  return route.match ?? refuse("match", "is required");
+}
+
+function tlsOf(requirement: TlsRequirement): "none" | "external" | "all" {
+  if (requirement === TlsRequirement.ALL) return "all";
+  return requirement === TlsRequirement.EXTERNAL_ONLY ? "external" : "none";
+}
+
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** FNV-1a: finds candidates; equality is decided by the bytes. */
+export function hashBytes(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  return hash >>> 0;
+}
