@@ -242,7 +242,7 @@ test("watchConfigDirectory() refuses links out of the folder and files without e
 });
 
 test("watchConfigDirectory() says of a link to a folder that it is not followed", async () => {
-  await withFolder(async ({ path, write, look }) => {
+  await withFolder(async ({ path, look }) => {
     await mkdir(join(path, "mesh"));
     await writeFile(join(path, "mesh/a.yaml"), policy("p", "DENY"));
     await symlink("mesh", join(path, "again"));
