@@ -8,7 +8,7 @@ import {
   FilterChainMatch_ConnectionSourceType as SourceType,
   type FilterChain,
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
-import { type IpBytes, type IpRange, ipRangeKey, isInRange, parseIp, parseIpRange } from "./ip.ts";
+import { type IpRange, ipRangeKey, knownIp, parseIpRange } from "./ip.ts";
 import { refuse } from "./refusal.ts";
 import { lowerAscii } from "./text-test.ts";
 
@@ -35,6 +35,8 @@ export interface FilterChainSelector {
 
 interface Candidate {
   readonly chain: FilterChain;
+  /** Its place among the listener's chains. */
+  readonly index: number;
   readonly port: number | undefined;
   readonly destinations: readonly IpRange[];
   readonly exactNames: ReadonlySet<string>;
@@ -52,115 +54,205 @@ export function compileFilterChains(listener: Listener): FilterChainSelector {
   if (listener.filterChainMatcher !== undefined) {
     refuse("filter_chain_matcher", "is not supported");
   }
-  const candidates = listener.filterChains.map((chain, i) =>
-    compileCandidate(chain, `filter_chains[${i}].filter_chain_match`),
-  );
+  const candidates = listener.filterChains.map((chain, i) => compileCandidate(chain, i));
   refuseDuplicates(candidates);
-  const byPort = new Map<number, Candidate[]>();
-  const anyPort: Candidate[] = [];
+  const root = new ChoiceTable(candidates, 0);
+  const fallback = listener.defaultFilterChain;
+  return { match: (facts) => root.find(facts) ?? fallback };
+}
+
+/** One of the questions: which answers a candidate takes, and which of them fits a connection best. */
+interface Step {
+  /** Empty: any answer will do. */
+  keysOf(candidate: Candidate): readonly string[];
+  /** Keys that also those candidates fit to which any answer will do. */
+  readonly openKeys: readonly string[];
+  /** The answer that fits best; undefined where only those fit that take any. */
+  choose(answers: Answers, facts: ConnectionFacts): ChoiceTable | undefined;
+}
+
+interface Answers {
+  readonly byKey: ReadonlyMap<string, ChoiceTable>;
+  /** Of ranges of addresses: distinct lengths of their prefixes, longest first. */
+  readonly lengths: readonly number[];
+}
+
+/**
+ * What is left after some questions, as tables of the answers to the next: built once, so that a
+ * connection costs a look-up per question. Going back is impossible by construction.
+ */
+class ChoiceTable {
+  readonly #chain: FilterChain | undefined;
+  readonly #step: Step | undefined;
+  readonly #answers: Answers | undefined;
+  readonly #any: ChoiceTable | undefined;
+
+  /** `depth` questions have been answered alike by all `candidates`. */
+  constructor(candidates: readonly Candidate[], depth: number) {
+    this.#chain = candidates[0]?.chain;
+    // Questions that nobody asks need no table.
+    let next = depth;
+    while (
+      next < steps.length &&
+      candidates.every((one) => steps[next]?.keysOf(one).length === 0)
+    ) {
+      next++;
+    }
+    const step = steps[next];
+    if (step === undefined) return;
+    this.#step = step;
+    const { groups, open } = grouped(candidates, step);
+    // Chains with many names have the same table behind each.
+    const shared = new Map<string, ChoiceTable>();
+    const tableOf = (group: readonly Candidate[]): ChoiceTable => {
+      const key = group.map(({ index }) => index).join();
+      const table = shared.get(key) ?? new ChoiceTable(group, next + 1);
+      shared.set(key, table);
+      return table;
+    };
+    const keys = [...groups.keys()];
+    this.#answers = {
+      byKey: new Map([...groups].map(([key, group]) => [key, tableOf(group)])),
+      lengths: [...new Set(keys.map(prefixLengthOf))].toSorted((a, b) => b - a),
+    };
+    this.#any = open.length === 0 ? undefined : tableOf(open);
+  }
+
+  find(facts: ConnectionFacts): FilterChain | undefined {
+    if (this.#step === undefined || this.#answers === undefined) return this.#chain;
+    return (this.#step.choose(this.#answers, facts) ?? this.#any)?.find(facts);
+  }
+}
+
+/** Candidates by the answers they take, in their order. */
+function grouped(
+  candidates: readonly Candidate[],
+  step: Step,
+): {
+  readonly groups: ReadonlyMap<string, readonly Candidate[]>;
+  readonly open: readonly Candidate[];
+} {
+  const groups = new Map<string, Candidate[]>();
+  const open: Candidate[] = [];
   for (const candidate of candidates) {
-    if (candidate.port === undefined) {
-      anyPort.push(candidate);
-    } else {
-      const same = byPort.get(candidate.port);
-      if (same === undefined) byPort.set(candidate.port, [candidate]);
-      else same.push(candidate);
+    const keys = step.keysOf(candidate);
+    if (keys.length === 0) open.push(candidate);
+    for (const key of new Set(keys)) {
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [candidate]);
+      else group.push(candidate);
     }
   }
-  const fallback = listener.defaultFilterChain;
+  for (const key of step.openKeys) {
+    const group = groups.get(key);
+    if (group === undefined) continue;
+    groups.set(
+      key,
+      [...group, ...open].toSorted((a, b) => a.index - b.index),
+    );
+  }
+  return { groups, open };
+}
+
+/** `10.0.0.0/8` → 8; anything for keys of other kinds. */
+function prefixLengthOf(key: string): number {
+  return Number(key.slice(key.lastIndexOf("/") + 1));
+}
+
+/** A chain without ranges asks no more than one for all addresses of a family. */
+const wholeFamilies = [4, 16].map((length) =>
+  ipRangeKey({ bytes: Array.from({ length }, () => 0), prefixLength: 0 }),
+);
+
+/** In Envoy's order. */
+const steps: readonly Step[] = [
+  {
+    keysOf: ({ port }) => (port === undefined ? [] : [String(port)]),
+    openKeys: [],
+    choose: ({ byKey }, facts) => byKey.get(String(facts.destinationPort)),
+  },
+  prefixStep(
+    ({ destinations }) => destinations,
+    (facts) => facts.destinationAddress,
+  ),
+  {
+    keysOf: ({ exactNames, suffixNames }) => [
+      ...exactNames,
+      ...[...suffixNames].map((suffix) => `*${suffix}`),
+    ],
+    openKeys: [],
+    choose: ({ byKey }, { sni = "" }) => (sni === "" ? undefined : byServerName(byKey, sni)),
+  },
+  {
+    keysOf: ({ transportProtocol }) => (transportProtocol === "" ? [] : [transportProtocol]),
+    openKeys: [],
+    choose: ({ byKey }, facts) => byKey.get(facts.transportProtocol),
+  },
+  {
+    keysOf: ({ applicationProtocols }) => [...applicationProtocols],
+    openKeys: [],
+    choose: ({ byKey }, facts) => {
+      for (const protocol of facts.applicationProtocols) {
+        const found = byKey.get(protocol);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    },
+  },
+  prefixStep(
+    ({ directSources }) => directSources,
+    (facts) => facts.directSourceAddress,
+  ),
+  {
+    keysOf: ({ sourceType }) => (sourceType === SourceType.ANY ? [] : [String(sourceType)]),
+    openKeys: [],
+    choose: ({ byKey }, { isLocalSource }) =>
+      byKey.get(String(isLocalSource ? SourceType.SAME_IP_OR_LOOPBACK : SourceType.EXTERNAL)),
+  },
+  prefixStep(
+    ({ sources }) => sources,
+    (facts) => facts.sourceAddress,
+  ),
+  {
+    keysOf: ({ sourcePorts }) => [...sourcePorts].map(String),
+    openKeys: [],
+    choose: ({ byKey }, facts) => byKey.get(String(facts.sourcePort)),
+  },
+];
+
+/** The longest range that holds an address. */
+function prefixStep(
+  rangesOf: (candidate: Candidate) => readonly IpRange[],
+  addressOf: (facts: ConnectionFacts) => string,
+): Step {
   return {
-    match: (facts) =>
-      select(byPort.get(facts.destinationPort) ?? anyPort, facts)?.chain ?? fallback,
+    keysOf: (candidate) => rangesOf(candidate).map(ipRangeKey),
+    openKeys: wholeFamilies,
+    choose({ byKey, lengths }, facts) {
+      const bytes = knownIp(addressOf(facts));
+      if (bytes === undefined) return undefined;
+      for (const prefixLength of lengths) {
+        if (prefixLength > bytes.length * 8) continue;
+        const found = byKey.get(ipRangeKey({ bytes, prefixLength }));
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    },
   };
 }
 
-function select(onPort: readonly Candidate[], facts: ConnectionFacts): Candidate | undefined {
-  const destination = parseIp(facts.destinationAddress);
-  const source = parseIp(facts.sourceAddress);
-  let left = longestPrefix(onPort, destination, (candidate) => candidate.destinations);
-  left = byServerName(left, facts.sni ?? "");
-  left = exactOr(
-    left,
-    (candidate) => candidate.transportProtocol === facts.transportProtocol,
-    (candidate) => candidate.transportProtocol === "",
-  );
-  left = byApplicationProtocol(left, facts.applicationProtocols);
-  const directSource = parseIp(facts.directSourceAddress);
-  left = longestPrefix(left, directSource, (candidate) => candidate.directSources);
-  const type = facts.isLocalSource ? SourceType.SAME_IP_OR_LOOPBACK : SourceType.EXTERNAL;
-  left = exactOr(
-    left,
-    (candidate) => candidate.sourceType === type,
-    (candidate) => candidate.sourceType === SourceType.ANY,
-  );
-  left = longestPrefix(left, source, (candidate) => candidate.sources);
-  left = exactOr(
-    left,
-    (candidate) => candidate.sourcePorts.has(facts.sourcePort),
-    (candidate) => candidate.sourcePorts.size === 0,
-  );
-  return left[0];
-}
-
-function exactOr(
-  candidates: readonly Candidate[],
-  isExact: (candidate: Candidate) => boolean,
-  isOpen: (candidate: Candidate) => boolean,
-): readonly Candidate[] {
-  const exact = candidates.filter(isExact);
-  return exact.length > 0 ? exact : candidates.filter(isOpen);
-}
-
-function longestPrefix(
-  candidates: readonly Candidate[],
-  address: IpBytes | undefined,
-  rangesOf: (candidate: Candidate) => readonly IpRange[],
-): readonly Candidate[] {
-  let best = -1;
-  let kept: Candidate[] = [];
-  for (const candidate of candidates) {
-    const ranges = rangesOf(candidate);
-    let longest = ranges.length === 0 ? 0 : -1;
-    if (address !== undefined) {
-      for (const range of ranges) {
-        if (isInRange(address, range)) longest = Math.max(longest, range.prefixLength);
-      }
-    }
-    if (longest < 0 || longest < best) continue;
-    if (longest > best) kept = [];
-    best = longest;
-    kept.push(candidate);
+function byServerName(table: Answers["byKey"], name: string): ChoiceTable | undefined {
+  const exact = table.get(name);
+  if (exact !== undefined) return exact;
+  for (let dot = name.indexOf(".", 1); dot > 0; dot = name.indexOf(".", dot + 1)) {
+    const found = table.get(`*${name.slice(dot)}`);
+    if (found !== undefined) return found;
   }
-  return kept;
+  return undefined;
 }
 
-function byServerName(candidates: readonly Candidate[], name: string): readonly Candidate[] {
-  if (name !== "") {
-    const exact = candidates.filter((candidate) => candidate.exactNames.has(name));
-    if (exact.length > 0) return exact;
-    for (let dot = name.indexOf(".", 1); dot > 0; dot = name.indexOf(".", dot + 1)) {
-      const suffix = name.slice(dot);
-      const wild = candidates.filter((candidate) => candidate.suffixNames.has(suffix));
-      if (wild.length > 0) return wild;
-    }
-  }
-  return candidates.filter(
-    (candidate) => candidate.exactNames.size === 0 && candidate.suffixNames.size === 0,
-  );
-}
-
-function byApplicationProtocol(
-  candidates: readonly Candidate[],
-  protocols: readonly string[],
-): readonly Candidate[] {
-  for (const protocol of protocols) {
-    const found = candidates.filter((candidate) => candidate.applicationProtocols.has(protocol));
-    if (found.length > 0) return found;
-  }
-  return candidates.filter((candidate) => candidate.applicationProtocols.size === 0);
-}
-
-function compileCandidate(chain: FilterChain, path: string): Candidate {
+function compileCandidate(chain: FilterChain, index: number): Candidate {
+  const path = `filter_chains[${index}].filter_chain_match`;
   const match = chain.filterChainMatch;
   if (match !== undefined && (match.addressSuffix !== "" || match.suffixLen !== undefined)) {
     refuse(`${path}.address_suffix`, "is not supported");
@@ -175,6 +267,7 @@ function compileCandidate(chain: FilterChain, path: string): Candidate {
     list.map((range, i) => parseIpRange(range, `${path}.${field}[${i}]`));
   return {
     chain,
+    index,
     port: match?.destinationPort,
     destinations: ranges(match?.prefixRanges ?? [], "prefix_ranges"),
     exactNames: new Set(names.filter((name) => !name.startsWith("*"))),
