@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { newRequestId } from "./request-id.ts";
+import { newRequestId, newSpanId, newTraceId, newTraceparent } from "./random-ids.ts";
 import {
   formatB3Single,
   formatTraceparent,
-  newSpanId,
-  newTraceId,
   parseTraceContext,
   upstreamSpanId,
 } from "./trace-context.ts";

@@ -3,8 +3,6 @@
  * single and multiple headers. Reading is strict: what is malformed starts a new trace, as the
  * specifications demand. Whether a trace is sampled at random is the caller's decision.
  */
-import { randomFillSync } from "node:crypto";
-
 export interface TraceContext {
   /** 32 lower-case hexadecimal digits. */
   readonly traceId: string;
@@ -125,33 +123,6 @@ export function formatTraceparent({ traceId, spanId, isSampled }: OutgoingTrace)
 
 export function formatB3Single({ traceId, spanId, isSampled }: OutgoingTrace): string {
   return `${traceId}-${spanId}-${isSampled ? "1" : "0"}`;
-}
-
-const pool = Buffer.alloc(4096);
-let poolOffset = pool.length;
-
-/** `byteCount` unpredictable bytes from a pool that is refilled in one call. Valid until the next call. */
-export function randomBytesFromPool(byteCount: number): Buffer {
-  if (poolOffset + byteCount > pool.length) {
-    randomFillSync(pool);
-    poolOffset = 0;
-  }
-  const start = poolOffset;
-  poolOffset += byteCount;
-  return pool.subarray(start, poolOffset);
-}
-
-export function newTraceId(): string {
-  return newId(16);
-}
-
-export function newSpanId(): string {
-  return newId(8);
-}
-
-function newId(byteCount: number): string {
-  const id = randomBytesFromPool(byteCount).toString("hex");
-  return zeros.test(id) ? newId(byteCount) : id;
 }
 
 /**

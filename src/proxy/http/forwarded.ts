@@ -3,7 +3,7 @@
  * stranger say: `x-forwarded-*`, `x-request-id`, `via`; the client itself is in `client-address.ts`.
  */
 import type { Channel } from "../../net/channel.ts";
-import { newRequestId } from "../../telemetry/request-id.ts";
+import { newRequestId } from "../../telemetry/random-ids.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { settleClient } from "./client-address.ts";
 import { applyClientCert } from "./client-cert.ts";

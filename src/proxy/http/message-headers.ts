@@ -7,17 +7,15 @@ import type { Http1Writer } from "../../wire/http1-writer.ts";
 
 export class MessageHeaders {
   head: Http1Head | undefined = undefined;
+  /** Own fields; places from `#count` on are free. Never shortened: that would cost a new array. */
   readonly #names: string[] = [];
   readonly #values: string[] = [];
   #count = 0;
 
   reset(head: Http1Head | undefined): void {
     this.head = head;
-    if (this.#count > 0) {
-      this.#names.length = 0;
-      this.#values.length = 0;
-      this.#count = 0;
-    }
+    for (let at = 0; at < this.#count; at++) this.#values[at] = "";
+    this.#count = 0;
   }
 
   /** All values joined with `,`; undefined when there is none. */
@@ -32,12 +30,12 @@ export class MessageHeaders {
   }
 
   has(name: string): boolean {
-    return (this.head !== undefined && this.head.findName(name) >= 0) || this.#names.includes(name);
+    return (this.head !== undefined && this.head.findName(name) >= 0) || this.#find(name) >= 0;
   }
 
   add(name: string, value: string): void {
-    this.#names.push(name);
-    this.#values.push(value);
+    this.#names[this.#count] = name;
+    this.#values[this.#count] = value;
     this.#count++;
   }
 
@@ -48,12 +46,19 @@ export class MessageHeaders {
 
   remove(name: string): void {
     this.head?.dropName(name);
-    for (let at = this.#count - 1; at >= 0; at--) {
-      if (this.#names[at] !== name) continue;
-      this.#names.splice(at, 1);
-      this.#values.splice(at, 1);
+    for (;;) {
+      const at = this.#find(name);
+      if (at < 0) return;
       this.#count--;
+      this.#names.copyWithin(at, at + 1, this.#count + 1);
+      this.#values.copyWithin(at, at + 1, this.#count + 1);
+      this.#values[this.#count] = "";
     }
+  }
+
+  #find(name: string): number {
+    for (let at = 0; at < this.#count; at++) if (this.#names[at] === name) return at;
+    return -1;
   }
 
   /** Writes every field line. */

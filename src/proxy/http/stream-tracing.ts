@@ -1,9 +1,8 @@
 /** Joins a request to its trace, or starts one, and tells the next hop. */
+import { newSpanId, newTraceId, newTraceparent } from "../../telemetry/random-ids.ts";
 import {
   formatB3Single,
   formatTraceparent,
-  newSpanId,
-  newTraceId,
   parseTraceContext,
   parseTraceDecision,
   upstreamSpanId,
@@ -27,17 +26,50 @@ export function traceRequest(
   const { headers } = request;
   const hasMultiple = headers.has("x-b3-traceid") || headers.has("x-b3-sampled");
   const hasContext = hasMultiple || headers.has("traceparent") || headers.has("b3");
-  const lookup = hasContext ? (name: string): string | undefined => headers.get(name) : undefined;
-  const caller = lookup === undefined ? undefined : parseTraceContext(lookup);
+  if (hasContext) joinTrace(request, record, { settings, random, hasMultiple });
+  else startTrace(request, record, settings, random);
+}
+
+/** Nobody has named a trace: one string holds its ids. */
+function startTrace(
+  request: HttpRequest,
+  record: StreamRecord,
+  settings: TracingSettings,
+  random: () => number,
+): void {
+  record.isSampled = isWanted(request, settings, random);
+  const traceparent = newTraceparent(record.isSampled);
+  record.traceId = traceparent.slice(3, 35);
+  record.spanId = traceparent.slice(36, 52);
+  record.parentSpanId = "";
+  if (!settings.spawnsUpstreamSpan) return request.headers.set("traceparent", traceparent);
+  const { traceId, isSampled } = record;
+  const spanId = upstreamSpanId(record.spanId);
+  request.headers.set("traceparent", formatTraceparent({ traceId, spanId, isSampled }));
+}
+
+interface TraceJoining {
+  readonly settings: TracingSettings;
+  readonly random: () => number;
+  readonly hasMultiple: boolean;
+}
+
+function joinTrace(
+  request: HttpRequest,
+  record: StreamRecord,
+  { settings, random, hasMultiple }: TraceJoining,
+): void {
+  const { headers } = request;
+  const lookup = (name: string): string | undefined => headers.get(name);
+  const caller = parseTraceContext(lookup);
   record.traceId = caller?.traceId ?? newTraceId();
   record.parentSpanId = caller?.spanId ?? "";
   record.spanId = newSpanId();
-  const decided =
-    caller?.isSampled ??
-    (lookup === undefined ? undefined : parseTraceDecision(lookup)) ??
-    (isForced(request, settings, random) || random() < settings.randomSampling);
+  const decided = caller?.isSampled ?? parseTraceDecision(lookup);
   record.isSampled =
-    decided && (settings.overallSampling >= 1 || random() < settings.overallSampling);
+    decided === undefined
+      ? isWanted(request, settings, random)
+      : decided && isWithinOverall(settings, random);
   const { traceId, isSampled } = record;
   const hasTwo = settings.spawnsUpstreamSpan;
   const spanId = hasTwo ? upstreamSpanId(record.spanId) : record.spanId;
@@ -50,6 +82,22 @@ export function traceRequest(
     headers.set("x-b3-sampled", isSampled ? "1" : "0");
   }
   headers.set("traceparent", formatTraceparent(next));
+}
+
+/** Our own decision. */
+function isWanted(
+  request: HttpRequest,
+  settings: TracingSettings,
+  random: () => number,
+): boolean {
+  return (
+    (isForced(request, settings, random) || random() < settings.randomSampling) &&
+    isWithinOverall(settings, random)
+  );
+}
+
+function isWithinOverall({ overallSampling }: TracingSettings, random: () => number): boolean {
+  return overallSampling >= 1 || random() < overallSampling;
 }
 
 /** A client that names its own trace wants it made; an internal one may insist. */
