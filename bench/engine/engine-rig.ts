@@ -16,7 +16,7 @@ import { compileRouteConfiguration } from "../../src/proxy/engine/route-configur
 import { closeUpstreams, httpFilterOverrides } from "../../src/proxy/http.ts";
 import { createListenerSet } from "../../src/proxy/listener.ts";
 import { createSinkCompiler } from "../../src/proxy/stats.ts";
-import { BatchWriter } from "../../src/telemetry/batch-writer.ts";
+import { type AppendLines, BatchWriter } from "../../src/telemetry/batch-writer.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import {
   createMetricRegistry,
@@ -108,7 +108,7 @@ export class EngineRig {
     };
   }
 
-  #openLog(): (lines: string) => void {
+  #openLog(): AppendLines {
     const writer = new BatchWriter({
       clock: systemClock,
       write: (bytes, done) => {
@@ -120,7 +120,7 @@ export class EngineRig {
         throw new Error(`${lines} lines were dropped`);
       },
     });
-    return (lines) => writer.append(lines);
+    return writer.append;
   }
 
   /** Opens the connections, each with one upstream connection behind it. */

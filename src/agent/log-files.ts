@@ -5,22 +5,24 @@
 import { closeSync, openSync, write, writeSync } from "node:fs";
 
 import type { Clock } from "../base/clock.ts";
-import { BatchWriter, type WriteOutcome } from "../telemetry/batch-writer.ts";
+import { type AppendLines, BatchWriter, type WriteOutcome } from "../telemetry/batch-writer.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 
 export interface LogFiles {
-  /** Takes whole lines. `-` and `/dev/stdout` are standard output, `/dev/stderr` standard error. */
-  open(path: string): (lines: string) => void;
+  /** `-` and `/dev/stdout` are standard output, `/dev/stderr` standard error. */
+  open(path: string): AppendLines;
+  /** The same for lines that are text. */
+  openText(path: string): (lines: string) => void;
   /** Writes what is left, blocking for a moment at most, and closes. */
   close(): void;
 }
 
 export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
   const writers = new Map<string, { readonly writer: BatchWriter; readonly fd: number }>();
-  return {
+  const files: LogFiles = {
     open(path) {
       const known = writers.get(streamName(path));
-      if (known !== undefined) return (lines) => known.writer.append(lines);
+      if (known !== undefined) return known.writer.append;
       const fd = descriptorOf(path);
       const writer = new BatchWriter({
         clock,
@@ -34,7 +36,14 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
             .add(lines),
       });
       writers.set(streamName(path), { writer, fd });
-      return (lines) => writer.append(lines);
+      return writer.append;
+    },
+    openText(path) {
+      const append = files.open(path);
+      return (lines) => {
+        const bytes = Buffer.from(lines);
+        append(bytes, bytes.length);
+      };
     },
     close() {
       for (const { writer, fd } of writers.values()) {
@@ -44,6 +53,7 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
       writers.clear();
     },
   };
+  return files;
 }
 
 function streamName(path: string): string {

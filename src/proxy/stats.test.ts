@@ -72,7 +72,8 @@ function open(loggers: readonly AccessLog[], options?: LogOptions) {
   const compile = createSinkCompiler({
     metrics,
     peers,
-    openLog: (path) => (line) => void lines.push(`${path}: ${line}`),
+    openLog: (path) => (memory, length) =>
+      void lines.push(`${path}: ${memory.toString("utf8", 0, length)}`),
   });
   const sink: RequestSink = compile(loggers, "outbound", options);
   const valueOf = (name: string): number =>

@@ -10,6 +10,9 @@ import {
   honouredStreamLog,
 } from "./config/honoured-extensions.ts";
 import { honoured } from "./config/honoured.ts";
+import type { LineFormat } from "../telemetry/access-log-format.ts";
+import type { AppendLines } from "../telemetry/batch-writer.ts";
+import { LineBuffer } from "../telemetry/line-buffer.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
@@ -30,8 +33,8 @@ import { compileStatsLogger, type StatsCounting } from "./stats/stats-logger.ts"
 export interface SinkOptions {
   readonly metrics: MetricRegistry;
   readonly peers: PeerDirectory;
-  /** Takes whole lines for a file; `/dev/stdout` and `/dev/stderr` are the process's streams. */
-  readonly openLog: (path: string) => (lines: string) => void;
+  /** Takes lines for a file; `/dev/stdout` and `/dev/stderr` are the process's streams. */
+  readonly openLog: (path: string) => AppendLines;
 }
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
@@ -41,6 +44,9 @@ export function createSinkCompiler(options: SinkOptions): ProxyContext["sinkFor"
     return new AccessLogSink(entries, tellsConnected);
   };
 }
+
+/** One for all: a line is handed on as soon as it is made. */
+const lineBuffer = new LineBuffer();
 
 interface CompiledLogger {
   readonly matches: LogPredicate | undefined;
@@ -56,9 +62,14 @@ function compileLogger(logger: AccessLog, path: string, options: SinkOptions): C
   const config = logger.typedConfig?.value ?? new Uint8Array(0);
   const typeName = logger.typedConfig?.typeUrl.split("/").at(-1) ?? "";
   const at = `${path}.typed_config`;
-  const toFile = (file: string, format: (record: RequestRecord) => string): CompiledLogger => {
-    const write = options.openLog(file);
-    return { matches, types, line: (record) => write(format(record)), stats: undefined };
+  const toFile = (file: string, format: LineFormat): CompiledLogger => {
+    const append = options.openLog(file);
+    const line = (record: RequestRecord): void => {
+      lineBuffer.clear();
+      format(record, lineBuffer);
+      append(lineBuffer.memory, lineBuffer.length);
+    };
+    return { matches, types, line, stats: undefined };
   };
   const toStream = (stream: string, log: StdoutAccessLog): CompiledLogger =>
     toFile(stream, compileLogFormat(honoured(log, honouredStreamLog, at).logFormat, at));

@@ -10,15 +10,23 @@ import {
   istioTextFormat,
   parseFormat,
   type JsonFormat,
+  type LineFormat,
 } from "./access-log-format.ts";
+import { LineBuffer } from "./line-buffer.ts";
 import type { RequestRecord } from "./request-record.ts";
 
+function lineOf(format: LineFormat | undefined, record: RequestRecord): string {
+  const line = new LineBuffer();
+  format?.(record, line);
+  return format === undefined ? '"refused"' : line.memory.toString("utf8", 0, line.length);
+}
+
 function text(format: string, record: RequestRecord = requestRecord()): string {
-  return compileTextFormat(format).value?.(record) ?? "refused";
+  return lineOf(compileTextFormat(format).value, record);
 }
 
 function json(format: JsonFormat, record: RequestRecord = requestRecord()): unknown {
-  return JSON.parse(compileJsonFormat(format).value?.(record) ?? '"refused"');
+  return JSON.parse(lineOf(compileJsonFormat(format).value, record));
 }
 
 test("compileTextFormat() writes Istio's default format", () => {
@@ -84,12 +92,18 @@ test("compileJsonFormat() writes Istio's keys, numbers as numbers and absent val
 });
 
 test("compileJsonFormat() nests, mixes and escapes", () => {
-  const record = requestRecord({}, { a: 'q"\n\\ é' });
+  const record = requestRecord({}, { a: 'q"\n\\ é€\ud800 ' + "long ".repeat(2000) });
   assert.deepEqual(json({ b: ["%REQ(a)%", { c: "x %REQ(none)% y" }], a: true, n: null }, record), {
     a: true,
-    b: ['q"\n\\ é', { c: "x - y" }],
+    b: ['q"\n\\ é€\ud800 ' + "long ".repeat(2000), { c: "x - y" }],
     n: null,
   });
+});
+
+test("compileTextFormat() writes numbers as they are", () => {
+  for (const bytesSent of [0, 9, 10, 4_294_967_296, 9_007_199_254_740_991]) {
+    assert.equal(text("%BYTES_SENT%", requestRecord({ bytesSent })), String(bytesSent));
+  }
 });
 
 test("compileTagFormat() leaves absent values empty", () => {

@@ -5,9 +5,13 @@
  */
 import type { Parsed, Problem } from "../base/problem.ts";
 import { operatorFor, type Operator } from "./access-log-operators.ts";
+import type { LineBuffer } from "./line-buffer.ts";
 import type { RequestRecord } from "./request-record.ts";
 
 export type FormatFunction = (record: RequestRecord) => string;
+
+/** Adds what it says of a request to a line; no string is made for it. */
+export type LineFormat = (record: RequestRecord, line: LineBuffer) => void;
 
 /** A literal text, or what one operator says. */
 export type FormatPart = string | Operator;
@@ -109,10 +113,15 @@ function endOfOperator(format: string, from: number): number {
 }
 
 /** A line of text; control characters and quotes of values are escaped, so a value stays one value. */
-export function compileTextFormat(format: string): Parsed<FormatFunction> {
+export function compileTextFormat(format: string): Parsed<LineFormat> {
   const { value: parts, problems } = parseFormat(format);
   if (parts === undefined) return { value: undefined, problems };
-  return { value: (record) => joinParts(parts, record, "-", escapeText), problems };
+  const line = new LinePlan();
+  for (const part of parts) {
+    if (typeof part === "string") line.literal(part);
+    else line.value(part, writeText);
+  }
+  return { value: line.compile(), problems };
 }
 
 /** A tag of a statistic: absent values are empty, nothing is escaped. */
@@ -124,107 +133,124 @@ export function compileTagFormat(format: string): Parsed<FormatFunction> {
   if (parts.length === 1 && typeof first === "function") {
     return { value: (record) => String(first(record) ?? ""), problems };
   }
-  return { value: (record) => joinParts(parts, record, "", String), problems };
+  return { value: (record) => joinParts(parts, record), problems };
 }
 
 /** One JSON object and a newline; keys sorted as Envoy does, numbers stay numbers. */
-export function compileJsonFormat(format: JsonFormat): Parsed<FormatFunction> {
+export function compileJsonFormat(format: JsonFormat): Parsed<LineFormat> {
   const problems: Problem[] = [];
-  const write = compileJsonValue(format, problems);
+  const line = new LinePlan();
+  planJson(format, line, problems);
+  line.literal("\n");
   if (problems.length > 0) return { value: undefined, problems };
-  return { value: (record) => `${write(record)}\n`, problems };
+  return { value: line.compile(), problems };
 }
 
-function compileJsonValue(format: JsonFormat, problems: Problem[]): FormatFunction {
-  if (typeof format === "string") return compileJsonString(format, problems);
-  if (format === null || typeof format !== "object") {
-    const text = JSON.stringify(format);
-    return () => text;
+function planJson(format: JsonFormat, line: LinePlan, problems: Problem[]): void {
+  if (typeof format === "string") {
+    planJsonString(format, line, problems);
+  } else if (format === null || typeof format !== "object") {
+    line.literal(JSON.stringify(format));
+  } else if (isList(format)) {
+    line.literal("[");
+    format.forEach((item, index) => {
+      if (index > 0) line.literal(",");
+      planJson(item, line, problems);
+    });
+    line.literal("]");
+  } else {
+    line.literal("{");
+    Object.entries(format)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .forEach(([key, value], index) => {
+        line.literal(`${index === 0 ? "" : ","}${JSON.stringify(key)}:`);
+        planJson(value, line, problems);
+      });
+    line.literal("}");
   }
-  if (isList(format)) {
-    const items = format.map((item) => compileJsonValue(item, problems));
-    return (record) => `[${items.map((item) => item(record)).join(",")}]`;
-  }
-  const fields = Object.entries(format)
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value], index) => ({
-      lead: `${index === 0 ? "{" : ","}${JSON.stringify(key)}:`,
-      write: compileJsonValue(value, problems),
-    }));
-  if (fields.length === 0) return () => "{}";
-  return (record) => {
-    let text = "";
-    for (const field of fields) text += field.lead + field.write(record);
-    return `${text}}`;
-  };
 }
 
-function compileJsonString(format: string, problems: Problem[]): FormatFunction {
-  const { value: parts, problems: found } = parseFormat(format);
+function planJsonString(format: string, line: LinePlan, problems: Problem[]): void {
+  const { value: parts = [], problems: found } = parseFormat(format);
   problems.push(...found);
-  if (parts === undefined) return () => "null";
   const [first] = parts;
   if (parts.length === 1 && typeof first === "function") {
-    // Most fields repeat from one request to the next; comparing is cheaper than quoting.
-    let last: string | undefined;
-    let lastQuoted = "";
-    return (record) => {
-      const value = first(record);
-      if (value === undefined) return "null";
-      if (typeof value === "number") return String(value);
-      if (value !== last) {
-        lastQuoted = quoteJson(value);
-        last = value;
-      }
-      return lastQuoted;
-    };
+    line.value(first, writeJson);
+    return;
   }
-  if (parts.every((part) => typeof part === "string")) {
-    const text = JSON.stringify(parts.join(""));
-    return () => text;
+  line.literal('"');
+  for (const part of parts) {
+    if (typeof part === "string") line.literal(JSON.stringify(part).slice(1, -1));
+    else line.value(part, writeInString);
   }
-  return (record) => quoteJson(joinParts(parts, record, "-", String));
+  line.literal('"');
 }
 
-function joinParts(
-  parts: readonly FormatPart[],
-  record: RequestRecord,
-  absent: string,
-  escape: (value: string) => string,
-): string {
-  let text = "";
-  for (const part of parts) {
-    if (typeof part === "string") {
-      text += part;
-      continue;
-    }
-    const value = part(record);
-    text += value === undefined ? absent : typeof value === "number" ? value : escape(value);
+type ValueWriter = (line: LineBuffer, value: string | number | undefined) => void;
+
+const writeText: ValueWriter = (line, value) => {
+  if (value === undefined) line.absent();
+  else if (typeof value === "number") line.number(value);
+  else line.escaped(value);
+};
+
+const jsonNull = Buffer.from(String(null));
+
+const writeJson: ValueWriter = (line, value) => {
+  if (value === undefined) line.bytes(jsonNull);
+  else if (typeof value === "number") line.number(value);
+  else line.quoted(value);
+};
+
+const writeInString: ValueWriter = (line, value) => {
+  if (value === undefined) line.absent();
+  else if (typeof value === "number") line.number(value);
+  else line.inString(value);
+};
+
+interface LineField {
+  /** What stands before the value. */
+  readonly lead: Buffer;
+  readonly operator: Operator;
+  readonly write: ValueWriter;
+}
+
+/** Literals and values of a line in their order; literals between two values are one. */
+class LinePlan {
+  readonly #fields: LineField[] = [];
+  #literal = "";
+
+  literal(text: string): void {
+    this.#literal += text;
   }
+
+  value(operator: Operator, write: ValueWriter): void {
+    this.#fields.push({ lead: Buffer.from(this.#literal), operator, write });
+    this.#literal = "";
+  }
+
+  compile(): LineFormat {
+    const fields = this.#fields;
+    const tail = Buffer.from(this.#literal);
+    return (record, line) => {
+      for (let index = 0; index < fields.length; index++) {
+        const field = fields[index];
+        if (field === undefined) break;
+        line.bytes(field.lead);
+        field.write(line, field.operator(record));
+      }
+      line.bytes(tail);
+    };
+  }
+}
+
+/** Nothing stands for an absent value. */
+function joinParts(parts: readonly FormatPart[], record: RequestRecord): string {
+  let text = "";
+  for (const part of parts) text += typeof part === "string" ? part : (part(record) ?? "");
   return text;
 }
 
 function isList(format: JsonFormat): format is readonly JsonFormat[] {
   return Array.isArray(format);
-}
-
-// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const needsTextEscape = /["\u0000-\u001f\u007f]/;
-
-function escapeText(value: string): string {
-  if (!needsTextEscape.test(value)) return value;
-  let text = "";
-  for (const char of value) {
-    text += needsTextEscape.test(char)
-      ? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`
-      : char;
-  }
-  return text;
-}
-
-// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const needsJsonEscape = /["\\\u0000-\u001f\u007f\ud800-\udfff]/;
-
-function quoteJson(value: string): string {
-  return needsJsonEscape.test(value) ? JSON.stringify(value) : `"${value}"`;
 }

@@ -213,7 +213,8 @@ function present(text: string | undefined): string | undefined {
 
 /** Envoy writes these as one word, so that a line can be split at blanks. */
 function presentWord(text: string): string | undefined {
-  return text === "" ? undefined : text.replaceAll(" ", "_");
+  if (text === "") return undefined;
+  return text.includes(" ") ? text.replaceAll(" ", "_") : text;
 }
 
 function list(values: readonly string[]): string | undefined {
@@ -233,8 +234,17 @@ function isoTime(ms: number): string {
   return lastTime;
 }
 
+/** Endpoints and connections keep their address objects as long as they live. */
+const addressTexts = new WeakMap<SocketAddress, string>();
+
 function address(value: SocketAddress | undefined): string | undefined {
-  return value === undefined || value.address === "" ? undefined : formatSocketAddress(value);
+  if (value === undefined || value.address === "") return undefined;
+  let text = addressTexts.get(value);
+  if (text === undefined) {
+    text = formatSocketAddress(value);
+    addressTexts.set(value, text);
+  }
+  return text;
 }
 
 function descend(value: unknown, keys: readonly string[]): unknown {

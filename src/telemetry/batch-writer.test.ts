@@ -16,23 +16,24 @@ function open(pendingBytesMax = 100) {
     write: (bytes, done) => void writes.push({ text: bytes.toString(), done }),
     onDrop: (lines, reason) => void drops.push(`${lines} ${reason}`),
   });
-  return { clock, writes, drops, writer };
+  const append = (lines: string): void => writer.append(Buffer.from(lines), lines.length);
+  return { clock, writes, drops, writer, append };
 }
 
 test("append() gathers lines until the flush time", () => {
-  const { clock, writes, writer } = open();
-  writer.append("a\n");
-  writer.append("b\n");
+  const { clock, writes, append } = open();
+  append("a\n");
+  append("b\n");
   assert.equal(writes.length, 0);
   clock.advance(10);
   assert.equal(writes[0]?.text, "a\nb\n");
 });
 
 test("append() has one write in flight and sends the rest after it", () => {
-  const { clock, writes, writer } = open();
-  writer.append("a\n");
+  const { clock, writes, append } = open();
+  append("a\n");
   clock.advance(10);
-  writer.append("b\n");
+  append("b\n");
   clock.advance(100);
   assert.equal(writes.length, 1);
   writes[0]?.done({ kind: "written" });
@@ -40,26 +41,39 @@ test("append() has one write in flight and sends the rest after it", () => {
 });
 
 test("append() drops and counts when a full pipe does not empty", () => {
-  const { clock, writes, drops, writer } = open(20);
-  writer.append("x".repeat(15));
+  const { clock, writes, drops, append } = open(20);
+  append("x".repeat(15));
   clock.advance(10);
   writes[0]?.done({ kind: "busy", writtenBytes: 5 });
-  writer.append("y".repeat(15));
-  writer.append("z");
+  append("y".repeat(15));
+  append("z");
   assert.deepEqual(drops, ["1 full"]);
   clock.advance(20);
   assert.equal(writes[1]?.text, "x".repeat(10));
 });
 
 test("flush() calls back when everything is written; close() hands out what is not", () => {
-  const { writes, writer } = open();
+  const { writes, writer, append } = open();
   let isDone = false;
-  writer.append("a\n");
+  append("a\n");
   writer.flush(() => {
     isDone = true;
   });
   writes[0]?.done({ kind: "written" });
   assert.ok(isDone);
-  writer.append("b\n");
+  append("b\n");
   assert.equal(writer.close().toString(), "b\n");
+});
+
+test("append() keeps a batch as it was while it is written, and uses its memory again", () => {
+  const { clock, writes, append } = open(10_000);
+  for (let round = 0; round < 5; round++) {
+    append(`${round}`.repeat(3000));
+    clock.advance(10);
+    append("next");
+    assert.equal(writes.at(-1)?.text, `${round}`.repeat(3000));
+    writes.at(-1)?.done({ kind: "written" });
+    assert.equal(writes.at(-1)?.text, "next");
+    writes.at(-1)?.done({ kind: "written" });
+  }
 });

@@ -21,41 +21,70 @@ export type WriteOutcome =
   | { readonly kind: "busy"; readonly writtenBytes: number }
   | { readonly kind: "failed"; readonly message: string };
 
+/** The first `length` bytes of `memory` are one line or more; the memory is used again. */
+export type AppendLines = (memory: Buffer, length: number) => void;
+
 const retryAfterMs = 20;
+const firstBytes = 4096;
+/** A buffer that has grown beyond this is not used again. */
+const keptBytesMax = 256 * 1024;
+
+interface Batch {
+  /** All of it, and what of it is not written yet. */
+  readonly memory: Buffer;
+  rest: Buffer;
+  readonly lines: number;
+}
 
 export class BatchWriter {
-  readonly #options: BatchWriterOptions;
-  #lines = "";
-  #lineCount = 0;
-  #inFlight: { bytes: Buffer; readonly lines: number } | undefined;
+  readonly #options: Required<BatchWriterOptions>;
+  #memory: Buffer = Buffer.allocUnsafeSlow(firstBytes);
+  #length = 0;
+  #lines = 0;
+  #spare: Buffer | undefined;
+  #inFlight: Batch | undefined;
   #timer: Timer | undefined;
   #isClosed = false;
   readonly #waiting: (() => void)[] = [];
 
   constructor(options: BatchWriterOptions) {
-    this.#options = options;
+    this.#options = {
+      pendingBytesMax: 4 << 20,
+      flushBytes: 64 << 10,
+      flushAfterMs: 250,
+      ...options,
+    };
   }
 
   /** Takes one or more whole lines. */
-  append(lines: string): void {
-    const { pendingBytesMax = 4 << 20, flushBytes = 64 << 10, flushAfterMs = 250 } = this.#options;
-    if (
-      this.#isClosed ||
-      this.#lines.length + (this.#inFlight?.bytes.length ?? 0) > pendingBytesMax
-    ) {
+  readonly append: AppendLines = (memory, length) => {
+    const { pendingBytesMax, flushBytes, flushAfterMs } = this.#options;
+    const inFlight = this.#inFlight;
+    const pending = this.#length + (inFlight === undefined ? 0 : inFlight.rest.length);
+    if (this.#isClosed || pending > pendingBytesMax) {
       this.#options.onDrop(1, "full");
       return;
     }
-    this.#lines += lines;
-    this.#lineCount += 1;
-    if (this.#inFlight !== undefined) return;
-    if (this.#lines.length >= flushBytes) this.#start();
+    this.#reserve(length);
+    memory.copy(this.#memory, this.#length, 0, length);
+    this.#length += length;
+    this.#lines += 1;
+    if (inFlight !== undefined) return;
+    if (this.#length >= flushBytes) this.#start();
     else this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.#start());
+  };
+
+  #reserve(length: number): void {
+    const needed = this.#length + length;
+    if (needed <= this.#memory.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.#memory.length * 2));
+    this.#memory.copy(larger, 0, 0, this.#length);
+    this.#memory = larger;
   }
 
   /** Calls back when all that was appended before has been written or given up. */
   flush(done: () => void): void {
-    if (this.#lines === "" && this.#inFlight === undefined) {
+    if (this.#length === 0 && this.#inFlight === undefined) {
       done();
       return;
     }
@@ -68,10 +97,10 @@ export class BatchWriter {
     this.#isClosed = true;
     this.#timer?.cancel();
     const rest = Buffer.concat([
-      this.#inFlight?.bytes ?? Buffer.alloc(0),
-      Buffer.from(this.#lines),
+      this.#inFlight?.rest ?? Buffer.alloc(0),
+      this.#memory.subarray(0, this.#length),
     ]);
-    this.#lines = "";
+    this.#length = 0;
     this.#inFlight = undefined;
     return rest;
   }
@@ -79,26 +108,30 @@ export class BatchWriter {
   #start(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#inFlight = { bytes: Buffer.from(this.#lines), lines: this.#lineCount };
-    this.#lines = "";
-    this.#lineCount = 0;
+    const memory = this.#memory;
+    this.#inFlight = { memory, rest: memory.subarray(0, this.#length), lines: this.#lines };
+    this.#memory = this.#spare ?? Buffer.allocUnsafeSlow(firstBytes);
+    this.#spare = undefined;
+    this.#length = 0;
+    this.#lines = 0;
     this.#write();
   }
 
   #write(): void {
     const batch = this.#inFlight;
     if (batch === undefined) return;
-    this.#options.write(batch.bytes, (outcome) => {
+    this.#options.write(batch.rest, (outcome) => {
       if (this.#inFlight !== batch) return;
       if (outcome.kind === "busy") {
-        batch.bytes = batch.bytes.subarray(outcome.writtenBytes);
+        batch.rest = batch.rest.subarray(outcome.writtenBytes);
         this.#timer = this.#options.clock.schedule(retryAfterMs, () => this.#write());
         return;
       }
       if (outcome.kind === "failed") this.#options.onDrop(batch.lines, "error");
       this.#inFlight = undefined;
       this.#timer = undefined;
-      if (this.#lines !== "") this.#start();
+      if (batch.memory.length <= keptBytesMax) this.#spare = batch.memory;
+      if (this.#length > 0) this.#start();
       else for (const done of this.#waiting.splice(0)) done();
     });
   }

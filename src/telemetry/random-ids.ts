@@ -7,7 +7,7 @@ import { randomFillSync } from "node:crypto";
 const pool = Buffer.alloc(16 * 1024);
 let poolAt = pool.length;
 
-const digits = Uint8Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
+const digits = Buffer.alloc(16).map((_, value) => value.toString(16).charCodeAt(0));
 const layout = Buffer.alloc(64);
 const dash = 0x2d;
 

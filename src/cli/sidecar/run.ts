@@ -59,7 +59,7 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
     level: sidecar.logLevel,
     format: sidecar.logFormat,
     clock,
-    sink: files.open("/dev/stderr"),
+    sink: files.openText("/dev/stderr"),
   });
   const parts: Parts = { sidecar, version, clock, log, metrics, files };
   let agent: Agent | undefined;

@@ -3,7 +3,7 @@ import {
   compileJsonFormat,
   compileTextFormat,
   istioTextFormat,
-  type FormatFunction,
+  type LineFormat,
   type JsonFormat,
 } from "../../telemetry/access-log-format.ts";
 import type { Parsed } from "../../base/problem.ts";
@@ -11,7 +11,7 @@ import type { SubstitutionFormatString } from "../../wire/gen/ts/envoy/config/co
 import type { FileAccessLog } from "../../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
 import { refuse } from "../engine/refusal.ts";
 
-export function compileFileFormat(config: FileAccessLog, path: string): FormatFunction {
+export function compileFileFormat(config: FileAccessLog, path: string): LineFormat {
   if (config.format !== undefined && config.format !== "") {
     return required(compileTextFormat(config.format), `${path}.format`);
   }
@@ -24,7 +24,7 @@ export function compileFileFormat(config: FileAccessLog, path: string): FormatFu
 export function compileLogFormat(
   format: SubstitutionFormatString | undefined,
   path: string,
-): FormatFunction {
+): LineFormat {
   if (format?.jsonFormat !== undefined) {
     return required(compileJsonFormat(jsonFormat(format.jsonFormat)), `${path}.json_format`);
   }
@@ -33,7 +33,7 @@ export function compileLogFormat(
   return required(compileTextFormat(text), `${path}.text_format`);
 }
 
-function required(parsed: Parsed<FormatFunction>, path: string): FormatFunction {
+function required(parsed: Parsed<LineFormat>, path: string): LineFormat {
   return parsed.value ?? refuse(path, parsed.problems[0]?.message ?? "is malformed");
 }
 

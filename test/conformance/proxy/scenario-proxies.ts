@@ -85,7 +85,7 @@ export async function runHeddle(
     metrics: createMetricRegistry(),
     random: Math.random,
     peers: noPeers,
-    openLog: () => (line) => void lines.push(line),
+    openLog: () => (memory, length) => void lines.push(memory.toString("utf8", 0, length)),
     io,
     nodeId,
     version: "test",

@@ -190,7 +190,7 @@ async function runHeddle(): Promise<Plane> {
     metrics: createMetricRegistry(),
     random: Math.random,
     peers: noPeers,
-    openLog: () => (line) => void lines.push(line),
+    openLog: () => (memory, length) => void lines.push(memory.toString("utf8", 0, length)),
     nodeId,
     version: "test",
   });
