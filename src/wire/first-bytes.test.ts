@@ -190,3 +190,29 @@ test("first-byte readers accept any bytes without throwing", () => {
     }),
   );
 });
+
+test("inspectTlsHello() looks at nothing behind the hello", async () => {
+  const hello = await helloOf("catalog", ["istio"]);
+  const expected = inspectTlsHello(hello);
+  assert.equal(expected.kind, "hello");
+  for (const more of [[20, 3, 3, 0, 1, 1], [23, 3, 3, 0, 2, 9, 9], [0]]) {
+    assert.deepEqual(inspectTlsHello(Buffer.concat([hello, Buffer.from(more)])), expected);
+  }
+});
+
+test("inspectTlsHello() takes one name, without empty labels at its end", () => {
+  const name = (text: string): number[] => [0, 0, text.length, ...Buffer.from(text)];
+  const hello = (...list: readonly number[]): TlsInspection => {
+    const extension = [0, 0, 0, list.length + 2, 0, list.length, ...list];
+    const body = [3, 3, ...Array<number>(32).fill(7), 0, 0, 2, 0x13, 1, 1, 0, 0, extension.length];
+    const message = [1, 0, 0, body.length + extension.length, ...body, ...extension];
+    return inspectTlsHello(Buffer.from([22, 3, 1, 0, message.length, ...message]));
+  };
+  const sniOf = (text: string): string | undefined => {
+    const inspected = hello(...name(text));
+    return inspected.kind === "hello" ? inspected.hello.sni : inspected.kind;
+  };
+  assert.equal(sniOf("A.b."), "a.b");
+  assert.equal(sniOf("a.b.."), undefined);
+  assert.deepEqual(hello(...name("a"), ...name("b")), { kind: "raw" });
+});

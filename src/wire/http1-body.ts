@@ -3,7 +3,7 @@
  * (RFC 9112 section 7.1) or up to the close. Sans I/O: it points into the caller's bytes and copies
  * nothing. Chunk extensions are checked, bounded and left behind; the next hop gets our own framing.
  */
-import type { BodyKind, HeadLimits } from "./http1-head.ts";
+import type { BodyKind, HeadError, HeadLimits } from "./http1-head.ts";
 import { Http1Head } from "./http1-head.ts";
 import { feedHead } from "./http1-parser.ts";
 import { hexTable, tokenTable } from "./http1-tables.ts";
@@ -75,6 +75,11 @@ export class BodyReader {
   get trailers(): Http1Head | undefined {
     const trailers = this.#trailers;
     return trailers === undefined || trailers.count === 0 ? undefined : trailers;
+  }
+
+  /** Why the trailers were refused, if it was they. */
+  get error(): HeadError | undefined {
+    return this.#trailers?.error;
   }
 
   /** Reads on at `position`; returns a `bodyStep`. Call again until it says `more`, `end` or `error`. */

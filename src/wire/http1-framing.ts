@@ -44,9 +44,11 @@ export function frameRequest(head: Http1Head): HeadError | undefined {
   if (head.bodyKind === "chunked" && head.minorVersion === 0) {
     return "transfer-encoding-not-allowed";
   }
-  const expect = head.findId(known.expect);
+  let expect = head.findId(known.expect);
   if (expect >= 0) {
-    if (!head.isValue(expect, "100-continue")) return "expectation";
+    for (; expect >= 0; expect = head.findId(known.expect, expect + 1)) {
+      if (!head.isValue(expect, "100-continue")) return "expectation";
+    }
     head.expectsContinue = head.minorVersion === 1 && head.bodyKind !== "none";
     head.dropId(known.expect);
   }
@@ -168,6 +170,8 @@ function decimal(head: Http1Head, field: number): number {
 function readConnection(head: Http1Head): HeadError | undefined {
   head.isKeepAlive = head.minorVersion === 1;
   let isUpgradeNominated = false;
+  // Once said, in whichever field, it holds (RFC 9112 section 9.3).
+  let isClose = false;
   let field = 0;
   const { ids, count } = head;
   for (field = 0; field < count; field++) {
@@ -176,11 +180,12 @@ function readConnection(head: Http1Head): HeadError | undefined {
     if (id === known.connection) {
       head.dropped[field] = 1;
       if (head.isValue(field, "keep-alive")) head.isKeepAlive = true;
-      else if (head.isValue(field, "close")) head.isKeepAlive = false;
+      else if (head.isValue(field, "close")) isClose = true;
       else {
-        const result = nominate(head, field);
-        if (result === "connection-header") return result;
-        if (result === "upgrade") isUpgradeNominated = true;
+        const nominated = nominate(head, field);
+        if (nominated === undefined) return "connection-header";
+        isUpgradeNominated ||= nominated.isUpgrade;
+        isClose ||= nominated.isClose;
       }
     } else if (id === known.keepAlive || id === known.proxyConnection) {
       head.dropped[field] = 1;
@@ -190,25 +195,36 @@ function readConnection(head: Http1Head): HeadError | undefined {
       if (!head.acceptsTrailers) head.dropped[field] = 1;
     }
   }
+  if (isClose) head.isKeepAlive = false;
   head.hasUpgrade =
     isUpgradeNominated && head.minorVersion === 1 && head.findId(known.upgrade) >= 0;
   return undefined;
 }
 
-function nominate(head: Http1Head, field: number): "connection-header" | "upgrade" | undefined {
+interface Nominated {
+  readonly isUpgrade: boolean;
+  readonly isClose: boolean;
+}
+
+/** Drops what one field nominates; undefined when it must not be nominated. */
+function nominate(head: Http1Head, field: number): Nominated | undefined {
   let isUpgrade = false;
   let isClose = false;
   for (const part of head.valueAt(field).toLowerCase().split(",")) {
-    const token = part.trim();
+    const token = part.replaceAll(outerBlanks, "");
     if (token === "close") isClose = true;
     else if (token === "keep-alive") head.isKeepAlive = true;
     else if (token === "upgrade") isUpgrade = true;
-    else if (forbiddenNominations.has(token) || token.startsWith(":")) return "connection-header";
-    else if (token !== "" && token !== "te" && !isProtected(token)) head.dropName(token);
+    else if (forbiddenNominations.has(token) || token.startsWith(":")) return undefined;
+    else if (!keptNominations.has(token) && !isProtected(token)) head.dropName(token);
   }
-  if (isClose) head.isKeepAlive = false;
-  return isUpgrade ? "upgrade" : undefined;
+  return { isUpgrade, isClose };
 }
+
+/** Not `trim()`: bytes above 0x7f are part of a token that nobody knows, not white space. */
+const outerBlanks = /^[ \t]+|[ \t]+$/g;
+/** Nothing, and what is looked at in its own right. */
+const keptNominations: ReadonlySet<string> = new Set(["", "te", "connection"]);
 
 function isProtected(name: string): boolean {
   return protectedNames.has(name) || protectedPrefixes.some((prefix) => name.startsWith(prefix));

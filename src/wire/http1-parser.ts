@@ -41,12 +41,14 @@ export function feedHead(
     const received = before + step;
     taken += step;
     parse(head, received, limits);
-    if (head.isComplete) {
+    // The empty line may have been the byte that is looked at beyond the limit.
+    if (head.isComplete && head.parsePosition <= limits.headBytesMax) {
       head.length = head.parsePosition;
       return taken - (received - head.parsePosition) - from;
     }
     if (head.error !== undefined) return taken - from;
     if (received > limits.headBytesMax) {
+      head.isComplete = false;
       head.error = "head-too-large";
       return taken - from;
     }

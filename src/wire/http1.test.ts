@@ -113,6 +113,27 @@ test("frameRequest() takes away what belongs to one hop, and nothing that decide
   );
 });
 
+test("frameRequest() closes when any field of Connection says so, whatever the others say", () => {
+  const check = (expected: boolean, ...fields: readonly string[]): void => {
+    const head = new Http1Head();
+    head.reset("request");
+    const text = ["GET / HTTP/1.1", "Host: a", ...fields].join("\r\n");
+    feedHead(head, Buffer.from(`${text}\r\n\r\n`, "latin1"), 0, defaultHeadLimits);
+    assert.equal(frameRequest(head), undefined);
+    assert.equal(head.isKeepAlive, expected, fields.join());
+  };
+  check(false, "Connection: close", "Connection: keep-alive");
+  check(false, "Connection: keep-alive", "Connection: close");
+  check(false, "Connection: connection", "Connection: close");
+  check(false, "Connection: x, close\t");
+  check(true, "Connection: close\xa0");
+});
+
+test("frameRequest() refuses an expectation that nobody knows beside one that is known", () => {
+  const fields = "Host: a\r\nExpect: 100-continue\r\nExpect: x";
+  assert.equal(read(`GET / HTTP/1.1\r\n${fields}\r\n\r\n`, 1000).error, "expectation");
+});
+
 test("Http1Head joins repeated fields and forgets dropped ones", () => {
   const head = new Http1Head();
   head.reset("request");
@@ -137,6 +158,10 @@ test("feedHead() keeps to its limits", () => {
   assert.equal(feed("GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n").error, "too-many-fields");
   assert.equal(feed(`GET / HTTP/1.1\r\nA: ${"1".repeat(100)}`).error, "head-too-large");
   assert.equal(feed("A".repeat(200)).error, "invalid-method");
+  const sized = (bytes: number): string => `GET / HTTP/1.1\r\nA: ${"1".repeat(bytes - 23)}\r\n\r\n`;
+  assert.equal(feed(sized(100)).isComplete, true);
+  assert.equal(feed(sized(101)).isComplete, false);
+  assert.equal(feed(sized(101)).error, "head-too-large");
 });
 
 test("BodyReader keeps trailers apart and bounds extensions", () => {

@@ -44,13 +44,19 @@ function incompleteUnlessFull(bytes: Uint8Array): TlsInspection {
   return { kind: bytes.length >= helloBytesMax ? "raw" : "incomplete" };
 }
 
-/** The handshake bytes of all records so far, without their headers. */
+/**
+ * The handshake bytes of the first message's records so far, without their headers. What follows it
+ * is not looked at (early data, a compatibility record): whether it is there yet depends on how the
+ * bytes arrive.
+ */
 function joinHandshake(
   bytes: Uint8Array,
 ): TlsInspection | { readonly kind: "bytes"; readonly bytes: Uint8Array } {
   const parts: Uint8Array[] = [];
   let at = 0;
-  while (at < bytes.length) {
+  let joined = 0;
+  const head: number[] = [];
+  while (at < bytes.length && !isWholeMessage(head, joined)) {
     if (bytes[at] !== recordHandshake) return { kind: "raw" };
     const major = bytes[at + 1];
     const minor = bytes[at + 2];
@@ -61,10 +67,20 @@ function joinHandshake(
     if (high === undefined || low === undefined) break;
     const length = (high << 8) | low;
     if (length === 0 || length > recordBytesMax) return { kind: "raw" };
-    parts.push(bytes.subarray(at + 5, at + 5 + length));
+    const part = bytes.subarray(at + 5, at + 5 + length);
+    parts.push(part);
+    joined += part.length;
+    for (let i = 0; i < part.length && head.length < 4; i++) head.push(part[i] ?? 0);
     at += 5 + length;
   }
   return { kind: "bytes", bytes: parts.length === 1 ? (parts[0] ?? bytes) : concat(parts) };
+}
+
+/** `head`: the message's first bytes, type and length; a type that is no hello needs no more. */
+function isWholeMessage(head: readonly number[], joined: number): boolean {
+  const [type = clientHello, high = 0, middle = 0, low] = head;
+  if (type !== clientHello) return true;
+  return low !== undefined && joined >= 4 + ((high << 16) | (middle << 8) | low);
 }
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {
@@ -147,10 +163,14 @@ function decodeHello(bytes: Uint8Array): TlsHello | undefined {
 function decodeServerName(body: Reader): string | undefined {
   const list = body.vector(2);
   let name: string | undefined;
+  let seen = false;
   while (!list.isDone) {
     const type = list.number(1);
     const value = list.vector(2);
-    if (type === 0 && name === undefined) name = hostname(value);
+    // RFC 6066 §3: one name of a type. Two would let two readers disagree.
+    if (type === 0 && seen) list.isBroken = true;
+    if (type === 0) name = hostname(value);
+    seen ||= type === 0;
   }
   body.isBroken ||= list.isBroken;
   return name;
@@ -165,7 +185,8 @@ function hostname(value: Reader): string | undefined {
     name += String.fromCharCode(byte);
   }
   if (name.endsWith(".")) name = name.slice(0, -1);
-  return name === "" || name.length > 255 ? undefined : name.toLowerCase();
+  // One dot may end a name, an empty label may not.
+  return name === "" || name.endsWith(".") || name.length > 255 ? undefined : name.toLowerCase();
 }
 
 function decodeProtocols(body: Reader): readonly string[] {
