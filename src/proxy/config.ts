@@ -18,20 +18,22 @@ import type { ClusterPool } from "./cluster.ts";
 import { compileCluster } from "./cluster/plan.ts";
 import { AppliedResources } from "./config/applied-resources.ts";
 import { honouredAssignment, honouredCluster } from "./config/honoured-clusters.ts";
-import { honouredRoutes } from "./config/honoured-routes.ts";
 import { checkHonoured, type UnknownFieldCount } from "./config/honoured.ts";
 import { checkListener, type ListenerNeeds } from "./config/listener-plan.ts";
+import { RouteTables } from "./config/route-tables.ts";
+import { Slices, type Work } from "./config/slices.ts";
 import { WarmingListeners } from "./config/warming-listeners.ts";
 import type { ListenerSet, RouteSource } from "./context.ts";
 import { Refusal, type RefusedField, RefusalList } from "./engine/refusal.ts";
 import type { RouteTable } from "./engine/route-table.ts";
+import { httpFilterOverrides } from "./http.ts";
 
 export interface ConfigurationOptions {
   readonly feed: XdsFeed;
   readonly clusters: ClusterPool;
   readonly listeners: ListenerSet;
   readonly secrets: SecretSource;
-  /** Throws a refusal. */
+  /** Of routes that stand in a listener. Throws a refusal. */
   readonly compileRoutes: (config: RouteConfiguration) => RouteTable;
   readonly clock: Clock;
   readonly log: Logger;
@@ -44,13 +46,20 @@ export interface RefusedResourceFields {
   readonly fields: readonly RefusedField[];
 }
 
+interface Applier {
+  /** What it returns is done in slices. Throws a refusal. */
+  readonly apply: (resource: XdsResource) => Work<void> | void;
+  readonly remove: (name: string) => void;
+}
+
 export class Configuration implements RouteSource {
   readonly applied: AppliedResources;
   /** Called once, when the first complete configuration serves. */
   onReady: () => void = () => undefined;
   readonly #options: ConfigurationOptions;
   readonly #unknown: UnknownFieldCount = { count: 0 };
-  readonly #tables = new Map<string, RouteTable>();
+  readonly #tables: RouteTables;
+  readonly #slices: Slices;
   readonly #warming: WarmingListeners;
   readonly #answered = new Set<string>();
   readonly #stopSecrets: () => void;
@@ -59,6 +68,12 @@ export class Configuration implements RouteSource {
   constructor(options: ConfigurationOptions) {
     this.#options = options;
     this.applied = new AppliedResources(options.clock);
+    this.#slices = new Slices(options);
+    this.#tables = new RouteTables({
+      ...options,
+      overrides: httpFilterOverrides,
+      unknown: this.#unknown,
+    });
     const { listener } = typeUrls;
     this.#warming = new WarmingListeners({
       clock: options.clock,
@@ -129,33 +144,41 @@ export class Configuration implements RouteSource {
 
   close(): void {
     this.#stopSecrets();
+    this.#slices.close();
     this.#warming.close();
   }
 
-  /** A promise where sockets must be opened before it can be answered. */
+  /** A promise where it is applied in slices, or sockets must be opened before it can be answered. */
   #onUpdate(update: XdsUpdate): Promise<void> | undefined {
     const apply = this.#appliers[update.typeUrl];
     if (apply === undefined) {
       update.respond(`type ${update.typeUrl} was not asked for`);
       return undefined;
     }
+    return this.#slices.run(this.#applyAll(update, apply));
+  }
+
+  *#applyAll(update: XdsUpdate, { apply, remove }: Applier): Work<Promise<void> | undefined> {
+    const { typeUrl } = update;
     const refusals: string[] = [];
     const seen = new Set<string>();
     const before = this.#unknown.count;
     for (const resource of update.resources) {
       const reason = seen.has(resource.name)
         ? "occurs twice in one answer"
-        : this.#applyOne(update.typeUrl, resource, apply.apply);
+        : yield* this.#applyOne(typeUrl, resource, apply);
       seen.add(resource.name);
       if (reason !== undefined) refusals.push(`${resource.name}: ${reason}`);
+      yield;
     }
     for (const name of update.removed) {
-      apply.remove(name);
-      this.applied.remove(update.typeUrl, name);
+      remove(name);
+      this.applied.remove(typeUrl, name);
+      yield;
     }
-    this.#answered.add(update.typeUrl);
+    this.#answered.add(typeUrl);
     const unknown = this.#unknown.count - before;
-    const binding = update.typeUrl === typeUrls.listener ? this.#warming.bind() : undefined;
+    const binding = typeUrl === typeUrls.listener ? this.#warming.bind() : undefined;
     if (binding === undefined) {
       this.#finish(update, refusals, unknown);
       return undefined;
@@ -171,14 +194,14 @@ export class Configuration implements RouteSource {
     this.#subscribeDependents(update.typeUrl);
   }
 
-  #applyOne(
+  *#applyOne(
     typeUrl: string,
     resource: XdsResource,
-    apply: (resource: XdsResource) => void,
-  ): string | undefined {
+    apply: Applier["apply"],
+  ): Work<string | undefined> {
     if (this.applied.isCurrent(typeUrl, resource)) return undefined;
     try {
-      apply(resource);
+      yield* apply(resource) ?? [];
       this.applied.accept(typeUrl, resource);
       return undefined;
     } catch (thrown) {
@@ -198,12 +221,7 @@ export class Configuration implements RouteSource {
     }
   }
 
-  readonly #appliers: Readonly<
-    Record<
-      string,
-      { readonly apply: (resource: XdsResource) => void; readonly remove: (name: string) => void }
-    >
-  > = {
+  readonly #appliers: Readonly<Record<string, Applier>> = {
     [typeUrls.cluster]: {
       apply: (resource) => this.#applyCluster(resource),
       remove: (name) => this.#options.clusters.remove(name),
@@ -217,9 +235,9 @@ export class Configuration implements RouteSource {
       remove: (name) => this.#removeListener(name),
     },
     [typeUrls.route]: {
-      apply: (resource) => this.#applyRoutes(resource),
+      apply: ({ name, bytes }) => this.#tables.apply(name, bytes),
       // A listener that still asks for it answers 404, as Envoy does.
-      remove: (name) => void this.#tables.delete(name),
+      remove: (name) => this.#tables.delete(name),
     },
   };
 
@@ -237,16 +255,6 @@ export class Configuration implements RouteSource {
     const assignment = ClusterLoadAssignment.decode(resource.bytes);
     checkHonoured(assignment, honouredAssignment, "", this.#unknown);
     this.#options.clusters.applyEndpoints(assignment);
-  }
-
-  #applyRoutes(resource: XdsResource): void {
-    const config = RouteConfiguration.decode(resource.bytes);
-    const refusals = new RefusalList();
-    refusals.attempt(() => checkHonoured(config, honouredRoutes, "", this.#unknown));
-    const table = refusals.attempt(() => this.#options.compileRoutes(config));
-    refusals.throwIfAny();
-    assert(table !== undefined, "routes without a table were refused");
-    this.#tables.set(resource.name, table);
   }
 
   #applyListener(resource: XdsResource): void {

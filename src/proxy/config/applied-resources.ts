@@ -77,5 +77,5 @@ function inOrder<T extends AppliedResource>(table: ReadonlyMap<string, T> | unde
 }
 
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  return a === b || Buffer.compare(a, b) === 0;
 }

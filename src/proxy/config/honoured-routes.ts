@@ -120,6 +120,10 @@ const virtualHost: Honoured<VirtualHost> = {
   ...headers,
 };
 
+/** The same tables, for messages that are checked one by one. */
+export const honouredVirtualHost: Honoured<VirtualHost> = virtualHost;
+export const honouredRoute: Honoured<Route> = route;
+
 export const honouredRoutes: Honoured<RouteConfiguration> = {
   name: true,
   virtualHosts: virtualHost,

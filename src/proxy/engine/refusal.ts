@@ -25,6 +25,9 @@ export function refuse(path: string, reason: string): never {
   throw new Refusal([{ path, reason }]);
 }
 
+/** Nobody reads more of one resource. */
+const fieldsMax = 100;
+
 /** Goes on after a refusal, so that one look at a resource tells all that is wrong with it. */
 export class RefusalList {
   readonly #fields: RefusedField[] = [];
@@ -47,8 +50,18 @@ export class RefusalList {
 
   /** The same thing said twice, by a check and by a compiler, counts once. */
   add(path: string, reason: string): void {
-    if (this.#fields.some((known) => known.path === path && known.reason === reason)) return;
+    if (this.isFull || this.#fields.some((known) => known.path === path && known.reason === reason))
+      return;
     this.#fields.push({ path, reason });
+  }
+
+  get fields(): readonly RefusedField[] {
+    return this.#fields;
+  }
+
+  /** It takes no more: who looks for more may stop. */
+  get isFull(): boolean {
+    return this.#fields.length >= fieldsMax;
   }
 
   get isEmpty(): boolean {

@@ -6,6 +6,7 @@ import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/rout
 import { splitMessage } from "../../wire/protobuf-split.ts";
 import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
 import { compileHeaderLevel } from "./header-operations.ts";
+import { RefusalList } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileMirrors } from "./mirrors.ts";
 import { pathOf } from "./request-path.ts";
@@ -19,7 +20,7 @@ import {
 } from "./virtual-host.ts";
 import { type DomainTable, DomainTableBuilder } from "./virtual-hosts.ts";
 
-/** Called with what a check decodes, virtual hosts and routes apart; throws a refusal. */
+/** Called with what is decoded to be checked, virtual hosts and routes apart; throws a refusal. */
 export interface RouteChecks extends HostChecks {
   table(config: RouteConfiguration): void;
 }
@@ -61,10 +62,15 @@ export function* compileRoutes(
   const { parts, rest } = splitMessage(bytes, virtualHostsField);
   const before = options.before instanceof CompiledTable ? options.before : undefined;
   const config = RouteConfiguration.decode(rest);
+  const refusals = new RefusalList();
   const checks = options.checks === "trusted" ? undefined : (options.checks ?? noChecks);
-  checks?.table(config);
+  refusals.attempt(() => checks?.table(config));
   const kept = before?.keptBy(rest, options);
-  const settings = kept ?? settingsOf(config, options);
+  const settings = kept ?? refusals.attempt(() => settingsOf(config, options));
+  if (settings === undefined) {
+    refusals.throwIfAny();
+    throw new Error("a table without settings was refused");
+  }
   const table = new CompiledTable(config.name, settings, rest);
   for (let i = 0; i < parts.length; i += 2) {
     yield;
@@ -74,9 +80,14 @@ export function* compileRoutes(
     const unchanged = kept === undefined ? undefined : before?.take(hash, hostBytes);
     const host =
       unchanged ??
-      (yield* CompiledVirtualHost.make({ bytes: hostBytes, hash, path }, settings, checks));
-    table.add(host, path);
+      (yield* CompiledVirtualHost.make({ bytes: hostBytes, hash, path }, settings, {
+        checks,
+        refusals,
+      }));
+    refusals.attempt(() => table.add(host, path));
+    if (refusals.isFull) break;
   }
+  refusals.throwIfAny();
   table.seal(config.ignorePortInHostMatching);
   return table;
 }

@@ -14,7 +14,7 @@ import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-o
 import { compileHeaderLevel } from "./header-operations.ts";
 import { compileMirrors } from "./mirrors.ts";
 import { PathIndex } from "./path-index.ts";
-import { refuse } from "./refusal.ts";
+import { refuse, type RefusalList } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
 import { compileOutcome, type Level, type Outcome, type RouteContext } from "./route-entry.ts";
@@ -33,7 +33,7 @@ export interface TableSettings {
   readonly measured: (work: () => void) => void;
 }
 
-/** Called with what a check decodes; throws a refusal. */
+/** Called with what is decoded to be checked; throws a refusal. */
 export interface HostChecks {
   host(host: VirtualHost, path: string): void;
   route(route: Route, path: string): void;
@@ -60,35 +60,41 @@ export class CompiledVirtualHost {
   readonly #outcomes: (Outcome | undefined)[] = [];
 
   /**
-   * Refuses what cannot be honoured, before it comes into force. Gives way after each route.
-   * Without `checks` it was checked already, by another thread of the same version.
+   * Says what cannot be honoured before it comes into force. Gives way after each route. Without
+   * `checks` it was checked already, by another thread of the same version.
    */
   static *make(
     input: { readonly bytes: Uint8Array; readonly hash: number; readonly path: string },
     settings: TableSettings,
-    checks: HostChecks | undefined,
+    checking: { readonly checks: HostChecks | undefined; readonly refusals: RefusalList },
   ): Generator<void, CompiledVirtualHost> {
+    const { checks, refusals } = checking;
     const { parts, rest } = splitMessage(input.bytes, routesField);
     const shell = VirtualHost.decode(rest);
     const host = new CompiledVirtualHost(input, { shell, offsets: parts, settings });
-    if (shell.domains.length === 0) refuse(`${input.path}.domains`, "at least one is required");
-    checks?.host(shell, input.path);
-    if (checks !== undefined) host.#contextOf(shell, input.path);
+    if (shell.domains.length === 0) {
+      refusals.add(`${input.path}.domains`, "at least one is required");
+    }
     const index = host.routeCount > indexedAbove ? new PathIndex() : undefined;
     if (checks === undefined && index === undefined) return host;
-    const context = host.#contextOf(shell, input.path);
+    refusals.attempt(() => checks?.host(shell, input.path));
+    const context = refusals.attempt(() => host.#contextOf(shell, input.path));
     for (let i = 0; i < host.routeCount; i++) {
       yield;
       const route = host.#route(i);
       const path = `${input.path}.routes[${i}]`;
-      checks?.route(route, path);
-      if (route.match === undefined) refuse(`${path}.match`, "is required");
-      const match = planRouteMatch(route.match, `${path}.match`);
-      if (checks !== undefined) compileOutcome(route, match, context, path);
-      index?.add(match);
+      refusals.attempt(() => checks?.route(route, path));
+      refusals.attempt(() => {
+        const match = planRouteMatch(matchOf(route, path), `${path}.match`);
+        index?.add(match);
+        if (context !== undefined && checks !== undefined) {
+          compileOutcome(route, match, context, path);
+        }
+      });
+      if (refusals.isFull) refusals.throwIfAny();
     }
     host.#firstMatch = index?.firstMatch;
-    // Compiled for the check alone: a request brings it back.
+    // Made for the check alone: a request brings it back.
     host.#context = undefined;
     return host;
   }
@@ -134,7 +140,7 @@ export class CompiledVirtualHost {
     let made: FirstMatch = () => -1;
     this.#settings.measured(() => {
       const conditions = Array.from({ length: this.routeCount }, (_, i) => {
-        const { path, rest } = planRouteMatch(matchOf(this.#route(i)), "match");
+        const { path, rest } = planRouteMatch(matchOf(this.#route(i), "route"), "match");
         return allOf([path, rest]);
       });
       made = compileFirstMatch(conditions, this.#settings);
@@ -151,7 +157,7 @@ export class CompiledVirtualHost {
         "",
       );
       const route = this.#route(index);
-      const match = planRouteMatch(matchOf(route), "match");
+      const match = planRouteMatch(matchOf(route, "route"), "match");
       made = compileOutcome(route, match, this.#context, "route");
     });
     this.#outcomes[index] = made;
@@ -197,8 +203,8 @@ export class CompiledVirtualHost {
   }
 }
 
-function matchOf(route: Route): NonNullable<Route["match"]> {
-  return route.match ?? refuse("match", "is required");
+function matchOf(route: Route, path: string): NonNullable<Route["match"]> {
+  return route.match ?? refuse(`${path}.match`, "is required");
 }
 
 function tlsOf(requirement: TlsRequirement): "none" | "external" | "all" {
