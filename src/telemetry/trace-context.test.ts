@@ -69,6 +69,16 @@ test("formatTraceparent() and formatB3Single() are read back as they were", () =
   assert.equal(parse({ b3: formatB3Single(outgoing) })?.traceId, outgoing.traceId);
 });
 
+test("newTraceparent() begins a trace of its own", () => {
+  const texts = new Set(Array.from({ length: 1000 }, () => newTraceparent(true)));
+  assert.equal(texts.size, 1000);
+  for (const traceparent of texts) {
+    assert.match(traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    assert.equal(parse({ traceparent })?.isSampled, true);
+  }
+  assert.equal(parse({ traceparent: newTraceparent(false) })?.isSampled, false);
+});
+
 test("newRequestId() makes distinct version 4 UUIDs", () => {
   const ids = new Set(Array.from({ length: 1000 }, newRequestId));
   assert.equal(ids.size, 1000);

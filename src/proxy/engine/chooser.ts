@@ -53,6 +53,7 @@ export function leastRequest<E extends Balanced>(
       const schedule = new EarliestDeadline(members, weightOf);
       return () => schedule.next();
     }
+    if (members.length === 1) return () => members[0];
     return ({ random }) => {
       let best: E | undefined;
       for (let i = 0; i < choiceCount; i++) {

@@ -17,6 +17,8 @@ export type FaultAbort =
   | { readonly kind: "grpc"; readonly status: number; readonly body: string };
 
 export interface Fault {
+  /** False where nothing is ever injected. */
+  readonly canInject: boolean;
   /** Faults that may be in force at once; 0 = no limit. */
   readonly activeMax: number;
   /** Undefined when nothing is injected. `cluster` is where the request would go. */
@@ -40,6 +42,7 @@ export function compileFault(config: HTTPFault, path: string): Fault {
   const abort = compileAbort(config, path);
   const abortShare = shareOf(config.abort?.percentage);
   return {
+    canInject: (delayMs > 0 && delayShare > 0) || (abort !== undefined && abortShare > 0),
     activeMax: config.maxActiveFaults ?? 0,
     decide(header, cluster, random) {
       if (config.upstreamCluster !== "" && config.upstreamCluster !== cluster) return undefined;

@@ -37,6 +37,7 @@ export function createFaultFilters(
     onRequest(stream: FilterStream): FilterVerdict {
       const override = stream.override(name);
       const fault = override instanceof FaultOverride ? override.fault : own;
+      if (!fault.canInject) return "continue";
       const cluster = stream.outcome.kind === "forward" ? stream.outcome.cluster : "";
       const decision = fault.decide(
         (header) => stream.request.header(header),

@@ -1,6 +1,4 @@
 /** Whether, and when, a request is tried again: the route's policy, the cluster's limit, the race of pools. */
-import type { Http1Head } from "../../wire/http1-head.ts";
-import { known } from "../../wire/http1-tables.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { AttemptOutcome, RetryPolicy } from "../engine/route-table.ts";
 import { retryPolicyFor } from "../engine/retry-policy.ts";
@@ -43,7 +41,7 @@ export class Retries {
 
   /** Endpoints to keep away from. */
   get avoided(): ReadonlySet<UpstreamEndpoint> | undefined {
-    return this.#policy?.avoidPreviousHosts === true ? this.#tried : undefined;
+    return this.#tried;
   }
 
   /** How often another endpoint is drawn instead of one to keep away from. */
@@ -52,7 +50,7 @@ export class Retries {
   }
 
   avoid(endpoint: UpstreamEndpoint): void {
-    if (this.#policy !== undefined) (this.#tried ??= new Set()).add(endpoint);
+    if (this.#policy?.avoidPreviousHosts === true) (this.#tried ??= new Set()).add(endpoint);
   }
 
   /** The stream, or its last retry, is over. */
@@ -115,15 +113,4 @@ export function askedRetries(
   const asked = retryPolicyFor(policy, (name) => headers.get(name));
   if (asked !== policy) for (const name of retryControls) headers.remove(name);
   return asked;
-}
-
-/** What a retry policy sees of an answer. */
-export function responseOutcome(head: Http1Head): AttemptOutcome {
-  const grpc = head.findId(known.grpcStatus);
-  return {
-    kind: "response",
-    status: head.status,
-    grpcStatus: grpc < 0 ? undefined : Number(head.valueAt(grpc)),
-    header: (name) => head.joined(name),
-  };
 }

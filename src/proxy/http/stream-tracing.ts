@@ -85,11 +85,7 @@ function joinTrace(
 }
 
 /** Our own decision. */
-function isWanted(
-  request: HttpRequest,
-  settings: TracingSettings,
-  random: () => number,
-): boolean {
+function isWanted(request: HttpRequest, settings: TracingSettings, random: () => number): boolean {
   return (
     (isForced(request, settings, random) || random() < settings.randomSampling) &&
     isWithinOverall(settings, random)

@@ -73,12 +73,11 @@ export class EndpointPool {
     for (const connection of this.#idle.splice(0)) connection.channel?.destroy();
   }
 
-  /** Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). */
-  acquire(
-    user: UpstreamUser,
-    cluster: UpstreamCluster,
-    { isFresh }: { readonly isFresh: boolean } = { isFresh: false },
-  ): void {
+  /**
+   * Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). `isFresh`: a
+   * connection that has carried a request will not do.
+   */
+  acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh = false): void {
     while (!isFresh) {
       const connection = this.#idle.pop();
       if (connection === undefined) break;

@@ -8,6 +8,7 @@ import { moment } from "../../telemetry/request-times.ts";
 import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
+import { AttemptFacts } from "./attempt-facts.ts";
 import { BackPressure } from "./back-pressure.ts";
 import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
@@ -21,7 +22,7 @@ import {
 } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
-import { askedRetries, idempotentMethods, responseOutcome, Retries } from "./retries.ts";
+import { askedRetries, idempotentMethods, Retries } from "./retries.ts";
 import { poolFailures, replyUpstreamFailure } from "./upstream-failure.ts";
 import { UpstreamDeadlines } from "./upstream-deadlines.ts";
 import { routeTimeout } from "./route-timeout.ts";
@@ -39,6 +40,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #isWaiting = false;
   readonly #pressure: BackPressure;
   readonly #retries: Retries = new Retries();
+  readonly #facts: AttemptFacts;
   #retry: RetryPolicy | undefined;
   #attemptStartMs = 0;
   /** The head of the attempt is gathered, and not written yet. */
@@ -47,6 +49,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
+    this.#facts = new AttemptFacts(stream.request);
     this.#pressure = new BackPressure(stream.connection);
     this.#deadlines = new UpstreamDeadlines(this, stream.services.upstreams.wheel);
   }
@@ -85,16 +88,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const cluster = this.#cluster;
     const route = this.#route;
     if (cluster === undefined || route === undefined) return;
-    const { request, record, services } = this.#stream;
+    const { record, services } = this.#stream;
     record.upstreamAttempts++;
     record.times.beginAttempt(services.upstreams.wheel.nowMs);
-    const endpoint = cluster.pick({
-      connection: request.connection,
-      hash: route.hash?.(request),
-      avoid: this.#retries.avoided,
-      redrawsMax: this.#retries.redrawsMax,
-      authority: request.authority,
-    });
+    const endpoint = cluster.pick(this.#facts.choice(route, this.#retries));
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
     endpoint.active++;
     this.#endpoint = endpoint;
@@ -110,9 +107,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     }
     cluster.counters.onRequest();
     this.#isWaiting = true;
-    services.upstreams
-      .poolOf(endpoint)
-      .acquire(this, cluster, { isFresh: this.#retries.wantsFreshConnection });
+    services.upstreams.poolOf(endpoint).acquire(this, cluster, this.#retries.wantsFreshConnection);
   }
 
   onAttached(connection: UpstreamConnection): void {
@@ -125,11 +120,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     record.times.set(moment.sendBegin, this.#attemptStartMs);
     this.#isSendTimed = true;
     const writer = services.upstreamWriter;
-    writeRequestHead(writer, request, this.#target, {
-      expectedMs: this.#deadlines.expectedMs(record.upstreamAttempts === 1),
-      count: this.#route?.includeAttemptCount === true ? record.upstreamAttempts : 0,
-      isUpgrade: stream.upgrade !== "",
-    });
+    const attempts = record.upstreamAttempts;
+    const expectedMs = this.#deadlines.expectedMs(attempts === 1);
+    const count = this.#route?.includeAttemptCount === true ? attempts : 0;
+    const fields = this.#facts.fields(expectedMs, count, this.isUpgradeRequest);
+    writeRequestHead(writer, request, this.#target, fields);
     for (const piece of body.pieces) this.#writePiece(piece, 0, piece.length);
     if (!this.#isReplayable()) body.forget();
     if (body.isComplete) this.#finishRequest(connection);
@@ -290,14 +285,14 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     stream.record.times.set(moment.answerBegin, connection.answeredMs);
     this.#deadlines.attempt.disarm();
     this.#deadlines.touch();
-    const outcome = this.#retry === undefined ? undefined : responseOutcome(head);
+    const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onResponse(status, serviceTimeMs);
-      this.#leaveEndpoint({ kind: "response", status, durationMs: serviceTimeMs });
+      this.#leaveEndpoint(this.#facts.reported(status, serviceTimeMs));
       connection.abandon();
       return;
     }
-    this.#endpoint?.report({ kind: "response", status, durationMs: serviceTimeMs });
+    this.#endpoint?.report(this.#facts.reported(status, serviceTimeMs));
     if (this.#retries.count > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
     stream.startResponse(head, serviceTimeMs);
   }

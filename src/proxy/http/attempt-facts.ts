@@ -1,0 +1,78 @@
+/**
+ * What an attempt tells others, so that they can decide or write: the load balancer, the head's
+ * writer, outlier detection, the retry policy. Filled again for each attempt; nobody keeps it.
+ */
+import type { Http1Head } from "../../wire/http1-head.ts";
+import { known } from "../../wire/http1-tables.ts";
+import type { EndpointChoice, UpstreamOutcome } from "../context.ts";
+import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import type { HttpRequest } from "./http-request.ts";
+import type { AttemptFields } from "./request-head-writer.ts";
+import type { Retries } from "./retries.ts";
+
+type Changeable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+export class AttemptFacts {
+  readonly #request: HttpRequest;
+  readonly #choice: Changeable<EndpointChoice>;
+  readonly #fields: Changeable<AttemptFields> = { expectedMs: 0, count: 0, isUpgrade: false };
+  readonly #answer: AnswerOutcome = new AnswerOutcome();
+  readonly #reported: Changeable<Extract<UpstreamOutcome, { kind: "response" }>> = {
+    kind: "response",
+    status: 0,
+    durationMs: 0,
+  };
+
+  constructor(request: HttpRequest) {
+    this.#request = request;
+    this.#choice = { connection: request.connection, hash: undefined, avoid: undefined };
+  }
+
+  choice(route: CompiledRoute, retries: Retries): EndpointChoice {
+    const choice = this.#choice;
+    choice.hash = route.hash?.(this.#request);
+    choice.avoid = retries.avoided;
+    choice.redrawsMax = retries.redrawsMax;
+    choice.authority = this.#request.authority;
+    return choice;
+  }
+
+  fields(expectedMs: number, count: number, isUpgrade: boolean): AttemptFields {
+    const fields = this.#fields;
+    fields.expectedMs = expectedMs;
+    fields.count = count;
+    fields.isUpgrade = isUpgrade;
+    return fields;
+  }
+
+  /** For the retry policy. */
+  answer(head: Http1Head): AttemptOutcome {
+    this.#answer.head = head;
+    return this.#answer;
+  }
+
+  /** For outlier detection. */
+  reported(status: number, durationMs: number): UpstreamOutcome {
+    this.#reported.status = status;
+    this.#reported.durationMs = durationMs;
+    return this.#reported;
+  }
+}
+
+class AnswerOutcome {
+  readonly kind = "response";
+  head: Http1Head | undefined = undefined;
+
+  get status(): number {
+    return this.head?.status ?? 0;
+  }
+
+  get grpcStatus(): number | undefined {
+    const field = this.head?.findId(known.grpcStatus) ?? -1;
+    return field < 0 ? undefined : Number(this.head?.valueAt(field));
+  }
+
+  header(name: string): string | undefined {
+    return this.head?.joined(name);
+  }
+}
