@@ -4,6 +4,7 @@
  * A new version of a cluster warms beside the old one until its endpoints and secrets are there,
  * then takes its place at once; streams keep the version they began with.
  */
+import type { SecretOrigin } from "../xds/feed.ts";
 import type { Resolver } from "../net/resolver.ts";
 import type { ClientTls } from "../net/dialler.ts";
 import type { SecretSource } from "../net/secret-source.ts";
@@ -88,14 +89,12 @@ export class ClusterPool implements ClusterSource {
     return names;
   }
 
-  secretNames(): ReadonlySet<string> {
-    const names = new Set<string>();
-    for (const { active, warming } of this.#entries.values()) {
-      for (const version of [active, warming]) {
-        for (const name of version?.running.plan.secrets ?? []) names.add(name);
-      }
-    }
-    return names;
+  secretOrigins(): ReadonlyMap<string, SecretOrigin> {
+    const versions = [...this.#entries.values()].flatMap(({ active, warming }) => [
+      active,
+      warming,
+    ]);
+    return new Map(versions.flatMap((version) => [...(version?.running.plan.secrets ?? [])]));
   }
 
   /** Throws a refusal, before anything has changed. */
@@ -212,7 +211,7 @@ export class ClusterPool implements ClusterSource {
   #promote(entry: Entry): void {
     const next = entry.warming;
     if (next === undefined || !next.running.hasEndpoints) return;
-    for (const name of next.running.plan.secrets) {
+    for (const name of next.running.plan.secrets.keys()) {
       if (this.#options.secrets.get(name) === undefined) return;
     }
     const before = entry.active;

@@ -13,7 +13,13 @@ import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RouteConfiguration } from "../wire/gen/ts/envoy/config/route/v3/route.ts";
-import { typeUrls, type XdsFeed, type XdsResource, type XdsUpdate } from "../xds/feed.ts";
+import {
+  type SecretOrigin,
+  typeUrls,
+  type XdsFeed,
+  type XdsResource,
+  type XdsUpdate,
+} from "../xds/feed.ts";
 import type { ClusterPool } from "./cluster.ts";
 import { compileCluster } from "./cluster/plan.ts";
 import { AppliedResources } from "./config/applied-resources.ts";
@@ -118,8 +124,12 @@ export class Configuration implements RouteSource {
 
   /** Names of all secrets that clusters and listeners refer to. */
   secretNames(): ReadonlySet<string> {
-    const names = this.#warming.needs().flatMap(({ secrets }) => [...secrets]);
-    return this.#options.clusters.secretNames().union(new Set(names));
+    return new Set(this.#secretOrigins().keys());
+  }
+
+  #secretOrigins(): ReadonlyMap<string, SecretOrigin> {
+    const listeners = this.#warming.needs().flatMap(({ secrets }) => [...secrets]);
+    return new Map([...this.#options.clusters.secretOrigins(), ...listeners]);
   }
 
   /** What was refused last, of every type: `name: field: reason`. */
@@ -176,7 +186,7 @@ export class Configuration implements RouteSource {
       this.applied.remove(typeUrl, name);
       yield;
     }
-    this.#answered.add(typeUrl);
+    if (update.isInterim !== true) this.#answered.add(typeUrl);
     const unknown = this.#unknown.count - before;
     const binding = typeUrl === typeUrls.listener ? this.#warming.bind() : undefined;
     if (binding === undefined) {
@@ -287,6 +297,9 @@ export class Configuration implements RouteSource {
       const names = new Set(this.#warming.needs().flatMap(({ routes }) => [...routes]));
       this.#subscribe(feed, typeUrls.route, names);
     }
+    if (typeUrl === typeUrls.cluster || typeUrl === typeUrls.listener) {
+      feed.wantSecrets?.(this.#secretOrigins());
+    }
   }
 
   readonly #wishes = new Map<string, ReadonlySet<string>>();
@@ -310,7 +323,7 @@ export class Configuration implements RouteSource {
       ...[...needs.routes]
         .filter((name) => !this.#tables.has(name))
         .map((name) => `routes ${name}`),
-      ...[...needs.secrets]
+      ...[...needs.secrets.keys()]
         .filter((name) => this.#options.secrets.get(name) === undefined)
         .map((name) => `secret ${name}`),
     ];

@@ -13,6 +13,11 @@ export interface XdsFeed {
    * it learns so. Where the protocol knows no such request, the refusal stands until the next update.
    */
   refresh?(typeUrl: string, name: string): void;
+  /**
+   * Tells which secrets the resources of now name, and where they say that these come from: for a
+   * feed that is also where secrets come from. Replaces the earlier wish.
+   */
+  wantSecrets?(secrets: ReadonlyMap<string, SecretOrigin>): void;
   /** Set once, before the first `subscribe`. */
   onUpdate: (update: XdsUpdate) => void;
 }
@@ -23,9 +28,17 @@ export interface XdsUpdate {
   readonly resources: readonly XdsResource[];
   /** Names that no longer exist; for a state-of-the-world source, what the answer left out. */
   readonly removed: readonly string[];
+  /** More of this type is on its way: what is missing by now may still come. */
+  readonly isInterim?: true;
   /** Call exactly once: without an argument it acknowledges, with a reason it refuses (NACK). */
   respond(refusal?: string): void;
 }
+
+/** `unsaid`: by name alone, from wherever the proxy has its secrets. */
+export type SecretOrigin =
+  | { readonly kind: "unsaid" | "ads" }
+  | { readonly kind: "service"; readonly cluster: string }
+  | { readonly kind: "file"; readonly path: string };
 
 export interface XdsResource {
   readonly name: string;

@@ -18,6 +18,8 @@ import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import { refuse } from "../engine/refusal.ts";
+import { secretOrigins } from "../config/secret-origins.ts";
+import type { SecretOrigin } from "../../xds/feed.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
 import { compilePolicy } from "./policy.ts";
@@ -41,7 +43,7 @@ export interface ClusterPlan {
   /** Local addresses that connections come from, at most one of each family. */
   readonly sourceAddresses: readonly string[];
   /** Names of secrets its TLS contexts need before it can serve. */
-  readonly secrets: ReadonlySet<string>;
+  readonly secrets: ReadonlyMap<string, SecretOrigin>;
 }
 
 /** Which addresses of a name count; the preferred family stands alone where it has any. */
@@ -99,7 +101,11 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
-    secrets: new Set(sockets.flatMap(({ tls }) => (tls === undefined ? [] : secretNames(tls)))),
+    secrets: new Map(
+      sockets.flatMap(({ tls }) =>
+        tls === undefined ? [] : [...secretOrigins(tls, "transport_socket.typed_config")],
+      ),
+    ),
   };
 }
 
@@ -238,16 +244,4 @@ function compileSocket(
     return refuse(`${path}.typed_config`, `'${typeUrl ?? socket.name}' is not supported`);
   }
   return UpstreamTlsContext.decode(socket.typedConfig?.value ?? new Uint8Array(0));
-}
-
-export function secretNames(tls: {
-  readonly commonTlsContext?: UpstreamTlsContext["commonTlsContext"];
-}): string[] {
-  const common = tls.commonTlsContext;
-  const configs = [
-    ...(common?.tlsCertificateSdsSecretConfigs ?? []),
-    common?.validationContextSdsSecretConfig,
-    common?.combinedValidationContext?.validationContextSdsSecretConfig,
-  ];
-  return configs.flatMap((config) => (config === undefined ? [] : [config.name]));
 }

@@ -9,17 +9,18 @@ import type {
 import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import { secretNames } from "../cluster/plan.ts";
+import type { SecretOrigin } from "../../xds/feed.ts";
 import { compileFilterChains } from "../engine/filter-chains.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
 import { honouredRoutes } from "./honoured-routes.ts";
+import { secretOrigins } from "./secret-origins.ts";
 import { checkHonoured, type UnknownFieldCount } from "./honoured.ts";
 
 export interface ListenerNeeds {
   /** Route configurations it refers to by name. */
   readonly routes: ReadonlySet<string>;
-  readonly secrets: ReadonlySet<string>;
+  readonly secrets: ReadonlyMap<string, SecretOrigin>;
   /** Route configurations written into it, to be compiled for a check. */
   readonly inlineRoutes: readonly InlineRoutes[];
 }
@@ -46,7 +47,7 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
   refusals.attempt(() => compileFilterChains(listener));
   const needs = {
     routes: new Set<string>(),
-    secrets: new Set<string>(),
+    secrets: new Map<string, SecretOrigin>(),
     inlineRoutes: [] as InlineRoutes[],
   };
   const chains = listener.filterChains.map((chain, i) => ({ chain, at: `filter_chains[${i}]` }));
@@ -60,7 +61,7 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
 
 interface Gathering {
   readonly routes: Set<string>;
-  readonly secrets: Set<string>;
+  readonly secrets: Map<string, SecretOrigin>;
   readonly inlineRoutes: InlineRoutes[];
   readonly unknown: UnknownFieldCount;
   readonly refusals: RefusalList;
@@ -71,7 +72,7 @@ function checkChain(chain: FilterChain, path: string, found: Gathering): void {
   const secrets = refusals.attempt(() =>
     socketSecrets(chain.transportSocket, `${path}.transport_socket`),
   );
-  for (const name of secrets ?? []) found.secrets.add(name);
+  for (const [name, origin] of secrets ?? []) found.secrets.set(name, origin);
   if (chain.filters.length === 0) {
     refusals.add(`${path}.filters`, "a chain needs a filter that ends it");
   }
@@ -116,10 +117,16 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
   }
 }
 
-function socketSecrets(socket: TransportSocket | undefined, path: string): string[] {
-  if (socket === undefined || socket.typedConfig?.typeUrl === plainUrl) return [];
+function socketSecrets(
+  socket: TransportSocket | undefined,
+  path: string,
+): ReadonlyMap<string, SecretOrigin> {
+  if (socket === undefined || socket.typedConfig?.typeUrl === plainUrl) return new Map();
   if (socket.typedConfig?.typeUrl !== downstreamTlsUrl) {
     return refuse(path, `'${socket.typedConfig?.typeUrl ?? socket.name}' is not supported`);
   }
-  return secretNames(DownstreamTlsContext.decode(socket.typedConfig.value));
+  return secretOrigins(
+    DownstreamTlsContext.decode(socket.typedConfig.value),
+    `${path}.typed_config`,
+  );
 }
