@@ -69,7 +69,15 @@ export const areas: Readonly<Record<string, Area>> = {
   },
   proxy: {
     may: ["base", "wire", "net", "telemetry", "xds", "identity"],
-    packages: ["re2js", "xxhash-wasm", "@bufbuild/protobuf", "node:crypto", "node:os", "node:v8"],
+    packages: [
+      "re2js",
+      "xxhash-wasm",
+      "@bufbuild/protobuf",
+      "node:crypto",
+      "node:os",
+      "node:v8",
+      "node:worker_threads",
+    ],
     why: "the planes meet only at the xDS protocol",
   },
   model: {

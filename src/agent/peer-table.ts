@@ -8,6 +8,7 @@ import { Struct } from "../wire/gen/ts/google/protobuf/struct.ts";
 import {
   metadataKeys,
   unknownPeer,
+  type PeerChange,
   type PeerDirectory,
   type PeerLabels,
 } from "../telemetry/standard-metrics.ts";
@@ -17,6 +18,7 @@ const goneRowsMax = 10_000;
 export class PeerTable implements PeerDirectory {
   readonly #rows = new Map<string, PeerLabels>();
   readonly #gone = new Map<string, PeerLabels>();
+  readonly #followers = new Set<(change: PeerChange) => void>();
   #revision = 0;
 
   get revision(): number {
@@ -25,6 +27,12 @@ export class PeerTable implements PeerDirectory {
 
   resolve(instance: string): PeerLabels | undefined {
     return this.#rows.get(instance) ?? this.#gone.get(instance);
+  }
+
+  follow(onChange: (change: PeerChange) => void): () => void {
+    this.#followers.add(onChange);
+    onChange({ rows: new Map([...this.#gone, ...this.#rows]), forgotten: [] });
+    return () => this.#followers.delete(onChange);
   }
 
   /** Throws when a row cannot be decoded; then nothing of the update counts. */
@@ -40,11 +48,14 @@ export class PeerTable implements PeerDirectory {
       this.#rows.set(name, row);
       this.#gone.delete(name);
     }
+    const forgotten: string[] = [];
     for (const name of this.#gone.keys()) {
       if (this.#gone.size <= goneRowsMax) break;
       this.#gone.delete(name);
+      forgotten.push(name);
     }
     this.#revision += 1;
+    for (const tell of this.#followers) tell({ rows: new Map(rows), forgotten });
   }
 }
 

@@ -65,7 +65,7 @@ async function build(root: string, source: string, folder: string): Promise<void
   mkdirSync(bundles, { recursive: true });
   const unfinished = mkdtempSync(join(bundles, ".building-"));
   const build = await rolldown({
-    input: { main: source },
+    input: { main: source, "data-worker": join(root, "src/proxy/workers/worker-main.ts") },
     platform: "node",
     external: [/^node:/, "rolldown"],
     logLevel: "silent",

@@ -77,7 +77,6 @@ export interface ServingIo extends IoBackend {
 }
 
 export interface ServingIoOptions extends Omit<ConnectionTakerOptions, "reactor" | "ring"> {
-  readonly clock: Clock;
   /** Memory of the giver's receiver and of its table. */
   readonly ring: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;

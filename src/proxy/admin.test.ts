@@ -3,6 +3,7 @@ import test from "node:test";
 
 import { testDataPlane, type TestDataPlane } from "../../test/support/data-plane.ts";
 import { message } from "../../test/support/message.ts";
+import { loadsOf } from "./admin/clusters.ts";
 import { createLog } from "../telemetry/log.ts";
 import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
@@ -47,6 +48,9 @@ function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
     bootstrap,
     uptimeMs: () => 61_000,
     exposeMetrics: () => plane.metrics.expose(),
+    loads: () => loadsOf(plane.clusters.active()),
+    waitingFor: () => plane.configuration.waitingFor,
+    setLogLevel: (level, area) => log.setLevel(level, area),
     listeners: () => [{ name: "virtualOutbound", address: { address: "0.0.0.0", port: 15_001 } }],
     isDraining: () => isDraining,
     setHealthy: (isHealthy) => {

@@ -7,8 +7,9 @@ import type { SocketAddress } from "../base/socket-address.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Log } from "../telemetry/log.ts";
 import { parseLogLevel } from "../telemetry/log.ts";
+import type { LogLevel } from "../telemetry/logger.ts";
 import { describeCertificates } from "./admin/certificates.ts";
-import { clustersJson, clustersText } from "./admin/clusters.ts";
+import { clustersJson, clustersText, type EndpointLoad } from "./admin/clusters.ts";
 import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
 import { listStats } from "./admin/stats.ts";
 import type { ClusterPool } from "./cluster.ts";
@@ -42,7 +43,12 @@ export interface AdminState {
   readonly bootstrap: ProxyBootstrap | undefined;
   /** Milliseconds since the data plane started. */
   readonly uptimeMs: () => number;
-  readonly exposeMetrics: () => string;
+  readonly exposeMetrics: () => Promise<string> | string;
+  /** What every thread says of its endpoints. */
+  readonly loads: () => Promise<readonly EndpointLoad[]> | readonly EndpointLoad[];
+  /** Why it cannot serve yet; undefined when it can. */
+  readonly waitingFor: () => string | undefined;
+  readonly setLogLevel: (level: LogLevel, area?: string) => void;
   readonly listeners: () => readonly { readonly name: string; readonly address: SocketAddress }[];
   readonly isDraining: () => boolean;
   readonly drain: (plan: DrainPlan) => void;
@@ -83,19 +89,19 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["/config_dump", async ({ query }, state) => json(await dumpConfig(state, query))],
   [
     "/clusters",
-    ({ query }, { clusters }) =>
+    async ({ query }, { clusters, loads }) =>
       query.get("format") === "json"
-        ? json(clustersJson(clusters.active()))
-        : text(200, clustersText(clusters.active())),
+        ? json(clustersJson(clusters.active(), await loads()))
+        : text(200, clustersText(clusters.active(), await loads())),
   ],
   ["/listeners", ({ query }, state) => listListeners(query, state)],
   ["/stats", ({ query }, state) => statsAnswer(query, state)],
   [
     "/stats/prometheus",
-    (_request, state) => ({
+    async (_request, state) => ({
       status: 200,
       contentType: "text/plain; version=0.0.4; charset=utf-8",
-      body: state.exposeMetrics(),
+      body: await state.exposeMetrics(),
     }),
   ],
   ["/server_info", (_request, state) => json(serverInfo(state))],
@@ -161,9 +167,9 @@ function listListeners(query: URLSearchParams, state: AdminState): AdminResponse
   });
 }
 
-function statsAnswer(query: URLSearchParams, state: AdminState): AdminResponse {
+async function statsAnswer(query: URLSearchParams, state: AdminState): Promise<AdminResponse> {
   const format = query.get("format") ?? "text";
-  const exposition = state.exposeMetrics();
+  const exposition = await state.exposeMetrics();
   const stats = listStats(exposition, query.get("filter") ?? "");
   if (format === "json") return json({ stats });
   if (format === "prometheus") {
@@ -187,18 +193,18 @@ function serverInfo(state: AdminState): unknown {
 
 function stateName(state: AdminState): string {
   if (state.isDraining()) return "DRAINING";
-  return state.configuration.isReady ? "LIVE" : "INITIALIZING";
+  return state.waitingFor() === undefined ? "LIVE" : "INITIALIZING";
 }
 
 function readiness(state: AdminState): AdminResponse {
   const name = stateName(state);
   if (name === "LIVE") return text(200, "LIVE\n");
-  const reason = state.configuration.waitingFor;
+  const reason = state.waitingFor();
   return text(503, reason === undefined ? `${name}\n` : `${name}: ${reason}\n`);
 }
 
 /** `?level=debug`, `?paths=xds:debug,listener:info`, `?xds=debug`; without any, only lists. */
-function setLogLevels(query: URLSearchParams, { log }: AdminState): AdminResponse {
+function setLogLevels(query: URLSearchParams, { log, setLogLevel }: AdminState): AdminResponse {
   const known = log.levels();
   for (const [key, value] of query) {
     const settings =
@@ -212,8 +218,8 @@ function setLogLevels(query: URLSearchParams, { log }: AdminState): AdminRespons
           `there is no logger '${area}'; there are: ${[...known.keys()].join(" ")}\n`,
         );
       }
-      if (area === "level") log.setLevel(level);
-      else log.setLevel(level, area);
+      if (area === "level") setLogLevel(level);
+      else setLogLevel(level, area);
     }
   }
   const levels = [...log.levels()].map(([area, level]) => `  ${area}: ${level}\n`);

@@ -186,6 +186,7 @@ class RunningListeners implements ListenerSet {
     }
     this.#running.set(compiled.name, { compiled, counters, sockets });
     this.#index();
+    for (const socket of opened.values()) socket.serve?.();
     for (const [key, socket] of before?.sockets ?? []) {
       if (!sockets.has(key)) void socket.close();
     }
@@ -221,6 +222,7 @@ class RunningListeners implements ListenerSet {
   #bind(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
     const { name } = compiled;
     return (this.#context.listen ?? listen)({
+      name,
       on: { kind: "address", ...address },
       connectionsMax,
       backlog: compiled.backlog,

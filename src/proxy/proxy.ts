@@ -6,16 +6,17 @@
 import v8 from "node:v8";
 
 import type { Clock } from "../base/clock.ts";
-import { type IoChoice, openIo } from "../net/io-backend.ts";
+import { type IoBackend, type IoChoice, openAcceptingIo, openIo } from "../net/io-backend.ts";
 import { type Resolver, systemResolver } from "../net/resolver.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import { createClientTls, createTlsCounters } from "../net/tls-contexts.ts";
 import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Log } from "../telemetry/log.ts";
-import type { OwnedMetricRegistry } from "../telemetry/metric-registry.ts";
+import type { OwnedMetricRegistry, SharedMetricRegistry } from "../telemetry/metric-registry.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
 import type { XdsFeed } from "../xds/feed.ts";
-import { type AdminHandler, createAdmin, type ProxyBootstrap } from "./admin.ts";
+import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
+import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import { ClusterPool } from "./cluster.ts";
 import { Configuration } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
@@ -25,6 +26,7 @@ import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
+import { DataWorkers } from "./workers/data-workers.ts";
 
 /** All clusters share it: a server that fails is asked by each retry of each request. */
 const handshakeLinesPerSecond = 10;
@@ -46,11 +48,25 @@ export interface ProxyOptions {
   readonly socketMark?: number;
   /** Who does the I/O; `portable` unless told. */
   readonly io?: IoChoice;
+  /** Threads that serve connections; this thread itself unless told. They need the epoll backend. */
+  readonly workers?: WorkerOptions;
+  /** Instead of one that `io` chooses. */
+  readonly backend?: IoBackend;
+  /** It is one of the threads: what is counted once for a process is counted elsewhere. */
+  readonly isWorker?: boolean;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   readonly version: string;
   /** Shown by the admin interface. */
   readonly bootstrap?: ProxyBootstrap;
+}
+
+export interface WorkerOptions {
+  readonly count: number;
+  /** The file that a worker runs: `workers/worker-main.ts`, or what a bundle made of it. */
+  readonly entry: URL;
+  /** The same as the proxy's own. */
+  readonly metrics: SharedMetricRegistry;
 }
 
 export interface Proxy {
@@ -59,7 +75,11 @@ export interface Proxy {
   /** Resolves when the first complete configuration serves. */
   readonly ready: Promise<void>;
   /** Prometheus text. */
-  exposeMetrics(): string;
+  exposeMetrics(): Promise<string> | string;
+  /** Of this thread's own connections. */
+  loads(): readonly EndpointLoad[];
+  /** As an operator says: answers of an unhealthy one end their connections. */
+  setHealthy(isHealthy: boolean): void;
   readonly admin: AdminHandler;
   /** Addresses that are listened on, by listener. */
   listeners(): ReturnType<ListenerSet["bound"]>;
@@ -77,15 +97,18 @@ export interface Proxy {
 export function startProxy(options: ProxyOptions): Proxy {
   enableLinearRegex();
   const { clock, log, metrics, secrets } = options;
-  const startedMs = clock.monotonicMs();
-  metrics.onExpose(serverSeries(metrics).refresh);
+  const workers = openWorkers(options);
   const clusters = makeClusters(options);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
-  const context = makeContext(options, { clusters, routes, drain: draining });
+  const context = makeContext(options, workers?.io, {
+    clusters,
+    routes,
+    drain: draining,
+  });
   const listeners = createListenerSet({ context, secrets });
   const configuration = new Configuration({
-    feed: options.feed,
+    feed: workers?.feed ?? options.feed,
     clusters,
     listeners,
     secrets,
@@ -96,40 +119,40 @@ export function startProxy(options: ProxyOptions): Proxy {
   });
   const drain = (plan: DrainPlan = endingPlan(drainMs)): Promise<void> => {
     draining.begin(plan);
-    return listeners.drain(plan);
+    return drainAll(plan, listeners, workers);
   };
-  const ready = new Promise<void>((resolve) => {
-    configuration.onReady = () => {
-      log.info("the first complete configuration serves");
-      resolve();
-    };
-  });
-  const exposeMetrics = (): string => metrics.expose();
+  const setHealthy = (isHealthy: boolean): void => {
+    draining.setHealthy(isHealthy);
+    workers?.setHealthy(isHealthy);
+  };
+  const waitingFor = () => configuration.waitingFor ?? workers?.waitingFor;
+  const exposeMetrics = () => workers?.exposeMetrics() ?? metrics.expose();
+  const ready = readinessOf(configuration, workers, log);
+  workers?.start(configuration);
   configuration.start();
   return {
-    notReady: () => (draining.isDraining ? "draining" : configuration.waitingFor),
+    notReady: () => (draining.isDraining ? "draining" : waitingFor()),
     ready,
+    loads: () => loadsOf(clusters.active()),
+    setHealthy,
     exposeMetrics,
-    admin: createAdmin({
+    admin: adminOf(options, {
       configuration,
       clusters,
-      secrets,
-      log,
-      version: options.version,
-      nodeId: options.nodeId,
-      bootstrap: options.bootstrap,
-      uptimeMs: () => clock.monotonicMs() - startedMs,
+      workers,
       exposeMetrics,
+      waitingFor,
       listeners: () => listeners.bound(),
       isDraining: () => draining.isDraining,
       drain: (plan) => void drain(plan),
-      setHealthy: (isHealthy) => draining.setHealthy(isHealthy),
+      setHealthy,
     }),
     listeners: () => listeners.bound(),
     refusals: () => configuration.refusals(),
     drain,
     async close() {
       configuration.close();
+      await workers?.close();
       clusters.close();
       await listeners.close();
       closeUpstreams(context);
@@ -137,12 +160,81 @@ export function startProxy(options: ProxyOptions): Proxy {
   };
 }
 
+async function drainAll(
+  plan: DrainPlan,
+  listeners: ListenerSet,
+  workers: DataWorkers | undefined,
+): Promise<void> {
+  if (workers === undefined) return await listeners.drain(plan);
+  // Those that serve say when nobody comes any more; then there is nothing to wait for here.
+  await workers.drain(plan);
+  await listeners.drain({ ...plan, acceptMs: 0 });
+}
+
+function readinessOf(
+  configuration: Configuration,
+  workers: DataWorkers | undefined,
+  log: Log,
+): Promise<void> {
+  return new Promise<void>((resolve) => {
+    configuration.onReady = () =>
+      void Promise.resolve(workers?.ready).then(() => {
+        log.info("the first complete configuration serves");
+        resolve();
+      });
+  });
+}
+
+type AdminParts = Pick<
+  AdminState,
+  | "configuration"
+  | "clusters"
+  | "exposeMetrics"
+  | "waitingFor"
+  | "listeners"
+  | "isDraining"
+  | "drain"
+  | "setHealthy"
+> & { readonly workers: DataWorkers | undefined };
+
+function adminOf(options: ProxyOptions, { workers, ...parts }: AdminParts): AdminHandler {
+  const { clock, secrets, log, version, nodeId, bootstrap } = options;
+  const startedMs = clock.monotonicMs();
+  return createAdmin({
+    ...parts,
+    secrets,
+    log,
+    version,
+    nodeId,
+    bootstrap,
+    uptimeMs: () => clock.monotonicMs() - startedMs,
+    loads: () => workers?.loads() ?? loadsOf(parts.clusters.active()),
+    setLogLevel: (level, area) => {
+      log.setLevel(level, area);
+      workers?.setLogLevel(level, area);
+    },
+  });
+}
+
+/** Undefined where none are wanted, or none can be: then this thread serves. */
+function openWorkers(options: ProxyOptions): DataWorkers | undefined {
+  const { workers, clock, log, metrics, socketMark, resolver = systemResolver } = options;
+  if (options.isWorker !== true) metrics.onExpose(serverSeries(metrics).refresh);
+  if (workers === undefined || workers.count < 1) return undefined;
+  const io = openAcceptingIo(clock, log.area("io"));
+  return io === undefined
+    ? undefined
+    : new DataWorkers({ ...options, ...workers, resolver, io, socketMark });
+}
+
 function makeContext(
   options: ProxyOptions,
+  accepting: IoBackend | undefined,
   parts: Pick<ProxyContext, "clusters" | "routes" | "drain">,
 ): ProxyContext {
   const { clock, log, metrics } = options;
-  const io = openIo(options.io ?? "portable", clock, log.area("io"));
+  const io =
+    options.backend ?? accepting ?? openIo(options.io ?? "portable", clock, log.area("io"));
   return {
     clock,
     log,

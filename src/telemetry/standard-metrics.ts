@@ -239,6 +239,14 @@ export interface PeerDirectory {
   resolve(instance: string): PeerLabels | undefined;
   /** Changes whenever an answer may have changed. */
   readonly revision: number;
+  /** Tells what there is now, and whatever changes until it is stopped: for a copy elsewhere. */
+  follow?(onChange: (change: PeerChange) => void): () => void;
+}
+
+export interface PeerChange {
+  readonly rows: ReadonlyMap<string, PeerLabels>;
+  /** Not to be resolved any more. */
+  readonly forgotten: readonly string[];
 }
 
 /** Knows nobody: for a proxy without a control plane that tells, and for tests. */

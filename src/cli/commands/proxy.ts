@@ -14,11 +14,13 @@ import { parseBootstrap } from "../../proxy/bootstrap.ts";
 import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
 import { startProxy } from "../../proxy/proxy.ts";
 import { createLog, parseLogLevel } from "../../telemetry/log.ts";
-import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
+import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
+import { concurrencyOption } from "../concurrency-option.ts";
 import { ioOption } from "../io-option.ts";
 import { heddleVersion } from "../heddle-version.ts";
+import { workerEntry } from "../worker-entry.ts";
 
 export interface RunProxyOptions {
   readonly config: string;
@@ -26,6 +28,8 @@ export interface RunProxyOptions {
   readonly logFormat: string;
   /** `portable` unless told. */
   readonly io?: IoChoice;
+  /** Threads that serve; with 0, as by default, the process's own thread does. */
+  readonly concurrency?: number;
   /** Seconds; five unless told. */
   readonly drainTimeS?: string;
   readonly drainStrategy?: string;
@@ -49,6 +53,11 @@ export function registerProxyCommand(program: Command): void {
       new Option("--drain-strategy <strategy>", "whether all answers end their connections at once")
         .choices(["immediate", "gradual"])
         .default("immediate"),
+    )
+    .addOption(
+      concurrencyOption(
+        "data workers, threads that serve connections (epoll only); 0 serves on the main thread",
+      ).default(0),
     )
     .action(async (options: RunProxyOptions) => {
       const running = await runProxy(options);
@@ -77,7 +86,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     clock,
     sink: (line) => void process.stderr.write(line.endsWith("\n") ? line : `${line}\n`),
   });
-  const metrics = createMetricRegistry();
+  const metrics = createSharedMetricRegistry();
   const bootstrap = loadBootstrap(options.config);
   const logFiles = openLogFiles(clock, metrics);
   const proxy = startProxy({
@@ -90,6 +99,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     peers: noPeers,
     openLog: (path) => logFiles.open(path),
     ...(options.io === undefined ? {} : { io: options.io }),
+    workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
     nodeId: bootstrap.nodeId,
     bootstrap: bootstrap.bootstrap,
     version: heddleVersion(),

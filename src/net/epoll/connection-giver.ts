@@ -38,6 +38,7 @@ export class ConnectionGiver {
   readonly #doors = new Set<Door>();
   readonly #one: Block;
   #lastLife = 0;
+  #closesUnserved = false;
 
   constructor(reactor: Reactor, clock: Clock) {
     this.#reactor = reactor;
@@ -56,6 +57,11 @@ export class ConnectionGiver {
     };
     this.#receivers.add(receiver);
     return receiver;
+  }
+
+  /** From now on a socket closes when nobody serves it any more, where it would wait for somebody. */
+  closeUnserved(): void {
+    this.#closesUnserved = true;
   }
 
   /** It serves a listener from now on, or no longer. */
@@ -112,6 +118,8 @@ export class ConnectionGiver {
   #update({ key, socket, isServed }: Door): void {
     if (isServed && this.#receivers.values().some(({ listeners }) => listeners.has(key))) {
       socket.resume();
+    } else if (isServed && this.#closesUnserved) {
+      socket.close();
     } else {
       socket.rest();
     }

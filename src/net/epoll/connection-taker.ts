@@ -3,6 +3,7 @@
  * connections of a listener may be given to this thread.
  */
 import { assert } from "../../base/assert.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { BoundListener, ListenOptions } from "../listen.ts";
 import { reportFault } from "../portable/fault.ts";
@@ -15,11 +16,13 @@ import { readable, type Reactor, type Watched } from "./reactor.ts";
 
 /** Taken in one turn; the rest waits in the ring while connections have theirs. */
 const takesMax = 64;
+const lateMs = 1000;
 const nowhere = { address: "", port: 0 };
 
 export interface ConnectionTakerOptions {
   readonly reactor: Reactor;
   readonly ring: ConnectionRing;
+  readonly clock: Clock;
   readonly log: Logger;
   /** `listener` is undefined when it is served no longer. */
   readonly onServing: (key: string, listener: number | undefined) => void;
@@ -47,7 +50,7 @@ export class ConnectionTaker implements Watched {
   }
 
   listen(options: ListenOptions): BoundListener {
-    const { reactor, ring, onServing, threads } = this.#options;
+    const { reactor, ring, clock, onServing, threads } = this.#options;
     const { on } = options;
     const connectionsMax = Math.ceil(options.connectionsMax / threads);
     const accepted = new AcceptedDescriptors(reactor, { ...options, connectionsMax }, () =>
@@ -67,7 +70,8 @@ export class ConnectionTaker implements Watched {
       close: async () => {
         if (isServing) onServing(key, undefined);
         isServing = false;
-        this.#listeners.delete(listener);
+        // Those that were on their way when this was said are taken all the same.
+        clock.schedule(lateMs, () => this.#listeners.delete(listener));
       },
     };
   }

@@ -66,6 +66,17 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
   };
 }
 
+/** Gauges that every thread sets to the same fact, or to its own view of one. */
+export const factGauges: ReadonlySet<string> = new Set([
+  "envoy_cluster_membership_total",
+  "envoy_cluster_membership_healthy",
+  "envoy_cluster_outlier_detection_ejections_active",
+  "envoy_cluster_circuit_breakers_default_cx_open",
+  "envoy_cluster_circuit_breakers_default_rq_pending_open",
+  "envoy_cluster_circuit_breakers_default_rq_open",
+  "envoy_cluster_circuit_breakers_default_rq_retry_open",
+]);
+
 const help = "As Envoy counts it.";
 
 interface Makers {

@@ -12,10 +12,10 @@ import type { IoChoice } from "../../../src/net/io-backend.ts";
 import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
 import { startProxy } from "../../../src/proxy/proxy.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
-import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
 import { noPeers } from "../../../src/telemetry/standard-metrics.ts";
 import { startEnvoy } from "../../support/envoy.ts";
 import { freePort } from "../../support/free-port.ts";
+import { threads } from "../../support/workers.ts";
 import type { ScenarioApplication } from "./scenario-application.ts";
 
 /** Names of the file's listeners. */
@@ -66,7 +66,7 @@ async function makePlace(): Promise<Place> {
 export async function runHeddle(
   textFor: Texts,
   application: ScenarioApplication,
-  io: IoChoice,
+  { io, workers }: { readonly io: IoChoice; readonly workers: number },
 ): Promise<RunningData> {
   const place = await makePlace();
   const lines: string[] = [];
@@ -82,7 +82,7 @@ export async function runHeddle(
     secrets,
     clock,
     log: createLog({ level: "error", format: "text", clock, sink: (line) => console.error(line) }),
-    metrics: createMetricRegistry(),
+    ...threads(workers),
     random: Math.random,
     peers: noPeers,
     openLog: () => (memory, length) => void lines.push(memory.toString("utf8", 0, length)),

@@ -1,5 +1,5 @@
 /**
- * What becomes of a request, over one bootstrap file, under Heddle's data plane (on both I/O backends)
+ * What becomes of a request, over one bootstrap file, under Heddle's data plane (on both I/O backends, and with data workers)
  * and under Envoy: what
  * the client sees, what the upstream sees, what the access log says. Where the two differ, and are
  * meant to, `acceptedDifferences` says why.
@@ -26,7 +26,11 @@ const outcomeFields: readonly (keyof Outcome)[] = [
 ];
 
 let application: ScenarioApplication | undefined;
-const backends = ["portable", "epoll"] as const;
+const backends = {
+  portable: { io: "portable", workers: 0 },
+  epoll: { io: "epoll", workers: 0 },
+  "two workers": { io: "epoll", workers: 2 },
+} as const;
 const heddles = new Map<string, RunningData>();
 let envoy: RunningData | undefined;
 const envoyOutcomes = new Map<Scenario, Outcome>();
@@ -37,7 +41,9 @@ before(async () => {
     application: application.port,
     closed: await freePort(),
   });
-  for (const io of backends) heddles.set(io, await runHeddle(texts, application, io));
+  for (const [name, how] of Object.entries(backends)) {
+    heddles.set(name, await runHeddle(texts, application, how));
+  }
   const binary = findEnvoy();
   if (binary !== undefined) envoy = await runEnvoy(binary, texts, application);
 });
@@ -48,7 +54,9 @@ after(async () => {
   application?.close();
 });
 
-for (const [scenario, io] of scenarios.flatMap((one) => backends.map((io) => [one, io] as const))) {
+for (const [scenario, io] of scenarios.flatMap((one) =>
+  Object.keys(backends).map((io) => [one, io] as const),
+)) {
   test(`proxy() ${scenario.name} (${io})`, async () => {
     const { door = "mesh", text, hangsUpAfterMs } = scenario;
     assert.ok(envoy !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");

@@ -1,0 +1,66 @@
+/** What the control thread and a data worker say to each other: plain values, in order. */
+import type { AddressFamily, ResolvedName } from "../../net/resolver.ts";
+import type { TlsSecret } from "../../net/secret-source.ts";
+import type { LogFields, LogLevel } from "../../telemetry/logger.ts";
+import type { MetricNews } from "../../telemetry/merged-metrics.ts";
+import type { PeerChange } from "../../telemetry/standard-metrics.ts";
+import type { XdsResource } from "../../xds/feed.ts";
+import type { EndpointLoad } from "../admin/clusters.ts";
+import type { DrainPlan } from "../drain.ts";
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  /** From 1; the same for the one that takes its place. */
+  readonly number: number;
+  readonly workers: number;
+  readonly life: number;
+  readonly ring: SharedArrayBuffer;
+  readonly descriptors: SharedArrayBuffer;
+  readonly socketMark: number | undefined;
+  readonly nodeId: string;
+  readonly version: string;
+  readonly logLevels: ReadonlyMap<string, LogLevel>;
+}
+
+export type ToWorker =
+  | {
+      readonly kind: "update";
+      readonly id: number;
+      readonly typeUrl: string;
+      readonly resources: readonly XdsResource[];
+      readonly removed: readonly string[];
+    }
+  | { readonly kind: "secret"; readonly name: string; readonly secret: TlsSecret | undefined }
+  | { readonly kind: "peers"; readonly change: PeerChange }
+  | { readonly kind: "resolved"; readonly id: number; readonly answer: ResolvedName | string }
+  | { readonly kind: "ask"; readonly id: number; readonly what: Question }
+  | { readonly kind: "log-level"; readonly level: LogLevel; readonly area: string | undefined }
+  | { readonly kind: "lines-taken"; readonly path: string }
+  | { readonly kind: "drain"; readonly id: number; readonly plan: DrainPlan }
+  | { readonly kind: "healthy"; readonly isHealthy: boolean }
+  | { readonly kind: "close" };
+
+export type Question = "metrics" | "loads";
+
+export type FromWorker =
+  | { readonly kind: "hello"; readonly eventfd: number; readonly flags: SharedArrayBuffer }
+  | { readonly kind: "serving"; readonly key: string; readonly listener: number | undefined }
+  | { readonly kind: "ready" }
+  | { readonly kind: "applied"; readonly id: number; readonly refusal: string | undefined }
+  | {
+      readonly kind: "resolve";
+      readonly id: number;
+      readonly hostname: string;
+      readonly family: AddressFamily;
+    }
+  | { readonly kind: "lines"; readonly path: string; readonly bytes: Uint8Array }
+  | {
+      readonly kind: "log";
+      readonly level: LogLevel;
+      readonly area: string;
+      readonly message: string;
+      readonly fields: LogFields;
+    }
+  | { readonly kind: "metrics"; readonly id: number; readonly news: MetricNews | undefined }
+  | { readonly kind: "loads"; readonly id: number; readonly loads: readonly EndpointLoad[] }
+  | { readonly kind: "drained"; readonly id: number };

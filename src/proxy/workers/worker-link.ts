@@ -1,0 +1,92 @@
+/** One data worker as the control thread sees it: a thread, what it was told, what it still owes. */
+import { Worker } from "node:worker_threads";
+
+import type { Receiver } from "../../net/io-backend.ts";
+import type { MetricBlock } from "../../telemetry/merged-metrics.ts";
+import type { EndpointLoad } from "../admin/clusters.ts";
+import type { DrainPlan } from "../drain.ts";
+import type { ForwardedUpdate } from "./forwarding-feed.ts";
+import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
+
+export interface WorkerLinkOptions {
+  readonly entry: URL;
+  readonly start: WorkerStart;
+  readonly receiver: Receiver;
+  /** Of what is not an answer. */
+  readonly onMessage: (link: WorkerLink, message: FromWorker) => void;
+  readonly onError: (link: WorkerLink, thrown: unknown) => void;
+  /** The thread has ended and runs no more. */
+  readonly onExit: (link: WorkerLink, code: number) => void;
+}
+
+export class WorkerLink {
+  readonly number: number;
+  readonly receiver: Receiver;
+  readonly ended: Promise<void>;
+  isReady = false;
+  hasEnded = false;
+  /** Known once it runs. */
+  metrics: MetricBlock | undefined;
+  readonly #worker: Worker;
+  readonly #owed = new Map<number, (answer: FromWorker | undefined) => void>();
+  #lastId = 0;
+
+  constructor(options: WorkerLinkOptions) {
+    const { start, entry, receiver } = options;
+    this.number = start.number;
+    this.receiver = receiver;
+    this.#worker = new Worker(entry, { workerData: start, name: `data-${start.number}` });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.ended = promise;
+    this.#worker.on("message", (message: FromWorker) => {
+      options.onMessage(this, message);
+      if ("id" in message) this.#settle(message.id, message);
+    });
+    this.#worker.on("error", (thrown: unknown) => options.onError(this, thrown));
+    this.#worker.once("exit", (code) => {
+      this.hasEnded = true;
+      options.onExit(this, code);
+      for (const id of this.#owed.keys()) this.#settle(id, undefined);
+      resolve();
+    });
+  }
+
+  post(message: ToWorker): void {
+    if (!this.hasEnded) this.#worker.postMessage(message);
+  }
+
+  /** The worker's refusal; undefined when it has none, or has ended. */
+  async update({ typeUrl, resources, removed }: ForwardedUpdate): Promise<string | undefined> {
+    const answer = await this.#ask((id) => ({ kind: "update", id, typeUrl, resources, removed }));
+    return answer?.kind === "applied" ? answer.refusal : undefined;
+  }
+
+  async drain(plan: DrainPlan): Promise<void> {
+    await this.#ask((id) => ({ kind: "drain", id, plan }));
+  }
+
+  /** Its news of metrics have been told by then. */
+  async syncMetrics(): Promise<void> {
+    await this.#ask((id) => ({ kind: "ask", id, what: "metrics" }));
+  }
+
+  async loads(): Promise<readonly EndpointLoad[]> {
+    const answer = await this.#ask((id) => ({ kind: "ask", id, what: "loads" }));
+    return answer?.kind === "loads" ? answer.loads : [];
+  }
+
+  #ask(make: (id: number) => ToWorker): Promise<FromWorker | undefined> {
+    if (this.hasEnded) return Promise.resolve(undefined);
+    const id = ++this.#lastId;
+    const { promise, resolve } = Promise.withResolvers<FromWorker | undefined>();
+    this.#owed.set(id, resolve);
+    this.post(make(id));
+    return promise;
+  }
+
+  #settle(id: number, answer: FromWorker | undefined): void {
+    const resolve = this.#owed.get(id);
+    this.#owed.delete(id);
+    resolve?.(answer);
+  }
+}
