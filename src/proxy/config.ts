@@ -74,7 +74,11 @@ export class Configuration implements RouteSource {
   constructor(options: ConfigurationOptions) {
     this.#options = options;
     this.applied = new AppliedResources(options.clock);
-    this.#slices = new Slices(options);
+    // Before the first listener serves, there is nobody to be held up.
+    this.#slices = new Slices({
+      clock: options.clock,
+      isAtOnce: () => !this.#warming.hasServing,
+    });
     this.#tables = new RouteTables({
       ...options,
       overrides: httpFilterOverrides,

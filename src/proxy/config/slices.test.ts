@@ -65,6 +65,13 @@ test("run() keeps the order, and several pieces of work share a turn's slice", a
   assert.deepEqual(order, ["a", "b", "c"]);
 });
 
+test("run() does all in one go where nobody waits for the thread", () => {
+  const { turns, pieces, clock } = bench();
+  const slices = new Slices({ clock, isAtOnce: () => true });
+  assert.equal(slices.run(pieces("a", 30)), undefined);
+  assert.equal(turns[0]?.length, 30);
+});
+
 test("run() takes no second slice in the same turn", async () => {
   const { slices, turns, pieces, nextTurn } = bench();
   void slices.run(pieces("a", 4));

@@ -11,6 +11,8 @@ export interface SlicesOptions {
   /** Resolves when others have had their turn. */
   readonly pause?: () => Promise<void>;
   readonly sliceMs?: number;
+  /** Nobody waits for the thread yet: what begins while it is so is done in one go. */
+  readonly isAtOnce?: () => boolean;
 }
 
 const sliceMsDefault = 1;
@@ -24,16 +26,18 @@ export class Slices {
   readonly #clock: SlicesOptions["clock"];
   readonly #pause: () => Promise<void>;
   readonly #sliceMs: number;
+  readonly #isAtOnce: () => boolean;
   readonly #waiting: Waiting[] = [];
   /** When the slice of this turn ends; undefined before it has begun. */
   #endMs: number | undefined;
   #isBusy = false;
   #isClosed = false;
 
-  constructor({ clock, pause = nextTurn, sliceMs = sliceMsDefault }: SlicesOptions) {
-    this.#clock = clock;
-    this.#pause = pause;
-    this.#sliceMs = sliceMs;
+  constructor(options: SlicesOptions) {
+    this.#clock = options.clock;
+    this.#pause = options.pause ?? nextTurn;
+    this.#sliceMs = options.sliceMs ?? sliceMsDefault;
+    this.#isAtOnce = options.isAtOnce ?? (() => false);
   }
 
   /**
@@ -70,6 +74,7 @@ export class Slices {
 
   /** Several short pieces of work in one turn share its slice. */
   #endOfTurn(): number {
+    if (this.#isAtOnce()) return Infinity;
     if (this.#endMs === undefined) {
       this.#endMs = this.#clock.monotonicMs() + this.#sliceMs;
       void this.#pause().then(() => {

@@ -62,6 +62,10 @@ export class WarmingListeners {
     return this.#warming.size === 0 && this.#unbound.size === 0 && !this.#isBusy;
   }
 
+  get hasServing(): boolean {
+    return this.#needs.size > 0;
+  }
+
   /** Why the first one does not serve; undefined when all do. */
   get waitingFor(): string | undefined {
     const [first] = this.#warming;
