@@ -17,6 +17,7 @@ const noListeners: ListenerSet = {
   remove: () => undefined,
   bound: () => [],
   drain: async () => undefined,
+  resetSlowest: () => 0,
   close: async () => undefined,
 };
 

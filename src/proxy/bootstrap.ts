@@ -20,6 +20,8 @@ import { registry } from "../wire/gen/es/registry.ts";
 import { typeUrls, type XdsFeed, type XdsResource, type XdsUpdate } from "../xds/feed.ts";
 import type { ProxyBootstrap } from "./admin.ts";
 import { inlineFiles } from "./config/inline-files.ts";
+import type { MemoryBounds, OverloadPlan } from "./overload.ts";
+import { compileOverload } from "./overload/compile.ts";
 
 export interface BootstrapConfig {
   readonly feed: XdsFeed;
@@ -27,6 +29,8 @@ export interface BootstrapConfig {
   readonly admin: SocketAddress | undefined;
   readonly nodeId: string;
   readonly bootstrap: ProxyBootstrap;
+  /** Of its `overload_manager`, where it has one. */
+  readonly overload: OverloadPlan | undefined;
 }
 
 export interface BootstrapFile {
@@ -37,6 +41,8 @@ export interface BootstrapFile {
   readonly parseYaml: (text: string) => unknown;
   /** Reads a file that a data source names; throws when it cannot. */
   readonly readFile: (path: string) => Uint8Array;
+  /** No limit unless told. */
+  readonly bounds?: MemoryBounds;
 }
 
 /** Throws `bootstrap.invalid` with `file:line: reason`. */
@@ -74,7 +80,16 @@ export function parseBootstrap(file: BootstrapFile): BootstrapConfig {
       kind: "static",
       json: toJson(BootstrapSchema, bootstrap, { registry, useProtoFieldName: true }),
     },
+    overload: overloadOf(file, bootstrap),
   };
+}
+
+function overloadOf(file: BootstrapFile, bootstrap: Bootstrap): OverloadPlan | undefined {
+  try {
+    return compileOverload(bootstrap.overloadManager, file.bounds);
+  } catch (thrown) {
+    throw invalid(file, "overload_manager", messageOf(thrown));
+  }
 }
 
 function decode(file: BootstrapFile): Bootstrap {

@@ -35,6 +35,9 @@ class FakeListeners implements ListenerSet {
     return [];
   }
   async drain(): Promise<void> {}
+  resetSlowest(): number {
+    return 0;
+  }
   async close(): Promise<void> {}
 }
 

@@ -15,6 +15,7 @@ import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { RouteTable } from "./engine/route-table.ts";
+import type { OverloadState } from "./overload.ts";
 
 export interface ProxyContext {
   readonly clock: Clock;
@@ -27,6 +28,8 @@ export interface ProxyContext {
   readonly dialler: Dialler;
   /** Nothing is ever drained unless it is there. */
   readonly drain?: DrainState;
+  /** Nothing is ever short unless it is there. */
+  readonly overload?: OverloadState;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
   /** Compiles the access loggers of a filter (files, statistics) into one sink. */
@@ -57,6 +60,8 @@ export interface UpstreamCluster {
   readonly name: string;
   readonly statName: string;
   readonly connectTimeoutMs: number;
+  /** What may wait to be sent to one endpoint before whoever writes must stop. */
+  readonly writeQueueBytesMax?: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Limits on the connections kept to one endpoint; 0 means none. */
   readonly maxRequestsPerConnection: number;
@@ -182,6 +187,8 @@ export interface ListenerSet {
   bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
   /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
   drain(plan: DrainPlan): Promise<void>;
+  /** Resets connections with at least so much to send, those with the most first; how many. */
+  resetSlowest(fromBytes: number, countMax: number): number;
   /** Ends everything at once. */
   close(): Promise<void>;
 }

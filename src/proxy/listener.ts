@@ -14,6 +14,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
 import type { DrainPlan } from "./drain.ts";
+import { writeQueueBytes } from "./engine/watermark.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
@@ -158,6 +159,15 @@ class RunningListeners implements ListenerSet {
     for (const terminal of terminals) terminal.closeIdle(sinceMs);
   }
 
+  resetSlowest(fromBytes: number, countMax: number): number {
+    const slow = [...this.#connections.keys()].filter(
+      ({ queuedBytes }) => queuedBytes >= fromBytes,
+    );
+    slow.sort((a, b) => b.queuedBytes - a.queuedBytes);
+    for (const channel of slow.slice(0, countMax)) channel.destroy("reset");
+    return Math.min(slow.length, countMax);
+  }
+
   async close(): Promise<void> {
     this.#refusals.close();
     this.#draining?.close();
@@ -227,7 +237,7 @@ class RunningListeners implements ListenerSet {
       connectionsMax,
       backlog: compiled.backlog,
       readsOriginalDestination: compiled.restoresDestination,
-      writeQueueBytesMax: Math.min(compiled.bufferBytesMax, 256 * 1024),
+      writeQueueBytesMax: writeQueueBytes(compiled.bufferBytesMax),
       log: this.#log,
       onChannel: (channel) => this.#accept(name, channel),
       onClosed: (channel) => this.#forget(channel),
@@ -240,6 +250,15 @@ class RunningListeners implements ListenerSet {
     if (receiver === undefined) {
       channel.destroy();
       return;
+    }
+    const { overload } = this.#context;
+    if (overload !== undefined) {
+      const isFull = this.#connections.size >= overload.connectionsMax;
+      if (isFull || overload.refusesConnections) {
+        receiver.counters.onOverloaded();
+        channel.destroy("reset");
+        return;
+      }
     }
     const { originalDestination: destination } = channel;
     const running = this.#receiverFor(receiver, destination);

@@ -48,10 +48,10 @@ export interface ProxyProcess {
 
 export async function startProxyProcess(options: ProxyProcessOptions): Promise<ProxyProcess> {
   const folder = mkdtempSync(join(tmpdir(), "heddle-proxy-"));
-  const [port, peerPort, adminPort] = [await freePort(), await freePort(), await freePort()];
+  const { config: bootstrap, ports } = await proxyBootstrap(options);
+  const { port, adminPort } = ports;
   const config = join(folder, "proxy.json");
-  const ports = { port, peerPort, adminPort };
-  writeFileSync(config, JSON.stringify(await bootstrapOf(options, ports)));
+  writeFileSync(config, JSON.stringify(bootstrap, undefined, 1));
   const { main } = await openBundle();
   const node = ["--disable-warning=ExperimentalWarning", ...(options.flags ?? []), main];
   const proxy = ["proxy", "-c", config, "--io", options.io, ...(options.args ?? [])];
@@ -91,6 +91,18 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<P
   };
 }
 
+/** The file that it runs by, for other proxies that take it. */
+export async function proxyBootstrap(
+  options: Omit<ProxyProcessOptions, "io">,
+): Promise<{ readonly config: object; readonly ports: Ports }> {
+  const ports = {
+    port: await freePort(),
+    peerPort: await freePort(),
+    adminPort: await freePort(),
+  };
+  return { config: await bootstrapOf(options, ports), ports };
+}
+
 /** Resident and anonymous memory of a process, in bytes. */
 export function memoryOf(pid: number): { readonly resident: number; readonly anonymous: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
@@ -126,7 +138,10 @@ interface Ports {
 
 const extensions = "type.googleapis.com/envoy.extensions.";
 
-async function bootstrapOf(options: ProxyProcessOptions, ports: Ports): Promise<object> {
+async function bootstrapOf(
+  options: Omit<ProxyProcessOptions, "io">,
+  ports: Ports,
+): Promise<object> {
   const { applicationPort, bufferBytesMax, hasTls = false } = options;
   const buffer =
     bufferBytesMax === undefined ? {} : { per_connection_buffer_limit_bytes: bufferBytesMax };

@@ -12,11 +12,13 @@ import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { IoChoice } from "../../net/io-backend.ts";
 import { parseBootstrap } from "../../proxy/bootstrap.ts";
 import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
+import type { MemoryBounds } from "../../proxy/overload.ts";
 import { startProxy } from "../../proxy/proxy.ts";
 import { createLog, parseLogLevel } from "../../telemetry/log.ts";
 import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
+import { openOverload } from "../overload.ts";
 import { concurrencyOption } from "../concurrency-option.ts";
 import { ioOption } from "../io-option.ts";
 import { heddleVersion } from "../heddle-version.ts";
@@ -33,6 +35,8 @@ export interface RunProxyOptions {
   /** Seconds; five unless told. */
   readonly drainTimeS?: string;
   readonly drainStrategy?: string;
+  /** Bytes; what the cgroup says unless told. */
+  readonly memoryLimit?: string;
 }
 
 export interface RunningProxy {
@@ -48,6 +52,7 @@ export function registerProxyCommand(program: Command): void {
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
     .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("portable"))
+    .option("--memory-limit <bytes>", "shed load near this, instead of the limit of the cgroup")
     .option("--drain-time-s <seconds>", "what is in flight has so long to end after SIGTERM", "5")
     .addOption(
       new Option("--drain-strategy <strategy>", "whether all answers end their connections at once")
@@ -87,7 +92,8 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     sink: (line) => void process.stderr.write(line.endsWith("\n") ? line : `${line}\n`),
   });
   const metrics = createSharedMetricRegistry();
-  const bootstrap = loadBootstrap(options.config);
+  const overload = openOverload(options.memoryLimit);
+  const bootstrap = loadBootstrap(options.config, overload.bounds);
   const logFiles = openLogFiles(clock, metrics);
   const proxy = startProxy({
     feed: bootstrap.feed,
@@ -102,6 +108,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
     nodeId: bootstrap.nodeId,
     bootstrap: bootstrap.bootstrap,
+    overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),
   });
   const [refusal] = proxy.refusals();
@@ -137,7 +144,7 @@ function drainPlanOf({ drainTimeS = "5", drainStrategy }: RunProxyOptions): Drai
   return { ...endingPlan(seconds * 1000), strategy };
 }
 
-function loadBootstrap(file: string): ReturnType<typeof parseBootstrap> {
+function loadBootstrap(file: string, bounds: MemoryBounds): ReturnType<typeof parseBootstrap> {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -150,6 +157,7 @@ function loadBootstrap(file: string): ReturnType<typeof parseBootstrap> {
       text,
       parseYaml: (yaml) => load(yaml, { maxAliases: 10_000 }),
       readFile: (path) => readFileSync(path),
+      bounds,
     });
   } catch (thrown) {
     if (!(thrown instanceof HeddleError)) throw thrown;

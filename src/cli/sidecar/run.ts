@@ -147,7 +147,10 @@ async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane
 /** Loaded only where it is used: beside Envoy the proxy's code would be memory for nothing. */
 async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlane> {
   const { sidecar, version, clock, log, metrics, files } = parts;
-  const { startProxy } = await import("../../proxy/proxy.ts");
+  const [{ startProxy }, { openOverload }] = await Promise.all([
+    import("../../proxy/proxy.ts"),
+    import("../overload.ts"),
+  ]);
   const { socketMark, nodeId, accessLogFile, io } = sidecar;
   const proxy = startProxy({
     feed: agent.feed,
@@ -162,6 +165,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     ...(io === undefined ? {} : { io }),
     ...resolverOf(parts),
     bootstrap: { kind: "dynamic", json: shownBootstrap(sidecar) },
+    overload: openOverload(),
     nodeId,
     version,
   });

@@ -18,6 +18,7 @@ import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import { refuse } from "../engine/refusal.ts";
+import { writeQueueBytes } from "../engine/watermark.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -32,6 +33,7 @@ export interface ClusterPlan {
   readonly isLocalityWeighted: boolean;
   readonly panicPercent: number;
   readonly connectTimeoutMs: number;
+  readonly writeQueueBytesMax: number;
   readonly limits: Limits;
   readonly outlier: OutlierSettings | undefined;
   readonly sockets: readonly SocketChoice[];
@@ -90,6 +92,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     ...compilePolicy(cluster),
     panicPercent: cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50,
     connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
+    writeQueueBytesMax: writeQueueBytes(cluster.perConnectionBufferLimitBytes),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
     outlier:
       cluster.outlierDetection === undefined

@@ -100,6 +100,9 @@ export class RunningCluster implements UpstreamCluster {
   get connectTimeoutMs(): number {
     return this.plan.connectTimeoutMs;
   }
+  get writeQueueBytesMax(): number {
+    return this.plan.writeQueueBytesMax;
+  }
   get metadata(): Readonly<Record<string, unknown>> | undefined {
     return this.plan.metadata;
   }

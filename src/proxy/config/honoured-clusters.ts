@@ -34,6 +34,7 @@ export const honouredCluster: Honoured<Cluster> = {
   clusterType: true,
   edsClusterConfig: { serviceName: true, edsConfig: honouredSource },
   connectTimeout: true,
+  perConnectionBufferLimitBytes: true,
   lbPolicy: true,
   loadAssignment: honouredAssignment,
   maxRequestsPerConnection: true,

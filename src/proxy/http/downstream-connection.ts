@@ -89,6 +89,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     const max = settings.maxRequestsPerConnection;
     return (
       context.drain?.closesAnswer(direction) === true ||
+      context.overload?.endsConnections === true ||
       this.#isExpired ||
       !this.#head.isKeepAlive ||
       (max > 0 && this.#requests >= max) ||

@@ -31,6 +31,7 @@ export type FailureKind =
   | "chain-gone"
   | "fault"
   | "overload"
+  | "resources-short"
   | "no-route"
   | "no-cluster"
   | "no-healthy-endpoint"
@@ -117,6 +118,7 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   // A client on a connection from before the configuration of now, which has no place for it.
   "chain-gone": plain(503, 14, flag.noRouteFound, "filter_chain_not_found", "no longer served"),
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
+  "resources-short": plain(503, 14, flag.overloadManager, "overload", "envoy overloaded"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),
   "no-route": plain(404, 12, flag.noRouteFound, "route_not_found", ""),
   "no-cluster": plain(503, 14, flag.noClusterFound, "cluster_not_found", ""),

@@ -37,6 +37,7 @@ export interface HttpCounters {
   readonly protocolErrors: Counter;
   readonly requestTimeouts: Counter;
   readonly idleTimeouts: Counter;
+  readonly overloaded: Counter;
   /** What the proxy itself added to a request, in milliseconds. */
   readonly overhead: Histogram;
 }
@@ -61,6 +62,10 @@ export function createCounters(context: ProxyContext, statPrefix: string): HttpC
     ),
     protocolErrors: counter("downstream_cx_protocol_error", "HTTP requests refused as malformed"),
     requestTimeouts: counter("downstream_rq_timeout", "HTTP requests that took too long to arrive"),
+    overloaded: counter(
+      "downstream_rq_overload_close",
+      "HTTP requests refused because a resource runs short",
+    ),
     idleTimeouts: counter("downstream_rq_idle_timeout", "HTTP streams idle for too long"),
     overhead: context.metrics.histogram(
       "heddle_proxy_overhead_milliseconds",
@@ -69,6 +74,13 @@ export function createCounters(context: ProxyContext, statPrefix: string): HttpC
       labels,
     ),
   };
+}
+
+/** A resource runs short; counts the refusal. Filters and routes would cost what is short. */
+export function refusesRequest({ context, counters }: HttpServices): boolean {
+  if (context.overload?.refusesRequests !== true) return false;
+  counters.overloaded.add();
+  return true;
 }
 
 export function createWriters(): Pick<HttpServices, "downstreamWriter" | "upstreamWriter"> {

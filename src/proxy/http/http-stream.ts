@@ -16,7 +16,7 @@ import { type FailureKind, failureMeanings, isRefusedService } from "./failure.t
 import type { FilterStream, ReplyChanges } from "./filter.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { HttpRequest } from "./http-request.ts";
-import type { HttpServices } from "./http-services.ts";
+import { type HttpServices, refusesRequest } from "./http-services.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import { RequestBody } from "./request-body.ts";
 import { settleTarget, takeUpgrade } from "./request-target.ts";
@@ -117,6 +117,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     record.method = request.method;
     record.path = request.path;
     record.authority = request.authority;
+    if (refusesRequest(services)) return this.reply("resources-short");
     if (target.kind === "fail") return this.#refuse(target.failure);
     if (target.kind === "redirect") {
       return this.reply("direct", {

@@ -21,10 +21,12 @@ export const flag = {
   durationTimeout: 0x20000,
   upstreamProtocolError: 0x40000,
   noClusterFound: 0x80000,
+  overloadManager: 0x100000,
 } as const;
 
 /** Envoy lists them as they were set: this is the order in which a stream comes by them. */
 const letters: readonly (readonly [bit: number, text: string])[] = [
+  [flag.overloadManager, "OM"],
   [flag.delayInjected, "DI"],
   [flag.faultInjected, "FI"],
   [flag.rateLimited, "RL"],

@@ -8,6 +8,7 @@ import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
+import { queueOf } from "./upstream-pool.ts";
 
 export interface UpgradedUpstream {
   readonly connection: UpstreamConnection;
@@ -167,6 +168,7 @@ export function openConnectTunnel(
     tls: endpoint.tls,
     ...(endpoint.sourceAddress === undefined ? {} : { sourceAddress: endpoint.sourceAddress }),
     timeoutMs: cluster.connectTimeoutMs,
+    ...queueOf(cluster),
     handler: {
       onData: () => {},
       onEnd: () => {},

@@ -180,6 +180,7 @@ export class EndpointPool {
       ...offeredProtocols(this.endpoint),
       ...sourceOf(this.endpoint),
       timeoutMs: cluster.connectTimeoutMs,
+      ...queueOf(cluster),
       handler: connection,
       onTcpConnect: () => {
         connection.tcpConnectedMs = this.wheel.touch();
@@ -199,6 +200,13 @@ export class EndpointPool {
 
 function sourceOf({ sourceAddress }: UpstreamEndpoint): { readonly sourceAddress?: string } {
   return sourceAddress === undefined ? {} : { sourceAddress };
+}
+
+/** As an option of a dial. */
+export function queueOf({ writeQueueBytesMax }: UpstreamCluster): {
+  readonly writeQueueBytesMax?: number;
+} {
+  return writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax };
 }
 
 /** HTTP/2 is not spoken to endpoints, so it is not offered to them. */

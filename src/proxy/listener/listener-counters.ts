@@ -5,6 +5,7 @@ export interface ListenerCounters {
   onOpened(): void;
   onClosed(): void;
   onOverflow(): void;
+  onOverloaded(): void;
   onNoFilterChain(): void;
   onInspectionTimeout(): void;
   onProxyHeaderError(): void;
@@ -36,6 +37,10 @@ export function createListenerCounters(
       active.add(-1);
     },
     onOverflow: counter("downstream_cx_overflow", "Connections refused by the limit"),
+    onOverloaded: counter(
+      "downstream_cx_overload_reject",
+      "Connections refused because a resource runs short",
+    ),
     onNoFilterChain: counter("no_filter_chain_match", "Connections no filter chain took"),
     onInspectionTimeout: counter(
       "downstream_pre_cx_timeout",

@@ -116,6 +116,9 @@ export class TcpSession {
       tls: endpoint.tls,
       ...(endpoint.sourceAddress === undefined ? {} : { sourceAddress: endpoint.sourceAddress }),
       timeoutMs: cluster.connectTimeoutMs,
+      ...(cluster.writeQueueBytesMax === undefined
+        ? {}
+        : { writeQueueBytesMax: cluster.writeQueueBytesMax }),
       handler: {
         onData: (chunk) => this.#fromUpstream(chunk),
         onEnd: () => this.#downstream.end(),

@@ -57,6 +57,7 @@ function checkingListeners(context: ProxyContext, secrets: FakeSecrets): Listene
     remove: () => undefined,
     bound: () => [],
     drain: async () => undefined,
+    resetSlowest: () => 0,
     close: async () => undefined,
   };
 }

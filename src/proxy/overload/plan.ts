@@ -1,0 +1,87 @@
+/** What is watched when resources run short, and what is given up then, as plain values. */
+export interface OverloadPlan {
+  readonly refreshMs: number;
+  readonly monitors: readonly OverloadMonitor[];
+  readonly actions: readonly OverloadAction[];
+  /** Open connections of all listeners. */
+  readonly connectionsMax?: number;
+  /** A connection with less to send is not reset for its memory when that begins. */
+  readonly resetFromBytes: number;
+}
+
+export interface OverloadMonitor {
+  readonly name: string;
+  /** `limited`: what the kernel holds against the limit of the process's cgroup. */
+  readonly of: "anonymous" | "limited" | "v8-heap";
+  readonly maxBytes: number;
+}
+
+export interface OverloadAction {
+  readonly name: OverloadActionName;
+  readonly triggers: readonly OverloadTrigger[];
+}
+
+/** On from `from`; with `saturated`, wholly only there. Shares of a monitor's resource. */
+export interface OverloadTrigger {
+  readonly monitor: string;
+  readonly from: number;
+  readonly saturated?: number;
+}
+
+export type OverloadActionName =
+  | "stop_accepting_requests"
+  | "stop_accepting_connections"
+  | "reject_incoming_connections"
+  | "disable_http_keepalive"
+  | "reset_high_memory_stream"
+  | "shrink_heap";
+
+export const overloadActions: readonly OverloadActionName[] = [
+  "stop_accepting_requests",
+  "stop_accepting_connections",
+  "reject_incoming_connections",
+  "disable_http_keepalive",
+  "reset_high_memory_stream",
+  "shrink_heap",
+];
+
+/** Envoy tracks streams from 1 MiB, and halves that: ours never hold so much. */
+export const defaultResetFromBytes: number = 256 * 1024;
+
+export interface MemoryBounds {
+  /** Of the cgroup, where it has one. */
+  readonly limitBytes: number | undefined;
+  /** Of V8's heap: the process ends when it is full. */
+  readonly heapLimitBytes: number;
+}
+
+/**
+ * For a proxy that was told nothing: it refuses requests when nine tenths of what it may use are used,
+ * and connections soon after. The tenth that is left is for what is in flight.
+ */
+export function defaultOverloadPlan({ limitBytes, heapLimitBytes }: MemoryBounds): OverloadPlan {
+  const heap: OverloadMonitor = { name: "v8_heap", of: "v8-heap", maxBytes: heapLimitBytes };
+  const memory: OverloadMonitor[] =
+    limitBytes === undefined
+      ? []
+      : [{ name: "cgroup_memory", of: "limited", maxBytes: limitBytes }];
+  const monitors = [heap, ...memory];
+  const at = (from: number, saturated?: number): readonly OverloadTrigger[] =>
+    monitors.map(({ name }) => ({
+      monitor: name,
+      from,
+      ...(saturated === undefined ? {} : { saturated }),
+    }));
+  return {
+    refreshMs: 250,
+    monitors,
+    actions: [
+      { name: "shrink_heap", triggers: at(0.8) },
+      { name: "stop_accepting_requests", triggers: at(0.9) },
+      { name: "reset_high_memory_stream", triggers: at(0.9, 0.97) },
+      { name: "reject_incoming_connections", triggers: at(0.95) },
+    ],
+    connectionsMax: 65_536,
+    resetFromBytes: defaultResetFromBytes,
+  };
+}
