@@ -109,6 +109,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     clusters,
     routes,
     drain: draining,
+    ...(overload === undefined ? {} : { overload: overload.flags }),
   });
   const listeners = createListenerSet({ context, secrets });
   const configuration = new Configuration({
