@@ -80,5 +80,8 @@ test("parseBootstrap() says where a file is wrong", () => {
     "static_resources:\n  clusters:\n  - name: a\n    no_such: 1\n",
     /^proxy\.yaml:4: .*no_such/,
   );
-  check("node: {}\ndynamic_resources: {}\n", /^proxy\.yaml:2: .*dynamic_resources/);
+  check(
+    "node: {}\ndynamic_resources:\n  lds_config: {ads: {}}\n",
+    /^proxy\.yaml:\d: dynamic_resources\.ads_config: is required by lds_config or cds_config$/,
+  );
 });

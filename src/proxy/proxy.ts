@@ -18,13 +18,12 @@ import type { XdsFeed } from "../xds/feed.ts";
 import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import { ClusterPool } from "./cluster.ts";
-import { Configuration } from "./config.ts";
+import { Configuration, type RefusedResourceFields } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
-import { Overload, type ProxyOverload } from "./overload.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
@@ -58,8 +57,6 @@ export interface ProxyOptions {
   readonly resolver?: Resolver;
   readonly nodeId: string;
   readonly version: string;
-  /** What is given up when memory runs short; nothing unless told. */
-  readonly overload?: ProxyOverload;
   /** Shown by the admin interface. */
   readonly bootstrap?: ProxyBootstrap;
 }
@@ -88,6 +85,8 @@ export interface Proxy {
   listeners(): ReturnType<ListenerSet["bound"]>;
   /** What was refused, by resource: `name: field: reason`. */
   refusals(): readonly string[];
+  /** The same, with the places in each resource. */
+  refusedFields(): readonly RefusedResourceFields[];
   /**
    * Ends connections after their answers, and new ones by the plan: within five seconds unless told.
    * Resolves when none is left.
@@ -104,12 +103,10 @@ export function startProxy(options: ProxyOptions): Proxy {
   const clusters = makeClusters(options);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
-  const overload = makeOverload(options, (...asked) => listeners.resetSlowest(...asked));
   const context = makeContext(options, workers?.io, {
     clusters,
     routes,
     drain: draining,
-    ...(overload === undefined ? {} : { overload: overload.flags }),
   });
   const listeners = createListenerSet({ context, secrets });
   const configuration = new Configuration({
@@ -135,7 +132,6 @@ export function startProxy(options: ProxyOptions): Proxy {
   const ready = readinessOf(configuration, workers, log);
   workers?.start(configuration);
   configuration.start();
-  overload?.start();
   return {
     notReady: () => (draining.isDraining ? "draining" : waitingFor()),
     ready,
@@ -155,9 +151,9 @@ export function startProxy(options: ProxyOptions): Proxy {
     }),
     listeners: () => listeners.bound(),
     refusals: () => configuration.refusals(),
+    refusedFields: () => configuration.refusedFields(),
     drain,
     async close() {
-      overload?.close();
       configuration.close();
       await workers?.close();
       clusters.close();
@@ -237,7 +233,7 @@ function openWorkers(options: ProxyOptions): DataWorkers | undefined {
 function makeContext(
   options: ProxyOptions,
   accepting: IoBackend | undefined,
-  parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
+  parts: Pick<ProxyContext, "clusters" | "routes" | "drain">,
 ): ProxyContext {
   const { clock, log, metrics } = options;
   const io =
@@ -259,14 +255,6 @@ function makeContext(
       openLog: options.openLog,
     }),
   };
-}
-
-function makeOverload(
-  { overload, clock, log, metrics }: ProxyOptions,
-  resetSlowest: ListenerSet["resetSlowest"],
-): Overload | undefined {
-  if (overload === undefined) return undefined;
-  return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });
 }
 
 function makeClusters(options: ProxyOptions): ClusterPool {

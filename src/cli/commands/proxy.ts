@@ -1,24 +1,17 @@
 /** `heddle proxy --config FILE`: the data plane alone, from an Envoy bootstrap file. */
-import { readFileSync } from "node:fs";
-
 import { type Command, Option } from "commander";
-import { load } from "js-yaml";
-
 import { serveAdmin } from "../../agent/admin.ts";
 import { openLogFiles } from "../../agent/log-files.ts";
 import { systemClock } from "../../base/clock.ts";
-import { HeddleError, messageOf } from "../../base/error.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { IoChoice } from "../../net/io-backend.ts";
-import { parseBootstrap } from "../../proxy/bootstrap.ts";
 import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
-import type { MemoryBounds } from "../../proxy/overload.ts";
 import { startProxy } from "../../proxy/proxy.ts";
 import { createLog, parseLogLevel } from "../../telemetry/log.ts";
 import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
+import { openBootstrapSources, readBootstrapFile } from "../bootstrap-file.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
-import { openOverload } from "../overload.ts";
 import { concurrencyOption } from "../concurrency-option.ts";
 import { ioOption } from "../io-option.ts";
 import { heddleVersion } from "../heddle-version.ts";
@@ -35,8 +28,6 @@ export interface RunProxyOptions {
   /** Seconds; five unless told. */
   readonly drainTimeS?: string;
   readonly drainStrategy?: string;
-  /** Bytes; what the cgroup says unless told. */
-  readonly memoryLimit?: string;
 }
 
 export interface RunningProxy {
@@ -52,7 +43,6 @@ export function registerProxyCommand(program: Command): void {
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
     .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("portable"))
-    .option("--memory-limit <bytes>", "shed load near this, instead of the limit of the cgroup")
     .option("--drain-time-s <seconds>", "what is in flight has so long to end after SIGTERM", "5")
     .addOption(
       new Option("--drain-strategy <strategy>", "whether all answers end their connections at once")
@@ -92,12 +82,14 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     sink: (line) => void process.stderr.write(line.endsWith("\n") ? line : `${line}\n`),
   });
   const metrics = createSharedMetricRegistry();
-  const overload = openOverload(options.memoryLimit);
-  const bootstrap = loadBootstrap(options.config, overload.bounds);
+  const reading = readBootstrapFile(options.config);
+  const bootstrap = reading.config;
+  if (bootstrap === undefined) throw refusal(reading.problems);
+  const sources = openBootstrapSources(bootstrap, { clock, log });
   const logFiles = openLogFiles(clock, metrics);
   const proxy = startProxy({
-    feed: bootstrap.feed,
-    secrets: bootstrap.secrets,
+    feed: sources.feed,
+    secrets: sources.secrets,
     clock,
     log,
     metrics,
@@ -108,14 +100,16 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
     nodeId: bootstrap.nodeId,
     bootstrap: bootstrap.bootstrap,
-    overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),
   });
-  const [refusal] = proxy.refusals();
-  if (refusal !== undefined) {
+  await sources.staticsApplied;
+  const problems = reading.locate(proxy.refusedFields());
+  if (problems.length > 0) {
     await proxy.close();
-    throw new CommandFailure(exitCodes.findings, `${options.config}: ${refusal}`);
+    sources.close();
+    throw refusal(problems);
   }
+  sources.start();
   const admin =
     bootstrap.admin === undefined
       ? undefined
@@ -129,6 +123,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       log.info("draining", { drainMs: plan.cutAfterMs });
       await proxy.drain(plan);
       await proxy.close();
+      sources.close();
       await admin?.close();
       logFiles.close();
     },
@@ -144,23 +139,6 @@ function drainPlanOf({ drainTimeS = "5", drainStrategy }: RunProxyOptions): Drai
   return { ...endingPlan(seconds * 1000), strategy };
 }
 
-function loadBootstrap(file: string, bounds: MemoryBounds): ReturnType<typeof parseBootstrap> {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (thrown) {
-    throw new CommandFailure(exitCodes.usage, `reading ${file}: ${messageOf(thrown)}`);
-  }
-  try {
-    return parseBootstrap({
-      name: file,
-      text,
-      parseYaml: (yaml) => load(yaml, { maxAliases: 10_000 }),
-      readFile: (path) => readFileSync(path),
-      bounds,
-    });
-  } catch (thrown) {
-    if (!(thrown instanceof HeddleError)) throw thrown;
-    throw new CommandFailure(exitCodes.findings, thrown.message);
-  }
+function refusal(problems: readonly string[]): CommandFailure {
+  return new CommandFailure(exitCodes.findings, problems.join("\n"));
 }
