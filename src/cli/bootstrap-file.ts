@@ -14,13 +14,14 @@ import {
   type PlacedNode,
   readBootstrap,
 } from "../proxy/bootstrap.ts";
+import type { MemoryBounds } from "../proxy/overload.ts";
 import type { Log } from "../telemetry/log.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 const parse = (yaml: string): unknown => load(yaml, { maxAliases: 10_000 });
 
 /** Throws when the file cannot be read at all; what is wrong in it stands in the reading. */
-export function readBootstrapFile(file: string): BootstrapReading {
+export function readBootstrapFile(file: string, bounds: MemoryBounds): BootstrapReading {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -36,6 +37,7 @@ export function readBootstrapFile(file: string): BootstrapReading {
       const root = parseYaml(text, file).documents[0]?.root;
       return root === undefined ? undefined : placed(root, root.position.line);
     },
+    bounds,
   });
 }
 

@@ -34,6 +34,8 @@ import { readSecret } from "./bootstrap/secrets.ts";
 import { servesGrpcAlone } from "./bootstrap/grpc-clusters.ts";
 import { StaticFeed } from "./bootstrap/static-feed.ts";
 import { inlineFiles } from "./config/inline-files.ts";
+import type { MemoryBounds, OverloadPlan } from "./overload.ts";
+import { compileOverload } from "./overload/compile.ts";
 import type { RefusedResourceFields } from "./config.ts";
 import { RefusalList, type RefusedField } from "./engine/refusal.ts";
 
@@ -53,6 +55,8 @@ export interface BootstrapConfig {
   readonly node: Node;
   readonly nodeId: string;
   readonly bootstrap: ProxyBootstrap;
+  /** Of its `overload_manager`, where it has one. */
+  readonly overload: OverloadPlan | undefined;
 }
 
 export interface BootstrapFile {
@@ -63,6 +67,8 @@ export interface BootstrapFile {
   readonly parseYaml: (text: string) => unknown;
   /** Reads a file that a data source names; throws when it cannot. */
   readonly readFile: (path: string) => Uint8Array;
+  /** No limit unless told. */
+  readonly bounds?: MemoryBounds;
   /** The same file with the lines of its nodes; asked for once something is wrong. */
   readonly readPlaces?: () => PlacedNode | undefined;
 }
@@ -98,7 +104,7 @@ export function readBootstrap(file: BootstrapFile): BootstrapReading {
   const bootstrap = decode(json, file, broken);
   if (bootstrap === undefined) return { ...nowhere, problems: places.format(broken) };
   const refusals = new RefusalList();
-  const config = configOf(bootstrap, refusals);
+  const config = configOf(bootstrap, refusals, file.bounds);
   const found = [...broken, ...without(located(refusals.fields), broken)];
   return {
     config: found.length === 0 ? config : { ...config, ...onlyLookedAt(config) },
@@ -148,7 +154,11 @@ function decode(json: unknown, file: BootstrapFile, broken: Located[]): Bootstra
   }
 }
 
-function configOf(bootstrap: Bootstrap, refusals: RefusalList): BootstrapConfig {
+function configOf(
+  bootstrap: Bootstrap,
+  refusals: RefusalList,
+  bounds: MemoryBounds | undefined,
+): BootstrapConfig {
   refusals.attempt(() => {
     checkBootstrap(BootstrapMessage.decode(toBinary(BootstrapSchema, bootstrap)));
   });
@@ -179,6 +189,7 @@ function configOf(bootstrap: Bootstrap, refusals: RefusalList): BootstrapConfig 
       kind: dynamic.ads === undefined && dynamic.sources.size === 0 ? "static" : "dynamic",
       json: toJson(BootstrapSchema, bootstrap, { registry, useProtoFieldName: true }),
     },
+    overload: refusals.attempt(() => compileOverload(bootstrap.overloadManager, bounds)),
   };
 }
 

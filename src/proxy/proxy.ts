@@ -24,6 +24,7 @@ import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
+import { Overload, type ProxyOverload } from "./overload.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
@@ -57,6 +58,8 @@ export interface ProxyOptions {
   readonly resolver?: Resolver;
   readonly nodeId: string;
   readonly version: string;
+  /** What is given up when memory runs short; nothing unless told. */
+  readonly overload?: ProxyOverload;
   /** Shown by the admin interface. */
   readonly bootstrap?: ProxyBootstrap;
 }
@@ -103,10 +106,12 @@ export function startProxy(options: ProxyOptions): Proxy {
   const clusters = makeClusters(options);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
+  const overload = makeOverload(options, (...asked) => listeners.resetSlowest(...asked));
   const context = makeContext(options, workers?.io, {
     clusters,
     routes,
     drain: draining,
+    ...(overload === undefined ? {} : { overload: overload.flags }),
   });
   const listeners = createListenerSet({ context, secrets });
   const configuration = new Configuration({
@@ -132,6 +137,7 @@ export function startProxy(options: ProxyOptions): Proxy {
   const ready = readinessOf(configuration, workers, log);
   workers?.start(configuration);
   configuration.start();
+  overload?.start();
   return {
     notReady: () => (draining.isDraining ? "draining" : waitingFor()),
     ready,
@@ -154,6 +160,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     refusedFields: () => configuration.refusedFields(),
     drain,
     async close() {
+      overload?.close();
       configuration.close();
       await workers?.close();
       clusters.close();
@@ -233,7 +240,7 @@ function openWorkers(options: ProxyOptions): DataWorkers | undefined {
 function makeContext(
   options: ProxyOptions,
   accepting: IoBackend | undefined,
-  parts: Pick<ProxyContext, "clusters" | "routes" | "drain">,
+  parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
 ): ProxyContext {
   const { clock, log, metrics } = options;
   const io =
@@ -255,6 +262,14 @@ function makeContext(
       openLog: options.openLog,
     }),
   };
+}
+
+function makeOverload(
+  { overload, clock, log, metrics }: ProxyOptions,
+  resetSlowest: ListenerSet["resetSlowest"],
+): Overload | undefined {
+  if (overload === undefined) return undefined;
+  return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });
 }
 
 function makeClusters(options: ProxyOptions): ClusterPool {

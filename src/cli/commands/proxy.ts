@@ -12,6 +12,7 @@ import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { openBootstrapSources, readBootstrapFile } from "../bootstrap-file.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
+import { openOverload } from "../overload.ts";
 import { concurrencyOption } from "../concurrency-option.ts";
 import { ioOption } from "../io-option.ts";
 import { heddleVersion } from "../heddle-version.ts";
@@ -28,6 +29,8 @@ export interface RunProxyOptions {
   /** Seconds; five unless told. */
   readonly drainTimeS?: string;
   readonly drainStrategy?: string;
+  /** Bytes; what the cgroup says unless told. */
+  readonly memoryLimit?: string;
 }
 
 export interface RunningProxy {
@@ -43,6 +46,7 @@ export function registerProxyCommand(program: Command): void {
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
     .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("portable"))
+    .option("--memory-limit <bytes>", "shed load near this, instead of the limit of the cgroup")
     .option("--drain-time-s <seconds>", "what is in flight has so long to end after SIGTERM", "5")
     .addOption(
       new Option("--drain-strategy <strategy>", "whether all answers end their connections at once")
@@ -82,7 +86,8 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     sink: (line) => void process.stderr.write(line.endsWith("\n") ? line : `${line}\n`),
   });
   const metrics = createSharedMetricRegistry();
-  const reading = readBootstrapFile(options.config);
+  const overload = openOverload(options.memoryLimit);
+  const reading = readBootstrapFile(options.config, overload.bounds);
   const bootstrap = reading.config;
   if (bootstrap === undefined) throw refusal(reading.problems);
   const sources = openBootstrapSources(bootstrap, { clock, log });
@@ -100,6 +105,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
     nodeId: bootstrap.nodeId,
     bootstrap: bootstrap.bootstrap,
+    overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),
   });
   await sources.staticsApplied;

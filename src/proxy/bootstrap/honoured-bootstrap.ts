@@ -34,6 +34,8 @@ export const honouredBootstrap: Honoured<Bootstrap> = {
   watchdogs: true,
   // The only one there is.
   defaultSocketInterface: true,
+  // Checked by its own compiler.
+  overloadManager: true,
 };
 
 export const honouredSecret: Honoured<Secret> = {
