@@ -5,14 +5,8 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
-import { ExportTraceServiceRequest } from "../../wire/gen/ts/opentelemetry/proto/collector/trace/v1/trace_service.ts";
-import type { KeyValue } from "../../wire/gen/ts/opentelemetry/proto/common/v1/common.ts";
-import { upstreamSpanId } from "../../telemetry/trace-context.ts";
-import {
-  Span,
-  Span_SpanKind,
-  Status_StatusCode,
-} from "../../wire/gen/ts/opentelemetry/proto/trace/v1/trace.ts";
+import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
+import { writeAttribute, writeSpan, type SpanRole } from "./span-writer.ts";
 
 export interface SpanSinkOptions {
   readonly clock: Clock;
@@ -29,10 +23,26 @@ const flushAfterMs = 1000;
 const batchSpans = 256;
 const pendingSpansMax = 4096;
 
+/** Fields of OTLP's messages around spans. */
+const request = { resourceSpans: 1 } as const;
+const resourceSpans = { resource: 1, scopeSpans: 2 } as const;
+const resourceFields = { attributes: 1 } as const;
+const scopeSpans = { scope: 1, spans: 2 } as const;
+const scopeFields = { name: 1 } as const;
+
+/** Encoded spans, ready to be sent together. */
+interface Batch {
+  readonly body: Uint8Array;
+  readonly spans: number;
+}
+
 /** Spans of one process, sent one batch at a time. */
 export class SpanSink {
   readonly #options: SpanSinkOptions;
-  #pending: Span[] = [];
+  readonly #full: Batch[] = [];
+  /** The batch that is being filled: spans one after another. */
+  readonly #filling = new ProtobufWriter();
+  #spans = 0;
   #timer: Timer | undefined;
   #isPosting = false;
 
@@ -42,43 +52,64 @@ export class SpanSink {
 
   add(record: RequestRecord): void {
     if (!record.isSampled || record.traceId === "" || record.spanId === "") return;
-    if (this.#pending.length >= pendingSpansMax) {
+    if (this.#full.length * batchSpans + this.#spans >= pendingSpansMax) {
       this.#count("dropped", 1);
       return;
     }
     if (this.#options.spawnsUpstreamSpan === true) {
-      this.#pending.push(spanOf(record, "server"));
-      if (record.upstreamHost !== undefined) this.#pending.push(spanOf(record, "upstream"));
-    } else this.#pending.push(spanOf(record, record.direction === "inbound" ? "server" : "client"));
-    if (this.#pending.length >= batchSpans) this.flush();
-    else this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.flush());
+      this.#write(record, "server");
+      if (record.upstreamHost !== undefined) this.#write(record, "upstream");
+    } else this.#write(record, record.direction === "inbound" ? "server" : "client");
+    if (this.#full.length > 0) this.flush();
+    else this.#wait();
+  }
+
+  #write(record: RequestRecord, role: SpanRole): void {
+    writeSpan(this.#filling, scopeSpans.spans, record, role);
+    if (++this.#spans >= batchSpans) this.#full.push(this.#close());
+  }
+
+  #wait(): void {
+    this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.flush());
   }
 
   /** Sends what waits, unless a batch is on its way already. */
   flush(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    if (this.#isPosting || this.#pending.length === 0) return;
-    const spans = this.#pending.splice(0, batchSpans);
-    const body = ExportTraceServiceRequest.encode(
-      ExportTraceServiceRequest.fromPartial({
-        resourceSpans: [
-          {
-            resource: { attributes: attributesOf(this.#options.resource) },
-            scopeSpans: [{ scope: { name: "heddle" }, spans }],
-          },
-        ],
-      }),
-    ).finish();
+    if (this.#isPosting) return;
+    const batch = this.#full.shift() ?? (this.#spans > 0 ? this.#close() : undefined);
+    if (batch === undefined) return;
     this.#isPosting = true;
-    this.#options.post(body, (isAccepted) => {
+    this.#options.post(batch.body, (isAccepted) => {
       this.#isPosting = false;
-      this.#count(isAccepted ? "sent" : "failed", spans.length);
-      if (this.#pending.length >= batchSpans) this.flush();
-      else if (this.#pending.length > 0) {
-        this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.flush());
-      }
+      this.#count(isAccepted ? "sent" : "failed", batch.spans);
+      if (this.#full.length > 0) this.flush();
+      else if (this.#spans > 0) this.#wait();
     });
+  }
+
+  /** What was filled becomes an ExportTraceServiceRequest. */
+  #close(): Batch {
+    const filling = this.#filling;
+    const writer = new ProtobufWriter(filling.length + 1024);
+    const whole = writer.begin(request.resourceSpans);
+    const resource = writer.begin(resourceSpans.resource);
+    for (const [key, value] of Object.entries(this.#options.resource)) {
+      writeAttribute(writer, resourceFields.attributes, key, value);
+    }
+    writer.end(resource);
+    const scoped = writer.begin(resourceSpans.scopeSpans);
+    const scope = writer.begin(scopeSpans.scope);
+    writer.text(scopeFields.name, "heddle");
+    writer.end(scope);
+    writer.append(filling.memory, filling.length);
+    writer.end(scoped);
+    writer.end(whole);
+    const batch = { body: writer.memory.subarray(0, writer.length), spans: this.#spans };
+    filling.clear();
+    this.#spans = 0;
+    return batch;
   }
 
   close(): void {
@@ -91,50 +122,4 @@ export class SpanSink {
       .counter("heddle_spans_total", "Spans by what became of them.", { outcome })
       .add(spans);
   }
-}
-
-/** `upstream`: the span below the request's own, where there are two. */
-function spanOf(record: RequestRecord, role: "server" | "client" | "upstream"): Span {
-  const startNs = BigInt(Math.round(record.startMs * 1000)) * 1000n;
-  const isUpstream = role === "upstream";
-  const spanId = isUpstream ? upstreamSpanId(record.spanId) : record.spanId;
-  const attributes: Record<string, string | number> = {
-    "http.request.method": record.method,
-    "url.path": record.path.split("?", 1)[0] ?? "",
-    "server.address": record.authority,
-    "network.protocol.version": record.protocol.replace(/^HTTP\//, ""),
-    "http.response.status_code": record.responseCode,
-    "client.address": record.downstreamRemoteAddress.address,
-    "envoy.upstream_cluster": record.upstreamCluster,
-    "envoy.response_flags": record.responseFlags === "" ? "-" : record.responseFlags,
-    "http.request.header.x-request-id": record.requestId,
-    "http.request.body.size": record.bytesReceived,
-    "http.response.body.size": record.bytesSent,
-  };
-  if (record.upstreamHost !== undefined) {
-    attributes["network.peer.address"] = record.upstreamHost.address;
-    attributes["network.peer.port"] = record.upstreamHost.port;
-  }
-  const isError = record.responseCode >= 500 || record.responseCode === 0;
-  return Span.fromPartial({
-    traceId: Buffer.from(record.traceId, "hex"),
-    spanId: Buffer.from(spanId, "hex"),
-    parentSpanId: Buffer.from(isUpstream ? record.spanId : record.parentSpanId, "hex"),
-    name: record.operation || `${record.method} ${record.authority}`,
-    kind: role === "server" ? Span_SpanKind.SPAN_KIND_SERVER : Span_SpanKind.SPAN_KIND_CLIENT,
-    startTimeUnixNano: startNs,
-    endTimeUnixNano: startNs + BigInt(Math.round(record.durationMs * 1e6)),
-    attributes: attributesOf(attributes),
-    status: isError
-      ? { code: Status_StatusCode.STATUS_CODE_ERROR, message: record.responseCodeDetails }
-      : undefined,
-  });
-}
-
-function attributesOf(values: Readonly<Record<string, string | number>>): KeyValue[] {
-  return Object.entries(values).map(([key, value]) => ({
-    key,
-    keyStrindex: 0,
-    value: typeof value === "number" ? { intValue: BigInt(value) } : { stringValue: value },
-  }));
 }

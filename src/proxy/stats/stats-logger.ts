@@ -38,6 +38,8 @@ export interface StatsLoggerOptions {
 
 /** Combinations of tag values whose handles are kept; more are looked up every time. */
 const cachedSeriesMax = 4096;
+/** Combinations that are compared before a key is made of the values. */
+const recentSeriesMax = 8;
 
 export function compileStatsLogger(
   config: Config,
@@ -120,6 +122,16 @@ interface SeriesHandles {
   readonly histograms: readonly Histogram[];
 }
 
+interface RecentSeries {
+  readonly values: readonly string[];
+  readonly series: SeriesHandles;
+}
+
+function isSame(left: readonly string[], right: readonly string[]): boolean {
+  for (let i = 0; i < left.length; i++) if (left[i] !== right[i]) return false;
+  return true;
+}
+
 /** Everything that is counted under the same tags: their values are made once per request. */
 class TagGroup {
   readonly counters: CounterSpec[] = [];
@@ -129,6 +141,10 @@ class TagGroup {
   readonly #dynamic: readonly FormatFunction[];
   readonly #options: StatsLoggerOptions;
   readonly #series = new Map<string, SeriesHandles>();
+  /** Used last is first. */
+  #recent: RecentSeries[] = [];
+  /** Of the tags that differ from request to request, for the record in hand. */
+  readonly #values: string[];
   #peersRevision = -1;
 
   constructor(tags: readonly Config_Tag[], path: string, options: StatsLoggerOptions) {
@@ -140,6 +156,43 @@ class TagGroup {
       return value ?? refuse(`${path}[${i}].value_format`, problems[0]?.message ?? "is malformed");
     });
     this.#dynamic = this.#formats.filter((_, i) => tags[i]?.valueFormat.includes("%") === true);
+    this.#values = this.#dynamic.map(() => "");
+  }
+
+  /** Most requests are like one of the last few: they make no string. */
+  #seriesFor(record: RequestRecord): SeriesHandles {
+    if (this.#peersRevision !== this.#options.peers.revision) {
+      this.#series.clear();
+      this.#recent = [];
+      this.#peersRevision = this.#options.peers.revision;
+    }
+    const values = this.#values;
+    const dynamic = this.#dynamic;
+    for (let i = 0; i < dynamic.length; i++) values[i] = dynamic[i]?.(record) ?? "";
+    const recent = this.#recent;
+    for (let i = 0; i < recent.length; i++) {
+      const candidate = recent[i];
+      if (candidate === undefined || !isSame(candidate.values, values)) continue;
+      const before = recent[i - 1];
+      if (before !== undefined) {
+        recent[i - 1] = candidate;
+        recent[i] = before;
+      }
+      return candidate.series;
+    }
+    const series = this.#lookUp(record, values.join("\u0000"));
+    recent.unshift({ values: [...values], series });
+    if (recent.length > recentSeriesMax) recent.pop();
+    return series;
+  }
+
+  #lookUp(record: RequestRecord, key: string): SeriesHandles {
+    const known = this.#series.get(key);
+    if (known !== undefined) return known;
+    const made = this.#open(record);
+    if (this.#series.size >= cachedSeriesMax) this.#series.clear();
+    this.#series.set(key, made);
+    return made;
   }
 
   count(record: RequestRecord, bytesOnly: boolean): void {
@@ -155,21 +208,6 @@ class TagGroup {
       const amount = this.histograms[i]?.amount(record);
       if (amount !== undefined) series.histograms[i]?.record(amount);
     }
-  }
-
-  #seriesFor(record: RequestRecord): SeriesHandles {
-    let key = "";
-    for (const format of this.#dynamic) key += `${format(record)}\u0000`;
-    if (this.#peersRevision !== this.#options.peers.revision) {
-      this.#series.clear();
-      this.#peersRevision = this.#options.peers.revision;
-    }
-    const known = this.#series.get(key);
-    if (known !== undefined) return known;
-    const made = this.#open(record);
-    if (this.#series.size >= cachedSeriesMax) this.#series.clear();
-    this.#series.set(key, made);
-    return made;
   }
 
   #open(record: RequestRecord): SeriesHandles {
