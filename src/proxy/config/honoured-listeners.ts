@@ -68,6 +68,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   },
   httpProtocolOptions: {
     allowAbsoluteUrl: true,
+    allowCustomMethods: true,
     acceptHttp10: true,
     defaultHostForHttp10: true,
     headerKeyFormat: true,

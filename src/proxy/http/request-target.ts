@@ -18,7 +18,17 @@ export type TargetResult =
 
 const ok: TargetResult = { kind: "ok" };
 const invalidTarget: TargetResult = { kind: "fail", failure: "invalid-target" };
+const unknownMethod: TargetResult = { kind: "fail", failure: "malformed-request" };
 const slash = 0x2f;
+
+/** Those that Envoy's parser takes where `allow_custom_methods` is off. */
+const knownMethods: ReadonlySet<string> = new Set(
+  (
+    "GET POST HEAD PUT DELETE OPTIONS PATCH CONNECT TRACE ACL BIND CHECKOUT COPY LINK LOCK MERGE " +
+    "MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT SEARCH " +
+    "SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE"
+  ).split(" "),
+);
 
 export function settleTarget(
   request: HttpRequest,
@@ -27,6 +37,7 @@ export function settleTarget(
 ): TargetResult {
   const start = head.methodEnd + 1;
   const { bytes, targetEnd } = head;
+  if (!knownMethods.has(request.method) && !settings.allowsCustomMethods) return unknownMethod;
   if (request.method === "CONNECT") {
     const isValid = isAuthority(bytes, start, targetEnd) && hasPort(head, start, targetEnd);
     if (!isValid || head.bodyKind !== "none") return invalidTarget;

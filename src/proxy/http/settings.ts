@@ -20,6 +20,8 @@ export interface HttpSettings {
   readonly isHttp10Allowed: boolean;
   readonly defaultHostForHttp10: string;
   readonly allowsAbsoluteUrl: boolean;
+  /** Also methods that no registry knows. */
+  readonly allowsCustomMethods: boolean;
   readonly forwardsTrailers: boolean;
   /** A request that is whole, but invalid, leaves its connection open. */
   readonly keepsAfterInvalid: boolean;
@@ -93,6 +95,7 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
     isHttp10Allowed: http1?.acceptHttp10 ?? false,
     defaultHostForHttp10: http1?.defaultHostForHttp10 ?? "",
     allowsAbsoluteUrl: http1?.allowAbsoluteUrl ?? true,
+    allowsCustomMethods: http1?.allowCustomMethods ?? false,
     keepsAfterInvalid:
       http1?.overrideStreamErrorOnInvalidHttpMessage ??
       config.streamErrorOnInvalidHttpMessage ??

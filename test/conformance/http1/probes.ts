@@ -2,11 +2,32 @@
  * Requests that two HTTP/1.1 readers could understand differently, and what a strict proxy says to
  * them. Ids are those of the Http11Probe suite where it has one.
  */
+import { exchanges } from "./exchanges.ts";
+
 export interface Probe {
   readonly id: string;
   readonly bytes: string;
-  /** Statuses that are right; `closed`: the connection ends without an answer. */
+  /** Statuses that are right; `closed`: the connection ends, or waits, without an answer. */
   readonly expect: readonly (number | "closed")[];
+  /** Statuses of all answers, where there are several. */
+  readonly answers?: readonly number[];
+  /** What is wrong beyond that. */
+  readonly holds?: (observed: Observed) => string | undefined;
+}
+
+export interface SeenRequest {
+  readonly path: string;
+  /** Names in lower case. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+}
+
+/** What became of a probe. */
+export interface Observed {
+  /** All that was answered. */
+  readonly text: string;
+  readonly isClosed: boolean;
+  /** What the application saw. */
+  readonly seen: readonly SeenRequest[];
 }
 
 const reject = [400] as const;
@@ -250,4 +271,5 @@ export const probes: readonly Probe[] = [
   ...codings,
   ...chunks,
   ...connections,
+  ...exchanges,
 ];

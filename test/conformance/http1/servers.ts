@@ -12,6 +12,7 @@ import { silentLog } from "../../support/silent-log.ts";
 import { managerOf, routesToApp } from "../../support/http-harness.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
 import { freePort } from "../../support/free-port.ts";
+import type { SeenRequest } from "./probes.ts";
 
 export interface Asked {
   readonly port: number;
@@ -19,21 +20,26 @@ export interface Asked {
 }
 
 export interface Application extends Asked {
-  /** Paths of the requests it has seen. */
-  readonly paths: string[];
+  /** Requests since the last call. */
+  takeSeen(): readonly SeenRequest[];
 }
 
 /** Answers 200 to whatever Node can read, leniently: a smuggled request would be seen. */
 export async function startApplication(): Promise<Application> {
-  const paths: string[] = [];
+  let seen: SeenRequest[] = [];
   const server = http.createServer({ insecureHTTPParser: true }, (request, response) => {
-    paths.push(request.url ?? "");
+    const path = request.url ?? "";
+    seen.push({ path, fields: fieldsOf(request.rawHeaders) });
     request.resume();
-    request.on("end", () => response.end("ok"));
+    request.on("end", () => answer(request, response));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
-    paths,
+    takeSeen: () => {
+      const taken = seen;
+      seen = [];
+      return taken;
+    },
     port: portOf(server),
     close: () =>
       new Promise((resolve) => {
@@ -41,6 +47,39 @@ export async function startApplication(): Promise<Application> {
         server.close(() => resolve());
       }),
   };
+}
+
+function fieldsOf(raw: readonly string[]): SeenRequest["fields"] {
+  const fields: [string, string][] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    fields.push([(raw[i] ?? "").toLowerCase(), raw[i + 1] ?? ""]);
+  }
+  return fields;
+}
+
+function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
+  const { url, method } = request;
+  if (url === "/no-content") response.writeHead(204).end();
+  else if (url === "/versioned") answerVersioned(request, response);
+  else if (url === "/allow") {
+    const isKnown = method === "GET" || method === "HEAD" || method === "OPTIONS";
+    response.writeHead(isKnown ? 200 : 405, { allow: "GET, HEAD" }).end();
+  } else response.writeHead(200, { "content-type": "text/plain" }).end("ok");
+}
+
+const modified = "Mon, 01 Jan 2024 00:00:00 GMT";
+
+/** Conditional requests as RFC 9110 section 13 has them: a tag decides before a date. */
+function answerVersioned(request: http.IncomingMessage, response: http.ServerResponse): void {
+  const match = request.headers["if-none-match"];
+  const since = Date.parse(request.headers["if-modified-since"] ?? "");
+  const isSame =
+    match === undefined
+      ? since >= Date.parse(modified)
+      : ["*", '"v1"', 'W/"v1"'].includes(match.trim());
+  const head = { etag: '"v1"', "last-modified": modified };
+  if (isSame) response.writeHead(304, head).end();
+  else response.writeHead(200, head).end("ok");
 }
 
 function portOf(server: net.Server): number {
@@ -225,26 +264,50 @@ function envoyBootstrap(port: number, application: number): unknown {
   };
 }
 
-/** Sends bytes on a connection of its own; the status of the first final answer, or `closed`. */
-export function ask(port: number, bytes: string, waitMs = 1500): Promise<number | "closed"> {
+export interface Answered {
+  /** Of the final answers, in their order. */
+  readonly statuses: readonly number[];
+  readonly text: string;
+  readonly isClosed: boolean;
+}
+
+/**
+ * Sends bytes on a connection of its own and waits for as many final answers, the end of the
+ * connection, or the time.
+ */
+export function ask(
+  port: number,
+  bytes: string,
+  { answers = 1, waitMs = 1500 }: { readonly answers?: number; readonly waitMs?: number } = {},
+): Promise<Answered> {
   return new Promise((resolve) => {
     let received = "";
+    let isClosed = false;
     const socket = net.connect(port, "127.0.0.1");
     const finish = (): void => {
       clearTimeout(timer);
       socket.destroy();
-      const statuses = [...received.matchAll(/HTTP\/1\.[01] (\d{3})/g)].map((match) =>
-        Number(match[1]),
-      );
-      resolve(statuses.find((status) => status >= 200) ?? "closed");
+      resolve({ statuses: finalStatuses(received), text: received, isClosed });
     };
     const timer = setTimeout(finish, waitMs);
     socket.on("data", (chunk) => {
       received += chunk.toString("latin1");
-      if (/HTTP\/1\.[01] [2-5]\d\d[^]*\r\n\r\n/.test(received)) setTimeout(finish, 5);
+      // What belongs to the last answer, and the end of the connection, come at once or not at all.
+      if (finalStatuses(received).length >= answers && /\r\n\r\n/.test(received)) {
+        setTimeout(finish, 15);
+      }
+    });
+    socket.on("end", () => {
+      isClosed = true;
+      finish();
     });
     socket.on("close", finish);
-    socket.on("error", () => {});
+    socket.on("error", () => (isClosed = true));
     socket.write(Buffer.from(bytes, "latin1"));
   });
+}
+
+function finalStatuses(text: string): number[] {
+  const statuses = [...text.matchAll(/HTTP\/1\.[01] (\d{3})/g)].map((match) => Number(match[1]));
+  return statuses.filter((status) => status >= 200);
 }
