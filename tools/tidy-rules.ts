@@ -76,6 +76,7 @@ export const areas: Readonly<Record<string, Area>> = {
       "node:crypto",
       "node:os",
       "node:v8",
+      "node:module",
       "node:worker_threads",
     ],
     why: "the planes meet only at the xDS protocol",

@@ -19,8 +19,9 @@ import type { EndpointLoad } from "../admin/clusters.ts";
 import type { Configuration } from "../config.ts";
 import type { DrainPlan } from "../drain.ts";
 import { factGauges } from "../stats/envoy-series.ts";
+import type { OverloadFlags } from "../overload.ts";
 import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
-import type { FromWorker } from "./messages.ts";
+import type { FromWorker, WorkerStart } from "./messages.ts";
 import { SharedResolver } from "./shared-resolver.ts";
 import { WorkerLink } from "./worker-link.ts";
 
@@ -37,6 +38,7 @@ export interface DataWorkersOptions {
   readonly log: Log;
   readonly metrics: SharedMetricRegistry;
   readonly socketMark: number | undefined;
+  readonly overloadFlags: OverloadFlags | undefined;
   readonly nodeId: string;
   readonly version: string;
 }
@@ -129,6 +131,11 @@ export class DataWorkers {
     this.#postAll({ kind: "log-level", level, area });
   }
 
+  resetSlowest(fromBytes: number, countMax: number): void {
+    const each = Math.ceil(countMax / this.#options.count);
+    this.#postAll({ kind: "reset-slowest", fromBytes, countMax: each });
+  }
+
   setHealthy(isHealthy: boolean): void {
     this.#isHealthy = isHealthy;
     this.#postAll({ kind: "healthy", isHealthy });
@@ -165,6 +172,7 @@ export class DataWorkers {
         ring: receiver.ring.memory,
         descriptors: this.#giver.descriptors.memory,
         socketMark: options.socketMark,
+        overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,
         version: options.version,
         logLevels: options.log.levels(),
@@ -321,4 +329,10 @@ export class DataWorkers {
   get #giver(): AcceptingIo["giver"] {
     return this.#options.io.giver;
   }
+}
+
+/** Connections are given to the least loaded, so each worker has its part of them. */
+function shareOf(flags: OverloadFlags | undefined, workers: number): WorkerStart["overload"] {
+  if (flags === undefined) return undefined;
+  return { shared: flags.shared, connectionsMax: Math.ceil(flags.connectionsMax / workers) };
 }

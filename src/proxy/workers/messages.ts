@@ -17,6 +17,8 @@ export interface WorkerStart {
   readonly ring: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
   readonly socketMark: number | undefined;
+  /** What the control thread finds short, in memory of both. */
+  readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
   readonly nodeId: string;
   readonly version: string;
   readonly logLevels: ReadonlyMap<string, LogLevel>;
@@ -37,6 +39,11 @@ export type ToWorker =
   | { readonly kind: "log-level"; readonly level: LogLevel; readonly area: string | undefined }
   | { readonly kind: "lines-taken"; readonly path: string }
   | { readonly kind: "drain"; readonly id: number; readonly plan: DrainPlan }
+  | {
+      readonly kind: "reset-slowest";
+      readonly fromBytes: number;
+      readonly countMax: number;
+    }
   | { readonly kind: "healthy"; readonly isHealthy: boolean }
   | { readonly kind: "close" };
 

@@ -1,0 +1,152 @@
+/**
+ * A data worker, a thread that serves connections: the same data plane as everywhere, with the control
+ * thread behind what it asks for. It ends when it is told to, or by a fault of ours.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+
+import { assert } from "../../base/assert.ts";
+import { systemClock } from "../../base/clock.ts";
+import { openServingIo, type ServingIo } from "../../net/io-backend.ts";
+import {
+  createSharedMetricRegistry,
+  type SharedMetricRegistry,
+} from "../../telemetry/metric-registry.ts";
+import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
+import { OverloadFlags } from "../overload.ts";
+import { type Proxy, type ProxyOptions, startProxy } from "../proxy.ts";
+import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
+import {
+  PortFeed,
+  PortLog,
+  PortLogFiles,
+  PortPeers,
+  type Post,
+  PortResolver,
+  PortSecrets,
+} from "./port-services.ts";
+
+const idleSeriesMs = 3_600_000;
+/** Series that nobody was told of are lost when a thread fails: so much of what it counted, at most. */
+const newsMs = 1000;
+
+function overloadOf({ overload }: WorkerStart): Pick<ProxyOptions, "overloadFlags"> {
+  if (overload === undefined) return {};
+  return { overloadFlags: new OverloadFlags(overload.connectionsMax, overload.shared) };
+}
+
+class DataWorker {
+  readonly #post: Post;
+  readonly #metrics: SharedMetricRegistry = createSharedMetricRegistry();
+  readonly #feed: PortFeed;
+  readonly #secrets = new PortSecrets();
+  readonly #peers = new PortPeers();
+  readonly #resolver: PortResolver;
+  readonly #files: PortLogFiles;
+  readonly #log: PortLog;
+  readonly #io: ServingIo;
+  readonly #proxy: Proxy;
+
+  constructor(start: WorkerStart, post: Post) {
+    const clock = systemClock;
+    this.#post = post;
+    this.#feed = new PortFeed(post);
+    this.#resolver = new PortResolver(post);
+    this.#files = new PortLogFiles(clock, this.#metrics, post);
+    this.#log = new PortLog(post, start.number, start.logLevels);
+    this.#io = openServingIo({
+      ...start,
+      threads: start.workers,
+      clock,
+      log: this.#log.area("io"),
+      onServing: (key, listener) => post({ kind: "serving", key, listener }),
+    });
+    post({ kind: "hello", eventfd: this.#io.eventfd, flags: this.#metrics.flags });
+    this.#proxy = startProxy({
+      feed: this.#feed,
+      secrets: this.#secrets,
+      clock,
+      log: this.#log,
+      metrics: this.#metrics,
+      random: Math.random,
+      peers: this.#peers,
+      openLog: this.#files.open,
+      ...(start.socketMark === undefined ? {} : { socketMark: start.socketMark }),
+      backend: this.#io,
+      ...overloadOf(start),
+      isWorker: true,
+      resolver: this.#resolver,
+      nodeId: start.nodeId,
+      version: start.version,
+    });
+    void this.#proxy.ready.then(() => post({ kind: "ready" }));
+    const sweep = (): void => {
+      this.#metrics.expireIdle(standardMetricNames);
+      clock.schedule(idleSeriesMs, sweep);
+    };
+    clock.schedule(idleSeriesMs, sweep);
+    const tell = (): void => {
+      this.#tellMetrics(0);
+      clock.schedule(newsMs, tell);
+    };
+    clock.schedule(newsMs, tell);
+  }
+
+  take(message: ToWorker): void {
+    switch (message.kind) {
+      case "update":
+        return this.#feed.take(message);
+      case "secret":
+        return this.#secrets.take(message.name, message.secret);
+      case "peers":
+        return this.#peers.take(message.change);
+      case "resolved":
+        return this.#resolver.take(message.id, message.answer);
+      case "lines-taken":
+        return this.#files.taken(message.path);
+      case "log-level":
+        return this.#log.setLevel(message.level, message.area);
+      case "ask":
+        return this.#answer(message.id, message.what);
+      case "reset-slowest":
+        return this.#proxy.resetSlowest(message.fromBytes, message.countMax);
+      case "healthy":
+        return this.#proxy.setHealthy(message.isHealthy);
+      case "drain":
+        void this.#proxy
+          .drain(message.plan)
+          .then(() => this.#post({ kind: "drained", id: message.id }));
+        return;
+      case "close":
+        void this.#close();
+    }
+  }
+
+  #answer(id: number, what: (ToWorker & { readonly kind: "ask" })["what"]): void {
+    if (what === "loads") this.#post({ kind: "loads", id, loads: this.#proxy.loads() });
+    else this.#tellMetrics(id);
+  }
+
+  #tellMetrics(id: number): void {
+    const news = this.#metrics.takeNews();
+    if (news !== undefined || id > 0) this.#post({ kind: "metrics", id, news });
+  }
+
+  async #close(): Promise<void> {
+    await this.#proxy.close();
+    this.#files.close();
+    this.#tellMetrics(0);
+    this.#io.close();
+    process.exit(0);
+  }
+}
+
+/** For the length of this thread. */
+export function runDataWorker(): void {
+  const port = parentPort;
+  assert(port !== null, "a data worker is a thread");
+  // The one who started it says so.
+  const worker = new DataWorker(workerData as WorkerStart, (message: FromWorker) =>
+    port.postMessage(message),
+  );
+  port.on("message", (message: ToWorker) => worker.take(message));
+}

@@ -1,0 +1,246 @@
+/**
+ * A data plane with data workers: connections are shared, one that fails takes only its own
+ * connections with it, and what is told of them all is one.
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import http from "node:http";
+import net, { type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+
+import { systemClock } from "../../../src/base/clock.ts";
+import { openBundle } from "../../../src/cli/bundle.ts";
+import { type Proxy, startProxy } from "../../../src/proxy/proxy.ts";
+import { createLog } from "../../../src/telemetry/log.ts";
+import { noPeers } from "../../../src/telemetry/standard-metrics.ts";
+import { FakeSecrets } from "../../support/secrets.ts";
+import { freePort } from "../../support/free-port.ts";
+import { threads } from "../../support/workers.ts";
+import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
+import type { Failure } from "../../support/failing-worker.ts";
+
+const failingEntry = new URL("../../support/failing-worker.ts", import.meta.url);
+
+interface Plane {
+  readonly proxy: Proxy;
+  readonly port: number;
+  readonly logged: string[];
+  readonly accessLog: string[];
+  readonly ask: (path: string) => Promise<string>;
+}
+
+function bootstrapText(port: number, application: number): string {
+  const typed = (name: string, fields: object): object => ({
+    name,
+    typed_config: { "@type": `type.googleapis.com/${name}`, ...fields },
+  });
+  const manager = typed(
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    {
+      stat_prefix: "test",
+      access_log: [
+        typed("envoy.extensions.access_loggers.file.v3.FileAccessLog", {
+          path: "/dev/stdout",
+          log_format: { text_format_source: { inline_string: "%REQ(:PATH)% %RESPONSE_CODE%\n" } },
+        }),
+      ],
+      route_config: {
+        name: "r",
+        virtual_hosts: [
+          {
+            name: "all",
+            domains: ["*"],
+            routes: [{ match: { prefix: "/" }, route: { cluster: "app", timeout: "0s" } }],
+          },
+        ],
+      },
+      http_filters: [typed("envoy.extensions.filters.http.router.v3.Router", {})],
+    },
+  );
+  const address = (portValue: number): object => ({
+    socket_address: { address: "127.0.0.1", port_value: portValue },
+  });
+  const endpoint = { endpoint: { address: address(application) } };
+  return JSON.stringify({
+    static_resources: {
+      listeners: [{ name: "l", address: address(port), filter_chains: [{ filters: [manager] }] }],
+      clusters: [
+        {
+          name: "app",
+          load_assignment: { cluster_name: "app", endpoints: [{ lb_endpoints: [endpoint] }] },
+        },
+      ],
+    },
+  });
+}
+
+async function startPlane(t: TestContext, count: number, entry = failingEntry): Promise<Plane> {
+  const application = http.createServer((request, response) => {
+    request.resume();
+    // `/stream` never ends by itself.
+    if (request.url === "/stream") response.write("begun");
+    else request.on("end", () => response.end("ok"));
+  });
+  application.keepAliveTimeout = 60_000;
+  await new Promise<void>((resolve) => application.listen(0, "127.0.0.1", resolve));
+  const port = await freePort();
+  const logged: string[] = [];
+  const accessLog: string[] = [];
+  const clock = systemClock;
+  const { metrics, workers } = threads(count);
+  const { feed, nodeId } = parseBootstrap({
+    name: "test",
+    text: bootstrapText(port, (application.address() as AddressInfo).port),
+    parseYaml: (text) => JSON.parse(text),
+    readFile: () => Buffer.alloc(0),
+  });
+  const proxy = startProxy({
+    feed,
+    secrets: new FakeSecrets(),
+    clock,
+    log: createLog({ level: "info", format: "text", clock, sink: (line) => logged.push(line) }),
+    metrics,
+    workers: { ...workers, entry },
+    random: Math.random,
+    peers: noPeers,
+    openLog: () => (memory, length) =>
+      void accessLog.push(...memory.toString("latin1", 0, length).split("\n").slice(0, -1)),
+    nodeId,
+    version: "test",
+  });
+  t.after(async () => {
+    await proxy.close();
+    application.closeAllConnections();
+    application.close();
+  });
+  assert.deepEqual(proxy.refusals(), []);
+  await proxy.ready;
+  const ask = async (path: string): Promise<string> => {
+    const { pathname, searchParams } = new URL(path, "http://admin");
+    return (await proxy.admin({ method: "GET", path: pathname, query: searchParams })).body;
+  };
+  return { proxy, port, logged, accessLog, ask };
+}
+
+function fail(failure: Failure): void {
+  const channel = new BroadcastChannel("heddle-test-failures");
+  channel.postMessage(failure);
+  channel.close();
+}
+
+/** One request on a connection of its own; `close` or an errno where there is no answer. */
+function get(port: number, path = "/"): Promise<string> {
+  return new Promise((resolve) => {
+    const request = http.get({ port, path, host: "127.0.0.1", agent: false }, (response) => {
+      response.resume();
+      response.on("end", () => resolve(String(response.statusCode)));
+    });
+    request.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+  });
+}
+
+interface Client {
+  readonly socket: net.Socket;
+  readonly state: { isClosed: boolean; text: string };
+}
+
+async function openStream(port: number): Promise<Client> {
+  const socket = net.connect(port, "127.0.0.1");
+  const state = { isClosed: false, text: "" };
+  socket.on("error", () => {});
+  socket.on("close", () => (state.isClosed = true));
+  socket.on("data", (chunk) => (state.text += chunk.toString("latin1")));
+  await once(socket, "connect");
+  socket.write("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n");
+  while (!state.text.includes("begun") && !state.isClosed) await sleep(5);
+  return { socket, state };
+}
+
+test("proxy() gives each worker as many connections as the others", async (t) => {
+  const { port, ask } = await startPlane(t, 3);
+  const streams: Client[] = [];
+  for (let i = 0; i < 30; i++) streams.push(await openStream(port));
+  const active = async (): Promise<string> =>
+    (await ask("/clusters")).match(/rq_active::(\d+)/)?.[1] ?? "";
+  assert.equal(await active(), "30");
+  assert.match(
+    await ask("/stats?filter=listener_downstream_cx_active"),
+    /listener_downstream_cx_active\{[^}]*\}: 30\n/,
+  );
+  fail({ number: 2, how: "throw" });
+  while (!streams.some(({ state }) => state.isClosed)) await sleep(5);
+  await sleep(50);
+  assert.equal(streams.filter(({ state }) => state.isClosed).length, 10);
+  for (const { socket } of streams) socket.destroy();
+});
+
+for (const how of ["throw", "reject", "exit"] as const) {
+  test(`proxy() lives on when its only worker fails (${how}): no connection is refused or hangs`, async (t) => {
+    const { port, logged, ask } = await startPlane(t, 1);
+    const some = (): Promise<string[]> => Promise.all(Array.from({ length: 20 }, () => get(port)));
+    await some();
+    const stream = await openStream(port);
+    await ask("/stats");
+    const before = descriptors();
+    fail({ number: 1, how });
+    while (!stream.state.isClosed) await sleep(2);
+    // The listening socket is there all the time: who comes now is served by the next worker.
+    assert.deepEqual(new Set(await some()), new Set(["200"]));
+    const log = logged.join("");
+    assert.match(log, /error heddle a data worker has ended worker=1 code=\d closed=\d+/);
+    if (how !== "exit") assert.match(log, /a data worker failed worker=1 reason="a \w+ /);
+    const total = (await ask("/stats?filter=downstream_rq_total")).match(/: (\d+)\n/)?.[1];
+    assert.equal(total, "41", "what the first had counted is in the sum");
+    await sleep(100);
+    assert.ok(descriptors() <= before + 5, `${before} descriptors before, ${descriptors()} now`);
+  });
+}
+
+test("proxy() serves again within 200 ms of a worker's end", async (t) => {
+  const { main, problem } = await openBundle();
+  assert.equal(problem, undefined);
+  const bundled = pathToFileURL(join(dirname(main), "data-worker.js")).href;
+  const code = `import "${bundled}";
+    const channel = new BroadcastChannel("heddle-test-failures");
+    channel.unref();
+    channel.onmessage = () => { throw new Error("made by a test"); };`;
+  const entry = new URL(`data:text/javascript,${encodeURIComponent(code)}`);
+  const { port } = await startPlane(t, 1, entry);
+  const took: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    // It has lived for long enough to be replaced at once.
+    await sleep(1100);
+    const stream = await openStream(port);
+    fail({ number: 1, how: "throw" });
+    while (!stream.state.isClosed) await sleep(1);
+    const start = performance.now();
+    assert.equal(await get(port), "200");
+    took.push(performance.now() - start);
+  }
+  took.sort((a, b) => a - b);
+  t.diagnostic(`served again after ${took.map((ms) => Math.round(ms)).join(", ")} ms`);
+  assert.ok((took[0] ?? 0) < 200, took.join(" "));
+});
+
+test("proxy() loses no line of the access log when it is closed", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-workers-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { proxy, port, accessLog } = await startPlane(t, 2);
+  const paths = Array.from({ length: 200 }, (_, i) => `/${i}`);
+  assert.deepEqual(
+    new Set(await Promise.all(paths.map((path) => get(port, path)))),
+    new Set(["200"]),
+  );
+  await proxy.drain();
+  await proxy.close();
+  assert.deepEqual(accessLog.toSorted(), paths.map((path) => `${path} 200`).toSorted());
+});
+
+function descriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}

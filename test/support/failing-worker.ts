@@ -1,0 +1,19 @@
+/** A data worker that fails when a test says so. */
+import { workerData } from "node:worker_threads";
+
+import "../../src/proxy/workers/worker-main.ts";
+
+export interface Failure {
+  /** Of the worker that is to fail. */
+  readonly number: number;
+  readonly how: "throw" | "reject" | "exit";
+}
+
+const channel = new BroadcastChannel("heddle-test-failures");
+channel.unref();
+channel.onmessage = ({ data: { number, how } }: { readonly data: Failure }) => {
+  if (number !== workerData.number) return;
+  if (how === "throw") throw new Error("a fault of a data worker, made by a test");
+  if (how === "exit") process.exit(7);
+  void Promise.reject(new Error("a rejection that nobody handles, made by a test"));
+};
