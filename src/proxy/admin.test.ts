@@ -17,7 +17,7 @@ const noListeners: ListenerSet = {
   remove: () => undefined,
   bound: () => [],
   drain: async () => undefined,
-  resetSlowest: () => 0,
+  resetSlowest: () => undefined,
   close: async () => undefined,
 };
 

@@ -35,9 +35,7 @@ class FakeListeners implements ListenerSet {
     return [];
   }
   async drain(): Promise<void> {}
-  resetSlowest(): number {
-    return 0;
-  }
+  resetSlowest(): void {}
   async close(): Promise<void> {}
 }
 

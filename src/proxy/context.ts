@@ -187,8 +187,8 @@ export interface ListenerSet {
   bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
   /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
   drain(plan: DrainPlan): Promise<void>;
-  /** Resets connections with at least so much to send, those with the most first; how many. */
-  resetSlowest(fromBytes: number, countMax: number): number;
+  /** Resets connections with at least so much to send, those with the most first. */
+  resetSlowest(fromBytes: number, countMax: number): void;
   /** Ends everything at once. */
   close(): Promise<void>;
 }

@@ -159,13 +159,20 @@ class RunningListeners implements ListenerSet {
     for (const terminal of terminals) terminal.closeIdle(sinceMs);
   }
 
-  resetSlowest(fromBytes: number, countMax: number): number {
+  resetSlowest(fromBytes: number, countMax: number): void {
     const slow = [...this.#connections.keys()].filter(
       ({ queuedBytes }) => queuedBytes >= fromBytes,
     );
     slow.sort((a, b) => b.queuedBytes - a.queuedBytes);
-    for (const channel of slow.slice(0, countMax)) channel.destroy("reset");
-    return Math.min(slow.length, countMax);
+    if (slow.length === 0) return;
+    const chosen = slow.slice(0, countMax);
+    for (const channel of chosen) channel.destroy("reset");
+    this.#context.metrics
+      .counter("envoy_overload_stream_resets_total", "Connections reset for the memory they held")
+      .add(chosen.length);
+    this.#log.warn("connections with much to send were reset: memory runs short", {
+      connections: chosen.length,
+    });
   }
 
   async close(): Promise<void> {

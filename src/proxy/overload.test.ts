@@ -50,7 +50,7 @@ function start(plan: OverloadPlan): Subject {
         limited: { limitBytes: 100 * megabyte, usedBytes: () => subject.used },
       },
       collectGarbage: () => (subject.collections += 1),
-      resetSlowest: (fromBytes) => resets.push(fromBytes),
+      resetSlowest: (fromBytes) => void resets.push(fromBytes),
     }),
   };
   subject.overload.start();

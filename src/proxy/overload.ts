@@ -35,8 +35,8 @@ export interface OverloadOptions extends ProxyOverload {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: MetricRegistry;
-  /** Resets connections whose peers are slow: those with the most to send first; how many there were. */
-  readonly resetSlowest: (fromBytes: number, countMax: number) => number;
+  /** Resets connections whose peers are slow: those with the most to send first. */
+  readonly resetSlowest: (fromBytes: number, countMax: number) => void;
 }
 
 /** As many as Envoy resets in a refresh. */
@@ -171,13 +171,8 @@ export class Overload {
 
   /** The nearer to the end, the smaller a connection's share must be to be spared. */
   #reset(degree: number): void {
-    const { plan, resetSlowest, metrics, log } = this.#options;
-    const count = resetSlowest(plan.resetFromBytes / 2 ** Math.floor(degree * 4), resetsMax);
-    if (count === 0) return;
-    metrics
-      .counter("envoy_overload_stream_resets_total", "Connections reset for the memory they held")
-      .add(count);
-    log.warn("overload: connections with much to send were reset", { connections: count });
+    const { plan, resetSlowest } = this.#options;
+    resetSlowest(plan.resetFromBytes / 2 ** Math.floor(degree * 4), resetsMax);
   }
 }
 

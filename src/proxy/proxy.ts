@@ -24,7 +24,7 @@ import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import { closeUpstreams, httpFilterOverrides } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
-import { Overload, type ProxyOverload } from "./overload.ts";
+import { Overload, type OverloadFlags, type ProxyOverload } from "./overload.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
@@ -53,6 +53,8 @@ export interface ProxyOptions {
   readonly workers?: WorkerOptions;
   /** Instead of one that `io` chooses. */
   readonly backend?: IoBackend;
+  /** Of a worker: what another thread finds short. */
+  readonly overloadFlags?: OverloadFlags;
   /** It is one of the threads: what is counted once for a process is counted elsewhere. */
   readonly isWorker?: boolean;
   readonly resolver?: Resolver;
@@ -83,6 +85,8 @@ export interface Proxy {
   loads(): readonly EndpointLoad[];
   /** As an operator says: answers of an unhealthy one end their connections. */
   setHealthy(isHealthy: boolean): void;
+  /** Resets this thread's connections that have at least so much to send, those with the most first. */
+  resetSlowest(fromBytes: number, countMax: number): void;
   readonly admin: AdminHandler;
   /** Addresses that are listened on, by listener. */
   listeners(): ReturnType<ListenerSet["bound"]>;
@@ -102,16 +106,20 @@ export interface Proxy {
 export function startProxy(options: ProxyOptions): Proxy {
   enableLinearRegex();
   const { clock, log, metrics, secrets } = options;
-  const workers = openWorkers(options);
+  const overload = makeOverload(options, (...asked) => {
+    listeners.resetSlowest(...asked);
+    workers?.resetSlowest(...asked);
+  });
+  const overloadFlags = overload?.flags ?? options.overloadFlags;
+  const workers = openWorkers(options, overloadFlags);
   const clusters = makeClusters(options);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
-  const overload = makeOverload(options, (...asked) => listeners.resetSlowest(...asked));
   const context = makeContext(options, workers?.io, {
     clusters,
     routes,
     drain: draining,
-    ...(overload === undefined ? {} : { overload: overload.flags }),
+    ...(overloadFlags === undefined ? {} : { overload: overloadFlags }),
   });
   const listeners = createListenerSet({ context, secrets });
   const configuration = new Configuration({
@@ -143,6 +151,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     ready,
     loads: () => loadsOf(clusters.active()),
     setHealthy,
+    resetSlowest: (...asked) => listeners.resetSlowest(...asked),
     exposeMetrics,
     admin: adminOf(options, {
       configuration,
@@ -227,14 +236,17 @@ function adminOf(options: ProxyOptions, { workers, ...parts }: AdminParts): Admi
 }
 
 /** Undefined where none are wanted, or none can be: then this thread serves. */
-function openWorkers(options: ProxyOptions): DataWorkers | undefined {
+function openWorkers(
+  options: ProxyOptions,
+  overloadFlags: OverloadFlags | undefined,
+): DataWorkers | undefined {
   const { workers, clock, log, metrics, socketMark, resolver = systemResolver } = options;
   if (options.isWorker !== true) metrics.onExpose(serverSeries(metrics).refresh);
   if (workers === undefined || workers.count < 1) return undefined;
   const io = openAcceptingIo(clock, log.area("io"));
   return io === undefined
     ? undefined
-    : new DataWorkers({ ...options, ...workers, resolver, io, socketMark });
+    : new DataWorkers({ ...options, ...workers, resolver, io, socketMark, overloadFlags });
 }
 
 function makeContext(
@@ -266,7 +278,7 @@ function makeContext(
 
 function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
-  resetSlowest: ListenerSet["resetSlowest"],
+  resetSlowest: Proxy["resetSlowest"],
 ): Overload | undefined {
   if (overload === undefined) return undefined;
   return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });

@@ -57,7 +57,7 @@ function checkingListeners(context: ProxyContext, secrets: FakeSecrets): Listene
     remove: () => undefined,
     bound: () => [],
     drain: async () => undefined,
-    resetSlowest: () => 0,
+    resetSlowest: () => undefined,
     close: async () => undefined,
   };
 }

@@ -32,10 +32,18 @@ after(() => {
   application.close();
 });
 
-for (const io of ["portable", "epoll"] as const) {
-  describe(`SIGTERM, ${io}`, () => {
+const kinds = [
+  { name: "portable", io: "portable", workers: "0" },
+  { name: "epoll", io: "epoll", workers: "0" },
+  { name: "epoll, two data workers", io: "epoll", workers: "2" },
+] as const;
+
+for (const { name, io, workers } of kinds) {
+  const start = (...args: readonly string[]): Promise<ProxyProcess> =>
+    startProxyProcess({ io, applicationPort, args: ["--concurrency", workers, ...args] });
+  describe(`SIGTERM, ${name}`, () => {
     test("what is idle may go on once, what is in flight ends, and nothing is refused at first", async () => {
-      const proxy = await startProxyProcess({ io, applicationPort });
+      const proxy = await start();
       const idle = new Agent({ keepAlive: true, maxSockets: 1 });
       const busy = new Agent({ keepAlive: true, maxSockets: 1 });
       try {
@@ -56,7 +64,7 @@ for (const io of ["portable", "epoll"] as const) {
     });
 
     test("an idle connection ends when it was quiet, and what never ends is cut off in time", async () => {
-      const proxy = await startProxyProcess({ io, applicationPort, args: ["--drain-time-s", "2"] });
+      const proxy = await start("--drain-time-s", "2");
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
       try {
         await ask(proxy, agent);
@@ -77,7 +85,7 @@ for (const io of ["portable", "epoll"] as const) {
     });
 
     test("a load on kept and on fresh connections loses nothing until the sockets close", async () => {
-      const proxy = await startProxyProcess({ io, applicationPort, args: ["--drain-time-s", "4"] });
+      const proxy = await start("--drain-time-s", "4");
       const kept = new Agent({ keepAlive: true, maxSockets: 16 });
       const failures: string[] = [];
       const asked: Promise<unknown>[] = [];

@@ -92,6 +92,7 @@ test("connections end with their answers, or are not taken at all", async () => 
   const refusing = await startProxyProcess({
     io: "epoll",
     applicationPort,
+    args: ["--concurrency", "2"],
     bootstrap: overloadOf("reject_incoming_connections"),
   });
   try {
