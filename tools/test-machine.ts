@@ -8,6 +8,7 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } fro
 import { delimiter, join, resolve } from "node:path";
 
 import { openConsolePages } from "../src/cli/console-pages.ts";
+import { buildControlPlane } from "./build-control-plane.ts";
 import { buildJaeger } from "./build-jaeger.ts";
 
 interface Tool {
@@ -44,6 +45,9 @@ export async function prepare(phases: readonly string[]): Promise<void> {
   process.env["HEDDLE_ENVOY"] ??= resolve(envoyFolder, "envoy");
   const outcome = await openConsolePages();
   if (outcome !== undefined) console.log(outcome);
+  if (phases.includes("conformance")) {
+    process.env["HEDDLE_GO_CONTROL_PLANE"] ??= buildControlPlane(run);
+  }
   if (phases.includes("collector")) buildJaeger(run);
 }
 

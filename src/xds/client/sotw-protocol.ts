@@ -51,6 +51,8 @@ export class SotwClientSubscription implements ClientSubscription {
   /** The wish that this stream's server was told last. */
   #requested: Wish | undefined;
   #held: ReadonlyMap<string, Held> = new Map();
+  /** Of wanted names, those that some response has held, accepted or not. */
+  #answered: ReadonlySet<string> = new Set();
   /** Of the last response that was accepted, on any stream. */
   #version = "";
   /** Of the last response on this stream. */
@@ -69,6 +71,7 @@ export class SotwClientSubscription implements ClientSubscription {
     this.#wish = wish === "*" ? wish : new Set(wish);
     if (wish === "*") return;
     this.#held = new Map([...this.#held].filter(([name]) => wish.has(name)));
+    this.#answered = this.#answered.intersection(wish);
   }
 
   streamLost(): void {
@@ -107,7 +110,10 @@ export class SotwClientSubscription implements ClientSubscription {
       DiscoveryRequest.encode(node === undefined ? request : { ...request, node }).finish();
   }
 
-  /** Only what differs from what is held is handed on. */
+  /**
+   * Only what differs from what is held is handed on. That may be applied though the response is
+   * refused for another resource, so it is not held any more until a response is accepted.
+   */
   receive({ nonce, resources }: ClientResponse): Received {
     this.#nonce = nonce;
     const names = new Set<string>();
@@ -118,14 +124,16 @@ export class SotwClientSubscription implements ClientSubscription {
       }
       names.add(name);
     }
-    const gone = [...this.#held.keys()].filter((name) => !names.has(name));
-    return {
-      kind: "usable",
-      resources: resources.filter(
-        (resource) => this.#wants(resource.name) && this.#isNew(resource),
-      ),
-      removed: wholeTypes.has(this.typeUrl) ? gone : [],
-    };
+    const isWhole = wholeTypes.has(this.typeUrl);
+    const removed = isWhole ? [...this.#answered.difference(names)] : [];
+    const wanted = resources.filter(({ name }) => this.#wants(name));
+    const fresh = wanted.filter((resource) => this.#isNew(resource));
+    const held = new Map(this.#held);
+    for (const name of [...removed, ...fresh.map((one) => one.name)]) held.delete(name);
+    this.#held = held;
+    const answered = new Set(wanted.map(({ name }) => name));
+    this.#answered = isWhole ? answered : this.#answered.union(answered);
+    return { kind: "usable", resources: fresh, removed };
   }
 
   accepted(
@@ -142,7 +150,7 @@ export class SotwClientSubscription implements ClientSubscription {
   }
 
   unanswered(): readonly string[] {
-    return this.#wish === "*" ? [] : [...this.#wish].filter((name) => !this.#held.has(name));
+    return this.#wish === "*" ? [] : [...this.#wish].filter((name) => !this.#answered.has(name));
   }
 
   #wants(name: string): boolean {
