@@ -3,6 +3,8 @@
  * every filter, logger and counter is the real one, no system call is made. Log lines are gathered
  * and formatted as for a file, then dropped.
  */
+import v8 from "node:v8";
+
 import { load } from "js-yaml";
 
 import { systemClock } from "../../src/base/clock.ts";
@@ -34,9 +36,7 @@ const answer = Buffer.from(
 
 export class EngineRig {
   readonly metrics: OwnedMetricRegistry = createMetricRegistry();
-  /** Bytes of log lines so far. */
-  logBytes = 0;
-  lastLines = "";
+  #lastLines = "";
   readonly #io = new MemoryIo();
   readonly #close: () => void;
   readonly #ready: Promise<void>;
@@ -45,6 +45,9 @@ export class EngineRig {
 
   /** `text` is a bootstrap file in YAML, with one listener for HTTP/1.1 in plaintext. */
   constructor(text: string, connections = 32) {
+    // As a proxy does before it compiles a pattern.
+    v8.setFlagsFromString("--enable-experimental-regexp-engine");
+    v8.setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
     this.#connections = connections;
     const { feed, secrets } = parseBootstrap({
       name: "rig",
@@ -112,8 +115,7 @@ export class EngineRig {
     const writer = new BatchWriter({
       clock: systemClock,
       write: (bytes, done) => {
-        this.logBytes += bytes.length;
-        this.lastLines = bytes.toString("latin1", 0, Math.min(bytes.length, 2000));
+        this.#lastLines = bytes.toString("latin1", 0, Math.min(bytes.length, 2000));
         done({ kind: "written" });
       },
       onDrop: (lines) => {
@@ -157,16 +159,15 @@ export class EngineRig {
     return this.#connections;
   }
 
-  /** What a client heard last. */
-  get lastAnswer(): string {
+  /** What was heard last: by a client, by an endpoint, by the log. */
+  get said(): Readonly<Record<"answer" | "request" | "lines", string>> {
     const [client] = this.#clients;
-    return client?.received.toString("latin1", 0, client.receivedBytes) ?? "";
-  }
-
-  /** What an endpoint heard last. */
-  get lastRequest(): string {
     const [upstream] = this.#io.dialled;
-    return upstream?.received.toString("latin1", 0, upstream.receivedBytes) ?? "";
+    return {
+      answer: client?.received.toString("latin1", 0, client.receivedBytes) ?? "",
+      request: upstream?.received.toString("latin1", 0, upstream.receivedBytes) ?? "",
+      lines: this.#lastLines,
+    };
   }
 
   close(): void {

@@ -186,6 +186,15 @@ function isRetriable(outcome: AttemptOutcome, settings: Settings): boolean {
   }
 }
 
+/** Apart from the rest, which most answers pass without a closure. */
+function hasRetriableHeader(
+  outcome: Extract<AttemptOutcome, { kind: "response" }>,
+  settings: Settings,
+): boolean {
+  const header: HeaderLookup = (name) => outcome.header(name);
+  return settings.headers.some((matches) => matches(header));
+}
+
 function isRetriableResponse(
   outcome: Extract<AttemptOutcome, { kind: "response" }>,
   settings: Settings,
@@ -199,9 +208,6 @@ function isRetriableResponse(
   if (conditions.has("gateway-error") && gatewayErrors.has(status)) return true;
   if (conditions.has("retriable-4xx") && status === 409) return true;
   if (conditions.has("retriable-status-codes") && statuses.has(status)) return true;
-  if (conditions.has("retriable-headers")) {
-    const header: HeaderLookup = (name) => outcome.header(name);
-    if (settings.headers.some((matches) => matches(header))) return true;
-  }
+  if (conditions.has("retriable-headers") && hasRetriableHeader(outcome, settings)) return true;
   return grpcStatus !== undefined && grpcCodes.has(grpcStatus);
 }

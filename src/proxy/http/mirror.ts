@@ -10,7 +10,7 @@ import type { UpstreamConnection, UpstreamUser } from "./upstream-connection.ts"
 
 /** What the copies need to know of the request's body. */
 export interface MirrorSource {
-  readonly target: UpstreamTarget;
+  readonly target: Readonly<UpstreamTarget>;
   readonly isChunked: boolean;
 }
 

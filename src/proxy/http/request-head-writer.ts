@@ -38,38 +38,41 @@ export function applyOperations(
 }
 
 export interface UpstreamTarget {
-  readonly path: string;
-  readonly authority: string;
+  path: string;
+  authority: string;
 }
 
 /**
- * Authority and path as the upstream shall see them. Logs show these too; what was asked for stands
+ * Settles authority and path as the upstream shall see them. Logs show these too; what was asked for stands
  * in `x-envoy-original-path` and `x-envoy-original-host`.
  */
 export function rewriteTarget(
+  target: UpstreamTarget,
   { request, record }: { readonly request: HttpRequest; readonly record: StreamRecord },
   route: CompiledRoute,
   hostname: string,
-): UpstreamTarget {
+): void {
   const { headers, authority } = request;
   const path = route.rewritePath(request.path);
   if (path !== request.path) headers.set("x-envoy-original-path", request.path);
   record.path = path;
+  target.path = path;
+  target.authority = authority;
   const rewritten =
     route.hostRewriteFrom?.(request) ??
     route.hostRewrite ??
     (route.autoHostRewrite === true && hostname !== "" ? hostname : undefined);
-  if (rewritten === undefined) return { path, authority };
+  if (rewritten === undefined) return;
   if (route.appendXForwardedHost) headers.add("x-forwarded-host", authority);
   headers.set("x-envoy-original-host", authority);
   record.authority = rewritten;
-  return { path, authority: rewritten };
+  target.authority = rewritten;
 }
 
 export function writeRequestHead(
   writer: Http1Writer,
   request: HttpRequest,
-  target: UpstreamTarget,
+  target: Readonly<UpstreamTarget>,
   attempt: AttemptFields,
 ): void {
   writer.text(request.method);

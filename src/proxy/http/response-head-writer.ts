@@ -6,11 +6,11 @@ import type { MessageHeaders } from "./message-headers.ts";
 
 export interface ResponseConnection {
   /** The client speaks HTTP/1.0. */
-  readonly isHttp10: boolean;
+  isHttp10: boolean;
   /** The connection closes after this response. */
-  readonly closes: boolean;
+  closes: boolean;
   /** Protocol switched to, 101 only. */
-  readonly isUpgrade: boolean;
+  isUpgrade: boolean;
 }
 
 const statusLines = new Map<number, string>();
@@ -29,7 +29,7 @@ export function writeResponseHead(
   writer: Http1Writer,
   status: number,
   headers: MessageHeaders,
-  connection: ResponseConnection,
+  connection: Readonly<ResponseConnection>,
 ): void {
   const { head } = headers;
   if (connection.isHttp10) writer.text(`HTTP/1.0 ${status} ${reasonPhrase(status)}\r\n`);

@@ -12,13 +12,15 @@ import type { HttpStream } from "./http-stream.ts";
 import { applyOperations } from "./request-head-writer.ts";
 import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
 import { decorateResponse } from "./stream-tracing.ts";
-import { httpDate, writeResponseHead } from "./response-head-writer.ts";
+import { httpDate, type ResponseConnection, writeResponseHead } from "./response-head-writer.ts";
 
 export class ResponseSide {
   isStarted = false;
   readonly #stream: HttpStream;
   #bodyMode: BodyMode = "none";
   #isConnected = false;
+  /** Filled again for each answer. */
+  readonly #connection: ResponseConnection = { isHttp10: false, closes: false, isUpgrade: false };
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
@@ -154,12 +156,12 @@ export class ResponseSide {
       headers.set("x-request-id", record.requestId);
     }
     if (this.#bodyMode === "close" || stream.connection.isLastRequest()) stream.mustClose = true;
-    writeResponseHead(services.downstreamWriter, status, headers, {
-      isHttp10: record.protocol === "HTTP/1.0",
-      // A CONNECT that has succeeded is no message any more that could end.
-      closes: stream.mustClose && !this.#isConnected,
-      isUpgrade: status === 101,
-    });
+    const connection = this.#connection;
+    connection.isHttp10 = record.protocol === "HTTP/1.0";
+    // A CONNECT that has succeeded is no message any more that could end.
+    connection.closes = stream.mustClose && !this.#isConnected;
+    connection.isUpgrade = status === 101;
+    writeResponseHead(services.downstreamWriter, status, headers, connection);
   }
 
   #mustAppendServer(): boolean {

@@ -35,7 +35,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #route: CompiledRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
   #connection: UpstreamConnection | undefined;
-  #target: UpstreamTarget = { path: "", authority: "" };
+  readonly #target: UpstreamTarget = { path: "", authority: "" };
   #bodyKind: BodyKind = "none";
   #isWaiting = false;
   readonly #pressure: BackPressure;
@@ -99,7 +99,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     record.upstreamMetadata = endpoint.metadata;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
-      this.#target = rewriteTarget(this.#stream, route, endpoint.hostname);
+      rewriteTarget(this.#target, this.#stream, route, endpoint.hostname);
     if (this.#stream.upgrade === "connect" && route.isConnect) {
       this.#endpoint = undefined;
       openConnectTunnel(this.#stream, cluster, endpoint);
