@@ -3,6 +3,7 @@
  *
  *   npm test                      check, then every phase below; `long` runs beside `e2e`
  *   npm test -- e2e browser       only these phases
+ *   npm run test:full             the phase `full`, which takes an hour and is in no other run
  *   npm test -- e2e -- capture    only the files of a phase whose name contains a word
  */
 import { spawn, spawnSync } from "node:child_process";
@@ -25,6 +26,8 @@ interface Phase {
   readonly totalMs: number;
   /** Starts with this phase, out of sight, and is collected in its own place: it waits, and hardly works. */
   readonly beside?: string;
+  /** Takes too long for every run: only where its name is given. */
+  readonly isRare?: boolean;
 }
 
 type Counts = Record<"tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo", number>;
@@ -79,11 +82,23 @@ const phases: readonly Phase[] = [
     timeoutMs: 300_000,
     totalMs: 600_000,
   },
+  {
+    name: "full",
+    files: "test/full/**/*.test.ts",
+    isolation: "process",
+    concurrency: 1,
+    timeoutMs: 2_400_000,
+    totalMs: 7_200_000,
+    isRare: true,
+  },
 ];
 
 assertProjectNode();
 const [asked, words] = split(process.argv.slice(2));
-const wanted = asked.length === 0 ? phases : phases.filter((phase) => asked.includes(phase.name));
+const wanted =
+  asked.length === 0
+    ? phases.filter(({ isRare }) => isRare !== true)
+    : phases.filter((phase) => asked.includes(phase.name));
 const isWhole = asked.length === 0 && words.length === 0;
 if (wanted.length < asked.length) {
   console.error(`heddle: phases are ${phases.map((phase) => phase.name).join(", ")}`);

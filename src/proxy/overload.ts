@@ -41,8 +41,8 @@ export interface OverloadOptions extends ProxyOverload {
 
 /** As many as Envoy resets in a refresh. */
 const resetsMax = 50;
-/** As Envoy's `shrink_heap`. */
-const shrinkEveryMs = 10_000;
+/** Dead buffers of large bodies come back in no time; more often would cost what is short, too. */
+const shrinkEveryMs = 1000;
 
 const bit = { refusesRequests: 1, refusesConnections: 2, endsConnections: 4 } as const;
 
