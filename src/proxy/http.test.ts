@@ -462,3 +462,25 @@ test("proxy() mirrors whole requests and ignores the answers", () => {
   assert.match(client.take(), /^HTTP\/1\.1 200 OK/);
   assert.equal(mesh.log.length, 1);
 });
+
+test("proxy() leaves an idle connection before its endpoint does", () => {
+  const mesh = new HttpHarness();
+  const client = mesh.connect();
+  const ask = (keepAlive: string): void => {
+    client.send(get);
+    mesh.upstream().send(answer.replace("\r\n\r\n", `\r\nKeep-Alive: ${keepAlive}\r\n\r\n`));
+  };
+  ask("max=100, timeout=5");
+  mesh.clock.advance(3_900);
+  ask("timeout=5");
+  assert.equal(mesh.upstreams.length, 1);
+  mesh.clock.advance(4_020);
+  assert.equal(mesh.upstreams[0]?.channel.isClosed, true);
+  ask("timeout=1");
+  assert.equal(mesh.upstreams.length, 2);
+  mesh.clock.advance(600);
+  assert.equal(mesh.upstreams[1]?.channel.isClosed, true);
+  for (const silent of ["5", "timeout", "timeout=x", "x-timeout=1", "max=1"]) ask(silent);
+  mesh.clock.advance(30_000);
+  assert.equal(mesh.upstreams[2]?.channel.isClosed, false);
+});

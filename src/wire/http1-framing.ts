@@ -189,6 +189,7 @@ function readConnection(head: Http1Head): HeadError | undefined {
       }
     } else if (id === known.keepAlive || id === known.proxyConnection) {
       head.dropped[field] = 1;
+      if (id === known.keepAlive) head.keepAliveSeconds = keepAliveTimeout(head, field);
     } else if (id === known.te) {
       // Only `trailers` may pass a hop, and only to say that trailers are understood.
       head.acceptsTrailers = head.isValue(field, "trailers");
@@ -199,6 +200,39 @@ function readConnection(head: Http1Head): HeadError | undefined {
   head.hasUpgrade =
     isUpgradeNominated && head.minorVersion === 1 && head.findId(known.upgrade) >= 0;
   return undefined;
+}
+
+const timeoutParameter = "timeout=";
+
+/** Seconds of `Keep-Alive: timeout=5, max=100`; 0 without a timeout, or with one nobody means. */
+function keepAliveTimeout(head: Http1Head, field: number): number {
+  const { bytes, slots } = head;
+  const end = slots[field * slotWidth + 3] ?? 0;
+  let at = slots[field * slotWidth + 2] ?? 0;
+  while (at < end) {
+    let matched = 0;
+    while (
+      matched < timeoutParameter.length &&
+      at + matched < end &&
+      ((bytes[at + matched] ?? 0) | 0x20) === (timeoutParameter.charCodeAt(matched) | 0x20)
+    ) {
+      matched++;
+    }
+    if (matched === timeoutParameter.length) return secondsAt(bytes, at + matched, end);
+    while (at < end && bytes[at] !== 0x2c) at++;
+    while (at < end && (bytes[at] === 0x2c || bytes[at] === 0x20)) at++;
+  }
+  return 0;
+}
+
+function secondsAt(bytes: Uint8Array, from: number, end: number): number {
+  let seconds = 0;
+  for (let at = from; at < end && at < from + 6; at++) {
+    const digit = (bytes[at] ?? 0) - 0x30;
+    if (digit < 0 || digit > 9) return seconds;
+    seconds = seconds * 10 + digit;
+  }
+  return seconds;
 }
 
 interface Nominated {

@@ -77,6 +77,8 @@ export class Http1Head {
   bodyKind: BodyKind = "none";
   bodyLength = 0;
   isKeepAlive = true;
+  /** How long the sender keeps the connection when it is idle; 0 when it does not say. */
+  keepAliveSeconds = 0;
   hasUpgrade = false;
   expectsContinue = false;
   acceptsTrailers = false;
@@ -97,6 +99,7 @@ export class Http1Head {
     this.bodyKind = "none";
     this.bodyLength = 0;
     this.isKeepAlive = true;
+    this.keepAliveSeconds = 0;
     this.hasUpgrade = false;
     this.expectsContinue = false;
     this.acceptsTrailers = false;

@@ -64,6 +64,8 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   connectedMs = 0;
   /** When the first byte of the answer came. */
   answeredMs = 0;
+  /** From here on the endpoint may close it: no request is begun on it any more. */
+  usableUntilMs: number = Number.POSITIVE_INFINITY;
   /** The whole request has been written. */
   isRequestSent = false;
   #isHeadRead = false;
