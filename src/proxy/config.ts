@@ -194,18 +194,27 @@ export class Configuration implements RouteSource {
     const unknown = this.#unknown.count - before;
     const binding = typeUrl === typeUrls.listener ? this.#warming.bind() : undefined;
     if (binding === undefined) {
-      this.#finish(update, refusals, unknown);
+      yield* this.#finish(update, refusals, unknown);
       return undefined;
     }
-    return binding.then((unbound) => this.#finish(update, [...refusals, ...unbound], unknown));
+    return binding.then((unbound) =>
+      this.#slices.run(this.#finish(update, [...refusals, ...unbound], unknown)),
+    );
   }
 
   /** What can serve does so before it is acknowledged: whoever waits for that may count on it. */
-  #finish(update: XdsUpdate, refusals: readonly string[], unknown: number): void {
+  *#finish(update: XdsUpdate, refusals: readonly string[], unknown: number): Work<undefined> {
     this.#count(update.typeUrl, refusals, unknown);
     this.#advance();
+    yield;
     update.respond(refusals.length === 0 ? undefined : refusals.join("; "));
+    yield;
     this.#subscribeDependents(update.typeUrl);
+    yield;
+    if (update.typeUrl === typeUrls.cluster || update.typeUrl === typeUrls.listener) {
+      this.#options.feed.wantSecrets?.(this.#secretOrigins());
+    }
+    return undefined;
   }
 
   *#applyOne(
@@ -300,9 +309,6 @@ export class Configuration implements RouteSource {
     if (typeUrl === typeUrls.listener) {
       const names = new Set(this.#warming.needs().flatMap(({ routes }) => [...routes]));
       this.#subscribe(feed, typeUrls.route, names);
-    }
-    if (typeUrl === typeUrls.cluster || typeUrl === typeUrls.listener) {
-      feed.wantSecrets?.(this.#secretOrigins());
     }
   }
 

@@ -12,6 +12,16 @@ export interface SplitMessage {
 
 /** Throws on what is no message. */
 export function splitMessage(bytes: Uint8Array, field: number): SplitMessage {
+  const work = splittingMessage(bytes, field);
+  let step = work.next();
+  while (step.done !== true) step = work.next();
+  return step.value;
+}
+
+const fieldsPerStep = 1024;
+
+/** The same for messages of many fields: gives way now and then. */
+export function* splittingMessage(bytes: Uint8Array, field: number): Generator<void, SplitMessage> {
   const reader = new FieldReader(bytes);
   const offsets: number[] = [];
   const others: Uint8Array[] = [];
@@ -22,7 +32,8 @@ export function splitMessage(bytes: Uint8Array, field: number): SplitMessage {
     others.push(bytes.subarray(otherStart, end));
     otherLength += end - otherStart;
   };
-  while (reader.at < bytes.length) {
+  for (let fields = 1; reader.at < bytes.length; fields++) {
+    if (fields % fieldsPerStep === 0) yield;
     const start = reader.at;
     reader.next();
     if (reader.field !== field || reader.wireType !== lengthDelimited) continue;

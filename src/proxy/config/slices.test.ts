@@ -9,6 +9,7 @@ function bench() {
   const turns: string[][] = [[]];
   const paused: (() => void)[] = [];
   const slices = new Slices({
+    sliceMs: 1,
     clock: { monotonicMs: () => nowMs },
     pause: () => new Promise((resolve) => void paused.push(resolve)),
   });
@@ -39,7 +40,7 @@ test("run() does short work at once", () => {
   assert.deepEqual(turns, [["a1", "a2", "a3"]]);
 });
 
-test("run() gives way after a millisecond, however much there is to do", async () => {
+test("run() gives way after a slice, however much there is to do", async () => {
   const { slices, turns, pieces, nextTurn } = bench();
   let isDone = false;
   void slices.run(pieces("a", 10))?.then(() => {

@@ -4,7 +4,13 @@ import type { Condition, TextSource } from "./condition.ts";
 import { type CodeScope, CodeScope as Scope, generate, literal } from "./generated-code.ts";
 import { isWithin } from "./ip.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
-import { isBelow, lowerAscii, textPredicate, type TextTest } from "./text-test.ts";
+import {
+  isBelow,
+  lowerAscii,
+  type PlainTextTest,
+  textPredicate,
+  type TextTest,
+} from "./text-test.ts";
 
 /** The index of the first condition that holds; -1 when none does. */
 export type FirstMatch = (...request: Parameters<RequestPredicate>) => number;
@@ -217,7 +223,7 @@ class ConditionWriter {
       case "exact":
         return `${value} === ${literal(test.text)}`;
       case "prefix":
-        return `${value}.startsWith(${literal(test.text)})`;
+        return prefixCode(value, test);
       case "suffix":
         return `${value}.endsWith(${literal(test.text)})`;
       case "contains":
@@ -228,6 +234,15 @@ class ConditionWriter {
         return `${this.scope.argument(test.texts)}.has(${value})`;
     }
   }
+}
+
+/** The last letter tells most texts apart, and costs less to look at than the whole. */
+function prefixCode(value: string, { text, ignoresCase }: PlainTextTest): string {
+  const whole = `${value}.startsWith(${literal(text)})`;
+  // A call would be made twice.
+  if (ignoresCase || text.length < 4) return whole;
+  const last = text.length - 1;
+  return `(${value}.charCodeAt(${literal(last)}) === ${literal(text.charCodeAt(last))} && ${whole})`;
 }
 
 function inverted(code: string, isInverted: boolean): string {

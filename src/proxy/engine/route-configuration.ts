@@ -3,7 +3,7 @@
  * the encoded message, so that what a push did not change is neither decoded nor compiled again.
  */
 import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
-import { splitMessage } from "../../wire/protobuf-split.ts";
+import { splittingMessage } from "../../wire/protobuf-split.ts";
 import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
 import { compileHeaderLevel } from "./header-operations.ts";
 import { RefusalList } from "./refusal.ts";
@@ -59,7 +59,7 @@ export function* compileRoutes(
   bytes: Uint8Array,
   options: RouteTableOptions,
 ): Generator<void, RouteTable> {
-  const { parts, rest } = splitMessage(bytes, virtualHostsField);
+  const { parts, rest } = yield* splittingMessage(bytes, virtualHostsField);
   const before = options.before instanceof CompiledTable ? options.before : undefined;
   const config = RouteConfiguration.decode(rest);
   const refusals = new RefusalList();

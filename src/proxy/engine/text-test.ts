@@ -4,12 +4,14 @@ import type { Regex } from "./regex.ts";
 export type TextPredicate = (text: string) => boolean;
 
 /** Where case is ignored, `text` is in lower case already. */
+export interface PlainTextTest {
+  readonly kind: "exact" | "prefix" | "suffix" | "contains" | "segments";
+  readonly text: string;
+  readonly ignoresCase: boolean;
+}
+
 export type TextTest =
-  | {
-      readonly kind: "exact" | "prefix" | "suffix" | "contains" | "segments";
-      readonly text: string;
-      readonly ignoresCase: boolean;
-    }
+  | PlainTextTest
   | { readonly kind: "one-of"; readonly texts: ReadonlySet<string>; readonly ignoresCase: boolean }
   | { readonly kind: "regex"; readonly regex: Regex }
   | { readonly kind: "custom"; readonly matches: TextPredicate };

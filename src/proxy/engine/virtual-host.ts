@@ -7,7 +7,7 @@ import {
   VirtualHost,
   VirtualHost_TlsRequirementType as TlsRequirement,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
-import { splitMessage } from "../../wire/protobuf-split.ts";
+import { splitMessage, splittingMessage } from "../../wire/protobuf-split.ts";
 import { compileFirstMatch, type FirstMatch } from "./condition-code.ts";
 import { allOf } from "./condition.ts";
 import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
@@ -69,7 +69,7 @@ export class CompiledVirtualHost {
     checking: { readonly checks: HostChecks | undefined; readonly refusals: RefusalList },
   ): Generator<void, CompiledVirtualHost> {
     const { checks, refusals } = checking;
-    const { parts, rest } = splitMessage(input.bytes, routesField);
+    const { parts, rest } = yield* splittingMessage(input.bytes, routesField);
     const shell = VirtualHost.decode(rest);
     const host = new CompiledVirtualHost(input, { shell, offsets: parts, settings });
     if (shell.domains.length === 0) {
@@ -212,15 +212,34 @@ function tlsOf(requirement: TlsRequirement): "none" | "external" | "all" {
   return requirement === TlsRequirement.EXTERNAL_ONLY ? "external" : "none";
 }
 
+/** By words: a virtual host can be a megabyte long. */
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  const [left, right] = [viewOf(a), viewOf(b)];
+  let at = 0;
+  for (; at + 4 <= a.length; at += 4) {
+    if (left.getUint32(at) !== right.getUint32(at)) return false;
+  }
+  for (; at < a.length; at++) if (a[at] !== b[at]) return false;
   return true;
 }
 
-/** FNV-1a: finds candidates; equality is decided by the bytes. */
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+const hashedMax = 512;
+
+/**
+ * FNV-1a of the length, the beginning (where name and domains stand) and the end: finds candidates;
+ * equality is decided by the bytes.
+ */
 export function hashBytes(bytes: Uint8Array): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  let hash = 0x811c9dc5 ^ bytes.length;
+  const mix = (from: number, until: number): void => {
+    for (let i = from; i < until; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  };
+  mix(0, Math.min(bytes.length, hashedMax));
+  mix(Math.max(hashedMax, bytes.length - hashedMax), bytes.length);
   return hash >>> 0;
 }
