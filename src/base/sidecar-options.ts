@@ -23,6 +23,8 @@ export interface SidecarOptions {
   readonly capture: "transparent" | "explicit" | "gateway";
   /** Who does the I/O of Heddle's proxy; `portable` unless told, `auto` takes epoll where it works. */
   readonly io?: "portable" | "epoll" | "auto";
+  /** Data workers of Heddle's proxy; none unless told: then its main thread serves. */
+  readonly concurrency?: number;
   /** Socket mark on the proxy's own connections, so that capture lets them pass (0x539). */
   readonly socketMark?: number;
   readonly ports: SidecarPorts;

@@ -28,6 +28,8 @@ export function readSidecarOptions(file: string): SidecarOptions {
   if (options.io !== undefined && !["portable", "epoll", "auto"].includes(options.io)) {
     refuse("io must be portable, epoll or auto");
   }
+  const { concurrency = 0 } = options;
+  if (!Number.isInteger(concurrency) || concurrency < 0) refuse("concurrency must be a number");
   return options;
 }
 

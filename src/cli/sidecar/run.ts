@@ -14,6 +14,7 @@ import { startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { workerEntry } from "../worker-entry.ts";
 import { shownBootstrap } from "./shown-bootstrap.ts";
 import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
 import type { Dialler } from "../../net/dialler.ts";
@@ -21,7 +22,10 @@ import { createDnsResolver } from "../../net/dns-resolver.ts";
 import { createPortableDialler } from "../../net/portable-dialler.ts";
 import type { Resolver } from "../../net/resolver.ts";
 import { createLog, type Log } from "../../telemetry/log.ts";
-import { createMetricRegistry, type OwnedMetricRegistry } from "../../telemetry/metric-registry.ts";
+import {
+  createSharedMetricRegistry,
+  type SharedMetricRegistry,
+} from "../../telemetry/metric-registry.ts";
 import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
 
 export interface SidecarRun {
@@ -42,7 +46,7 @@ interface Parts {
   readonly version: string;
   readonly clock: Clock;
   readonly log: Log;
-  readonly metrics: OwnedMetricRegistry;
+  readonly metrics: SharedMetricRegistry;
   readonly files: LogFiles;
 }
 
@@ -53,7 +57,7 @@ const idleSeriesMs = 3_600_000;
 /** Resolves when everything has ended; rejects when it could not start. */
 export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): Promise<void> {
   const clock = systemClock;
-  const metrics = createMetricRegistry();
+  const metrics = createSharedMetricRegistry();
   const files = openLogFiles(clock, metrics);
   const log = createLog({
     level: sidecar.logLevel,
@@ -151,7 +155,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     import("../../proxy/proxy.ts"),
     import("../overload.ts"),
   ]);
-  const { socketMark, nodeId, accessLogFile, io } = sidecar;
+  const { socketMark, nodeId, accessLogFile, io, concurrency = 0 } = sidecar;
   const proxy = startProxy({
     feed: agent.feed,
     secrets: agent.secrets,
@@ -163,6 +167,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
     ...(socketMark === undefined ? {} : { socketMark }),
     ...(io === undefined ? {} : { io }),
+    workers: { count: concurrency, entry: workerEntry(), metrics },
     ...resolverOf(parts),
     bootstrap: { kind: "dynamic", json: shownBootstrap(sidecar) },
     overload: openOverload(),
