@@ -272,6 +272,7 @@ function makeContext(
       metrics,
       peers: options.peers,
       openLog: options.openLog,
+      random: options.random,
     }),
   };
 }

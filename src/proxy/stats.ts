@@ -35,6 +35,8 @@ export interface SinkOptions {
   readonly peers: PeerDirectory;
   /** Takes lines for a file; `/dev/stdout` and `/dev/stderr` are the process's streams. */
   readonly openLog: (path: string) => AppendLines;
+  /** Uniform in [0, 1), for filters that let a share through. */
+  readonly random?: () => number;
 }
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
@@ -57,7 +59,9 @@ interface CompiledLogger {
 
 function compileLogger(logger: AccessLog, path: string, options: SinkOptions): CompiledLogger {
   const matches =
-    logger.filter === undefined ? undefined : compileLogFilter(logger.filter, `${path}.filter`);
+    logger.filter === undefined
+      ? undefined
+      : compileLogFilter(logger.filter, `${path}.filter`, options.random ?? Math.random);
   const types = logTypesOf(logger.filter);
   const config = logger.typedConfig?.value ?? new Uint8Array(0);
   const typeName = logger.typedConfig?.typeUrl.split("/").at(-1) ?? "";

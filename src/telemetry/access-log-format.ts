@@ -4,7 +4,13 @@
  * tags of statistics. It does not write anything anywhere.
  */
 import type { Parsed, Problem } from "../base/problem.ts";
-import { operatorFor, type Operator } from "./access-log-operators.ts";
+import {
+  type FormatExtensions,
+  type JsonValue,
+  type Operator,
+  operatorFor,
+  type OperatorValue,
+} from "./access-log-operators.ts";
 import type { LineBuffer } from "./line-buffer.ts";
 import type { RequestRecord } from "./request-record.ts";
 
@@ -17,13 +23,19 @@ export type LineFormat = (record: RequestRecord, line: LineBuffer) => void;
 export type FormatPart = string | Operator;
 
 /** A JSON format as it stands in configuration: a tree whose leaves are format strings or plain values. */
-export type JsonFormat =
-  | string
-  | number
-  | boolean
-  | null
-  | readonly JsonFormat[]
-  | { readonly [key: string]: JsonFormat };
+export type JsonFormat = JsonValue;
+
+export interface FormatOptions extends FormatExtensions {
+  /** `omit_empty_values`: absent values read nothing in text, and their fields are left out of JSON. */
+  readonly omitsEmpty?: boolean;
+}
+
+/** What Envoy writes where no format is configured. */
+export const envoyTextFormat: string =
+  '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% ' +
+  "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% " +
+  '%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ' +
+  '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"\n';
 
 /** Istio's default text format. */
 export const istioTextFormat: string =
@@ -64,7 +76,10 @@ export const istioJsonFormat: { readonly [key: string]: string } = {
 };
 
 /** Splits a format string; problems name the operators that are unknown or malformed. */
-export function parseFormat(format: string): Parsed<readonly FormatPart[]> {
+export function parseFormat(
+  format: string,
+  extensions: FormatExtensions = {},
+): Parsed<readonly FormatPart[]> {
   const parts: FormatPart[] = [];
   const problems: Problem[] = [];
   let literal = "";
@@ -81,7 +96,7 @@ export function parseFormat(format: string): Parsed<readonly FormatPart[]> {
     }
     const end = endOfOperator(format, at + 1);
     const text = format.slice(at + 1, end === -1 ? undefined : end);
-    const operator = end === -1 ? "has no closing %" : operatorFor(text);
+    const operator = end === -1 ? "has no closing %" : operatorFor(text, extensions);
     if (typeof operator === "string") {
       problems.push({
         code: "access-log.operator",
@@ -113,13 +128,13 @@ function endOfOperator(format: string, from: number): number {
 }
 
 /** A line of text; control characters and quotes of values are escaped, so a value stays one value. */
-export function compileTextFormat(format: string): Parsed<LineFormat> {
-  const { value: parts, problems } = parseFormat(format);
+export function compileTextFormat(format: string, options: FormatOptions = {}): Parsed<LineFormat> {
+  const { value: parts, problems } = parseFormat(format, options);
   if (parts === undefined) return { value: undefined, problems };
   const line = new LinePlan();
   for (const part of parts) {
     if (typeof part === "string") line.literal(part);
-    else line.value(part, writeText);
+    else line.value(part, options.omitsEmpty === true ? writeTextIfAny : writeText);
   }
   return { value: line.compile(), problems };
 }
@@ -131,31 +146,42 @@ export function compileTagFormat(format: string): Parsed<FormatFunction> {
   const [first] = parts;
   if (parts.length === 1 && typeof first === "string") return { value: () => first, problems };
   if (parts.length === 1 && typeof first === "function") {
-    return { value: (record) => String(first(record) ?? ""), problems };
+    return { value: (record) => textOf(first(record) ?? ""), problems };
   }
   return { value: (record) => joinParts(parts, record), problems };
 }
 
 /** One JSON object and a newline; keys sorted as Envoy does, numbers stay numbers. */
-export function compileJsonFormat(format: JsonFormat): Parsed<LineFormat> {
+export function compileJsonFormat(
+  format: JsonFormat,
+  options: FormatOptions = {},
+): Parsed<LineFormat> {
   const problems: Problem[] = [];
   const line = new LinePlan();
-  planJson(format, line, problems);
+  const parse = (text: string): readonly FormatPart[] => {
+    const { value = [], problems: found } = parseFormat(text, options);
+    problems.push(...found);
+    return value;
+  };
+  const sparse = options.omitsEmpty === true ? sparseJson(format, parse) : undefined;
+  if (sparse === undefined) planJson(format, line, parse);
   line.literal("\n");
   if (problems.length > 0) return { value: undefined, problems };
-  return { value: line.compile(), problems };
+  return { value: sparse === undefined ? line.compile() : wholeLine(sparse), problems };
 }
 
-function planJson(format: JsonFormat, line: LinePlan, problems: Problem[]): void {
+type ParseParts = (format: string) => readonly FormatPart[];
+
+function planJson(format: JsonFormat, line: LinePlan, parse: ParseParts): void {
   if (typeof format === "string") {
-    planJsonString(format, line, problems);
+    planJsonString(format, line, parse);
   } else if (format === null || typeof format !== "object") {
     line.literal(JSON.stringify(format));
   } else if (isList(format)) {
     line.literal("[");
     format.forEach((item, index) => {
       if (index > 0) line.literal(",");
-      planJson(item, line, problems);
+      planJson(item, line, parse);
     });
     line.literal("]");
   } else {
@@ -164,15 +190,14 @@ function planJson(format: JsonFormat, line: LinePlan, problems: Problem[]): void
       .toSorted(([a], [b]) => (a < b ? -1 : 1))
       .forEach(([key, value], index) => {
         line.literal(`${index === 0 ? "" : ","}${JSON.stringify(key)}:`);
-        planJson(value, line, problems);
+        planJson(value, line, parse);
       });
     line.literal("}");
   }
 }
 
-function planJsonString(format: string, line: LinePlan, problems: Problem[]): void {
-  const { value: parts = [], problems: found } = parseFormat(format);
-  problems.push(...found);
+function planJsonString(format: string, line: LinePlan, parse: ParseParts): void {
+  const parts = parse(format);
   const [first] = parts;
   if (parts.length === 1 && typeof first === "function") {
     line.value(first, writeJson);
@@ -186,12 +211,22 @@ function planJsonString(format: string, line: LinePlan, problems: Problem[]): vo
   line.literal('"');
 }
 
-type ValueWriter = (line: LineBuffer, value: string | number | undefined) => void;
+type ValueWriter = (line: LineBuffer, value: OperatorValue) => void;
+
+function textOf(value: Exclude<OperatorValue, undefined>): string {
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
 
 const writeText: ValueWriter = (line, value) => {
   if (value === undefined) line.absent();
   else if (typeof value === "number") line.number(value);
-  else line.escaped(value);
+  else if (typeof value === "string") line.escaped(value);
+  // What has parts comes from configuration, not from a client.
+  else line.text(textOf(value));
+};
+
+const writeTextIfAny: ValueWriter = (line, value) => {
+  if (value !== undefined) writeText(line, value);
 };
 
 const jsonNull = Buffer.from(String(null));
@@ -199,13 +234,18 @@ const jsonNull = Buffer.from(String(null));
 const writeJson: ValueWriter = (line, value) => {
   if (value === undefined) line.bytes(jsonNull);
   else if (typeof value === "number") line.number(value);
-  else line.quoted(value);
+  else if (typeof value === "string") line.quoted(value);
+  else line.text(JSON.stringify(value));
 };
 
 const writeInString: ValueWriter = (line, value) => {
   if (value === undefined) line.absent();
   else if (typeof value === "number") line.number(value);
-  else line.inString(value);
+  else line.inString(textOf(value));
+};
+
+const writeInStringIfAny: ValueWriter = (line, value) => {
+  if (value !== undefined) writeInString(line, value);
 };
 
 interface LineField {
@@ -244,10 +284,98 @@ class LinePlan {
   }
 }
 
+/** Writes JSON; false: there is nothing to say, and what was written is to be taken back. */
+type SparseWriter = (record: RequestRecord, line: LineBuffer) => boolean;
+
+function wholeLine(write: SparseWriter): LineFormat {
+  const empty = Buffer.from("{}");
+  const end = Buffer.from("\n");
+  return (record, line) => {
+    const start = line.length;
+    if (!write(record, line)) {
+      line.length = start;
+      line.bytes(empty);
+    }
+    line.bytes(end);
+  };
+}
+
+function sparseJson(format: JsonFormat, parse: ParseParts): SparseWriter {
+  if (typeof format === "string") return sparseString(parse(format));
+  if (format === null) return () => false;
+  if (typeof format !== "object") {
+    const text = Buffer.from(JSON.stringify(format));
+    return (_record, line) => {
+      line.bytes(text);
+      return true;
+    };
+  }
+  if (isList(format))
+    return sparseParts(
+      "[]",
+      format.map((item) => ["", item, parse]),
+    );
+  const entries = Object.entries(format).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return sparseParts(
+    "{}",
+    entries.map(([key, value]) => [`${JSON.stringify(key)}:`, value, parse]),
+  );
+}
+
+function sparseParts(
+  brackets: string,
+  parts: readonly (readonly [lead: string, format: JsonFormat, parse: ParseParts])[],
+): SparseWriter {
+  const [open = "", close = ""] = brackets;
+  const [first, last] = [Buffer.from(open), Buffer.from(close)];
+  const comma = Buffer.from(",");
+  const fields = parts.map(([lead, format, parse]) => ({
+    lead: Buffer.from(lead),
+    write: sparseJson(format, parse),
+  }));
+  return (record, line) => {
+    line.bytes(first);
+    let hasAny = false;
+    for (const { lead, write } of fields) {
+      const before = line.length;
+      if (hasAny) line.bytes(comma);
+      line.bytes(lead);
+      if (write(record, line)) hasAny = true;
+      else line.length = before;
+    }
+    line.bytes(last);
+    return hasAny;
+  };
+}
+
+function sparseString(parts: readonly FormatPart[]): SparseWriter {
+  const [first] = parts;
+  if (parts.length === 1 && typeof first === "function") {
+    return (record, line) => {
+      const value = first(record);
+      if (value === undefined) return false;
+      writeJson(line, value);
+      return true;
+    };
+  }
+  const plan = new LinePlan();
+  plan.literal('"');
+  for (const part of parts) {
+    if (typeof part === "string") plan.literal(JSON.stringify(part).slice(1, -1));
+    else plan.value(part, writeInStringIfAny);
+  }
+  plan.literal('"');
+  const write = plan.compile();
+  return (record, line) => {
+    write(record, line);
+    return true;
+  };
+}
+
 /** Nothing stands for an absent value. */
 function joinParts(parts: readonly FormatPart[], record: RequestRecord): string {
   let text = "";
-  for (const part of parts) text += typeof part === "string" ? part : (part(record) ?? "");
+  for (const part of parts) text += typeof part === "string" ? part : textOf(part(record) ?? "");
   return text;
 }
 

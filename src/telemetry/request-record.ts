@@ -1,6 +1,13 @@
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { RequestTimes } from "./request-times.ts";
 
+/** What logs tell of a connection's TLS, beyond what the record holds itself. */
+export interface TlsDetails {
+  readonly version: string;
+  readonly cipher: string;
+  readonly peerCertificateDer: Uint8Array | undefined;
+}
+
 /**
  * What happened to one request, or to one TCP connection: filled in by the data plane while it
  * happens, read once at the end by access logs, metrics and spans. One object per stream; fields
@@ -35,6 +42,11 @@ export interface RequestRecord {
   upstreamCluster: string;
   upstreamHost: SocketAddress | undefined;
   upstreamLocalAddress: SocketAddress | undefined;
+  /** The endpoint's name; empty or absent where it has only its address. */
+  upstreamHostName?: string;
+  /** Numbers of the two connections, unique in this process. */
+  readonly connectionId?: number;
+  upstreamConnectionId?: number | undefined;
   upstreamAttempts: number;
   /** From the first upstream byte written to the first byte of its answer; undefined without one. */
   upstreamServiceTimeMs: number | undefined;
@@ -43,7 +55,11 @@ export interface RequestRecord {
   downstreamRemoteAddress: SocketAddress;
   /** The other end of the connection; absent where that is the client. */
   downstreamDirectAddress?: SocketAddress;
+  /** Where the connection was accepted, whatever its destination was before capture. */
+  readonly downstreamDirectLocalAddress?: SocketAddress;
   downstreamTlsVersion: string;
+  readonly downstreamTls?: TlsDetails | undefined;
+  upstreamTls?: TlsDetails | undefined;
   requestedServerName: string;
   /** URI SANs of the verified downstream peer, and ours on that connection. */
   downstreamPeerUriSans: readonly string[];
@@ -69,6 +85,8 @@ export interface RequestRecord {
   /** Messages of gRPC that have begun to pass; absent where nobody counts them. */
   readonly requestMessages?: number;
   readonly responseMessages?: number;
+  /** Bytes of all names and values of a head, as it stands when it is asked. */
+  headBytes?(which: "request" | "response"): number;
   /** Looks a header up by lower-case name; undefined when absent. */
   requestHeader(name: string): string | undefined;
   responseHeader(name: string): string | undefined;

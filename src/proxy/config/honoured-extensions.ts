@@ -111,6 +111,9 @@ const format: Honoured<SubstitutionFormatString> = {
   textFormatSource: { inlineString: true },
   jsonFormat: true,
   formatters: true,
+  omitEmptyValues: true,
+  // Fields are sorted always.
+  jsonFormatOptions: true,
   // Of answers, not of logs.
   contentType: true,
 };

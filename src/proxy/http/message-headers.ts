@@ -2,7 +2,7 @@
  * The header fields of one message with the proxy's edits: what was received stays as offsets, what
  * was set stands beside it. Names are in lower case.
  */
-import type { Http1Head } from "../../wire/http1-head.ts";
+import { type Http1Head, slotWidth } from "../../wire/http1-head.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 
 export class MessageHeaders {
@@ -59,6 +59,25 @@ export class MessageHeaders {
   #find(name: string): number {
     for (let at = 0; at < this.#count; at++) if (this.#names[at] === name) return at;
     return -1;
+  }
+
+  /** Bytes of all names and values. */
+  get byteLength(): number {
+    const { head } = this;
+    let bytes = 0;
+    if (head !== undefined) {
+      const { slots } = head;
+      for (let field = 0; field < head.count; field++) {
+        if (head.dropped[field] !== 0) continue;
+        const at = field * slotWidth;
+        bytes +=
+          (slots[at + 1] ?? 0) - (slots[at] ?? 0) + (slots[at + 3] ?? 0) - (slots[at + 2] ?? 0);
+      }
+    }
+    for (let at = 0; at < this.#count; at++) {
+      bytes += (this.#names[at]?.length ?? 0) + (this.#values[at]?.length ?? 0);
+    }
+    return bytes;
   }
 
   /** Writes every field line. */

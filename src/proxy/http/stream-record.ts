@@ -115,6 +115,16 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.durationMs = nowMs - this.startMonotonicMs;
   }
 
+  /** Envoy's count: names and values, `:method`, `:status` and their like among them. */
+  headBytes(which: "request" | "response"): number {
+    if (which === "response") return this.#response.byteLength + (this.responseCode > 0 ? 10 : 0);
+    const { headers } = this.#request;
+    const host = headers.has("host") ? "host".length + this.authority.length : 0;
+    const pseudo = [":method", ":path", ":authority", ":scheme"].join("").length;
+    const values = [this.method, this.path, this.authority, this.scheme].join("").length;
+    return headers.byteLength - host + pseudo + values;
+  }
+
   requestHeader(name: string): string | undefined {
     return this.#request.header(name);
   }

@@ -10,6 +10,7 @@ import { frameResponse } from "../../wire/http1-framing.ts";
 import { type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import type { UpstreamCluster } from "../context.ts";
+import { newConnectionId } from "../stats/connection-record.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { StreamRecord } from "./stream-record.ts";
 import type { EndpointPool } from "./upstream-pool.ts";
@@ -51,6 +52,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   readonly head: Http1Head = new Http1Head();
   readonly body: BodyReader = new BodyReader(limits);
   readonly idleDeadline: Deadline = new Deadline(this);
+  readonly id: number = newConnectionId();
   channel: Channel | undefined = undefined;
   user: UpstreamUser | undefined = undefined;
   isConnected = false;
@@ -101,8 +103,10 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   describe(record: StreamRecord): void {
     const { times } = record;
     const { channel } = this;
+    record.upstreamConnectionId = this.id;
     if (channel !== undefined) {
       record.upstreamLocalAddress = channel.local;
+      record.upstreamTls = channel.tls;
       if (channel.tls !== undefined) {
         record.upstreamPeerUriSans = channel.tls.peerUriSans;
         record.upstreamLocalUriSans = channel.tls.localUriSans;

@@ -96,6 +96,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     endpoint.active++;
     this.#endpoint = endpoint;
     record.upstreamHost = endpoint.address;
+    record.upstreamHostName = endpoint.hostname;
     record.upstreamMetadata = endpoint.metadata;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)

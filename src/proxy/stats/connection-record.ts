@@ -4,11 +4,18 @@
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel } from "../../net/channel.ts";
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { RequestRecord, TlsDetails } from "../../telemetry/request-record.ts";
 import { decodeCertificateNames } from "../../wire/certificate-names.ts";
 import type { ConnectionView } from "../engine/request.ts";
 
 const none: readonly string[] = [];
+
+let lastConnectionId = 0;
+
+/** Of connections of either side, so that a number names one connection. */
+export function newConnectionId(): number {
+  return ++lastConnectionId;
+}
 
 export class ConnectionRecord {
   startMs = 0;
@@ -30,8 +37,13 @@ export class ConnectionRecord {
   upstreamCluster = "";
   upstreamHost: SocketAddress | undefined = undefined;
   upstreamLocalAddress: SocketAddress | undefined = undefined;
+  upstreamHostName = "";
+  upstreamConnectionId: number | undefined = undefined;
+  upstreamTls: TlsDetails | undefined = undefined;
   upstreamAttempts = 0;
   upstreamServiceTimeMs: number | undefined = undefined;
+  readonly connectionId: number = newConnectionId();
+  readonly downstreamDirectLocalAddress: SocketAddress;
   readonly downstreamLocalAddress: SocketAddress;
   readonly downstreamDirectAddress: SocketAddress;
   downstreamRemoteAddress: SocketAddress;
@@ -57,6 +69,7 @@ export class ConnectionRecord {
   constructor(channel: Channel, connection: ConnectionView) {
     const { tls } = channel;
     this.#channel = channel;
+    this.downstreamDirectLocalAddress = channel.local;
     this.downstreamLocalAddress = {
       address: connection.destinationAddress,
       port: connection.destinationPort,
@@ -71,6 +84,10 @@ export class ConnectionRecord {
     this.downstreamPeerUriSans = tls?.peerUriSans ?? none;
     this.downstreamLocalUriSans = tls?.localUriSans ?? none;
     this.downstreamPeerCommonName = tls?.peerCommonName ?? "";
+  }
+
+  get downstreamTls(): TlsDetails | undefined {
+    return this.#channel.tls;
   }
 
   /** Read from the certificate when a log first asks for it. */
@@ -97,6 +114,9 @@ export class ConnectionRecord {
     this.upstreamCluster = "";
     this.upstreamHost = undefined;
     this.upstreamLocalAddress = undefined;
+    this.upstreamHostName = "";
+    this.upstreamConnectionId = undefined;
+    this.upstreamTls = undefined;
     this.upstreamAttempts = 0;
     this.upstreamServiceTimeMs = undefined;
     this.upstreamPeerUriSans = none;

@@ -1,23 +1,29 @@
-/** File and standard-stream access loggers: which format, and where the line goes. */
+/** Formats of file and standard-stream access loggers, as configuration says them. */
+import { hostname } from "node:os";
+
 import {
   compileJsonFormat,
   compileTextFormat,
-  istioTextFormat,
-  type LineFormat,
+  envoyTextFormat,
+  type FormatOptions,
   type JsonFormat,
+  type LineFormat,
 } from "../../telemetry/access-log-format.ts";
 import type { Parsed } from "../../base/problem.ts";
+import { compileCelOperator } from "../../telemetry/cel.ts";
+import type { TypedExtensionConfig } from "../../wire/gen/ts/envoy/config/core/v3/extension.ts";
 import type { SubstitutionFormatString } from "../../wire/gen/ts/envoy/config/core/v3/substitution_format_string.ts";
 import type { FileAccessLog } from "../../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
+import { compileRegex } from "../engine/regex.ts";
 import { refuse } from "../engine/refusal.ts";
 
 export function compileFileFormat(config: FileAccessLog, path: string): LineFormat {
   if (config.format !== undefined && config.format !== "") {
-    return required(compileTextFormat(config.format), `${path}.format`);
+    return required(compileTextFormat(config.format, extensions), `${path}.format`);
   }
   const json = config.jsonFormat ?? config.typedJsonFormat;
   if (json !== undefined)
-    return required(compileJsonFormat(jsonFormat(json)), `${path}.json_format`);
+    return required(compileJsonFormat(jsonFormat(json), extensions), `${path}.json_format`);
   return compileLogFormat(config.logFormat, `${path}.log_format`);
 }
 
@@ -25,12 +31,41 @@ export function compileLogFormat(
   format: SubstitutionFormatString | undefined,
   path: string,
 ): LineFormat {
+  format?.formatters.forEach((formatter, i) =>
+    refuseUnknownFormatter(formatter, `${path}.formatters[${i}]`),
+  );
+  const options = { ...extensions, omitsEmpty: format?.omitEmptyValues ?? false };
   if (format?.jsonFormat !== undefined) {
-    return required(compileJsonFormat(jsonFormat(format.jsonFormat)), `${path}.json_format`);
+    const json = jsonFormat(format.jsonFormat);
+    return required(compileJsonFormat(json, options), `${path}.json_format`);
   }
-  if ((format?.formatters.length ?? 0) > 0) refuse(`${path}.formatters`, "are not supported");
-  const text = format?.textFormatSource?.inlineString ?? format?.textFormat ?? istioTextFormat;
-  return required(compileTextFormat(text), `${path}.text_format`);
+  const text = format?.textFormatSource?.inlineString ?? format?.textFormat ?? envoyTextFormat;
+  return required(compileTextFormat(text, options), `${path}.text_format`);
+}
+
+/** Pattern of RE2 for a match anywhere in the text. */
+export function compileSearch(pattern: string, path: string): (text: string) => boolean {
+  const regex = compileRegex({ regex: `(?s:.*)(?:${pattern})(?s:.*)` }, path);
+  return (text) => regex.matches(text);
+}
+
+const extensions: FormatOptions = {
+  hostName: hostname(),
+  compileCel: (expression) =>
+    compileCelOperator(expression, (pattern) => compileSearch(pattern, "%CEL%")),
+};
+
+/** Their operators are always there; what configures them further is refused. */
+const formatters: ReadonlySet<string> = new Set([
+  "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+  "envoy.extensions.formatter.metadata.v3.Metadata",
+  "envoy.extensions.formatter.cel.v3.Cel",
+]);
+
+function refuseUnknownFormatter({ name, typedConfig }: TypedExtensionConfig, path: string): void {
+  const type = typedConfig?.typeUrl.split("/").at(-1) ?? "";
+  if (!formatters.has(type)) refuse(`${path}.typed_config`, `${type || name} is not supported`);
+  if ((typedConfig?.value.length ?? 0) > 0) refuse(`${path}.typed_config`, "takes no fields");
 }
 
 function required(parsed: Parsed<LineFormat>, path: string): LineFormat {

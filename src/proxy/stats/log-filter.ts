@@ -7,23 +7,37 @@ import {
   ComparisonFilter_Op,
   type AccessLogFilter,
   type ComparisonFilter,
+  type ExtensionFilter,
+  type RuntimeFilter,
 } from "../../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import { AccessLogType } from "../../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
+import { ExpressionFilter } from "../../wire/gen/ts/envoy/extensions/access_loggers/filters/cel/v3/cel.ts";
+import { FractionalPercent_DenominatorType as DenominatorType } from "../../wire/gen/ts/envoy/type/v3/percent.ts";
+import { compileCelFilter } from "../../telemetry/cel.ts";
 import { compileHeaderMatcher } from "../engine/header-matcher.ts";
 import { refuse } from "../engine/refusal.ts";
+import { compileSearch } from "./file-logger.ts";
 
 /** `type` is what happened: one of `AccessLogType`. */
 export type LogPredicate = (record: RequestRecord, type: AccessLogType) => boolean;
 
-export function compileLogFilter(filter: AccessLogFilter, path: string): LogPredicate {
+export function compileLogFilter(
+  filter: AccessLogFilter,
+  path: string,
+  random: () => number,
+): LogPredicate {
+  const all = (filters: readonly AccessLogFilter[], name: string): LogPredicate[] =>
+    filters.map((part, i) => compileLogFilter(part, `${path}.${name}.filters[${i}]`, random));
   if (filter.andFilter !== undefined) {
-    const parts = compileAll(filter.andFilter.filters, `${path}.and_filter`);
+    const parts = all(filter.andFilter.filters, "and_filter");
     return (record, type) => parts.every((part) => part(record, type));
   }
   if (filter.orFilter !== undefined) {
-    const parts = compileAll(filter.orFilter.filters, `${path}.or_filter`);
+    const parts = all(filter.orFilter.filters, "or_filter");
     return (record, type) => parts.some((part) => part(record, type));
   }
+  if (filter.runtimeFilter !== undefined) return compileShare(filter.runtimeFilter, path, random);
+  if (filter.extensionFilter !== undefined) return compileExtension(filter.extensionFilter, path);
   if (filter.logTypeFilter !== undefined) {
     const types = new Set(filter.logTypeFilter.types);
     const isListed = !filter.logTypeFilter.exclude;
@@ -69,8 +83,46 @@ export function logTypesOf(filter: AccessLogFilter | undefined): ReadonlySet<num
   return undefined;
 }
 
-function compileAll(filters: readonly AccessLogFilter[], path: string): LogPredicate[] {
-  return filters.map((filter, i) => compileLogFilter(filter, `${path}.filters[${i}]`));
+/**
+ * A share of all entries. There is no runtime, so the default is the share. Requests are drawn by
+ * their id, so that every proxy on a request's way draws the same ones.
+ */
+function compileShare(
+  { percentSampled, useIndependentRandomness }: RuntimeFilter,
+  path: string,
+  random: () => number,
+): LogPredicate {
+  // Without a share the runtime's key alone would decide, and Envoy's default for it is none.
+  const numerator = percentSampled?.numerator ?? 0;
+  const denominator = denominators[percentSampled?.denominator ?? DenominatorType.HUNDRED];
+  if (denominator === undefined) refuse(`${path}.runtime_filter`, "has an unknown denominator");
+  return ({ requestId }) => {
+    const drawn = useIndependentRandomness
+      ? Number.NaN
+      : Number.parseInt(requestId.slice(0, 8), 16);
+    const value = Number.isNaN(drawn) ? Math.floor(random() * 2 ** 32) : drawn;
+    return value % denominator < numerator;
+  };
+}
+
+const denominators: { readonly [type: number]: number } = {
+  [DenominatorType.HUNDRED]: 100,
+  [DenominatorType.TEN_THOUSAND]: 10_000,
+  [DenominatorType.MILLION]: 1_000_000,
+};
+
+function compileExtension({ typedConfig, name }: ExtensionFilter, path: string): LogPredicate {
+  const at = `${path}.extension_filter.typed_config`;
+  const type = typedConfig?.typeUrl.split("/").at(-1) ?? "";
+  if (type !== "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter") {
+    refuse(at, `${type || name} is not supported`);
+  }
+  const { expression, celConfig } = ExpressionFilter.decode(
+    typedConfig?.value ?? new Uint8Array(0),
+  );
+  if (celConfig !== undefined) refuse(`${at}.cel_config`, "is not supported");
+  const holds = compileCelFilter(expression, (pattern) => compileSearch(pattern, at));
+  return typeof holds === "string" ? refuse(`${at}.expression`, holds) : holds;
 }
 
 function comparison(filter: ComparisonFilter | undefined, path: string): (n: number) => boolean {

@@ -251,6 +251,6 @@ function numberOf(format: string, path: string): Amount {
   return (record) => {
     const value = operator(record);
     const number = typeof value === "string" ? Number.parseFloat(value) : value;
-    return number === undefined || Number.isNaN(number) ? undefined : number;
+    return typeof number !== "number" || Number.isNaN(number) ? undefined : number;
   };
 }

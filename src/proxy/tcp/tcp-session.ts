@@ -8,6 +8,7 @@ import type { Channel, ChannelError } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import { newConnectionId } from "../stats/connection-record.ts";
 import { TcpRecord } from "./tcp-record.ts";
 
 export interface TcpSettings {
@@ -108,6 +109,7 @@ export class TcpSession {
     }
     this.#record.upstreamAttempts += 1;
     this.#record.upstreamHost = endpoint.address;
+    this.#record.upstreamHostName = endpoint.hostname;
     this.#record.upstreamMetadata = endpoint.metadata;
     this.#endpoint = endpoint;
     this.#isUpstreamClosed = false;
@@ -138,6 +140,8 @@ export class TcpSession {
     endpoint.active += 1;
     cluster.counters.onConnectionOpened();
     record.upstreamLocalAddress = channel.local;
+    record.upstreamTls = channel.tls;
+    record.upstreamConnectionId = newConnectionId();
     record.upstreamPeerUriSans = channel.tls?.peerUriSans ?? [];
     record.upstreamLocalUriSans = channel.tls?.localUriSans ?? [];
     this.#touch();

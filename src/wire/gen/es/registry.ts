@@ -177,6 +177,9 @@ import { file_dns_proto_nds } from "./dns/proto/nds_pb.ts";
 import { file_google_rpc_code } from "./google/rpc/code_pb.ts";
 import { file_udpa_type_v1_typed_struct } from "./udpa/type/v1/typed_struct_pb.ts";
 import { file_xds_type_v3_typed_struct } from "./xds/type/v3/typed_struct_pb.ts";
+import { file_envoy_extensions_formatter_cel_v3_cel } from "./envoy/extensions/formatter/cel/v3/cel_pb.ts";
+import { file_envoy_extensions_formatter_metadata_v3_metadata } from "./envoy/extensions/formatter/metadata/v3/metadata_pb.ts";
+import { file_envoy_extensions_formatter_req_without_query_v3_req_without_query } from "./envoy/extensions/formatter/req_without_query/v3/req_without_query_pb.ts";
 
 /** Every type that src/wire/gen knows; pass it to `toJson` and `fromJson`. */
 export const registry: Registry = createRegistry(
@@ -354,4 +357,7 @@ export const registry: Registry = createRegistry(
   file_google_rpc_code,
   file_udpa_type_v1_typed_struct,
   file_xds_type_v3_typed_struct,
+  file_envoy_extensions_formatter_cel_v3_cel,
+  file_envoy_extensions_formatter_metadata_v3_metadata,
+  file_envoy_extensions_formatter_req_without_query_v3_req_without_query,
 );

@@ -1,0 +1,73 @@
+/** Operators that read metadata of configuration: of clusters and of endpoints. */
+import type { RequestRecord } from "../request-record.ts";
+import type { JsonValue, Operator, OperatorMaker, OperatorValue } from "./operator.ts";
+
+type MetadataOf = (record: RequestRecord) => Readonly<Record<string, unknown>> | undefined;
+
+function metadataOperator(metadataOf: MetadataOf): OperatorMaker {
+  return (argument) => {
+    const [filter = "", ...keys] = argument.split(":");
+    if (filter === "") return "needs NAMESPACE or NAMESPACE:KEY";
+    // Clusters and endpoints keep their objects as long as they live: most requests ask for the same.
+    let last: unknown;
+    let lastValue: OperatorValue;
+    return (record) => {
+      const metadata = metadataOf(record);
+      if (metadata === undefined) return undefined;
+      if (metadata !== last) {
+        lastValue = plain(descend(metadata, [filter, ...keys]));
+        last = metadata;
+      }
+      return lastValue;
+    };
+  };
+}
+
+function descend(value: unknown, keys: readonly string[]): unknown {
+  let at = value;
+  for (const key of keys) {
+    if (typeof at !== "object" || at === null || !Object.hasOwn(at, key)) return undefined;
+    at = Object.getOwnPropertyDescriptor(at, key)?.value;
+  }
+  return at;
+}
+
+/** Of a protobuf Struct, decoded: JSON already; anything else has nothing to say. */
+function plain(value: unknown): OperatorValue {
+  if (typeof value === "string") return value === "" ? undefined : value;
+  if (typeof value === "number" || typeof value === "boolean") return value;
+  if (typeof value !== "object" || value === null) return undefined;
+  const copy: JsonValue = JSON.parse(JSON.stringify(value, sorted));
+  return copy;
+}
+
+/** Keys in order, as Envoy writes them. */
+function sorted(_key: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const ofEndpoint = metadataOperator((record) => record.upstreamMetadata);
+const ofCluster = metadataOperator((record) => record.clusterMetadata);
+
+/** `%METADATA(TYPE:NAMESPACE:KEY)%`. */
+function metadataOfType(argument: string): Operator | string {
+  const [type = "", ...rest] = argument.split(":");
+  if (type === "CLUSTER") return ofCluster(rest.join(":"));
+  if (type === "UPSTREAM_HOST") return ofEndpoint(rest.join(":"));
+  return `cannot read metadata of ${type || "nothing"}; there are: CLUSTER UPSTREAM_HOST`;
+}
+
+export const metadataOperatorMakers: { readonly [name: string]: OperatorMaker } = {
+  UPSTREAM_METADATA: ofEndpoint,
+  CLUSTER_METADATA: ofCluster,
+  METADATA: metadataOfType,
+  // Envoy keeps the state from the first message on.
+  FILTER_STATE: (argument) =>
+    argument === "envoy.filters.http.grpc_stats:PLAIN"
+      ? ({ requestMessages = 0, responseMessages = 0 }) =>
+          requestMessages + responseMessages > 0
+            ? `${requestMessages},${responseMessages}`
+            : undefined
+      : "names a filter state that is not kept",
+};

@@ -1,0 +1,40 @@
+/** What operators of access-log formats have in common. */
+import type { RequestRecord } from "../request-record.ts";
+
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue };
+
+/** Undefined means there is nothing to say (`-` in text, `null` in JSON). */
+export type OperatorValue = JsonValue | undefined;
+
+export type Operator = (record: RequestRecord) => OperatorValue;
+
+/** The operator for what stands in its parentheses, or why there is none. */
+export type OperatorMaker = (argument: string) => Operator | string;
+
+/** What formats need from outside to compile. */
+export interface FormatExtensions {
+  /** `%HOSTNAME%`. */
+  readonly hostName?: string;
+  /** `%CEL(…)%`: a value of an expression, or why it is refused. */
+  readonly compileCel?: (expression: string) => Operator | string;
+}
+
+export function present(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}
+
+/** Envoy writes some texts as one word, so that a line can be split at blanks. */
+export function presentWord(text: string): string | undefined {
+  if (text === "") return undefined;
+  return text.includes(" ") ? text.replaceAll(" ", "_") : text;
+}
+
+export function list(values: readonly string[]): string | undefined {
+  return values.length < 2 ? values[0] : values.join(",");
+}
