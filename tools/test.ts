@@ -61,7 +61,7 @@ const phases: readonly Phase[] = [
     name: "long",
     files: "test/long/**/*.test.ts",
     isolation: "process",
-    concurrency: 1,
+    concurrency: 2,
     timeoutMs: 1_200_000,
     totalMs: 1_800_000,
     beside: "e2e",

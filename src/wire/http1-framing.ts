@@ -133,6 +133,7 @@ function readLength(head: Http1Head): HeadError | undefined {
     if (head.findId(known.transferEncoding, encoding + 1) >= 0) return "transfer-encoding";
     if (!head.isValue(encoding, "chunked")) return encodingError(head.valueAt(encoding));
     head.bodyKind = "chunked";
+    restate(head, encoding);
     return undefined;
   }
   if (length < 0) return undefined;
@@ -141,7 +142,23 @@ function readLength(head: Http1Head): HeadError | undefined {
   if (value < 0) return "content-length";
   head.bodyLength = value;
   head.bodyKind = value === 0 ? "none" : "length";
+  restate(head, length);
   return undefined;
+}
+
+/**
+ * One space before the value and none behind it, or the field is written anew: readers differ on
+ * whether a tab belongs to a value, and here that decides where the message ends.
+ */
+function restate(head: Http1Head, field: number): void {
+  const { bytes, slots } = head;
+  const at = field * slotWidth;
+  const afterColon = (slots[at + 1] ?? 0) + 1;
+  const isPlain =
+    slots[at + 2] === afterColon + 1 &&
+    bytes[afterColon] === 0x20 &&
+    bytes[slots[at + 3] ?? 0] === 0x0d;
+  if (!isPlain) head.restatedField = field;
 }
 
 /** A list of known shape with another coding is one we do not serve; anything else is malformed. */

@@ -76,6 +76,8 @@ export class Http1Head {
   /** What `http1-framing.ts` found. */
   bodyKind: BodyKind = "none";
   bodyLength = 0;
+  /** The field that says where the body ends, if it is to be written otherwise than it came; or -1. */
+  restatedField = -1;
   isKeepAlive = true;
   /** How long the sender keeps the connection when it is idle; 0 when it does not say. */
   keepAliveSeconds = 0;
@@ -98,6 +100,7 @@ export class Http1Head {
     this.isStartLineRead = kind === "trailers";
     this.bodyKind = "none";
     this.bodyLength = 0;
+    this.restatedField = -1;
     this.isKeepAlive = true;
     this.keepAliveSeconds = 0;
     this.hasUpgrade = false;

@@ -87,15 +87,26 @@ export class Http1Writer {
 
   /** Header lines of a head that were not dropped, in their order. */
   fields(head: Http1Head): void {
+    const { restatedField: restated, count } = head;
+    if (restated < 0) {
+      this.#fieldsBetween(head, 0, count);
+      return;
+    }
+    this.#fieldsBetween(head, 0, restated);
+    if (head.dropped[restated] === 0) this.field(head.nameAt(restated), head.valueAt(restated));
+    this.#fieldsBetween(head, restated + 1, count);
+  }
+
+  #fieldsBetween(head: Http1Head, from: number, to: number): void {
     const { bytes, slots, dropped, count } = head;
-    let field = 0;
-    while (field < count) {
+    let field = from;
+    while (field < to) {
       if (dropped[field] !== 0) {
         field++;
         continue;
       }
       const start = slots[field * slotWidth] ?? 0;
-      while (field < count && dropped[field] === 0) field++;
+      while (field < to && dropped[field] === 0) field++;
       // A run of kept lines stands in the received bytes as it shall leave; the last line ends
       // where the next one starts, or before the empty line.
       const end = field === count ? head.length - 2 : (slots[field * slotWidth] ?? 0);

@@ -137,6 +137,26 @@ test("frameRequest() refuses an expectation that nobody knows beside one that is
   assert.equal(read(`GET / HTTP/1.1\r\n${fields}\r\n\r\n`, 1000).error, "expectation");
 });
 
+test("Http1Writer writes the field that ends a message in one form, whatever form it came in", () => {
+  const written = (field: string): string => {
+    const head = new Http1Head();
+    head.reset("request");
+    const text = `POST / HTTP/1.1\r\nHost: a\r\nA:\t1 \r\n${field}\r\nB:2\r\n\r\n`;
+    feedHead(head, Buffer.from(text), 0, defaultHeadLimits);
+    assert.equal(frameRequest(head), undefined, field);
+    const writer = new Http1Writer();
+    writer.fields(head);
+    return writer.take().toString();
+  };
+  for (const value of ["5", " 5", "\t5", "  5", " 5 ", " 5\t"]) {
+    assert.equal(
+      written(`Content-Length:${value}`),
+      "host: a\r\na:\t1 \r\ncontent-length: 5\r\nb:2\r\n",
+    );
+  }
+  assert.match(written("Transfer-Encoding:\tCHUNKED "), /\r\ntransfer-encoding: CHUNKED\r\nb:2/);
+});
+
 test("Http1Head joins repeated fields and forgets dropped ones", () => {
   const head = new Http1Head();
   head.reset("request");

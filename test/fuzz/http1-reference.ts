@@ -20,6 +20,7 @@ export interface ReadMessage {
   readonly fields: readonly string[];
   readonly framing: string;
   readonly isKeepAlive: boolean;
+  readonly keepAliveSeconds: number;
   content: string;
   trailers: readonly string[];
   isWhole: boolean;
@@ -199,6 +200,7 @@ interface Framed {
   readonly fields: readonly string[];
   readonly framing: string;
   readonly isKeepAlive: boolean;
+  readonly keepAliveSeconds: number;
 }
 
 type Known = Start & Pick<StreamRules, "kind" | "isHead">;
@@ -233,6 +235,7 @@ function frame(fields: Field[], known: Known): Framed {
       .filter((one) => !isForThisHop(one, nominated, gone))
       .map(([n, v]) => `${n}: ${v}`),
     framing,
+    keepAliveSeconds: keepAliveOf(valuesOf(fields, "keep-alive").at(-1) ?? ""),
     isKeepAlive: persists && !nominated.has("close") && framing !== "until-close",
   };
 }
@@ -278,6 +281,13 @@ function nominations(fields: readonly Field[]): ReadonlySet<string> {
     }
   }
   return nominated;
+}
+
+/** Of several parameters the first timeout counts, up to six digits of it. */
+function keepAliveOf(value: string): number {
+  const parameters = value.split(",").map((one) => one.replace(/^ +/, ""));
+  const timeout = parameters.find((one) => one.toLowerCase().startsWith("timeout=")) ?? "";
+  return Number(/^.{8}([0-9]{1,6})/.exec(timeout)?.[1] ?? 0);
 }
 
 const kept = new Set(

@@ -79,6 +79,7 @@ export class StreamReader {
       fields: fieldsOf(head),
       framing,
       isKeepAlive: head.isKeepAlive,
+      keepAliveSeconds: head.keepAliveSeconds,
       content: "",
       trailers: [],
       isWhole: false,

@@ -37,7 +37,7 @@ function check(input: Buffer, random: Random): void {
   }
   checkWritten(whole, rules, reference);
   assert.ok(before.equals(bytes), "changes what it reads");
-  checkFieldWriter(bytes.toString("latin1"));
+  if (random.below(8) === 0) checkFieldWriter(bytes.toString("latin1"));
 }
 
 function readWhole(bytes: Buffer, rules: StreamRules): CodecReading {
@@ -53,15 +53,17 @@ function readPieces(bytes: Buffer, rules: StreamRules, random: Random): CodecRea
   const stepMax = random.pick([1, 2, 7, 40, 400]);
   for (let at = 0; at < bytes.length;) {
     const end = Math.min(bytes.length, at + 1 + random.below(stepMax));
-    // A copy, and something else in the memory behind it.
-    const piece = Buffer.concat([bytes.subarray(at, end), tail]).subarray(0, end - at);
-    if (!reader.feed(piece, 0)) break;
+    // As from a socket: memory that is used again, with something else behind what was received.
+    const length = bytes.copy(received, 0, at, end);
+    tail.copy(received, length);
+    if (!reader.feed(received.subarray(0, length), 0)) break;
     at = end;
   }
   return reader.reading;
 }
 
 const tail = Buffer.from("\r\n\r\n0\r\n");
+const received = Buffer.alloc(1000);
 
 interface Question {
   readonly bytes: Buffer;
@@ -150,6 +152,7 @@ const seeds = [
   "<HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 204 No Content\r\n\r\n",
   "<HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
   "<HTTP/1.1 200 OK\r\nKeep-Alive: 5\r\n\r\nuntil the close",
+  "<HTTP/1.1 200 OK\r\nKeep-Alive: max=9, Timeout=15\r\nContent-Length: 0\r\n\r\n",
   "<HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nanything",
   "<HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
   "(HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nHTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
@@ -158,7 +161,7 @@ const seeds = [
 
 const words = [
   "Host: a\r\n|Content-Length: |Transfer-Encoding: chunked\r\n|Connection: |close|keep-alive|upgrade",
-  "Upgrade: x\r\n|Expect: 100-continue\r\n|TE: trailers\r\n|Keep-Alive: 1\r\n|Proxy-Connection: x\r\n",
+  "Upgrade: x\r\n|Expect: 100-continue\r\n|TE: trailers\r\n|Keep-Alive: timeout=5\r\n|Proxy-Connection: x\r\n",
   "Connection: content-length\r\n|GET |POST | HTTP/1.1\r\n| HTTP/1.0\r\n|HTTP/1.1 200 OK\r\n|\r\n|\n|\r",
   'HTTP/1.1 204 \r\n|HTTP/1.1 304 \r\n|HTTP/1.1 103\r\n|\r\n\r\n|0\r\n\r\n|5\r\nhello\r\n|1\r\nx\r\n|;a=b|;a="b"',
   ";a|Trailer: 1\r\n|: | |\t|, |content-length|transfer-encoding|host|connection|chunked|identity|gzip",
