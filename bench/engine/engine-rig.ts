@@ -14,8 +14,7 @@ import { parseBootstrap } from "../../src/proxy/bootstrap.ts";
 import { ClusterPool } from "../../src/proxy/cluster.ts";
 import { Configuration } from "../../src/proxy/config.ts";
 import type { ProxyContext } from "../../src/proxy/context.ts";
-import { compileRouteConfiguration } from "../../src/proxy/engine/route-configuration.ts";
-import { closeUpstreams, httpFilterOverrides } from "../../src/proxy/http.ts";
+import { closeUpstreams } from "../../src/proxy/http.ts";
 import { createListenerSet } from "../../src/proxy/listener.ts";
 import { createSinkCompiler } from "../../src/proxy/stats.ts";
 import { type AppendLines, BatchWriter } from "../../src/telemetry/batch-writer.ts";
@@ -92,7 +91,6 @@ export class EngineRig {
       clusters,
       listeners,
       secrets,
-      compileRoutes: (config) => compileRouteConfiguration(config, httpFilterOverrides),
       clock,
       log,
       metrics,

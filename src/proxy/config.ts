@@ -12,7 +12,6 @@ import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { Cluster } from "../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
-import { RouteConfiguration } from "../wire/gen/ts/envoy/config/route/v3/route.ts";
 import {
   type SecretOrigin,
   typeUrls,
@@ -31,6 +30,7 @@ import { Slices, type Work } from "./config/slices.ts";
 import { WarmingListeners } from "./config/warming-listeners.ts";
 import type { ListenerSet, RouteSource } from "./context.ts";
 import { Refusal, type RefusedField, RefusalList } from "./engine/refusal.ts";
+import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import { httpFilterOverrides } from "./http.ts";
 
@@ -39,8 +39,8 @@ export interface ConfigurationOptions {
   readonly clusters: ClusterPool;
   readonly listeners: ListenerSet;
   readonly secrets: SecretSource;
-  /** Of routes that stand in a listener. Throws a refusal. */
-  readonly compileRoutes: (config: RouteConfiguration) => RouteTable;
+  /** Another thread of this version has checked everything that comes: it is only compiled here. */
+  readonly isChecked?: boolean;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: MetricRegistry;
@@ -267,7 +267,9 @@ export class Configuration implements RouteSource {
   #applyCluster(resource: XdsResource): void {
     const cluster = Cluster.decode(resource.bytes);
     const refusals = new RefusalList();
-    refusals.attempt(() => checkHonoured(cluster, honouredCluster, "", this.#unknown));
+    refusals.attempt(() =>
+      this.#check(() => checkHonoured(cluster, honouredCluster, "", this.#unknown)),
+    );
     const plan = refusals.attempt(() => compileCluster(cluster));
     refusals.throwIfAny();
     assert(plan !== undefined, "a cluster without a plan was refused");
@@ -276,7 +278,7 @@ export class Configuration implements RouteSource {
 
   #applyEndpoints(resource: XdsResource): void {
     const assignment = ClusterLoadAssignment.decode(resource.bytes);
-    checkHonoured(assignment, honouredAssignment, "", this.#unknown);
+    this.#check(() => checkHonoured(assignment, honouredAssignment, "", this.#unknown));
     this.#options.clusters.applyEndpoints(assignment);
   }
 
@@ -285,7 +287,8 @@ export class Configuration implements RouteSource {
     const refusals = new RefusalList();
     const needs = refusals.attempt(() => checkListener(listener, this.#unknown));
     for (const { routes, path } of needs?.inlineRoutes ?? []) {
-      refusals.attempt(() => this.#options.compileRoutes(routes), path);
+      const compile = (): unknown => compileRouteConfiguration(routes, httpFilterOverrides);
+      refusals.attempt(() => this.#check(compile), path);
     }
     // Also where it is refused already: one answer names all that its sender has to mend.
     const prepared = refusals.attempt(() => this.#options.listeners.prepare(listener));
@@ -293,6 +296,11 @@ export class Configuration implements RouteSource {
     refusals.throwIfAny();
     assert(needs !== undefined && prepared !== undefined, "what is missing was refused");
     this.#warming.add(resource, needs, prepared);
+  }
+
+  /** Throws a refusal. */
+  #check(check: () => unknown): void {
+    if (this.#options.isChecked !== true) check();
   }
 
   #removeListener(name: string): void {

@@ -21,8 +21,7 @@ import { ClusterPool } from "./cluster.ts";
 import { Configuration, type RefusedResourceFields } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
-import { compileRouteConfiguration } from "./engine/route-configuration.ts";
-import { closeUpstreams, httpFilterOverrides } from "./http.ts";
+import { closeUpstreams } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
 import { Overload, type OverloadFlags, type ProxyOverload } from "./overload.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
@@ -127,7 +126,8 @@ export function startProxy(options: ProxyOptions): Proxy {
     clusters,
     listeners,
     secrets,
-    compileRoutes: (config) => compileRouteConfiguration(config, httpFilterOverrides),
+    // The control thread accepts it first.
+    isChecked: options.isWorker === true,
     clock,
     log: log.area("xds"),
     metrics,

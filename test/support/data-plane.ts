@@ -1,8 +1,6 @@
 import { ClusterPool } from "../../src/proxy/cluster.ts";
 import { Configuration } from "../../src/proxy/config.ts";
 import type { ListenerSet, ProxyContext } from "../../src/proxy/context.ts";
-import { compileRouteConfiguration } from "../../src/proxy/engine/route-configuration.ts";
-import { httpFilterOverrides } from "../../src/proxy/http.ts";
 import { createSinkCompiler } from "../../src/proxy/stats.ts";
 import { createClientTls, createTlsCounters } from "../../src/net/tls-contexts.ts";
 import { createLog } from "../../src/telemetry/log.ts";
@@ -113,7 +111,6 @@ export function testDataPlane(
     clusters,
     listeners: listenersFor(context, secrets),
     secrets,
-    compileRoutes: (config) => compileRouteConfiguration(config, httpFilterOverrides),
     clock,
     log,
     metrics,
