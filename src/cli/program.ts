@@ -24,6 +24,8 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   control: async () => (await import("./commands/control.ts")).registerControlCommand,
   sidecar: async () => (await import("./commands/sidecar.ts")).registerSidecarCommand,
   supervise: async () => (await import("./commands/supervise.ts")).registerSuperviseCommand,
+  bench: async () => (await import("./commands/bench.ts")).registerBenchCommand,
+  "bench-load": async () => (await import("./commands/bench-load.ts")).registerBenchLoadCommand,
   version: async () => (await import("./commands/version.ts")).registerVersionCommand,
 };
 
