@@ -12,7 +12,7 @@ import { defaultGrpcKeepalive } from "../net/grpc.ts";
 import { requestHttp, type HttpResponse } from "../net/http-request.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { OwnedMetricRegistry } from "../telemetry/metric-registry.ts";
-import type { AdminHandler } from "./admin.ts";
+import { type AdminHandler, plainText } from "./admin.ts";
 import type { Agent, ServedDataPlane } from "./agent.ts";
 import { envoyBootstrap } from "./envoy/bootstrap.ts";
 import { EnvoyProcess } from "./envoy/envoy-process.ts";
@@ -89,6 +89,8 @@ interface EnvoyParts {
 const drainPollMs = 200;
 const quietMs = 1000;
 const adminTimeoutMs = 5000;
+const noTap =
+  "Envoy keeps no records of single requests for others to read; its access log has a line for each: heddle logs --proxy --follow WORKLOAD\n";
 const adminBytesMax = 64 * 1024 * 1024;
 
 interface Traffic {
@@ -134,6 +136,7 @@ class RunningEnvoy implements EnvoyDataPlane {
     this.#log = log.area("envoy");
     this.#translator = new StatsTranslator(agent.peers, metrics);
     this.admin = async ({ method, path, query }) => {
+      if (path === "/tap") return plainText(404, noTap);
       const text = query.toString();
       const asked = `${path}${text === "" ? "" : `?${text}`}`;
       const answer = await this.#ask(asked, method === "GET" ? "GET" : "POST");

@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, () => Promise<Register>>> = {
   down: async () => (await import("./commands/down.ts")).registerDownCommand,
   status: async () => (await import("./commands/status.ts")).registerStatusCommand,
   logs: async () => (await import("./commands/logs.ts")).registerLogsCommand,
+  tap: async () => (await import("./commands/tap.ts")).registerTapCommand,
   apply: async () => (await import("./commands/apply.ts")).registerApplyCommand,
   get: async () => (await import("./commands/get.ts")).registerGetCommand,
   delete: async () => (await import("./commands/delete.ts")).registerDeleteCommand,

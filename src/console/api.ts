@@ -11,7 +11,7 @@
  * | GET /api/services/:namespace/:name?window=15m | `ServiceAnswer` |
  * | GET /api/workloads | `WorkloadSummary[]` |
  * | GET /api/proxies | `ProxyStatus[]` |
- * | GET /api/proxies/:proxy/config_dump, clusters, listeners, stats, metrics, certs, logging, memory | what the proxy's own admin interface says |
+ * | GET /api/proxies/:proxy/config_dump, clusters, listeners, stats, metrics, certs, logging, memory, tap | what the proxy's own admin interface says |
  * | POST /api/proxies/:proxy/logging?level=… | same, after the change |
  * | GET /api/config?kind=&namespace=&name= | `ConfigAnswer` |
  * | POST /api/config/validate, apply, delete, wait | `ApplyOutcome`, `WaitOutcome` |

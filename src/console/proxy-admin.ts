@@ -25,6 +25,7 @@ const defaultQueries: ReadonlyMap<string, string> = new Map([
   ["logging", ""],
   ["memory", ""],
   ["server_info", ""],
+  ["tap", ""],
 ]);
 
 const queryPattern = /^[\w.=&%+*|^$()-]{0,512}$/;

@@ -14,6 +14,7 @@ import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
 import { listStats } from "./admin/stats.ts";
 import type { ClusterPool } from "./cluster.ts";
 import type { Configuration } from "./config.ts";
+import type { TapAnswer } from "./stats/tap.ts";
 import type { DrainPlan } from "./drain.ts";
 
 export type { ProxyBootstrap };
@@ -44,6 +45,8 @@ export interface AdminState {
   /** Milliseconds since the data plane started. */
   readonly uptimeMs: () => number;
   readonly exposeMetrics: () => Promise<string> | string;
+  /** Single requests, of all threads. */
+  readonly tap: (query: string) => Promise<TapAnswer> | TapAnswer;
   /** What every thread says of its endpoints. */
   readonly loads: () => Promise<readonly EndpointLoad[]> | readonly EndpointLoad[];
   /** Why it cannot serve yet; undefined when it can. */
@@ -94,6 +97,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
         ? json(clustersJson(clusters.active(), await loads()))
         : text(200, clustersText(clusters.active(), await loads())),
   ],
+  ["/tap", async ({ query }, { tap }) => json(await tap(query.toString()))],
   ["/listeners", ({ query }, state) => listListeners(query, state)],
   ["/stats", ({ query }, state) => statsAnswer(query, state)],
   [

@@ -9,7 +9,7 @@ import type { ClientTls, Dialler } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
-import type { RequestSink } from "../telemetry/request-record.ts";
+import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
@@ -23,6 +23,8 @@ export interface ProxyContext {
   readonly metrics: MetricRegistry;
   /** Uniform in [0, 1); tests hand in a fixed sequence. */
   readonly random: () => number;
+  /** Keeps some requests for whoever looks. */
+  readonly tap?: { onEnd(record: RequestRecord): void };
   readonly clusters: ClusterSource;
   readonly routes: RouteSource;
   readonly dialler: Dialler;

@@ -60,7 +60,7 @@ export function createHttpConnectionManager(
     upstreams,
     filters,
     countsGrpcMessages: countsGrpcMessages(config.httpFilters),
-    sink: spans === undefined ? sink : withSpans(sink, spans),
+    sink: observed(sink, spans, context.tap),
     direction: options.direction,
     routes,
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
@@ -72,11 +72,16 @@ export function createHttpConnectionManager(
 }
 
 /** Connection managers report no progress, so the end is all there is to hand on. */
-function withSpans(sink: RequestSink, spans: SpanReporter): RequestSink {
+function observed(
+  sink: RequestSink,
+  spans: SpanReporter | undefined,
+  tap: ProxyContext["tap"],
+): RequestSink {
   return {
     onEnd(record) {
       sink.onEnd(record);
-      spans.add(record);
+      if (record.isSampled) spans?.add(record);
+      tap?.onEnd(record);
     },
   };
 }

@@ -26,6 +26,7 @@ import { createListenerSet } from "./listener.ts";
 import { Overload, type OverloadFlags, type ProxyOverload } from "./overload.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
+import { Tap, type TapAnswer } from "./stats/tap.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
 
 /** All clusters share it: a server that fails is asked by each retry of each request. */
@@ -84,6 +85,8 @@ export interface Proxy {
   loads(): readonly EndpointLoad[];
   /** As an operator says: answers of an unhealthy one end their connections. */
   setHealthy(isHealthy: boolean): void;
+  /** Single requests that this thread served. Throws what is wrong with the query. */
+  tap(query: string): TapAnswer;
   /** Resets this thread's connections that have at least so much to send, those with the most first. */
   resetSlowest(fromBytes: number, countMax: number): void;
   readonly admin: AdminHandler;
@@ -121,17 +124,8 @@ export function startProxy(options: ProxyOptions): Proxy {
     ...(overloadFlags === undefined ? {} : { overload: overloadFlags }),
   });
   const listeners = createListenerSet({ context, secrets });
-  const configuration = new Configuration({
-    feed: workers?.feed ?? options.feed,
-    clusters,
-    listeners,
-    secrets,
-    // The control thread accepts it first.
-    isChecked: options.isWorker === true,
-    clock,
-    log: log.area("xds"),
-    metrics,
-  });
+  const feed = workers?.feed ?? options.feed;
+  const configuration = makeConfiguration(options, { feed, clusters, listeners });
   const drain = (plan: DrainPlan = endingPlan(drainMs)): Promise<void> => {
     draining.begin(plan);
     return drainAll(plan, listeners, workers);
@@ -151,6 +145,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     ready,
     loads: () => loadsOf(clusters.active()),
     setHealthy,
+    tap: (query) => context.tap.read(query),
     resetSlowest: (...asked) => listeners.resetSlowest(...asked),
     exposeMetrics,
     admin: adminOf(options, {
@@ -158,6 +153,7 @@ export function startProxy(options: ProxyOptions): Proxy {
       clusters,
       workers,
       exposeMetrics,
+      tap: (query) => workers?.tap(query) ?? context.tap.read(query),
       waitingFor,
       listeners: () => listeners.bound(),
       isDraining: () => draining.isDraining,
@@ -177,6 +173,25 @@ export function startProxy(options: ProxyOptions): Proxy {
       closeUpstreams(context);
     },
   };
+}
+
+function makeConfiguration(
+  { secrets, clock, log, metrics, isWorker }: ProxyOptions,
+  parts: {
+    readonly feed: XdsFeed;
+    readonly clusters: ClusterPool;
+    readonly listeners: ListenerSet;
+  },
+): Configuration {
+  return new Configuration({
+    ...parts,
+    secrets,
+    // The control thread accepts it first.
+    isChecked: isWorker === true,
+    clock,
+    log: log.area("xds"),
+    metrics,
+  });
 }
 
 async function drainAll(
@@ -209,6 +224,7 @@ type AdminParts = Pick<
   | "configuration"
   | "clusters"
   | "exposeMetrics"
+  | "tap"
   | "waitingFor"
   | "listeners"
   | "isDraining"
@@ -253,7 +269,7 @@ function makeContext(
   options: ProxyOptions,
   accepting: IoBackend | undefined,
   parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
-): ProxyContext {
+): ProxyContext & { readonly tap: Tap } {
   const { clock, log, metrics } = options;
   const io =
     options.backend ?? accepting ?? openIo(options.io ?? "portable", clock, log.area("io"));
@@ -262,6 +278,7 @@ function makeContext(
     log,
     metrics,
     random: options.random,
+    tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
     listen: (listening) => io.listen(listening),
     dialler: io.createDialler({

@@ -107,6 +107,12 @@ class DataWorker {
         return this.#log.setLevel(message.level, message.area);
       case "ask":
         return this.#answer(message.id, message.what);
+      case "tap":
+        return this.#post({
+          kind: "tapped",
+          id: message.id,
+          answer: this.#proxy.tap(message.query),
+        });
       case "reset-slowest":
         return this.#proxy.resetSlowest(message.fromBytes, message.countMax);
       case "healthy":

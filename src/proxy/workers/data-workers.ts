@@ -17,6 +17,8 @@ import { type PeerDirectory, standardMetricNames } from "../../telemetry/standar
 import { typeUrls, type XdsFeed } from "../../xds/feed.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
 import type { Configuration } from "../config.ts";
+import { mergeTaps, type TapAnswer } from "../stats/tap.ts";
+import { parseTapQuery } from "../stats/tap-query.ts";
 import type { DrainPlan } from "../drain.ts";
 import { factGauges } from "../stats/envoy-series.ts";
 import type { OverloadFlags } from "../overload.ts";
@@ -125,6 +127,13 @@ export class DataWorkers {
   async loads(): Promise<readonly EndpointLoad[]> {
     const answers = await this.#within([...this.#links.values()].map((link) => link.loads()));
     return answers.flat();
+  }
+
+  /** Throws what is wrong with the query. */
+  async tap(query: string): Promise<TapAnswer> {
+    parseTapQuery(query);
+    const answers = await this.#within([...this.#links.values()].map((link) => link.tap(query)));
+    return mergeTaps(answers.filter((answer) => answer !== undefined));
   }
 
   setLogLevel(level: LogLevel, area: string | undefined): void {
@@ -261,6 +270,7 @@ export class DataWorkers {
         return;
       case "applied":
       case "loads":
+      case "tapped":
       case "drained":
     }
   }

@@ -7,6 +7,7 @@ import type { PeerChange } from "../../telemetry/standard-metrics.ts";
 import type { XdsResource } from "../../xds/feed.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
 import type { DrainPlan } from "../drain.ts";
+import type { TapAnswer } from "../stats/tap.ts";
 
 /** What a worker is started with. */
 export interface WorkerStart {
@@ -36,6 +37,7 @@ export type ToWorker =
   | { readonly kind: "peers"; readonly change: PeerChange }
   | { readonly kind: "resolved"; readonly id: number; readonly answer: ResolvedName | string }
   | { readonly kind: "ask"; readonly id: number; readonly what: Question }
+  | { readonly kind: "tap"; readonly id: number; readonly query: string }
   | { readonly kind: "log-level"; readonly level: LogLevel; readonly area: string | undefined }
   | { readonly kind: "lines-taken"; readonly path: string }
   | { readonly kind: "drain"; readonly id: number; readonly plan: DrainPlan }
@@ -70,4 +72,5 @@ export type FromWorker =
     }
   | { readonly kind: "metrics"; readonly id: number; readonly news: MetricNews | undefined }
   | { readonly kind: "loads"; readonly id: number; readonly loads: readonly EndpointLoad[] }
+  | { readonly kind: "tapped"; readonly id: number; readonly answer: TapAnswer }
   | { readonly kind: "drained"; readonly id: number };

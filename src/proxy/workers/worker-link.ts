@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import type { Receiver } from "../../net/io-backend.ts";
 import type { MetricBlock } from "../../telemetry/merged-metrics.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
+import type { TapAnswer } from "../stats/tap.ts";
 import type { DrainPlan } from "../drain.ts";
 import type { ForwardedUpdate } from "./forwarding-feed.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
@@ -73,6 +74,12 @@ export class WorkerLink {
   async loads(): Promise<readonly EndpointLoad[]> {
     const answer = await this.#ask((id) => ({ kind: "ask", id, what: "loads" }));
     return answer?.kind === "loads" ? answer.loads : [];
+  }
+
+  /** Undefined when the worker has ended. */
+  async tap(query: string): Promise<TapAnswer | undefined> {
+    const answer = await this.#ask((id) => ({ kind: "tap", id, query }));
+    return answer?.kind === "tapped" ? answer.answer : undefined;
   }
 
   #ask(make: (id: number) => ToWorker): Promise<FromWorker | undefined> {
