@@ -20,6 +20,8 @@ export interface Regex {
 }
 
 const patternLengthMax = 4096;
+/** The time of a match grows with it, too: `(a?){1000}` is linear, but a thousand times as slow. */
+const programSizeMax = 4096;
 
 export function compileRegex(matcher: RegexMatcher | undefined, path: string): Regex {
   const pattern = matcher?.regex ?? "";
@@ -82,10 +84,25 @@ function compileRe2(pattern: string, path: string): RE2JS {
   if (pattern.length > patternLengthMax) {
     refuse(path, `the regular expression is longer than ${patternLengthMax} characters`);
   }
+  const compiled = parseRe2(pattern, path);
+  const size = compiled.programSize();
+  if (size > programSizeMax) {
+    refuse(
+      path,
+      `the regular expression comes to ${size} instructions, ${programSizeMax} are supported; ` +
+        "smaller repetitions help",
+    );
+  }
+  return compiled;
+}
+
+function parseRe2(pattern: string, path: string): RE2JS {
   try {
     return RE2JS.compile(pattern);
   } catch (thrown) {
-    return refuse(path, `not a valid RE2 expression: ${String(thrown)}`);
+    // It names the piece of the pattern after its own name.
+    const reason = String(thrown).replace(/^\w+: error parsing regexp: /, "");
+    return refuse(path, `not a valid RE2 expression: ${reason}`);
   }
 }
 
