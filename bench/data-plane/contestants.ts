@@ -1,11 +1,13 @@
 /** The proxies that are compared, and how each is started with its configuration file. */
+import { composePair, fill, type Fillings } from "./configurations.ts";
 
 export interface Contestant {
   readonly name: string;
+  /** Configurations of one kind do the same work. */
+  readonly kind: string;
   readonly does: string;
-  readonly template: string;
-  /** What its cost is put in relation to. */
-  readonly reference: string;
+  /** Writes its configuration; returns the file. */
+  readonly configure: (folder: string, values: Fillings) => string;
   readonly command: (file: string, folder: string) => readonly string[];
 }
 
@@ -16,67 +18,80 @@ export interface Programs {
   readonly heddle: string;
 }
 
-export function contestants({ envoy, heddle: main }: Programs): readonly Contestant[] {
-  const heddle = (file: string, io: string): readonly string[] => [
-    process.execPath,
-    "--disable-warning=ExperimentalWarning",
-    "--max-semi-space-size=2",
-    main,
-    "proxy",
-    "--config",
-    file,
-    "--log-level",
-    "error",
-    "--io",
-    io,
-  ];
-  const all: readonly Contestant[] = [
+const filters = "RBAC, CORS, fault, Istio's metrics, JSON access log, 10 % traced";
+
+export function contestants(programs: Programs): readonly Contestant[] {
+  const from =
+    (template: string): Contestant["configure"] =>
+    (folder, values) =>
+      fill(template, folder, values);
+  const pairFrom =
+    (template: string): Contestant["configure"] =>
+    (folder, values) =>
+      composePair(template, folder, values);
+  return [
     {
       name: "nginx",
+      kind: "plain",
       does: "plain proxy",
-      template: "nginx.conf",
-      reference: "envoy-mesh",
+      configure: from("nginx.conf"),
       command: (file, folder) => ["nginx", "-p", folder, "-c", file],
     },
     {
       name: "haproxy",
+      kind: "plain",
       does: "plain proxy",
-      template: "haproxy.cfg",
-      reference: "envoy-mesh",
+      configure: from("haproxy.cfg"),
       command: (file) => ["haproxy", "-f", file],
     },
-    ...pairOf("plain", "routing only", "plain.yaml"),
-    ...pairOf(
-      "mesh",
-      "RBAC, CORS, fault, Istio's metrics, JSON access log, 10 % traced",
-      "mesh.yaml",
+    ...bothOf(programs, "plain", "routing only", from("plain.yaml")),
+    ...bothOf(programs, "mesh", filters, from("mesh.yaml")),
+    ...bothOf(programs, "pair", "two hops, mutual TLS, HTTP/1.1 between", from("pair.yaml")),
+    ...envoyOf(programs, "pair-h2", "two hops, mutual TLS, HTTP/2 between", from("pair-h2.yaml")),
+    ...bothOf(programs, "pair-mesh", `pair, both hops: ${filters}`, pairFrom("pair.yaml")),
+    ...envoyOf(
+      programs,
+      "pair-mesh-h2",
+      `pair with HTTP/2 between, both hops: ${filters}`,
+      pairFrom("pair-h2.yaml"),
     ),
-    ...pairOf("pair", "two hops, mutual TLS and HTTP/1.1 between them", "pair.yaml"),
-    ...envoyOf("pair-h2", "two hops, mutual TLS and HTTP/2 between them", {
-      template: "pair-h2.yaml",
-      reference: "envoy-pair",
-    }),
+    ...bothOf(programs, "tcp", "TCP proxy", from("tcp.yaml")),
   ];
-  return all;
+}
 
-  function envoyOf(
-    kind: string,
-    does: string,
-    parts: Pick<Contestant, "template" | "reference">,
-  ): readonly Contestant[] {
-    if (envoy === undefined) return [];
-    const options = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
-    const command = (file: string): readonly string[] => [envoy, "-c", file, ...options];
-    return [{ name: `envoy-${kind}`, does, ...parts, command }];
-  }
+/** Both data planes with one file of somebody's, as it is. */
+export function contestantsOfFile(programs: Programs, file: string): readonly Contestant[] {
+  return bothOf(programs, "file", file, () => file);
+}
 
-  function pairOf(kind: string, does: string, template: string): readonly Contestant[] {
-    const reference = `envoy-${kind}`;
-    const own = ["portable", "epoll"].map((io): Contestant => {
-      const name = io === "portable" ? `heddle-${kind}` : `heddle-${kind}-${io}`;
-      const command = (file: string): readonly string[] => heddle(file, io);
-      return { name, does, template, reference, command };
-    });
-    return [...envoyOf(kind, does, { template, reference }), ...own];
-  }
+function bothOf(
+  programs: Programs,
+  kind: string,
+  does: string,
+  configure: Contestant["configure"],
+): readonly Contestant[] {
+  const own = (["portable", "epoll"] as const).map((io): Contestant => {
+    const name = io === "portable" ? `heddle-${kind}` : `heddle-${kind}-${io}`;
+    const command = (file: string): readonly string[] => heddleCommand(programs.heddle, file, io);
+    return { name, kind, does, configure, command };
+  });
+  return [...envoyOf(programs, kind, does, configure), ...own];
+}
+
+function envoyOf(
+  { envoy }: Programs,
+  kind: string,
+  does: string,
+  configure: Contestant["configure"],
+): readonly Contestant[] {
+  if (envoy === undefined) return [];
+  const options = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
+  const command = (file: string): readonly string[] => [envoy, "-c", file, ...options];
+  return [{ name: `envoy-${kind}`, kind, does, configure, command }];
+}
+
+function heddleCommand(main: string, file: string, io: string): readonly string[] {
+  const flags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];
+  const options = ["--config", file, "--log-level", "error", "--io", io];
+  return [process.execPath, ...flags, main, "proxy", ...options];
 }

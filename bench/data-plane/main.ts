@@ -1,94 +1,166 @@
 /**
- * What a request costs in each proxy, side by side in one run: nginx, HAProxy, Envoy and Heddle with
- * the same configuration. HTTP/1.1 keep-alive, 64-byte answers, wrk with 32 connections; the proxy on
- * one core, load and application on the other. CPU time per request is compared, because on a shared
- * machine it is steady where requests per second are not.
+ * What the data plane costs beside nginx, HAProxy and Envoy, side by side in one run: the proxy on one
+ * core, load and application on the other. CPU time is compared, because on a shared machine it is
+ * steady where requests per second are not.
  *
- *   node bench/data-plane/main.ts [--seconds 4] [--rounds 2] [--only REGEX] [--write]
+ *   node bench/data-plane/main.ts [--rounds 5] [--seconds 3] [--scenario REGEX] [--only REGEX]
+ *        [--grid] [--file FILE]… [--write]
  *
- * `--write` puts the table into docs/performance.md. Needs nginx, haproxy, wrk, openssl and Envoy
- * (`HEDDLE_ENVOY`, .cache/envoy or PATH); a proxy that is not there is left out, and said so.
+ * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. `--file`
+ * runs both data planes with a bootstrap file as it is, one after the other, and answers on every port
+ * that its clusters dial. `--write` puts the tables into docs/performance.md. Needs nginx, haproxy, wrk,
+ * openssl and Envoy (`HEDDLE_ENVOY`, .cache/envoy or PATH).
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { openBundle } from "../../src/cli/bundle.ts";
 import { findEnvoy } from "../../test/support/envoy.ts";
-import { type Contestant, contestants } from "./contestants.ts";
-import { measure, type Measurement } from "./measure.ts";
-import { fill, type Running, start, waitForPort } from "./processes.ts";
-import { describeCircumstances, formatTable, writePerformancePage } from "./report.ts";
+import { fill, portsOf } from "./configurations.ts";
+import { type Contestant, contestants, contestantsOfFile, type Programs } from "./contestants.ts";
+import type { Measurement } from "./measure.ts";
+import { type Running, start, waitForPort } from "./processes.ts";
+import { describeCircumstances, formatReport, writePerformancePage } from "./report.ts";
+import { grid, type Scenario, scenarios } from "./scenarios.ts";
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: "string", default: "4" },
-    rounds: { type: "string", default: "2" },
+    seconds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "5" },
+    scenario: { type: "string", default: "" },
     only: { type: "string", default: "" },
+    grid: { type: "boolean", default: false },
+    file: { type: "string", multiple: true, default: [] },
     write: { type: "boolean", default: false },
   },
 });
 
+/** By scenario, then by contestant: one for each round. */
+export type Results = ReadonlyMap<Scenario, Map<Contestant, Measurement[]>>;
+
 const folder = mkdtempSync(join(tmpdir(), "heddle-bench-"));
 const backendPort = 19_000;
 const collectorPort = 19_001;
-const running: Running[] = [];
+const firstProxyPort = 19_010;
+const bodyBytes = [1024, 65_536, 10_485_760];
+const seconds = Number(values.seconds);
+const rounds = Number(values.rounds);
+const running = new Set<Running>();
 try {
   await main();
 } finally {
-  for (const process of running) process.stop();
+  for (const process of running) void process.stop();
   rmSync(folder, { recursive: true });
 }
 
 async function main(): Promise<void> {
   makeCertificate();
-  const { main: heddle } = await openBundle();
-  const loadBefore = loadavg();
-  const shared = { FOLDER: folder, BACKEND: String(backendPort), COLLECTOR: String(collectorPort) };
-  const backend = fill("backend.conf", folder, { ...shared, NAME: "backend" });
-  running.push(start(["nginx", "-p", folder, "-c", backend], 1));
-  await waitForPort(backendPort);
+  // For the application's worker, which gives up root.
+  chmodSync(folder, 0o755);
+  mkdirSync(join(folder, "bytes"));
+  for (const bytes of bodyBytes) {
+    writeFileSync(join(folder, "bytes", String(bytes)), Buffer.alloc(bytes, "x"));
+  }
+  const programs: Programs = { envoy: findEnvoy(), heddle: (await openBundle()).main };
+  const wanted = new RegExp(values.scenario);
   const only = new RegExp(values.only);
-  const chosen = contestants({ envoy: findEnvoy(), heddle }).filter(({ name }) => only.test(name));
-  const results = new Map<string, Measurement[]>();
-  for (const [index, contestant] of chosen.entries()) {
-    await startContestant(contestant, 19_010 + index * 2, shared);
+  const asked = [...scenarios, ...(values.grid ? grid : [])].filter(({ name }) =>
+    wanted.test(name),
+  );
+  const loadBefore = loadavg();
+  const results = new Map(asked.map((scenario) => [scenario, new Map()]));
+  if (values.file.length > 0) {
+    for (const file of values.file) await runFile(programs, resolve(file), results);
+  } else {
+    const chosen = contestants(programs).filter(({ name }) => only.test(name));
+    await runAll(chosen, results);
   }
-  // Caches, connections and compiled code are warm before anything counts, for everyone alike.
-  for (const [index] of chosen.entries()) {
-    const process = running[index + 1];
-    if (process !== undefined) measure(19_010 + index * 2, process.pid, 2);
-  }
-  for (let round = 0; round < Number(values.rounds); round++) {
-    for (const [index, contestant] of chosen.entries()) {
-      const process = running[index + 1];
-      if (process === undefined) continue;
-      const result = measure(19_010 + index * 2, process.pid, Number(values.seconds));
-      const earlier = results.get(contestant.name) ?? [];
-      results.set(contestant.name, [...earlier, result]);
-    }
-  }
-  const circumstances = describeCircumstances(loadBefore, loadavg());
-  const table = `${circumstances}\n\n${formatTable(chosen, results)}`;
-  console.log(table);
-  if (values.write) writePerformancePage(table);
+  const circumstances = describeCircumstances(programs.envoy, loadBefore, loadavg());
+  const report = `${circumstances}\n\n${formatReport(results)}`;
+  console.log(report);
+  if (values.write) writePerformancePage(report);
 }
 
-async function startContestant(
-  contestant: Contestant,
-  port: number,
-  shared: Readonly<Record<string, string>>,
-): Promise<void> {
-  const file = fill(contestant.template, folder, {
-    ...shared,
+/** All proxies run all the time; those that are not asked wait. */
+async function runAll(chosen: readonly Contestant[], results: Results): Promise<void> {
+  await startBackend([backendPort], [collectorPort]);
+  const started = new Map<Contestant, { readonly port: number; readonly pid: number }>();
+  for (const [index, contestant] of chosen.entries()) {
+    if (![...results.keys()].some(({ kinds }) => kinds.test(contestant.kind))) continue;
+    const port = firstProxyPort + index * 2;
+    started.set(contestant, { port, pid: (await startProxy(contestant, port)).pid });
+  }
+  for (const [scenario, byContestant] of results) {
+    const own = [...started].filter(([{ kind }]) => scenario.kinds.test(kind));
+    // Caches, connections and compiled code are warm before anything counts, for everyone alike.
+    for (const [, { port, pid }] of own) await scenario.run({ port, pid, folder }, 2);
+    for (let round = 0; round < rounds; round++) {
+      for (const [contestant, { port, pid }] of own) {
+        const result = await scenario.run({ port, pid, folder }, seconds);
+        byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
+      }
+    }
+  }
+}
+
+/** One after the other, because all want the same ports. */
+async function runFile(programs: Programs, file: string, results: Results): Promise<void> {
+  const { listens, dials } = portsOf(file);
+  const backend = await startBackend([...dials], []);
+  const chosen = contestantsOfFile(programs, file);
+  for (let round = 0; round < rounds; round++) {
+    for (const contestant of chosen) {
+      const process = await startProxy(contestant, listens);
+      const target = { port: listens, pid: process.pid, folder };
+      for (const [scenario, byContestant] of results) {
+        if (!scenario.kinds.test(contestant.kind)) continue;
+        await scenario.run(target, 2);
+        const result = await scenario.run(target, seconds);
+        byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
+      }
+      await stop(process);
+    }
+  }
+  await stop(backend);
+}
+
+async function stop(process: Running): Promise<void> {
+  running.delete(process);
+  await process.stop();
+}
+
+async function startBackend(
+  ports: readonly number[],
+  collectors: readonly number[],
+): Promise<Running> {
+  const listen = [
+    ...ports.map((port) => `listen 127.0.0.1:${port} reuseport;`),
+    ...collectors.map((port) => `listen 127.0.0.1:${port};`),
+  ];
+  const values = { FOLDER: folder, NAME: "backend", LISTEN: listen.join("\n    ") };
+  const file = fill("backend.conf", folder, values);
+  const process = start(["nginx", "-p", folder, "-c", file], { core: 1, folder });
+  running.add(process);
+  for (const port of [...ports, ...collectors]) await waitForPort(port);
+  return process;
+}
+
+async function startProxy(contestant: Contestant, port: number): Promise<Running> {
+  const file = contestant.configure(folder, {
+    FOLDER: folder,
+    BACKEND: String(backendPort),
+    COLLECTOR: String(collectorPort),
     NAME: contestant.name,
     PORT: String(port),
     PEER: String(port + 1),
   });
-  running.push(start(contestant.command(file, folder), 0));
+  const process = start(contestant.command(file, folder), { core: 0, folder });
+  running.add(process);
   await waitForPort(port);
+  return process;
 }
 
 function makeCertificate(): void {

@@ -1,34 +1,106 @@
-/** Drives one proxy with wrk and reads from /proc what its processes used meanwhile. */
-import { spawnSync } from "node:child_process";
+/** Drives one proxy from the other core, and reads from /proc what its processes used meanwhile. */
+import { execFile } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
 
-export interface Measurement {
-  readonly requestsPerSecond: number;
-  readonly p99: string;
-  readonly cpuUsPerRequest: number;
-  readonly residentMb: number;
-  readonly failures: number;
+export interface Target {
+  readonly port: number;
+  readonly pid: number;
+  /** With the certificate of the benchmark. */
+  readonly folder: string;
 }
 
-const connections = 32;
+export interface Measurement {
+  /** Requests, connections, megabytes: what the scenario counts. */
+  readonly units: number;
+  readonly perSecond: number;
+  /** CPU time of the proxy's processes, for one unit. */
+  readonly cpuUs: number;
+  readonly residentMb: number;
+  readonly anonymousMb: number;
+  readonly failures: number;
+  readonly delaysMs?: Readonly<Record<"p50" | "p99" | "p999" | "max", number>>;
+  /** Share of handshakes that took up a session. */
+  readonly resumed?: number;
+}
+
+export interface WrkLoad {
+  readonly seconds: number;
+  readonly connections: number;
+  readonly path: string;
+  /** Each request on a connection of its own. */
+  readonly closes?: boolean;
+}
+
+type Used = Pick<Measurement, "cpuUs" | "residentMb" | "anonymousMb">;
+
+const run = promisify(execFile);
 /** Linux counts CPU time in ticks of 10 ms for everyone. */
 const tickUs = 10_000;
+const loadCore = "1";
 
-export function measure(port: number, pid: number, seconds: number): Measurement {
-  const before = ticksOf(pid);
-  const load = `-c 1 wrk -t1 -c${connections} -d${seconds}s --latency http://127.0.0.1:${port}/`;
-  const result = spawnSync("taskset", load.split(" "), { encoding: "utf8" });
-  const ticks = ticksOf(pid) - before;
-  const output = result.stdout;
-  const requests = Number(/(\d+) requests in/.exec(output)?.[1] ?? 0);
-  if (requests === 0) throw new Error(`wrk on port ${port}: ${output}${result.stderr}`);
+export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement> {
+  const { connections, seconds, path, closes = false } = load;
+  const options = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s", "--latency"];
+  if (closes) options.push("-H", "Connection: close");
+  const url = `http://127.0.0.1:${target.port}${path}`;
+  const before = ticksOf(target.pid);
+  const { stdout } = await run("taskset", ["-c", loadCore, "wrk", ...options, url]);
+  const { cpuUs, ...memory } = usedSince(target.pid, before);
+  const units = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
+  if (units === 0) throw new Error(`wrk on port ${target.port}: ${stdout}`);
+  const sum = (pattern: RegExp): number =>
+    (pattern.exec(stdout)?.slice(1) ?? []).reduce((total, count) => total + Number(count), 0);
   return {
-    requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(output)?.[1] ?? 0),
-    p99: /99%\s+(\S+)/.exec(output)?.[1] ?? "",
-    cpuUsPerRequest: (ticks * tickUs) / requests,
-    residentMb: treeOf(pid).reduce((sum, process) => sum + residentMb(process), 0),
-    failures: Number(/Non-2xx or 3xx responses: (\d+)/.exec(output)?.[1] ?? 0),
+    ...memory,
+    units,
+    perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1] ?? 0),
+    cpuUs: cpuUs / units,
+    failures:
+      sum(/Non-2xx or 3xx responses: (\d+)/) +
+      // Reads end where a connection was to be closed: no failure there.
+      (closes ? 0 : sum(/connect (\d+), read (\d+), write (\d+), timeout (\d+)/)),
+    delaysMs: {
+      p50: percentile(stdout, "50%"),
+      p99: percentile(stdout, "99%"),
+      p999: Number.NaN,
+      max: milliseconds(/Latency\s+\S+\s+\S+\s+(\S+)/.exec(stdout)?.[1]),
+    },
   };
+}
+
+/** Runs one of `load/`, which prints a line of JSON. */
+export async function runLoad(
+  target: Target,
+  program: string,
+  args: readonly string[],
+): Promise<Used & { readonly result: Readonly<Record<string, number>> }> {
+  const file = join(import.meta.dirname, "load", program);
+  const before = ticksOf(target.pid);
+  const { stdout } = await run("taskset", ["-c", loadCore, process.execPath, file, ...args]);
+  return { ...usedSince(target.pid, before), result: JSON.parse(stdout) };
+}
+
+function usedSince(pid: number, ticksBefore: number): Used {
+  const sum = (of: (process: number) => number): number =>
+    treeOf(pid).reduce((total, process) => total + of(process), 0);
+  return {
+    cpuUs: (ticksOf(pid) - ticksBefore) * tickUs,
+    residentMb: sum((process) => statusMb(process, "VmRSS")),
+    anonymousMb: sum((process) => statusMb(process, "RssAnon")),
+  };
+}
+
+function percentile(output: string, name: string): number {
+  return milliseconds(new RegExp(`${name}\\s+(\\S+)`).exec(output)?.[1]);
+}
+
+/** wrk's `812.00us`, `5.35ms`, `1.20s`. */
+function milliseconds(text: string | undefined): number {
+  const parsed = /^([\d.]+)(us|ms|s)$/.exec(text ?? "");
+  const factor = { us: 0.001, ms: 1, s: 1000 }[parsed?.[2] ?? ""] ?? Number.NaN;
+  return Number(parsed?.[1]) * factor;
 }
 
 function treeOf(pid: number): readonly number[] {
@@ -45,7 +117,8 @@ function ticksOf(pid: number): number {
   }, 0);
 }
 
-function residentMb(pid: number): number {
-  const kilobytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+function statusMb(pid: number, field: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const kilobytes = new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1];
   return Math.round(Number(kilobytes ?? 0) / 1024);
 }

@@ -1,37 +1,33 @@
-/** Starts the benchmark's processes, each bound to one core, and fills in their configuration. */
+/** Starts the benchmark's processes, each bound to one core. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Running {
   readonly pid: number;
-  stop(): void;
+  /** Resolves when it has ended. */
+  stop(): Promise<void>;
 }
 
-/** Writes a template with its `__NAME__`s filled; returns the file. */
-export function fill(
-  template: string,
-  folder: string,
-  values: Readonly<Record<string, string>>,
-): string {
-  const text = readFileSync(join(import.meta.dirname, template), "utf8");
-  const file = join(folder, `${values["NAME"] ?? ""}-${template}`);
-  writeFileSync(
-    file,
-    text.replaceAll(/__([A-Z]+)__/g, (whole, name: string) => values[name] ?? whole),
-  );
-  return file;
-}
-
-export function start(command: readonly string[], core: number): Running {
+/** `folder`: where it works, and leaves what it writes. */
+export function start(
+  command: readonly string[],
+  { core, folder }: { readonly core: number; readonly folder: string },
+): Running {
   const child: ChildProcess = spawn("taskset", ["-c", String(core), ...command], {
     stdio: ["ignore", "ignore", "inherit"],
+    cwd: folder,
   });
   const { pid } = child;
   if (pid === undefined) throw new Error(`could not start ${command.join(" ")}`);
-  return { pid, stop: () => void child.kill("SIGTERM") };
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  return {
+    pid,
+    stop: () => {
+      child.kill("SIGTERM");
+      return ended;
+    },
+  };
 }
 
 export async function waitForPort(port: number): Promise<void> {

@@ -1,74 +1,132 @@
-/** Puts measurements into a Markdown table, and the table into docs/performance.md. */
+/** Puts measurements into Markdown, misses first, and the whole into docs/performance.md. */
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 
+import { budgets, judge, median } from "./budgets.ts";
 import type { Contestant } from "./contestants.ts";
 import type { Measurement } from "./measure.ts";
+import type { Scenario } from "./scenarios.ts";
+
+type Results = ReadonlyMap<Scenario, ReadonlyMap<Contestant, readonly Measurement[]>>;
 
 const page = join(import.meta.dirname, "../../docs/performance.md");
 const startMark = "<!-- data-plane table: written by bench/data-plane -->";
 const endMark = "<!-- end of data-plane table -->";
 
 /** What the reader must know to judge the figures. */
-export function describeCircumstances(before: readonly number[], after: readonly number[]): string {
+export function describeCircumstances(
+  envoy: string | undefined,
+  before: readonly number[],
+  after: readonly number[],
+): string {
   const load = (of: readonly number[]): string => of.map((value) => value.toFixed(1)).join(" ");
   const [processor] = cpus();
   const day = new Date().toISOString().slice(0, 10);
-  return (
-    `Measured ${day} on ${cpus().length} cores (${processor?.model.trim() ?? "unknown"}), Node ` +
-    `${process.versions.node}; load average (1, 5, 15 min) ${load(before)} before, ${load(after)} after.`
-  );
+  const options = process.argv.slice(2).filter((option) => option !== "--write");
+  const command = ["node", "bench/data-plane/main.ts", ...options].join(" ");
+  return [
+    `Measured ${day} with \`${command}\` on ${cpus().length} cores (${processor?.model.trim() ?? "unknown"});`,
+    `load average (1, 5, 15 min) ${load(before)} before, ${load(after)} after.`,
+    `Node ${process.versions.node}, ${versions(envoy).join(", ")}.`,
+  ].join("\n");
 }
 
-export function formatTable(
-  contestants: readonly Contestant[],
-  results: ReadonlyMap<string, readonly Measurement[]>,
+function versions(envoy: string | undefined): readonly string[] {
+  const asked: readonly (readonly [string, string, string, RegExp])[] = [
+    ["nginx", "nginx", "-v", /nginx\/([\d.]+)/],
+    ["HAProxy", "haproxy", "-v", /version ([\d.]+)/],
+    ["wrk", "wrk", "-v", /wrk (\S+)/],
+    ["Envoy", envoy ?? "envoy", "--version", /\/([\d.]+)\//],
+  ];
+  return asked.map(([name, program, option, pattern]) => {
+    const { stdout, stderr } = spawnSync(program, [option], { encoding: "utf8" });
+    return `${name} ${pattern.exec(`${stdout}${stderr}`)?.[1] ?? "(not found)"}`;
+  });
+}
+
+export function formatReport(results: Results): string {
+  const tables = [...results]
+    .filter(([, byContestant]) => byContestant.size > 0)
+    .map(([scenario, byContestant]) => formatScenario(scenario, byContestant));
+  return [formatBudgets(results), ...tables].filter((part) => part !== "").join("\n\n");
+}
+
+/** Missed ones first. */
+function formatBudgets(results: Results): string {
+  const judged = [...results].flatMap(([scenario, byContestant]) =>
+    budgets
+      .filter((budget) => budget.scenario === scenario.name)
+      .flatMap((budget) => judge(budget, byContestant) ?? []),
+  );
+  if (judged.length === 0) return "";
+  const rows = judged
+    .toSorted((a, b) => Number(a.isKept) - Number(b.isKept))
+    .map(({ budget, own, reference, isKept }) => [
+      budget.what,
+      isKept ? "kept" : "**missed**",
+      `${own.toFixed(1)} ${budget.unit}`,
+      reference.toFixed(1),
+      `${(own / reference).toFixed(2)} ×`,
+      `${budget.shareMax} ×${budget.valueMax === undefined ? "" : ` and ${budget.valueMax}`}`,
+    ]);
+  return table(["budget", "", "Heddle", "Envoy's best", "share", "allowed"], rows);
+}
+
+function formatScenario(
+  scenario: Scenario,
+  results: ReadonlyMap<Contestant, readonly Measurement[]>,
 ): string {
-  const rows = contestants.map((contestant) => {
-    const own = results.get(contestant.name) ?? [];
-    const reference = best(results.get(contestant.reference) ?? []);
-    const cost = best(own);
-    const ratio = Number.isFinite(reference) ? (cost / reference).toFixed(2) : "";
-    const fastest = own.toSorted((a, b) => b.requestsPerSecond - a.requestsPerSecond)[0];
-    const failures = own.reduce((sum, { failures: count }) => sum + count, 0);
+  const envoys = new Map(
+    [...results]
+      .filter(([{ name }]) => name.startsWith("envoy-"))
+      .map(([{ kind }, measured]) => [kind, median(measured.map(({ cpuUs }) => cpuUs))]),
+  );
+  const rows = [...results].map(([{ name, kind }, measured]) => {
+    const of = (value: (measurement: Measurement) => number): number => median(measured.map(value));
+    const cost = of(({ cpuUs }) => cpuUs);
+    const reference = envoys.get(kind) ?? Number.NaN;
+    const resumed = of(({ resumed: share = Number.NaN }) => share);
     return [
-      contestant.name,
-      contestant.does,
+      name,
       cost.toFixed(1),
-      ratio === "" ? "" : `${ratio} × ${contestant.reference}`,
-      String(Math.round(fastest?.requestsPerSecond ?? 0)),
-      fastest?.p99 ?? "",
-      String(fastest?.residentMb ?? 0),
-      String(failures),
+      Number.isNaN(reference) ? "" : `${(cost / reference).toFixed(2)} ×`,
+      String(Math.round(of(({ perSecond }) => perSecond))),
+      ...(["p50", "p99", "p999", "max"] as const).map((which) =>
+        shown(of(({ delaysMs }) => delaysMs?.[which] ?? Number.NaN)),
+      ),
+      `${of(({ residentMb }) => residentMb)} / ${of(({ anonymousMb }) => anonymousMb)}`,
+      String(measured.reduce((sum, { failures }) => sum + failures, 0)),
+      ...(scenario.name === "handshakes-resumed" ? [`${Math.round(resumed * 100)} %`] : []),
     ];
   });
   const head = [
     "proxy",
-    "what it does",
-    "CPU µs/request",
-    "ratio",
-    "requests/s",
-    "p99",
-    "RSS MB",
+    `CPU µs/${scenario.unit}`,
+    "to Envoy",
+    `${scenario.unit}s/s`,
+    ...["p50", "p99", "p99.9", "max"].map((name) => `${name} ms`),
+    "RSS / anonymous MB",
     "failed",
+    ...(scenario.name === "handshakes-resumed" ? ["resumed"] : []),
   ];
+  return `### ${scenario.name}: ${scenario.what}\n\n${table(head, rows)}`;
+}
+
+function shown(ms: number): string {
+  return Number.isNaN(ms) ? "" : ms.toFixed(2);
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
-/** The cheapest round: other load on the machine only ever adds. */
-function best(measurements: readonly Measurement[]): number {
-  return Math.min(
-    ...measurements.map(({ cpuUsPerRequest }) => cpuUsPerRequest),
-    Number.POSITIVE_INFINITY,
-  );
-}
-
-export function writePerformancePage(table: string): void {
+export function writePerformancePage(report: string): void {
   const text = existsSync(page)
     ? readFileSync(page, "utf8")
     : `# Performance\n\n${startMark}\n${endMark}\n`;
   const from = text.indexOf(startMark) + startMark.length;
   const to = text.indexOf(endMark);
-  writeFileSync(page, `${text.slice(0, from)}\n\n${table}\n${text.slice(to)}`);
+  writeFileSync(page, `${text.slice(0, from)}\n\n${report}\n${text.slice(to)}`);
 }

@@ -1,0 +1,127 @@
+/** What Heddle's data plane may cost, as shares of Envoy's cost in the same run. */
+import type { Contestant } from "./contestants.ts";
+import type { Measurement } from "./measure.ts";
+
+export interface Budget {
+  readonly what: string;
+  readonly scenario: string;
+  readonly own: string;
+  /** The cheapest of these is what it is compared with. */
+  readonly references: readonly string[];
+  readonly value: (measurement: Measurement) => number;
+  readonly unit: string;
+  readonly shareMax: number;
+  /** In the unit, whatever the references cost. */
+  readonly valueMax?: number;
+}
+
+const cpu = ({ cpuUs }: Measurement): number => cpuUs;
+const p99 = ({ delaysMs }: Measurement): number => delaysMs?.p99 ?? Number.NaN;
+const pairs = ["envoy-pair-mesh", "envoy-pair-mesh-h2"];
+
+/** Rates are per core: 0.8 of Envoy's is 1.25 of its CPU time. */
+export const budgets: readonly Budget[] = [
+  {
+    what: "one proxy, everything on",
+    scenario: "keep-alive",
+    own: "heddle-mesh-epoll",
+    references: ["envoy-mesh"],
+    value: cpu,
+    unit: "µs/request",
+    shareMax: 0.42,
+  },
+  {
+    what: "two proxies with mutual TLS, everything on",
+    scenario: "keep-alive",
+    own: "heddle-pair-mesh-epoll",
+    references: pairs,
+    value: cpu,
+    unit: "µs/request",
+    shareMax: 0.5,
+    valueMax: 70,
+  },
+  {
+    what: "p99 at 2,000 requests/s, two proxies with mutual TLS, everything on",
+    scenario: "open-loop-2000",
+    own: "heddle-pair-mesh-epoll",
+    references: pairs,
+    value: p99,
+    unit: "ms",
+    shareMax: 1,
+  },
+  {
+    what: "new TCP connections",
+    scenario: "connections",
+    own: "heddle-plain-epoll",
+    references: ["envoy-plain"],
+    value: cpu,
+    unit: "µs/connection",
+    shareMax: 1.25,
+  },
+  {
+    what: "full mutual TLS handshakes",
+    scenario: "handshakes-full",
+    own: "heddle-pair-epoll",
+    references: ["envoy-pair"],
+    value: cpu,
+    unit: "µs/handshake",
+    shareMax: 1.67,
+  },
+  {
+    what: "resumed mutual TLS handshakes",
+    scenario: "handshakes-resumed",
+    own: "heddle-pair-epoll",
+    references: ["envoy-pair"],
+    value: cpu,
+    unit: "µs/handshake",
+    shareMax: 1.25,
+  },
+  {
+    what: "bodies of 10 MB",
+    scenario: "bodies",
+    own: "heddle-plain-epoll",
+    references: ["envoy-plain"],
+    value: cpu,
+    unit: "µs/MB",
+    shareMax: 1.25,
+  },
+  {
+    what: "TCP in bulk",
+    scenario: "tcp",
+    own: "heddle-tcp-epoll",
+    references: ["envoy-tcp"],
+    value: cpu,
+    unit: "µs/MB",
+    shareMax: 1.25,
+  },
+];
+
+export interface Judgement {
+  readonly budget: Budget;
+  readonly own: number;
+  readonly reference: number;
+  readonly isKept: boolean;
+}
+
+/** Undefined when one of the two was not measured. */
+export function judge(
+  budget: Budget,
+  results: ReadonlyMap<Contestant, readonly Measurement[]>,
+): Judgement | undefined {
+  const values = new Map(
+    [...results].map(([{ name }, measured]) => [name, median(measured.map(budget.value))]),
+  );
+  const own = values.get(budget.own);
+  const reference = Math.min(
+    ...budget.references.map((name) => values.get(name) ?? Number.POSITIVE_INFINITY),
+  );
+  if (own === undefined || !Number.isFinite(reference)) return undefined;
+  const isKept =
+    own <= budget.shareMax * reference && own <= (budget.valueMax ?? Number.POSITIVE_INFINITY);
+  return { budget, own, reference, isKept };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[sorted.length >> 1] ?? Number.NaN;
+}

@@ -1,0 +1,124 @@
+/** What is asked of the proxies, and of which. */
+import { join } from "node:path";
+
+import { type Measurement, type Target, runLoad, runWrk } from "./measure.ts";
+
+export interface Scenario {
+  readonly name: string;
+  readonly what: string;
+  /** Kinds of contestants that take part. */
+  readonly kinds: RegExp;
+  /** What CPU time is counted per. */
+  readonly unit: string;
+  readonly run: (target: Target, seconds: number) => Promise<Measurement>;
+}
+
+const megabytes = 10;
+/** The pair's inbound listener is next to its outbound one. */
+const inboundOffset = 1;
+
+export const scenarios: readonly Scenario[] = [
+  {
+    name: "keep-alive",
+    what: "32 connections, 64 bytes each answer",
+    kinds: /^(?:plain|mesh|pair|pair-h2|pair-mesh|pair-mesh-h2|file)$/,
+    unit: "request",
+    run: (target, seconds) => runWrk(target, { seconds, connections: 32, path: "/" }),
+  },
+  {
+    name: "connections",
+    what: "a connection for each request",
+    kinds: /^(?:plain)$/,
+    unit: "connection",
+    run: (target, seconds) => runWrk(target, { seconds, connections: 32, path: "/", closes: true }),
+  },
+  handshakes("full"),
+  handshakes("resumed"),
+  {
+    name: "bodies",
+    what: "answers of 10 MB, 8 connections",
+    kinds: /^plain$/,
+    unit: "MB",
+    run: largeBodies,
+  },
+  {
+    name: "tcp",
+    what: "10 MB through a TCP proxy, 8 connections",
+    kinds: /^tcp$/,
+    unit: "MB",
+    run: largeBodies,
+  },
+  openLoop(2000, /^(?:plain|mesh|pair|pair-h2|pair-mesh|pair-mesh-h2)$/),
+];
+
+/** Connections by sizes, and rates: for a quiet machine, it takes an hour. */
+export const grid: readonly Scenario[] = [
+  ...[32, 256, 2000].flatMap((connections) =>
+    (["64", "1024", "65536", "10485760"] as const).map((bytes): Scenario => ({
+      name: `grid-${connections}-${bytes}`,
+      what: `${connections} connections, ${bytes} bytes each answer`,
+      kinds: /^(?:plain|mesh|pair-mesh|pair-mesh-h2)$/,
+      unit: "request",
+      run: (target, seconds) =>
+        runWrk(target, { seconds, connections, path: bytes === "64" ? "/" : `/bytes/${bytes}` }),
+    })),
+  ),
+  ...[20, 200, 12_800].map((rate) => openLoop(rate, /^(?:plain|mesh|pair-mesh|pair-mesh-h2)$/)),
+];
+
+function handshakes(mode: "full" | "resumed"): Scenario {
+  return {
+    name: `handshakes-${mode}`,
+    what: `mutual TLS, ${mode}, one request on each connection`,
+    kinds: /^pair$/,
+    unit: "handshake",
+    run: async (target, seconds) => {
+      const files = ["cert.pem", "key.pem"].map((file) => join(target.folder, file));
+      const port = target.port + inboundOffset;
+      const args = [String(port), mode, String(seconds), ...files];
+      const { result, ...used } = await runLoad(target, "tls-clients.ts", args);
+      const count = result["handshakes"] ?? 0;
+      return {
+        ...used,
+        units: count,
+        perSecond: count / seconds,
+        cpuUs: used.cpuUs / count,
+        failures: result["failures"] ?? 0,
+        resumed: (result["resumed"] ?? 0) / count,
+      };
+    },
+  };
+}
+
+async function largeBodies(target: Target, seconds: number): Promise<Measurement> {
+  const path = `/bytes/${megabytes * 1024 * 1024}`;
+  const whole = await runWrk(target, { seconds, connections: 8, path });
+  return {
+    ...whole,
+    units: whole.units * megabytes,
+    perSecond: whole.perSecond * megabytes,
+    cpuUs: whole.cpuUs / megabytes,
+  };
+}
+
+function openLoop(rate: number, kinds: RegExp): Scenario {
+  return {
+    name: `open-loop-${rate}`,
+    what: `${rate} requests/s at fixed times, 16 connections`,
+    kinds,
+    unit: "request",
+    run: async (target, seconds) => {
+      const args = [target.port, rate, seconds, 16].map(String);
+      const { result, ...used } = await runLoad(target, "open-loop.ts", args);
+      const { requests = 0, failures = 0, p50 = 0, p99 = 0, p999 = 0, max = 0 } = result;
+      return {
+        ...used,
+        units: requests,
+        perSecond: requests / seconds,
+        cpuUs: used.cpuUs / requests,
+        failures,
+        delaysMs: { p50, p99, p999, max },
+      };
+    },
+  };
+}
