@@ -15,6 +15,7 @@ import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { RouteTable } from "./engine/route-table.ts";
+import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
 
 export interface ProxyContext {
@@ -32,6 +33,8 @@ export interface ProxyContext {
   readonly drain?: DrainState;
   /** Nothing is ever short unless it is there. */
   readonly overload?: OverloadState;
+  /** What the proxy tells others of the workload it stands beside, in Istio's terms. */
+  readonly node?: OwnNode;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
   /** Compiles the access loggers of a filter (files, statistics) into one sink. */

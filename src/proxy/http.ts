@@ -14,11 +14,18 @@ import type { FilterOverrideCompilers } from "./engine/filter-overrides.ts";
 import { refuse, RefusalList } from "./engine/refusal.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import { DownstreamConnection } from "./http/downstream-connection.ts";
-import { compileFilters, countsGrpcMessages, filterOverrides } from "./http/filter-chain.ts";
+import {
+  compileFilters,
+  countsGrpcMessages,
+  filterOverrides,
+  findFilter,
+} from "./http/filter-chain.ts";
 import { createCounters, createWriters, type HttpServices } from "./http/http-services.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
 import { Upstreams } from "./http/upstream-pool.ts";
+import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
+import { compileIstioStats, statsUrl } from "./istio/stats.ts";
 
 export interface HttpConnectionManagerOptions {
   /** What the listener's `traffic_direction` says. */
@@ -42,13 +49,16 @@ export function createHttpConnectionManager(
 ): ConnectionFactory {
   const upstreams = upstreamsOf(context);
   const refusals = new RefusalList();
+  const node = context.node ?? noNode;
   const spans = refusals.attempt(() => compileSpanReporter(config, context, upstreams));
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
   const settings = refusals.attempt(() => compileSettings(config));
   const filters = refusals.attempt(() =>
-    compileFilters(config.httpFilters, context.metrics, config.statPrefix),
+    compileFilters(config.httpFilters, { ...context, node, statPrefix: config.statPrefix }),
   );
   const routes = refusals.attempt(() => routesOf(config, context));
+  const stats = refusals.attempt(() => istioStatsOf(config, options.direction, context));
+  refusals.attempt(() => overrideAlpn(config, upstreams));
   refusals.throwIfAny();
   assert(
     sink !== undefined && settings !== undefined && filters !== undefined && routes !== undefined,
@@ -60,7 +70,7 @@ export function createHttpConnectionManager(
     upstreams,
     filters,
     countsGrpcMessages: countsGrpcMessages(config.httpFilters),
-    sink: observed(sink, spans, context.tap),
+    sink: joinSinks(observed(sink, spans, context.tap), stats),
     direction: options.direction,
     routes,
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
@@ -69,6 +79,33 @@ export function createHttpConnectionManager(
     isRetired: false,
   };
   return createFactory(services);
+}
+
+const noNode = { id: "", metadata: {} };
+
+function istioStatsOf(
+  { httpFilters }: HttpConnectionManager,
+  direction: RequestRecord["direction"],
+  { metrics, node = noNode }: ProxyContext,
+): RequestSink | undefined {
+  const found = findFilter(httpFilters, statsUrl);
+  if (found === undefined) return undefined;
+  return compileIstioStats(found.bytes, found.path, { metrics, node: node.metadata, direction });
+}
+
+function overrideAlpn({ httpFilters }: HttpConnectionManager, upstreams: Upstreams): void {
+  const found = findFilter(httpFilters, alpnUrl);
+  if (found !== undefined) upstreams.offerToMesh(compileAlpn(found.bytes, found.path), found.path);
+}
+
+function joinSinks(sink: RequestSink, more: RequestSink | undefined): RequestSink {
+  if (more === undefined) return sink;
+  return {
+    onEnd(record) {
+      sink.onEnd(record);
+      more.onEnd(record);
+    },
+  };
 }
 
 /** Connection managers report no progress, so the end is all there is to hand on. */

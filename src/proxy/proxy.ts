@@ -59,6 +59,8 @@ export interface ProxyOptions {
   readonly isWorker?: boolean;
   readonly resolver?: Resolver;
   readonly nodeId: string;
+  /** Of the node, as its control plane knows it; nothing unless told. */
+  readonly nodeMetadata?: Readonly<Record<string, unknown>>;
   readonly version: string;
   /** What is given up when memory runs short; nothing unless told. */
   readonly overload?: ProxyOverload;
@@ -280,6 +282,7 @@ function makeContext(
     random: options.random,
     tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
+    node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
     listen: (listening) => io.listen(listening),
     dialler: io.createDialler({
       log: log.area("upstream"),

@@ -3,7 +3,7 @@
  * them: Envoy's `tcp_proxy`.
  */
 import type { Channel } from "../net/channel.ts";
-import type { RequestRecord } from "../telemetry/request-record.ts";
+import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import type { ConnectionFactory, ProxyContext } from "./context.ts";
 import { durationMs } from "./engine/duration.ts";
@@ -14,6 +14,8 @@ import { TcpSession, type TcpSettings } from "./tcp/tcp-session.ts";
 
 export interface TcpProxyOptions {
   readonly direction: RequestRecord["direction"];
+  /** Told of each connection beside the loggers. */
+  readonly sinks?: readonly RequestSink[];
 }
 
 export interface TcpFactory extends ConnectionFactory {
@@ -27,7 +29,7 @@ const idleTimeoutMsDefault = 3_600_000;
 export function createTcpProxy(
   config: TcpProxy,
   context: ProxyContext,
-  { direction }: TcpProxyOptions,
+  { direction, sinks = [] }: TcpProxyOptions,
 ): TcpFactory {
   if (config.tunnelingConfig !== undefined) refuse("tunneling_config", "is not supported");
   if (config.hashPolicy.length > 0) refuse("hash_policy", "is not supported for TCP");
@@ -37,11 +39,14 @@ export function createTcpProxy(
     idleTimeoutMs: durationMs(config.idleTimeout) ?? idleTimeoutMsDefault,
     durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
     attemptsMax: Math.max(1, config.maxConnectAttempts ?? 1),
-    sink: context.sinkFor(config.accessLog, config.statPrefix, {
-      tellsConnected:
-        config.flushAccessLogOnConnected ||
-        config.accessLogOptions?.flushAccessLogOnConnected === true,
-    }),
+    sink: joined([
+      context.sinkFor(config.accessLog, config.statPrefix, {
+        tellsConnected:
+          config.flushAccessLogOnConnected ||
+          config.accessLogOptions?.flushAccessLogOnConnected === true,
+      }),
+      ...sinks,
+    ]),
   };
   const accepted = context.metrics.counter(
     "envoy_tcp_downstream_cx_total",
@@ -84,5 +89,21 @@ function compileChoice(config: TcpProxy, random: () => number): () => string {
       if (left < 0) return name;
     }
     return clusters.at(-1)?.name ?? "";
+  };
+}
+
+function joined(sinks: readonly RequestSink[]): RequestSink {
+  const [only] = sinks;
+  if (only !== undefined && sinks.length === 1) return only;
+  return {
+    onEnd(record) {
+      for (const sink of sinks) sink.onEnd(record);
+    },
+    onConnected(record) {
+      for (const sink of sinks) sink.onConnected?.(record);
+    },
+    onProgress(record) {
+      for (const sink of sinks) sink.onProgress?.(record);
+    },
   };
 }

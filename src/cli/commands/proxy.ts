@@ -104,6 +104,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     ...(options.io === undefined ? {} : { io: options.io }),
     workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
     nodeId: bootstrap.nodeId,
+    nodeMetadata: bootstrap.node.metadata ?? {},
     bootstrap: bootstrap.bootstrap,
     overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),

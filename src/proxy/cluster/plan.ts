@@ -19,6 +19,7 @@ import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import { refuse } from "../engine/refusal.ts";
 import { writeQueueBytes } from "../engine/watermark.ts";
+import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -83,7 +84,15 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
   if (cluster.name === "") refuse("name", "is required");
   const http = httpOptions(cluster);
   const common = http?.commonHttpProtocolOptions ?? cluster.commonHttpProtocolOptions;
-  const sockets = compileSockets(cluster);
+  const exchanges = cluster.filters.filter(({ typedConfig, name }, i) => {
+    const path = `filters[${i}].typed_config`;
+    return isPeerExchange(typedConfig, path) || refuse(path, `'${name}' is not supported`);
+  });
+  const sockets = compileSockets(cluster).map((socket) =>
+    socket.tls === undefined || exchanges.length === 0
+      ? socket
+      : { ...socket, tls: withoutExchange(socket.tls) },
+  );
   const maxRequests = common?.maxRequestsPerConnection ?? cluster.maxRequestsPerConnection;
   return {
     name: cluster.name,

@@ -58,6 +58,8 @@ export const honouredCluster: Honoured<Cluster> = {
   respectDnsTtl: true,
   dnsLookupFamily: true,
   outlierDetection: honouredOutlierDetection,
+  // Istio's exchange of metadata alone; the compiler refuses others.
+  filters: true,
   cleanupInterval: true,
   // Readiness waits for every cluster.
   waitForWarmOnInit: "absent",

@@ -96,6 +96,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   generateRequestId: true,
   preserveExternalRequestId: true,
   alwaysSetRequestIdInResponse: true,
+  requestIdExtension: true,
   forwardClientCertDetails: true,
   setCurrentClientCertDetails: { subject: true, dns: true, uri: true },
   proxy100Continue: true,

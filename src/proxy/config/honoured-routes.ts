@@ -79,6 +79,7 @@ const action: Honoured<RouteAction> = {
   requestMirrorPolicies: mirrors,
   hashPolicy: true,
   upgradeConfigs: { upgradeType: true, enabled: true, connectConfig: {} },
+  maxGrpcTimeout: true,
   maxStreamDuration: { maxStreamDuration: true, grpcTimeoutHeaderMax: true },
 };
 

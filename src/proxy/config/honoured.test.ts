@@ -20,7 +20,7 @@ function checkManager(fields: ManagerFields): void {
 
 test("checkHonoured() refuses what would have no effect, by its place", () => {
   const cases: [ManagerFields, string][] = [
-    [{ requestIdExtension: {} }, "request_id_extension"],
+    [{ localReplyConfig: {} }, "local_reply_config"],
     [{ tracing: { customTags: [{ tag: "a" }] } }, "tracing.custom_tags"],
     [{ tracing: { maxPathTagLength: 10 } }, "tracing.max_path_tag_length"],
     [{ tracing: { verbose: true } }, "tracing.verbose"],
@@ -59,12 +59,12 @@ test("checkHonoured() tells a value that reads as nothing from none, where that 
 test("checkHonoured() looks into lists", () => {
   const routes = message(RouteConfiguration, {
     virtualHosts: [
-      { domains: ["*"], routes: [{}, { route: { maxGrpcTimeout: { seconds: 1n, nanos: 0 } } }] },
+      { domains: ["*"], routes: [{}, { route: { grpcTimeoutOffset: { seconds: 1n, nanos: 0 } } }] },
     ],
   });
   assert.throws(
     () => checkHonoured(routes, honouredRoutes, "", { count: 0 }),
-    /virtual_hosts\[0\]\.routes\[1\]\.route\.max_grpc_timeout/,
+    /virtual_hosts\[0\]\.routes\[1\]\.route\.grpc_timeout_offset/,
   );
 });
 

@@ -10,6 +10,8 @@ import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filter
 import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
+import { isPeerExchange } from "../istio/exchange.ts";
+import { statsUrl } from "../istio/stats.ts";
 import { compileFilterChains } from "../engine/filter-chains.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
@@ -111,8 +113,10 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
       checkHonoured(TcpProxy.decode(typed.value), honouredTcp, place, found.unknown);
       return true;
     case filterUrls.rbac:
+    case statsUrl:
       return false;
     default:
+      if (isPeerExchange(typed, place)) return false;
       return refuse(path, `filter '${typed.typeUrl}' is not supported`);
   }
 }

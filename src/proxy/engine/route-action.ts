@@ -31,6 +31,9 @@ export function compileActionSettings(
 ): CompiledRoute {
   const hostRewriteFrom = compileHostRewrite(action, path);
   const maxStreamDurationMs = durationMs(action.maxStreamDuration?.maxStreamDuration);
+  // Deprecated, and without effect beside max_stream_duration.
+  const grpcTimeoutCapMs =
+    action.maxStreamDuration === undefined ? durationMs(action.maxGrpcTimeout) : undefined;
   const grpcTimeoutMaxMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax);
   return {
     ...base,
@@ -59,6 +62,7 @@ export function compileActionSettings(
     ...(hostRewriteFrom === undefined ? {} : { hostRewriteFrom }),
     ...(maxStreamDurationMs === undefined ? {} : { maxStreamDurationMs }),
     ...(grpcTimeoutMaxMs === undefined ? {} : { grpcTimeoutMaxMs }),
+    ...(grpcTimeoutCapMs === undefined ? {} : { grpcTimeoutCapMs }),
   };
 }
 

@@ -58,6 +58,8 @@ export interface CompiledRoute {
   /** Status when the cluster does not exist; 503 unless configured. */
   readonly clusterNotFoundStatus?: number;
   readonly maxStreamDurationMs?: number;
+  /** For callers of gRPC, `grpc-timeout` up to this (0 = without limit) takes `timeoutMs`'s place. */
+  readonly grpcTimeoutCapMs?: number;
   /** A `grpc-timeout` header counts up to this; 0 = without limit, undefined = it is ignored. */
   readonly grpcTimeoutMaxMs?: number;
   /** Filter metadata of the route, for access logs (`%METADATA(ROUTE:…)%`). */

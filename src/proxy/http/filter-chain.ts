@@ -12,6 +12,10 @@ import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
+import { alpnUrl } from "../istio/alpn.ts";
+import { createPeerFilter, type OwnNode, peerMetadataType } from "../istio/peer-filter.ts";
+import { statsUrl } from "../istio/stats.ts";
+import { readTypedStruct } from "../istio/typed-struct.ts";
 import { compileCorsOverride, createCorsFilter } from "./cors-filter.ts";
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
 import type { HttpFilter } from "./filter.ts";
@@ -42,8 +46,7 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
 /** Throws a refusal for a filter that is not known, unless it is optional. The router must be last. */
 export function compileFilters(
   configs: readonly FilterConfig[],
-  metrics: MetricRegistry,
-  statPrefix: string,
+  services: FilterServices,
 ): readonly HttpFilter[] {
   const refusals = new RefusalList();
   const last = configs.at(-1);
@@ -55,18 +58,22 @@ export function compileFilters(
     if (config.typedConfig?.typeUrl === urls.router && index !== configs.length - 1) {
       refusals.add(path, "the router must be last");
     }
-    const place = { name: config.name, path: `${path}.typed_config`, metrics, statPrefix };
+    const place = { name: config.name, path: `${path}.typed_config`, ...services };
     return refusals.attempt(() => compileFilter(config, path, place)) ?? [];
   });
   refusals.throwIfAny();
   return filters;
 }
 
-interface Place {
-  readonly name: string;
-  readonly path: string;
+export interface FilterServices {
   readonly metrics: MetricRegistry;
   readonly statPrefix: string;
+  readonly node: OwnNode;
+}
+
+interface Place extends FilterServices {
+  readonly name: string;
+  readonly path: string;
 }
 
 function compileFilter(config: FilterConfig, path: string, place: Place): readonly HttpFilter[] {
@@ -95,10 +102,34 @@ function compileFilter(config: FilterConfig, path: string, place: Place): readon
       // Envoy resolves names here, before the router; our clusters do when they connect.
       honoured(ForwardProxy.decode(bytes), honouredForwardProxy, place.path);
       return [];
-    default:
-      if (!config.isOptional) refuse(path, `'${typedConfig.typeUrl}' is not supported`);
+    case alpnUrl:
+    case statsUrl:
+      // They concern connections to upstreams and the reports of streams: `http.ts` compiles them.
       return [];
+    default:
+      return compileUntyped(config, path, place);
   }
+}
+
+/** A filter of Istio's that comes without a schema. */
+function compileUntyped(config: FilterConfig, path: string, place: Place): readonly HttpFilter[] {
+  const typed = readTypedStruct(config.typedConfig);
+  if (typed?.type === peerMetadataType) {
+    return [createPeerFilter(config.name, typed.fields, place)];
+  }
+  const type = typed === undefined ? config.typedConfig?.typeUrl : typed.type;
+  if (!config.isOptional) refuse(path, `'${type}' is not supported`);
+  return [];
+}
+
+/** The first filter of a type that is not off, with its place. */
+export function findFilter(
+  configs: readonly FilterConfig[],
+  typeUrl: string,
+): { readonly bytes: Uint8Array; readonly path: string } | undefined {
+  const at = configs.findIndex((one) => one.typedConfig?.typeUrl === typeUrl && !one.disabled);
+  const bytes = configs[at]?.typedConfig?.value;
+  return bytes === undefined ? undefined : { bytes, path: `http_filters[${at}].typed_config` };
 }
 
 /** Whether messages of gRPC are to be counted. */

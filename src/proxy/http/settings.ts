@@ -8,6 +8,8 @@ import {
   type HttpConnectionManager,
 } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
+import { UuidRequestIdConfig } from "../../wire/gen/ts/envoy/extensions/request_id/uuid/v3/uuid.ts";
+import { honoured } from "../config/honoured.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { parseIpRange } from "../engine/ip.ts";
@@ -84,6 +86,7 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
   if (config.httpProtocolOptions?.headerKeyFormat !== undefined) {
     refuse("http_protocol_options.header_key_format", "is not supported");
   }
+  checkRequestIds(config.requestIdExtension?.typedConfig);
   const common = config.commonHttpProtocolOptions;
   const http1 = config.httpProtocolOptions;
   return {
@@ -178,6 +181,20 @@ function identitySettings(config: HttpConnectionManager): IdentitySettings {
             spawnsUpstreamSpan: config.tracing.spawnUpstreamSpan ?? false,
           },
   };
+}
+
+const uuidUrl = "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
+
+/** Ids are UUIDs, as the default is; which requests are traced is drawn for each. */
+function checkRequestIds(
+  config: { readonly typeUrl: string; readonly value: Uint8Array } | undefined,
+): void {
+  if (config === undefined) return;
+  const path = "request_id_extension.typed_config";
+  if (config.typeUrl !== uuidUrl) refuse(path, `'${config.typeUrl}' is not supported`);
+  const known = { packTraceReason: true, useRequestIdForTraceSampling: true } as const;
+  const { packTraceReason } = honoured(UuidRequestIdConfig.decode(config.value), known, path);
+  if (packTraceReason === false) refuse(`${path}.pack_trace_reason`, "is not supported");
 }
 
 function underscores(action: Underscores): HttpSettings["underscores"] {

@@ -31,7 +31,7 @@ export function streamDurationMs(
 }
 
 /** `100m` is 100 ms; at least 1, since what has no time at all has no answer either. */
-function parseGrpcTimeout(text: string | undefined): number | undefined {
+export function parseGrpcTimeout(text: string | undefined): number | undefined {
   const [, digits, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(text ?? "") ?? [];
   const unitMs = unitsMs[unit];
   return unitMs === undefined ? undefined : Math.max(1, Math.ceil(Number(digits) * unitMs));

@@ -5,6 +5,7 @@
  */
 import type { ChannelError } from "../../net/channel.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { refuse } from "../engine/refusal.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
 import { type PoolFailure, UpstreamConnection, type UpstreamUser } from "./upstream-connection.ts";
 
@@ -33,6 +34,30 @@ export class Upstreams {
 
   onClosed(connection: UpstreamConnection): void {
     this.#connections.delete(connection);
+  }
+
+  #meshProtocols: readonly string[] | undefined;
+
+  /**
+   * What requests offer to proxies of a mesh, instead of what TLS contexts say for connections of any
+   * kind. One for all pools: throws a refusal where another connection manager asks for others.
+   */
+  offerToMesh(protocols: readonly string[], path: string): void {
+    const before = this.#meshProtocols;
+    if (before !== undefined && before.join() !== protocols.join()) {
+      refuse(path, `another connection manager offers ${before.join(", ")}`);
+    }
+    this.#meshProtocols = protocols;
+  }
+
+  /** As an option of a dial. HTTP/2 is not spoken to endpoints, so it is not offered to them. */
+  offeredTo({ tls }: UpstreamEndpoint): { readonly alpn?: readonly string[] } {
+    if (tls === undefined) return {};
+    const isMesh = tls.alpn.includes("istio");
+    const alpn = isMesh ? (this.#meshProtocols ?? tls.alpn) : tls.alpn;
+    if (alpn === tls.alpn && !alpn.some(isHttp2)) return {};
+    const offered = alpn.filter((protocol) => !isHttp2(protocol));
+    return { alpn: offered.length === 0 ? ["http/1.1"] : offered };
   }
 
   poolOf(endpoint: UpstreamEndpoint): EndpointPool {
@@ -183,7 +208,7 @@ export class EndpointPool {
     connection.channel = this.#context.dialler.dial({
       address: this.endpoint.address,
       tls: this.endpoint.tls,
-      ...offeredProtocols(this.endpoint),
+      ...this.#upstreams.offeredTo(this.endpoint),
       ...sourceOf(this.endpoint),
       timeoutMs: cluster.connectTimeoutMs,
       ...queueOf(cluster),
@@ -221,13 +246,6 @@ export function queueOf({ writeQueueBytesMax }: UpstreamCluster): {
   readonly writeQueueBytesMax?: number;
 } {
   return writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax };
-}
-
-/** HTTP/2 is not spoken to endpoints, so it is not offered to them. */
-function offeredProtocols({ tls }: UpstreamEndpoint): { readonly alpn?: readonly string[] } {
-  if (tls === undefined || !tls.alpn.some(isHttp2)) return {};
-  const offered = tls.alpn.filter((protocol) => !isHttp2(protocol));
-  return { alpn: offered.length === 0 ? ["http/1.1"] : offered };
 }
 
 function isHttp2(protocol: string): boolean {

@@ -4,7 +4,7 @@ import { honouredNetworkRbac } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type {
   Filter,
@@ -20,6 +20,8 @@ import { compileNetworkRbac, deniedDetails } from "../engine/rbac.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { createHttpConnectionManager } from "../http.ts";
+import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
+import { compileIstioStats, statsUrl } from "../istio/stats.ts";
 import { createTcpProxy, type TcpFactory } from "../tcp.ts";
 
 /** Undefined lets the connection pass; otherwise the details of the denial. */
@@ -59,17 +61,17 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
   const last = chain.filters.at(-1);
   if (last === undefined) return refuse("filters", "a chain needs a filter that ends it");
   const refusals = new RefusalList();
-  const filters = chain.filters
-    .slice(0, -1)
-    .flatMap(
-      (filter, i) =>
-        refusals.attempt(() => compileFilter(filter, options), `filters[${i}].typed_config`) ?? [],
-    );
+  const before = chain.filters.slice(0, -1).entries();
+  const passing: Passing = { filters: [], sinks: [], exchanges: false };
+  for (const [i, filter] of before) {
+    const place = `filters[${i}].typed_config`;
+    refusals.attempt(() => compileFilter(filter, options, passing), place);
+  }
   const place = `filters[${chain.filters.length - 1}].typed_config`;
-  const terminal = refusals.attempt(() => compileTerminal(last, options), place);
+  const terminal = refusals.attempt(() => compileTerminal(last, options, passing), place);
   // Last, for a TLS context follows secrets until it is closed.
   const tls = refusals.attempt(
-    () => compileSocket(chain.transportSocket, options),
+    () => compileSocket(chain.transportSocket, options, passing),
     "transport_socket.typed_config",
   );
   if (!refusals.isEmpty || terminal === undefined) tls?.close();
@@ -77,7 +79,7 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
   assert(terminal !== undefined, "a chain without an end was refused");
   return {
     name: chain.name,
-    filters,
+    filters: passing.filters,
     terminal,
     transport: transportOf(chain.transportSocket),
     handshakeTimeoutMs:
@@ -86,7 +88,20 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
   };
 }
 
-function compileTerminal(filter: Filter, options: ChainOptions): CompiledChain["terminal"] {
+/** What the filters before the last do. */
+interface Passing {
+  readonly filters: NetworkFilter[];
+  /** Told of connections beside the loggers of what ends the chain. */
+  readonly sinks: RequestSink[];
+  /** Istio's exchange of metadata stands in the chain. */
+  exchanges: boolean;
+}
+
+function compileTerminal(
+  filter: Filter,
+  options: ChainOptions,
+  passing: Passing,
+): CompiledChain["terminal"] {
   const { context, direction, bufferBytesMax } = options;
   const typed = filter.typedConfig;
   if (typed?.typeUrl === httpUrl) {
@@ -94,15 +109,30 @@ function compileTerminal(filter: Filter, options: ChainOptions): CompiledChain["
     return createHttpConnectionManager(config, context, { direction, bufferBytesMax });
   }
   if (typed?.typeUrl === tcpUrl) {
-    return createTcpProxy(TcpProxy.decode(typed.value), context, { direction });
+    const { sinks } = passing;
+    return createTcpProxy(TcpProxy.decode(typed.value), context, { direction, sinks });
   }
   return refuse("", "cannot end a chain");
 }
 
-function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter[] {
+function compileFilter(filter: Filter, options: ChainOptions, passing: Passing): void {
   const typed = filter.typedConfig;
-  if (typed?.typeUrl !== rbacUrl) return refuse("", "is not supported");
-  const config = honoured(RBAC.decode(typed.value), honouredNetworkRbac, "");
+  if (typed?.typeUrl === rbacUrl) {
+    passing.filters.push(compileNetworkFilter(typed.value, options));
+  } else if (typed?.typeUrl === statsUrl) {
+    const { context, direction } = options;
+    const node = context.node?.metadata ?? {};
+    const stats = { metrics: context.metrics, node, direction };
+    passing.sinks.push(compileIstioStats(typed.value, "", stats));
+  } else if (isPeerExchange(typed, "")) {
+    passing.exchanges = true;
+  } else {
+    refuse("", "is not supported");
+  }
+}
+
+function compileNetworkFilter(bytes: Uint8Array, { context }: ChainOptions): NetworkFilter {
+  const config = honoured(RBAC.decode(bytes), honouredNetworkRbac, "");
   if (config.matcher !== undefined) refuse("matcher", "is not supported");
   if (config.shadowMatcher !== undefined) refuse("shadow_matcher", "is not supported");
   const count = (name: string, help: string): (() => void) => {
@@ -116,16 +146,14 @@ function compileFilter(filter: Filter, { context }: ChainOptions): NetworkFilter
   const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
   const rules = compileNetworkRbac(config.rules, "rules");
   const shadow = compileNetworkRbac(config.shadowRules, "shadow_rules");
-  return [
-    (connection) => {
-      const rehearsed = shadow?.evaluate(connection);
-      if (rehearsed !== undefined) (rehearsed.isAllowed ? shadowAllowed : shadowDenied)();
-      const verdict = rules?.evaluate(connection);
-      if (verdict === undefined) return undefined;
-      (verdict.isAllowed ? allowed : denied)();
-      return verdict.isAllowed ? undefined : deniedDetails(verdict);
-    },
-  ];
+  return (connection) => {
+    const rehearsed = shadow?.evaluate(connection);
+    if (rehearsed !== undefined) (rehearsed.isAllowed ? shadowAllowed : shadowDenied)();
+    const verdict = rules?.evaluate(connection);
+    if (verdict === undefined) return undefined;
+    (verdict.isAllowed ? allowed : denied)();
+    return verdict.isAllowed ? undefined : deniedDetails(verdict);
+  };
 }
 
 function transportOf(socket: TransportSocket | undefined): string {
@@ -137,11 +165,13 @@ function transportOf(socket: TransportSocket | undefined): string {
 function compileSocket(
   socket: TransportSocket | undefined,
   { context, secrets, listenerAddress }: ChainOptions,
+  { exchanges }: Passing,
 ): ServerTls | undefined {
   const typed = socket?.typedConfig;
   if (socket === undefined || typed?.typeUrl === rawUrl) return undefined;
   if (typed?.typeUrl !== tlsUrl) return refuse("", "is not supported");
-  return createServerTls(DownstreamTlsContext.decode(typed.value), {
+  const tls = DownstreamTlsContext.decode(typed.value);
+  return createServerTls(exchanges ? withoutExchange(tls) : tls, {
     secrets,
     log: context.log.area("tls"),
     counters: createTlsCounters(context.metrics, "envoy_listener", {

@@ -76,6 +76,7 @@ class DataWorker {
       isWorker: true,
       resolver: this.#resolver,
       nodeId: start.nodeId,
+      nodeMetadata: start.nodeMetadata,
       version: start.version,
     });
     void this.#proxy.ready.then(() => post({ kind: "ready" }));

@@ -42,6 +42,7 @@ export interface DataWorkersOptions {
   readonly socketMark: number | undefined;
   readonly overloadFlags: OverloadFlags | undefined;
   readonly nodeId: string;
+  readonly nodeMetadata?: Readonly<Record<string, unknown>>;
   readonly version: string;
 }
 
@@ -183,6 +184,7 @@ export class DataWorkers {
         socketMark: options.socketMark,
         overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,
+        nodeMetadata: options.nodeMetadata ?? {},
         version: options.version,
         logLevels: options.log.levels(),
       },

@@ -21,6 +21,7 @@ export interface WorkerStart {
   /** What the control thread finds short, in memory of both. */
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
   readonly nodeId: string;
+  readonly nodeMetadata: Readonly<Record<string, unknown>>;
   readonly version: string;
   readonly logLevels: ReadonlyMap<string, LogLevel>;
 }

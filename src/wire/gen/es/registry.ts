@@ -174,6 +174,8 @@ import { file_opentelemetry_proto_metrics_v1_metrics } from "./opentelemetry/pro
 import { file_opentelemetry_proto_collector_metrics_v1_metrics_service } from "./opentelemetry/proto/collector/metrics/v1/metrics_service_pb.ts";
 import { file_security_v1alpha1_ca } from "./security/v1alpha1/ca_pb.ts";
 import { file_dns_proto_nds } from "./dns/proto/nds_pb.ts";
+import { file_envoy_config_filter_http_alpn_v2alpha1_config } from "./envoy/config/filter/http/alpn/v2alpha1/config_pb.ts";
+import { file_envoy_extensions_stats_config } from "./envoy/extensions/stats/config_pb.ts";
 import { file_google_rpc_code } from "./google/rpc/code_pb.ts";
 import { file_udpa_type_v1_typed_struct } from "./udpa/type/v1/typed_struct_pb.ts";
 import { file_xds_type_v3_typed_struct } from "./xds/type/v3/typed_struct_pb.ts";
@@ -354,6 +356,8 @@ export const registry: Registry = createRegistry(
   file_opentelemetry_proto_collector_metrics_v1_metrics_service,
   file_security_v1alpha1_ca,
   file_dns_proto_nds,
+  file_envoy_config_filter_http_alpn_v2alpha1_config,
+  file_envoy_extensions_stats_config,
   file_google_rpc_code,
   file_udpa_type_v1_typed_struct,
   file_xds_type_v3_typed_struct,
