@@ -72,6 +72,11 @@ export class ClusterPool implements ClusterSource {
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Before what threads have in flight together is shown. */
+  refreshLimits(): void {
+    for (const { active } of this.#entries.values()) active?.running.limits.refresh();
+  }
+
   /** Names of clusters that have no version serving yet. */
   warmingNames(): readonly string[] {
     return [...this.#entries].flatMap(([name, { active }]) => (active === undefined ? [name] : []));

@@ -18,7 +18,8 @@ import type { XdsFeed } from "../xds/feed.ts";
 import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import { ClusterPool } from "./cluster.ts";
-import { Configuration, type RefusedResourceFields } from "./config.ts";
+import type { SharedLimits } from "./cluster/limits.ts";
+import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
@@ -57,6 +58,8 @@ export interface ProxyOptions {
   readonly overloadFlags?: OverloadFlags;
   /** It is one of the threads: what is counted once for a process is counted elsewhere. */
   readonly isWorker?: boolean;
+  /** What it counts together with other threads. */
+  readonly sharedLimits?: SharedLimits;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   /** Of the node, as its control plane knows it; nothing unless told. */
@@ -116,7 +119,7 @@ export function startProxy(options: ProxyOptions): Proxy {
   });
   const overloadFlags = overload?.flags ?? options.overloadFlags;
   const workers = openWorkers(options, overloadFlags);
-  const clusters = makeClusters(options);
+  const clusters = makeClusters(options, workers?.sharedLimits ?? options.sharedLimits);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
   const context = makeContext(options, workers?.io, {
@@ -179,12 +182,9 @@ export function startProxy(options: ProxyOptions): Proxy {
 
 function makeConfiguration(
   { secrets, clock, log, metrics, isWorker }: ProxyOptions,
-  parts: {
-    readonly feed: XdsFeed;
-    readonly clusters: ClusterPool;
-    readonly listeners: ListenerSet;
-  },
+  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners">,
 ): Configuration {
+  metrics.onExpose(() => parts.clusters.refreshLimits());
   return new Configuration({
     ...parts,
     secrets,
@@ -305,7 +305,7 @@ function makeOverload(
   return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });
 }
 
-function makeClusters(options: ProxyOptions): ClusterPool {
+function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefined): ClusterPool {
   const { clock, log, metrics, secrets } = options;
   const failures = new BoundedLog({
     clock,
@@ -313,6 +313,7 @@ function makeClusters(options: ProxyOptions): ClusterPool {
     linesPerSecond: handshakeLinesPerSecond,
   });
   return new ClusterPool({
+    sharedLimits,
     clock,
     log: log.area("cluster"),
     random: options.random,

@@ -7,7 +7,6 @@ import { formatSocketAddress, type SocketAddress } from "../../base/socket-addre
 import type { ClientTls } from "../../net/dialler.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
-  CircuitBreakers,
   ClusterCounters,
   EndpointChoice,
   UpstreamCluster,
@@ -15,19 +14,21 @@ import type {
   UpstreamOutcome,
 } from "../context.ts";
 import type { Chooser } from "../engine/chooser.ts";
-import { Breaker } from "../engine/circuit-breakers.ts";
 import { OutlierDetector } from "../engine/outlier-detector.ts";
 import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import { addressOfAuthority } from "./forward.ts";
+import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import type { ClusterPlan, Discovery } from "./plan.ts";
 
 export interface ClusterServices {
   readonly clock: Clock;
   readonly log: Logger;
   readonly random: () => number;
+  /** Where several threads share the limits of a cluster. */
+  readonly sharedLimits?: SharedLimits | undefined;
 }
 
 export interface LocalityDescription {
@@ -42,7 +43,7 @@ const redrawsMaxDefault = 5;
 export class RunningCluster implements UpstreamCluster {
   readonly plan: ClusterPlan;
   readonly counters: ClusterCounters;
-  readonly limits: CircuitBreakers;
+  readonly limits: ClusterLimits;
   /** False until the first endpoints have arrived. */
   hasEndpoints = false;
   readonly #services: ClusterServices;
@@ -68,7 +69,7 @@ export class RunningCluster implements UpstreamCluster {
     this.#series = series;
     this.#services = services;
     this.counters = series.counters;
-    this.limits = makeBreakers(plan, series);
+    this.limits = makeLimits(plan, series, services.sharedLimits);
     this.#choice = { hash: undefined, random: services.random };
     if (plan.outlier !== undefined) {
       this.#detector = this.#makeDetector(plan.outlier);
@@ -265,39 +266,4 @@ function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddr
 
 function endpointKey({ address, hostname, metadata }: EndpointDescription): string {
   return `${formatSocketAddress(address)}|${hostname}|${JSON.stringify(metadata)}`;
-}
-
-function makeBreakers({ limits }: ClusterPlan, series: ClusterSeries): CircuitBreakers {
-  const open = series.circuitBreakersOpen;
-  const connections = new Breaker(
-    limits.connection,
-    () => series.connectionOverflow.add(1),
-    (isOpen) => open.connections.set(isOpen ? 1 : 0),
-  );
-  const pending = new Breaker(
-    limits.pending,
-    () => series.pendingOverflow.add(1),
-    (isOpen) => open.pending.set(isOpen ? 1 : 0),
-  );
-  // Envoy counts requests beyond `max_requests` as pending overflow too.
-  const requests = new Breaker(
-    limits.request,
-    () => series.pendingOverflow.add(1),
-    (isOpen) => open.requests.set(isOpen ? 1 : 0),
-  );
-  const retries = new Breaker(
-    limits.retry,
-    () => series.counters.onRetryOverflow(),
-    (isOpen) => open.retries.set(isOpen ? 1 : 0),
-  );
-  return {
-    tryConnection: () => connections.try(),
-    releaseConnection: () => connections.release(),
-    tryPending: () => pending.try(),
-    releasePending: () => pending.release(),
-    tryRequest: () => requests.try(),
-    releaseRequest: () => requests.release(),
-    tryRetry: () => retries.try(),
-    releaseRetry: () => retries.release(),
-  };
 }

@@ -2,6 +2,7 @@
 import type { CircuitBreakers as Config } from "../../wire/gen/ts/envoy/config/cluster/v3/circuit_breaker.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { refuse } from "./refusal.ts";
+import type { SharedCount } from "./shared-counts.ts";
 
 export type LimitedKind = "connection" | "pending" | "request" | "retry";
 
@@ -27,35 +28,70 @@ export function compileLimits(config: Config | undefined, path: string): Limits 
   };
 }
 
-/** Counts what is in flight of one kind. `onChange` hears when the limit is reached or left. */
-export class Breaker {
-  readonly #limit: number;
-  readonly #onOverflow: () => void;
-  readonly #onChange: (isOpen: boolean) => void;
+/** Counts what is in flight of one kind. */
+export interface Breaker {
+  try(): boolean;
+  release(): void;
+}
+
+export interface BreakerOptions {
+  readonly limit: number;
+  readonly onOverflow: () => void;
+  /** The limit is reached, or left. */
+  readonly onChange: (isOpen: boolean) => void;
+}
+
+export class LocalBreaker implements Breaker {
+  readonly #options: BreakerOptions;
   #active = 0;
 
-  constructor(limit: number, onOverflow: () => void, onChange: (isOpen: boolean) => void) {
-    this.#limit = limit;
-    this.#onOverflow = onOverflow;
-    this.#onChange = onChange;
-  }
-
-  get active(): number {
-    return this.#active;
+  constructor(options: BreakerOptions) {
+    this.#options = options;
   }
 
   try(): boolean {
-    if (this.#active >= this.#limit) {
-      this.#onOverflow();
+    const { limit, onOverflow, onChange } = this.#options;
+    if (this.#active >= limit) {
+      onOverflow();
       return false;
     }
     this.#active++;
-    if (this.#active === this.#limit) this.#onChange(true);
+    if (this.#active === limit) onChange(true);
     return true;
   }
 
   release(): void {
-    if (this.#active === this.#limit) this.#onChange(false);
+    const { limit, onChange } = this.#options;
+    if (this.#active === limit) onChange(false);
     this.#active = Math.max(0, this.#active - 1);
+  }
+}
+
+/** Of all threads together. Whether the limit is reached is told to the one that asks: `refresh()`. */
+export class SharedBreaker implements Breaker {
+  readonly #options: BreakerOptions;
+  readonly #count: SharedCount;
+
+  constructor(options: BreakerOptions, count: SharedCount) {
+    this.#options = options;
+    this.#count = count;
+  }
+
+  /** Counts first: of several threads that see one place left, no two may take it. */
+  try(): boolean {
+    this.#count.add(1);
+    if (this.#count.total() <= this.#options.limit) return true;
+    this.#count.add(-1);
+    this.#options.onOverflow();
+    return false;
+  }
+
+  release(): void {
+    this.#count.add(-1);
+  }
+
+  refresh(): void {
+    const { limit, onChange } = this.#options;
+    onChange(this.#count.total() >= limit);
   }
 }

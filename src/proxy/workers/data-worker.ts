@@ -13,6 +13,7 @@ import {
 } from "../../telemetry/metric-registry.ts";
 import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
 import { OverloadFlags } from "../overload.ts";
+import { SharedCounts } from "../engine/shared-counts.ts";
 import { type Proxy, type ProxyOptions, startProxy } from "../proxy.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
 import {
@@ -44,10 +45,13 @@ class DataWorker {
   readonly #files: PortLogFiles;
   readonly #log: PortLog;
   readonly #io: ServingIo;
+  /** Of clusters, in the counts that threads share. */
+  readonly #rows = new Map<string, number>();
   readonly #proxy: Proxy;
 
   constructor(start: WorkerStart, post: Post) {
     const clock = systemClock;
+    const counts = new SharedCounts(start.workers, start.number - 1, start.counts);
     this.#post = post;
     this.#feed = new PortFeed(post);
     this.#resolver = new PortResolver(post);
@@ -74,6 +78,10 @@ class DataWorker {
       backend: this.#io,
       ...overloadOf(start),
       isWorker: true,
+      sharedLimits: (cluster, kind) => {
+        const row = this.#rows.get(cluster);
+        return row === undefined ? undefined : counts.of(row, kind);
+      },
       resolver: this.#resolver,
       nodeId: start.nodeId,
       nodeMetadata: start.nodeMetadata,
@@ -95,6 +103,7 @@ class DataWorker {
   take(message: ToWorker): void {
     switch (message.kind) {
       case "update":
+        for (const [cluster, row] of message.rows) this.#rows.set(cluster, row);
         return this.#feed.take(message);
       case "secret":
         return this.#secrets.take(message.name, message.secret);

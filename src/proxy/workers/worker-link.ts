@@ -57,8 +57,12 @@ export class WorkerLink {
   }
 
   /** The worker's refusal; undefined when it has none, or has ended. */
-  async update({ typeUrl, resources, removed }: ForwardedUpdate): Promise<string | undefined> {
-    const answer = await this.#ask((id) => ({ kind: "update", id, typeUrl, resources, removed }));
+  async update(
+    { typeUrl, resources, removed }: ForwardedUpdate,
+    rows: ReadonlyMap<string, number>,
+  ): Promise<string | undefined> {
+    const update = { kind: "update", typeUrl, resources, removed, rows } as const;
+    const answer = await this.#ask((id) => ({ ...update, id }));
     return answer?.kind === "applied" ? answer.refusal : undefined;
   }
 

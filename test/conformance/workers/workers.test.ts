@@ -26,6 +26,9 @@ import type { Failure } from "../../support/failing-worker.ts";
 
 const failingEntry = new URL("../../support/failing-worker.ts", import.meta.url);
 
+/** Of the cluster, in all workers together. */
+const requestsMax = 45;
+
 interface Plane {
   readonly proxy: Proxy;
   readonly port: number;
@@ -72,6 +75,7 @@ function bootstrapText(port: number, application: number): string {
       clusters: [
         {
           name: "app",
+          circuit_breakers: { thresholds: [{ max_requests: requestsMax }] },
           load_assignment: { cluster_name: "app", endpoints: [{ lb_endpoints: [endpoint] }] },
         },
       ],
@@ -179,6 +183,27 @@ test("proxy() gives each worker as many connections as the others", async (t) =>
   for (const { socket } of streams) socket.destroy();
 });
 
+test("proxy() counts what all workers have in flight against a cluster's limits", async (t) => {
+  const { port, ask } = await startPlane(t, 2);
+  const isOpen = async (): Promise<string> =>
+    (await ask("/stats?filter=default_rq_open")).match(/: (\d)\n/)?.[1] ?? "";
+  const streams: Client[] = [];
+  for (let i = 0; i < requestsMax; i++) streams.push(await openStream(port));
+  assert.deepEqual([await get(port), await get(port), await isOpen()], ["503", "503", "1"]);
+  streams.pop()?.socket.destroy();
+  while ((await isOpen()) === "1") await sleep(5);
+  assert.equal(await get(port), "200");
+  // What a worker that failed had in flight is in flight no more.
+  fail({ number: 1, how: "throw" });
+  while (!streams.some(({ state }) => state.isClosed)) await sleep(5);
+  await sleep(50);
+  const lost = streams.filter(({ state }) => state.isClosed).length;
+  assert.ok(lost > 20, `${lost} of ${requestsMax} streams`);
+  for (let i = 0; i < lost + 1; i++) streams.push(await openStream(port));
+  assert.equal(await get(port), "503");
+  for (const { socket } of streams) socket.destroy();
+});
+
 for (const how of ["throw", "reject", "exit"] as const) {
   test(`proxy() lives on when its only worker fails (${how}): no connection is refused or hangs`, async (t) => {
     const { port, logged, ask } = await startPlane(t, 1);
@@ -232,10 +257,10 @@ test("proxy() loses no line of the access log when it is closed", async (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   const { proxy, port, accessLog } = await startPlane(t, 2);
   const paths = Array.from({ length: 200 }, (_, i) => `/${i}`);
-  assert.deepEqual(
-    new Set(await Promise.all(paths.map((path) => get(port, path)))),
-    new Set(["200"]),
-  );
+  for (let i = 0; i < paths.length; i += 20) {
+    const some = paths.slice(i, i + 20).map((path) => get(port, path));
+    assert.deepEqual(new Set(await Promise.all(some)), new Set(["200"]));
+  }
   await proxy.drain();
   await proxy.close();
   assert.deepEqual(accessLog.toSorted(), paths.map((path) => `${path} 200`).toSorted());

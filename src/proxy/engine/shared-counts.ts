@@ -1,0 +1,65 @@
+/**
+ * What the threads of a process have in flight together, by cluster and kind: each thread counts in a
+ * cell of its own, and all of them are read. So what a thread that ended had counted is forgotten by
+ * clearing its cells.
+ */
+import type { LimitedKind } from "./circuit-breakers.ts";
+
+/** Of one kind, in one cluster. */
+export interface SharedCount {
+  /** Of this thread alone; never below 0. */
+  add(amount: 1 | -1): void;
+  /** Of all threads. */
+  total(): number;
+}
+
+const kinds: { readonly [Kind in LimitedKind]: number } = {
+  connection: 0,
+  pending: 1,
+  request: 2,
+  retry: 3,
+};
+const kindsMax = 4;
+/** Clusters beyond this many, over the life of a process, are counted by each thread for itself. */
+const rowsMax = 8192;
+
+export class SharedCounts {
+  readonly memory: SharedArrayBuffer;
+  readonly #cells: Int32Array;
+  readonly #threads: number;
+  readonly #thread: number;
+
+  /** `thread` is from 0; one that only reads may name any. */
+  constructor(threads: number, thread: number, memory?: SharedArrayBuffer) {
+    this.memory = memory ?? new SharedArrayBuffer(rowsMax * kindsMax * threads * 4);
+    this.#cells = new Int32Array(this.memory);
+    this.#threads = threads;
+    this.#thread = thread;
+  }
+
+  static readonly rowsMax = rowsMax;
+
+  of(row: number, kind: LimitedKind): SharedCount {
+    const cells = this.#cells;
+    const from = (row * kindsMax + kinds[kind]) * this.#threads;
+    const end = from + this.#threads;
+    const own = from + this.#thread;
+    return {
+      add(amount) {
+        if (amount > 0 || Atomics.load(cells, own) > 0) Atomics.add(cells, own, amount);
+      },
+      total() {
+        let sum = 0;
+        for (let cell = from; cell < end; cell++) sum += Atomics.load(cells, cell);
+        return sum;
+      },
+    };
+  }
+
+  /** The thread has ended, and nothing of it is in flight any more. */
+  forget(thread: number): void {
+    for (let cell = thread; cell < this.#cells.length; cell += this.#threads) {
+      Atomics.store(this.#cells, cell, 0);
+    }
+  }
+}
