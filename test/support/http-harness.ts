@@ -214,6 +214,7 @@ class ScriptedUpstream {
   connect(): void {
     if (this.#isConnected) return;
     this.#isConnected = true;
+    this.#dial.onTcpConnect?.();
     this.#dial.onConnect(this.channel);
   }
 }

@@ -78,6 +78,9 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     }
   }
 
+  /** When the first byte of the request in hand came, by the wheel's time. */
+  headBeganMs = 0;
+
   /** Between requests, with nothing of the next one received. */
   get isIdle(): boolean {
     return this.#state === "head" && this.#head.length === 0 && !this.stream.isActive;
@@ -123,6 +126,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     const head = this.#head;
     const { settings, upstreams } = this.services;
     const isFirst = head.length === 0;
+    if (isFirst) this.headBeganMs = upstreams.wheel.nowMs;
     const taken = feedHead(head, chunk, from, settings.limits);
     if (head.isComplete || head.error !== undefined) {
       this.#begin();

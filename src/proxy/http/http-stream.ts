@@ -82,7 +82,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   begin(head: Http1Head, failure: FailureKind | undefined): void {
     const { services, record, request } = this;
     const { nowMs } = services.upstreams.wheel;
-    record.reset(services.context.clock.nowMs(), nowMs, nowMs);
+    const { headBeganMs } = this.connection;
+    record.reset(services.context.clock.nowMs() - nowMs + headBeganMs, headBeganMs, nowMs);
     services.counters.requests.add();
     this.#head = head;
     this.isActive = true;

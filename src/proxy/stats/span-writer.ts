@@ -3,6 +3,7 @@
  * `opentelemetry/proto/trace/v1/trace.proto` and `common/v1/common.proto`.
  */
 import type { RequestRecord } from "../../telemetry/request-record.ts";
+import { phases, type RequestTimes, splitTime } from "../../telemetry/request-times.ts";
 import { upstreamSpanId } from "../../telemetry/trace-context.ts";
 import type { ProtobufWriter } from "../../wire/protobuf-writer.ts";
 import {
@@ -75,10 +76,23 @@ function writeAttributes(writer: ProtobufWriter, record: RequestRecord): void {
   text(writer, "http.request.header.x-request-id", record.requestId);
   number(writer, "http.request.body.size", record.bytesReceived);
   number(writer, "http.response.body.size", record.bytesSent);
+  if (record.times !== undefined) times(writer, record.times);
   if (upstreamHost !== undefined) {
     text(writer, "network.peer.address", upstreamHost.address);
     number(writer, "network.peer.port", upstreamHost.port);
   }
+}
+
+const phaseKeys = phases.map((phase) => `heddle.time.${phase}_us`);
+
+/** Where the time went, in microseconds. */
+function times(writer: ProtobufWriter, of: RequestTimes): void {
+  const parts = splitTime(of);
+  for (let i = 0; i < parts.length; i++) {
+    const ms = parts[i] ?? Number.NaN;
+    if (ms >= 0) number(writer, phaseKeys[i] ?? "", Math.round(ms * 1000));
+  }
+  number(writer, "heddle.time.overhead_us", Math.round(of.ownMs * 1000));
 }
 
 function text(writer: ProtobufWriter, key: string, value: string): void {
