@@ -54,6 +54,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   #pauses = 0;
   #isHeldPaused = false;
   #isExpired = false;
+  #discardedBytes = 0;
   /** The wheel's time at which it began to wait for a request. */
   #idleSinceMs = 0;
 
@@ -103,7 +104,14 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   onData(chunk: Buffer): void {
     this.services.upstreams.wheel.touch();
     if (this.#state === "waiting") this.#hold(chunk);
+    else if (this.#state === "closing") this.#discard(chunk.length);
     else this.#read(chunk);
+  }
+
+  /** Some of it, lest a reset overtakes the answer; who sends without end costs nothing more. */
+  #discard(bytes: number): void {
+    this.#discardedBytes += bytes;
+    if (this.#discardedBytes > heldBytesMax) this.channel.pause();
   }
 
   #read(chunk: Buffer): void {
@@ -144,6 +152,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     this.#requests++;
     const failure = this.#checkHead();
     if (failure !== undefined) {
+      this.services.counters.limits.onRefusedHead(head);
       // Where a refused request ends is not known, so nothing after it is read.
       head.bodyKind = "none";
       this.#state = "closing";
@@ -349,8 +358,10 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   }
 
   onDeadline(deadline: Deadline): void {
+    const { limits } = this.services.counters;
     if (deadline === this.#connectionDeadline) {
       this.#isExpired = true;
+      limits.oldConnections.add();
       if (this.isIdle) this.#close();
       return;
     }
@@ -359,7 +370,11 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
         this.channel.destroy();
         return;
       case "head":
-        if (this.#head.length === 0) return this.#close();
+        if (this.#head.length === 0) {
+          limits.idleConnections.add();
+          return this.#close();
+        }
+        limits.slowHeads.add();
         this.#state = "closing";
         this.#head.bodyKind = "none";
         this.#requests++;

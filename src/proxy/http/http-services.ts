@@ -5,6 +5,7 @@ import { Http1Writer } from "../../wire/http1-writer.ts";
 import type { ProxyContext } from "../context.ts";
 import type { RouteTable } from "../engine/route-table.ts";
 import type { HttpFilter } from "./filter.ts";
+import { createLimitCounters, type LimitCounters } from "./limit-counters.ts";
 import type { HttpSettings } from "./settings.ts";
 import type { Upstreams } from "./upstream-pool.ts";
 
@@ -37,6 +38,7 @@ export interface HttpCounters {
   readonly protocolErrors: Counter;
   readonly requestTimeouts: Counter;
   readonly idleTimeouts: Counter;
+  readonly limits: LimitCounters;
   readonly overloaded: Counter;
   /** What the proxy itself added to a request, in milliseconds. */
   readonly overhead: Histogram;
@@ -66,6 +68,7 @@ export function createCounters(context: ProxyContext, statPrefix: string): HttpC
       "downstream_rq_overload_close",
       "HTTP requests refused because a resource runs short",
     ),
+    limits: createLimitCounters(context, statPrefix),
     idleTimeouts: counter("downstream_rq_idle_timeout", "HTTP streams idle for too long"),
     overhead: context.metrics.histogram(
       "heddle_proxy_overhead_milliseconds",

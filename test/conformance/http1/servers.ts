@@ -8,6 +8,8 @@ import { type IoChoice, openIo } from "../../../src/net/io-backend.ts";
 import type { ProxyContext, UpstreamCluster } from "../../../src/proxy/context.ts";
 import { createHttpConnectionManager } from "../../../src/proxy/http.ts";
 import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
+import type { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import type { DeepPartial } from "../../../src/wire/gen/ts/envoy/config/route/v3/route.ts";
 import { silentLog } from "../../support/silent-log.ts";
 import { managerOf, routesToApp } from "../../support/http-harness.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
@@ -91,7 +93,25 @@ function portOf(server: net.Server): number {
 const always = (): boolean => true;
 const nothing = (): void => {};
 
-export async function startHeddle(application: number, io: IoChoice): Promise<Asked> {
+export interface HeddleOptions {
+  readonly manager?: DeepPartial<HttpConnectionManager>;
+  readonly connectionsMax?: number;
+}
+
+export interface Heddle extends Asked {
+  /** Its series, as Prometheus would read them. */
+  readonly series: () => string;
+  /** Connections that were one too many. */
+  readonly overflows: () => number;
+}
+
+export async function startHeddle(
+  application: number,
+  io: IoChoice,
+  { manager = {}, connectionsMax = 1000 }: HeddleOptions = {},
+): Promise<Heddle> {
+  const metrics = createMetricRegistry();
+  let overflows = 0;
   const open = new Set<{ destroy(): void }>();
   const endpoint = {
     address: { address: "127.0.0.1", port: application },
@@ -136,7 +156,7 @@ export async function startHeddle(application: number, io: IoChoice): Promise<As
   const context: ProxyContext = {
     clock: systemClock,
     log: silentLog,
-    metrics: createMetricRegistry(),
+    metrics,
     random: Math.random,
     clusters: { get: () => cluster },
     routes: { get: () => undefined },
@@ -149,14 +169,21 @@ export async function startHeddle(application: number, io: IoChoice): Promise<As
     },
     sinkFor: () => ({ onEnd: nothing }),
   };
-  const factory = createHttpConnectionManager(managerOf({ routes: routesToApp() }), context, {
-    direction: "inbound",
-  });
+  const factory = createHttpConnectionManager(
+    managerOf({ manager, routes: routesToApp() }),
+    context,
+    {
+      direction: "inbound",
+    },
+  );
   const bound = await backend.listen({
     on: { kind: "address", address: "127.0.0.1", port: 0 },
-    connectionsMax: 1000,
+    connectionsMax,
     readsOriginalDestination: false,
     log: silentLog,
+    onOverflow: () => void overflows++,
+    // A proxy that was told of every channel and never of its end would keep them all.
+    onClosed: (channel) => open.delete(channel),
     onChannel: (channel) => {
       open.add(channel);
       factory.accept(
@@ -178,6 +205,8 @@ export async function startHeddle(application: number, io: IoChoice): Promise<As
   });
   return {
     port: bound.address.port,
+    series: () => metrics.expose(),
+    overflows: () => overflows,
     close: async () => {
       for (const channel of open) channel.destroy();
       await bound.close();
