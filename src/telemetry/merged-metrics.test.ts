@@ -7,7 +7,7 @@ import { createSharedMetricRegistry, type SharedMetricRegistry } from "./metric-
 /** `count` registries that one reader merges; `sync` passes their news on. */
 function makeThreads(count: number, merged: MergedMetrics = new MergedMetrics()) {
   const threads = Array.from({ length: count }, () => {
-    const registry = createSharedMetricRegistry();
+    const registry = createSharedMetricRegistry({ maxValuesPerLabel: 10_000 });
     const block = merged.attach(registry.flags);
     return { registry, block, sync: () => passNews(registry, block) };
   });

@@ -66,3 +66,39 @@ test("a metric past its series limit folds new label sets into one, and counts t
   assert.match(text, /^c\{path="overflow"\} 3$/m);
   assert.match(text, /^heddle_metrics_folded_total\{metric="c"\} 3$/m);
 });
+
+test("a label has so many values; one too many is folded, counted, and has room again later", () => {
+  const registry = createMetricRegistry({ maxValuesPerLabel: 2 });
+  const count = (path: string) => registry.counter("c", "C.", { path, method: "GET" }).add(1);
+  for (const path of ["/a", "/b", "/c", "/d", "/a"]) count(path);
+  const text = registry.expose();
+  assert.match(text, /^c\{method="GET",path="overflow"\} 2$/m);
+  assert.match(text, /^c\{method="GET",path="\/a"\} 2$/m);
+  assert.match(
+    text,
+    /^heddle_metrics_label_values_total\{how="folded",label="path",metric="c"\} 2$/m,
+  );
+  registry.remove("c", { path: "/a", method: "GET" });
+  registry.remove("c", { path: "overflow", method: "GET" });
+  count("/e");
+  assert.match(registry.expose(), /^c\{method="GET",path="\/e"\} 1$/m);
+});
+
+test("a long label value is cut, and the series can be removed by the whole one", () => {
+  const registry = createMetricRegistry();
+  const labels = { host: "x".repeat(1000) };
+  registry.counter("c", "C.", labels).add(1);
+  registry.counter("c", "C.", labels).add(1);
+  assert.match(registry.expose(), /^c\{host="x{256}"\} 2$/m);
+  assert.match(registry.expose(), /how="cut",label="host",metric="c"\} 2$/m);
+  registry.remove("c", labels);
+  assert.doesNotMatch(registry.expose(), /^c\{/m);
+});
+
+test("labels of Envoy's series come from configuration, and are kept as they are", () => {
+  const registry = createMetricRegistry({ maxValuesPerLabel: 1 });
+  for (const cluster of ["a".repeat(300), "b", "c"]) {
+    registry.counter("envoy_cluster_x", "X.", { cluster }).add(1);
+  }
+  assert.equal(registry.seriesCount, 3);
+});

@@ -3,7 +3,9 @@
  * an index into it, so counting on a hot path allocates nothing. Output is Prometheus text 0.0.4.
  *
  * It bounds itself: past `maxSeriesPerMetric` new label sets share one series whose labels all read
- * `overflow`, and `heddle_metrics_folded_total` counts how many did. It does not serve HTTP. Another
+ * `overflow`, and `heddle_metrics_folded_total` counts how many did. A label has so many values, each
+ * so long; `heddle_metrics_label_values_total` counts what was folded or cut. Only labels that come
+ * from configuration (`envoy_…`) are not bounded one by one. It does not serve HTTP. Another
  * thread can read it: `createSharedMetricRegistry`, and `merged-metrics.ts` at the other end.
  */
 import { assert } from "../base/assert.ts";
@@ -15,6 +17,7 @@ import {
   type MetricMeaning,
   slotsOf,
 } from "./metrics/exposition.ts";
+import { type BoundedLabels, LabelBounds, overflow } from "./metrics/label-bounds.ts";
 import { type MetricNews, type MetricNewsItem, newsFlags } from "./metrics/news.ts";
 import { Series, type SeriesHome } from "./metrics/series.ts";
 import { deadSlots, SlotArena } from "./metrics/slots.ts";
@@ -23,7 +26,12 @@ export { escapeLabelValue, labelsText } from "./metrics/exposition.ts";
 
 export interface MetricRegistryOptions {
   readonly maxSeriesPerMetric?: number;
+  /** Distinct values of one label of one metric. */
+  readonly maxValuesPerLabel?: number;
 }
+
+const valuesMaxDefault = 2000;
+const valueCharsMax = 256;
 
 /** Adds what a process needs beyond handing out handles. */
 export interface OwnedMetricRegistry extends MetricRegistry {
@@ -60,6 +68,7 @@ export function createSharedMetricRegistry(
 }
 
 const foldedName = "heddle_metrics_folded_total";
+const boundedName = "heddle_metrics_label_values_total";
 const metricName = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const labelName = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 
@@ -91,16 +100,18 @@ class Registry implements SharedMetricRegistry {
   readonly arena: SlotArena;
   readonly news: NewsWriter | undefined;
   readonly #maxSeries: number;
+  readonly #maxValues: number;
   readonly #families = new Map<string, Family>();
   readonly #refreshers: (() => void)[] = [];
   #lastId = 0;
 
   constructor(
-    { maxSeriesPerMetric = 10_000 }: MetricRegistryOptions,
+    { maxSeriesPerMetric = 10_000, maxValuesPerLabel = valuesMaxDefault }: MetricRegistryOptions,
     news: NewsWriter | undefined,
   ) {
     this.news = news;
     this.#maxSeries = maxSeriesPerMetric;
+    this.#maxValues = maxValuesPerLabel;
     this.arena = new SlotArena({
       isShared: news !== undefined,
       onSegment: (buffer) => news?.add({ kind: "segment", buffer }),
@@ -167,6 +178,22 @@ class Registry implements SharedMetricRegistry {
     this.counter(foldedName, "Label sets that share an overflow series.", { metric }).add(1);
   }
 
+  countBounded(metric: string, { folded, cut }: BoundedLabels): void {
+    const count = (label: string, how: string): void =>
+      this.counter(boundedName, "Label values that were folded into one, or cut.", {
+        metric,
+        label,
+        how,
+      }).add(1);
+    for (const label of folded) count(label, "folded");
+    for (const label of cut) count(label, "cut");
+  }
+
+  #boundsFor(metric: string): LabelBounds | undefined {
+    if (metric.startsWith("envoy_") || metric === boundedName) return undefined;
+    return new LabelBounds({ valuesMax: this.#maxValues, charsMax: valueCharsMax });
+  }
+
   #family(
     name: string,
     help: string,
@@ -176,7 +203,11 @@ class Registry implements SharedMetricRegistry {
     if (family === undefined) {
       assert(metricName.test(name), `metric name ${name} is not valid`);
       const meaning = { name, help, kind, buckets };
-      family = new Family(this, meaning, [this.#families.size, this.#maxSeries]);
+      family = new Family(this, meaning, {
+        index: this.#families.size,
+        maxSeries: this.#maxSeries,
+        bounds: this.#boundsFor(name),
+      });
       this.#families.set(name, family);
       this.news?.add({ kind: "metric", meaning });
     }
@@ -186,24 +217,32 @@ class Registry implements SharedMetricRegistry {
   }
 }
 
+interface FamilyLimits {
+  readonly index: number;
+  readonly maxSeries: number;
+  readonly bounds: LabelBounds | undefined;
+}
+
 /** One metric and its series. */
 class Family implements SeriesHome {
   readonly meaning: MetricMeaning;
   readonly #registry: Registry;
   readonly #index: number;
   readonly #maxSeries: number;
+  readonly #bounds: LabelBounds | undefined;
   readonly #series = new Map<string, Series>();
   readonly #slots: number;
 
   constructor(
     registry: Registry,
     meaning: MetricMeaning,
-    [index, maxSeries]: readonly [index: number, maxSeries: number],
+    { index, maxSeries, bounds }: FamilyLimits,
   ) {
     this.meaning = meaning;
     this.#registry = registry;
     this.#index = index;
     this.#maxSeries = maxSeries;
+    this.#bounds = bounds;
     this.#slots = slotsOf(meaning);
     assert(this.#slots <= deadSlots, `${meaning.name} has too many buckets`);
   }
@@ -217,9 +256,17 @@ class Family implements SeriesHome {
   }
 
   series(labels: Labels): Series {
-    const key = labelsText(labels);
-    const known = this.#series.get(key);
+    const known = this.#series.get(labelsText(labels));
     if (known !== undefined) return known;
+    const bounded = this.#bounds?.bound(labels);
+    if (bounded !== undefined && bounded.folded.length + bounded.cut.length > 0) {
+      this.#registry.countBounded(this.meaning.name, bounded);
+      return this.#series.get(labelsText(bounded.labels)) ?? this.#make(bounded.labels);
+    }
+    return this.#make(labels);
+  }
+
+  #make(labels: Labels): Series {
     if (this.#series.size >= this.#maxSeries && !isOverflow(labels)) {
       this.#registry.countFold(this.meaning.name);
       return this.series(overflowOf(labels));
@@ -227,7 +274,7 @@ class Family implements SeriesHome {
     for (const name of Object.keys(labels)) {
       assert(labelName.test(name), `label name ${name} is not valid`);
     }
-    const made = new Series(this, key, [this.#registry.nextId(), this.#registry.arena.dead]);
+    const made = new Series(this, labels, [this.#registry.nextId(), this.#registry.arena.dead]);
     this.revive(made);
     return made;
   }
@@ -235,6 +282,7 @@ class Family implements SeriesHome {
   revive(series: Series): void {
     const at = this.#registry.arena.allocate(this.#slots);
     series.moveTo(at);
+    this.#bounds?.hold(series.labels);
     this.#series.set(series.key, series);
     const { id, key } = series;
     const { segment, slot } = at;
@@ -242,7 +290,7 @@ class Family implements SeriesHome {
   }
 
   remove(labels: Labels): void {
-    const series = this.#series.get(labelsText(labels));
+    const series = this.#series.get(labelsText(this.#bounds?.shorten(labels).labels ?? labels));
     if (series === undefined) return;
     this.#detach(series, true);
     series.isDead = true;
@@ -264,14 +312,13 @@ class Family implements SeriesHome {
     const { arena, news } = this.#registry;
     const { id, values, slot } = series;
     this.#series.delete(series.key);
+    this.#bounds?.release(series.labels);
     const last = news === undefined ? [] : [...values.subarray(slot, slot + this.#slots)];
     news?.add({ kind: "ended", id, values: last, isForgotten });
     arena.release(series, this.#slots, news?.sequence ?? 0);
     series.moveTo({ ...arena.dead, slot: 0 });
   }
 }
-
-const overflow = "overflow";
 
 function overflowOf(labels: Labels): Labels {
   return Object.fromEntries(Object.keys(labels).map((name) => [name, overflow]));

@@ -5,7 +5,7 @@ import { type Operator, type OperatorMaker, present } from "./operator.ts";
 type HeaderReader = (record: RequestRecord, name: string) => string | undefined;
 
 const hasHighBytes = /[\u0080-\u00ff]/;
-const isText = /[^\u0000-\u00ff]/;
+const isText = /[\u0100-\uffff]/;
 
 /** Fields are kept byte for byte, one character each; logs are UTF-8. */
 function decoded(value: string | undefined): string | undefined {

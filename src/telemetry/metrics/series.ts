@@ -1,6 +1,6 @@
 /** One series as its handle: whoever counts holds it and never looks it up again. */
-import type { Counter, Gauge, Histogram } from "../metrics.ts";
-import type { ExposedSeries } from "./exposition.ts";
+import type { Counter, Gauge, Histogram, Labels } from "../metrics.ts";
+import { type ExposedSeries, labelsText } from "./exposition.ts";
 import type { SlotRange } from "./slots.ts";
 
 /** What a series asks of the metric it belongs to. */
@@ -13,6 +13,7 @@ export interface SeriesHome {
 /** Which of the three handles it is was checked when it was made. */
 export class Series implements Counter, Gauge, Histogram, ExposedSeries {
   readonly key: string;
+  readonly labels: Labels;
   readonly id: number;
   values: Float64Array;
   /** 0: dropped; what is written meanwhile is lost. */
@@ -24,10 +25,11 @@ export class Series implements Counter, Gauge, Histogram, ExposedSeries {
   readonly #home: SeriesHome;
   readonly #buckets: readonly number[];
 
-  constructor(home: SeriesHome, key: string, [id, at]: readonly [id: number, at: SlotRange]) {
+  constructor(home: SeriesHome, labels: Labels, [id, at]: readonly [id: number, at: SlotRange]) {
     this.#home = home;
     this.#buckets = home.buckets;
-    this.key = key;
+    this.key = labelsText(labels);
+    this.labels = labels;
     this.id = id;
     this.values = at.values;
   }
