@@ -122,7 +122,7 @@ function epollIo(reactor: Reactor, clock: Clock): IoBackend {
 let reactor: Reactor | undefined;
 
 /** One for each thread: its memory is never given back. */
-function openReactor(native: Native, log: Logger): Reactor {
+export function openReactor(native: Native, log: Logger): Reactor {
   reactor ??= new Reactor(native, log);
   return reactor;
 }

@@ -3,14 +3,18 @@ import { type Command, Option } from "commander";
 import { serveAdmin } from "../../agent/admin.ts";
 import { openLogFiles } from "../../agent/log-files.ts";
 import { systemClock } from "../../base/clock.ts";
-import { formatSocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { IoChoice } from "../../net/io-backend.ts";
 import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
-import { startProxy } from "../../proxy/proxy.ts";
-import { createLog, parseLogLevel } from "../../telemetry/log.ts";
+import { type Proxy, startProxy } from "../../proxy/proxy.ts";
+import { createLog, type Log, parseLogLevel } from "../../telemetry/log.ts";
 import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
+import type { Logger } from "../../telemetry/logger.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { openBootstrapSources, readBootstrapFile } from "../bootstrap-file.ts";
+import { joinSocketKeeper } from "../../net/kept-sockets.ts";
+import type { HttpListener } from "../../net/http-listener.ts";
+import { ProxyKeeper } from "../proxy-keeper.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { openOverload } from "../overload.ts";
 import { concurrencyOption } from "../concurrency-option.ts";
@@ -26,6 +30,8 @@ export interface RunProxyOptions {
   readonly io?: IoChoice;
   /** Threads that serve; with 0, as by default, the process's own thread does. */
   readonly concurrency?: number;
+  /** Descriptor of the line to the process that keeps the listening sockets. */
+  readonly keptSockets?: string;
   /** Seconds; five unless told. */
   readonly drainTimeS?: string;
   readonly drainStrategy?: string;
@@ -58,7 +64,13 @@ export function registerProxyCommand(program: Command): void {
         "data workers, threads that serve connections (epoll only); 0 serves on the main thread",
       ).default(0),
     )
-    .action(async (options: RunProxyOptions) => {
+    .option(
+      "--supervised",
+      "run below a process that keeps the listening sockets: after a crash, and on SIGHUP, another proxy takes over and no connection is refused (epoll only)",
+    )
+    .addOption(new Option("--kept-sockets <fd>", "the line to that process").hideHelp())
+    .action(async (options: RunProxyOptions & { readonly supervised?: boolean }) => {
+      if (options.supervised === true) return await superviseProxy(options);
       const running = await runProxy(options);
       const stop = (): void => {
         void running.stop().then(() => process.exit(exitCodes.fine));
@@ -68,23 +80,41 @@ export function registerProxyCommand(program: Command): void {
     });
 }
 
-/** Resolves when every listener of the file serves; throws a sentence about what cannot. */
-export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> {
-  const level = parseLogLevel(options.logLevel);
+/** Ends with the proxy; its parent's arguments are its own. */
+async function superviseProxy(options: RunProxyOptions): Promise<void> {
+  const args = process.argv.slice(1).filter((arg) => arg !== "--supervised");
+  const keeper = new ProxyKeeper({ log: openLog(options), args });
+  process.on("SIGTERM", () => keeper.end("SIGTERM"));
+  process.on("SIGINT", () => keeper.end("SIGINT"));
+  process.on("SIGHUP", () => keeper.replace());
+  process.exit(await keeper.ended);
+}
+
+/** Throws what is wrong with the options. */
+function openLog({ logLevel, logFormat }: RunProxyOptions): Log {
+  const level = parseLogLevel(logLevel);
   if (level === undefined) {
-    throw new CommandFailure(exitCodes.usage, `--log-level ${options.logLevel} is not known`);
+    throw new CommandFailure(exitCodes.usage, `--log-level ${logLevel} is not known`);
   }
-  if (options.logFormat !== "text" && options.logFormat !== "json") {
-    throw new CommandFailure(exitCodes.usage, `--log-format ${options.logFormat} is not known`);
+  if (logFormat !== "text" && logFormat !== "json") {
+    throw new CommandFailure(exitCodes.usage, `--log-format ${logFormat} is not known`);
   }
-  const plan = drainPlanOf(options);
-  const clock = systemClock;
-  const log = createLog({
+  return createLog({
     level,
-    format: options.logFormat,
-    clock,
+    format: logFormat,
+    clock: systemClock,
     sink: (line) => void process.stderr.write(line.endsWith("\n") ? line : `${line}\n`),
   });
+}
+
+/** Resolves when every listener of the file serves; throws a sentence about what cannot. */
+export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> {
+  const log = openLog(options);
+  const plan = drainPlanOf(options);
+  const clock = systemClock;
+  const { keptSockets } = options;
+  const tellKeeper =
+    keptSockets === undefined ? undefined : joinSocketKeeper(Number(keptSockets), log);
   const metrics = createSharedMetricRegistry();
   const overload = openOverload(options.memoryLimit);
   const reading = readBootstrapFile(options.config, overload.bounds);
@@ -101,7 +131,8 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     random: Math.random,
     peers: noPeers,
     openLog: (path) => logFiles.open(path),
-    ...(options.io === undefined ? {} : { io: options.io }),
+    // Only what the epoll backend opens can be kept.
+    io: keptSockets === undefined ? (options.io ?? "portable") : "epoll",
     workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
     nodeId: bootstrap.nodeId,
     nodeMetadata: bootstrap.node.metadata ?? {},
@@ -117,11 +148,12 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     throw refusal(problems);
   }
   sources.start();
-  const admin =
-    bootstrap.admin === undefined
-      ? undefined
-      : await serveAdmin(bootstrap.admin, proxy.admin, log.area("admin"));
+  const admin = openAdmin(bootstrap.admin, proxy, log.area("admin"), {
+    waits: keptSockets !== undefined,
+  });
+  if (keptSockets === undefined) await admin.opened;
   await proxy.ready;
+  tellKeeper?.();
   for (const { name, address } of proxy.listeners()) {
     log.info("listening", { listener: name, address: formatSocketAddress(address) });
   }
@@ -131,8 +163,39 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       await proxy.drain(plan);
       await proxy.close();
       sources.close();
-      await admin?.close();
+      await admin.close();
       logFiles.close();
+    },
+  };
+}
+
+/** The admin port may be its predecessor's for a while, where one proxy takes the place of another. */
+const adminRetryMs = 200;
+
+function openAdmin(
+  address: SocketAddress | undefined,
+  ...[proxy, log, { waits }]: [Proxy, Logger, { readonly waits: boolean }]
+): { readonly opened: Promise<void>; close(): Promise<void> } {
+  let listener: HttpListener | undefined;
+  let isClosed = false;
+  const open = async (): Promise<void> => {
+    while (address !== undefined && !isClosed) {
+      try {
+        listener = await serveAdmin(address, proxy.admin, log);
+        return;
+      } catch (thrown) {
+        if (!waits) throw thrown;
+        await new Promise<void>((resolve) => systemClock.schedule(adminRetryMs, resolve));
+      }
+    }
+  };
+  const opened = open();
+  return {
+    opened,
+    async close() {
+      isClosed = true;
+      await opened;
+      await listener?.close();
     },
   };
 }

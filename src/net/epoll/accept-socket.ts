@@ -43,19 +43,25 @@ export function openListeningSocket(reactor: Reactor, options: ListenOptions): n
   setInherited(reactor, fd, options);
   let status = on.kind === "descriptor" ? syscalls.setNonBlocking(fd) : 0;
   if (status === 0) status = syscalls.listen(fd, backlog);
-  if (status === 0) return fd;
+  if (status === 0) {
+    if (on.kind === "address") reactor.kept?.onOpened(localAddressOf(reactor, fd), fd);
+    return fd;
+  }
   if (on.kind === "address") syscalls.close(fd);
   throw failure(options, status);
 }
 
 function openSocket(
-  { syscalls }: Reactor,
+  reactor: Reactor,
   options: ListenOptions,
   { address, port }: SocketAddress,
 ): number {
+  const { syscalls } = reactor;
   if (!isIPv4(address) && !isIPv6(address)) {
     throw listenFailure(options, { code: undefined, message: "it is no IP address" });
   }
+  const kept = reactor.kept?.take({ address, port });
+  if (kept !== undefined) return kept;
   const isV6 = isIPv6(address);
   const fd = syscalls.socket(isV6 ? familyIpv6 : familyIpv4, sockStream);
   if (fd < 0) throw failure(options, fd);
@@ -136,7 +142,9 @@ export class AcceptSocket implements Watched {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#pause?.cancel();
-    this.#options.reactor.close(this.#options.fd);
+    const { reactor, fd, listening } = this.#options;
+    if (listening.on.kind === "address") reactor.kept?.onClosed(this.address);
+    reactor.close(fd);
   }
 
   onEvents(): void {

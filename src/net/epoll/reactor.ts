@@ -7,6 +7,7 @@ import { assert } from "../../base/assert.ts";
 import { messageOf } from "../../base/error.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { DescriptorLedger } from "./descriptor-table.ts";
+import type { KeptSockets } from "./kept-sockets.ts";
 import type { Block } from "./native/block.ts";
 import { epollEventBytes, epollFdWord, type Syscalls } from "./native/libc.ts";
 import type { LoopWatch } from "./native/node-loop.ts";
@@ -49,6 +50,8 @@ export class Reactor {
   /** For socket addresses. */
   readonly addressSlab: Block;
   #ledger: DescriptorLedger | undefined;
+  /** Where listening sockets are to outlive this process. */
+  kept: KeptSockets | undefined;
   readonly #epoll: number;
   readonly #events: Block;
   readonly #words: Int32Array;

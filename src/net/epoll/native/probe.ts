@@ -2,6 +2,7 @@
 import os from "node:os";
 
 import { messageOf } from "../../../base/error.ts";
+import { DescriptorMessages } from "./descriptor-messages.ts";
 import { openSyscalls, type Syscalls } from "./libc.ts";
 import { OpenSsl } from "./openssl.ts";
 import { type LoopWatch, watchFromNode } from "./node-loop.ts";
@@ -10,6 +11,8 @@ export interface Native {
   readonly syscalls: Syscalls;
   /** Undefined where this Node does not give its OpenSSL to FFI. */
   readonly openssl?: OpenSsl | undefined;
+  /** For descriptors that go to other processes; made when it is asked for. */
+  openMessages?(): DescriptorMessages;
   watch(fd: number, onReady: () => void): LoopWatch;
 }
 
@@ -41,7 +44,9 @@ function probe(): NativeProbe {
     const broken = tryOut(syscalls);
     if (broken !== undefined) return absent(broken);
     const watch: Native["watch"] = (fd, onReady) => watchFromNode(ffi, fd, onReady);
-    return { kind: "present", native: { syscalls, watch, openssl: openOpenSsl(ffi, syscalls) } };
+    const openMessages = (): DescriptorMessages => new DescriptorMessages(ffi, syscalls);
+    const openssl = openOpenSsl(ffi, syscalls);
+    return { kind: "present", native: { syscalls, watch, openssl, openMessages } };
   } catch (thrown) {
     return absent(messageOf(thrown));
   }

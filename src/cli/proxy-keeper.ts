@@ -1,0 +1,124 @@
+/**
+ * `heddle proxy --supervised`: a process that serves nothing and therefore does not fail. It holds the
+ * listening sockets of a proxy, its child, so that no connection is refused while there is none: a
+ * child that crashed is started again, and SIGHUP starts a second one that takes the first one's place.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+
+import { systemClock } from "../base/clock.ts";
+import { type KeptLine, openSocketKeeper, type SocketKeeper } from "../net/kept-sockets.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+/** A child that fails before it serves is tried again after this, twice as long each time. */
+const retryMs = 100;
+const retryMaxMs = 5000;
+
+interface Child {
+  readonly process: ChildProcess;
+  readonly line: KeptLine;
+  isReady: boolean;
+  /** It was told to end, or another has taken its place. */
+  isLeaving: boolean;
+}
+
+export interface ProxyKeeperOptions {
+  readonly log: Logger;
+  /** What a child is started with, after the program. */
+  readonly args: readonly string[];
+}
+
+export class ProxyKeeper {
+  /** Resolves with the status to end with, when no child is left and none is to come. */
+  readonly ended: Promise<number>;
+  readonly #options: ProxyKeeperOptions;
+  readonly #sockets: SocketKeeper;
+  readonly #resolve: (status: number) => void;
+  readonly #children = new Set<Child>();
+  #isEnding = false;
+  #hasServed = false;
+  #retryMs = retryMs;
+
+  constructor(options: ProxyKeeperOptions) {
+    this.#options = options;
+    this.#sockets = openSocketKeeper(options.log);
+    const { promise, resolve } = Promise.withResolvers<number>();
+    this.ended = promise;
+    this.#resolve = resolve;
+    this.#start();
+  }
+
+  /** Another proxy, perhaps of another version, in place of the one that serves. */
+  replace(): void {
+    if (this.#isEnding || [...this.#children].some(({ isReady }) => !isReady)) return;
+    this.#options.log.info("starting another proxy in place of this one");
+    this.#start();
+  }
+
+  /** Passes the wish to end on. */
+  end(signal: NodeJS.Signals): void {
+    this.#isEnding = true;
+    for (const child of this.#children) this.#dismiss(child, signal);
+    if (this.#children.size === 0) this.#finish(0);
+  }
+
+  #start(): void {
+    const line = this.#sockets.openLine(() => this.#onReady(child));
+    const args = [...process.execArgv, ...this.#options.args, "--kept-sockets", "3"];
+    const started = spawn(process.execPath, args, {
+      stdio: ["inherit", "inherit", "inherit", line.theirs],
+    });
+    this.#sockets.closeOther(line.theirs);
+    const child: Child = { process: started, line, isReady: false, isLeaving: false };
+    this.#children.add(child);
+    let isOver = false;
+    const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#onExit(child, code, signal);
+    };
+    started.once("exit", onExit);
+    started.once("error", () => onExit(1, null));
+  }
+
+  #onReady(child: Child): void {
+    child.isReady = true;
+    this.#hasServed = true;
+    this.#retryMs = retryMs;
+    for (const other of this.#children) {
+      if (other === child) continue;
+      // What it closes from now on is open in its successor.
+      other.line.close();
+      this.#dismiss(other, "SIGTERM");
+    }
+  }
+
+  #dismiss(child: Child, signal: NodeJS.Signals): void {
+    child.isLeaving = true;
+    child.process.kill(signal);
+  }
+
+  #onExit(child: Child, code: number | null, signal: NodeJS.Signals | null): void {
+    const { log } = this.#options;
+    this.#children.delete(child);
+    child.line.close();
+    if (child.isLeaving) {
+      if (this.#isEnding && this.#children.size === 0) this.#finish(code ?? 1);
+      return;
+    }
+    // One that never served, and has no predecessor: what is wrong is not going to mend by itself.
+    if (!this.#hasServed) return this.#finish(code ?? 1);
+    log.error("the proxy has ended", { code: code ?? undefined, signal: signal ?? undefined });
+    // Another one serves: this was to take its place.
+    if (this.#children.size > 0) return;
+    if (child.isReady) return this.#start();
+    systemClock.schedule(this.#retryMs, () => {
+      if (!this.#isEnding) this.#start();
+    });
+    this.#retryMs = Math.min(retryMaxMs, this.#retryMs * 2);
+  }
+
+  #finish(status: number): void {
+    this.#sockets.close();
+    this.#resolve(status);
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * Listening sockets that outlive the process that uses them: it tells a keeper, another process, of
+ * each that it opens and closes, and finds there what one before it has opened.
+ */
+import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import type { DescriptorMessages } from "./native/descriptor-messages.ts";
+import { readable, type Reactor, type Watched } from "./reactor.ts";
+
+/** What processes say to their keeper. */
+type ToKeeper =
+  | { readonly kind: "opened" | "closed"; readonly address: string }
+  | { readonly kind: "ready" };
+
+/** The line of a process to its keeper. */
+export class KeptSockets {
+  readonly #messages: DescriptorMessages;
+  readonly #line: number;
+  /** Of those before us, not used yet; by address. */
+  readonly #inherited = new Map<string, number>();
+
+  /** `line` is the descriptor that the keeper started this process with. */
+  constructor(messages: DescriptorMessages, line: number) {
+    this.#messages = messages;
+    this.#line = line;
+    // The keeper has said all before it started us.
+    for (;;) {
+      const message = messages.receive(line);
+      if (message === undefined || message === "end") return;
+      if (message.fd !== undefined) this.#inherited.set(message.text, message.fd);
+    }
+  }
+
+  /** A socket that is bound there already; whoever takes it closes it. */
+  take(address: SocketAddress): number | undefined {
+    const key = formatSocketAddress(address);
+    const fd = this.#inherited.get(key);
+    this.#inherited.delete(key);
+    return fd;
+  }
+
+  onOpened(address: SocketAddress, fd: number): void {
+    this.#tell({ kind: "opened", address: formatSocketAddress(address) }, fd);
+  }
+
+  /** For good: nobody is to find it. */
+  onClosed(address: SocketAddress): void {
+    this.#tell({ kind: "closed", address: formatSocketAddress(address) });
+  }
+
+  /** All that shall be listened on is: what nobody asked for is of no use. The unused descriptors. */
+  onReady(): readonly number[] {
+    const unused = [...this.#inherited];
+    this.#inherited.clear();
+    for (const [address] of unused) this.#tell({ kind: "closed", address });
+    this.#tell({ kind: "ready" });
+    return unused.map(([, fd]) => fd);
+  }
+
+  #tell(message: ToKeeper, fd?: number): void {
+    this.#messages.send(this.#line, { text: JSON.stringify(message), fd });
+  }
+}
+
+/** The keeper's end of one process's line. */
+export interface KeptLine {
+  /** For the process, as a descriptor it is started with; ours to close once it runs. */
+  readonly theirs: number;
+  /** What it says is of no interest any more. */
+  close(): void;
+}
+
+export class SocketKeeper {
+  readonly #reactor: Reactor;
+  readonly #messages: DescriptorMessages;
+  readonly #held = new Map<string, number>();
+
+  constructor(reactor: Reactor, messages: DescriptorMessages) {
+    this.#reactor = reactor;
+    this.#messages = messages;
+  }
+
+  /** Addresses that are listened on, whether a process is there or not. */
+  get addresses(): readonly string[] {
+    return [...this.#held.keys()];
+  }
+
+  /** For a process that is about to start: it finds in it all that is held. */
+  openLine(onReady: () => void): KeptLine {
+    const pair = this.#messages.pair();
+    if (typeof pair === "number") throw new Error(`no pair of sockets (${pair})`);
+    const [ours, theirs] = pair;
+    for (const [address, fd] of this.#held) this.#messages.send(ours, { text: address, fd });
+    let isOpen = true;
+    const close = (): void => {
+      if (!isOpen) return;
+      isOpen = false;
+      this.#reactor.close(ours);
+    };
+    const watched: Watched = {
+      onEvents: () => {
+        while (isOpen) {
+          const message = this.#messages.receive(ours);
+          if (message === undefined) return;
+          if (message === "end") return close();
+          this.#take(message.text, message.fd, onReady);
+        }
+      },
+      onFault: close,
+    };
+    this.#reactor.add(ours, watched, readable);
+    return { theirs, close };
+  }
+
+  /** Once the process has it. */
+  closeOther(fd: number): void {
+    this.#reactor.syscalls.close(fd);
+  }
+
+  close(): void {
+    for (const fd of this.#held.values()) this.#reactor.syscalls.close(fd);
+    this.#held.clear();
+  }
+
+  #take(text: string, fd: number | undefined, onReady: () => void): void {
+    // Only a process of ours has the other end.
+    const message = JSON.parse(text) as ToKeeper;
+    if (message.kind === "ready") return onReady();
+    const before = this.#held.get(message.address);
+    if (before !== undefined) this.#reactor.syscalls.close(before);
+    this.#held.delete(message.address);
+    if (message.kind === "opened" && fd !== undefined) this.#held.set(message.address, fd);
+  }
+}

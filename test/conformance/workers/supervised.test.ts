@@ -1,0 +1,190 @@
+/**
+ * `heddle proxy --supervised`: a proxy that was killed, and one that is replaced, refuse no connection.
+ * The proxies run from the bundle, as those of a mesh.
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import net, { type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { openBundle } from "../../../src/cli/bundle.ts";
+import { freePort } from "../../support/free-port.ts";
+
+const streamMs = 2500;
+
+interface Supervised {
+  readonly keeper: ChildProcess;
+  readonly port: number;
+  readonly errors: () => string;
+  /** Of the proxies that there are now. */
+  readonly proxies: () => readonly number[];
+  readonly ended: Promise<unknown>;
+}
+
+async function startApplication(t: TestContext): Promise<number> {
+  const application = http.createServer((request, response) => {
+    request.resume();
+    if (request.url !== "/stream") return void request.on("end", () => response.end("ok"));
+    response.write("begun");
+    setTimeout(() => response.end("ended"), streamMs);
+  });
+  application.keepAliveTimeout = 60_000;
+  await new Promise<void>((resolve) => application.listen(0, "127.0.0.1", 4096, resolve));
+  t.after(() => {
+    application.closeAllConnections();
+    application.close();
+  });
+  return (application.address() as AddressInfo).port;
+}
+
+function fileOf(port: number, application: number): string {
+  const type = "type.googleapis.com/envoy.extensions.filters";
+  return `
+static_resources:
+  listeners:
+    - name: l
+      address: { socket_address: { address: 127.0.0.1, port_value: ${port} } }
+      filter_chains:
+        - filters:
+            - name: http
+              typed_config:
+                "@type": ${type}.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: test
+                route_config:
+                  virtual_hosts:
+                    - { name: all, domains: ["*"], routes: [{ match: { prefix: / }, route: { cluster: app } }] }
+                http_filters:
+                  - { name: router, typed_config: { "@type": ${type}.http.router.v3.Router } }
+  clusters:
+    - name: app
+      circuit_breakers: { thresholds: [{ max_connections: 4096, max_requests: 4096 }] }
+      load_assignment:
+        cluster_name: app
+        endpoints:
+          - lb_endpoints:
+              - endpoint:
+                  address: { socket_address: { address: 127.0.0.1, port_value: ${application} } }
+`;
+}
+
+async function supervise(t: TestContext, ...more: readonly string[]): Promise<Supervised> {
+  const { main, problem } = await openBundle();
+  assert.equal(problem, undefined);
+  const folder = mkdtempSync(join(tmpdir(), "heddle-supervised-"));
+  const port = await freePort();
+  const file = join(folder, "proxy.yaml");
+  writeFileSync(file, fileOf(port, await startApplication(t)));
+  const args = ["--disable-warning=ExperimentalWarning", main, "proxy", "--config", file];
+  const keeper = spawn(process.execPath, [...args, "--supervised", ...more], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let errors = "";
+  keeper.stderr?.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+  const ended = once(keeper, "close");
+  const proxies = (): readonly number[] =>
+    readFileSync(`/proc/${keeper.pid}/task/${keeper.pid}/children`, "utf8")
+      .split(" ")
+      .filter((pid) => pid.trim() !== "")
+      .map(Number);
+  t.after(async () => {
+    keeper.kill("SIGTERM");
+    await ended;
+    rmSync(folder, { recursive: true });
+  });
+  while (!errors.includes("the first complete configuration serves\n")) {
+    assert.equal(keeper.exitCode, null, errors);
+    await sleep(20);
+  }
+  return { keeper, port, errors: () => errors, proxies, ended };
+}
+
+/** One request on a connection of its own: what was answered, or what became of the connection. */
+function ask(port: number, path = "/"): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, "127.0.0.1");
+    let text = "";
+    socket.on("connect", () =>
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`),
+    );
+    socket.on("data", (chunk) => (text += chunk.toString("latin1")));
+    socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "error"));
+    socket.on("close", () => resolve(/^HTTP\/1.1 \d+/.test(text) ? text : "closed"));
+  });
+}
+
+/** Asks on new connections until it is told to stop; counts what came of them. */
+function keepAsking(port: number, lanes: number): () => Promise<ReadonlyMap<string, number>> {
+  const counts = new Map<string, number>();
+  let isOver = false;
+  const lane = async (): Promise<void> => {
+    while (!isOver) {
+      const answer = (await ask(port)).slice(0, 12);
+      counts.set(answer, (counts.get(answer) ?? 0) + 1);
+    }
+  };
+  const all = Promise.all(Array.from({ length: lanes }, lane));
+  return async () => {
+    isOver = true;
+    await all;
+    return counts;
+  };
+}
+
+for (const workers of ["0", "2"]) {
+  test(`a proxy that was killed serves again within a second, and no connection is refused (${workers} workers)`, async (t) => {
+    const { port, proxies, errors } = await supervise(t, "--concurrency", workers);
+    const took: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const [pid = 0] = proxies();
+      const stop = keepAsking(port, 4);
+      await sleep(200);
+      process.kill(pid, "SIGKILL");
+      const start = performance.now();
+      while (proxies().includes(pid)) await sleep(1);
+      assert.match(await ask(port), /^HTTP\/1.1 200/);
+      took.push(performance.now() - start);
+      const counts = await stop();
+      assert.equal(counts.get("ECONNREFUSED"), undefined);
+      // What was being answered is lost with the process: one request of each asker at most.
+      const lost = [...counts].filter(([answer]) => answer !== "HTTP/1.1 200");
+      assert.ok(lost.reduce((sum, [, count]) => sum + count, 0) <= 4, JSON.stringify(lost));
+    }
+    t.diagnostic(`served again after ${took.map((ms) => Math.round(ms)).join(", ")} ms`);
+    assert.ok(Math.min(...took) < 1000, took.join(" "));
+    assert.match(errors(), /error heddle the proxy has ended signal=SIGKILL\n/);
+  });
+}
+
+test("a proxy is replaced under new connections and 500 open streams: none is refused or reset", async (t) => {
+  const options = ["--concurrency", "2", "--drain-time-s", "20"];
+  const { keeper, port, proxies } = await supervise(t, ...options);
+  const [before] = proxies();
+  const streams = Array.from({ length: 500 }, () => ask(port, "/stream"));
+  await sleep(300);
+  const stop = keepAsking(port, 8);
+  keeper.kill("SIGHUP");
+  while (proxies().includes(before ?? 0)) await sleep(20);
+  const counts = await stop();
+  const ended = await Promise.all(streams);
+  const whole = ended.filter((text) => text.startsWith("HTTP/1.1 200") && text.includes("ended"));
+  const broken = ended.find((text) => !text.includes("ended")) ?? "";
+  assert.equal(whole.length, 500, broken);
+  assert.deepEqual([...counts.keys()], ["HTTP/1.1 200"]);
+  t.diagnostic(`${counts.get("HTTP/1.1 200")} new connections while it was replaced`);
+  assert.equal(proxies().length, 1);
+  assert.match(await ask(port), /^HTTP\/1.1 200/);
+});
+
+test("a supervised proxy ends with its keeper, and gives its port back", async (t) => {
+  const { keeper, port, ended } = await supervise(t, "--concurrency", "1");
+  keeper.kill("SIGTERM");
+  await ended;
+  assert.equal(keeper.exitCode, 0);
+  assert.equal(await ask(port), "ECONNREFUSED");
+});
