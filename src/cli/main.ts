@@ -1,11 +1,9 @@
 /** The command line: reads argv, runs the command, turns what was thrown into a sentence and a status. */
 import { enableCompileCache } from "node:module";
 
-import { CommanderError } from "commander";
-
 import { HeddleError, messageOf } from "../base/error.ts";
+import { withSourcePositions } from "./bundle/source-positions.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
-import { commandNamed, createProgram } from "./program.ts";
 
 /** What was named on the command line is not there. */
 const wrongUsage: ReadonlySet<string> = new Set(["local.no-directory", "local.no-mesh-file"]);
@@ -15,8 +13,15 @@ enableCompileCache();
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: readonly string[]): Promise<number> {
-  const name = commandNamed(args[0] ?? "");
   try {
+    // One per workload: it does without the parser of command lines, which it would hold for its life.
+    const file = plainSidecar(args);
+    if (file !== undefined) {
+      const { runSidecarProcess } = await import("./sidecar/process.ts");
+      return await runSidecarProcess(file);
+    }
+    const { commandNamed, createProgram } = await import("./program.ts");
+    const name = commandNamed(args[0] ?? "");
     const program = await createProgram(name);
     await program.parseAsync(name === "version" ? ["version", ...args.slice(1)] : [...args], {
       from: "user",
@@ -27,8 +32,17 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+/** The file of `sidecar --options FILE`, where nothing else, variables neither, has to be understood. */
+function plainSidecar(args: readonly string[]): string | undefined {
+  const [command, option, file, ...others] = args;
+  const isPlain = command === "sidecar" && option === "--options" && others.length === 0;
+  const { HEDDLE_IO, HEDDLE_CONCURRENCY } = process.env;
+  const isUnset = HEDDLE_IO === undefined && HEDDLE_CONCURRENCY === undefined;
+  return isPlain && isUnset ? file : undefined;
+}
+
 function explain(error: unknown): number {
-  if (error instanceof CommanderError) {
+  if (isCommanderError(error)) {
     // Help and version are thrown as errors too, with status 0.
     return error.exitCode === 0 ? exitCodes.fine : exitCodes.usage;
   }
@@ -41,6 +55,18 @@ function explain(error: unknown): number {
     return wrongUsage.has(error.code) ? exitCodes.usage : exitCodes.findings;
   }
   console.error(`heddle: unexpected: ${messageOf(error)}`);
-  if (error instanceof Error && error.stack !== undefined) console.error(error.stack);
+  if (error instanceof Error && error.stack !== undefined) {
+    console.error(withSourcePositions(error.stack));
+  }
   return exitCodes.findings;
+}
+
+/** Told by its code: the class is not loaded where nobody parses. */
+function isCommanderError(error: unknown): error is Error & { readonly exitCode: number } {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    String(error.code).startsWith("commander.") &&
+    "exitCode" in error
+  );
 }

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { styleText } from "node:util";
 
 import { Option, type Command } from "commander";
@@ -67,7 +68,7 @@ export function registerUpCommand(program: Command): void {
 async function upHere(directory: string, options: Options): Promise<void> {
   const print = printer(options);
   stateDirOf(directory, stateRoot()); // refuses what cannot run before anything is made
-  const { main, problem } = await openBundle();
+  const { main, problem } = await openBundle(join(stateRoot(), ".bundle"));
   if (problem !== undefined) print.step(problem);
   const mesh = await startMesh(startOptions(directory, options, print, main));
   // Only now: a mesh that is refused must not go on building for seconds.

@@ -14,6 +14,7 @@ import { startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { settleMemory } from "./settle-memory.ts";
 import { workerEntry } from "../worker-entry.ts";
 import { shownBootstrap } from "./shown-bootstrap.ts";
 import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
@@ -79,6 +80,7 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
       : startHeddlePlane(parts, agent));
     await agent.serve(plane);
     expireIdleSeries(parts);
+    settleMemory(clock, log);
     const { name, namespace } = sidecar.instance;
     log.info("sidecar started", {
       instance: `${name}.${namespace}`,

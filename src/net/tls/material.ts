@@ -146,6 +146,9 @@ function materialOf(
   return material;
 }
 
+/** Without the word, Node would read the 140 authorities of the public web, for nobody. */
+const noAuthorities: string[] = [];
+
 function makeMaterial(
   plan: TlsPlan,
   certificate: Certificate | undefined,
@@ -160,7 +163,7 @@ function makeMaterial(
     ...(certificate === undefined
       ? {}
       : { cert: certificate.chainPem, key: certificate.privateKeyPem }),
-    ...(trustedCaPem === undefined ? {} : { ca: trustedCaPem }),
+    ca: trustedCaPem ?? noAuthorities,
   });
   const leaf = certificate === undefined ? undefined : new X509Certificate(certificate.chainPem);
   const { versions, ciphers, curves } = plan;
@@ -259,7 +262,7 @@ function planParameters(
 /** Before the secrets come: a name that OpenSSL does not know would fail every handshake. */
 function checkCurves(curves: readonly string[]): void {
   try {
-    tls.createSecureContext({ ecdhCurve: curves.join(":") });
+    tls.createSecureContext({ ecdhCurve: curves.join(":"), ca: noAuthorities });
   } catch (cause) {
     const message = `an ECDH curve of ${curves.join(", ")} is not known`;
     throw new HeddleError("tls-unsupported", message, { cause });
