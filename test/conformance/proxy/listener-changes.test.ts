@@ -12,7 +12,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../../src/base/clock.ts";
 import { startProxy } from "../../../src/proxy/proxy.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
-import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
 import { noPeers } from "../../../src/telemetry/standard-metrics.ts";
 import {
   type DeepPartial,
@@ -26,10 +25,11 @@ import { Router } from "../../../src/wire/gen/ts/envoy/extensions/filters/http/r
 import { RBAC as NetworkRbac } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { DownstreamTlsContext } from "../../../src/wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import { typeUrls } from "../../../src/xds/feed.ts";
+import { typeUrls, type XdsResource } from "../../../src/xds/feed.ts";
 import { FakeFeed } from "../../support/data-plane.ts";
 import { freePort } from "../../support/free-port.ts";
 import { FakeSecrets } from "../../support/secrets.ts";
+import { threads } from "../../support/workers.ts";
 import { makeTestAuthority } from "../../support/test-certificates.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.";
@@ -68,14 +68,14 @@ function chainOf(version: number): DeepPartial<FilterChain> {
 }
 
 interface Plane {
-  readonly feed: FakeFeed;
+  readonly send: (typeUrl: string, resource: XdsResource) => Promise<string>;
   readonly secrets: FakeSecrets;
   readonly port: number;
-  /** Applies a listener and returns what the data plane said to it. */
-  readonly apply: (version: number, listener: DeepPartial<Listener>) => string;
+  /** Applies a listener; what the data plane said to it. */
+  readonly apply: (version: number, listener: DeepPartial<Listener>) => Promise<string>;
 }
 
-async function startPlane(t: TestContext): Promise<Plane> {
+async function startPlane(t: TestContext, workers: number): Promise<Plane> {
   const application = http.createServer((request, response) => {
     request.resume();
     request.on("end", () => response.end("ok"));
@@ -90,7 +90,7 @@ async function startPlane(t: TestContext): Promise<Plane> {
     secrets,
     clock: systemClock,
     log: createLog({ level: "error", format: "text", clock: systemClock, sink: () => {} }),
-    metrics: createMetricRegistry(),
+    ...threads(workers),
     random: Math.random,
     peers: noPeers,
     openLog: () => () => {},
@@ -106,11 +106,17 @@ async function startPlane(t: TestContext): Promise<Plane> {
   const endpoints = [{ lbEndpoints: [{ endpoint: { address: { socketAddress } } }] }];
   const cluster = Cluster.fromPartial({ name: "app", loadAssignment: { endpoints } });
   const bytes = Cluster.encode(cluster).finish();
-  assert.equal(feed.send(typeUrls.cluster, [{ name: "app", version: "1", bytes }]), "accepted");
+  const send: Plane["send"] = async (typeUrl, resource) => {
+    const { length } = feed.answers;
+    feed.send(typeUrl, [resource]);
+    while (feed.answers.length === length) await sleep(1);
+    return feed.answers.at(-1) ?? "";
+  };
+  assert.equal(await send(typeUrls.cluster, { name: "app", version: "1", bytes }), "accepted");
   const port = await freePort();
   const address = { socketAddress: { address: "127.0.0.1", portValue: port } };
   return {
-    feed,
+    send,
     secrets,
     port,
     apply(version, fields) {
@@ -120,125 +126,132 @@ async function startPlane(t: TestContext): Promise<Plane> {
         version: String(version),
         bytes: Listener.encode(listener).finish(),
       };
-      return feed.send(typeUrls.listener, [resource]);
+      return send(typeUrls.listener, resource);
     },
   };
 }
 
-test("proxy() keeps connections over changes of their listener, and no request fails or slips by", async (t) => {
-  const { feed, port, apply } = await startPlane(t);
-  let acknowledged = 0;
-  apply(0, { filterChains: [chainOf(0)] });
-  while (feed.answers.at(-1) !== "accepted") await sleep(5);
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 10 });
-  t.after(() => agent.destroy());
-  const wrong: string[] = [];
-  let sent = 0;
-  let isOver = false;
-  const send = async (): Promise<void> => {
-    const oldest = acknowledged;
-    sent++;
-    try {
-      const { status, version } = await post(agent, { port });
-      const newest = acknowledged;
-      const expected = version % 2 === 0 ? 200 : 403;
-      if (version < oldest || version > newest) wrong.push(`${version}: ${oldest}…${newest}`);
-      if (status !== expected) wrong.push(`status ${status} under version ${version}`);
-    } catch (error) {
-      wrong.push(String(error));
+for (const [how, workers] of [
+  ["one thread", 0],
+  ["two workers", 2],
+] as const) {
+  test(`proxy() keeps connections over changes of their listener, and no request fails or slips by (${how})`, async (t) => {
+    const { port, apply } = await startPlane(t, workers);
+    let acknowledged = 0;
+    let asked = 0;
+    assert.equal(await apply(0, { filterChains: [chainOf(0)] }), "accepted");
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 10 });
+    t.after(() => agent.destroy());
+    const wrong: string[] = [];
+    let sent = 0;
+    let isOver = false;
+    const send = async (): Promise<void> => {
+      const oldest = acknowledged;
+      sent++;
+      try {
+        const { status, version } = await post(agent, { port });
+        const newest = asked;
+        const expected = version % 2 === 0 ? 200 : 403;
+        if (version < oldest || version > newest) wrong.push(`${version}: ${oldest}…${newest}`);
+        if (status !== expected) wrong.push(`status ${status} under version ${version}`);
+      } catch (error) {
+        wrong.push(String(error));
+      }
+    };
+    const client = async (): Promise<void> => {
+      while (!isOver) await send();
+    };
+    const started = performance.now();
+    const clients = Array.from({ length: 10 }, client);
+    for (let version = 1; version <= 100; version++) {
+      // However slow the machine is: so many requests for each change.
+      do await sleep(Math.random() * 20);
+      while (sent < version * 20);
+      asked = version;
+      assert.equal(await apply(version, { filterChains: [chainOf(version)] }), "accepted");
+      acknowledged = version;
     }
-  };
-  const client = async (): Promise<void> => {
-    while (!isOver) await send();
-  };
-  const started = performance.now();
-  const clients = Array.from({ length: 10 }, client);
-  for (let version = 1; version <= 100; version++) {
-    // However slow the machine is: so many requests for each change.
-    do await sleep(Math.random() * 20);
-    while (sent < version * 20);
-    assert.equal(apply(version, { filterChains: [chainOf(version)] }), "accepted");
-    acknowledged = version;
-  }
-  isOver = true;
-  await Promise.all(clients);
-  const perSecond = (sent / (performance.now() - started)) * 1000;
-  t.diagnostic(`${sent} requests, ${Math.round(perSecond)} each second`);
-  assert.deepEqual(wrong, []);
-  assert.ok(sent >= 2_000, `${sent} requests`);
-});
-
-test("proxy() refuses plaintext on a connection from before it had to be mutual TLS", async (t) => {
-  const { feed, secrets, port, apply } = await startPlane(t);
-  const authority = await makeTestAuthority();
-  const own = await authority.issue({ uris: ["spiffe://cluster.local/ns/default/sa/app"] });
-  secrets.set("default", { kind: "certificate", ...own });
-  secrets.set("ROOTCA", { kind: "validation", trustedCaPem: authority.rootPem });
-  const context = DownstreamTlsContext.fromPartial({
-    requireClientCertificate: true,
-    commonTlsContext: {
-      tlsCertificateSdsSecretConfigs: [{ name: "default" }],
-      validationContextSdsSecretConfig: { name: "ROOTCA" },
-    },
+    isOver = true;
+    await Promise.all(clients);
+    const perSecond = (sent / (performance.now() - started)) * 1000;
+    t.diagnostic(`${sent} requests, ${Math.round(perSecond)} each second`);
+    assert.deepEqual(wrong, []);
+    assert.ok(sent >= 2_000, `${sent} requests`);
   });
-  const value = DownstreamTlsContext.encode(context).finish();
-  const listenerFilters = [
-    packed("filters.listener.tls_inspector.v3.TlsInspector", new Uint8Array()),
-  ];
-  const secured = (version: number): DeepPartial<FilterChain> => ({
-    ...chainOf(version),
-    filterChainMatch: { transportProtocol: "tls" },
-    transportSocket: packed("transport_sockets.tls.v3.DownstreamTlsContext", value),
+
+  test(`proxy() refuses plaintext on a connection from before it had to be mutual TLS (${how})`, async (t) => {
+    const { secrets, port, apply } = await startPlane(t, workers);
+    const authority = await makeTestAuthority();
+    const own = await authority.issue({ uris: ["spiffe://cluster.local/ns/default/sa/app"] });
+    secrets.set("default", { kind: "certificate", ...own });
+    secrets.set("ROOTCA", { kind: "validation", trustedCaPem: authority.rootPem });
+    const context = DownstreamTlsContext.fromPartial({
+      requireClientCertificate: true,
+      commonTlsContext: {
+        tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+        validationContextSdsSecretConfig: { name: "ROOTCA" },
+      },
+    });
+    const value = DownstreamTlsContext.encode(context).finish();
+    const listenerFilters = [
+      packed("filters.listener.tls_inspector.v3.TlsInspector", new Uint8Array()),
+    ];
+    const secured = (version: number): DeepPartial<FilterChain> => ({
+      ...chainOf(version),
+      filterChainMatch: { transportProtocol: "tls" },
+      transportSocket: packed("transport_sockets.tls.v3.DownstreamTlsContext", value),
+    });
+    const plain = { ...chainOf(0), filterChainMatch: { transportProtocol: "raw_buffer" } };
+    assert.equal(
+      await apply(0, { listenerFilters, filterChains: [secured(0), plain] }),
+      "accepted",
+    );
+
+    const open = net.connect({ host: "127.0.0.1", port });
+    const cert = { cert: own.chainPem, key: own.privateKeyPem, ca: authority.rootPem };
+    const mutual = tls.connect({
+      port,
+      host: "127.0.0.1",
+      ...cert,
+      checkServerIdentity: () => undefined,
+    });
+    t.after(() => {
+      open.destroy();
+      mutual.destroy();
+    });
+    assert.match(await ask(open), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
+    assert.match(await ask(mutual), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
+
+    assert.equal(await apply(1, { listenerFilters, filterChains: [secured(1)] }), "accepted");
+    const closed = new Promise((resolve) => open.once("end", resolve));
+    const refused = await ask(open);
+    assert.match(refused, /^HTTP\/1\.1 503 .*connection: close\r\n/s);
+    await closed;
+    // Its chain has changed, but it may stay: the policy of now decides.
+    assert.match(await ask(mutual), /^HTTP\/1\.1 403 .*x-version: 1\r\n/s);
+    assert.equal(mutual.destroyed, false);
   });
-  const plain = { ...chainOf(0), filterChainMatch: { transportProtocol: "raw_buffer" } };
-  apply(0, { listenerFilters, filterChains: [secured(0), plain] });
-  while (feed.answers.at(-1) !== "accepted") await sleep(5);
 
-  const open = net.connect({ host: "127.0.0.1", port });
-  const cert = { cert: own.chainPem, key: own.privateKeyPem, ca: authority.rootPem };
-  const mutual = tls.connect({
-    port,
-    host: "127.0.0.1",
-    ...cert,
-    checkServerIdentity: () => undefined,
+  test(`proxy() denies the next request on a connection that a policy for connections denies by now (${how})`, async (t) => {
+    const { port, apply } = await startPlane(t, workers);
+    assert.equal(await apply(0, { filterChains: [chainOf(0)] }), "accepted");
+    const open = net.connect({ host: "127.0.0.1", port });
+    t.after(() => open.destroy());
+    assert.match(await ask(open), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
+
+    const everybody = { all: { principals: [{ any: true }], permissions: [{ any: true }] } };
+    const rules = { action: 1, policies: everybody } as const;
+    const denying = NetworkRbac.encode(NetworkRbac.fromPartial({ statPrefix: "tcp.", rules }));
+    const filters = [
+      packed("filters.network.rbac.v3.RBAC", denying.finish()),
+      ...(chainOf(2).filters ?? []),
+    ];
+    assert.equal(await apply(2, { filterChains: [{ filters }] }), "accepted");
+    const closed = new Promise((resolve) => open.once("end", resolve));
+    assert.match(await ask(open), /^HTTP\/1\.1 403 .*connection: close\r\n/s);
+    await closed;
   });
-  t.after(() => {
-    open.destroy();
-    mutual.destroy();
-  });
-  assert.match(await ask(open), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
-  assert.match(await ask(mutual), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
-
-  assert.equal(apply(1, { listenerFilters, filterChains: [secured(1)] }), "accepted");
-  const closed = new Promise((resolve) => open.once("end", resolve));
-  const refused = await ask(open);
-  assert.match(refused, /^HTTP\/1\.1 503 .*connection: close\r\n/s);
-  await closed;
-  // Its chain has changed, but it may stay: the policy of now decides.
-  assert.match(await ask(mutual), /^HTTP\/1\.1 403 .*x-version: 1\r\n/s);
-  assert.equal(mutual.destroyed, false);
-});
-
-test("proxy() denies the next request on a connection that a policy for connections denies by now", async (t) => {
-  const { feed, port, apply } = await startPlane(t);
-  apply(0, { filterChains: [chainOf(0)] });
-  while (feed.answers.at(-1) !== "accepted") await sleep(5);
-  const open = net.connect({ host: "127.0.0.1", port });
-  t.after(() => open.destroy());
-  assert.match(await ask(open), /^HTTP\/1\.1 200 .*x-version: 0\r\n/s);
-
-  const everybody = { all: { principals: [{ any: true }], permissions: [{ any: true }] } };
-  const rules = { action: 1, policies: everybody } as const;
-  const denying = NetworkRbac.encode(NetworkRbac.fromPartial({ statPrefix: "tcp.", rules }));
-  const filters = [
-    packed("filters.network.rbac.v3.RBAC", denying.finish()),
-    ...(chainOf(2).filters ?? []),
-  ];
-  assert.equal(apply(2, { filterChains: [{ filters }] }), "accepted");
-  const closed = new Promise((resolve) => open.once("end", resolve));
-  assert.match(await ask(open), /^HTTP\/1\.1 403 .*connection: close\r\n/s);
-  await closed;
-});
+}
 
 /** One POST to `/gate` on an open connection. */
 function ask(socket: net.Socket): Promise<string> {
