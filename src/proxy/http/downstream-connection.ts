@@ -14,6 +14,7 @@ import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, headFailures } from "./failure.ts";
 import type { HttpServices } from "./http-services.ts";
 import { HttpStream } from "./http-stream.ts";
+import { hasUnderscores } from "./underscores.ts";
 
 /** Bytes of later requests held while one is answered; the client is paused beyond it. */
 const heldBytesMax = 64 * 1024;
@@ -390,14 +391,4 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
         return;
     }
   }
-}
-
-/** Refuses, or takes away, fields whose names hold `_`: some servers read them as `-`. */
-function hasUnderscores(head: Http1Head, action: "reject" | "drop"): boolean {
-  for (let field = 0; field < head.count; field++) {
-    if (!head.nameAt(field).includes("_")) continue;
-    if (action === "reject") return true;
-    head.dropped[field] = 1;
-  }
-  return false;
 }

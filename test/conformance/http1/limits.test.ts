@@ -188,10 +188,8 @@ const attacks: readonly Attack[] = [
     name: "answers without end, unread",
     run: async (port) => {
       const text = `${head.replace("/ ", "/endless ")}\r\n`;
-      const started = Array.from(
-        { length: attackers },
-        () => new Attacker(port, text, { reads: false }),
-      );
+      // Few: the kernel itself keeps megabytes for each, which this process has to move.
+      const started = Array.from({ length: 5 }, () => new Attacker(port, text, { reads: false }));
       await sleep(7_000);
       for (const attacker of started) attacker.end();
       return started;
