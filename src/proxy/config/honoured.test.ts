@@ -21,10 +21,9 @@ function checkManager(fields: ManagerFields): void {
 test("checkHonoured() refuses what would have no effect, by its place", () => {
   const cases: [ManagerFields, string][] = [
     [{ localReplyConfig: {} }, "local_reply_config"],
-    [{ tracing: { customTags: [{ tag: "a" }] } }, "tracing.custom_tags"],
     [{ tracing: { maxPathTagLength: 10 } }, "tracing.max_path_tag_length"],
     [{ tracing: { verbose: true } }, "tracing.verbose"],
-    [{ tracing: { operation: "%REQ(:METHOD)%" } }, "tracing.operation"],
+    [{ tracing: { noContextPropagation: true } }, "tracing.no_context_propagation"],
     [
       { accessLogOptions: { flushAccessLogOnNewRequest: true } },
       "access_log_options.flush_access_log_on_new_request",

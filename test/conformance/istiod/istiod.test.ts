@@ -1,0 +1,321 @@
+/**
+ * What an unmodified istiod sends to sidecars, as `tools/record-istiod.ts` wrote it down, drives
+ * `heddle proxy`: all of it is accepted, and a request goes through both sidecars with mutual TLS.
+ */
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, get, type IncomingHttpHeaders } from "node:http";
+import { connect, createServer as createTcpServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+
+import { fromJson, type JsonValue, toBinary } from "@bufbuild/protobuf";
+
+import { systemClock } from "../../../src/base/clock.ts";
+import { type RunningProxy, runProxy } from "../../../src/cli/commands/proxy.ts";
+import { startGrpcServer } from "../../../src/net/grpc-server.ts";
+import { defaultGrpcKeepalive } from "../../../src/net/grpc.ts";
+import { registry } from "../../../src/wire/gen/es/registry.ts";
+import { AdsServer, type ProxyAnswer } from "../../../src/xds/ads-server.ts";
+import { typeUrls } from "../../../src/xds/feed.ts";
+import { encodedResource, type Snapshot, snapshotOf } from "../../../src/xds/snapshot.ts";
+import { freePort } from "../../support/free-port.ts";
+import { silentLog } from "../../support/silent-log.ts";
+import { makeTestAuthority, type TestAuthority } from "../../support/test-certificates.ts";
+import { type IstioNode, istioNodes } from "./nodes.ts";
+
+/** The ports that stand in config.yaml for free ones: none beside another, for ranges end one above. */
+const placeholders = [60_001, 60_003, 60_011, 60_013, 60_021, 60_023] as const;
+type Ports = Readonly<Record<(typeof placeholders)[number], number>>;
+
+test("istiod's resources carry requests and connections through two sidecars", async (t) => {
+  const ports = await freePorts();
+  const authority = await makeTestAuthority();
+  const seen: IncomingHttpHeaders[] = [];
+  const http = createServer((request, response) => {
+    seen.push(request.headers);
+    response.end(`catalog ${request.url}`);
+  });
+  const echo = createTcpServer((socket) => socket.pipe(socket));
+  await listenOn(t, http, ports[60_021]);
+  await listenOn(t, echo, ports[60_023]);
+  // On one machine without capture each sidecar has ports of its own for what is called.
+  const own = { ...ports, 60_001: await freePort(), 60_003: await freePort() };
+  const catalog = await startSidecar(t, "catalog", { ports: own, authority });
+  const front = await startSidecar(t, "front", { ports, authority });
+
+  assert.equal(await ask(ports[60_001], "/"), "200 catalog /");
+  assert.equal(await ask(ports[60_001], "/v2/x"), "200 catalog /rewritten/x");
+  assert.equal(await ask(ports[60_001], "/fault"), "418 fault filter abort");
+  assert.equal(await ask(ports[60_001], "/secret"), "403 RBAC: access denied");
+  assert.equal(await exchange(ports[60_003], "by TCP"), "by TCP");
+  // Whoever comes without a certificate is not let in.
+  assert.equal(await ask(ports[60_011], "/"), "closed");
+
+  for (const headers of seen) {
+    const told = Object.keys(headers).filter((name) => name.startsWith("x-envoy-peer"));
+    assert.deepEqual(told, [], "what proxies tell each other stays between them");
+  }
+  const [client, server] = [await front.metrics(), await catalog.metrics()];
+  const ends = [
+    /source_workload="front"/,
+    /destination_workload="catalog"/,
+    /source_app="front"/,
+    /destination_service="catalog\.shop\.svc\.cluster\.local"/,
+    /destination_service_name="catalog\.shop\.svc\.cluster\.local"/,
+    /source_principal="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/front"/,
+    /destination_principal="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/catalog"/,
+  ];
+  for (const [metrics, reporter] of [
+    [client, "source"],
+    [server, "destination"],
+  ] as const) {
+    const line = metrics.find(
+      (one) => one.startsWith("istio_requests_total{") && one.includes('response_code="200"'),
+    );
+    assert.ok(line !== undefined, `${reporter} counts no request`);
+    for (const end of [...ends, new RegExp(`reporter="${reporter}"`)]) assert.match(line, end);
+    assert.ok(metrics.some((one) => one.startsWith("istio_tcp_sent_bytes_total{")));
+  }
+  assert.match(client.join("\n"), /istio_requests_total\{[^}]*response_code="418"/);
+  assert.match(server.join("\n"), /connection_security_policy="mutual_tls"/);
+});
+
+test("istiod's resources for a sidecar that captures are accepted whole", async (t) => {
+  const [ports, authority] = [await freePorts(), await makeTestAuthority()];
+  const captured = await startSidecar(t, "captured", { ports, authority });
+  assert.deepEqual(
+    captured.listeners().filter((name) => name.startsWith("virtual")),
+    ["virtualInbound", "virtualOutbound"],
+  );
+});
+
+interface Sidecar {
+  metrics(): Promise<readonly string[]>;
+  listeners(): readonly string[];
+}
+
+/** The proxy with a control plane that sends what istiod sent, and an agent that has its secrets. */
+async function startSidecar(
+  t: TestContext,
+  name: IstioNode["name"],
+  mesh: { readonly ports: Ports; readonly authority: TestAuthority },
+): Promise<Sidecar> {
+  const node = istioNodes.find((one) => one.name === name);
+  assert.ok(node !== undefined);
+  const answers: ProxyAnswer[] = [];
+  const recorded = await recordedOf(name, mesh.ports);
+  const control = await serve(t, node.id, recorded, answers);
+  const agent = await serve(t, node.id, await secretsOf(node, mesh.authority), answers);
+  const adminPort = await freePort();
+  const folder = mkdtempSync(join(tmpdir(), "heddle-istiod-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const config = join(folder, "bootstrap.json");
+  writeFileSync(config, JSON.stringify(bootstrapOf(node, { control, agent, admin: adminPort })));
+  const running: RunningProxy = await runProxy({
+    config,
+    logLevel: "error",
+    logFormat: "text",
+    drainTimeS: "0",
+  });
+  t.after(() => running.stop());
+  assert.deepEqual(
+    answers.flatMap((one) => (one.kind === "refused" ? [one.reason] : [])),
+    [],
+  );
+  const asked = async (path: string): Promise<string> =>
+    await (await fetch(`http://127.0.0.1:${adminPort}${path}`)).text();
+  const listeners = (await asked("/listeners"))
+    .split("\n")
+    .map((line) => line.split("::")[0] ?? "");
+  return {
+    metrics: async () => (await asked("/stats/prometheus")).split("\n"),
+    listeners: () => listeners.toSorted(),
+  };
+}
+
+async function serve(
+  t: TestContext,
+  nodeId: string,
+  snapshot: Snapshot,
+  answers: ProxyAnswer[],
+): Promise<number> {
+  const server = new AdsServer({
+    clock: systemClock,
+    log: silentLog,
+    events: { onAnswer: (_proxy, answer) => void answers.push(answer) },
+  });
+  server.setSnapshot(nodeId, snapshot);
+  const grpc = await startGrpcServer({
+    listen: { address: "127.0.0.1", port: 0 },
+    methods: server.methods((_call, node) => node?.id ?? ""),
+    keepalive: defaultGrpcKeepalive,
+    clock: systemClock,
+    log: silentLog,
+  });
+  t.after(() => grpc.close());
+  assert.ok("port" in grpc.address);
+  return grpc.address.port;
+}
+
+/** With ports of this run's own. */
+async function recordedOf(name: string, ports: Ports): Promise<Snapshot> {
+  let text = readFileSync(new URL(`${name}.json`, import.meta.url), "utf8");
+  for (const port of placeholders) text = text.replaceAll(String(port), String(ports[port]));
+  if (name === "captured") {
+    for (const port of [15_001, 15_006])
+      text = text.replaceAll(String(port), String(await freePort()));
+  }
+  // Our own tool wrote it.
+  const types = JSON.parse(text) as Record<string, Record<string, JsonValue>>;
+  return snapshotOf(
+    "recorded",
+    Object.entries(types).map(([typeUrl, resources]) => [
+      typeUrl,
+      Object.entries(resources).map(([resource, json]) => {
+        const type = registry.getMessage(typeUrl.slice(typeUrl.indexOf("/") + 1));
+        assert.ok(type !== undefined);
+        return encodedResource(resource, toBinary(type, fromJson(type, json, { registry })));
+      }),
+    ]),
+  );
+}
+
+async function secretsOf(node: IstioNode, authority: TestAuthority): Promise<Snapshot> {
+  const account = String(node.metadata["SERVICE_ACCOUNT"]);
+  const { chainPem, privateKeyPem } = await authority.issue({
+    uris: [`spiffe://cluster.local/ns/shop/sa/${account}`],
+  });
+  const type = registry.getMessage("envoy.extensions.transport_sockets.tls.v3.Secret");
+  assert.ok(type !== undefined);
+  const secret = (name: string, fields: Record<string, JsonValue>) =>
+    encodedResource(name, toBinary(type, fromJson(type, { name, ...fields }, { registry })));
+  return snapshotOf("secrets", [
+    [
+      typeUrls.secret,
+      [
+        secret("default", {
+          tlsCertificate: {
+            certificateChain: { inlineString: chainPem },
+            privateKey: { inlineString: privateKeyPem },
+          },
+        }),
+        secret("ROOTCA", {
+          validationContext: { trustedCa: { inlineString: authority.rootPem } },
+        }),
+      ],
+    ],
+  ]);
+}
+
+/** As istio-agent writes it for Envoy, without what concerns Envoy's own statistics. */
+function bootstrapOf(
+  node: IstioNode,
+  ports: { readonly control: number; readonly agent: number; readonly admin: number },
+): object {
+  const ads = { ads: {}, initial_fetch_timeout: "0s", resource_api_version: "V3" };
+  return {
+    node: { id: node.id, cluster: "shop", metadata: node.metadata },
+    layered_runtime: {
+      layers: [
+        {
+          name: "global config",
+          static_layer: {
+            "envoy.reloadable_features.http_reject_path_with_fragment": false,
+            "overload.global_downstream_max_connections": "2147483647",
+            "re2.max_program_size.error_level": "32768",
+          },
+        },
+        { name: "admin", admin_layer: {} },
+      ],
+    },
+    bootstrap_extensions: [
+      {
+        name: "envoy.bootstrap.internal_listener",
+        typed_config: {
+          "@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
+          type_url:
+            "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+          value: { buffer_size_kb: 64 },
+        },
+      },
+    ],
+    stats_config: { use_all_default_tags: false },
+    admin: {
+      profile_path: "/var/lib/istio/data/envoy.prof",
+      address: { socket_address: { address: "127.0.0.1", port_value: ports.admin } },
+    },
+    dynamic_resources: {
+      lds_config: ads,
+      cds_config: ads,
+      ads_config: {
+        api_type: "DELTA_GRPC",
+        set_node_on_first_message_only: true,
+        transport_api_version: "V3",
+        grpc_services: [{ envoy_grpc: { cluster_name: "xds-grpc" } }],
+      },
+    },
+    static_resources: {
+      clusters: [grpcCluster("xds-grpc", ports.control), grpcCluster("sds-grpc", ports.agent)],
+    },
+  };
+}
+
+function grpcCluster(name: string, port: number): object {
+  const address = { socket_address: { address: "127.0.0.1", port_value: port } };
+  return {
+    name,
+    connect_timeout: "1s",
+    typed_extension_protocol_options: {
+      "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        explicit_http_config: { http2_protocol_options: {} },
+      },
+    },
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }],
+    },
+  };
+}
+
+async function freePorts(): Promise<Ports> {
+  const [a, b, c, d, e, f] = [
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+  ];
+  return { 60_001: a, 60_003: b, 60_011: c, 60_013: d, 60_021: e, 60_023: f };
+}
+
+async function listenOn(t: TestContext, server: Server, port: number): Promise<void> {
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", () => resolve()));
+  t.after(() => void server.close());
+}
+
+/** By the name of the service: a sidecar without capture would send what it does not know to itself. */
+function ask(port: number, path: string): Promise<string> {
+  const headers = { host: "catalog.shop.svc.cluster.local" };
+  return new Promise((resolve) => {
+    const request = get({ port, path, headers, agent: false }, (response) => {
+      let body = "";
+      response.on("data", (bytes: Buffer) => (body += bytes.toString()));
+      response.on("end", () => resolve(`${response.statusCode} ${body}`));
+    });
+    request.on("error", () => resolve("closed"));
+  });
+}
+
+function exchange(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1", () => socket.end(text));
+    let answer = "";
+    socket.on("data", (bytes) => (answer += bytes.toString()));
+    socket.on("end", () => resolve(answer));
+    socket.on("error", reject);
+  });
+}
