@@ -70,10 +70,9 @@ function bothOf(
   does: string,
   configure: Contestant["configure"],
 ): readonly Contestant[] {
-  const own = (["portable", "epoll"] as const).map((io): Contestant => {
-    const name = io === "portable" ? `heddle-${kind}` : `heddle-${kind}-${io}`;
-    const command = (file: string): readonly string[] => heddleCommand(programs.heddle, file, io);
-    return { name, kind, does, configure, command };
+  const own = ways.map(([suffix, ...how]): Contestant => {
+    const command = (file: string): readonly string[] => heddleCommand(programs.heddle, file, how);
+    return { name: `heddle-${kind}${suffix}`, kind, does, configure, command };
   });
   return [...envoyOf(programs, kind, does, configure), ...own];
 }
@@ -90,8 +89,16 @@ function envoyOf(
   return [{ name: `envoy-${kind}`, kind, does, configure, command }];
 }
 
-function heddleCommand(main: string, file: string, io: string): readonly string[] {
+/** What is added to the name, and to the command; with two workers both are on the one core. */
+const ways: readonly (readonly [string, ...string[]])[] = [
+  ["", "--io", "portable"],
+  ["-epoll", "--io", "epoll"],
+  ["-worker", "--io", "epoll", "--concurrency", "1"],
+  ["-two-workers", "--io", "epoll", "--concurrency", "2"],
+];
+
+function heddleCommand(main: string, file: string, how: readonly string[]): readonly string[] {
   const flags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];
-  const options = ["--config", file, "--log-level", "error", "--io", io];
+  const options = ["--config", file, "--log-level", "error", ...how];
   return [process.execPath, ...flags, main, "proxy", ...options];
 }

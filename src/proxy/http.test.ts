@@ -484,3 +484,27 @@ test("proxy() leaves an idle connection before its endpoint does", () => {
   mesh.clock.advance(30_000);
   assert.equal(mesh.upstreams[2]?.channel.isClosed, false);
 });
+
+test("proxy() passes long content on in order, and stops while the other side is slow", () => {
+  const mesh = new HttpHarness();
+  const client = mesh.connect();
+  const piece = "0123456789".repeat(1000);
+  client.send(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${piece.length * 2 + 5}\r\n\r\nstart`);
+  const app = mesh.upstream();
+  app.accepts = false;
+  client.send(piece);
+  assert.equal(client.isPaused, true);
+  app.drain();
+  assert.equal(client.isPaused, false);
+  client.send(piece);
+  assert.equal(app.take().split("\r\n\r\n")[1], `start${piece}${piece}`);
+  app.send(`HTTP/1.1 200 OK\r\ncontent-length: ${piece.length * 2 + 2}\r\n\r\nab`);
+  client.accepts = false;
+  app.send(piece);
+  assert.equal(app.isPaused, true);
+  client.drain();
+  assert.equal(app.isPaused, false);
+  app.send(piece);
+  assert.equal(client.take().split("\r\n\r\n")[1], `ab${piece}${piece}`);
+  assert.equal(mesh.log[0]?.sent, piece.length * 2 + 2);
+});

@@ -20,6 +20,8 @@ const { EAGAIN, EINTR } = os.constants.errno;
 const readsMax = 4;
 /** What may wait although `write` said false; the connection is reset beyond it. */
 const queuedBytesMax = 64 * 1024 * 1024;
+/** What is longer is not copied if C can read it where it is; and of a read no more is wiped. */
+const shortBytesMax = 4096;
 /** Interest of a connection that epoll has been told to forget for now. */
 const parked = -1;
 
@@ -61,7 +63,6 @@ export class EpollChannel implements Channel, Watched, Deferred {
   readonly #fd: number;
   readonly #stream: ByteStream;
   readonly #queue = new WriteQueue();
-  readonly #highWater: number;
   #interest: number;
   #corks = 0;
   #isPaused = false;
@@ -88,7 +89,6 @@ export class EpollChannel implements Channel, Watched, Deferred {
     this.#stream = options.stream ?? new PlainStream(reactor.syscalls, fd);
     this.tls = options.tls;
     this.#mayHold = this.#stream.buffers;
-    this.#highWater = options.writeQueueBytesMax;
     this.handler = options.handler;
     this.local = options.local;
     this.remote = options.remote;
@@ -114,10 +114,12 @@ export class EpollChannel implements Channel, Watched, Deferred {
   /** How many bytes nobody need keep: what the kernel took, or all where there is no connection left. */
   #writeNow(memory: Uint8Array, length: number): number {
     if (this.#queue.bytes > 0 || this.#corks > 0) return 0;
-    const { writeSlab } = this.#reactor;
+    const { writeSlab, readSlab } = this.#reactor;
     const stream = this.#stream;
     let count: number;
-    if (length <= writeSlab.bytes.length) {
+    if (length > shortBytesMax && readSlab.startsWith(memory)) {
+      count = stream.write(readSlab, length);
+    } else if (length <= writeSlab.bytes.length) {
       writeSlab.put(memory, length);
       count = stream.write(writeSlab, length);
     } else if (stream.writeVector === undefined) {
@@ -143,7 +145,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
     }
     if (queue.bytes > queuedBytesMax) {
       this.fail({ code: "write-queue-full", message: "too much waits to be sent" });
-    } else if (queue.bytes >= this.#highWater) {
+    } else if (queue.bytes >= this.#options.writeQueueBytesMax) {
       this.#needsDrain = true;
       return false;
     }
@@ -295,7 +297,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
       if (count > 0) {
         this.handler.onData(readSlab.view(count));
         // Whoever kept the chunk sees zeros, and notices.
-        slab.fill(0, 0, count);
+        slab.fill(0, 0, Math.min(count, shortBytesMax));
         if (this.#isClosed || this.#isPaused) break;
         if (stream.buffers ? !stream.holds() : count < slab.length) {
           this.#mayHold = false;

@@ -1,6 +1,16 @@
-/** Who was told to stop sending because the other side is slow: each side at most once. */
+/**
+ * Who was told to stop sending because the other side is slow: each side at most once. And which
+ * content needs no gathering: it is sent from where it was received.
+ */
 import type { Channel } from "../../net/channel.ts";
 import type { DownstreamConnection } from "./downstream-connection.ts";
+
+const passedBytesMin = 4096;
+
+/** Content that fills a chunk from its start, and is enough to be worth a write of its own. */
+export function isPassed(from: number, to: number): boolean {
+  return from === 0 && to >= passedBytesMin;
+}
 
 export class BackPressure {
   readonly #downstream: DownstreamConnection;
@@ -9,6 +19,11 @@ export class BackPressure {
 
   constructor(downstream: DownstreamConnection) {
     this.#downstream = downstream;
+  }
+
+  /** Sends the first `length` bytes of a chunk from the client. */
+  pass(upstream: Channel | undefined, chunk: Buffer, length: number): void {
+    if (upstream?.writeShared(chunk, length) === false) this.pauseDownstream();
   }
 
   pauseDownstream(): void {

@@ -56,6 +56,8 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   #isHeldPaused = false;
   #isExpired = false;
   #discardedBytes = 0;
+  /** The client is not slower than what is written to it. */
+  #hasRoom = true;
   /** The wheel's time at which it began to wait for a request. */
   #idleSinceMs = 0;
 
@@ -256,9 +258,17 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   flush(): boolean {
     const { downstreamWriter: writer } = this.services;
     const { memory, length } = writer;
-    if (length === 0) return true;
-    writer.discard();
-    return this.channel.writeShared(memory, length);
+    if (length > 0) {
+      writer.discard();
+      this.#hasRoom = this.channel.writeShared(memory, length);
+    }
+    return this.#hasRoom;
+  }
+
+  /** Sends the first `length` bytes of a chunk after what was gathered, without gathering them. */
+  pass(chunk: Buffer, length: number): void {
+    this.flush();
+    this.#hasRoom = this.channel.writeShared(chunk, length);
   }
 
   onStreamEnd(): void {
@@ -346,6 +356,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   }
 
   onDrain(): void {
+    this.#hasRoom = true;
     this.stream.onDownstreamDrain();
   }
 

@@ -6,6 +6,7 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
+import { isPassed } from "./back-pressure.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
@@ -109,6 +110,7 @@ export class ResponseSide {
     const { downstreamWriter: writer } = this.#stream.services;
     this.#stream.record.onResponseBody(chunk, from, to);
     if (this.#bodyMode === "chunked") writer.chunk(chunk, from, to);
+    else if (isPassed(from, to)) this.#stream.connection.pass(chunk, to);
     else writer.bytes(chunk, from, to);
   }
 

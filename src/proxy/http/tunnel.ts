@@ -115,7 +115,7 @@ class TunnelSide implements ChannelHandler {
 
   onData(chunk: Buffer): void {
     this.#tunnel.onBytes(this.#direction, chunk.length);
-    if (!this.#peer.write(Buffer.from(chunk))) this.#channel.pause();
+    if (!this.#peer.writeShared(chunk, chunk.length)) this.#channel.pause();
   }
 
   onEnd(): void {

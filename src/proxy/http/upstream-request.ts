@@ -9,7 +9,7 @@ import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
 import { AttemptFacts } from "./attempt-facts.ts";
-import { BackPressure } from "./back-pressure.ts";
+import { BackPressure, isPassed } from "./back-pressure.ts";
 import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
@@ -143,7 +143,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #writePiece(chunk: Buffer, from: number, to: number): void {
     const writer = this.#stream.services.upstreamWriter;
     if (this.#bodyKind === "chunked") writer.chunk(chunk, from, to);
-    else writer.bytes(chunk, from, to);
+    else if (isPassed(from, to)) {
+      this.flush();
+      this.#pressure.pass(this.#connection?.channel, chunk, to);
+    } else writer.bytes(chunk, from, to);
   }
 
   #finishRequest(connection: UpstreamConnection): void {

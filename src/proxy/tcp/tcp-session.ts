@@ -181,14 +181,14 @@ export class TcpSession {
       this.#waiting.push(Buffer.from(chunk));
       return;
     }
-    if (!upstream.write(Buffer.from(chunk))) this.#downstream.pause();
+    if (!upstream.writeShared(chunk, chunk.length)) this.#downstream.pause();
   }
 
   #fromUpstream(chunk: Buffer): void {
     const record = this.#record;
     record.bytesSent += chunk.length;
     this.#touch();
-    if (!this.#downstream.write(Buffer.from(chunk))) this.#upstream?.pause();
+    if (!this.#downstream.writeShared(chunk, chunk.length)) this.#upstream?.pause();
   }
 
   #onDownstreamClosed(error: ChannelError | undefined): void {

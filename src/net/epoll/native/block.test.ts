@@ -41,4 +41,7 @@ test("Block.put() and Block.view() are of the block's own bytes, whole sources a
   assert.equal(block.view(2).toString(), "1y");
   assert.equal(block.view(3000).length, 3000);
   assert.equal(block.view(0).length, 0);
+  assert.equal(block.startsWith(block.view(3000)), true);
+  assert.equal(block.startsWith(block.view(3000).subarray(1)), false);
+  assert.equal(block.startsWith(Buffer.alloc(8)), false);
 });

@@ -38,6 +38,11 @@ export class Block {
     return (views[length] ??= this.bytes.subarray(0, length));
   }
 
+  /** Whether a view begins where this block does. */
+  startsWith(view: Uint8Array): boolean {
+    return view.byteOffset === this.bytes.byteOffset && view.buffer === this.bytes.buffer;
+  }
+
   /** Puts the first `length` bytes of `source` at the start. */
   put(source: Uint8Array, length: number): void {
     if (length === source.length) this.bytes.set(source);
