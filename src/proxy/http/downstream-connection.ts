@@ -12,6 +12,7 @@ import type { ConnectionHome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, headFailures } from "./failure.ts";
+import { ClientSender } from "./client-sender.ts";
 import type { HttpServices } from "./http-services.ts";
 import { HttpStream } from "./http-stream.ts";
 import { hasUnderscores } from "./underscores.ts";
@@ -37,6 +38,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   readonly channel: Channel;
   readonly view: ConnectionView;
   readonly services: HttpServices;
+  readonly sender: ClientSender;
   readonly stream: HttpStream;
   /** A chunk is being read: what streams write upstream leaves at its end. */
   isReading = false;
@@ -56,8 +58,6 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   #isHeldPaused = false;
   #isExpired = false;
   #discardedBytes = 0;
-  /** The client is not slower than what is written to it. */
-  #hasRoom = true;
   /** The wheel's time at which it began to wait for a request. */
   #idleSinceMs = 0;
 
@@ -72,6 +72,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     this.services = services;
     this.#onClosed = onClosed;
     this.#body = new BodyReader(services.settings.limits);
+    this.sender = new ClientSender(channel, services.downstreamWriter);
     this.stream = new HttpStream(this, services);
     this.#head.reset("request");
     services.upstreams.wheel.touch();
@@ -249,28 +250,6 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     if (this.#pauses > 0 && --this.#pauses === 0) this.channel.resume();
   }
 
-  write(text: string): void {
-    this.services.downstreamWriter.text(text);
-    this.flush();
-  }
-
-  /** Sends what was gathered for the client; false when the client is slow. */
-  flush(): boolean {
-    const { downstreamWriter: writer } = this.services;
-    const { memory, length } = writer;
-    if (length > 0) {
-      writer.discard();
-      this.#hasRoom = this.channel.writeShared(memory, length);
-    }
-    return this.#hasRoom;
-  }
-
-  /** Sends the first `length` bytes of a chunk after what was gathered, without gathering them. */
-  pass(chunk: Buffer, length: number): void {
-    this.flush();
-    this.#hasRoom = this.channel.writeShared(chunk, length);
-  }
-
   onStreamEnd(): void {
     if (this.#state === "tunnel") return;
     if (this.stream.mustClose || !this.stream.isRequestComplete || this.#state === "closing") {
@@ -356,7 +335,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   }
 
   onDrain(): void {
-    this.#hasRoom = true;
+    this.sender.onDrain();
     this.stream.onDownstreamDrain();
   }
 

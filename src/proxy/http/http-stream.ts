@@ -241,7 +241,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   passContinue(): void {
     if (this.#head?.expectsContinue !== true || this.isResponseStarted) return;
     this.#head.expectsContinue = false;
-    this.connection.write("HTTP/1.1 100 Continue\r\n\r\n");
+    this.connection.sender.text("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
@@ -331,7 +331,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.#upstream.abort();
     if (!this.isRequestComplete && this.#head?.bodyKind !== "none") this.mustClose = true;
     this.#response.writeOwn(failure, changes);
-    this.connection.flush();
+    this.connection.sender.flush();
     this.#end(this.record.responseCodeDetails);
     this.connection.continueReading();
   }
@@ -345,13 +345,13 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   /** 101 from the upstream: after this the connections carry the other protocol. */
   startUpgrade(head: Http1Head): void {
     this.#response.startUpgrade(head);
-    this.connection.flush();
+    this.connection.sender.flush();
   }
 
   /** A CONNECT has reached its endpoint. */
   startConnect(): void {
     this.#response.startConnect();
-    this.connection.flush();
+    this.connection.sender.flush();
   }
 
   writeBody(chunk: Buffer, from: number, to: number): void {
@@ -361,13 +361,13 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   /** The upstream's answer is whole. */
   endResponse(trailers: Http1Head | undefined): void {
     this.#response.finish(trailers);
-    this.connection.flush();
+    this.connection.sender.flush();
     this.#end(this.record.responseCodeDetails);
   }
 
   /** The answer broke off: the client must see that it is not whole. */
   breakResponse(details: string): void {
-    this.connection.flush();
+    this.connection.sender.flush();
     this.#end(details);
     this.connection.channel.destroy();
   }

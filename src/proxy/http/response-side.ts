@@ -110,7 +110,7 @@ export class ResponseSide {
     const { downstreamWriter: writer } = this.#stream.services;
     this.#stream.record.onResponseBody(chunk, from, to);
     if (this.#bodyMode === "chunked") writer.chunk(chunk, from, to);
-    else if (isPassed(from, to)) this.#stream.connection.pass(chunk, to);
+    else if (isPassed(from, to)) this.#stream.connection.sender.pass(chunk, to);
     else writer.bytes(chunk, from, to);
   }
 

@@ -322,7 +322,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   onResponseFlush(): void {
     this.#stream.touch();
     this.#deadlines.touch();
-    if (!this.#stream.connection.flush()) this.#pressure.pauseUpstream(this.#connection?.channel);
+    if (!this.#stream.connection.sender.flush())
+      this.#pressure.pauseUpstream(this.#connection?.channel);
   }
 
   onResponseEnd(): void {
