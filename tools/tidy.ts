@@ -8,7 +8,7 @@ import { posix } from "node:path";
 
 import { type Area, areas, fileLinesMax, fileLinesRatchet, purePlaces } from "./tidy-rules.ts";
 
-const importSpecifier = /(?:\bfrom|\bimport|\bgetBuiltinModule)\s*\(?\s*"([^"]+)"/g;
+const importSpecifier = /(?:(?<!\.)\bfrom|\bimport|\bgetBuiltinModule)\s*\(?\s*"([^"]+)"/g;
 const importedType = /import\s+type\s[^;]*?from\s*"([^"]+)"/g;
 
 const errors: string[] = [];
