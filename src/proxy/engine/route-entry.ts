@@ -8,6 +8,7 @@ import {
   type WeightedCluster,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
+import { compileHeaderEdit } from "./header-edit.ts";
 import { compileHeaderLevel, type HeaderChanges } from "./header-operations.ts";
 import { compileRedirect } from "./redirect.ts";
 import { refuse } from "./refusal.ts";
@@ -170,10 +171,14 @@ function withLevels(
     for (const [name, config] of level.filters) filters.set(name, config);
   }
   const mirrors = [route.mirrors, ...levels.map((level) => level.mirrors)];
+  const requestHeaders = ordered.flatMap((level) => level.headers.request);
+  const responseHeaders = ordered.flatMap((level) => level.headers.response);
   return {
     ...route,
-    requestHeaders: ordered.flatMap((level) => level.headers.request),
-    responseHeaders: ordered.flatMap((level) => level.headers.response),
+    requestHeaders,
+    responseHeaders,
+    editRequest: compileHeaderEdit(requestHeaders),
+    editResponse: compileHeaderEdit(responseHeaders),
     filterConfigs: filters,
     mirrors: mirrors.find((list) => list.length > 0) ?? [],
   };

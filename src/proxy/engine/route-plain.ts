@@ -13,6 +13,8 @@ export function plainRoute(name: string, virtualHost: string): CompiledRoute {
     appendXForwardedHost: false,
     requestHeaders: [],
     responseHeaders: [],
+    editRequest: undefined,
+    editResponse: undefined,
     upgrades: new Map(),
     isConnect: false,
     decoratorOperation: undefined,

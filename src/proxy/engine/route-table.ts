@@ -1,3 +1,4 @@
+import type { HeaderEdit } from "./header-edit.ts";
 import type { RequestView } from "./request.ts";
 
 /** A compiled RouteConfiguration: pure, immutable, swapped whole. */
@@ -37,8 +38,12 @@ export interface CompiledRoute {
   /** New authority; undefined keeps it. */
   readonly hostRewrite: string | undefined;
   readonly appendXForwardedHost: boolean;
+  /** What the edits below do, for people. */
   readonly requestHeaders: readonly HeaderOperation[];
   readonly responseHeaders: readonly HeaderOperation[];
+  /** Undefined where nothing changes. */
+  readonly editRequest: HeaderEdit | undefined;
+  readonly editResponse: HeaderEdit | undefined;
   /** Lower-case protocols allowed by `Upgrade` (`websocket`) on top of the connection manager's. */
   readonly upgrades: ReadonlyMap<string, boolean>;
   readonly isConnect: boolean;

@@ -1,41 +1,9 @@
 /** Writes the head of a request towards its upstream, with what the route changes. */
 import { known } from "../../wire/http1-tables.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
-import type { CompiledRoute, HeaderOperation } from "../engine/route-table.ts";
-import type { RequestView } from "../engine/request.ts";
+import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
-import type { MessageHeaders } from "./message-headers.ts";
 import type { StreamRecord } from "./stream-record.ts";
-
-export function applyOperations(
-  headers: MessageHeaders,
-  operations: readonly HeaderOperation[],
-  request: RequestView,
-): void {
-  for (const operation of operations) {
-    const { name } = operation;
-    if (operation.kind === "remove") {
-      headers.remove(name);
-      continue;
-    }
-    const value = typeof operation.value === "string" ? operation.value : operation.value(request);
-    if (value === "" && !operation.keepsEmpty) continue;
-    switch (operation.kind) {
-      case "set":
-        headers.set(name, value);
-        break;
-      case "add":
-        headers.add(name, value);
-        break;
-      case "add-if-absent":
-        if (!headers.has(name)) headers.add(name, value);
-        break;
-      case "overwrite-if-exists":
-        if (headers.has(name)) headers.set(name, value);
-        break;
-    }
-  }
-}
 
 export interface UpstreamTarget {
   path: string;

@@ -10,7 +10,6 @@ import { isPassed } from "./back-pressure.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
-import { applyOperations } from "./request-head-writer.ts";
 import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
 import { decorateResponse } from "./stream-tracing.ts";
 import { httpDate, type ResponseConnection, writeResponseHead } from "./response-head-writer.ts";
@@ -133,7 +132,7 @@ export class ResponseSide {
 
   #applyRoute(): void {
     const { responseHeaders: headers, request, route } = this.#stream;
-    if (route !== undefined) applyOperations(headers, route.responseHeaders, request);
+    route?.editResponse?.(headers, request);
   }
 
   /** Our own fields, then the head is written. */

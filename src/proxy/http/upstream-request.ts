@@ -14,12 +14,7 @@ import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { sendMirrors } from "./mirror.ts";
-import {
-  applyOperations,
-  rewriteTarget,
-  type UpstreamTarget,
-  writeRequestHead,
-} from "./request-head-writer.ts";
+import { rewriteTarget, type UpstreamTarget, writeRequestHead } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
 import { askedRetries, idempotentMethods, Retries } from "./retries.ts";
@@ -71,7 +66,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#retries.reset(cluster, this.#retry);
     this.#trailers = undefined;
     this.#deadlines.reset(routeTimeout(request.headers, route), this.#retry);
-    applyOperations(request.headers, route.requestHeaders, request);
+    route.editRequest?.(request.headers, request);
     this.#try();
     if (this.#stream.isRequestComplete) this.#onRequestWhole();
   }
