@@ -1,0 +1,158 @@
+/** Kinds of bootstraps that Envoy's documentation shows and this proxy does not run yet. */
+import {
+  type ExamplePorts,
+  http,
+  type HttpExample,
+  indent,
+  network,
+  tcpProxy,
+  type,
+} from "./pieces.ts";
+
+export interface RefusedExample {
+  readonly kind: string;
+  readonly text: (ports: ExamplePorts) => string;
+  /** What the refusal names, and what stands in the line that it gives. */
+  readonly names: string;
+  readonly line: string;
+}
+
+/** A filter of HTTP before the router. */
+function filter(kind: string, message: string, fields = ""): RefusedExample {
+  const config = `${type(`filters.http.${message}`)}${fields === "" ? "" : `, ${fields}`}`;
+  const filters = `- {name: example, typed_config: {${config}}}`;
+  const names = message.split(".").at(-1) ?? "";
+  return { kind, text: (ports) => http(ports, { filters }), names, line: "example" };
+}
+
+function connection(kind: string, message: string, fields: string): RefusedExample {
+  const config = `${type(`filters.network.${message}`)}, ${fields}`;
+  const names = message.split(".").at(-1) ?? "";
+  const text = `- name: example\n  typed_config: {${config}}`;
+  return { kind, text: (ports) => network(ports, text), names, line: "typed_config" };
+}
+
+function field(kind: string, example: HttpExample, names: string, line: string): RefusedExample {
+  return { kind, text: (ports) => http(ports, example), names, line };
+}
+
+const compressor = (library: string): string => `- name: example
+  typed_config: {${type("filters.http.compressor.v3.Compressor")}, compressor_library: {name: text_optimized, typed_config: {${type(`compression.${library}`)}}}}`;
+
+const http2Options = `typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    ${type("upstreams.http.v3.HttpProtocolOptions")}
+    explicit_http_config: {http2_protocol_options: {}}`;
+
+export const refusedExamples: readonly RefusedExample[] = [
+  connection(
+    "Redis",
+    "redis_proxy.v3.RedisProxy",
+    "stat_prefix: redis, settings: {op_timeout: 5s}",
+  ),
+  connection("MongoDB", "mongo_proxy.v3.MongoProxy", "stat_prefix: mongo"),
+  connection("MySQL", "mysql_proxy.v3.MySQLProxy", "stat_prefix: mysql"),
+  connection("Thrift", "thrift_proxy.v3.ThriftProxy", "stat_prefix: thrift"),
+  connection("network ext_authz", "ext_authz.v3.ExtAuthz", "stat_prefix: authz"),
+  filter("gRPC-JSON transcoder", "grpc_json_transcoder.v3.GrpcJsonTranscoder", "services: [a.B]"),
+  filter("gRPC-Web", "grpc_web.v3.GrpcWeb"),
+  filter("gRPC HTTP/1.1 bridge", "grpc_http1_bridge.v3.Config"),
+  filter("CSRF", "csrf.v3.CsrfPolicy"),
+  filter("Lua", "lua.v3.Lua", 'default_source_code: {inline_string: "x"}'),
+  filter("WebAssembly", "wasm.v3.Wasm", "config: {name: example}"),
+  filter("rate limit service", "ratelimit.v3.RateLimit", "domain: example"),
+  filter("local rate limit", "local_ratelimit.v3.LocalRateLimit", "stat_prefix: local"),
+  filter("ext_authz", "ext_authz.v3.ExtAuthz", "failure_mode_allow: true"),
+  filter("ext_proc", "ext_proc.v3.ExternalProcessor"),
+  filter("JWT", "jwt_authn.v3.JwtAuthentication"),
+  filter("OAuth 2", "oauth2.v3.OAuth2"),
+  filter("cache", "cache.v3.CacheConfig"),
+  filter("stateful session", "stateful_session.v3.StatefulSession"),
+  filter("buffer", "buffer.v3.Buffer", "max_request_bytes: 10"),
+  filter("health check of ours", "health_check.v3.HealthCheck", "pass_through_mode: false"),
+  field("gzip", { filters: compressor("gzip.compressor.v3.Gzip") }, "Compressor", "Compressor"),
+  field(
+    "brotli",
+    { filters: compressor("brotli.compressor.v3.Brotli") },
+    "Compressor",
+    "Compressor",
+  ),
+  field(
+    "health checks",
+    { cluster: "health_checks: [{timeout: 1s, interval: 5s, tcp_health_check: {}}]" },
+    "health_checks",
+    "health_checks",
+  ),
+  field(
+    "load reporting",
+    { top: "cluster_manager: {load_stats_config: {api_type: GRPC}}" },
+    "cluster_manager",
+    "cluster_manager",
+  ),
+  field(
+    "statistics sinks",
+    { top: "stats_sinks: [{name: envoy.stat_sinks.statsd}]" },
+    "stats_sinks",
+    "stats_sinks",
+  ),
+  field(
+    "subsets",
+    { cluster: "lb_subset_config: {subset_selectors: [{keys: [v]}]}" },
+    "lb_subset_config",
+    "lb_subset",
+  ),
+  field("HTTP/2 upstream", { cluster: http2Options }, "only HTTP/1.1", "explicit_http_config"),
+  field("HTTP/2 downstream", { manager: "codec_type: HTTP2" }, "codec_type", "codec_type"),
+  field(
+    "Zipkin",
+    {
+      manager: `tracing:
+  provider:
+    name: envoy.tracers.zipkin
+    typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_cluster: app, collector_endpoint: /api/v2/spans}`,
+    },
+    "zipkin",
+    "provider",
+  ),
+  field(
+    "HTTP/3",
+    { listener: "udp_listener_config: {quic_options: {}}" },
+    "udp_listener_config",
+    "udp_listener_config",
+  ),
+  {
+    kind: "UDP proxy",
+    text: (ports) =>
+      network(ports, tcpProxy, {
+        listener: `listener_filters:\n- name: example\n  typed_config: {${type("filters.udp.udp_proxy.v3.UdpProxyConfig")}, stat_prefix: udp}`,
+      }),
+    names: "UdpProxyConfig",
+    line: "UdpProxyConfig",
+  },
+  {
+    kind: "DNS filter",
+    text: (ports) =>
+      network(ports, tcpProxy, {
+        listener: `listener_filters:\n- name: example\n  typed_config: {${type("filters.udp.dns_filter.v3.DnsFilterConfig")}, stat_prefix: dns}`,
+      }),
+    names: "DnsFilterConfig",
+    line: "DnsFilterConfig",
+  },
+  {
+    kind: "internal listener",
+    text: (ports) =>
+      `static_resources:\n  listeners:\n  - name: inner\n    internal_listener: {}\n    filter_chains:\n    - filters:\n${indent(tcpProxy, 6)}\n  clusters: [{name: app, connect_timeout: ${ports.app}s}]\n`,
+    names: "internal_listener",
+    line: "internal_listener",
+  },
+  {
+    kind: "tunnel over HTTP",
+    text: (ports) =>
+      network(
+        ports,
+        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1"}}}`,
+      ),
+    names: "tunneling_config",
+    line: "tunneling_config",
+  },
+];
