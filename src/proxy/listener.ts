@@ -20,6 +20,7 @@ import type { CompiledChain } from "./listener/compiled-chain.ts";
 import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
 import { Draining } from "./listener/draining.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
+import { YoungConnections } from "./listener/young-connections.ts";
 
 export interface ListenerSetOptions {
   readonly context: ProxyContext;
@@ -45,6 +46,8 @@ interface Running {
 interface Tracked {
   readonly connection: AcceptedConnection;
   readonly counters: ListenerCounters;
+  /** Among the young. */
+  readonly bucket: number;
 }
 
 class RunningListeners implements ListenerSet {
@@ -56,6 +59,7 @@ class RunningListeners implements ListenerSet {
   /** Listeners by `address:port`, for connections handed over. */
   readonly #byAddress = new Map<string, Running>();
   readonly #connections = new Map<Channel, Tracked>();
+  readonly #young = new YoungConnections();
   readonly #drains = new Set<Timer>();
   #draining: Draining | undefined;
   #lastAcceptMs = Number.NEGATIVE_INFINITY;
@@ -259,10 +263,15 @@ class RunningListeners implements ListenerSet {
       return;
     }
     const { overload } = this.#context;
+    const nowMs = this.#context.clock.monotonicMs();
     if (overload !== undefined) {
-      const isFull = this.#connections.size >= overload.connectionsMax;
+      const isFull =
+        this.#connections.size >= overload.connectionsMax ||
+        this.#young.count(nowMs) >= overload.youngConnectionsMax;
       if (isFull || overload.refusesConnections) {
         receiver.counters.onOverloaded();
+        const open = this.#connections.size;
+        this.#refusals.warn("a connection was refused: memory runs short", { open });
         channel.destroy("reset");
         return;
       }
@@ -281,12 +290,17 @@ class RunningListeners implements ListenerSet {
     });
     running.counters.onOpened();
     this.#lastAcceptMs = connection.startedMs;
-    this.#connections.set(channel, { connection, counters: running.counters });
+    const bucket = this.#young.add(nowMs);
+    this.#connections.set(channel, { connection, counters: running.counters, bucket });
     connection.start();
   }
 
   #forget(channel: Channel): void {
-    this.#connections.get(channel)?.counters.onClosed();
+    const tracked = this.#connections.get(channel);
+    if (tracked !== undefined) {
+      tracked.counters.onClosed();
+      this.#young.remove(tracked.bucket);
+    }
     this.#connections.delete(channel);
     this.#draining?.onClosed();
   }

@@ -11,7 +11,7 @@ import {
   OverloadManagerSchema,
 } from "../wire/gen/es/envoy/config/overload/v3/overload_pb.ts";
 import { registry } from "../wire/gen/es/registry.ts";
-import { defaultOverloadPlan, Overload, type OverloadPlan } from "./overload.ts";
+import { defaultOverloadPlan, Overload, OverloadFlags, type OverloadPlan } from "./overload.ts";
 import { compileOverload } from "./overload/compile.ts";
 
 const megabyte = 2 ** 20;
@@ -23,7 +23,7 @@ interface Subject {
   readonly lines: string[];
   readonly resets: number[];
   used: number;
-  collections: number;
+  collections: string[];
 }
 
 function start(plan: OverloadPlan): Subject {
@@ -39,7 +39,7 @@ function start(plan: OverloadPlan): Subject {
     lines,
     resets,
     used: 0,
-    collections: 0,
+    collections: [],
     overload: new Overload({
       plan,
       clock,
@@ -49,7 +49,7 @@ function start(plan: OverloadPlan): Subject {
         anonymousBytes: () => subject.used,
         limited: { limitBytes: 100 * megabyte, usedBytes: () => subject.used },
       },
-      collectGarbage: () => (subject.collections += 1),
+      collectGarbage: (kind) => void subject.collections.push(kind),
       resetSlowest: (fromBytes) => void resets.push(fromBytes),
     }),
   };
@@ -68,35 +68,48 @@ test("Overload refuses requests near the limit, then connections, and nothing be
     return [refusesRequests, refusesConnections, endsConnections];
   };
   assert.deepEqual(at(50), [false, false, false]);
-  assert.equal(subject.collections, 0);
-  assert.deepEqual(at(85), [false, false, false]);
-  assert.equal(subject.collections, 1, "garbage goes first");
+  assert.deepEqual(subject.collections, []);
+  assert.deepEqual(at(70), [false, false, false]);
+  assert.deepEqual(subject.collections, ["minor"], "garbage goes first");
+  subject.clock.advance(225);
+  assert.equal(subject.collections.length, 2, "it looks more often now");
+  assert.deepEqual(at(82).slice(0, 1), [false]);
+  assert.equal(subject.collections.filter((kind) => kind === "major").length, 1, "it costs");
   assert.deepEqual(at(91), [true, false, false]);
   assert.match(subject.metrics.expose(), /^envoy_overload_cgroup_memory_pressure 91$/m);
   const active = "envoy_overload_envoy_overload_actions_stop_accepting_requests_active";
   assert.match(subject.metrics.expose(), new RegExp(`^${active} 1$`, "m"));
   assert.deepEqual(at(96), [true, true, false]);
-  assert.deepEqual(at(60), [false, false, false]);
-  assert.equal(subject.collections, 1, "not every time: it costs");
-  subject.clock.advance(1000);
-  at(85);
-  assert.equal(subject.collections, 2);
+  assert.deepEqual(at(50), [false, false, false]);
   const told = subject.lines.filter((line) => line.includes("stop_accepting_requests"));
   assert.equal(told.length, 2, "once when it begins, once when it is over");
   assert.match(told[0] ?? "", /an action begins .*"cgroup_memory":"91 %"/);
   subject.overload.close();
 });
 
+test("Overload says for how many new connections there is memory", () => {
+  const subject = start(defaultOverloadPlan(bounds));
+  subject.used = 41 * megabyte;
+  subject.clock.advance(250);
+  const { flags } = subject.overload;
+  assert.equal(flags.youngConnectionsMax, Math.floor((49 * megabyte) / (160 * 1024)));
+  const worker = new OverloadFlags(10, flags.shared, 2);
+  assert.equal(worker.youngConnectionsMax, flags.youngConnectionsMax / 2);
+  subject.overload.close();
+  const free = start(defaultOverloadPlan({ limitBytes: undefined, heapLimitBytes: 2 ** 40 }));
+  assert.equal(free.overload.flags.youngConnectionsMax, 2 ** 31 - 1);
+  free.overload.close();
+});
+
 test("Overload resets connections with much to send, smaller ones the nearer the end is", () => {
   const subject = start(defaultOverloadPlan(bounds));
-  for (const share of [89, 91, 96, 99]) {
+  for (const share of [50, 91, 96, 99]) {
     subject.used = share * megabyte;
-    subject.clock.advance(250);
+    subject.clock.advance(share === 50 ? 250 : 25);
+    if (share === 50) subject.clock.advance(225);
   }
-  assert.deepEqual(
-    subject.resets.map((bytes) => bytes / 1024),
-    [256, 32, 16],
-  );
+  const sizes = subject.resets.map((bytes) => bytes / 1024);
+  assert.deepEqual([...new Set(sizes)], [256, 32, 16]);
   subject.overload.close();
 });
 

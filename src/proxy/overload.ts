@@ -17,8 +17,8 @@ export { defaultOverloadPlan, type MemoryBounds, type OverloadPlan } from "./ove
 export interface ProxyOverload {
   readonly plan: OverloadPlan;
   readonly memory: ProcessMemory;
-  /** Full, and at once; it takes some 20 ms. */
-  readonly collectGarbage: () => void;
+  /** At once; `major` takes some 20 ms, `minor` one. */
+  readonly collectGarbage: (kind: "minor" | "major") => void;
 }
 
 /** Asked for each connection and request: facts of the last refresh. */
@@ -29,6 +29,8 @@ export interface OverloadState {
   readonly endsConnections: boolean;
   /** Open connections of all listeners; more are refused. */
   readonly connectionsMax: number;
+  /** The same of those that came in the last seconds: for so many there is memory. */
+  readonly youngConnectionsMax: number;
 }
 
 export interface OverloadOptions extends ProxyOverload {
@@ -41,22 +43,32 @@ export interface OverloadOptions extends ProxyOverload {
 
 /** As many as Envoy resets in a refresh. */
 const resetsMax = 50;
-/** Dead buffers of large bodies come back in no time; more often would cost what is short, too. */
-const shrinkEveryMs = 1000;
+/** More often would cost what is short, too. */
+const shrinkEveryMs = 5000;
+/** Dead buffers of large bodies come back in no time. */
+const minorEveryMs = 200;
 
 const bit = { refusesRequests: 1, refusesConnections: 2, endsConnections: 4 } as const;
 
 /** In memory that threads can share: one thread decides, all ask. */
 export class OverloadFlags implements OverloadState {
   readonly connectionsMax: number;
+  /** What is short; then for how many connections there is memory. */
   readonly shared: Int32Array;
+  readonly #threads: number;
 
   constructor(
     connectionsMax: number,
-    shared: Int32Array = new Int32Array(new SharedArrayBuffer(4)),
+    shared: Int32Array = new Int32Array(new SharedArrayBuffer(8)),
+    threads: number = 1,
   ) {
     this.connectionsMax = connectionsMax;
     this.shared = shared;
+    this.#threads = threads;
+  }
+
+  get youngConnectionsMax(): number {
+    return (this.shared[1] ?? 0) / this.#threads;
   }
 
   get refusesRequests(): boolean {
@@ -76,6 +88,10 @@ export class OverloadFlags implements OverloadState {
   }
 }
 
+const unlimited = 2 ** 31 - 1;
+/** Where requests begin to be refused. */
+const roomUpTo = 0.9;
+
 export class Overload {
   readonly flags: OverloadFlags;
   readonly #options: OverloadOptions;
@@ -83,11 +99,13 @@ export class Overload {
   readonly #gauges = new Map<string, Gauge>();
   readonly #active = new Map<OverloadActionName, number>();
   #shrunkMs = Number.NEGATIVE_INFINITY;
+  #minorMs = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
 
   constructor(options: OverloadOptions) {
     this.#options = options;
     this.flags = new OverloadFlags(options.plan.connectionsMax ?? Number.POSITIVE_INFINITY);
+    this.flags.shared[1] = unlimited;
     const { metrics, plan } = options;
     for (const { name } of plan.monitors) {
       const series = seriesOf(`envoy_overload_${name}_pressure`);
@@ -122,10 +140,15 @@ export class Overload {
       (this.#isOn("stop_accepting_connections") ? bit.refusesConnections : 0) |
       (this.#isOn("reject_incoming_connections") ? bit.refusesConnections : 0) |
       (this.#isOn("disable_http_keepalive") ? bit.endsConnections : 0);
-    if (this.#isOn("shrink_heap")) this.#shrink();
+    this.flags.shared[1] = this.#room();
+    const shrinks = this.#active.get("shrink_heap") ?? 0;
+    if (shrinks > 0) this.#shrink(shrinks >= 1);
     const resets = this.#active.get("reset_high_memory_stream") ?? 0;
     if (resets > 0) this.#reset(resets);
-    this.#timer = clock.schedule(plan.refreshMs, () => this.#refresh());
+    const { hurry } = plan;
+    const isHurried = hurry !== undefined && Math.max(...this.#pressures.values()) >= hurry.from;
+    const afterMs = isHurried ? hurry.refreshMs : plan.refreshMs;
+    this.#timer = clock.schedule(afterMs, () => this.#refresh());
   }
 
   #usedBytes(of: OverloadPlan["monitors"][number]["of"]): number {
@@ -133,6 +156,18 @@ export class Overload {
     if (of === "v8-heap") return v8.getHeapStatistics().used_heap_size;
     if (of === "limited") return memory.limited?.usedBytes() ?? 0;
     return memory.anonymousBytes();
+  }
+
+  /** Connections that would fit if each took all that it may hold. */
+  #room(): number {
+    const { holdBytes, monitors } = this.#options.plan;
+    let room = unlimited;
+    for (const { name, of, maxBytes } of holdBytes === undefined ? [] : monitors) {
+      if (of !== "limited") continue;
+      const left = (roomUpTo - (this.#pressures.get(name) ?? 0)) * maxBytes;
+      room = Math.min(room, Math.max(0, Math.floor(left / (holdBytes ?? 1))));
+    }
+    return room;
   }
 
   /** From 0, off, to 1. */
@@ -162,11 +197,17 @@ export class Overload {
     else log.info("overload: an action is over", fields);
   }
 
-  #shrink(): void {
-    const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - this.#shrunkMs < shrinkEveryMs) return;
-    this.#shrunkMs = nowMs;
-    this.#options.collectGarbage();
+  /** What died young is collected each time: dead buffers of bodies above all, within a millisecond. */
+  #shrink(isWhole: boolean): void {
+    const { clock, collectGarbage } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (isWhole && nowMs - this.#shrunkMs >= shrinkEveryMs) {
+      this.#shrunkMs = nowMs;
+      collectGarbage("major");
+    } else if (nowMs - this.#minorMs >= minorEveryMs) {
+      this.#minorMs = nowMs;
+      collectGarbage("minor");
+    }
   }
 
   /** The nearer to the end, the smaller a connection's share must be to be spared. */

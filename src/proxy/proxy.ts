@@ -113,10 +113,14 @@ export interface Proxy {
 export function startProxy(options: ProxyOptions): Proxy {
   enableLinearRegex();
   const { clock, log, metrics, secrets } = options;
-  const overload = makeOverload(options, (...asked) => {
-    listeners.resetSlowest(...asked);
-    workers?.resetSlowest(...asked);
-  });
+  const overload = makeOverload(
+    options,
+    (...asked) => {
+      listeners.resetSlowest(...asked);
+      workers?.resetSlowest(...asked);
+    },
+    (kind) => workers?.collectGarbage(kind),
+  );
   const overloadFlags = overload?.flags ?? options.overloadFlags;
   const workers = openWorkers(options, overloadFlags);
   const clusters = makeClusters(options, workers?.sharedLimits ?? options.sharedLimits);
@@ -300,9 +304,21 @@ function makeContext(
 function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
+  collectElsewhere: ProxyOverload["collectGarbage"],
 ): Overload | undefined {
   if (overload === undefined) return undefined;
-  return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });
+  v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
+  return new Overload({
+    ...overload,
+    clock,
+    log: log.area("overload"),
+    metrics,
+    resetSlowest,
+    collectGarbage: (kind) => {
+      overload.collectGarbage(kind);
+      collectElsewhere(kind);
+    },
+  });
 }
 
 function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefined): ClusterPool {

@@ -9,6 +9,8 @@ export interface PlacedLoad {
   readonly plan: LoadPlan;
   /** In the network of this process; in our own where it is absent. */
   readonly networkOf?: number;
+  /** The command line's main file, where this process runs another. */
+  readonly main?: string;
 }
 
 export type OnProgress = (done: number, ofAll: number) => void;
@@ -49,11 +51,9 @@ interface Told {
   readonly result?: Omit<LoadResult, "latencies"> & { readonly latencies: HistogramJson };
 }
 
-async function runLoad(
-  { plan, networkOf }: PlacedLoad,
-  onProgress: OnProgress,
-): Promise<LoadResult> {
-  const [main = ""] = process.argv.slice(1);
+async function runLoad(load: PlacedLoad, onProgress: OnProgress): Promise<LoadResult> {
+  const { plan, networkOf } = load;
+  const main = load.main ?? process.argv[1] ?? "";
   const own = [process.execPath, "--disable-warning=ExperimentalWarning", main, "bench-load"];
   const [program = "", ...words] = [...entering(networkOf), ...own];
   const child = spawn(program, words, { stdio: ["pipe", "pipe", "pipe"] });

@@ -1,8 +1,12 @@
 /** What is watched when resources run short, and what is given up then, as plain values. */
 export interface OverloadPlan {
   readonly refreshMs: number;
+  /** From `from` of any resource on: memory can go in less than the usual time. */
+  readonly hurry?: { readonly from: number; readonly refreshMs: number };
   readonly monitors: readonly OverloadMonitor[];
   readonly actions: readonly OverloadAction[];
+  /** What a connection may come to hold, of its own and of the one behind it: set aside for young ones. */
+  readonly holdBytes?: number;
   /** Open connections of all listeners. */
   readonly connectionsMax?: number;
   /** A connection with less to send is not reset for its memory when that begins. */
@@ -56,8 +60,8 @@ export interface MemoryBounds {
 }
 
 /**
- * For a proxy that was told nothing: it refuses requests when nine tenths of what it may use are used,
- * and connections soon after. The tenth that is left is for what is in flight.
+ * For a proxy that was told nothing: it refuses requests when 90 % of what it may use are used, and
+ * connections soon after. What is left is for what is in flight.
  */
 export function defaultOverloadPlan({ limitBytes, heapLimitBytes }: MemoryBounds): OverloadPlan {
   const heap: OverloadMonitor = { name: "v8_heap", of: "v8-heap", maxBytes: heapLimitBytes };
@@ -74,14 +78,16 @@ export function defaultOverloadPlan({ limitBytes, heapLimitBytes }: MemoryBounds
     }));
   return {
     refreshMs: 250,
+    hurry: { from: 0.6, refreshMs: 25 },
     monitors,
     actions: [
-      { name: "shrink_heap", triggers: at(0.8) },
+      { name: "shrink_heap", triggers: at(0.65, 0.8) },
       { name: "stop_accepting_requests", triggers: at(0.9) },
       { name: "reset_high_memory_stream", triggers: at(0.9, 0.97) },
       { name: "reject_incoming_connections", triggers: at(0.95) },
     ],
     connectionsMax: 65_536,
+    holdBytes: 160 * 1024,
     resetFromBytes: defaultResetFromBytes,
   };
 }

@@ -30,9 +30,9 @@ const idleSeriesMs = 3_600_000;
 /** Series that nobody was told of are lost when a thread fails: so much of what it counted, at most. */
 const newsMs = 1000;
 
-function overloadOf({ overload }: WorkerStart): Pick<ProxyOptions, "overloadFlags"> {
+function overloadOf({ overload, workers }: WorkerStart): Pick<ProxyOptions, "overloadFlags"> {
   if (overload === undefined) return {};
-  return { overloadFlags: new OverloadFlags(overload.connectionsMax, overload.shared) };
+  return { overloadFlags: new OverloadFlags(overload.connectionsMax, overload.shared, workers) };
 }
 
 class DataWorker {
@@ -125,6 +125,9 @@ class DataWorker {
         });
       case "reset-slowest":
         return this.#proxy.resetSlowest(message.fromBytes, message.countMax);
+      case "collect":
+        // There because the flag was set before the thread was started.
+        return globalThis.gc?.({ type: "major", execution: "sync" });
       case "healthy":
         return this.#proxy.setHealthy(message.isHealthy);
       case "drain":

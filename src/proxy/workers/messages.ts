@@ -51,6 +51,7 @@ export type ToWorker =
       readonly fromBytes: number;
       readonly countMax: number;
     }
+  | { readonly kind: "collect" }
   | { readonly kind: "healthy"; readonly isHealthy: boolean }
   | { readonly kind: "close" };
 

@@ -1,0 +1,42 @@
+/**
+ * The soak: sidecars at a share of what they can do, while the configuration changes each second,
+ * endpoints come and go, and certificates are replaced each minute.
+ *
+ *   npm run soak                                an hour at 70 % of capacity; writes docs/soak.md
+ *   npm run soak -- --minutes 10 --rate 200 --io portable --no-write
+ *
+ * Ends with 1 when a request has failed, or when memory grows by 1 MB an hour or more after the warm-up.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+
+import { describeSoak } from "./report.ts";
+import { runSoak } from "./run.ts";
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string", default: "60" },
+    rate: { type: "string" },
+    io: { type: "string", default: "epoll" },
+    "no-write": { type: "boolean", default: false },
+  },
+});
+const minutes = Number(values.minutes);
+const rate = values.rate === undefined ? undefined : Number(values.rate);
+const { io } = values;
+const isBounded = Number.isInteger(minutes) && minutes >= 1 && minutes <= 1440;
+if (!isBounded || !((rate ?? 1) >= 1 && (rate ?? 1) <= 20_000)) {
+  console.error("soak: --minutes is 1 to 1440, --rate 1 to 20000");
+  process.exit(2);
+}
+if (io !== "portable" && io !== "epoll") {
+  console.error("soak: --io is portable or epoll");
+  process.exit(2);
+}
+const result = await runSoak({ minutes, rate, io }, (line) => console.error(line));
+const { text, isSound } = describeSoak(result);
+console.log(text);
+if (!values["no-write"]) {
+  writeFileSync(new URL("../../docs/soak.md", import.meta.url), text);
+}
+process.exit(isSound ? 0 : 1);

@@ -1,0 +1,23 @@
+/** Ten minutes at its limit; `test/long` has the same, shorter. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { limitedKinds, serveAtTheLimit, startApplication } from "../support/at-its-limit.ts";
+
+let application: Awaited<ReturnType<typeof startApplication>> | undefined;
+
+before(async () => {
+  application = await startApplication();
+});
+
+after(() => {
+  application?.server.closeAllConnections();
+  application?.server.close();
+});
+
+for (const kind of limitedKinds) {
+  test(`1,000 requests/s for ten minutes in 128 MiB and 0.2 cores, ${kind.name}`, async (context) => {
+    assert.ok(application !== undefined);
+    context.diagnostic(await serveAtTheLimit(kind, application.port, 600_000));
+  });
+}
