@@ -35,6 +35,10 @@ const steps: readonly Step[] = [
     name: "docs/errors.md",
     command: [process.execPath, "tools/gen-errors.ts", "--check"],
   },
+  {
+    name: "docs/fields.md",
+    command: [process.execPath, "tools/gen-fields.ts", "--check"],
+  },
   { name: "unused code", command: ["knip", "--no-progress"] },
   { name: "unit tests", command: [process.execPath, "tools/test.ts", "unit"] },
 ];

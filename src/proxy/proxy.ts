@@ -18,8 +18,7 @@ import type { XdsFeed } from "../xds/feed.ts";
 import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import { ClusterPool } from "./cluster.ts";
-import type { SharedLimits } from "./cluster/limits.ts";
-import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
+import { Configuration, type RefusedResourceFields } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
@@ -58,8 +57,6 @@ export interface ProxyOptions {
   readonly overloadFlags?: OverloadFlags;
   /** It is one of the threads: what is counted once for a process is counted elsewhere. */
   readonly isWorker?: boolean;
-  /** What it counts together with other threads. */
-  readonly sharedLimits?: SharedLimits;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   /** Of the node, as its control plane knows it; nothing unless told. */
@@ -113,17 +110,13 @@ export interface Proxy {
 export function startProxy(options: ProxyOptions): Proxy {
   enableLinearRegex();
   const { clock, log, metrics, secrets } = options;
-  const overload = makeOverload(
-    options,
-    (...asked) => {
-      listeners.resetSlowest(...asked);
-      workers?.resetSlowest(...asked);
-    },
-    (kind) => workers?.collectGarbage(kind),
-  );
+  const overload = makeOverload(options, (...asked) => {
+    listeners.resetSlowest(...asked);
+    workers?.resetSlowest(...asked);
+  });
   const overloadFlags = overload?.flags ?? options.overloadFlags;
   const workers = openWorkers(options, overloadFlags);
-  const clusters = makeClusters(options, workers?.sharedLimits ?? options.sharedLimits);
+  const clusters = makeClusters(options);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
   const context = makeContext(options, workers?.io, {
@@ -186,9 +179,12 @@ export function startProxy(options: ProxyOptions): Proxy {
 
 function makeConfiguration(
   { secrets, clock, log, metrics, isWorker }: ProxyOptions,
-  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners">,
+  parts: {
+    readonly feed: XdsFeed;
+    readonly clusters: ClusterPool;
+    readonly listeners: ListenerSet;
+  },
 ): Configuration {
-  metrics.onExpose(() => parts.clusters.refreshLimits());
   return new Configuration({
     ...parts,
     secrets,
@@ -304,24 +300,12 @@ function makeContext(
 function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
-  collectElsewhere: ProxyOverload["collectGarbage"],
 ): Overload | undefined {
   if (overload === undefined) return undefined;
-  v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
-  return new Overload({
-    ...overload,
-    clock,
-    log: log.area("overload"),
-    metrics,
-    resetSlowest,
-    collectGarbage: (kind) => {
-      overload.collectGarbage(kind);
-      collectElsewhere(kind);
-    },
-  });
+  return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });
 }
 
-function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefined): ClusterPool {
+function makeClusters(options: ProxyOptions): ClusterPool {
   const { clock, log, metrics, secrets } = options;
   const failures = new BoundedLog({
     clock,
@@ -329,7 +313,6 @@ function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefi
     linesPerSecond: handshakeLinesPerSecond,
   });
   return new ClusterPool({
-    sharedLimits,
     clock,
     log: log.area("cluster"),
     random: options.random,

@@ -47,7 +47,7 @@ export interface RunningProxy {
 export function registerProxyCommand(program: Command): void {
   program
     .command("proxy")
-    .description("run the data plane alone, from the static resources of an Envoy bootstrap file")
+    .description("run the data plane alone, from an Envoy bootstrap file")
     .requiredOption("-c, --config <file>", "bootstrap file, YAML or JSON")
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
