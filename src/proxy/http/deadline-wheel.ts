@@ -16,6 +16,7 @@ export class Deadline {
   readonly owner: DeadlineOwner;
   atMs: number = never;
   next: Deadline | undefined = undefined;
+  previous: Deadline | undefined = undefined;
   /** When its slot comes up; `never` while it is in no slot. */
   linkedAtMs: number = never;
 
@@ -77,22 +78,21 @@ export class DeadlineWheel {
     const tick = Math.max(Math.ceil(atMs / tickMs), this.#lastTick + 1);
     const slot = tick % slotCount;
     deadline.linkedAtMs = tick * tickMs;
-    deadline.next = this.#slots[slot];
+    const first = this.#slots[slot];
+    deadline.next = first;
+    if (first !== undefined) first.previous = deadline;
     this.#slots[slot] = deadline;
     this.#linked++;
     if (deadline.linkedAtMs < this.#wakeAtMs) this.#wake(deadline.linkedAtMs);
   }
 
   #unlink(deadline: Deadline): void {
-    const slot = (deadline.linkedAtMs / tickMs) % slotCount;
-    let at = this.#slots[slot];
-    if (at === deadline) {
-      this.#slots[slot] = deadline.next;
-    } else {
-      while (at !== undefined && at.next !== deadline) at = at.next;
-      if (at !== undefined) at.next = deadline.next;
-    }
+    const { next, previous } = deadline;
+    if (previous === undefined) this.#slots[(deadline.linkedAtMs / tickMs) % slotCount] = next;
+    else previous.next = next;
+    if (next !== undefined) next.previous = previous;
     deadline.next = undefined;
+    deadline.previous = undefined;
     deadline.linkedAtMs = never;
     this.#linked--;
   }
@@ -122,6 +122,7 @@ export class DeadlineWheel {
     while (deadline !== undefined) {
       const next: Deadline | undefined = deadline.next;
       deadline.next = undefined;
+      deadline.previous = undefined;
       deadline.linkedAtMs = never;
       this.#linked--;
       if (deadline.atMs <= now) {
