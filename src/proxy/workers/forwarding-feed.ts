@@ -5,7 +5,10 @@
  */
 import type { XdsFeed, XdsResource, XdsUpdate } from "../../xds/feed.ts";
 
-export type ForwardedUpdate = Pick<XdsUpdate, "typeUrl" | "resources" | "removed">;
+export type ForwardedUpdate = Pick<XdsUpdate, "typeUrl" | "resources" | "removed" | "isInterim">;
+
+/** A message of thousands holds up the thread that receives it for milliseconds. */
+const resourcesPerMessage = 256;
 
 export interface ForwardingOptions {
   readonly feed: XdsFeed;
@@ -42,11 +45,24 @@ export class ForwardingFeed implements XdsFeed {
   }
 
   async #respond(update: XdsUpdate, refusal: string | undefined): Promise<void> {
-    const { typeUrl, removed } = update;
+    const { typeUrl } = update;
+    const { forward, accepted } = this.#options;
     const names = new Set(update.resources.map(({ name }) => name));
-    const resources = this.#options.accepted(typeUrl, names);
-    const theirs = await this.#options.forward({ typeUrl, resources, removed });
-    update.respond(refusal ?? theirs);
+    const resources = accepted(typeUrl, names);
+    let theirs: string | undefined;
+    let at = 0;
+    for (; at + resourcesPerMessage < resources.length; at += resourcesPerMessage) {
+      const part = resources.slice(at, at + resourcesPerMessage);
+      const answer = await forward({
+        typeUrl,
+        resources: part,
+        removed: [],
+        isInterim: true,
+      });
+      theirs ??= answer;
+    }
+    const answer = await forward({ ...pickUpdate(update), resources: resources.slice(at) });
+    update.respond(refusal ?? theirs ?? answer);
   }
 
   /** At once where nothing is under way. */
@@ -58,4 +74,12 @@ export class ForwardingFeed implements XdsFeed {
     });
     this.#last = last;
   }
+}
+
+function pickUpdate({
+  typeUrl,
+  removed,
+  isInterim,
+}: XdsUpdate): Omit<ForwardedUpdate, "resources"> {
+  return isInterim === true ? { typeUrl, removed, isInterim } : { typeUrl, removed };
 }

@@ -27,9 +27,9 @@ export class PortFeed implements XdsFeed {
 
   subscribe(): void {}
 
-  take({ id, typeUrl, resources, removed }: ToWorker & { readonly kind: "update" }): void {
+  take({ id, ...update }: ToWorker & { readonly kind: "update" }): void {
     const respond = (refusal?: string): void => this.#post({ kind: "applied", id, refusal });
-    this.onUpdate({ typeUrl, resources, removed, respond });
+    this.onUpdate({ ...update, respond });
   }
 }
 

@@ -58,10 +58,10 @@ export class WorkerLink {
 
   /** The worker's refusal; undefined when it has none, or has ended. */
   async update(
-    { typeUrl, resources, removed }: ForwardedUpdate,
+    forwarded: ForwardedUpdate,
     rows: ReadonlyMap<string, number>,
   ): Promise<string | undefined> {
-    const update = { kind: "update", typeUrl, resources, removed, rows } as const;
+    const update = { kind: "update", ...forwarded, rows } as const;
     const answer = await this.#ask((id) => ({ ...update, id }));
     return answer?.kind === "applied" ? answer.refusal : undefined;
   }
