@@ -17,8 +17,6 @@ export interface WorkerStart {
   readonly life: number;
   readonly ring: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
-  /** What all have in flight, by cluster. */
-  readonly counts: SharedArrayBuffer;
   readonly socketMark: number | undefined;
   /** What the control thread finds short, in memory of both. */
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
@@ -35,9 +33,6 @@ export type ToWorker =
       readonly typeUrl: string;
       readonly resources: readonly XdsResource[];
       readonly removed: readonly string[];
-      readonly isInterim?: true;
-      /** Of clusters: the row of each in the counts that threads share. */
-      readonly rows: ReadonlyMap<string, number>;
     }
   | { readonly kind: "secret"; readonly name: string; readonly secret: TlsSecret | undefined }
   | { readonly kind: "peers"; readonly change: PeerChange }
