@@ -8,7 +8,7 @@ const plane: AdminHandler = ({ method, path }) => plainText(200, `${method} ${pa
 
 async function ask(handler: AdminHandler, path: string, method = "GET"): Promise<string> {
   const { status, body } = await handler({ method, path, query: new URLSearchParams() });
-  return `${status} ${body}`;
+  return `${status} ${String(body)}`;
 }
 
 test("readOnlyAdmin() answers what changes nothing, and lists it", async () => {

@@ -14,12 +14,14 @@ export interface AdminRequest {
   /** Without the query: `/config_dump`. */
   readonly path: string;
   readonly query: URLSearchParams;
+  /** What the client would rather read; empty when it does not say. */
+  readonly accept?: string;
 }
 
 export interface AdminResponse {
   readonly status: number;
   readonly contentType: string;
-  readonly body: string;
+  readonly body: string | Uint8Array;
 }
 
 export type AdminHandler = (request: AdminRequest) => Promise<AdminResponse> | AdminResponse;
@@ -78,6 +80,7 @@ async function answer(
       method: incoming.method ?? "GET",
       path: url.pathname,
       query: url.searchParams,
+      accept: incoming.headers.accept ?? "",
     });
   } catch (thrown) {
     log.error("an admin request failed", { path: incoming.url ?? "", reason: messageOf(thrown) });

@@ -63,6 +63,8 @@ export interface ServedDataPlane {
   notReady(): Promise<string | undefined> | string | undefined;
   /** Prometheus text of the proxy, Istio's names included. */
   exposeMetrics(): Promise<string> | string;
+  /** The same as Prometheus's protobuf, with native histograms, where the data plane has them. */
+  exposeProtobuf?(): Promise<Uint8Array> | Uint8Array;
   readonly admin: AdminHandler;
 }
 
@@ -181,6 +183,9 @@ class RunningAgent implements Agent {
       ports: sidecar.ports,
       notReady: () => this.#notReady(plane),
       metrics: () => plane.exposeMetrics(),
+      ...(plane.exposeProtobuf === undefined
+        ? {}
+        : { protobuf: () => plane.exposeProtobuf?.() ?? new Uint8Array(0) }),
       ...this.#mergedMetrics(plane),
       log: log.area("status"),
     });

@@ -13,20 +13,23 @@ export interface LogFiles {
   open(path: string): AppendLines;
   /** The same for lines that are text. */
   openText(path: string): (lines: string) => void;
+  /** Opens every file by its name again: what was rotated away gets no more lines. */
+  reopen(): void;
   /** Writes what is left, blocking for a moment at most, and closes. */
   close(): void;
 }
 
 export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
-  const writers = new Map<string, { readonly writer: BatchWriter; readonly fd: number }>();
+  const writers = new Map<string, OpenFile>();
   const files: LogFiles = {
     open(path) {
       const known = writers.get(streamName(path));
       if (known !== undefined) return known.writer.append;
-      const fd = descriptorOf(path);
+      const file = { fd: descriptorOf(path) };
       const writer = new BatchWriter({
         clock,
-        write: (bytes, done) => write(fd, bytes, 0, bytes.length, null, onWritten(bytes, done)),
+        write: (bytes, done) =>
+          write(file.fd, bytes, 0, bytes.length, null, onWritten(bytes, done)),
         onDrop: (lines, reason) =>
           metrics
             .counter("heddle_log_lines_dropped_total", "Log lines that were lost.", {
@@ -35,7 +38,7 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
             })
             .add(lines),
       });
-      writers.set(streamName(path), { writer, fd });
+      writers.set(streamName(path), { writer, file });
       return writer.append;
     },
     openText(path) {
@@ -45,8 +48,18 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
         append(bytes, bytes.length);
       };
     },
+    reopen() {
+      for (const [path, { writer, file }] of writers) {
+        const { fd } = file;
+        if (fd <= 2) continue;
+        file.fd = descriptorOf(path);
+        // A write may be under way: it ends where it began.
+        writer.flush(() => closeSync(fd));
+      }
+    },
     close() {
-      for (const { writer, fd } of writers.values()) {
+      for (const { writer, file } of writers.values()) {
+        const { fd } = file;
         writeRest(fd, writer.close());
         if (fd > 2) closeSync(fd);
       }
@@ -54,6 +67,11 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
     },
   };
   return files;
+}
+
+interface OpenFile {
+  readonly writer: BatchWriter;
+  readonly file: { fd: number };
 }
 
 function streamName(path: string): string {

@@ -48,6 +48,7 @@ function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
     nodeId: "node",
     bootstrap,
     uptimeMs: () => 61_000,
+    reopenLogs: undefined,
     tap: () => ({ requests: [], upTo: 0, leftOut: 0 }),
     exposeMetrics: () => plane.metrics.expose(),
     loads: () => loadsOf(plane.clusters.active()),

@@ -56,6 +56,8 @@ export interface AdminState {
   readonly isDraining: () => boolean;
   readonly drain: (plan: DrainPlan) => void;
   readonly setHealthy: (isHealthy: boolean) => void;
+  /** Absent: nothing is written to files. */
+  readonly reopenLogs: (() => void) | undefined;
 }
 
 /** As Envoy is started by Heddle and by Istio: `--drain-time-s 45 --drain-strategy immediate`. */
@@ -86,6 +88,7 @@ const changing: ReadonlySet<string> = new Set([
   "/drain_listeners",
   "/healthcheck/fail",
   "/healthcheck/ok",
+  "/reopen_logs",
 ]);
 
 const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
@@ -96,6 +99,13 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
       query.get("format") === "json"
         ? json(clustersJson(clusters.active(), await loads()))
         : text(200, clustersText(clusters.active(), await loads())),
+  ],
+  [
+    "/reopen_logs",
+    (_request, { reopenLogs }) => {
+      reopenLogs?.();
+      return text(200, "OK\n");
+    },
   ],
   ["/tap", async ({ query }, { tap }) => json(await tap(query.toString()))],
   ["/listeners", ({ query }, state) => listListeners(query, state)],

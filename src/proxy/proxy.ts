@@ -45,6 +45,8 @@ export interface ProxyOptions {
   /** Resolves certificate subjects to labels. */
   readonly peers: PeerDirectory;
   readonly openLog: SinkOptions["openLog"];
+  /** Files that were rotated are opened again. */
+  readonly reopenLogs?: () => void;
   /** SO_MARK of every connection the proxy opens. */
   readonly socketMark?: number;
   /** Who does the I/O; `portable` unless told. */
@@ -83,6 +85,8 @@ export interface Proxy {
   readonly ready: Promise<void>;
   /** Prometheus text. */
   exposeMetrics(): Promise<string> | string;
+  /** Prometheus's protobuf, with native histograms. */
+  exposeProtobuf(): Promise<Uint8Array> | Uint8Array;
   /** Of this thread's own connections. */
   loads(): readonly EndpointLoad[];
   /** As an operator says: answers of an unhealthy one end their connections. */
@@ -150,6 +154,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     tap: (query) => context.tap.read(query),
     resetSlowest: (...asked) => listeners.resetSlowest(...asked),
     exposeMetrics,
+    exposeProtobuf: () => workers?.exposeProtobuf() ?? metrics.exposeProtobuf(),
     admin: adminOf(options, {
       configuration,
       clusters,
@@ -235,7 +240,7 @@ type AdminParts = Pick<
 > & { readonly workers: DataWorkers | undefined };
 
 function adminOf(options: ProxyOptions, { workers, ...parts }: AdminParts): AdminHandler {
-  const { clock, secrets, log, version, nodeId, bootstrap } = options;
+  const { clock, secrets, log, version, nodeId, bootstrap, reopenLogs } = options;
   const startedMs = clock.monotonicMs();
   return createAdmin({
     ...parts,
@@ -244,6 +249,7 @@ function adminOf(options: ProxyOptions, { workers, ...parts }: AdminParts): Admi
     version,
     nodeId,
     bootstrap,
+    reopenLogs,
     uptimeMs: () => clock.monotonicMs() - startedMs,
     loads: () => workers?.loads() ?? loadsOf(parts.clusters.active()),
     setLogLevel: (level, area) => {

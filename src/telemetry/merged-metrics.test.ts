@@ -115,6 +115,17 @@ test("slots of an ended series are used again only when the reader knows", () =>
   assert.deepEqual(linesOf(merged), ['c{a="new"} 900']);
 });
 
+test("a registry that nobody read yet tells all it has to the first reader", () => {
+  const { merged, threads, sync } = makeThreads(1);
+  const [thread] = threads;
+  for (const a of ["1", "2"]) thread?.registry.counter("c", "C.", { a }).add(1);
+  thread?.registry.remove("c", { a: "1" });
+  thread?.registry.counter("c", "C.", { a: "3" }).add(4);
+  sync();
+  thread?.registry.counter("c", "C.", { a: "3" }).add(1);
+  assert.deepEqual(linesOf(merged), ['c{a="2"} 1', 'c{a="3"} 5']);
+});
+
 test("more series than a segment holds are all counted", () => {
   const { merged, threads, sync } = makeThreads(1);
   const [thread] = threads;

@@ -5,8 +5,16 @@
  *
  * The thread that reads has a registry of its own; it is one of the blocks.
  */
-import { type MetricMeaning, exposeMetric, slotsOf } from "./metrics/exposition.ts";
+import {
+  type MetricMeaning,
+  exposeMetric,
+  parseLabelsText,
+  slotsOf,
+} from "./metrics/exposition.ts";
+import { countsOf, type NativeCounts } from "./metrics/native-buckets.ts";
 import { type MetricNews, type MetricNewsItem, newsFlags } from "./metrics/news.ts";
+import { encodeMetric, joinMetrics } from "./metrics/protobuf-exposition.ts";
+import type { SlotRange } from "./metrics/slots.ts";
 
 export type { MetricNews } from "./metrics/news.ts";
 
@@ -29,6 +37,8 @@ export interface MetricBlock {
 export class MergedMetrics {
   readonly #options: MergedMetricsOptions;
   readonly #metrics = new Map<string, MergedMetric>();
+  readonly #flags: Int32Array[] = [];
+  #wantsNative = false;
 
   constructor(options: MergedMetricsOptions = {}) {
     this.#options = options;
@@ -36,6 +46,9 @@ export class MergedMetrics {
 
   /** `flags` of a shared registry. */
   attach(flags: SharedArrayBuffer): MetricBlock {
+    const words = new Int32Array(flags);
+    this.#flags.push(words);
+    if (this.#wantsNative) Atomics.store(words, newsFlags.wantsNative, 1);
     return new Block(flags, (meaning) => this.#metricOf(meaning));
   }
 
@@ -61,6 +74,20 @@ export class MergedMetrics {
     return text;
   }
 
+  /**
+   * The same as Prometheus's protobuf, with native histograms. Threads keep those once they have been
+   * asked for them here and have told their news; until then histograms have classic buckets alone.
+   */
+  exposeProtobuf(): Uint8Array {
+    return joinMetrics([...this.#metrics.values()].map((metric) => metric.encode()));
+  }
+
+  /** Every thread keeps native histograms after it has told its next news. */
+  wantNative(): void {
+    this.#wantsNative = true;
+    for (const flags of this.#flags) Atomics.store(flags, newsFlags.wantsNative, 1);
+  }
+
   /** Forgets series of `names` that no thread holds any more; call it as often as threads do. */
   expireIdle(names: ReadonlySet<string>): void {
     for (const name of names) this.#metrics.get(name)?.expireIdle();
@@ -70,10 +97,13 @@ export class MergedMetrics {
 interface Part {
   readonly values: Float64Array;
   readonly slot: number;
+  readonly octaves: Map<number, SlotRange>;
 }
 
 class MergedSeries {
   readonly key: string;
+  /** Native buckets of ended parts. */
+  readonly carriedNative: Map<number, number[]> = new Map();
   readonly parts: Set<Part> = new Set();
   /** What ended parts had counted. */
   readonly carried: Float64Array;
@@ -105,8 +135,9 @@ class MergedMetric {
     return made;
   }
 
-  end(series: MergedSeries, part: Part, values: ArrayLike<number>): void {
+  end(series: MergedSeries, part: Part, values: ArrayLike<number>, native: NativeCounts): void {
     series.parts.delete(part);
+    addCounts(series.carriedNative, native);
     if (this.meaning.kind !== "gauge") {
       for (let i = 0; i < series.carried.length; i++) {
         series.carried[i] = (series.carried[i] ?? 0) + (values[i] ?? 0);
@@ -127,6 +158,17 @@ class MergedMetric {
     return exposeMetric(this.meaning, this.series.values());
   }
 
+  encode(): Uint8Array | undefined {
+    const all = [...this.series.values()].map((series) => {
+      this.#addUp(series);
+      const { key, values, slot, parts } = series;
+      const native = new Map([...series.carriedNative].map(([octave, of]) => [octave, [...of]]));
+      for (const { octaves } of parts) addCounts(native, countsOf(octaves));
+      return { labels: parseLabelsText(key), values, slot, native };
+    });
+    return encodeMetric(this.meaning, all);
+  }
+
   #addUp({ values, carried, parts }: MergedSeries): void {
     values.set(carried);
     for (const part of parts) {
@@ -136,6 +178,14 @@ class MergedMetric {
         values[i] = this.#merge === "greatest" ? Math.max(sum, more) : sum + more;
       }
     }
+  }
+}
+
+function addCounts(sum: Map<number, number[]>, more: NativeCounts): void {
+  for (const [octave, counts] of more) {
+    const known = sum.get(octave) ?? Array.from(counts, () => 0);
+    for (let i = 0; i < counts.length; i++) known[i] = (known[i] ?? 0) + (counts[i] ?? 0);
+    sum.set(octave, known);
   }
 }
 
@@ -165,7 +215,8 @@ class Block implements MetricBlock {
   detach(): void {
     for (const { metric, series, part } of this.#held.values()) {
       const { values, slot } = part;
-      metric.end(series, part, values.subarray(slot, slot + series.carried.length));
+      const last = values.subarray(slot, slot + series.carried.length);
+      metric.end(series, part, last, countsOf(part.octaves));
     }
     this.#held.clear();
   }
@@ -181,22 +232,30 @@ class Block implements MetricBlock {
       case "series":
         this.#hold(item);
         return;
+      case "octave": {
+        const values = this.#segments[item.segment];
+        const { segment, slot } = item;
+        if (values === undefined) return;
+        this.#held.get(item.id)?.part.octaves.set(item.octave, { values, segment, slot });
+        return;
+      }
       case "ended": {
         const held = this.#held.get(item.id);
         if (held === undefined) return;
         this.#held.delete(item.id);
-        held.metric.end(held.series, held.part, item.values);
+        held.metric.end(held.series, held.part, item.values, item.native);
         if (item.isForgotten) held.metric.forget(held.series);
       }
     }
   }
 
-  #hold({ id, metric: index, key, segment, slot }: MetricNewsItem & { kind: "series" }): void {
+  #hold(item: MetricNewsItem & { kind: "series" }): void {
+    const { id, metric: index, key, segment, slot } = item;
     const metric = this.#metrics[index];
     const values = this.#segments[segment];
     if (metric === undefined || values === undefined) return;
     const series = metric.seriesOf(key);
-    const part = { values, slot };
+    const part = { values, slot, octaves: new Map<number, SlotRange>() };
     series.parts.add(part);
     this.#held.set(id, { metric, series, part });
   }

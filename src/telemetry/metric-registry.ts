@@ -19,8 +19,10 @@ import {
 } from "./metrics/exposition.ts";
 import { type BoundedLabels, LabelBounds, overflow } from "./metrics/label-bounds.ts";
 import { type MetricNews, type MetricNewsItem, newsFlags } from "./metrics/news.ts";
+import { countsOf, octaveSlots } from "./metrics/native-buckets.ts";
+import { encodeMetric, joinMetrics } from "./metrics/protobuf-exposition.ts";
 import { Series, type SeriesHome } from "./metrics/series.ts";
-import { deadSlots, SlotArena } from "./metrics/slots.ts";
+import { deadSlots, SlotArena, type SlotRange } from "./metrics/slots.ts";
 
 export { escapeLabelValue, labelsText } from "./metrics/exposition.ts";
 
@@ -44,6 +46,11 @@ export interface OwnedMetricRegistry extends MetricRegistry {
   expireIdle(names: ReadonlySet<string>): void;
   /** How many series there are now. */
   readonly seriesCount: number;
+  /**
+   * All series as Prometheus's protobuf, with native histograms: they are kept from the first call on,
+   * which costs nothing where nobody asks.
+   */
+  exposeProtobuf(): Uint8Array;
 }
 
 /** A registry whose numbers stand in shared memory; its own `expose()` works as well. */
@@ -80,12 +87,19 @@ class NewsWriter {
   /** Of the news that is being gathered. */
   sequence = 1;
 
+  get wantsNative(): boolean {
+    return Atomics.load(this.#words, newsFlags.wantsNative) !== 0;
+  }
+
   get appliedSequence(): number {
     return Atomics.load(this.#words, newsFlags.appliedSequence);
   }
 
+  /** Nothing is gathered before the first reader: where there is none, nobody would ever take it. */
+  isFollowed = false;
+
   add(item: MetricNewsItem): void {
-    this.#items.push(item);
+    if (this.isFollowed) this.#items.push(item);
   }
 
   take(): MetricNews | undefined {
@@ -104,6 +118,7 @@ class Registry implements SharedMetricRegistry {
   readonly #families = new Map<string, Family>();
   readonly #refreshers: (() => void)[] = [];
   #lastId = 0;
+  #keepsNative = false;
 
   constructor(
     { maxSeriesPerMetric = 10_000, maxValuesPerLabel = valuesMaxDefault }: MetricRegistryOptions,
@@ -115,7 +130,11 @@ class Registry implements SharedMetricRegistry {
     this.arena = new SlotArena({
       isShared: news !== undefined,
       onSegment: (buffer) => news?.add({ kind: "segment", buffer }),
-      ...(news === undefined ? {} : { reusableUpTo: () => news.appliedSequence }),
+      ...(news === undefined
+        ? {}
+        : {
+            reusableUpTo: () => (news.isFollowed ? news.appliedSequence : Number.POSITIVE_INFINITY),
+          }),
     });
   }
 
@@ -126,6 +145,8 @@ class Registry implements SharedMetricRegistry {
 
   takeNews(): MetricNews | undefined {
     for (const refresh of this.#refreshers) refresh();
+    if (this.news?.isFollowed === false) this.#tellAll(this.news);
+    if (this.news?.wantsNative === true) this.#startNative();
     return this.news?.take();
   }
 
@@ -168,6 +189,29 @@ class Registry implements SharedMetricRegistry {
     let text = "";
     for (const family of this.#families.values()) text += family.expose();
     return text;
+  }
+
+  exposeProtobuf(): Uint8Array {
+    for (const refresh of this.#refreshers) refresh();
+    this.#startNative();
+    return joinMetrics([...this.#families.values()].map((family) => family.encode()));
+  }
+
+  /** Whether series that are made keep native buckets. */
+  get keepsNative(): boolean {
+    return this.#keepsNative;
+  }
+
+  #startNative(): void {
+    if (this.#keepsNative) return;
+    this.#keepsNative = true;
+    for (const family of this.#families.values()) family.startNative();
+  }
+
+  #tellAll(news: NewsWriter): void {
+    news.isFollowed = true;
+    for (const buffer of this.arena.buffers) news.add({ kind: "segment", buffer });
+    for (const family of this.#families.values()) family.tell(news);
   }
 
   nextId(): number {
@@ -284,9 +328,36 @@ class Family implements SeriesHome {
     series.moveTo(at);
     this.#bounds?.hold(series.labels);
     this.#series.set(series.key, series);
-    const { id, key } = series;
-    const { segment, slot } = at;
+    this.#tellSeries(series);
+    if (this.#registry.keepsNative && this.meaning.kind === "histogram") series.startNative();
+  }
+
+  /** Everything there is, to a reader who has just come. */
+  tell(news: NewsWriter): void {
+    news.add({ kind: "metric", meaning: this.meaning });
+    for (const series of this.#series.values()) {
+      this.#tellSeries(series);
+      const { id, native } = series;
+      for (const [octave, { segment, slot }] of native?.octaves ?? []) {
+        news.add({ kind: "octave", id, octave, segment, slot });
+      }
+    }
+  }
+
+  #tellSeries({ id, key, segment, slot }: Series): void {
     this.#registry.news?.add({ kind: "series", id, metric: this.#index, key, segment, slot });
+  }
+
+  startNative(): void {
+    if (this.meaning.kind !== "histogram") return;
+    for (const series of this.#series.values()) series.startNative();
+  }
+
+  allocateOctave({ id }: Series, octave: number): SlotRange {
+    const at = this.#registry.arena.allocate(octaveSlots);
+    const { segment, slot } = at;
+    this.#registry.news?.add({ kind: "octave", id, octave, segment, slot });
+    return at;
   }
 
   remove(labels: Labels): void {
@@ -308,14 +379,29 @@ class Family implements SeriesHome {
     return exposeMetric(this.meaning, this.#series.values());
   }
 
+  encode(): Uint8Array | undefined {
+    const series = [...this.#series.values()].map(({ labels, values, slot, native }) => ({
+      labels,
+      values,
+      slot,
+      native: native === undefined ? undefined : countsOf(native.octaves),
+    }));
+    return encodeMetric(this.meaning, series);
+  }
+
   #detach(series: Series, isForgotten: boolean): void {
     const { arena, news } = this.#registry;
-    const { id, values, slot } = series;
+    const { id, values, slot, native } = series;
     this.#series.delete(series.key);
     this.#bounds?.release(series.labels);
     const last = news === undefined ? [] : [...values.subarray(slot, slot + this.#slots)];
-    news?.add({ kind: "ended", id, values: last, isForgotten });
-    arena.release(series, this.#slots, news?.sequence ?? 0);
+    const counts = countsOf(native?.octaves ?? new Map());
+    const octaves = new Map([...counts].map(([octave, of]) => [octave, Array.from(of)]));
+    news?.add({ kind: "ended", id, values: last, native: octaves, isForgotten });
+    const since = news?.sequence ?? 0;
+    arena.release(series, this.#slots, since);
+    for (const range of native?.octaves.values() ?? []) arena.release(range, octaveSlots, since);
+    series.native = undefined;
     series.moveTo({ ...arena.dead, slot: 0 });
   }
 }

@@ -30,3 +30,7 @@ export interface MetricRegistry {
   /** All series as Prometheus text, version 0.0.4. */
   expose(): string;
 }
+
+/** Of an answer that `exposeProtobuf()` made. */
+export const protobufContentType =
+  "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";

@@ -1,6 +1,7 @@
 /** :15020 (merged metrics), :15021 (readiness), :15090 (metrics of the proxy). */
 import type { HttpListener } from "../../net/http-listener.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import { protobufContentType } from "../../telemetry/metrics.ts";
 import { plainText, serveAdmin, type AdminHandler } from "../admin.ts";
 
 export interface StatusServersOptions {
@@ -14,6 +15,8 @@ export interface StatusServersOptions {
   readonly notReady: () => Promise<string | undefined> | string | undefined;
   /** Prometheus text. */
   readonly metrics: () => Promise<string> | string;
+  /** The same as Prometheus's protobuf, where the data plane has native histograms. */
+  readonly protobuf?: () => Promise<Uint8Array> | Uint8Array;
   /** The same and the application's, where it has some. */
   readonly mergedMetrics?: () => Promise<string> | string;
   readonly log: Logger;
@@ -25,6 +28,8 @@ export interface StatusServers {
   close(): Promise<void>;
 }
 
+/** A scraper that names it can read it; Prometheus does when native histograms are on. */
+const protobufType = "application/vnd.google.protobuf";
 const exposition = "text/plain; version=0.0.4; charset=utf-8";
 
 export async function startStatusServers(options: StatusServersOptions): Promise<StatusServers> {
@@ -34,14 +39,20 @@ export async function startStatusServers(options: StatusServersOptions): Promise
     const reason = await notReady();
     return reason === undefined ? plainText(200, "ready\n") : plainText(503, `${reason}\n`);
   };
+  const { protobuf } = options;
   const exposing =
-    (text: () => Promise<string> | string): AdminHandler =>
-    async ({ path }) => {
+    (text: () => Promise<string> | string, isProxyAlone: boolean): AdminHandler =>
+    async ({ path, accept = "" }) => {
       if (path !== "/stats/prometheus" && path !== "/metrics") return plainText(404, "not found\n");
+      // What an application says is text, and is handed on as it is.
+      if (isProxyAlone && protobuf !== undefined && accept.includes(protobufType)) {
+        return { status: 200, contentType: protobufContentType, body: await protobuf() };
+      }
       return { status: 200, contentType: exposition, body: await text() };
     };
-  const metrics = exposing(options.metrics);
-  const all = exposing(options.mergedMetrics ?? options.metrics);
+  const metrics = exposing(options.metrics, true);
+  const { mergedMetrics } = options;
+  const all = exposing(mergedMetrics ?? options.metrics, mergedMetrics === undefined);
   const merged: AdminHandler = (request) =>
     request.path.startsWith("/healthz/") ? ready(request) : all(request);
   const listeners: HttpListener[] = [];

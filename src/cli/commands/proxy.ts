@@ -131,6 +131,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     random: Math.random,
     peers: noPeers,
     openLog: (path) => logFiles.open(path),
+    reopenLogs: () => logFiles.reopen(),
     // Only what the epoll backend opens can be kept.
     io: keptSockets === undefined ? (options.io ?? "portable") : "epoll",
     workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },

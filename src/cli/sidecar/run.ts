@@ -167,6 +167,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     random: Math.random,
     peers: agent.peers,
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
+    reopenLogs: () => files.reopen(),
     ...(socketMark === undefined ? {} : { socketMark }),
     ...(io === undefined ? {} : { io }),
     workers: { count: concurrency, entry: workerEntry(), metrics },
@@ -179,6 +180,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
   return {
     notReady: () => proxy.notReady(),
     exposeMetrics: () => proxy.exposeMetrics(),
+    exposeProtobuf: () => proxy.exposeProtobuf(),
     admin: proxy.admin,
     drain: () => proxy.drain(),
     async close() {

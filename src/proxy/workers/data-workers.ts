@@ -125,6 +125,13 @@ export class DataWorkers {
     return this.#merged.expose();
   }
 
+  /** The same as Prometheus's protobuf, with native histograms. */
+  async exposeProtobuf(): Promise<Uint8Array> {
+    this.#merged.wantNative();
+    await this.exposeMetrics();
+    return this.#merged.exposeProtobuf();
+  }
+
   async loads(): Promise<readonly EndpointLoad[]> {
     const answers = await this.#within([...this.#links.values()].map((link) => link.loads()));
     return answers.flat();

@@ -70,6 +70,17 @@ export function labelsText(labels: Labels): string {
     .join(",");
 }
 
+/** Of a text that `labelsText` made. */
+export function parseLabelsText(text: string): Labels {
+  const labels: Record<string, string> = {};
+  for (const [, name = "", value = ""] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/gs)) {
+    labels[name] = value.replaceAll(/\\(.)/gs, (_all, char: string) =>
+      char === "n" ? "\n" : char,
+    );
+  }
+  return labels;
+}
+
 /** Escapes a label value for Prometheus text. */
 export function escapeLabelValue(value: string): string {
   return /[\\"\n]/.test(value)

@@ -16,11 +16,20 @@ export type MetricNewsItem =
       readonly segment: number;
       readonly slot: number;
     }
+  /** Eight native buckets of a histogram: those of the octave. */
+  | {
+      readonly kind: "octave";
+      readonly id: number;
+      readonly octave: number;
+      readonly segment: number;
+      readonly slot: number;
+    }
   /** `values`: the last ones. `isForgotten`: removed with what it was about, not for being idle. */
   | {
       readonly kind: "ended";
       readonly id: number;
       readonly values: readonly number[];
+      readonly native: ReadonlyMap<number, readonly number[]>;
       readonly isForgotten: boolean;
     };
 

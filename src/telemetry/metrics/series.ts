@@ -1,6 +1,7 @@
 /** One series as its handle: whoever counts holds it and never looks it up again. */
 import type { Counter, Gauge, Histogram, Labels } from "../metrics.ts";
 import { type ExposedSeries, labelsText } from "./exposition.ts";
+import { NativeBuckets } from "./native-buckets.ts";
 import type { SlotRange } from "./slots.ts";
 
 /** What a series asks of the metric it belongs to. */
@@ -8,6 +9,8 @@ export interface SeriesHome {
   readonly buckets: readonly number[];
   /** Gives an idle series that was dropped its place back. */
   revive(series: Series): void;
+  /** Slots for eight native buckets of a series. */
+  allocateOctave(series: Series, octave: number): SlotRange;
 }
 
 /** Which of the three handles it is was checked when it was made. */
@@ -19,6 +22,8 @@ export class Series implements Counter, Gauge, Histogram, ExposedSeries {
   /** 0: dropped; what is written meanwhile is lost. */
   slot = 0;
   segment = 0;
+  /** Where native buckets are kept, too: since somebody asked for them. */
+  native: NativeBuckets | undefined = undefined;
   /** Removed by whoever made it: it stays away. */
   isDead = false;
   activityAtSweep: number = Number.NaN;
@@ -66,6 +71,21 @@ export class Series implements Counter, Gauge, Histogram, ExposedSeries {
     const sum = this.slot + buckets.length + 1;
     values[bucket] = (values[bucket] ?? 0) + 1;
     values[sum] = (values[sum] ?? 0) + value;
+    if (this.native !== undefined) this.native.record(value);
+  }
+
+  /**
+   * Keeps native buckets from now on. What was counted before stands at the upper bounds of the classic
+   * buckets that it fell into, so that both have the same count.
+   */
+  startNative(): void {
+    const buckets = this.#buckets;
+    const native = new NativeBuckets((octave) => this.#home.allocateOctave(this, octave));
+    for (let i = 0; i <= buckets.length; i++) {
+      const count = this.values[this.slot + i] ?? 0;
+      if (count > 0) native.record(buckets[i] ?? Number.POSITIVE_INFINITY, count);
+    }
+    this.native = native;
   }
 
   get value(): number {

@@ -33,6 +33,8 @@ interface FreeRange extends SlotRange {
 
 export class SlotArena {
   readonly dead: SlotRange;
+  /** Of the segments, in their order. */
+  readonly buffers: ArrayBufferLike[] = [];
   readonly #options: SlotArenaOptions;
   readonly #free = new Map<number, FreeRange[]>();
   #values: Float64Array = new Float64Array(0);
@@ -82,6 +84,7 @@ export class SlotArena {
     this.#segment++;
     // Slot 0 is no series' place in any segment: a handle takes it for "dropped".
     this.#end = this.#segment === 0 ? 0 : 1;
+    this.buffers.push(buffer);
     this.#options.onSegment?.(buffer);
   }
 }
