@@ -18,7 +18,8 @@ import type { XdsFeed } from "../xds/feed.ts";
 import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import { ClusterPool } from "./cluster.ts";
-import { Configuration, type RefusedResourceFields } from "./config.ts";
+import type { SharedLimits } from "./cluster/limits.ts";
+import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
@@ -59,6 +60,8 @@ export interface ProxyOptions {
   readonly overloadFlags?: OverloadFlags;
   /** It is one of the threads: what is counted once for a process is counted elsewhere. */
   readonly isWorker?: boolean;
+  /** What it counts together with other threads. */
+  readonly sharedLimits?: SharedLimits;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   /** Of the node, as its control plane knows it; nothing unless told. */
@@ -114,13 +117,17 @@ export interface Proxy {
 export function startProxy(options: ProxyOptions): Proxy {
   enableLinearRegex();
   const { clock, log, metrics, secrets } = options;
-  const overload = makeOverload(options, (...asked) => {
-    listeners.resetSlowest(...asked);
-    workers?.resetSlowest(...asked);
-  });
+  const overload = makeOverload(
+    options,
+    (...asked) => {
+      listeners.resetSlowest(...asked);
+      workers?.resetSlowest(...asked);
+    },
+    (kind) => workers?.collectGarbage(kind),
+  );
   const overloadFlags = overload?.flags ?? options.overloadFlags;
   const workers = openWorkers(options, overloadFlags);
-  const clusters = makeClusters(options);
+  const clusters = makeClusters(options, workers?.sharedLimits ?? options.sharedLimits);
   const routes: RouteSource = { get: (name) => configuration.get(name) };
   const draining = new Drain(clock, options.random);
   const context = makeContext(options, workers?.io, {
@@ -184,12 +191,9 @@ export function startProxy(options: ProxyOptions): Proxy {
 
 function makeConfiguration(
   { secrets, clock, log, metrics, isWorker }: ProxyOptions,
-  parts: {
-    readonly feed: XdsFeed;
-    readonly clusters: ClusterPool;
-    readonly listeners: ListenerSet;
-  },
+  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners">,
 ): Configuration {
+  metrics.onExpose(() => parts.clusters.refreshLimits());
   return new Configuration({
     ...parts,
     secrets,
@@ -306,12 +310,24 @@ function makeContext(
 function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
+  collectElsewhere: ProxyOverload["collectGarbage"],
 ): Overload | undefined {
   if (overload === undefined) return undefined;
-  return new Overload({ ...overload, clock, log: log.area("overload"), metrics, resetSlowest });
+  v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
+  return new Overload({
+    ...overload,
+    clock,
+    log: log.area("overload"),
+    metrics,
+    resetSlowest,
+    collectGarbage: (kind) => {
+      overload.collectGarbage(kind);
+      collectElsewhere(kind);
+    },
+  });
 }
 
-function makeClusters(options: ProxyOptions): ClusterPool {
+function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefined): ClusterPool {
   const { clock, log, metrics, secrets } = options;
   const failures = new BoundedLog({
     clock,
@@ -319,6 +335,7 @@ function makeClusters(options: ProxyOptions): ClusterPool {
     linesPerSecond: handshakeLinesPerSecond,
   });
   return new ClusterPool({
+    sharedLimits,
     clock,
     log: log.area("cluster"),
     random: options.random,

@@ -16,10 +16,12 @@ import type { SharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { type PeerDirectory, standardMetricNames } from "../../telemetry/standard-metrics.ts";
 import { typeUrls, type XdsFeed } from "../../xds/feed.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
+import type { SharedLimits } from "../cluster/limits.ts";
 import type { Configuration } from "../config.ts";
 import { mergeTaps, type TapAnswer } from "../stats/tap.ts";
 import { parseTapQuery } from "../stats/tap-query.ts";
 import type { DrainPlan } from "../drain.ts";
+import { SharedCounts } from "../engine/shared-counts.ts";
 import { factGauges } from "../stats/envoy-series.ts";
 import type { OverloadFlags } from "../overload.ts";
 import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
@@ -66,6 +68,9 @@ export class DataWorkers {
   readonly #own: MetricBlock;
   readonly #links = new Map<number, WorkerLink>();
   readonly #sentSecrets = new Set<string>();
+  readonly #counts: SharedCounts;
+  /** Of each cluster there has been, in the counts. */
+  readonly #rows = new Map<string, number>();
   readonly #timers = new Set<Timer>();
   readonly #ready = Promise.withResolvers<void>();
   #configuration: Configuration | undefined;
@@ -77,6 +82,7 @@ export class DataWorkers {
 
   constructor(options: DataWorkersOptions) {
     this.#options = options;
+    this.#counts = new SharedCounts(options.count, 0);
     this.#resolver = new SharedResolver(options.resolver, options.clock);
     this.#own = this.#merged.attach(options.metrics.flags);
     this.feed = new ForwardingFeed({
@@ -153,6 +159,11 @@ export class DataWorkers {
     this.#postAll({ kind: "reset-slowest", fromBytes, countMax: each });
   }
 
+  /** Theirs is of the whole heap: with epoll they leave hardly any dead buffers, which die young. */
+  collectGarbage(kind: "minor" | "major"): void {
+    if (kind === "major") this.#postAll({ kind: "collect" });
+  }
+
   setHealthy(isHealthy: boolean): void {
     this.#isHealthy = isHealthy;
     this.#postAll({ kind: "healthy", isHealthy });
@@ -188,6 +199,7 @@ export class DataWorkers {
         life: receiver.life,
         ring: receiver.ring.memory,
         descriptors: this.#giver.descriptors.memory,
+        counts: this.#counts.memory,
         socketMark: options.socketMark,
         overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,
@@ -222,7 +234,8 @@ export class DataWorkers {
     for (const typeUrl of forwardedTypes) {
       const resources = this.#accepted(typeUrl);
       if (resources.length === 0 && this.#configuration?.isReady !== true) continue;
-      void link.update({ typeUrl, resources, removed: [] });
+      const update = { typeUrl, resources, removed: [] };
+      void link.update(update, this.#rowsOf(update));
     }
     if (!this.#isHealthy) link.post({ kind: "healthy", isHealthy: false });
   }
@@ -231,6 +244,7 @@ export class DataWorkers {
     const { clock, log } = this.#options;
     const closed = this.#giver.dismiss(link.receiver);
     link.metrics?.detach();
+    this.#counts.forget(link.number - 1);
     if (this.#links.get(link.number) === link) this.#links.delete(link.number);
     if (this.#isClosed) return;
     log.error("a data worker has ended", { worker: link.number, code, closed });
@@ -299,8 +313,36 @@ export class DataWorkers {
   /** Secrets first: what is applied may need them. */
   async #forward(update: ForwardedUpdate): Promise<string | undefined> {
     this.#sendNewSecrets();
-    const answers = await Promise.all([...this.#links.values()].map((link) => link.update(update)));
+    const rows = this.#rowsOf(update);
+    const links = [...this.#links.values()];
+    const answers = await Promise.all(links.map((link) => link.update(update, rows)));
     return answers.find((refusal) => refusal !== undefined);
+  }
+
+  /** For `ProxyOptions`: what all workers have in flight. */
+  readonly sharedLimits: SharedLimits = (cluster, kind) => {
+    const row = this.#rowOf(cluster);
+    return row === undefined ? undefined : this.#counts.of(row, kind);
+  };
+
+  #rowsOf({ typeUrl, resources }: ForwardedUpdate): ReadonlyMap<string, number> {
+    const rows = new Map<string, number>();
+    if (typeUrl !== typeUrls.cluster) return rows;
+    for (const { name } of resources) {
+      const row = this.#rowOf(name);
+      if (row !== undefined) rows.set(name, row);
+    }
+    return rows;
+  }
+
+  /** Never given twice: what is in flight in a cluster that was removed is counted to its end. */
+  #rowOf(cluster: string): number | undefined {
+    const known = this.#rows.get(cluster);
+    if (known !== undefined) return known;
+    const row = this.#rows.size;
+    if (row >= SharedCounts.rowsMax) return undefined;
+    this.#rows.set(cluster, row);
+    return row;
   }
 
   #accepted(typeUrl: string): ForwardedUpdate["resources"] {

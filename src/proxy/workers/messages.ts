@@ -17,6 +17,8 @@ export interface WorkerStart {
   readonly life: number;
   readonly ring: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
+  /** What all have in flight, by cluster. */
+  readonly counts: SharedArrayBuffer;
   readonly socketMark: number | undefined;
   /** What the control thread finds short, in memory of both. */
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
@@ -33,6 +35,9 @@ export type ToWorker =
       readonly typeUrl: string;
       readonly resources: readonly XdsResource[];
       readonly removed: readonly string[];
+      readonly isInterim?: true;
+      /** Of clusters: the row of each in the counts that threads share. */
+      readonly rows: ReadonlyMap<string, number>;
     }
   | { readonly kind: "secret"; readonly name: string; readonly secret: TlsSecret | undefined }
   | { readonly kind: "peers"; readonly change: PeerChange }
@@ -47,6 +52,7 @@ export type ToWorker =
       readonly fromBytes: number;
       readonly countMax: number;
     }
+  | { readonly kind: "collect" }
   | { readonly kind: "healthy"; readonly isHealthy: boolean }
   | { readonly kind: "close" };
 
