@@ -6,6 +6,7 @@ export interface KnownDifference {
   readonly title: string;
   readonly text: string;
   readonly probes: readonly string[];
+  readonly responses: readonly string[];
   readonly scenarios: readonly string[];
   readonly tests: readonly string[];
 }
@@ -17,6 +18,7 @@ export function readKnownDifferences(): readonly KnownDifference[] {
     title: section.split("\n", 1)[0] ?? "",
     text: section,
     probes: listIn(section, "Probes"),
+    responses: listIn(section, "Responses"),
     scenarios: listIn(section, "Scenarios"),
     tests: listIn(section, "Test"),
   }));

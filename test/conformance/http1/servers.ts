@@ -293,6 +293,15 @@ function envoyBootstrap(port: number, application: number): unknown {
   };
 }
 
+export interface AskOptions {
+  /** Final answers that are waited for. */
+  readonly answers?: number;
+  readonly waitMs?: number;
+  /** What may still come is waited for so long. */
+  readonly settleMs?: number;
+  readonly isEnough?: (text: string) => boolean;
+}
+
 export interface Answered {
   /** Of the final answers, in their order. */
   readonly statuses: readonly number[];
@@ -307,7 +316,7 @@ export interface Answered {
 export function ask(
   port: number,
   bytes: string,
-  { answers = 1, waitMs = 1500 }: { readonly answers?: number; readonly waitMs?: number } = {},
+  { answers = 1, waitMs = 1500, settleMs = 15, isEnough = () => true }: AskOptions = {},
 ): Promise<Answered> {
   return new Promise((resolve) => {
     let received = "";
@@ -322,8 +331,8 @@ export function ask(
     socket.on("data", (chunk) => {
       received += chunk.toString("latin1");
       // What belongs to the last answer, and the end of the connection, come at once or not at all.
-      if (finalStatuses(received).length >= answers && /\r\n\r\n/.test(received)) {
-        setTimeout(finish, 15);
+      if (finalStatuses(received).length >= answers && isEnough(received)) {
+        setTimeout(finish, settleMs);
       }
     });
     socket.on("end", () => {
