@@ -77,7 +77,11 @@ function checkWholeListener(listener: Listener, unknown: { count: number }): voi
     if (typedConfig?.typeUrl === filterUrls.http) {
       const manager = HttpConnectionManager.decode(typedConfig.value);
       compileSettings(manager);
-      compileFilters(manager.httpFilters, createMetricRegistry(), manager.statPrefix);
+      compileFilters(manager.httpFilters, {
+        metrics: createMetricRegistry(),
+        statPrefix: manager.statPrefix,
+        node: { id: "", metadata: {} },
+      });
     }
     if (typedConfig?.typeUrl === filterUrls.rbac) {
       compileNetworkRbac(RBAC.decode(typedConfig.value).rules, "rules");
