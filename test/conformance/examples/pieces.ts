@@ -19,7 +19,7 @@ export function indent(text: string, by: number): string {
   return text.trim().replaceAll(/^(?=.)/gm, " ".repeat(by));
 }
 
-export const router = `- {name: envoy.filters.http.router, typed_config: {${type("filters.http.router.v3.Router")}}}`;
+export const router: string = `- {name: envoy.filters.http.router, typed_config: {${type("filters.http.router.v3.Router")}}}`;
 
 export interface HttpExample {
   /** Filters before the router. */
@@ -102,4 +102,4 @@ export function network(ports: ExamplePorts, filters: string, more: HttpExample 
   return bootstrap(listenerAt(ports.listener, filters, more), clusters, more.top);
 }
 
-export const tcpProxy = `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app}}`;
+export const tcpProxy: string = `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app}}`;
