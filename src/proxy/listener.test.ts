@@ -5,6 +5,7 @@ import { test, type TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
 
 import { FakeClock } from "../../test/support/fake-clock.ts";
+import { freePort } from "../../test/support/free-port.ts";
 import { FakeSecrets } from "../../test/support/secrets.ts";
 import { silentLog } from "../../test/support/silent-log.ts";
 import { makeTestAuthority } from "../../test/support/test-certificates.ts";
@@ -17,7 +18,7 @@ import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RBAC } from "../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import type { ListenerSet, ProxyContext, UpstreamCluster } from "./context.ts";
+import type { ListenerSet, PreparedListener, ProxyContext, UpstreamCluster } from "./context.ts";
 import { createListenerSet } from "./listener.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.";
@@ -239,6 +240,37 @@ test("a listener whose address is taken says so before it starts; what serves go
   prepared.discard();
   assert.equal(await exchange(connect({ port, ...half }), "a"), "one:a");
 });
+
+test("connections that come before a listener serves wait for it, or go with it", async (t) => {
+  const one = await startServer(t, "one");
+  const { set } = bench(t, { one });
+  const portValue = await freePort();
+  const address = { socketAddress: { address: "127.0.0.1", portValue } };
+  const filterChains = [{ filters: [tcpFilter("one")] }];
+  const prepare = (): PreparedListener =>
+    set.prepare(Listener.fromPartial({ name: "l", address, filterChains }));
+  const first = prepare();
+  await first.open();
+  const dropped = exchange(connect({ port: portValue, ...half }), "early");
+  await connected(portValue);
+  first.discard();
+  assert.equal(await dropped, "");
+  const second = prepare();
+  await second.open();
+  const kept = exchange(connect({ port: portValue, ...half }), "early");
+  await connected(portValue);
+  second.start();
+  assert.equal(await kept, "one:early");
+});
+
+/** Whoever came before has been accepted when this one has. */
+async function connected(port: number): Promise<void> {
+  const socket = connect({ port, ...half });
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  await new Promise((resolve) => setImmediate(resolve));
+  socket.destroy();
+}
 
 test("a new version cuts off connections of the chains that changed, and of no other", async (t) => {
   const one = await startServer(t, "one");

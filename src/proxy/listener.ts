@@ -19,6 +19,7 @@ import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
 import { Draining } from "./listener/draining.ts";
+import { EarlyConnections } from "./listener/early-connections.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
 import { YoungConnections } from "./listener/young-connections.ts";
 
@@ -60,6 +61,7 @@ class RunningListeners implements ListenerSet {
   readonly #byAddress = new Map<string, Running>();
   readonly #connections = new Map<Channel, Tracked>();
   readonly #young = new YoungConnections();
+  readonly #early = new EarlyConnections();
   readonly #drains = new Set<Timer>();
   #draining: Draining | undefined;
   #lastAcceptMs = Number.NEGATIVE_INFINITY;
@@ -89,6 +91,7 @@ class RunningListeners implements ListenerSet {
       open: () => {
         const missing = this.#unbound(compiled, opened);
         if (missing.size === 0) return undefined;
+        this.#early.expect(listener.name);
         return this.#open(compiled, missing, opened).then(() => {
           if (isDiscarded) discard();
         });
@@ -102,6 +105,7 @@ class RunningListeners implements ListenerSet {
       },
       discard: () => {
         discard();
+        this.#early.drop(listener.name);
         this.#closeUnused(compiled);
       },
     };
@@ -181,6 +185,7 @@ class RunningListeners implements ListenerSet {
 
   async close(): Promise<void> {
     this.#refusals.close();
+    this.#early.dropAll();
     this.#draining?.close();
     for (const timer of this.#drains) timer.cancel();
     for (const { connection } of this.#connections.values()) connection.destroy();
@@ -218,6 +223,7 @@ class RunningListeners implements ListenerSet {
       const address = formatSocketAddress(socket.address);
       this.#log.info("listening", { listener: compiled.name, address });
     }
+    this.#early.release(compiled.name, (channel) => this.#accept(compiled.name, channel));
   }
 
   /** Addresses that neither the version that serves has bound, nor we. */
@@ -259,7 +265,7 @@ class RunningListeners implements ListenerSet {
   #accept(name: string, channel: Channel): void {
     const receiver = this.#running.get(name);
     if (receiver === undefined) {
-      channel.destroy();
+      if (!this.#early.hold(name, channel)) channel.destroy();
       return;
     }
     const { overload } = this.#context;
