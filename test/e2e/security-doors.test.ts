@@ -209,6 +209,8 @@ for (const { mode, dataPlane, title } of securityCases) {
           /SMUG|CL-|CHUNK|DUPLICATE|LF|FOLD|CR|HOST|NUL|TE/.test(id) &&
           // What follows an upgrade that the gateway allows is the tunnel's.
           !id.startsWith("UPGRADE") &&
+          // Envoy unfolds the coding: what follows the body is a request of the client's own.
+          (dataPlane !== "envoy" || !id.endsWith("TE-OBS-FOLD")) &&
           !expect.includes(200),
       );
       assert(smuggling.length > 60, String(smuggling.length));

@@ -1,0 +1,174 @@
+/**
+ * Which tests hold each group of the list of things that proxies have got wrong with HTTP/1.1, TLS, the
+ * PROXY protocol and paths. A test looks that all of them are there.
+ */
+export interface ReferenceGroup {
+  readonly group: string;
+  /** Probes and answers run against Heddle on both backends and against Envoy. */
+  readonly probes: readonly string[];
+  /** `file: a part of the test's title`. Scenarios run against both, too. */
+  readonly tests: readonly string[];
+}
+
+const proxy = "src/proxy/http.test.ts";
+const scenarios = "test/conformance/proxy/scenarios.ts";
+const limits = "test/conformance/http1/limits.test.ts";
+const hello = "src/wire/first-bytes.test.ts";
+const listener = "src/proxy/listener.test.ts";
+const policies = "test/e2e/security-policies.test.ts";
+
+export const referenceGroups: readonly ReferenceGroup[] = [
+  {
+    group: "1 length, coding and bytes that must not be there",
+    probes: [
+      ..."SMUG-CL-TE-BOTH SMUG-TE-NOT-FINAL-CHUNKED SMUG-TE-DOUBLE-CHUNKED SMUG-TE-IDENTITY".split(
+        " ",
+      ),
+      ..."SMUG-TE-XCHUNKED SMUG-TE-HTTP10 SMUG-TE-EMPTY-VALUE SMUG-TE-VTAB SMUG-TE-FORMFEED".split(
+        " ",
+      ),
+      ..."SMUG-TE-NULL SMUG-TE-TRAILING-COMMA SMUG-TE-DUPLICATE-HEADERS SMUG-CL-LEADING-ZEROS".split(
+        " ",
+      ),
+      ..."RFC9112-6.1-CL-PLUS-SIGN SMUG-CL-NEGATIVE-ZERO SMUG-CL-HEX-PREFIX SMUG-CL-COMMA-SAME".split(
+        " ",
+      ),
+      ..."SMUG-CL-INTERNAL-SPACE MAL-CL-OVERFLOW SMUG-DUPLICATE-CL MAL-CL-EMPTY".split(" "),
+      ..."RFC9110-5.6.2-SP-BEFORE-COLON RFC9112-5.1-OBS-FOLD RFC9112-2.2-BARE-LF-HEADER".split(" "),
+      ..."SMUG-BARE-CR-HEADER-VALUE MAL-NUL-IN-HEADER-VALUE MAL-CONTROL-CHARS-HEADER".split(" "),
+      ..."RFC9112-5-EMPTY-HEADER-NAME MAL-LONG-HEADER-NAME R-CL-TE R-TE-NOT-FINAL R-TE-HTTP10".split(
+        " ",
+      ),
+      ..."R-TE-TWICE R-TE-VTAB R-TWO-LENGTHS R-LENGTH-PLUS R-LENGTH-LIST R-LENGTH-EMPTY".split(" "),
+      ..."R-LENGTH-OVERFLOW R-LENGTH-SPACE R-NUL R-CONTROL R-EMPTY-NAME R-SP-BEFORE-COLON".split(
+        " ",
+      ),
+    ],
+    tests: ["test/conformance/readers/readers.test.ts: one request stays one request"],
+  },
+  {
+    group: "2 chunks, their extensions, trailers",
+    probes: [
+      ..."SMUG-CHUNK-SIZE-PLUS SMUG-CHUNK-UNDERSCORE SMUG-CHUNK-HEX-PREFIX SMUG-CHUNK-LEADING-SP".split(
+        " ",
+      ),
+      ..."SMUG-CHUNK-SIZE-TRAILING-OWS MAL-CHUNK-SIZE-OVERFLOW SMUG-CHUNK-MISSING-TRAILING-CRLF".split(
+        " ",
+      ),
+      ..."SMUG-CHUNK-LF-TERM SMUG-CHUNK-EXT-LF SMUG-CHUNK-EXT-CR CHUNK-EXT-QUOTED-NEWLINE".split(
+        " ",
+      ),
+      ..."MAL-CHUNK-EXT-64K SMUG-TRAILER-CL SMUG-TRAILER-TE SMUG-TRAILER-HOST SMUG-TRAILER-AUTH".split(
+        " ",
+      ),
+      ..."R-CHUNK-PLUS R-CHUNK-HEX-PREFIX R-CHUNK-OVERFLOW R-CHUNK-NO-CRLF R-CHUNK-SHORT".split(
+        " ",
+      ),
+    ],
+    tests: ["src/wire/http1.test.ts: BodyReader keeps trailers apart and bounds extensions"],
+  },
+  {
+    group: "3 what llhttp and undici have had",
+    probes:
+      "RFC9112-3-CR-ONLY-LINE-ENDING CRLF-CR-X NORM-SP-BEFORE-COLON-CL SMUG-CL-UNDERSCORE".split(
+        " ",
+      ),
+    tests: ["test/conformance/http1/splits.test.ts: requests come to the same"],
+  },
+  {
+    group: "4 early bodies, upgrades, answers out of step",
+    probes: [
+      ..."UPGRADE-NOT-ALLOWED-EARLY-BYTES CONNECT-WITH-LENGTH COMP-UPGRADE-POST".split(" "),
+      ..."SMUG-GET-CL-BODY-DESYNC SMUG-OPTIONS-CL-BODY-DESYNC SMUG-HEAD-CL-BODY".split(" "),
+      ..."SMUG-CL0-BODY-POISON SMUG-EXPECT-100-CL-DESYNC R-100-FIRST R-103-FIRST R-SURPLUS".split(
+        " ",
+      ),
+      ..."R-SURPLUS-AFTER-CHUNKS R-HEAD-WITH-BODY R-204-WITH-BODY R-304-WITH-BODY R-UNTIL-CLOSE".split(
+        " ",
+      ),
+    ],
+    tests: [
+      `${proxy}: holds early bytes of an upgrade until 101`,
+      `${proxy}: goes on in HTTP when the upstream does not switch`,
+      `${proxy}: throws away a connection that says more than was asked`,
+      `${proxy}: answers early and closes when the request never ended`,
+      `${scenarios}: says UPE to an upgrade that nobody asked for`,
+    ],
+  },
+  {
+    group: "5 request lines and hosts",
+    probes: [
+      ..."SMUG-ABSOLUTE-URI-HOST-MISMATCH AUTHORITY-FORM-WITH-GET COMP-ASTERISK-WITH-GET".split(
+        " ",
+      ),
+      ..."RFC9112-3.2-FRAGMENT-IN-TARGET ABSOLUTE-USERINFO COMP-REQUEST-LINE-TAB".split(" "),
+      ..."RFC9112-2.3-HTTP09-REQUEST COMP-HTTP12-VERSION COMP-METHOD-CASE MAL-LONG-METHOD".split(
+        " ",
+      ),
+      ..."MAL-NON-ASCII-URL RFC9110-5.4-DUPLICATE-HOST RFC9112-7.1-MISSING-HOST".split(" "),
+      ..."COMP-HTTP10-NO-HOST COMP-LEADING-CRLF".split(" "),
+    ],
+    tests: [`${scenarios}: serves HTTP/1.0 where told`],
+  },
+  {
+    group: "6 limits, pipelining, hop-by-hop fields",
+    probes: "MAL-LONG-HEADER-VALUE MAL-MANY-HEADERS MAL-LONG-URL SMUG-PIPELINE-SAFE".split(" "),
+    tests: [
+      `${limits}: heads that come byte by byte`,
+      `${limits}: bodies that come byte by byte`,
+      `${limits}: connections that say nothing`,
+      `${limits}: answers without end, unread`,
+      `${limits}: requests without end, answers unread`,
+      `${scenarios}: takes nominated and hop-by-hop fields away`,
+      `${scenarios}: closes after the last request of a connection`,
+      `${proxy}: answers pipelined requests in order`,
+      `${proxy}: sees a client go, and leaves the upstream`,
+    ],
+  },
+  {
+    group: "13 TLS",
+    probes: [],
+    tests: [
+      `${hello}: whole, cut at every byte, and fragmented`,
+      `${hello}: takes one name`,
+      `${hello}: never asks for more than its limit`,
+      "src/net/tls/peer-names.test.ts: refuses a second URI beside a SPIFFE id",
+      "src/wire/certificate-names.test.ts: a name that is no plain text",
+      "test/conformance/io/tls.test.ts: handshakes in pieces of one byte",
+      `${listener}: tells TLS from plaintext and verifies clients`,
+    ],
+  },
+  {
+    group: "14 the PROXY protocol",
+    probes: [],
+    tests: [
+      `${hello}: refuses malformed headers and passes what is none`,
+      `${hello}: reads version 2, bounded by its length`,
+      `${listener}: believes a PROXY header only from whom its chain names`,
+    ],
+  },
+  {
+    group: "15 spellings of paths, hosts and headers around policies",
+    probes: "MAL-URL-BACKSLASH MAL-URL-PERCENT-NULL MAL-URL-OVERLONG-UTF8".split(" "),
+    tests: [
+      `${policies}: no spelling of a path gets around a DENY`,
+      `${scenarios}: denies by policy after normalising`,
+      `${scenarios}: believes no forwarded address at the edge`,
+      "test/conformance/planes/policies.test.ts: a port or the root's dot gets around nothing",
+      "src/proxy/http/path.test.ts: climbs at ..;",
+      "src/proxy/engine/regex.test.ts: reads bytes beyond ASCII as UTF-8",
+      "test/conformance/proxy/regex.test.ts: stays linear where backtracking would explode",
+      "src/proxy/http/client-cert.test.ts: takes a forged client certificate away",
+    ],
+  },
+  {
+    group: "16 local effects",
+    probes: [],
+    tests: [
+      `${scenarios}: refuses CONNECT without a route`,
+      "src/proxy/http/filters.test.ts: a client that leaves during a delay leaves nothing behind",
+      "src/proxy/admin.test.ts: give no private key away",
+      `${limits}: connections beyond the limit`,
+    ],
+  },
+];
