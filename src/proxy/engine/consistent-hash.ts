@@ -1,8 +1,9 @@
 /** Ring hash and Maglev, in Envoy's order: the same hash goes to the same endpoint on every proxy. */
 import type { Balanced, Choice, MakeChooser } from "./chooser.ts";
-import { hashNumber, xxHash64 } from "./xx-hash.ts";
+import { Hash64 } from "./xx-hash.ts";
 
 const hashSpan = 2 ** 53;
+const hash = new Hash64();
 
 function hashOf(choice: Choice): number {
   return choice.hash ?? Math.floor(choice.random() * hashSpan);
@@ -20,7 +21,7 @@ export function ringHash<E extends Balanced>(sizeMin: number, sizeMax: number): 
     for (const member of members) {
       target += (scale * member.weight) / total;
       for (let i = 0; made < target; i++, made++) {
-        points.push({ hash: hashNumber(xxHash64(`${member.hashKey}_${i}`)), member });
+        points.push({ hash: hash.ofText(`${member.hashKey}_${i}`).toNumber(), member });
       }
     }
     points.sort((a, b) => a.hash - b.hash);
@@ -57,8 +58,8 @@ function maglevTable(members: readonly Balanced[], size: number): Uint32Array {
       weight: member.weight / heaviest,
       target: 0,
       next: 0,
-      offset: Number(xxHash64(member.hashKey) % BigInt(size)),
-      skip: Number(xxHash64(member.hashKey, 1n) % BigInt(size - 1)) + 1,
+      offset: Number(hash.ofText(member.hashKey).toBigInt() % BigInt(size)),
+      skip: Number(hash.ofText(member.hashKey, 1).toBigInt() % BigInt(size - 1)) + 1,
     }))
     .toSorted((a, b) => (a.key < b.key ? -1 : 1));
   const free = 0xffff_ffff;

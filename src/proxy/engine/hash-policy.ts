@@ -6,7 +6,7 @@ import { compileSubstitution } from "./regex.ts";
 import type { RequestView } from "./request.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
 import { lowerAscii } from "./text-test.ts";
-import { hashNumber, xxHash64 } from "./xx-hash.ts";
+import { Hash64 } from "./xx-hash.ts";
 
 /** Gives 53 bits, or undefined when no policy found anything to hash. */
 export type RequestHash = (request: RequestView) => number | undefined;
@@ -21,21 +21,25 @@ export function compileHashPolicies(
     isTerminal: policy.terminal,
   }));
   return (request) => {
-    let hash: bigint | undefined;
+    let isFound = false;
+    total.set(0, 0);
     for (const { valueOf, isTerminal } of sources) {
       const value = valueOf(request);
       if (value !== undefined) {
-        const next = xxHash64(value);
-        const rotated = hash === undefined ? 0n : ((hash << 1n) | (hash >> 63n)) & mask;
-        hash = rotated ^ next;
+        next.ofText(value);
+        total.rotate(1);
+        total.xor(next.hi, next.lo);
+        isFound = true;
       }
-      if (isTerminal && hash !== undefined) break;
+      if (isTerminal && isFound) break;
     }
-    return hash === undefined ? undefined : hashNumber(hash);
+    return isFound ? total.toNumber() : undefined;
   };
 }
 
-const mask = 0xffff_ffff_ffff_ffffn;
+// Of one request at a time: looking a value up calls nobody back.
+const total = new Hash64();
+const next = new Hash64();
 
 function compileSource(
   policy: HashPolicy,

@@ -1,16 +1,36 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import fc from "fast-check";
 import xxhash from "xxhash-wasm";
 
-import { xxHash64 } from "./xx-hash.ts";
+import { Hash64 } from "./xx-hash.ts";
 
-test("xxHash64() agrees with another implementation at every length", async () => {
+test("Hash64 agrees with another implementation at every length", async () => {
   const peer = await xxhash();
+  const hash = new Hash64();
   for (let length = 0; length < 100; length++) {
     const bytes = Uint8Array.from({ length }, (_, i) => (i * 37 + length) & 0xff);
     const text = Buffer.from(bytes).toString("latin1");
-    assert.equal(xxHash64(text), peer.h64Raw(bytes), `length ${length}`);
-    assert.equal(xxHash64(text, 1n), peer.h64Raw(bytes, 1n), `length ${length}, seed 1`);
+    assert.equal(hash.ofText(text).toBigInt(), peer.h64Raw(bytes), `length ${length}`);
+    assert.equal(
+      hash.ofText(text, 1).toBigInt(),
+      peer.h64Raw(bytes, 1n),
+      `length ${length}, seed 1`,
+    );
   }
+});
+
+test("Hash64 agrees with another implementation on any bytes", async () => {
+  const peer = await xxhash();
+  const hash = new Hash64();
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+      const wanted = peer.h64Raw(bytes);
+      hash.ofText(Buffer.from(bytes).toString("latin1"));
+      assert.equal(hash.toBigInt(), wanted);
+      assert.equal(hash.toNumber(), Number(wanted >> 11n));
+    }),
+    { numRuns: 1000 },
+  );
 });
