@@ -27,6 +27,7 @@ import { noPeers } from "../../src/telemetry/standard-metrics.ts";
 import { type MemoryChannel, MemoryIo } from "./memory-io.ts";
 
 const request = Buffer.from("GET / HTTP/1.1\r\nHost: 127.0.0.1:19010\r\n\r\n");
+const closing = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
 const answer = Buffer.from(
   "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 21:07:55 GMT\r\n" +
     "Content-Type: text/plain\r\nContent-Length: 65\r\nConnection: keep-alive\r\n\r\n" +
@@ -145,6 +146,18 @@ export class EngineRig {
       for (let index = 0; index < upstreams.length; index++) {
         upstreams[index]?.handler.onData(answer);
       }
+    }
+  }
+
+  /** `count` clients one after another, each with a connection of its own for one request. */
+  churn(count: number): void {
+    const upstreams = this.#io.dialled;
+    for (let index = 0; index < count; index++) {
+      const client = this.#io.connect();
+      for (const upstream of upstreams) upstream.receivedBytes = 0;
+      client.handler.onData(closing);
+      upstreams.find(({ receivedBytes }) => receivedBytes > 0)?.handler.onData(answer);
+      if (client.writes === 0) throw new Error("a client was not answered");
     }
   }
 

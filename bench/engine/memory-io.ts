@@ -26,7 +26,7 @@ export class MemoryChannel implements Channel {
   isClosed = false;
   writes = 0;
   /** What came last stands in here; the next write overwrites it. */
-  readonly received: Buffer = Buffer.alloc(64 * 1024);
+  readonly received: Buffer = Buffer.allocUnsafe(2048);
   receivedBytes = 0;
 
   constructor(local: SocketAddress, remote: SocketAddress) {

@@ -43,11 +43,34 @@ export const slotWidth = 4;
 
 const firstCapacityBytes = 2048;
 const firstCapacityFields = 32;
+const slotsAt = firstCapacityBytes;
+const hashesAt = slotsAt + firstCapacityFields * slotWidth * 4;
+const idsAt = hashesAt + firstCapacityFields * 4;
+const droppedAt = idsAt + firstCapacityFields;
+const memoryBytes = droppedAt + firstCapacityFields;
+/**
+ * Heads of a few connections lie side by side: five allocations for each would be most of what a new
+ * connection costs. One that lives long holds the others' memory, so they are few.
+ */
+const headsPerSlab = 8;
+let slab: ArrayBufferLike = new ArrayBuffer(0);
+let slabAt = 0;
+
+/** Where in `slab` a new head may have its memory. */
+function carve(): number {
+  if (slabAt + memoryBytes > slab.byteLength) {
+    slab = Buffer.allocUnsafeSlow(memoryBytes * headsPerSlab).buffer;
+    slabAt = 0;
+  }
+  const at = slabAt;
+  slabAt += memoryBytes;
+  return at;
+}
 
 export class Http1Head {
   kind: HeadKind = "request";
   /** Holds the head in `[0, length)`; names are lower-case in place. */
-  bytes: Buffer = Buffer.allocUnsafeSlow(firstCapacityBytes);
+  bytes: Buffer;
   /** Bytes of the head received; all of it once `isComplete`. */
   length = 0;
   isComplete = false;
@@ -64,11 +87,11 @@ export class Http1Head {
   reasonEnd = 0;
   /** Fields, and per field: name start, name end, value start, value end. */
   count = 0;
-  slots: Int32Array = new Int32Array(firstCapacityFields * slotWidth);
-  hashes: Int32Array = new Int32Array(firstCapacityFields);
-  ids: Uint8Array = new Uint8Array(firstCapacityFields);
+  slots: Int32Array;
+  hashes: Int32Array;
+  ids: Uint8Array;
   /** 1 where a field is not to be seen or forwarded any more. */
-  dropped: Uint8Array = new Uint8Array(firstCapacityFields);
+  dropped: Uint8Array;
   /** Parser's place: start of the line being read, and how far no line feed was found. */
   parsePosition = 0;
   scannedTo = 0;
@@ -84,6 +107,15 @@ export class Http1Head {
   hasUpgrade = false;
   expectsContinue = false;
   acceptsTrailers = false;
+
+  constructor() {
+    const at = carve();
+    this.bytes = Buffer.from(slab, at, firstCapacityBytes);
+    this.slots = new Int32Array(slab, at + slotsAt, firstCapacityFields * slotWidth);
+    this.hashes = new Int32Array(slab, at + hashesAt, firstCapacityFields);
+    this.ids = new Uint8Array(slab, at + idsAt, firstCapacityFields);
+    this.dropped = new Uint8Array(slab, at + droppedAt, firstCapacityFields);
+  }
 
   reset(kind: HeadKind): void {
     this.kind = kind;
