@@ -3,7 +3,7 @@
  * decides first, and what it accepts goes on to them. What follows from an update (other wishes)
  * waits for its answer, so that whoever feeds us sees the order it knows.
  */
-import type { XdsFeed, XdsResource, XdsUpdate } from "../../xds/feed.ts";
+import type { SecretOrigin, XdsFeed, XdsResource, XdsUpdate } from "../../xds/feed.ts";
 
 export type ForwardedUpdate = Pick<XdsUpdate, "typeUrl" | "resources" | "removed" | "isInterim">;
 
@@ -42,6 +42,10 @@ export class ForwardingFeed implements XdsFeed {
       await forward({ typeUrl, resources: accepted(typeUrl, new Set([name])), removed: [] });
       feed.refresh?.(typeUrl, name);
     });
+  }
+
+  wantSecrets(secrets: ReadonlyMap<string, SecretOrigin>): void {
+    this.#inOrder(() => this.#options.feed.wantSecrets?.(secrets));
   }
 
   async #respond(update: XdsUpdate, refusal: string | undefined): Promise<void> {

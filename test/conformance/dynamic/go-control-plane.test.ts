@@ -11,7 +11,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
 
-import { type RunningProxy, runProxy } from "../../../src/cli/commands/proxy.ts";
+import {
+  type RunningProxy,
+  runProxy,
+  type RunProxyOptions,
+} from "../../../src/cli/commands/proxy.ts";
 import { freePort } from "../../support/free-port.ts";
 import { makeTestAuthority, type TestAuthority } from "../../support/test-certificates.ts";
 import { GoServer, type GoServerEvent, type GoSnapshot } from "./go-server.ts";
@@ -113,11 +117,20 @@ for (const [variant, apiType, isTls] of [
   });
 }
 
-test("secrets come over the stream, and new ones take over", async (t) => {
+for (const [where, threads] of [
+  ["the main thread", {}],
+  ["two data workers", { io: "epoll", concurrency: 2 }],
+] as const) {
+  test(`secrets come over the stream, and new ones take over, on ${where}`, async (t) => {
+    await exchangeSecrets(t, threads);
+  });
+}
+
+async function exchangeSecrets(t: TestContext, threads: Threads): Promise<void> {
   const [control, port] = [await freePort(), await freePort()];
   const server = await GoServer.start(control);
   t.after(() => server.stop());
-  const running = startProxy(t, bootstrapOf({ control, apiType: "GRPC", isTls: false }));
+  const running = startProxy(t, bootstrapOf({ control, apiType: "GRPC", isTls: false }), threads);
   const secret = async (name: string): Promise<object> => {
     const { chainPem, privateKeyPem } = await authority.issue({ dnsNames: [name] });
     const tlsCertificate = {
@@ -142,7 +155,7 @@ test("secrets come over the stream, and new ones take over", async (t) => {
     assert.ok(tries < 100, "the new certificate is not shown");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-});
+}
 
 test("a control plane whose certificate is another's is not spoken to", async (t) => {
   const control = await freePort();
@@ -301,10 +314,17 @@ function listener(name: string, port: number, routes: object, chain: object): ob
   };
 }
 
-async function startProxy(t: TestContext, bootstrap: object): Promise<RunningProxy> {
+type Threads = Pick<RunProxyOptions, "io" | "concurrency">;
+
+async function startProxy(
+  t: TestContext,
+  bootstrap: object,
+  threads: Threads = {},
+): Promise<RunningProxy> {
   const file = join(folder, `${t.name.replaceAll(/\W/g, "-")}.json`);
   writeFileSync(file, JSON.stringify(bootstrap, undefined, 1));
-  const running = runProxy({ config: file, logLevel: "error", logFormat: "text", drainTimeS: "0" });
+  const quiet = { logLevel: "error", logFormat: "text", drainTimeS: "0" } as const;
+  const running = runProxy({ config: file, ...quiet, ...threads });
   t.after(async () => {
     await (await running).stop();
   });
