@@ -13,6 +13,8 @@ import { addressIn } from "./socket-address.ts";
 
 /** How long nothing is accepted when every thread has as much before it as its ring holds. */
 const fullMs = 5;
+/** How long a process that ends waits for a thread that is busy. */
+const endMs = 1000;
 
 /** A thread that serves, as the one that accepts sees it. */
 export interface Receiver {
@@ -45,6 +47,8 @@ export class ConnectionGiver {
     this.#clock = clock;
     this.#one = reactor.syscalls.allocate(8);
     this.#one.bytes.writeBigUInt64LE(1n, 0);
+    // A thread that is cut off with its loop's handle open ends the process with SIGABRT.
+    process.once("exit", () => this.#endAll());
   }
 
   /** For a thread that is about to start. */
@@ -113,6 +117,17 @@ export class ConnectionGiver {
         socket.close();
       },
     };
+  }
+
+  /** The process ends without having closed what it had: by a fault, or on a whim. */
+  #endAll(): void {
+    for (const { ring, eventfd } of this.#receivers) {
+      ring.askToEnd();
+      if (eventfd !== undefined) this.#reactor.syscalls.write(eventfd, this.#one, 8);
+    }
+    for (const { ring, eventfd } of this.#receivers) {
+      if (eventfd !== undefined) ring.waitForEnd(endMs);
+    }
   }
 
   #update({ key, socket, isServed }: Door): void {

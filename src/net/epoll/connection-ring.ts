@@ -5,7 +5,15 @@
 import { sockaddrBytesMax } from "../sysio/sockaddr.ts";
 
 /** Words of the Int32Array. Positions only grow, as unsigned numbers that wrap. */
-const words = { taken: 0, put: 1, isAsleep: 2, open: 3, entries: 16 } as const;
+const words = {
+  taken: 0,
+  put: 1,
+  isAsleep: 2,
+  open: 3,
+  isEnding: 4,
+  hasEnded: 5,
+  entries: 16,
+} as const;
 const entriesMax = 1024;
 const addressWords = Math.ceil(sockaddrBytesMax / 4);
 const entryWords = 2 + addressWords;
@@ -82,5 +90,25 @@ export class ConnectionRing {
   /** Writer only: whether the reader must be woken. */
   mustWake(): boolean {
     return Atomics.exchange(this.#words, words.isAsleep, 0) === 1;
+  }
+
+  /** Writer only: the process is about to end. The reader must be woken. */
+  askToEnd(): void {
+    Atomics.store(this.#words, words.isEnding, 1);
+  }
+
+  get isEnding(): boolean {
+    return Atomics.load(this.#words, words.isEnding) === 1;
+  }
+
+  /** Reader only: nothing of it stands in the way of the process's end. */
+  tellEnd(): void {
+    Atomics.store(this.#words, words.hasEnded, 1);
+    Atomics.notify(this.#words, words.hasEnded);
+  }
+
+  /** Writer only; blocks. */
+  waitForEnd(timeoutMs: number): void {
+    Atomics.wait(this.#words, words.hasEnded, 0, timeoutMs);
   }
 }

@@ -47,6 +47,8 @@ export class ConnectionTaker implements Watched {
     const status = reactor.add(this.eventfd, this, readable);
     assert(status === 0, "an eventfd cannot be watched");
     ring.sleep();
+    // After the loop's own handle has been closed: that was asked for before this.
+    process.once("exit", () => ring.tellEnd());
   }
 
   listen(options: ListenOptions): BoundListener {
@@ -79,6 +81,10 @@ export class ConnectionTaker implements Watched {
   onEvents(): void {
     const { reactor, ring } = this.#options;
     reactor.syscalls.read(this.eventfd, this.#count, 8);
+    if (ring.isEnding) {
+      setImmediate(() => process.exit(0));
+      return;
+    }
     this.#take();
     ring.sleep();
     // What came between the last look and falling asleep was not told.

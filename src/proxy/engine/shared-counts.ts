@@ -37,7 +37,7 @@ export class SharedCounts {
     this.#thread = thread;
   }
 
-  static readonly rowsMax = rowsMax;
+  static readonly rowsMax: number = rowsMax;
 
   of(row: number, kind: LimitedKind): SharedCount {
     const cells = this.#cells;

@@ -3,8 +3,9 @@
  * connections with it, and what is told of them all is one.
  */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -268,4 +269,39 @@ test("proxy() loses no line of the access log when it is closed", async (t) => {
 
 function descriptors(): number {
   return readdirSync("/proc/self/fd").length;
+}
+
+for (const [how, code] of [
+  ["process.exit(3)", 3],
+  ['throw new Error("a fault of the control thread, made by a test")', 1],
+] as const) {
+  test(`a process with workers ends as it says (${how})`, async (t) => {
+    const source = (path: string): string =>
+      JSON.stringify(new URL(`../../../${path}`, import.meta.url).href);
+    const script = `
+      import { systemClock as clock } from ${source("src/base/clock.ts")};
+      import { startProxy } from ${source("src/proxy/proxy.ts")};
+      import { parseBootstrap } from ${source("src/proxy/bootstrap.ts")};
+      import { createLog } from ${source("src/telemetry/log.ts")};
+      import { noPeers } from ${source("src/telemetry/standard-metrics.ts")};
+      import { threads } from ${source("test/support/workers.ts")};
+      const text = ${JSON.stringify(bootstrapText(await freePort(), 1))};
+      const file = { name: "test", text, parseYaml: JSON.parse, readFile: () => Buffer.alloc(0) };
+      const { feed, secrets } = parseBootstrap(file);
+      const log = createLog({ level: "error", format: "text", clock, sink: () => {} });
+      const proxy = startProxy({ feed, secrets, clock, log, ...threads(2), random: Math.random,
+        peers: noPeers, openLog: () => () => {}, nodeId: "n", version: "test" });
+      await proxy.ready;
+      setImmediate(() => { ${how}; });`;
+    const folder = mkdtempSync(join(tmpdir(), "heddle-workers-"));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const file = join(folder, "main.mjs");
+    writeFileSync(file, script);
+    const args = ["--disable-warning=ExperimentalWarning", file];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    let errors = "";
+    child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+    await once(child, "close");
+    assert.deepEqual([child.exitCode, child.signalCode], [code, null], errors);
+  });
 }
