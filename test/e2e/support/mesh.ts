@@ -313,13 +313,14 @@ function makeMesh(started: Started): TestMesh {
       const options = join(stateDir, "i", `${instance}.${namespace}`, "options.json");
       return {
         exec: async (script) => {
-          const answer = await askOver(await socketOf(instance), script);
+          const answer = await askWhenItListens(await socketOf(instance), script);
           // A script may end the application that runs it.
           const lost: ExecResult = { code: "lost", stdout: "", stderr: "" };
           return answer === "" ? lost : JSON.parse(answer);
         },
         call: async (request) => {
-          return JSON.parse(await askOver(await socketOf(instance), JSON.stringify(request)));
+          const question = JSON.stringify(request);
+          return JSON.parse(await askWhenItListens(await socketOf(instance), question));
         },
         counters: async () => await readCounters(findProcess(upPid, options)),
         get sidecarPid() {
@@ -425,6 +426,19 @@ async function readCounters(pid: number): Promise<Counters> {
       one.counter === undefined ? [] : [[one.counter.name, one.counter.packets] as const],
   );
   return Object.fromEntries(counters);
+}
+
+/** A socket is there a moment before its application listens. */
+async function askWhenItListens(path: string, question: string): Promise<string> {
+  const { text } = await eventually(`${path} listens`, async () => {
+    try {
+      return { text: await askOver(path, question) };
+    } catch (thrown) {
+      if (thrown instanceof Error && "code" in thrown && thrown.code === "ECONNREFUSED") return;
+      throw thrown;
+    }
+  });
+  return text;
 }
 
 async function askOver(path: string, question: string): Promise<string> {
