@@ -63,6 +63,8 @@ export interface ServedDataPlane {
   notReady(): Promise<string | undefined> | string | undefined;
   /** Prometheus text of the proxy, Istio's names included. */
   exposeMetrics(): Promise<string> | string;
+  /** The same in pieces, where it is to be had so. */
+  readonly metricPieces?: () => Iterable<string>;
   /** The same as Prometheus's protobuf, with native histograms, where the data plane has them. */
   exposeProtobuf?(): Promise<Uint8Array> | Uint8Array;
   readonly admin: AdminHandler;
@@ -183,6 +185,7 @@ class RunningAgent implements Agent {
       ports: sidecar.ports,
       notReady: () => this.#notReady(plane),
       metrics: () => plane.exposeMetrics(),
+      ...(plane.metricPieces === undefined ? {} : { metricPieces: plane.metricPieces }),
       ...(plane.exposeProtobuf === undefined
         ? {}
         : { protobuf: () => plane.exposeProtobuf?.() ?? new Uint8Array(0) }),

@@ -102,3 +102,19 @@ test("labels of Envoy's series come from configuration, and are kept as they are
   }
   assert.equal(registry.seriesCount, 3);
 });
+
+test("MetricRegistry.exposePieces() says the same as expose(), in pieces of bounded length", () => {
+  const metrics = createMetricRegistry();
+  metrics.onExpose(() => metrics.gauge("fresh", "Set as it is asked.").set(1));
+  assert.deepEqual(
+    [...metrics.exposePieces()],
+    ["# HELP fresh Set as it is asked.\n# TYPE fresh gauge\nfresh 1\n"],
+  );
+  for (let i = 0; i < 2000; i++) {
+    metrics.counter("requests_total", "How many.", { cluster: `c${i}` }).add(i);
+    metrics.histogram("took", "Time.", [1, 10], { cluster: `c${i}` }).record(i);
+  }
+  const pieces = [...metrics.exposePieces()];
+  assert.equal(pieces.join(""), metrics.expose());
+  assert(pieces.length > 5 && pieces.every(({ length }) => length < 20_000));
+});

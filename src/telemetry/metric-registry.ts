@@ -11,6 +11,7 @@
 import { assert } from "../base/assert.ts";
 import type { Labels, MetricRegistry } from "./metrics.ts";
 import {
+  exposeInPieces,
   exposeMetric,
   labelsText,
   type MetricKind,
@@ -39,6 +40,8 @@ const valueCharsMax = 256;
 export interface OwnedMetricRegistry extends MetricRegistry {
   /** Runs before every exposition: gauges that are cheaper to read than to keep. */
   onExpose(refresh: () => void): void;
+  /** What `expose()` says, in pieces of some kilobytes, to be taken at once. */
+  exposePieces(): Iterable<string>;
   /**
    * Drops the series of `names` that did not change since the last call. A handle to a dropped
    * series works on: its next change brings the series back, from 0.
@@ -182,6 +185,11 @@ class Registry implements SharedMetricRegistry {
     let count = 0;
     for (const family of this.#families.values()) count += family.size;
     return count;
+  }
+
+  *exposePieces(): Generator<string> {
+    for (const refresh of this.#refreshers) refresh();
+    for (const family of this.#families.values()) yield* family.exposePieces();
   }
 
   expose(): string {
@@ -373,6 +381,10 @@ class Family implements SeriesHome {
       if (total === series.activityAtSweep) this.#detach(series, false);
       series.activityAtSweep = total;
     }
+  }
+
+  exposePieces(): Iterable<string> {
+    return exposeInPieces(this.meaning, this.#series.values());
   }
 
   expose(): string {

@@ -15,6 +15,8 @@ export interface StatusServersOptions {
   readonly notReady: () => Promise<string | undefined> | string | undefined;
   /** Prometheus text. */
   readonly metrics: () => Promise<string> | string;
+  /** The same in pieces, where it is to be had so. */
+  readonly metricPieces?: () => Iterable<string>;
   /** The same as Prometheus's protobuf, where the data plane has native histograms. */
   readonly protobuf?: () => Promise<Uint8Array> | Uint8Array;
   /** The same and the application's, where it has some. */
@@ -47,6 +49,10 @@ export async function startStatusServers(options: StatusServersOptions): Promise
       // What an application says is text, and is handed on as it is.
       if (isProxyAlone && protobuf !== undefined && accept.includes(protobufType)) {
         return { status: 200, contentType: protobufContentType, body: await protobuf() };
+      }
+      const { metricPieces } = options;
+      if (text === options.metrics && metricPieces !== undefined) {
+        return { status: 200, contentType: exposition, body: "", pieces: metricPieces() };
       }
       return { status: 200, contentType: exposition, body: await text() };
     };

@@ -180,6 +180,8 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
   return {
     notReady: () => proxy.notReady(),
     exposeMetrics: () => proxy.exposeMetrics(),
+    // Those of data workers have to be added up first.
+    ...(concurrency === 0 ? { metricPieces: () => metrics.exposePieces() } : {}),
     exposeProtobuf: () => proxy.exposeProtobuf(),
     admin: proxy.admin,
     drain: () => proxy.drain(),

@@ -26,18 +26,41 @@ export function slotsOf({ kind, buckets }: MetricMeaning): number {
   return kind === "histogram" ? buckets.length + 2 : 1;
 }
 
-export function exposeMetric(meaning: MetricMeaning, series: Iterable<ExposedSeries>): string {
-  const { name, help, kind, buckets } = meaning;
+/** About so many characters: a string that dies young is nobody's garbage later. */
+const pieceCharacters = 16 * 1024;
+
+/** The same text in pieces, for whoever hands it on at once: as one string it would be megabytes of the heap. */
+export function* exposeInPieces(
+  meaning: MetricMeaning,
+  series: Iterable<ExposedSeries>,
+): Generator<string> {
   let text = "";
+  let isFirst = true;
   for (const one of series) {
-    text +=
-      kind === "histogram"
-        ? exposeHistogram(name, buckets, one)
-        : `${name}${braced(one.key)} ${formatValue(one.values[one.slot] ?? 0)}\n`;
+    text += isFirst ? headOf(meaning) + exposeOne(meaning, one) : exposeOne(meaning, one);
+    isFirst = false;
+    if (text.length < pieceCharacters) continue;
+    yield text;
+    text = "";
   }
-  if (text === "") return "";
+  if (text !== "") yield text;
+}
+
+export function exposeMetric(meaning: MetricMeaning, series: Iterable<ExposedSeries>): string {
+  let text = "";
+  for (const piece of exposeInPieces(meaning, series)) text += piece;
+  return text;
+}
+
+function headOf({ name, help, kind }: MetricMeaning): string {
   const safeHelp = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
-  return `# HELP ${name} ${safeHelp}\n# TYPE ${name} ${kind}\n${text}`;
+  return `# HELP ${name} ${safeHelp}\n# TYPE ${name} ${kind}\n`;
+}
+
+function exposeOne({ name, kind, buckets }: MetricMeaning, one: ExposedSeries): string {
+  return kind === "histogram"
+    ? exposeHistogram(name, buckets, one)
+    : `${name}${braced(one.key)} ${formatValue(one.values[one.slot] ?? 0)}\n`;
 }
 
 function exposeHistogram(
