@@ -7,7 +7,7 @@ import type { SlotRange } from "./slots.ts";
 
 export const nativeSchema = 3;
 /** What is not above it is zero. */
-export const nativeZeroThreshold = 2 ** -10;
+export const nativeZeroThreshold: number = 2 ** -10;
 export const octaveSlots = 8;
 const firstBucket = -80;
 const lastBucket = 431;
