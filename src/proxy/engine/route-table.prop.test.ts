@@ -20,7 +20,7 @@ import { isCodeAllowed } from "./generated-code.ts";
 import { compileRouteConfiguration } from "./route-configuration.ts";
 import type { RequestView } from "./request.ts";
 import type { RouteTable } from "./route-table.ts";
-import { indexedAbove } from "./virtual-host.ts";
+import { compiledAtOnceAbove, indexedAbove } from "./virtual-host.ts";
 
 /** What would be code, were it not text. */
 const hostile = ['"', "\\", "`${1}`", "');throw 1//", "\u2028", "\n", "*/", "é"];
@@ -213,7 +213,7 @@ test("resolve() agrees with the interpreter where paths are indexed", () => {
 });
 
 const manyRoutes: fc.Arbitrary<Configuration> = fc
-  .array(routeFields, { minLength: indexedAbove + 1, maxLength: 300 })
+  .array(routeFields, { minLength: compiledAtOnceAbove, maxLength: 3 * indexedAbove })
   .map((routes) => ({
     hosts: [{ domain: "*", routes, requireTls: 0 }],
     ignorePortInHostMatching: false,

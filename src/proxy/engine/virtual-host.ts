@@ -9,7 +9,7 @@ import {
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { splitMessage, splittingMessage } from "../../wire/protobuf-split.ts";
 import { compileFirstMatch, type FirstMatch } from "./condition-code.ts";
-import { allOf } from "./condition.ts";
+import { allOf, type Condition } from "./condition.ts";
 import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
 import { compileHeaderLevel } from "./header-operations.ts";
 import { compileMirrors } from "./mirrors.ts";
@@ -43,6 +43,8 @@ export const notFound: RouteOutcome = { kind: "no-route" };
 
 /** Above it, paths are looked up instead of tested one after another. */
 export const indexedAbove = 64;
+/** Above it, a request would wait for more than a millisecond: it is compiled when it arrives. */
+export const compiledAtOnceAbove = 32;
 
 const routesField = 3;
 
@@ -76,7 +78,9 @@ export class CompiledVirtualHost {
       refusals.add(`${input.path}.domains`, "at least one is required");
     }
     const index = host.routeCount > indexedAbove ? new PathIndex() : undefined;
-    if (checks === undefined && index === undefined) return host;
+    const isLong = host.routeCount > compiledAtOnceAbove;
+    if (checks === undefined && !isLong) return host;
+    const conditions: Condition[] = [];
     refusals.attempt(() => checks?.host(shell, input.path));
     const context = refusals.attempt(() => host.#contextOf(shell, input.path));
     for (let i = 0; i < host.routeCount; i++) {
@@ -86,14 +90,17 @@ export class CompiledVirtualHost {
       refusals.attempt(() => checks?.route(route, path));
       refusals.attempt(() => {
         const match = planRouteMatch(matchOf(route, path), `${path}.match`);
-        index?.add(match);
+        if (index !== undefined) index.add(match);
+        else if (isLong) conditions.push(allOf([match.path, match.rest]));
         if (context !== undefined && checks !== undefined) {
           compileOutcome(route, match, context, path);
         }
       });
       if (refusals.isFull) refusals.throwIfAny();
     }
-    host.#firstMatch = index?.firstMatch;
+    yield;
+    if (index !== undefined) host.#firstMatch = index.firstMatch;
+    else if (isLong) host.#firstMatch = compileFirstMatch(conditions, settings);
     // Made for the check alone: a request brings it back.
     host.#context = undefined;
     return host;
