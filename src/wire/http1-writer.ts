@@ -146,14 +146,7 @@ export class Http1Writer {
   }
 }
 
-/** Whether a value can stand in a header line: no control characters, one byte per unit. */
-export function isFieldText(value: string): boolean {
-  for (let index = 0; index < value.length; index++) {
-    if (!isFieldUnit(value.charCodeAt(index))) return false;
-  }
-  return true;
-}
-
+/** Whether a unit can stand in a header line: no control characters, one byte per unit. */
 function isFieldUnit(unit: number): boolean {
   return (unit >= 0x20 || unit === 0x09) && unit !== 0x7f && unit <= 0xff;
 }
