@@ -89,51 +89,61 @@ export const phases = [
 
 export type Phase = (typeof phases)[number];
 
+const phase = {
+  downstream: phases.indexOf("downstream"),
+  filters: phases.indexOf("filters"),
+  retries: phases.indexOf("retries"),
+  pool: phases.indexOf("pool"),
+  connect: phases.indexOf("connect"),
+  firstByte: phases.indexOf("first_byte"),
+  lastByte: phases.indexOf("last_byte"),
+} as const;
+
 /** Milliseconds of each phase, in the order of `phases`; NaN for one that never began. */
-export function splitTime({ at }: RequestTimes): number[] {
-  const parts = phases.map(() => Number.NaN);
-  let cursor = at[moment.requestBegin] ?? Number.NaN;
-  let running: Phase = "downstream";
-  const grow = (phase: Phase, ms: number): void => {
-    const index = phases.indexOf(phase);
-    const known = parts[index] ?? Number.NaN;
-    parts[index] = (Number.isNaN(known) ? 0 : known) + Math.max(0, ms);
-  };
-  for (const [phase, until, next] of stepsOf(at)) {
-    if (Number.isNaN(until)) continue;
-    grow(phase, until - cursor);
-    cursor = Math.max(cursor, until);
-    running = next;
+export function splitTime(times: RequestTimes): number[] {
+  return new TimeSplit().of(times).slice();
+}
+
+/** `splitTime()` for whoever asks often: the numbers stand in one array, until the next request's. */
+export class TimeSplit {
+  readonly #parts: number[] = phases.map(() => Number.NaN);
+  #cursorMs = 0;
+  #running = 0;
+
+  of({ at }: RequestTimes): readonly number[] {
+    const when = (which: Moment): number => at[which] ?? Number.NaN;
+    const answerBegin = when(moment.answerBegin);
+    const sendEnd = when(moment.sendEnd);
+    const isAnsweredEarly = !(sendEnd <= answerBegin) && !Number.isNaN(answerBegin);
+    this.#parts.fill(Number.NaN);
+    this.#cursorMs = when(moment.requestBegin);
+    this.#running = phase.downstream;
+    this.#step(phase.downstream, when(moment.requestHeadEnd), phase.filters);
+    this.#step(phase.filters, when(moment.filtersEnd), phase.retries);
+    this.#step(phase.retries, when(moment.attemptBegin), phase.pool);
+    if (when(moment.connectBegin) >= when(moment.attemptBegin)) {
+      this.#step(phase.pool, when(moment.connectBegin), phase.connect);
+      this.#step(phase.connect, when(moment.connectEnd), phase.connect);
+      this.#step(phase.connect, when(moment.handshakeEnd), phase.connect);
+    }
+    this.#step(phase.pool, when(moment.sendBegin), phase.downstream);
+    this.#step(phase.downstream, isAnsweredEarly ? answerBegin : sendEnd, phase.firstByte);
+    this.#step(phase.firstByte, answerBegin, phase.lastByte);
+    const restMs = when(moment.responseEnd) - this.#cursorMs;
+    if (restMs > 0) this.#grow(this.#running, restMs);
+    return this.#parts;
   }
-  const restMs = (at[moment.responseEnd] ?? Number.NaN) - cursor;
-  if (restMs > 0) grow(running, restMs);
-  return parts;
-}
 
-type Step = readonly [phase: Phase, until: number, next: Phase];
+  /** `which` ends at `untilMs`, and `next` goes on when nothing ends any more; NaN: it never ended. */
+  #step(which: number, untilMs: number, next: number): void {
+    if (Number.isNaN(untilMs)) return;
+    this.#grow(which, untilMs - this.#cursorMs);
+    this.#cursorMs = Math.max(this.#cursorMs, untilMs);
+    this.#running = next;
+  }
 
-/** What ends when, and which phase goes on when nothing ends any more. */
-function stepsOf(at: readonly number[]): Step[] {
-  const when = (which: Moment): number => at[which] ?? Number.NaN;
-  const isOpenedForIt = when(moment.connectBegin) >= when(moment.attemptBegin);
-  const answerBegin = when(moment.answerBegin);
-  const sendEnd = when(moment.sendEnd);
-  const isAnsweredEarly = !(sendEnd <= answerBegin) && !Number.isNaN(answerBegin);
-  return [
-    ["downstream", when(moment.requestHeadEnd), "filters"],
-    ["filters", when(moment.filtersEnd), "retries"],
-    ["retries", when(moment.attemptBegin), "pool"],
-    ...(isOpenedForIt ? connectSteps(when) : []),
-    ["pool", when(moment.sendBegin), "downstream"],
-    ["downstream", isAnsweredEarly ? answerBegin : sendEnd, "first_byte"],
-    ["first_byte", answerBegin, "last_byte"],
-  ];
-}
-
-function connectSteps(when: (which: Moment) => number): Step[] {
-  return [
-    ["pool", when(moment.connectBegin), "connect"],
-    ["connect", when(moment.connectEnd), "connect"],
-    ["connect", when(moment.handshakeEnd), "connect"],
-  ];
+  #grow(which: number, ms: number): void {
+    const known = this.#parts[which] ?? Number.NaN;
+    this.#parts[which] = (Number.isNaN(known) ? 0 : known) + Math.max(0, ms);
+  }
 }

@@ -3,7 +3,7 @@
  * `opentelemetry/proto/trace/v1/trace.proto` and `common/v1/common.proto`.
  */
 import type { RequestRecord } from "../../telemetry/request-record.ts";
-import { phases, type RequestTimes, splitTime } from "../../telemetry/request-times.ts";
+import { phases, type RequestTimes, TimeSplit } from "../../telemetry/request-times.ts";
 import { upstreamSpanId } from "../../telemetry/trace-context.ts";
 import type { ProtobufWriter } from "../../wire/protobuf-writer.ts";
 import {
@@ -85,9 +85,11 @@ function writeAttributes(writer: ProtobufWriter, record: RequestRecord): void {
 
 const phaseKeys = phases.map((phase) => `heddle.time.${phase}_us`);
 
+const split = new TimeSplit();
+
 /** Where the time went, in microseconds. */
 function times(writer: ProtobufWriter, of: RequestTimes): void {
-  const parts = splitTime(of);
+  const parts = split.of(of);
   for (let i = 0; i < parts.length; i++) {
     const ms = parts[i] ?? Number.NaN;
     if (ms >= 0) number(writer, phaseKeys[i] ?? "", Math.round(ms * 1000));

@@ -1,6 +1,6 @@
 /** Operators about time: when, and how long between which moments (`request-times.ts`). */
 import type { RequestRecord } from "../request-record.ts";
-import { type Moment, moment, phases, splitTime } from "../request-times.ts";
+import { type Moment, moment, phases, TimeSplit } from "../request-times.ts";
 import type { Operator, OperatorMaker } from "./operator.ts";
 
 /** Names of `%COMMON_DURATION%`; Envoy takes those of ours for time points that nobody set. */
@@ -48,6 +48,8 @@ function commonDuration(argument: string): Operator | string {
   return between(begin, end, perMs);
 }
 
+const split = new TimeSplit();
+
 /** A phase of `splitTime()`, or `overhead`: what the proxy itself worked. */
 function heddleDuration(argument: string): Operator | string {
   const [phase = "", unit = "ms", ...rest] = argument.split(":");
@@ -59,7 +61,7 @@ function heddleDuration(argument: string): Operator | string {
   const index = phases.findIndex((known) => known === phase);
   if (index < 0) return `knows no phase ${phase}; there are: ${phases.join(" ")} overhead`;
   return ({ times }) => {
-    const ms = times === undefined ? Number.NaN : (splitTime(times)[index] ?? Number.NaN);
+    const ms = times === undefined ? Number.NaN : (split.of(times)[index] ?? Number.NaN);
     return Number.isNaN(ms) ? undefined : Math.floor(ms * perMs);
   };
 }
