@@ -3,7 +3,7 @@
  * refused with the file's line and the name of what is not supported.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request as plainRequest, type Server } from "node:http";
 import { request as secureRequest } from "node:https";
 import { tmpdir } from "node:os";
@@ -41,6 +41,11 @@ before(async () => {
   writeFileSync(join(folder, "root.pem"), rootPem);
   writeFileSync(join(folder, "cert.pem"), own.chainPem);
   writeFileSync(join(folder, "key.pem"), own.privateKeyPem);
+  // The benchmark trusts the file that it shows.
+  const bench = join(folder, "bench");
+  mkdirSync(bench);
+  writeFileSync(join(bench, "cert.pem"), `${own.chainPem}\n${rootPem}`);
+  copyFileSync(join(folder, "key.pem"), join(bench, "key.pem"));
 });
 
 after(() => {
@@ -90,6 +95,37 @@ for (const { kind, text, names, line } of refusedExamples) {
     assert.ok(number !== undefined, problem);
     assert.ok(content.split("\n")[Number(number) - 1]?.includes(line), `${problem}\n${content}`);
   });
+}
+
+for (const name of ["plain", "mesh", "pair", "tcp", "pair-h2"]) {
+  const isRefused = name === "pair-h2";
+  test(`the benchmark's ${name}.yaml ${isRefused ? "is refused" : "runs"}`, async (t) => {
+    const ports = await freePorts();
+    const config = write(`bench-${name}`, benchmarkFile(name, ports));
+    if (isRefused) {
+      const message = /explicit_http_config: only HTTP\/1\.1 is supported/;
+      await assert.rejects(runProxy({ ...quiet, config }), message);
+      return;
+    }
+    const running = await runProxy({ ...quiet, config });
+    t.after(() => running.stop());
+    assert.equal(await answerOf(ports.listener, { answer: "" }), "200 app /");
+  });
+}
+
+/** As it stands, with places for this machine filled in. */
+function benchmarkFile(name: string, ports: ExamplePorts): string {
+  const text = readFileSync(
+    new URL(`../../../bench/data-plane/${name}.yaml`, import.meta.url),
+    "utf8",
+  );
+  return text
+    .replaceAll("__PORT__", String(ports.listener))
+    .replaceAll("__PEER__", String(ports.second))
+    .replaceAll("__BACKEND__", String(ports.app))
+    .replaceAll("__COLLECTOR__", String(ports.other))
+    .replaceAll("__FOLDER__", join(folder, "bench"))
+    .replaceAll("__NAME__", name);
 }
 
 const quiet = { logLevel: "error", logFormat: "json", drainTimeS: "0" } as const;
