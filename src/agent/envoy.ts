@@ -17,6 +17,7 @@ import type { Agent, ServedDataPlane } from "./agent.ts";
 import { envoyBootstrap } from "./envoy/bootstrap.ts";
 import { EnvoyProcess } from "./envoy/envoy-process.ts";
 import { EnvoyRelay } from "./envoy/relay.ts";
+import { openProcessMemory } from "./process-memory.ts";
 import { StatsTranslator } from "./envoy/stats-translator.ts";
 
 export interface EnvoyOptions {
@@ -44,7 +45,13 @@ export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyDataPlane>
   }
   const paths = { xdsSocket: files.path("xds.sock"), adminSocket: files.path("envoy-admin.sock") };
   for (const path of Object.values(paths)) rmSync(path, { force: true });
-  const bootstrap = JSON.stringify(envoyBootstrap(sidecar, paths));
+  const limitBytes = openProcessMemory().limited?.limitBytes;
+  const bootstrap = JSON.stringify(
+    envoyBootstrap(sidecar, {
+      ...paths,
+      ...(limitBytes === undefined ? {} : { memoryLimitBytes: limitBytes }),
+    }),
+  );
   // What stands there already needs no room: a restart works with a full disk.
   if (files.read("envoy.json")?.toString("utf8") !== bootstrap)
     files.write("envoy.json", bootstrap);

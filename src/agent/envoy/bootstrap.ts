@@ -9,6 +9,8 @@ export interface EnvoyPaths {
   /** The agent's xDS and SDS server. */
   readonly xdsSocket: string;
   readonly adminSocket: string;
+  /** What the kernel lets the sidecar use, where it sets a limit. */
+  readonly memoryLimitBytes?: number;
 }
 
 const pipe = (path: string): object => ({ pipe: { path, mode: 0o600 } });
@@ -45,7 +47,7 @@ export function envoyBootstrap(options: SidecarOptions, paths: EnvoyPaths): obje
     ...(socketMark === undefined
       ? {}
       : { cluster_manager: { upstream_bind_config: markedSockets(socketMark) } }),
-    overload_manager: overloadManager,
+    overload_manager: overloadManager(paths.memoryLimitBytes),
     ...dnsResolver(options),
     stats_config: { use_all_default_tags: false, stats_tags: statsTags },
     // Histograms are merged when statistics are flushed: a scrape is at most this much behind.
@@ -55,18 +57,41 @@ export function envoyBootstrap(options: SidecarOptions, paths: EnvoyPaths): obje
 }
 
 /** Connections beyond this are closed as soon as they are accepted; a sidecar never needs as many. */
-const overloadManager = {
-  resource_monitors: [
-    {
-      name: "envoy.resource_monitors.global_downstream_max_connections",
-      typed_config: {
-        "@type":
-          "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-        max_active_downstream_connections: 65_536,
-      },
-    },
-  ],
+const connectionsMonitor = {
+  name: "envoy.resource_monitors.global_downstream_max_connections",
+  typed_config: {
+    "@type":
+      "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+    max_active_downstream_connections: 65_536,
+  },
 };
+/** Of a limit on memory: for the agent beside Envoy. */
+const agentBytes = 96 * 1024 * 1024;
+
+/** Near its share of the limit Envoy gives memory back, then refuses requests. */
+function overloadManager(limitBytes: number | undefined): object {
+  if (limitBytes === undefined) return { resource_monitors: [connectionsMonitor] };
+  const name = "envoy.resource_monitors.fixed_heap";
+  const on = (action: string, value: number): object => ({
+    name: `envoy.overload_actions.${action}`,
+    triggers: [{ name, threshold: { value } }],
+  });
+  return {
+    refresh_interval: "0.25s",
+    resource_monitors: [
+      connectionsMonitor,
+      {
+        name,
+        typed_config: {
+          "@type":
+            "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+          max_heap_size_bytes: Math.floor(Math.max(limitBytes / 2, limitBytes - agentBytes)),
+        },
+      },
+    ],
+    actions: [on("shrink_heap", 0.8), on("stop_accepting_requests", 0.9)],
+  };
+}
 
 function pipeCluster(name: string, path: string): object {
   return {
