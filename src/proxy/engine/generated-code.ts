@@ -32,9 +32,12 @@ export function literal(value: string | number | boolean): string {
 
 /** Longer code takes more time to compile than it saves. */
 const sourceLengthMax = 64 * 1024;
-/** Equal sources are one function: mostly, configurations differ in their values alone. */
-const factoriesMax = 512;
+/** Equal sources are one function: short ones (one route for `/`, one allowed caller) are often equal. */
+const rememberedLengthMax = 4096;
+/** Of all sources that are remembered. */
+const rememberedLengthsMax = 256 * 1024;
 const factories = new Map<string, Factory>();
+let rememberedLengths = 0;
 
 type Factory = (values: readonly unknown[]) => unknown;
 
@@ -58,11 +61,20 @@ export function generate(
       // Nested deeper than the parser's stack reaches.
       return undefined;
     }
-    if (factories.size >= factoriesMax) factories.clear();
-    factories.set(source, factory);
+    remember(source, factory);
   }
   const made = factory(scope.values);
   return typeof made === "function" ? (made as (...parameters: never[]) => unknown) : undefined;
+}
+
+function remember(source: string, factory: Factory): void {
+  if (source.length > rememberedLengthMax) return;
+  rememberedLengths += source.length;
+  if (rememberedLengths > rememberedLengthsMax) {
+    factories.clear();
+    rememberedLengths = source.length;
+  }
+  factories.set(source, factory);
 }
 
 let isAllowed: boolean | undefined;
