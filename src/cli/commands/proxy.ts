@@ -18,6 +18,7 @@ import { ProxyKeeper } from "../proxy-keeper.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { openOverload } from "../overload.ts";
 import { concurrencyOption } from "../concurrency-option.ts";
+import { expireIdleSeries } from "../idle-series.ts";
 import { ioOption } from "../io-option.ts";
 import { heddleVersion } from "../heddle-version.ts";
 import { workerEntry } from "../worker-entry.ts";
@@ -141,6 +142,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),
   });
+  expireIdleSeries(clock, metrics);
   await sources.staticsApplied;
   const problems = reading.locate(proxy.refusedFields());
   if (problems.length > 0) {

@@ -15,6 +15,7 @@ import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { settleMemory } from "./settle-memory.ts";
+import { expireIdleSeries } from "../idle-series.ts";
 import { workerEntry } from "../worker-entry.ts";
 import { shownBootstrap } from "./shown-bootstrap.ts";
 import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
@@ -27,7 +28,6 @@ import {
   createSharedMetricRegistry,
   type SharedMetricRegistry,
 } from "../../telemetry/metric-registry.ts";
-import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
 
 export interface SidecarRun {
   readonly sidecar: SidecarOptions;
@@ -53,7 +53,6 @@ interface Parts {
 
 /** Requests in flight have this long to end; Istio's default. */
 const drainMs = 5000;
-const idleSeriesMs = 3_600_000;
 
 /** Resolves when everything has ended; rejects when it could not start. */
 export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): Promise<void> {
@@ -79,7 +78,7 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
       ? startEnvoyPlane(parts, agent)
       : startHeddlePlane(parts, agent));
     await agent.serve(plane);
-    expireIdleSeries(parts);
+    expireIdleSeries(clock, metrics);
     settleMemory(clock, log);
     const { name, namespace } = sidecar.instance;
     log.info("sidecar started", {
@@ -213,14 +212,6 @@ function dnsDialler({ sidecar: { socketMark }, clock, log }: Parts): Dialler {
     log: log.area("dns"),
     ...(socketMark === undefined ? {} : { mark: socketMark }),
   });
-}
-
-function expireIdleSeries({ clock, metrics }: Parts): void {
-  const sweep = (): void => {
-    metrics.expireIdle(standardMetricNames);
-    clock.schedule(idleSeriesMs, sweep);
-  };
-  clock.schedule(idleSeriesMs, sweep);
 }
 
 function withinDrain(clock: Clock, drained: Promise<void>): Promise<void> {
