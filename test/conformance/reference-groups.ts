@@ -142,6 +142,7 @@ export const referenceGroups: readonly ReferenceGroup[] = [
     group: "14 the PROXY protocol",
     probes: [],
     tests: [
+      "test/conformance/proxy/proxy-protocol.test.ts: PROXY header: ",
       `${hello}: refuses malformed headers and passes what is none`,
       `${hello}: reads version 2, bounded by its length`,
       `${listener}: believes a PROXY header only from whom its chain names`,

@@ -7,6 +7,8 @@ export interface KnownDifference {
   readonly text: string;
   readonly probes: readonly string[];
   readonly responses: readonly string[];
+  /** Of the PROXY protocol. */
+  readonly headers: readonly string[];
   readonly scenarios: readonly string[];
   readonly tests: readonly string[];
 }
@@ -19,6 +21,7 @@ export function readKnownDifferences(): readonly KnownDifference[] {
     text: section,
     probes: listIn(section, "Probes"),
     responses: listIn(section, "Responses"),
+    headers: listIn(section, "PROXY headers"),
     scenarios: listIn(section, "Scenarios"),
     tests: listIn(section, "Test"),
   }));
