@@ -49,9 +49,10 @@ async function main(): Promise<void> {
   }
   const microseconds = Math.min(...rounds.map((round) => round.microseconds));
   const bytes = rounds.map((round) => round.bytes).toSorted((a, b) => a - b)[rounds.length >> 1];
+  const { said } = rig;
   const connection = lowestChurn(rig);
   const result = { config: values.config, microseconds, bytes: Math.round(bytes ?? 0), connection };
-  if (values.json) console.log(JSON.stringify({ ...result, ...rig.said }));
+  if (values.json) console.log(JSON.stringify({ ...result, ...said }));
   else {
     const cost = `${microseconds.toFixed(2)} µs and ${result.bytes} bytes of garbage a request`;
     console.log(`${values.config}: ${cost}; ${connection.toFixed(1)} µs a connection with one`);
