@@ -15,7 +15,7 @@ import { overprovisioningOf, readAssignment, type TlsFor } from "./cluster/assig
 import { DnsWatch } from "./cluster/dns-watch.ts";
 import { meetsCriteria } from "./cluster/metadata.ts";
 import type { ClusterPlan } from "./cluster/plan.ts";
-import { type ClusterServices, RunningCluster } from "./cluster/running-cluster.ts";
+import { type ClusterServices, type Ejection, RunningCluster } from "./cluster/running-cluster.ts";
 import type { ClusterSource, UpstreamCluster } from "./context.ts";
 import { type ClusterSeries, clusterSeries } from "./stats/envoy-series.ts";
 
@@ -70,6 +70,11 @@ export class ClusterPool implements ClusterSource {
     return [...this.#entries.values()]
       .flatMap(({ active }) => (active === undefined ? [] : [active.running]))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** As another thread has decided, by what it has seen. */
+  eject(ejection: Ejection): void {
+    this.#entries.get(ejection.cluster)?.active?.running.eject(ejection);
   }
 
   /** Before what threads have in flight together is shown. */

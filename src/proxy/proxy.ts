@@ -19,6 +19,7 @@ import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } 
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import { ClusterPool } from "./cluster.ts";
 import type { SharedLimits } from "./cluster/limits.ts";
+import type { Ejection } from "./cluster/running-cluster.ts";
 import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
@@ -62,6 +63,8 @@ export interface ProxyOptions {
   readonly isWorker?: boolean;
   /** What it counts together with other threads. */
   readonly sharedLimits?: SharedLimits;
+  /** What it is to tell other threads. */
+  readonly onEjected?: (ejection: Ejection) => void;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   /** Of the node, as its control plane knows it; nothing unless told. */
@@ -92,6 +95,8 @@ export interface Proxy {
   exposeProtobuf(): Promise<Uint8Array> | Uint8Array;
   /** Of this thread's own connections. */
   loads(): readonly EndpointLoad[];
+  /** What another thread has told. */
+  eject(ejection: Ejection): void;
   /** As an operator says: answers of an unhealthy one end their connections. */
   setHealthy(isHealthy: boolean): void;
   /** Single requests that this thread served. Throws what is wrong with the query. */
@@ -157,6 +162,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     notReady: () => (draining.isDraining ? "draining" : waitingFor()),
     ready,
     loads: () => loadsOf(clusters.active()),
+    eject: (ejection) => clusters.eject(ejection),
     setHealthy,
     tap: (query) => context.tap.read(query),
     resetSlowest: (...asked) => listeners.resetSlowest(...asked),
@@ -178,15 +184,26 @@ export function startProxy(options: ProxyOptions): Proxy {
     refusals: () => configuration.refusals(),
     refusedFields: () => configuration.refusedFields(),
     drain,
-    async close() {
-      overload?.close();
-      configuration.close();
-      await workers?.close();
-      clusters.close();
-      await listeners.close();
-      closeUpstreams(context);
-    },
+    close: () => closeAll({ overload, configuration, workers, clusters, listeners, context }),
   };
+}
+
+interface Closing {
+  readonly overload: Overload | undefined;
+  readonly configuration: Configuration;
+  readonly workers: DataWorkers | undefined;
+  readonly clusters: ClusterPool;
+  readonly listeners: ListenerSet;
+  readonly context: ProxyContext;
+}
+
+async function closeAll(parts: Closing): Promise<void> {
+  parts.overload?.close();
+  parts.configuration.close();
+  await parts.workers?.close();
+  parts.clusters.close();
+  await parts.listeners.close();
+  closeUpstreams(parts.context);
 }
 
 function makeConfiguration(
@@ -336,6 +353,7 @@ function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefi
   });
   return new ClusterPool({
     sharedLimits,
+    onEjected: options.onEjected,
     clock,
     log: log.area("cluster"),
     random: options.random,

@@ -29,6 +29,16 @@ export interface ClusterServices {
   readonly random: () => number;
   /** Where several threads share the limits of a cluster. */
   readonly sharedLimits?: SharedLimits | undefined;
+  /** Where several threads use a cluster: to be told to the others. */
+  readonly onEjected?: ((ejection: Ejection) => void) | undefined;
+}
+
+/** An endpoint that one thread has taken out for a while. */
+export interface Ejection {
+  readonly cluster: string;
+  /** `address:port` */
+  readonly endpoint: string;
+  readonly durationMs: number;
 }
 
 export interface LocalityDescription {
@@ -178,6 +188,16 @@ export class RunningCluster implements UpstreamCluster {
     for (const endpoint of this.#endpoints.values()) endpoint.remove();
   }
 
+  /** As another thread has decided. */
+  eject({ endpoint, durationMs }: Ejection): void {
+    const nowMs = this.#services.clock.monotonicMs();
+    for (const one of this.#endpoints.values()) {
+      if (formatSocketAddress(one.address) !== endpoint) continue;
+      this.#detector?.eject(one, durationMs, nowMs);
+    }
+    this.#rebalance();
+  }
+
   #makeEndpoint(description: EndpointDescription): Endpoint {
     const isIpv6 = description.address.address.includes(":");
     const sourceAddress = this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
@@ -222,11 +242,13 @@ export class RunningCluster implements UpstreamCluster {
     return new OutlierDetector<Endpoint>(
       settings,
       {
-        onEject: (endpoint, cause, durationMs) => {
+        onEject: ({ address }, cause, durationMs) => {
+          const endpoint = formatSocketAddress(address);
+          this.#services.onEjected?.({ cluster, endpoint, durationMs });
           this.#series.ejectionsEnforced.add(1);
           log.info("endpoint ejected", {
             cluster,
-            endpoint: formatSocketAddress(endpoint.address),
+            endpoint,
             cause,
             ejectedForMs: Math.round(durationMs),
           });

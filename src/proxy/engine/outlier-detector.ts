@@ -205,6 +205,15 @@ export class OutlierDetector<E> {
     this.#events.onEject(member, cause, durationMs);
   }
 
+  /** Somebody else has decided it, who tells of it. */
+  eject(member: E, durationMs: number, nowMs: number): void {
+    const history = this.#histories.get(member);
+    if (history === undefined || history.ejectedUntilMs !== undefined) return;
+    history.ejections++;
+    history.ejectedUntilMs = nowMs + durationMs;
+    this.#ejected++;
+  }
+
   #checkSuccessRates(nowMs: number): void {
     const { membersMin, requestsMin, deviations } = this.#settings.successRate;
     const rates: { readonly member: E; readonly rate: number }[] = [];

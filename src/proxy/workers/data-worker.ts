@@ -78,6 +78,7 @@ class DataWorker {
       backend: this.#io,
       ...overloadOf(start),
       isWorker: true,
+      onEjected: (ejection) => post({ kind: "ejected", ejection }),
       sharedLimits: (cluster, kind) => {
         const row = this.#rows.get(cluster);
         return row === undefined ? undefined : counts.of(row, kind);
@@ -128,6 +129,8 @@ class DataWorker {
       case "collect":
         // There because the flag was set before the thread was started.
         return globalThis.gc?.({ type: "major", execution: "sync" });
+      case "eject":
+        return this.#proxy.eject(message.ejection);
       case "healthy":
         return this.#proxy.setHealthy(message.isHealthy);
       case "drain":

@@ -21,11 +21,11 @@ import type { Configuration } from "../config.ts";
 import { mergeTaps, type TapAnswer } from "../stats/tap.ts";
 import { parseTapQuery } from "../stats/tap-query.ts";
 import type { DrainPlan } from "../drain.ts";
-import { SharedCounts } from "../engine/shared-counts.ts";
 import { factGauges } from "../stats/envoy-series.ts";
 import type { OverloadFlags } from "../overload.ts";
 import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
 import type { FromWorker, WorkerStart } from "./messages.ts";
+import { LimitRows } from "./limit-rows.ts";
 import { SharedResolver } from "./shared-resolver.ts";
 import { WorkerLink } from "./worker-link.ts";
 
@@ -68,9 +68,7 @@ export class DataWorkers {
   readonly #own: MetricBlock;
   readonly #links = new Map<number, WorkerLink>();
   readonly #sentSecrets = new Set<string>();
-  readonly #counts: SharedCounts;
-  /** Of each cluster there has been, in the counts. */
-  readonly #rows = new Map<string, number>();
+  readonly #limits: LimitRows;
   readonly #timers = new Set<Timer>();
   readonly #ready = Promise.withResolvers<void>();
   #configuration: Configuration | undefined;
@@ -82,7 +80,7 @@ export class DataWorkers {
 
   constructor(options: DataWorkersOptions) {
     this.#options = options;
-    this.#counts = new SharedCounts(options.count, 0);
+    this.#limits = new LimitRows(options.count);
     this.#resolver = new SharedResolver(options.resolver, options.clock);
     this.#own = this.#merged.attach(options.metrics.flags);
     this.feed = new ForwardingFeed({
@@ -199,7 +197,7 @@ export class DataWorkers {
         life: receiver.life,
         ring: receiver.ring.memory,
         descriptors: this.#giver.descriptors.memory,
-        counts: this.#counts.memory,
+        counts: this.#limits.memory,
         socketMark: options.socketMark,
         overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,
@@ -244,7 +242,7 @@ export class DataWorkers {
     const { clock, log } = this.#options;
     const closed = this.#giver.dismiss(link.receiver);
     link.metrics?.detach();
-    this.#counts.forget(link.number - 1);
+    this.#limits.forget(link.number - 1);
     if (this.#links.get(link.number) === link) this.#links.delete(link.number);
     if (this.#isClosed) return;
     log.error("a data worker has ended", { worker: link.number, code, closed });
@@ -288,6 +286,11 @@ export class DataWorkers {
         link.post({ kind: "lines-taken", path });
         return;
       }
+      case "ejected":
+        for (const other of this.#links.values()) {
+          if (other !== link) other.post({ kind: "eject", ejection: message.ejection });
+        }
+        return;
       case "metrics":
         if (message.news !== undefined) link.metrics?.apply(message.news);
         return;
@@ -319,30 +322,13 @@ export class DataWorkers {
     return answers.find((refusal) => refusal !== undefined);
   }
 
-  /** For `ProxyOptions`: what all workers have in flight. */
-  readonly sharedLimits: SharedLimits = (cluster, kind) => {
-    const row = this.#rowOf(cluster);
-    return row === undefined ? undefined : this.#counts.of(row, kind);
-  };
-
-  #rowsOf({ typeUrl, resources }: ForwardedUpdate): ReadonlyMap<string, number> {
-    const rows = new Map<string, number>();
-    if (typeUrl !== typeUrls.cluster) return rows;
-    for (const { name } of resources) {
-      const row = this.#rowOf(name);
-      if (row !== undefined) rows.set(name, row);
-    }
-    return rows;
+  /** For `ProxyOptions`. */
+  get sharedLimits(): SharedLimits {
+    return this.#limits.sharedLimits;
   }
 
-  /** Never given twice: what is in flight in a cluster that was removed is counted to its end. */
-  #rowOf(cluster: string): number | undefined {
-    const known = this.#rows.get(cluster);
-    if (known !== undefined) return known;
-    const row = this.#rows.size;
-    if (row >= SharedCounts.rowsMax) return undefined;
-    this.#rows.set(cluster, row);
-    return row;
+  #rowsOf({ typeUrl, resources }: ForwardedUpdate): ReadonlyMap<string, number> {
+    return this.#limits.of(typeUrl === typeUrls.cluster ? resources : []);
   }
 
   #accepted(typeUrl: string): ForwardedUpdate["resources"] {

@@ -6,6 +6,7 @@ import type { MetricNews } from "../../telemetry/merged-metrics.ts";
 import type { PeerChange } from "../../telemetry/standard-metrics.ts";
 import type { XdsResource } from "../../xds/feed.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
+import type { Ejection } from "../cluster/running-cluster.ts";
 import type { DrainPlan } from "../drain.ts";
 import type { TapAnswer } from "../stats/tap.ts";
 
@@ -54,6 +55,7 @@ export type ToWorker =
     }
   | { readonly kind: "collect" }
   | { readonly kind: "healthy"; readonly isHealthy: boolean }
+  | { readonly kind: "eject"; readonly ejection: Ejection }
   | { readonly kind: "close" };
 
 export type Question = "metrics" | "loads";
@@ -62,6 +64,7 @@ export type FromWorker =
   | { readonly kind: "hello"; readonly eventfd: number; readonly flags: SharedArrayBuffer }
   | { readonly kind: "serving"; readonly key: string; readonly listener: number | undefined }
   | { readonly kind: "ready" }
+  | { readonly kind: "ejected"; readonly ejection: Ejection }
   | { readonly kind: "applied"; readonly id: number; readonly refusal: string | undefined }
   | {
       readonly kind: "resolve";

@@ -140,7 +140,10 @@ for (const workers of ["0", "2"]) {
   test(`a proxy that was killed serves again within a second, and no connection is refused (${workers} workers)`, async (t) => {
     const { port, proxies, errors } = await supervise(t, "--concurrency", workers);
     const took: number[] = [];
+    // Where other work takes the processor even an empty process is slow to start.
+    let emptyMs = Number.POSITIVE_INFINITY;
     for (let i = 0; i < 3; i++) {
+      emptyMs = Math.min(emptyMs, await emptyProcessMs());
       const [pid = 0] = proxies();
       const stop = keepAsking(port, 4);
       await sleep(200);
@@ -156,7 +159,10 @@ for (const workers of ["0", "2"]) {
       assert.ok(lost.reduce((sum, [, count]) => sum + count, 0) <= 4, JSON.stringify(lost));
     }
     t.diagnostic(`served again after ${took.map((ms) => Math.round(ms)).join(", ")} ms`);
-    assert.ok(Math.min(...took) < 1000, took.join(" "));
+    assert.ok(
+      Math.min(...took) < Math.max(1000, 8 * emptyMs),
+      `${took.join(" ")}, ${emptyMs} empty`,
+    );
     assert.match(errors(), /error heddle the proxy has ended signal=SIGKILL\n/);
   });
 }
@@ -188,3 +194,9 @@ test("a supervised proxy ends with its keeper, and gives its port back", async (
   assert.equal(keeper.exitCode, 0);
   assert.equal(await ask(port), "ECONNREFUSED");
 });
+
+async function emptyProcessMs(): Promise<number> {
+  const start = performance.now();
+  await once(spawn(process.execPath, ["-e", ""], { stdio: "ignore" }), "close");
+  return performance.now() - start;
+}
