@@ -77,7 +77,8 @@ export function defaultOverloadPlan({ limitBytes, heapLimitBytes }: MemoryBounds
       ...(saturated === undefined ? {} : { saturated }),
     }));
   return {
-    refreshMs: 250,
+    // V8's heap alone grows slowly, and a process at rest shall rest.
+    refreshMs: limitBytes === undefined ? 1000 : 250,
     hurry: { from: 0.6, refreshMs: 25 },
     monitors,
     actions: [
