@@ -99,7 +99,8 @@ function isOnPath(program: string): boolean {
 function run(command: string, args: readonly string[]): void {
   const result = spawnSync(command, args, {
     stdio: ["ignore", "ignore", "inherit"],
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    // Installed servers shall not be started: tests start their own.
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" },
   });
   if (result.status !== 0) {
     console.error(`heddle: '${command} ${args.join(" ")}' failed; the tests can't be prepared`);
