@@ -87,8 +87,6 @@ export const phases = [
   "last_byte",
 ] as const;
 
-export type Phase = (typeof phases)[number];
-
 const phase = {
   downstream: phases.indexOf("downstream"),
   filters: phases.indexOf("filters"),
