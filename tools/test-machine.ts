@@ -5,7 +5,15 @@
  * are built.
  */
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 
 import { openConsolePages } from "../src/cli/console-pages.ts";
@@ -35,6 +43,8 @@ const tools: readonly Tool[] = [
   { program: "nginx", package: "nginx-light" },
   { program: "haproxy", package: "haproxy" },
 ];
+
+const policyFile = "/usr/sbin/policy-rc.d";
 
 const envoyVersion = "1.40.0";
 const envoyFolder = join(".cache", "envoy");
@@ -66,7 +76,17 @@ function installPackages(packages: readonly string[]): void {
   }
   console.log(`installing ${packages.join(" ")}`);
   run("apt-get", ["update", "-qq"]);
+  // Debian's way to say that servers are not started when they are installed: tests start their own.
+  const mayDecide = !existsSync(policyFile);
+  const restore = (): void => {
+    if (mayDecide) rmSync(policyFile, { force: true });
+  };
+  // Also when apt-get fails, which ends this process.
+  process.once("exit", restore);
+  if (mayDecide) writeFileSync(policyFile, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
   run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages]);
+  process.off("exit", restore);
+  restore();
 }
 
 function installEnvoy(): void {
@@ -99,8 +119,7 @@ function isOnPath(program: string): boolean {
 function run(command: string, args: readonly string[]): void {
   const result = spawnSync(command, args, {
     stdio: ["ignore", "ignore", "inherit"],
-    // Installed servers shall not be started: tests start their own.
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" },
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
   });
   if (result.status !== 0) {
     console.error(`heddle: '${command} ${args.join(" ")}' failed; the tests can't be prepared`);
