@@ -19,7 +19,8 @@ import {
   slotsOf,
 } from "./metrics/exposition.ts";
 import { type BoundedLabels, LabelBounds, overflow } from "./metrics/label-bounds.ts";
-import { type MetricNews, type MetricNewsItem, newsFlags } from "./metrics/news.ts";
+import type { MetricNews } from "./metrics/news.ts";
+import { NewsWriter } from "./metrics/news-writer.ts";
 import { countsOf, octaveSlots } from "./metrics/native-buckets.ts";
 import { encodeMetric, joinMetrics } from "./metrics/protobuf-exposition.ts";
 import { Series, type SeriesHome } from "./metrics/series.ts";
@@ -81,37 +82,6 @@ const foldedName = "heddle_metrics_folded_total";
 const boundedName = "heddle_metrics_label_values_total";
 const metricName = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
 const labelName = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
-
-/** Gathers news, and knows how far the reader is. */
-class NewsWriter {
-  readonly flags: SharedArrayBuffer = new SharedArrayBuffer(newsFlags.words * 4);
-  readonly #words = new Int32Array(this.flags);
-  #items: MetricNewsItem[] = [];
-  /** Of the news that is being gathered. */
-  sequence = 1;
-
-  get wantsNative(): boolean {
-    return Atomics.load(this.#words, newsFlags.wantsNative) !== 0;
-  }
-
-  get appliedSequence(): number {
-    return Atomics.load(this.#words, newsFlags.appliedSequence);
-  }
-
-  /** Nothing is gathered before the first reader: where there is none, nobody would ever take it. */
-  isFollowed = false;
-
-  add(item: MetricNewsItem): void {
-    if (this.isFollowed) this.#items.push(item);
-  }
-
-  take(): MetricNews | undefined {
-    if (this.#items.length === 0) return undefined;
-    const news = { sequence: this.sequence++, items: this.#items };
-    this.#items = [];
-    return news;
-  }
-}
 
 class Registry implements SharedMetricRegistry {
   readonly arena: SlotArena;
