@@ -142,14 +142,16 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),
   });
-  expireIdleSeries(clock, metrics);
   await sources.staticsApplied;
   const problems = reading.locate(proxy.refusedFields());
   if (problems.length > 0) {
     await proxy.close();
     sources.close();
+    logFiles.close();
     throw refusal(problems);
   }
+  // Not before: its timer would keep a process that ends with a refusal.
+  expireIdleSeries(clock, metrics);
   sources.start();
   const admin = openAdmin(bootstrap.admin, proxy, log.area("admin"), {
     waits: keptSockets !== undefined,
