@@ -151,7 +151,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     throw refusal(problems);
   }
   // Not before: its timer would keep a process that ends with a refusal.
-  expireIdleSeries(clock, metrics);
+  const idleSeries = expireIdleSeries(clock, metrics);
   sources.start();
   const admin = openAdmin(bootstrap.admin, proxy, log.area("admin"), {
     waits: keptSockets !== undefined,
@@ -169,6 +169,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       await proxy.close();
       sources.close();
       await admin.close();
+      idleSeries.cancel();
       logFiles.close();
     },
   };
