@@ -17,7 +17,8 @@ import {
 import { join } from "node:path";
 
 import { messageOf } from "../base/error.ts";
-import { projectRoot, rootFileName } from "./project-root.ts";
+import { rootFileName } from "../base/project-root-file.ts";
+import { projectRoot } from "./project-root.ts";
 import { sourceHash } from "./source-hash.ts";
 
 export interface Bundle {

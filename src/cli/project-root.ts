@@ -2,8 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Beside a bundle: names the clone that it was made of, which may lie elsewhere. */
-export const rootFileName = "project-root";
+import { rootFileName } from "../base/project-root-file.ts";
 
 /** The folder of package.json: above the sources, or of the clone that the bundle was made of. */
 export function projectRoot(): string {
