@@ -5,6 +5,7 @@
  * and a good part of a second.
  */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -31,7 +32,7 @@ export interface Bundle {
 /** `otherwise` is a folder of the user's own, for a clone that may not be written. */
 export async function openBundle(otherwise?: string): Promise<Bundle> {
   const root = projectRoot();
-  const name = sourceHash(root, ["src/**/*.ts", "package-lock.json"]);
+  const name = bundleName(root);
   const places = [join(root, ".cache/bundle")];
   if (otherwise !== undefined) places.push(otherwise);
   let problem = "";
@@ -50,6 +51,12 @@ export async function openBundle(otherwise?: string): Promise<Bundle> {
     main: join(root, "src/cli/main.ts"),
     problem: `running from source: no bundle could be made: ${problem}`,
   };
+}
+
+/** Of content and place: a clone that was moved, or a second one, is not led to the first by its bundle. */
+export function bundleName(root: string): string {
+  const content = sourceHash(root, ["src/**/*.ts", "package-lock.json"]);
+  return createHash("sha256").update(`${root}\0${content}`).digest("hex").slice(0, 24);
 }
 
 /** Builds beside and renames: a start at the same time finds a whole bundle or none. */
