@@ -65,7 +65,7 @@ class Text {
     this.#text = text;
     this.at = at;
     this.#end = Math.min(end, text.length);
-    this.#atEnd = end < text.length ? atEnd : "incomplete";
+    this.#atEnd = end <= text.length ? atEnd : "incomplete";
   }
 
   /** The same place of the same text, which ends at `end` for being too large. */

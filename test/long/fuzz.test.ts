@@ -10,7 +10,8 @@ import { seededBugs } from "../fuzz/seeded-bugs.ts";
 
 for (const codec of codecs) {
   test(`${codec} keeps its promises on a million inputs and more`, async (t) => {
-    const report = await search(codec, { seconds: "60", inputs: "1000000" });
+    // The same inputs each time: what is new is looked for in `npm run test:full`.
+    const report = await search(codec, { seconds: "60", inputs: "1000000", seed: "1" });
     const { seed, inputs, branches, taken, missed } = report;
     t.diagnostic(`${inputs} inputs in ${report.seconds} s, seed ${seed}, ${taken}/${branches}`);
     assert.equal(report.failure, undefined);
