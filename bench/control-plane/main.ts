@@ -7,6 +7,7 @@ import { buildMeshModel } from "../../src/control/mesh.ts";
 import { proxyIdOf, ProxySnapshots } from "../../src/control/plane/proxy-snapshots.ts";
 import { newTranslator } from "../../src/control/translate.ts";
 import type { Snapshot } from "../../src/xds/snapshot.ts";
+import { median } from "../median.ts";
 import { AckingStream } from "./acking-stream.ts";
 import { benchMesh, type BenchMesh } from "./bench-mesh.ts";
 
@@ -51,10 +52,6 @@ function measure(task: () => number): Measurement {
   const bytes = task();
   const { user, system } = process.cpuUsage(before);
   return { cpuMs: (user + system) / 1000, bytes };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
 function print(what: string, measurements: readonly Measurement[]): void {

@@ -1,4 +1,5 @@
 /** What Heddle's data plane may cost, as shares of Envoy's cost in the same run. */
+import { median } from "../median.ts";
 import type { Contestant } from "./contestants.ts";
 import type { Measurement } from "./measure.ts";
 
@@ -119,9 +120,4 @@ export function judge(
   const isKept =
     own <= budget.shareMax * reference && own <= (budget.valueMax ?? Number.POSITIVE_INFINITY);
   return { budget, own, reference, isKept };
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
 }

@@ -1,8 +1,9 @@
 /** Drives one proxy from the other core, and reads from /proc what its processes used meanwhile. */
 import { execFile } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
+
+import { type ProcessUse, useOf } from "../../src/cli/bench/mesh-processes.ts";
 
 export interface Target {
   readonly port: number;
@@ -36,8 +37,6 @@ export interface WrkLoad {
 type Used = Pick<Measurement, "cpuUs" | "residentMb" | "anonymousMb">;
 
 const run = promisify(execFile);
-/** Linux counts CPU time in ticks of 10 ms for everyone. */
-const tickUs = 10_000;
 const loadCore = "1";
 
 export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement> {
@@ -45,7 +44,7 @@ export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement
   const options = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s", "--latency"];
   if (closes) options.push("-H", "Connection: close");
   const url = `http://127.0.0.1:${target.port}${path}`;
-  const before = ticksOf(target.pid);
+  const before = runningUse(target.pid);
   const { stdout } = await run("taskset", ["-c", loadCore, "wrk", ...options, url]);
   const { cpuUs, ...memory } = usedSince(target.pid, before);
   const units = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
@@ -77,19 +76,25 @@ export async function runLoad(
   args: readonly string[],
 ): Promise<Used & { readonly result: Readonly<Record<string, number>> }> {
   const file = join(import.meta.dirname, "load", program);
-  const before = ticksOf(target.pid);
+  const before = runningUse(target.pid);
   const { stdout } = await run("taskset", ["-c", loadCore, process.execPath, file, ...args]);
   return { ...usedSince(target.pid, before), result: JSON.parse(stdout) };
 }
 
-function usedSince(pid: number, ticksBefore: number): Used {
-  const sum = (of: (process: number) => number): number =>
-    treeOf(pid).reduce((total, process) => total + of(process), 0);
+function usedSince(pid: number, before: ProcessUse): Used {
+  const { cpuMs, residentBytes, anonymousBytes } = runningUse(pid);
   return {
-    cpuUs: (ticksOf(pid) - ticksBefore) * tickUs,
-    residentMb: sum((process) => statusMb(process, "VmRSS")),
-    anonymousMb: sum((process) => statusMb(process, "RssAnon")),
+    cpuUs: (cpuMs - before.cpuMs) * 1000,
+    residentMb: Math.round(residentBytes / 2 ** 20),
+    anonymousMb: Math.round(anonymousBytes / 2 ** 20),
   };
+}
+
+/** Throws where the process has ended: its figures would be zeros. */
+function runningUse(pid: number): ProcessUse {
+  const use = useOf(pid);
+  if (use.residentBytes === 0) throw new Error(`process ${pid} has ended`);
+  return use;
 }
 
 function percentile(output: string, name: string): number {
@@ -101,24 +106,4 @@ function milliseconds(text: string | undefined): number {
   const parsed = /^([\d.]+)(us|ms|s)$/.exec(text ?? "");
   const factor = { us: 0.001, ms: 1, s: 1000 }[parsed?.[2] ?? ""] ?? Number.NaN;
   return Number(parsed?.[1]) * factor;
-}
-
-function treeOf(pid: number): readonly number[] {
-  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean),
-  );
-  return [pid, ...children.flatMap((child) => treeOf(Number(child)))];
-}
-
-function ticksOf(pid: number): number {
-  return treeOf(pid).reduce((sum, process) => {
-    const fields = readFileSync(`/proc/${process}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-    return sum + Number(fields[11]) + Number(fields[12]);
-  }, 0);
-}
-
-function statusMb(pid: number, field: string): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const kilobytes = new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1];
-  return Math.round(Number(kilobytes ?? 0) / 1024);
 }

@@ -4,7 +4,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 
-import { budgets, judge, median } from "./budgets.ts";
+import { median } from "../median.ts";
+import { budgets, judge } from "./budgets.ts";
 import type { Contestant } from "./contestants.ts";
 import type { Measurement } from "./measure.ts";
 import type { Scenario } from "./scenarios.ts";
