@@ -2,6 +2,7 @@
  * Deadlines for many connections with one timer: a hashed wheel of intrusive lists. Moving a deadline
  * later, or taking it back, is one write: a node stays where it is linked and is looked at again when
  * its slot comes up. So a 15 s timeout per request costs a store, not a timer. Accuracy: one tick late.
+ * Whoever lives shorter than that lets go of its deadlines at its end, or the wheel would hold it.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 
@@ -43,6 +44,8 @@ export class DeadlineWheel {
   readonly #clock: Clock;
   readonly #slots: (Deadline | undefined)[] = Array.from({ length: slotCount }, () => undefined);
   #lastTick: number;
+  /** The slot that is being expired: a deadline may be released during the calls this makes. */
+  #expiring: Deadline | undefined;
   #linked = 0;
   #timer: Timer | undefined;
   #wakeAtMs: number = never;
@@ -66,10 +69,23 @@ export class DeadlineWheel {
     return (this.nowMs = this.#clock.monotonicMs());
   }
 
+  /** Deadlines that it holds, armed or not. */
+  get size(): number {
+    return this.#linked;
+  }
+
   /** Sets or moves a deadline to `delayMs` after the current turn. */
   arm(deadline: Deadline, delayMs: number): void {
     deadline.atMs = this.nowMs + delayMs;
     if (deadline.linkedAtMs > deadline.atMs) this.#link(deadline);
+  }
+
+  /** Takes deadlines back for good: nothing here holds their owner any more. */
+  release(...deadlines: readonly Deadline[]): void {
+    for (const deadline of deadlines) {
+      deadline.disarm();
+      if (deadline.linkedAtMs !== never) this.#unlink(deadline);
+    }
   }
 
   #link(deadline: Deadline): void {
@@ -88,8 +104,9 @@ export class DeadlineWheel {
 
   #unlink(deadline: Deadline): void {
     const { next, previous } = deadline;
-    if (previous === undefined) this.#slots[(deadline.linkedAtMs / tickMs) % slotCount] = next;
-    else previous.next = next;
+    if (previous !== undefined) previous.next = next;
+    else if (this.#expiring === deadline) this.#expiring = next;
+    else this.#slots[(deadline.linkedAtMs / tickMs) % slotCount] = next;
     if (next !== undefined) next.previous = previous;
     deadline.next = undefined;
     deadline.previous = undefined;
@@ -117,21 +134,18 @@ export class DeadlineWheel {
   }
 
   #expire(slot: number, now: number): void {
-    let deadline = this.#slots[slot];
+    this.#expiring = this.#slots[slot];
     this.#slots[slot] = undefined;
-    while (deadline !== undefined) {
-      const next: Deadline | undefined = deadline.next;
-      deadline.next = undefined;
-      deadline.previous = undefined;
-      deadline.linkedAtMs = never;
-      this.#linked--;
+    for (;;) {
+      const deadline = this.#expiring;
+      if (deadline === undefined) return;
+      this.#unlink(deadline);
       if (deadline.atMs <= now) {
         deadline.atMs = never;
         deadline.owner.onDeadline(deadline);
       } else if (deadline.atMs !== never) {
         this.#link(deadline);
       }
-      deadline = next;
     }
   }
 

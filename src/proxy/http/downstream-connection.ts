@@ -301,9 +301,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
       return false;
     }
     this.#state = "moved";
-    this.#deadline.disarm();
-    this.#connectionDeadline.disarm();
-    this.#onClosed(this);
+    this.#leave();
     return true;
   }
 
@@ -318,7 +316,13 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
 
   /** The connection, as a tunnel, is closed. */
   onTunnelClosed(): void {
-    this.#connectionDeadline.disarm();
+    this.#leave();
+  }
+
+  /** Nobody holds this connection from here on. */
+  #leave(): void {
+    this.services.upstreams.wheel.release(this.#deadline, this.#connectionDeadline);
+    this.stream.release();
     this.#onClosed(this);
   }
 
@@ -343,9 +347,7 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
     this.services.upstreams.wheel.touch();
     this.#state = "closing";
     this.stream.onDownstreamClose();
-    this.#deadline.disarm();
-    this.#connectionDeadline.disarm();
-    this.#onClosed(this);
+    this.#leave();
   }
 
   onDeadline(deadline: Deadline): void {

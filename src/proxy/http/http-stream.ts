@@ -160,16 +160,12 @@ export class HttpStream implements FilterStream, DeadlineOwner {
       record.upstreamCluster = this.#cluster?.name ?? "";
       record.clusterMetadata = this.#cluster?.metadata;
     }
-    this.#setIdle(idleMs);
+    this.#idleMs = idleMs;
+    this.touch();
     if (durationMs > 0) upstreams.wheel.arm(this.#duration, durationMs);
   }
 
   #idleMs = 0;
-
-  #setIdle(idleMs: number): void {
-    this.#idleMs = idleMs;
-    this.touch();
-  }
 
   /** Something moved: the idle time starts again. */
   touch(): void {
@@ -255,11 +251,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.body.isComplete = true;
     this.record.times.set(moment.requestEnd, this.services.upstreams.wheel.nowMs);
     if (!this.isActive) return;
-    let forwarded: Http1Head | undefined;
-    if (trailers !== undefined && this.services.settings.forwardsTrailers) {
-      dropForbiddenTrailers(trailers);
-      forwarded = trailers;
-    }
+    const forwarded = this.services.settings.forwardsTrailers ? trailers : undefined;
+    if (forwarded !== undefined) dropForbiddenTrailers(forwarded);
     this.#upstream.onBodyEnd(forwarded);
   }
 
@@ -391,6 +384,12 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     for (const filter of services.filters) filter.onStreamEnd?.(this);
     services.sink.onEnd(record);
     this.connection.onStreamEnd();
+  }
+
+  /** The connection is gone: no request will come. */
+  release(): void {
+    this.services.upstreams.wheel.release(this.#idle, this.#delay, this.#duration);
+    this.#upstream.release();
   }
 
   /** The upstream's connection is free again: another request may start. */

@@ -138,6 +138,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   onTunnelClosed(): void {
     this.cluster.limits.releaseRequest();
     this.isClosed = true;
+    this.pool.wheel.release(this.idleDeadline);
     this.pool.onConnectionClosed(this, undefined);
   }
 
@@ -241,7 +242,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   onClose(error: ChannelError | undefined): void {
     this.pool.wheel.touch();
     this.isClosed = true;
-    this.idleDeadline.disarm();
+    this.pool.wheel.release(this.idleDeadline);
     this.pool.onConnectionClosed(this, error);
     const { user } = this;
     if (user === undefined) return;

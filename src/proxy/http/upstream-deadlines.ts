@@ -63,6 +63,11 @@ export class UpstreamDeadlines {
     this.backoff.disarm();
   }
 
+  /** None is armed again. */
+  release(): void {
+    this.#wheel.release(this.total, this.attempt, this.attemptIdle, this.backoff);
+  }
+
   /** Milliseconds that the upstream may take for this attempt, as it is told; 0 is any time. */
   expectedMs(isFirst: boolean): number {
     const wantedMs = this.#attemptMs > 0 ? this.#attemptMs : this.#totalMs;

@@ -383,6 +383,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#leaveEndpoint(outcome);
   }
 
+  /** No request will come any more. */
+  release(): void {
+    this.#deadlines.release();
+  }
+
   #clear(): void {
     this.#deadlines.clear();
     this.#retries.release();
