@@ -115,6 +115,8 @@ import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from "./
 import { file_envoy_extensions_filters_network_rbac_v3_rbac } from "./envoy/extensions/filters/network/rbac/v3/rbac_pb.ts";
 import { file_envoy_extensions_filters_common_set_filter_state_v3_value } from "./envoy/extensions/filters/common/set_filter_state/v3/value_pb.ts";
 import { file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state } from "./envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.ts";
+import { file_envoy_type_v3_token_bucket } from "./envoy/type/v3/token_bucket_pb.ts";
+import { file_envoy_extensions_filters_network_local_ratelimit_v3_local_rate_limit } from "./envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit_pb.ts";
 import { file_envoy_extensions_filters_http_router_v3_router } from "./envoy/extensions/filters/http/router/v3/router_pb.ts";
 import { file_envoy_extensions_filters_http_rbac_v3_rbac } from "./envoy/extensions/filters/http/rbac/v3/rbac_pb.ts";
 import { file_envoy_extensions_filters_common_fault_v3_fault } from "./envoy/extensions/filters/common/fault/v3/fault_pb.ts";
@@ -127,11 +129,17 @@ import { file_envoy_extensions_filters_http_header_to_metadata_v3_header_to_meta
 import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "./envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.ts";
 import { file_envoy_config_core_v3_grpc_method_list } from "./envoy/config/core/v3/grpc_method_list_pb.ts";
 import { file_envoy_extensions_filters_http_grpc_stats_v3_config } from "./envoy/extensions/filters/http/grpc_stats/v3/config_pb.ts";
-import { file_envoy_type_v3_token_bucket } from "./envoy/type/v3/token_bucket_pb.ts";
 import { file_envoy_extensions_common_ratelimit_v3_ratelimit } from "./envoy/extensions/common/ratelimit/v3/ratelimit_pb.ts";
 import { file_envoy_type_v3_http_status } from "./envoy/type/v3/http_status_pb.ts";
 import { file_envoy_extensions_filters_http_local_ratelimit_v3_local_rate_limit } from "./envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit_pb.ts";
 import { file_envoy_extensions_filters_http_set_filter_state_v3_set_filter_state } from "./envoy/extensions/filters/http/set_filter_state/v3/set_filter_state_pb.ts";
+import { file_envoy_extensions_filters_http_stateful_session_v3_stateful_session } from "./envoy/extensions/filters/http/stateful_session/v3/stateful_session_pb.ts";
+import { file_envoy_type_http_v3_cookie } from "./envoy/type/http/v3/cookie_pb.ts";
+import { file_envoy_extensions_http_stateful_session_cookie_v3_cookie } from "./envoy/extensions/http/stateful_session/cookie/v3/cookie_pb.ts";
+import { file_envoy_extensions_http_stateful_session_header_v3_header } from "./envoy/extensions/http/stateful_session/header/v3/header_pb.ts";
+import { file_envoy_extensions_http_header_formatters_preserve_case_v3_preserve_case } from "./envoy/extensions/http/header_formatters/preserve_case/v3/preserve_case_pb.ts";
+import { file_envoy_extensions_path_match_uri_template_v3_uri_template_match } from "./envoy/extensions/path/match/uri_template/v3/uri_template_match_pb.ts";
+import { file_envoy_extensions_path_rewrite_uri_template_v3_uri_template_rewrite } from "./envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite_pb.ts";
 import { file_envoy_extensions_filters_http_ext_authz_v3_ext_authz } from "./envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.ts";
 import { file_envoy_extensions_filters_http_jwt_authn_v3_config } from "./envoy/extensions/filters/http/jwt_authn/v3/config_pb.ts";
 import { file_envoy_extensions_transport_sockets_tls_v3_tls } from "./envoy/extensions/transport_sockets/tls/v3/tls_pb.ts";
@@ -297,6 +305,8 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_filters_network_rbac_v3_rbac,
   file_envoy_extensions_filters_common_set_filter_state_v3_value,
   file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state,
+  file_envoy_type_v3_token_bucket,
+  file_envoy_extensions_filters_network_local_ratelimit_v3_local_rate_limit,
   file_envoy_extensions_filters_http_router_v3_router,
   file_envoy_extensions_filters_http_rbac_v3_rbac,
   file_envoy_extensions_filters_common_fault_v3_fault,
@@ -309,11 +319,17 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_filters_http_header_mutation_v3_header_mutation,
   file_envoy_config_core_v3_grpc_method_list,
   file_envoy_extensions_filters_http_grpc_stats_v3_config,
-  file_envoy_type_v3_token_bucket,
   file_envoy_extensions_common_ratelimit_v3_ratelimit,
   file_envoy_type_v3_http_status,
   file_envoy_extensions_filters_http_local_ratelimit_v3_local_rate_limit,
   file_envoy_extensions_filters_http_set_filter_state_v3_set_filter_state,
+  file_envoy_extensions_filters_http_stateful_session_v3_stateful_session,
+  file_envoy_type_http_v3_cookie,
+  file_envoy_extensions_http_stateful_session_cookie_v3_cookie,
+  file_envoy_extensions_http_stateful_session_header_v3_header,
+  file_envoy_extensions_http_header_formatters_preserve_case_v3_preserve_case,
+  file_envoy_extensions_path_match_uri_template_v3_uri_template_match,
+  file_envoy_extensions_path_rewrite_uri_template_v3_uri_template_rewrite,
   file_envoy_extensions_filters_http_ext_authz_v3_ext_authz,
   file_envoy_extensions_filters_http_jwt_authn_v3_config,
   file_envoy_extensions_transport_sockets_tls_v3_tls,
