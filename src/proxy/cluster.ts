@@ -42,11 +42,64 @@ interface Entry {
   warming: Version | undefined;
 }
 
+/** Which entries want the endpoints of a service: one assignment of thousands concerns a few. */
+class EndpointWishes {
+  readonly #byService = new Map<string, Set<Entry>>();
+  #names: ReadonlySet<string> = new Set();
+  #isCurrent = true;
+
+  /** The same set until it changes. */
+  get names(): ReadonlySet<string> {
+    if (!this.#isCurrent) {
+      this.#isCurrent = true;
+      this.#names = new Set(this.#byService.keys());
+    }
+    return this.#names;
+  }
+
+  of(service: string): Iterable<Entry> {
+    return this.#byService.get(service) ?? [];
+  }
+
+  /** After a version of the entry has come or gone; `services` are those it asked for before. */
+  update(entry: Entry, services: readonly (string | undefined)[]): void {
+    const wanted = servicesOf(entry);
+    for (const service of services) {
+      if (service === undefined || wanted.includes(service)) continue;
+      const entries = this.#byService.get(service);
+      entries?.delete(entry);
+      if (entries?.size !== 0) continue;
+      this.#byService.delete(service);
+      this.#isCurrent = false;
+    }
+    for (const service of wanted) {
+      if (service === undefined) continue;
+      const entries = this.#byService.get(service);
+      if (entries !== undefined) {
+        entries.add(entry);
+        continue;
+      }
+      this.#byService.set(service, new Set([entry]));
+      this.#isCurrent = false;
+    }
+  }
+}
+
+function servicesOf({ active, warming }: Entry): readonly (string | undefined)[] {
+  return [serviceOf(active), serviceOf(warming)];
+}
+
+function serviceOf(version: Version | undefined): string | undefined {
+  const discovery = version?.running.plan.discovery;
+  return discovery?.kind === "eds" ? discovery.serviceName : undefined;
+}
+
 export class ClusterPool implements ClusterSource {
   readonly #options: ClusterPoolOptions;
   readonly #entries = new Map<string, Entry>();
   /** Last assignment of each service name, for clusters that appear or change later. */
   readonly #assignments = new Map<string, ClusterLoadAssignment>();
+  readonly #wishes = new EndpointWishes();
   readonly #stopSecrets: () => void;
   /** Told when some cluster has become ready. */
   onReady: () => void = () => undefined;
@@ -87,24 +140,20 @@ export class ClusterPool implements ClusterSource {
     return [...this.#entries].flatMap(([name, { active }]) => (active === undefined ? [name] : []));
   }
 
-  /** Service names whose endpoints (EDS) are wanted. */
+  /** Service names whose endpoints (EDS) are wanted; the same set until it changes. */
   endpointNames(): ReadonlySet<string> {
-    const names = new Set<string>();
-    for (const { active, warming } of this.#entries.values()) {
-      for (const version of [active, warming]) {
-        const discovery = version?.running.plan.discovery;
-        if (discovery?.kind === "eds") names.add(discovery.serviceName);
-      }
-    }
-    return names;
+    return this.#wishes.names;
   }
 
   secretOrigins(): ReadonlyMap<string, SecretOrigin> {
-    const versions = [...this.#entries.values()].flatMap(({ active, warming }) => [
-      active,
-      warming,
-    ]);
-    return new Map(versions.flatMap((version) => [...(version?.running.plan.secrets ?? [])]));
+    const origins = new Map<string, SecretOrigin>();
+    for (const { active, warming } of this.#entries.values()) {
+      for (const version of [active, warming]) {
+        if (version === undefined) continue;
+        for (const [name, origin] of version.running.plan.secrets) origins.set(name, origin);
+      }
+    }
+    return origins;
   }
 
   /** Throws a refusal, before anything has changed. */
@@ -114,8 +163,10 @@ export class ClusterPool implements ClusterSource {
     const version = this.#tryVersion(plan, series);
     const entry = this.#entries.get(plan.name) ?? { series, active: undefined, warming: undefined };
     this.#entries.set(plan.name, entry);
+    const services = servicesOf(entry);
     closeVersion(entry.warming);
     entry.warming = version;
+    this.#wishes.update(entry, services);
     const { discovery } = plan;
     const known =
       discovery.kind === "eds" ? this.#assignments.get(discovery.serviceName) : undefined;
@@ -127,8 +178,12 @@ export class ClusterPool implements ClusterSource {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     this.#entries.delete(name);
+    const services = servicesOf(entry);
     closeVersion(entry.active);
     closeVersion(entry.warming);
+    entry.active = undefined;
+    entry.warming = undefined;
+    this.#wishes.update(entry, services);
     entry.series.remove();
   }
 
@@ -136,11 +191,10 @@ export class ClusterPool implements ClusterSource {
   applyEndpoints(assignment: ClusterLoadAssignment): void {
     readAssignment(assignment, () => undefined, "addresses");
     this.#assignments.set(assignment.clusterName, assignment);
-    for (const entry of this.#entries.values()) {
+    for (const entry of this.#wishes.of(assignment.clusterName)) {
       for (const version of [entry.active, entry.warming]) {
-        const discovery = version?.running.plan.discovery;
-        if (version === undefined || discovery?.kind !== "eds") continue;
-        if (discovery.serviceName === assignment.clusterName) setAssignment(version, assignment);
+        if (version === undefined || serviceOf(version) !== assignment.clusterName) continue;
+        setAssignment(version, assignment);
       }
       this.#promote(entry);
     }
@@ -225,8 +279,10 @@ export class ClusterPool implements ClusterSource {
       if (this.#options.secrets.get(name) === undefined) return;
     }
     const before = entry.active;
+    const services = servicesOf(entry);
     entry.active = next;
     entry.warming = undefined;
+    this.#wishes.update(entry, services);
     closeVersion(before);
     this.onReady();
   }

@@ -324,6 +324,7 @@ export class Configuration implements RouteSource {
 
   #subscribe(feed: XdsFeed, typeUrl: string, names: ReadonlySet<string>): void {
     const before = this.#wishes.get(typeUrl);
+    if (before === names) return;
     if (before?.size === names.size && names.isSubsetOf(before)) return;
     if (before === undefined && names.size === 0) return;
     this.#wishes.set(typeUrl, names);
