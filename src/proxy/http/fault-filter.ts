@@ -50,7 +50,7 @@ export function createFaultFilters(
       stream.filterState = new PendingAbort(decision.abort);
       if (decision.delayMs === 0) return "continue";
       stream.record.flags |= flag.delayInjected;
-      stream.resumeAfter(decision.delayMs);
+      stream.pauses.resumeAfter(decision.delayMs);
       return "wait";
     },
     onStreamEnd(stream: FilterStream): void {

@@ -1,6 +1,6 @@
 /**
  * The filter interface between a stream and the HTTP filters before its router. A filter that must
- * wait says so and later calls `resume()`; nothing here is a promise.
+ * wait says so and later calls `resume()` with the ticket of its pause; nothing here is a promise.
  */
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import type { FailureKind } from "./failure.ts";
@@ -10,6 +10,15 @@ import type { StreamRecord } from "./stream-record.ts";
 
 /** `continue`: on to the next filter. `answered`: a reply was sent. `wait`: `resume()` will follow. */
 export type FilterVerdict = "continue" | "answered" | "wait";
+
+/** Names one pause of one stream: it is good for that one alone, and once. */
+export type PauseTicket = number;
+
+/** Told while its filter waits for the body of the request. */
+export interface BodyReader {
+  /** More of it is there (`requestBody`), or its end has come. */
+  onRequestBody(stream: FilterStream): void;
+}
 
 export interface HttpFilter {
   /** The name it is configured under; routes override it by this name. */
@@ -31,12 +40,36 @@ export interface FilterStream {
   override(filter: string): unknown;
   readonly route: CompiledRoute | undefined;
   readonly random: () => number;
-  /** Continues after `wait`, this many milliseconds from now. */
-  resumeAfter(delayMs: number): void;
+  readonly pauses: StreamPauses;
+  /** What has come of the body, and whether that is all. */
+  readonly requestBody: ReceivedBody;
   /** Answers instead of an upstream; `direct` is an answer that is no failure. */
   reply(failure: FailureKind | "direct", changes?: ReplyChanges): void;
   /** What a filter keeps for the stream's life, one slot. */
   filterState: unknown;
+}
+
+/** What a filter does that answers `wait`. */
+export interface StreamPauses {
+  /** Continues after `wait`, this many milliseconds from now. */
+  resumeAfter(delayMs: number): void;
+  /** Of a filter that is about to answer `wait`. */
+  pause(): PauseTicket;
+  /** Whether that pause is still on: the stream is this one, and nobody else has ended it. */
+  isPaused(ticket: PauseTicket): boolean;
+  /** On to the next filter, if that pause is still on; false, and nothing happens, where it is not. */
+  resume(ticket: PauseTicket): boolean;
+  /**
+   * Until the pause ends the body is kept, at least `bytes` of it, and its reader is told of it. A
+   * client that waits for leave to send it gets it.
+   */
+  readBody(reader: BodyReader, bytes: number): void;
+}
+
+export interface ReceivedBody {
+  readonly pieces: readonly Buffer[];
+  readonly bytes: number;
+  readonly isComplete: boolean;
 }
 
 export interface ReplyChanges {

@@ -8,12 +8,12 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster } from "../context.ts";
-import { disabledFilter } from "../engine/filter-overrides.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { DownstreamConnection } from "./downstream-connection.ts";
 import { type FailureKind, failureMeanings, isRefusedService } from "./failure.ts";
-import type { FilterStream, ReplyChanges } from "./filter.ts";
+import type { ReplyChanges } from "./filter.ts";
+import { type FilteredStream, FilterRun } from "./filter-run.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { HttpRequest } from "./http-request.ts";
 import { type HttpServices, refusesRequest } from "./http-services.ts";
@@ -29,7 +29,7 @@ import { UpstreamRequest } from "./upstream-request.ts";
 
 const noRoute: RouteOutcome = { kind: "no-route" };
 
-export class HttpStream implements FilterStream, DeadlineOwner {
+export class HttpStream implements FilteredStream, DeadlineOwner {
   readonly connection: DownstreamConnection;
   readonly services: HttpServices;
   readonly request: HttpRequest;
@@ -49,10 +49,9 @@ export class HttpStream implements FilterStream, DeadlineOwner {
   readonly #response: ResponseSide;
   readonly #upstream: UpstreamRequest;
   readonly #idle: Deadline = new Deadline(this);
-  readonly #delay: Deadline = new Deadline(this);
+  readonly pauses: FilterRun;
   readonly #duration: Deadline = new Deadline(this);
   #head: Http1Head | undefined;
-  #filterIndex = 0;
   /** The route's, as it was when the route was taken. */
   #cluster: UpstreamCluster | undefined;
 
@@ -64,6 +63,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.record = new StreamRecord(connection.channel, headers, services.countsGrpcMessages);
     this.#response = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
+    this.pauses = new FilterRun(this, services.filters, services.upstreams);
   }
 
   get random(): () => number {
@@ -94,8 +94,9 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     this.route = undefined;
     this.filterState = undefined;
     this.#cluster = undefined;
-    this.#filterIndex = 0;
-    this.body.reset();
+    this.pauses.reset();
+    this.#upstream.reset();
+    this.body.reset(services.bufferBytesMax);
     this.body.isComplete = head.bodyKind === "none";
     if (this.body.isComplete) record.times.set(moment.requestEnd, nowMs);
     this.generation++;
@@ -139,7 +140,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     const table = services.routes();
     this.outcome = table?.resolve(request, services.context.random) ?? noRoute;
     this.#takeRoute();
-    this.#runFilters();
+    this.pauses.run();
   }
 
   #takeRoute(): void {
@@ -177,23 +178,12 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     return this.route?.filterConfigs.get(filter);
   }
 
-  #runFilters(): void {
-    const { filters } = this.services;
-    while (this.#filterIndex < filters.length) {
-      const filter = filters[this.#filterIndex++];
-      if (filter === undefined || this.override(filter.name) === disabledFilter) continue;
-      const verdict = filter.onRequest(this);
-      if (verdict !== "continue") return;
-    }
-    this.#act();
-  }
-
-  resumeAfter(delayMs: number): void {
-    this.services.upstreams.wheel.arm(this.#delay, delayMs);
+  get requestBody(): RequestBody {
+    return this.body;
   }
 
   /** Does what the route says. */
-  #act(): void {
+  onFiltered(): void {
     const { outcome } = this;
     this.record.times.set(moment.filtersEnd, this.services.upstreams.wheel.nowMs);
     switch (outcome.kind) {
@@ -245,6 +235,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     if (!this.isActive) return;
     this.touch();
     this.#upstream.onBody(chunk, from, to);
+    this.pauses.onBody();
   }
 
   onBodyEnd(trailers: Http1Head | undefined): void {
@@ -254,6 +245,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     const forwarded = this.services.settings.forwardsTrailers ? trailers : undefined;
     if (forwarded !== undefined) dropForbiddenTrailers(forwarded);
     this.#upstream.onBodyEnd(forwarded);
+    this.pauses.onBody();
   }
 
   /** The body cannot be read any further. */
@@ -285,11 +277,6 @@ export class HttpStream implements FilterStream, DeadlineOwner {
 
   onDeadline(deadline: Deadline): void {
     if (!this.isActive) return;
-    if (deadline === this.#delay) {
-      this.#runFilters();
-      this.#upstream.flush();
-      return;
-    }
     const isIdle = deadline === this.#idle;
     if (isIdle) this.services.counters.idleTimeouts.add();
     const failure = isIdle
@@ -375,7 +362,7 @@ export class HttpStream implements FilterStream, DeadlineOwner {
     const { record, services } = this;
     this.isActive = false;
     this.#idle.disarm();
-    this.#delay.disarm();
+    this.pauses.reset();
     this.#duration.disarm();
     record.responseCodeDetails = details;
     record.finish(services.upstreams.wheel);
@@ -388,7 +375,8 @@ export class HttpStream implements FilterStream, DeadlineOwner {
 
   /** The connection is gone: no request will come. */
   release(): void {
-    this.services.upstreams.wheel.release(this.#idle, this.#delay, this.#duration);
+    this.services.upstreams.wheel.release(this.#idle, this.#duration);
+    this.pauses.release();
     this.#upstream.release();
   }
 

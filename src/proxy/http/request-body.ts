@@ -8,8 +8,11 @@ export class RequestBody {
   /** All of the body received so far is in `pieces`. */
   isWhole = true;
   isComplete = false;
+  /** What may be kept. */
+  bytesMax = 0;
 
-  reset(): void {
+  reset(bytesMax: number): void {
+    this.bytesMax = bytesMax;
     if (this.pieces.length > 0) this.pieces.length = 0;
     this.bytes = 0;
     this.isWhole = true;

@@ -57,6 +57,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     return this.#stream.upgrade !== "";
   }
 
+  /** A new request: what comes of it is kept until `start()`. */
+  reset(): void {
+    this.#trailers = undefined;
+  }
+
   start(cluster: UpstreamCluster, route: CompiledRoute, bodyKind: BodyKind): void {
     const { request } = this.#stream;
     this.#cluster = cluster;
@@ -64,7 +69,6 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#bodyKind = bodyKind;
     this.#retry = request.isInternal ? askedRetries(request, route.retry) : route.retry;
     this.#retries.reset(cluster, this.#retry);
-    this.#trailers = undefined;
     this.#deadlines.reset(routeTimeout(request.headers, route), this.#retry);
     route.editRequest?.(request.headers, request);
     this.#try();
@@ -154,12 +158,12 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
-    const { body, services } = this.#stream;
+    const { body } = this.#stream;
     const isSent = this.#connection !== undefined;
     if (isSent) this.#writePiece(chunk, from, to);
     if (isSent && !(body.isWhole && this.#isReplayable())) return;
     body.keep(chunk, from, to);
-    if (body.bytes <= services.bufferBytesMax) return;
+    if (body.bytes <= body.bytesMax) return;
     if (isSent) body.forget();
     else this.#pressure.pauseDownstream();
   }
@@ -363,7 +367,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   /** The stream no longer wants an answer. */
   abort(): void {
-    if (this.#cluster === undefined) return;
+    // The client may have been told to stop before there was any attempt.
+    if (this.#cluster === undefined) return this.#pressure.resumeDownstream();
     this.#drop(undefined);
     this.#clear();
   }
