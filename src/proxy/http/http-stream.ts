@@ -95,7 +95,6 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.filterState = undefined;
     this.#cluster = undefined;
     this.pauses.reset();
-    this.#upstream.reset();
     this.body.reset(services.bufferBytesMax);
     this.body.isComplete = head.bodyKind === "none";
     if (this.body.isComplete) record.times.set(moment.requestEnd, nowMs);
@@ -242,9 +241,9 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.body.isComplete = true;
     this.record.times.set(moment.requestEnd, this.services.upstreams.wheel.nowMs);
     if (!this.isActive) return;
-    const forwarded = this.services.settings.forwardsTrailers ? trailers : undefined;
-    if (forwarded !== undefined) dropForbiddenTrailers(forwarded);
-    this.#upstream.onBodyEnd(forwarded);
+    this.body.trailers = this.services.settings.forwardsTrailers ? trailers : undefined;
+    if (this.body.trailers !== undefined) dropForbiddenTrailers(this.body.trailers);
+    this.#upstream.onBodyEnd();
     this.pauses.onBody();
   }
 

@@ -2,12 +2,16 @@
  * The part of a request's body that cannot be sent yet, or may have to be sent again. Bounded: beyond
  * its limit a body is not kept for retries, and while it waits the client is told to stop.
  */
+import type { Http1Head } from "../../wire/http1-head.ts";
+
 export class RequestBody {
   readonly pieces: Buffer[] = [];
   bytes = 0;
   /** All of the body received so far is in `pieces`. */
   isWhole = true;
   isComplete = false;
+  /** Those that pass. */
+  trailers: Http1Head | undefined = undefined;
   /** What may be kept. */
   bytesMax = 0;
 
@@ -17,6 +21,7 @@ export class RequestBody {
     this.bytes = 0;
     this.isWhole = true;
     this.isComplete = false;
+    this.trailers = undefined;
   }
 
   /** Copies: the bytes belong to their reader. */

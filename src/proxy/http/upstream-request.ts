@@ -40,7 +40,6 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #attemptStartMs = 0;
   /** The head of the attempt is gathered, and not written yet. */
   #isSendTimed = false;
-  #trailers: Http1Head | undefined;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
@@ -55,11 +54,6 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   get isUpgradeRequest(): boolean {
     return this.#stream.upgrade !== "";
-  }
-
-  /** A new request: what comes of it is kept until `start()`. */
-  reset(): void {
-    this.#trailers = undefined;
   }
 
   start(cluster: UpstreamCluster, route: CompiledRoute, bodyKind: BodyKind): void {
@@ -150,7 +144,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   #finishRequest(connection: UpstreamConnection): void {
     if (this.#bodyKind === "chunked") {
-      this.#stream.services.upstreamWriter.lastChunk(this.#trailers);
+      this.#stream.services.upstreamWriter.lastChunk(this.#stream.body.trailers);
     }
     connection.isRequestSent = true;
     const { record, services } = this.#stream;
@@ -168,8 +162,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     else this.#pressure.pauseDownstream();
   }
 
-  onBodyEnd(trailers: Http1Head | undefined): void {
-    this.#trailers = trailers;
+  onBodyEnd(): void {
     const connection = this.#connection;
     if (connection !== undefined) {
       this.#finishRequest(connection);
