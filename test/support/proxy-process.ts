@@ -67,11 +67,14 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<P
     rmSync(folder, { recursive: true, force: true });
     return code ?? signal ?? "";
   });
-  await untilListening(
-    port,
-    () => child.exitCode === null,
-    () => log,
-  );
+  // The admin port opens after those of the configuration.
+  for (const one of [port, adminPort]) {
+    await untilListening(
+      one,
+      () => child.exitCode === null,
+      () => log,
+    );
+  }
   return {
     pid,
     port,
