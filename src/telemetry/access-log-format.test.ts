@@ -65,6 +65,22 @@ test("compileTextFormat() reads metadata of endpoints and clusters", () => {
   );
 });
 
+test("compileTextFormat() reads what filters found out, one value each", () => {
+  const payload = { iss: "me", aud: ["b", "a"], evil: 'x"\r\n[fake]', deep: { b: 1, a: true } };
+  const record = requestRecord({ dynamicMetadata: new Map([["jwt", { payload }]]) });
+  const formats: readonly (readonly [format: string, expected: string])[] = [
+    ["%DYNAMIC_METADATA(jwt:payload:iss)%", "me"],
+    ["%METADATA(DYNAMIC:jwt:payload:iss)%", "me"],
+    ["%DYNAMIC_METADATA(jwt:payload:aud)%", '["b","a"]'],
+    ["%DYNAMIC_METADATA(jwt:payload:deep)%", '{"a":true,"b":1}'],
+    ["%DYNAMIC_METADATA(jwt:payload:toString)%", "-"],
+    ["%DYNAMIC_METADATA(other:payload)%", "-"],
+    ['"%DYNAMIC_METADATA(jwt:payload:evil)%"', '"x\\x22\\x0d\\x0a[fake]"'],
+  ];
+  for (const [format, expected] of formats) assert.equal(text(format, record), expected, format);
+  assert.equal(text("%DYNAMIC_METADATA(jwt:payload)%", requestRecord({})), "-");
+});
+
 test("parseFormat() refuses operators it does not know", () => {
   for (const format of [
     "%NO_SUCH%",

@@ -8,6 +8,9 @@ export interface TlsDetails {
   readonly peerCertificateDer: Uint8Array | undefined;
 }
 
+/** What filters have found out about a request, as JSON: namespace → key → value. */
+export type DynamicMetadata = ReadonlyMap<string, Readonly<Record<string, unknown>>>;
+
 /**
  * What happened to one request, or to one TCP connection: filled in by the data plane while it
  * happens, read once at the end by access logs, metrics and spans. One object per stream; fields
@@ -72,6 +75,8 @@ export interface RequestRecord {
   /** Endpoint metadata of the upstream chosen: filter name → key → value (`heddle.workload`). */
   upstreamMetadata: Readonly<Record<string, Readonly<Record<string, string>>>> | undefined;
   clusterMetadata: Readonly<Record<string, unknown>> | undefined;
+  /** Absent where no filter has said anything. */
+  readonly dynamicMetadata?: DynamicMetadata | undefined;
   requestId: string;
   traceId: string;
   spanId: string;

@@ -42,6 +42,10 @@ export function conditionClosure(condition: Condition): RequestPredicate {
     }
     case "connect":
       return (request) => request.method === "CONNECT";
+    case "metadata": {
+      const { matches } = condition;
+      return (request) => matches(request.metadata);
+    }
     case "fraction": {
       const { share } = condition;
       return (_request, _path, random) => random() < share;

@@ -146,6 +146,8 @@ class ConditionWriter {
         return `(${this.#source(condition.source)} ${condition.isPresent ? "!==" : "==="} undefined)`;
       case "connect":
         return 'request.method === "CONNECT"';
+      case "metadata":
+        return `${this.scope.argument(condition.matches)}(request.metadata)`;
       case "fraction":
         return `random() < ${literal(condition.share)}`;
       case "server-name":

@@ -3,6 +3,7 @@
  * checked; `condition-closure.ts` and `condition-code.ts` make functions of it that agree.
  */
 import type { IpRange } from "./ip.ts";
+import type { MetadataPredicate } from "./metadata-matcher.ts";
 import type { TextTest } from "./text-test.ts";
 
 export type Condition =
@@ -24,6 +25,7 @@ export type Condition =
     }
   /** Some verified SPIFFE id of the peer passes; any at all without a test. */
   | { readonly kind: "peer"; readonly test: TextTest | undefined }
+  | { readonly kind: "metadata"; readonly matches: MetadataPredicate }
   | { readonly kind: "fraction"; readonly share: number };
 
 export interface TextCondition {

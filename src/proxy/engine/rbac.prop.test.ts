@@ -61,6 +61,29 @@ const range = fc.record({
   prefixLen: fc.constantFrom(0, 8, 16, 24, 31, 32),
 });
 
+const value = fc.oneof(
+  stringMatch.map((each) => ({ stringMatch: each })),
+  stringMatch.map((each) => ({ listMatch: { oneOf: { stringMatch: each } } })),
+  fc.constant({ nullMatch: {} }),
+  fc.boolean().map((boolMatch) => ({ boolMatch })),
+  fc.boolean().map((presentMatch) => ({ presentMatch })),
+);
+const claim = fc.constantFrom("a", "b", "__proto__", "toString");
+const metadata = fc.record({
+  filter: fc.constantFrom("jwt", "other"),
+  path: fc.array(
+    claim.map((key) => ({ key })),
+    { minLength: 1, maxLength: 2 },
+  ),
+  value: fc.oneof(
+    value,
+    fc.array(value, { minLength: 2, maxLength: 3 }).map((valueMatchers) => ({
+      orMatch: { valueMatchers },
+    })),
+  ),
+  invert: fc.boolean(),
+});
+
 const { permission } = fc.letrec<{ permission: Fields<Permission> }>((tie) => ({
   permission: fc.oneof(
     { maxDepth: 4 },
@@ -71,6 +94,7 @@ const { permission } = fc.letrec<{ permission: Fields<Permission> }>((tie) => ({
     fc.constantFrom(80, 8080).map((destinationPort) => ({ destinationPort })),
     fc.constant({ destinationPortRange: { start: 8000, end: 8080 } }),
     stringMatch.map((requestedServerName) => ({ requestedServerName })),
+    metadata.map((each) => ({ metadata: each })),
     tie("permission").map((notRule) => ({ notRule })),
     fc
       .array(tie("permission"), { minLength: 1, maxLength: 4 })
@@ -91,6 +115,7 @@ const { principal } = fc.letrec<{ principal: Fields<Principal> }>((tie) => ({
     range.map((remoteIp) => ({ remoteIp })),
     header.map((each) => ({ header: each })),
     stringMatch.map((path) => ({ urlPath: { path } })),
+    metadata.map((each) => ({ metadata: each })),
     tie("principal").map((notId) => ({ notId })),
     fc.array(tie("principal"), { minLength: 1, maxLength: 4 }).map((ids) => ({ andIds: { ids } })),
     fc.array(tie("principal"), { minLength: 1, maxLength: 6 }).map((ids) => ({ orIds: { ids } })),
@@ -109,11 +134,21 @@ const rules = fc.record({
   ),
 });
 
+const json = fc.oneof(text, fc.boolean(), fc.constant(null), fc.array(text, { maxLength: 2 }));
+const claims = fc.dictionary(claim, fc.oneof(json, fc.dictionary(claim, json, { maxKeys: 2 })), {
+  maxKeys: 2,
+});
+const found = fc.option(
+  claims.map((fields) => new Map([["jwt", fields]])),
+  { nil: undefined },
+);
+
 const request: fc.Arbitrary<RequestView> = fc
   .record({
     path: fc.constantFrom("/", "1", "/a?x=1", "12#a", "a"),
     method: fc.constantFrom("GET", "POST"),
     x: fc.option(text, { nil: undefined }),
+    metadata: found,
     remoteAddress: fc.constantFrom(undefined, "10.1.2.3", "not an address"),
     connection: fc.record({
       sourceAddress: fc.constantFrom("198.18.0.7", "198.18.0.6", "10.0.0.1"),

@@ -97,12 +97,39 @@ test("evaluate() combines rules", () => {
   assert.equal(allows({ notRule: one }, {}), false);
 });
 
+test("evaluate() sees what filters found out", () => {
+  const claim = (key: string, value: object): Fields<Principal> => ({
+    metadata: {
+      filter: "envoy.filters.http.jwt_authn",
+      path: [{ key: "payload" }, { key }],
+      value,
+    },
+  });
+  const found = (payload: Record<string, unknown>): Request => ({
+    metadata: new Map([["envoy.filters.http.jwt_authn", { payload }]]),
+  });
+  const issuer = claim("iss", { stringMatch: { exact: "me" } });
+  assert.equal(allows({ any: true }, found({ iss: "me" }), issuer), true);
+  assert.equal(allows({ any: true }, found({ iss: ["me"] }), issuer), false);
+  assert.equal(allows({ any: true }, {}, issuer), false);
+  assert.equal(allows({ any: true }, {}, { notId: issuer }), true);
+  const group = claim("groups", { listMatch: { oneOf: { stringMatch: { exact: "a" } } } });
+  assert.equal(allows({ any: true }, found({ groups: ["b", "a"] }), group), true);
+  assert.equal(allows({ any: true }, found({ groups: "a" }), group), false);
+  const inherited = claim("constructor", { presentMatch: true });
+  assert.equal(allows({ any: true }, found({}), inherited), false);
+  const age = claim("age", { doubleMatch: { range: { start: 18, end: 99 } } });
+  assert.equal(allows({ any: true }, found({ age: 18 }), age), true);
+  assert.equal(allows({ any: true }, found({ age: 99 }), age), false);
+});
+
 test("compileRbac() refuses what it cannot honour", () => {
   const refused = (rules: Rules, field: RegExp): void => {
     assert.throws(() => evaluate(rules, {}), { code: "xds.refused", message: field });
   };
   refused({ policies: policies({}) }, /permissions\[0\].*none is set/);
-  refused({ policies: policies({ metadata: { filter: "f" } }) }, /metadata/);
+  refused({ policies: policies({ metadata: { filter: "f" } }) }, /metadata\.path/);
+  refused({ policies: policies({ uriTemplate: { name: "t" } }) }, /uriTemplate/);
   refused({ policies: policies({ andRules: { rules: [] } }) }, /and_rules/);
   refused({ policies: policies({ any: true }, { filterState: { key: "k" } }) }, /filterState/);
   refused({ policies: { p: { permissions: [], principals: [{ any: true }] } } }, /permissions/);

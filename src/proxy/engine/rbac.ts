@@ -5,6 +5,7 @@
  */
 import type { HeaderMatcher } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import {
+  MetadataSource,
   RBAC_Action as Action,
   type Permission,
   type Policy,
@@ -16,6 +17,7 @@ import { type CodeChoice, compileFirstMatch } from "./condition-code.ts";
 import { allOf, always, anyOf, type Condition, never, not } from "./condition.ts";
 import { headerCondition } from "./header-matcher.ts";
 import { parseIpRange } from "./ip.ts";
+import { compileMetadataMatcher } from "./metadata-matcher.ts";
 import { refuse } from "./refusal.ts";
 import { pathOf } from "./request-path.ts";
 import type { ConnectionView, RequestView } from "./request.ts";
@@ -162,6 +164,8 @@ class PolicyPlan {
       const test = textTestOf(permission.requestedServerName, `${path}.requested_server_name`);
       return { kind: "server-name", test };
     }
+    const metadata = metadataOf(permission, path);
+    if (metadata !== undefined) return metadata;
     return refuse(path, `this kind of permission is not supported (${setFields(permission)})`);
   }
 
@@ -200,6 +204,8 @@ class PolicyPlan {
       );
       return { kind: "peer", test };
     }
+    const metadata = metadataOf(principal, path);
+    if (metadata !== undefined) return metadata;
     return refuse(path, `this kind of principal is not supported (${setFields(principal)})`);
   }
 
@@ -222,6 +228,26 @@ class PolicyPlan {
     if (!this.#isHttp) return never;
     return { kind: "text", source: { kind: "path" }, test, isInverted: false, whenMissing: false };
   }
+}
+
+/** A connection has none, so it matches there what matches nothing. */
+function metadataOf(
+  { metadata, sourcedMetadata }: Pick<Permission, "metadata" | "sourcedMetadata">,
+  path: string,
+): Condition | undefined {
+  if (metadata !== undefined) {
+    return { kind: "metadata", matches: compileMetadataMatcher(metadata, `${path}.metadata`) };
+  }
+  if (sourcedMetadata === undefined) return undefined;
+  const place = `${path}.sourced_metadata`;
+  if (sourcedMetadata.metadataSource !== MetadataSource.DYNAMIC) {
+    refuse(`${place}.metadata_source`, "only DYNAMIC is supported");
+  }
+  const { metadataMatcher } = sourcedMetadata;
+  return {
+    kind: "metadata",
+    matches: compileMetadataMatcher(metadataMatcher, `${place}.metadata_matcher`),
+  };
 }
 
 function setFields(message: object): string {

@@ -2,6 +2,8 @@
  * A request as policies and routes see it. The proxy's HTTP layer implements it over offsets into
  * the received bytes; tests and explanations implement it over plain values.
  */
+import type { DynamicMetadata } from "../../telemetry/request-record.ts";
+
 export interface RequestView {
   readonly method: string;
   /** Path with query, as it will be matched: already normalised. */
@@ -13,6 +15,8 @@ export interface RequestView {
   readonly connection: ConnectionView;
   /** The client's address as far as trusted proxies vouch for it; absent = the connection's source. */
   readonly remoteAddress?: string;
+  /** What filters have found out so far; absent = nothing. */
+  readonly metadata?: DynamicMetadata | undefined;
 }
 
 /** What is known about the downstream connection. Addresses are textual, IPv4-mapped ones unmapped. */

@@ -1,4 +1,5 @@
 /** A request as routes, policies and filters see it, over the received bytes and our edits. */
+import type { DynamicMetadata } from "../../telemetry/request-record.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { slotWidth } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
@@ -26,6 +27,8 @@ export class HttpRequest implements RequestView {
   /** The client is one of ours, and may control how its request is served. */
   isInternal = false;
   readonly connection: ConnectionView;
+  /** What filters have found out; it grows. */
+  metadata: DynamicMetadata | undefined = undefined;
   readonly headers: MessageHeaders = new MessageHeaders();
 
   constructor(connection: ConnectionView) {
@@ -38,6 +41,7 @@ export class HttpRequest implements RequestView {
     this.headers.reset(head);
     this.method = methodOf(head);
     this.path = "";
+    this.metadata = undefined;
     const host = head.findId(known.host);
     if (host < 0) this.authority = "";
     // Connections mostly stay with one authority: the string of the last request serves again.
@@ -47,6 +51,13 @@ export class HttpRequest implements RequestView {
   header(name: string): string | undefined {
     if (name.charCodeAt(0) === 0x3a) return this.#pseudo(name);
     return name === "host" ? this.authority : this.headers.get(name);
+  }
+
+  /** Keys of before that are not among these stay. */
+  addMetadata(namespace: string, fields: Readonly<Record<string, unknown>>): void {
+    const before = this.metadata?.get(namespace);
+    const merged = before === undefined ? fields : { ...before, ...fields };
+    this.metadata = new Map([...(this.metadata ?? []), [namespace, merged]]);
   }
 
   #pseudo(name: string): string | undefined {

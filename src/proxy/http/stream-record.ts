@@ -1,6 +1,6 @@
 /** The RequestRecord of one HTTP stream at a time: the same object is filled again for the next. */
 import type { Channel } from "../../net/channel.ts";
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 import { moment, RequestTimes } from "../../telemetry/request-times.ts";
 import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
@@ -41,6 +41,10 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.#request = request;
     this.#response = response;
     this.#countsMessages = countsMessages;
+  }
+
+  get dynamicMetadata(): DynamicMetadata | undefined {
+    return this.#request.metadata;
   }
 
   get requestMessages(): number {

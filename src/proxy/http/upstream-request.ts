@@ -5,7 +5,7 @@
  */
 import type { ChannelError } from "../../net/channel.ts";
 import { moment } from "../../telemetry/request-times.ts";
-import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
+import type { BodyKind } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
 import { AttemptFacts } from "./attempt-facts.ts";

@@ -1,4 +1,4 @@
-/** Operators that read metadata of configuration: of clusters and of endpoints. */
+/** Operators that read metadata: of clusters, of endpoints, and what filters say of a request. */
 import type { RequestRecord } from "../request-record.ts";
 import type { JsonValue, Operator, OperatorMaker, OperatorValue } from "./operator.ts";
 
@@ -21,6 +21,13 @@ function metadataOperator(metadataOf: MetadataOf): OperatorMaker {
       return lastValue;
     };
   };
+}
+
+/** What filters found out of this request. */
+function ofRequest(argument: string): Operator | string {
+  const [filter = "", ...keys] = argument.split(":");
+  if (filter === "") return "needs NAMESPACE or NAMESPACE:KEY";
+  return ({ dynamicMetadata }) => plain(descend(dynamicMetadata?.get(filter), keys));
 }
 
 function descend(value: unknown, keys: readonly string[]): unknown {
@@ -55,12 +62,14 @@ function metadataOfType(argument: string): Operator | string {
   const [type = "", ...rest] = argument.split(":");
   if (type === "CLUSTER") return ofCluster(rest.join(":"));
   if (type === "UPSTREAM_HOST") return ofEndpoint(rest.join(":"));
-  return `cannot read metadata of ${type || "nothing"}; there are: CLUSTER UPSTREAM_HOST`;
+  if (type === "DYNAMIC") return ofRequest(rest.join(":"));
+  return `cannot read metadata of ${type || "nothing"}; there are: CLUSTER DYNAMIC UPSTREAM_HOST`;
 }
 
 export const metadataOperatorMakers: { readonly [name: string]: OperatorMaker } = {
   UPSTREAM_METADATA: ofEndpoint,
   CLUSTER_METADATA: ofCluster,
+  DYNAMIC_METADATA: ofRequest,
   METADATA: metadataOfType,
   // Envoy keeps the state from the first message on.
   FILTER_STATE: (argument) =>

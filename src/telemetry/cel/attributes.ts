@@ -95,6 +95,11 @@ const xds: { readonly [name: string]: Attribute } = {
   upstream_host_metadata: (record) => metadata(record.upstreamMetadata),
 };
 
+/** What filters found out. */
+const dynamic: { readonly [name: string]: Attribute } = {
+  filter_metadata: ({ dynamicMetadata = new Map() }) => mapOf(Object.fromEntries(dynamicMetadata)),
+};
+
 export const attributes: {
   readonly [root: string]: { readonly [name: string]: Attribute };
-} = { request, response, connection, upstream, source, destination, xds };
+} = { request, response, connection, upstream, source, destination, xds, metadata: dynamic };

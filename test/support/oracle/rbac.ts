@@ -1,4 +1,6 @@
 /** Envoy's RBAC, interpreted: slow and obvious, straight from the messages. */
+import assert from "node:assert/strict";
+
 import type { ConnectionView, RequestView } from "../../../src/proxy/engine/request.ts";
 import {
   RBAC_Action as Action,
@@ -7,6 +9,8 @@ import {
   type RBAC,
 } from "../../../src/wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
 import type { CidrRange } from "../../../src/wire/gen/ts/envoy/config/core/v3/address.ts";
+import type { MetadataMatcher } from "../../../src/wire/gen/ts/envoy/type/matcher/v3/metadata.ts";
+import type { ValueMatcher } from "../../../src/wire/gen/ts/envoy/type/matcher/v3/value.ts";
 import { oracleHeader, oracleText } from "./headers.ts";
 
 /** `allow` or `deny`, and which policy said so. */
@@ -45,6 +49,7 @@ function permits(rule: Permission, request: RequestView): boolean {
   if (rule.requestedServerName !== undefined) {
     return oracleText(rule.requestedServerName, connection.sni ?? "");
   }
+  if (rule.metadata !== undefined) return hasMetadata(rule.metadata, request);
   throw new Error("the test's permission says nothing");
 }
 
@@ -61,7 +66,34 @@ function identifies(id: Principal, request: RequestView): boolean {
   }
   if (id.header !== undefined) return oracleHeader(id.header, request);
   if (id.urlPath?.path !== undefined) return oracleText(id.urlPath.path, pathOf(request));
+  if (id.metadata !== undefined) return hasMetadata(id.metadata, request);
   throw new Error("the test's principal says nothing");
+}
+
+function hasMetadata(matcher: MetadataMatcher, { metadata }: RequestView): boolean {
+  const steps = [matcher.filter, ...matcher.path.map(({ key = "" }) => key)];
+  let json: unknown = Object.fromEntries(metadata ?? []);
+  for (const step of steps) {
+    const entries = typeof json === "object" && json !== null ? Object.entries(json) : [];
+    json = Array.isArray(json) ? undefined : entries.find(([key]) => key === step)?.[1];
+  }
+  assert.ok(matcher.value !== undefined);
+  return isValue(matcher.value, json) !== matcher.invert;
+}
+
+function isValue(matcher: ValueMatcher, json: unknown): boolean {
+  if (matcher.nullMatch !== undefined) return json === null;
+  if (matcher.stringMatch !== undefined) {
+    return typeof json === "string" && oracleText(matcher.stringMatch, json);
+  }
+  if (matcher.boolMatch !== undefined) return json === matcher.boolMatch;
+  if (matcher.presentMatch !== undefined) return (json === undefined) !== matcher.presentMatch;
+  if (matcher.orMatch !== undefined) {
+    return matcher.orMatch.valueMatchers.some((one) => isValue(one, json));
+  }
+  const { oneOf } = matcher.listMatch ?? {};
+  if (oneOf !== undefined) return Array.isArray(json) && json.some((one) => isValue(oneOf, one));
+  throw new Error("the test's matcher says nothing");
 }
 
 function hasName(
