@@ -13,6 +13,8 @@ import type {
 } from "../../src/proxy/context.ts";
 import { Drain } from "../../src/proxy/drain.ts";
 import { createHttpConnectionManager } from "../../src/proxy/http.ts";
+import type { CallServices } from "../../src/proxy/http/cluster-call.ts";
+import { Upstreams } from "../../src/proxy/http/upstream-pool.ts";
 import { createMetricRegistry } from "../../src/telemetry/metric-registry.ts";
 import type { RequestRecord } from "../../src/telemetry/request-record.ts";
 import { HttpConnectionManager } from "../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
@@ -69,6 +71,8 @@ export class HttpHarness {
   /** Where connections belong once the manager is retired: nowhere, unless a test says otherwise. */
   home: ConnectionHome = { refusal: () => "gone", move: () => "gone" };
   readonly adopt: (channel: ScriptedChannel, first: Buffer | undefined) => void;
+  /** For what the proxy asks by itself, beside all connection managers. */
+  readonly callServices: CallServices;
   readonly #homeOfNow: ConnectionHome = {
     refusal: () => this.home.refusal(),
     move: (first) => this.home.move(first),
@@ -87,6 +91,7 @@ export class HttpHarness {
       dialler: { dial: (dial) => this.#dial(dial) },
       sinkFor: () => ({ onEnd: (record) => this.#onEnd(record) }),
     };
+    this.callServices = { clusters: context.clusters, upstreams: new Upstreams(context) };
     const factory = createHttpConnectionManager(managerOf(options), context, {
       direction: "inbound",
       bufferBytesMax: 4096,

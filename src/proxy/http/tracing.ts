@@ -99,18 +99,12 @@ function poster(
   const { cluster } = target;
   let hasFailed = false;
   return (body, done) => {
-    postToCluster(
-      { clusters: context.clusters, upstreams, clock: context.clock },
-      target,
-      body,
-      (reason) => {
-        // One line when it breaks and one when it works again, not one for each batch.
-        if (reason !== undefined && !hasFailed)
-          log.warn("spans cannot be sent", { cluster, reason });
-        if (reason === undefined && hasFailed) log.info("spans are sent again", { cluster });
-        hasFailed = reason !== undefined;
-        done(reason === undefined);
-      },
-    );
+    postToCluster({ clusters: context.clusters, upstreams }, target, body, (reason) => {
+      // One line when it breaks and one when it works again, not one for each batch.
+      if (reason !== undefined && !hasFailed) log.warn("spans cannot be sent", { cluster, reason });
+      if (reason === undefined && hasFailed) log.info("spans are sent again", { cluster });
+      hasFailed = reason !== undefined;
+      done(reason === undefined);
+    });
   };
 }

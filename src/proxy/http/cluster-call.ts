@@ -1,0 +1,233 @@
+/**
+ * Asks a cluster something on the proxy's own behalf (keys, an authorization, spans to keep): through
+ * the same endpoints, limits, connections and outlier detection as requests, but not through filters
+ * and without a record. One request, one whole answer, bounded in time and size.
+ */
+import type { Http1Head } from "../../wire/http1-head.ts";
+import { Http1Writer } from "../../wire/http1-writer.ts";
+import type {
+  ClusterSource,
+  UpstreamCluster,
+  UpstreamEndpoint,
+  UpstreamOutcome,
+} from "../context.ts";
+import type { ConnectionView } from "../engine/request.ts";
+import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import type { UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
+import type { EndpointPool, Upstreams } from "./upstream-pool.ts";
+
+export interface CallServices {
+  readonly clusters: ClusterSource;
+  readonly upstreams: Upstreams;
+}
+
+/** Header names in lower case; `host` and `content-length` are the call's own business. */
+export interface CallRequest {
+  readonly cluster: string;
+  readonly method: string;
+  readonly path: string;
+  readonly authority: string;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Undefined: the request has none, and does not say how long it is. */
+  readonly body: Uint8Array | undefined;
+  readonly timeoutMs: number;
+  /** A longer answer is a failure. */
+  readonly answerBytesMax: number;
+}
+
+/** Valid while `onAnswer` runs: the connection reads its next answer into the same memory. */
+export interface CallAnswer {
+  readonly status: number;
+  readonly head: Http1Head;
+  readonly body: Buffer;
+}
+
+/** One of them is called, once; perhaps before `callCluster()` returns. */
+export interface Caller {
+  onAnswer(answer: CallAnswer): void;
+  onFailure(reason: string): void;
+}
+
+export interface RunningCall {
+  /** Nobody is told anything any more. */
+  cancel(): void;
+}
+
+/** Never throws. The wheel's clock was read in this turn. */
+export function callCluster(
+  services: CallServices,
+  request: CallRequest,
+  caller: Caller,
+): RunningCall {
+  const call = new ClusterCall(services, request, caller);
+  call.start();
+  return call;
+}
+
+/** Nobody's connection: what is asked comes from the proxy. */
+const noConnection: ConnectionView = {
+  sourceAddress: "127.0.0.1",
+  sourcePort: 0,
+  destinationAddress: "127.0.0.1",
+  destinationPort: 0,
+  sni: undefined,
+  alpn: undefined,
+  isTls: false,
+  peerUriSans: [],
+};
+
+class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
+  readonly isHeadRequest: boolean;
+  readonly isUpgradeRequest = false;
+  readonly #services: CallServices;
+  readonly #request: CallRequest;
+  readonly #caller: Caller;
+  readonly #deadline: Deadline = new Deadline(this);
+  readonly #pieces: Buffer[] = [];
+  #bytes = 0;
+  #cluster: UpstreamCluster | undefined;
+  #endpoint: UpstreamEndpoint | undefined;
+  #pool: EndpointPool | undefined;
+  #connection: UpstreamConnection | undefined;
+  #isFresh = false;
+  #isOver = false;
+  #sentMs = 0;
+
+  constructor(services: CallServices, request: CallRequest, caller: Caller) {
+    this.#services = services;
+    this.#request = request;
+    this.#caller = caller;
+    this.isHeadRequest = request.method === "HEAD";
+  }
+
+  start(): void {
+    const { clusters, upstreams } = this.#services;
+    const { cluster: name, timeoutMs } = this.#request;
+    const cluster = clusters.get(name);
+    if (cluster === undefined) return this.#fail(`there is no cluster ${name}`, undefined);
+    this.#cluster = cluster;
+    upstreams.wheel.arm(this.#deadline, timeoutMs);
+    this.#try(cluster);
+  }
+
+  #try(cluster: UpstreamCluster): void {
+    const choice = { connection: noConnection, hash: undefined, avoid: undefined };
+    const endpoint = cluster.pick(choice);
+    if (endpoint === undefined) {
+      return this.#fail(`cluster ${cluster.name} has no healthy endpoint`, undefined);
+    }
+    cluster.counters.onRequest();
+    endpoint.active++;
+    this.#endpoint = endpoint;
+    this.#pool = this.#services.upstreams.poolOf(endpoint);
+    this.#pool.acquire(this, cluster, this.#isFresh);
+  }
+
+  onAttached(connection: UpstreamConnection): void {
+    this.#connection = connection;
+    this.#sentMs = this.#services.upstreams.wheel.nowMs;
+    connection.isRequestSent = true;
+    connection.channel?.write(compose(this.#request));
+  }
+
+  onPoolFailure(failure: string): void {
+    const isOverflow = failure === "overflow";
+    this.#fail(failure, isOverflow ? undefined : { kind: "connect-failure" });
+  }
+
+  onInterim(): void {}
+
+  onResponseHead(): void {}
+
+  onUpgraded(connection: UpstreamConnection): void {
+    connection.abandon();
+    this.#connection = undefined;
+    this.#fail("the answer is an upgrade", { kind: "reset" });
+  }
+
+  onResponseData(chunk: Buffer, from: number, to: number): void {
+    this.#bytes += to - from;
+    if (this.#bytes > this.#request.answerBytesMax) {
+      return this.#fail(`the answer has more than ${this.#request.answerBytesMax} bytes`, {
+        kind: "reset",
+      });
+    }
+    this.#pieces.push(Buffer.from(chunk.subarray(from, to)));
+  }
+
+  onResponseEnd(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (connection === undefined || this.#isOver) return;
+    const { head } = connection;
+    const durationMs = this.#services.upstreams.wheel.nowMs - this.#sentMs;
+    this.#cluster?.counters.onResponse(head.status, durationMs);
+    this.#end({ kind: "response", status: head.status, durationMs });
+    this.#caller.onAnswer({ status: head.status, head, body: Buffer.concat(this.#pieces) });
+  }
+
+  onReleased(): void {}
+
+  onResponseFlush(): void {}
+
+  /** What is asked changes nothing there, so it can be asked again where a pool was too late. */
+  onUpstreamReset(kind: "termination" | "protocol"): void {
+    const connection = this.#connection;
+    const cluster = this.#cluster;
+    this.#connection = undefined;
+    const isLost = connection?.isReused === true && !connection.hasAnswered;
+    if (kind !== "termination" || !isLost || this.#isFresh || cluster === undefined) {
+      return this.#fail("the connection broke", { kind: "reset" });
+    }
+    this.#isFresh = true;
+    this.#leaveEndpoint({ kind: "reset" });
+    this.#try(cluster);
+  }
+
+  onUpstreamDrain(): void {}
+
+  onDeadline(): void {
+    this.#cluster?.counters.onTimeout();
+    this.#fail(`no answer in ${this.#request.timeoutMs} ms`, { kind: "timeout" });
+  }
+
+  cancel(): void {
+    this.#end(undefined);
+  }
+
+  #fail(reason: string, outcome: UpstreamOutcome | undefined): void {
+    if (this.#isOver) return;
+    this.#end(outcome);
+    this.#caller.onFailure(reason);
+  }
+
+  #end(outcome: UpstreamOutcome | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#services.upstreams.wheel.release(this.#deadline);
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (connection === undefined) this.#pool?.cancel(this);
+    else connection.abandon();
+    this.#leaveEndpoint(outcome);
+  }
+
+  #leaveEndpoint(outcome: UpstreamOutcome | undefined): void {
+    const endpoint = this.#endpoint;
+    if (endpoint === undefined) return;
+    this.#endpoint = undefined;
+    endpoint.active--;
+    if (outcome !== undefined) endpoint.report(outcome);
+  }
+}
+
+function compose({ method, path, authority, headers, body }: CallRequest): Buffer {
+  const writer = new Http1Writer();
+  writer.text(`${method} ${path} HTTP/1.1\r\n`);
+  writer.field("host", authority);
+  for (const [name, value] of headers) writer.field(name, value);
+  if (body !== undefined) writer.field("content-length", String(body.length));
+  writer.lineEnd();
+  if (body !== undefined) writer.bytes(body, 0, body.length);
+  return writer.take();
+}
