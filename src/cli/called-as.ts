@@ -7,5 +7,10 @@ import { findProgram } from "../local/probe.ts";
  */
 export function calledAs(script: string | undefined, path: string): string {
   if (script === undefined || findProgram("heddle", path) === script) return "heddle";
-  return /^[\w./@%+:,-]+$/.test(script) ? script : `'${script.replaceAll("'", String.raw`'\''`)}'`;
+  return quoted(script);
+}
+
+/** A word as a POSIX shell must be given it. */
+export function quoted(word: string): string {
+  return /^[\w./@%+:,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }

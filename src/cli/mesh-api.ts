@@ -11,6 +11,7 @@ import { Option, type Command } from "commander";
 import { messageOf } from "../base/error.ts";
 import { leaseHolder } from "../local/lease.ts";
 import { nodeHttp } from "../net/node-http.ts";
+import { quoted } from "./called-as.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 export interface MeshApi {
@@ -58,8 +59,8 @@ export function connectToMesh(options: MeshOptions): MeshApi {
   return apiOf(basename(resolve(folder)), join(folder, "api.sock"));
 }
 
-/** The state directory of the mesh of that name, or of the only one that runs. */
-export function chooseMesh(name: string | undefined): string {
+/** The state directory of the mesh of that name, or of the only one that runs; `remedy` names one of several. */
+export function chooseMesh(name: string | undefined, remedy = "name one with --mesh"): string {
   const running = runningMeshes();
   if (name !== undefined) {
     const folder = join(stateRoot(), name);
@@ -76,7 +77,7 @@ export function chooseMesh(name: string | undefined): string {
       "no mesh is running here; start one with 'heddle up DIR'",
     );
   }
-  if (others.length > 0) throw severalRun(running, "name one with --mesh");
+  if (others.length > 0) throw severalRun(running, remedy);
   return only.stateDir;
 }
 
@@ -95,6 +96,14 @@ export function runningMeshes(): readonly FoundMesh[] {
     const holder = leaseHolder(stateDir);
     return holder === undefined ? [] : [{ name, stateDir, directory: holder.directory }];
   });
+}
+
+/** What a command that is suggested must add to mean this mesh: nothing where no other could be meant. */
+export function meshWords(stateDir: string): string {
+  const running = runningMeshes();
+  const found = running.find((one) => resolve(one.stateDir) === resolve(stateDir));
+  if (found === undefined) return ` --state-dir ${quoted(resolve(stateDir))}`;
+  return running.length === 1 ? "" : ` --mesh ${found.name}`;
 }
 
 export function severalRun(running: readonly FoundMesh[], remedy: string): CommandFailure {

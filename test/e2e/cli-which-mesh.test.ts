@@ -59,21 +59,29 @@ test("no mesh, one that is not there, and several: the first sentence says so", 
   await user.says("get", 3, /^heddle: the control plane of mesh one is starting or has failed; /);
   await user.says("down nope", 3, /^heddle: there is no mesh or folder nope; running: one\n/);
   user.runs("two");
-  for (const command of ["status", "get", "ps", "logs web", "down"]) {
+  for (const command of ["status", "get", "ps", "logs web"]) {
     const sentence = /^heddle: several meshes are running \(one, two\); name one with --mesh\n/;
     await user.says(command, 2, sentence);
   }
+  await user.says("down", 2, /^heddle: several .* \(one, two\); name one: heddle down NAME\n/);
   await user.says("get --mesh three", 3, /^heddle: mesh three is not running; running: one, two\n/);
 });
 
 test("down ends the mesh of a folder whose file is broken or names another by now", async () => {
   using user = new User();
-  for (const text of ["workloads: [", "mesh: second\nworkloads: []\n"]) {
+  for (const [text, which] of [
+    ["workloads: [", ""],
+    ["mesh: second\nworkloads: []\n", " --mesh first"],
+  ] as const) {
+    if (which !== "") user.runs("other");
     const folder = join(user.home, "mesh");
     mkdirSync(folder, { recursive: true });
     const file = join(folder, "heddle.yaml");
     writeFileSync(file, "mesh: first\nconsole: { port: 0 }\nworkloads: []\n");
-    await user.says("up mesh --detach --mode=explicit", 0, /everything is ready/);
+    // What it says is worth trying means this mesh.
+    const tries = ["get", "status", "proxy-status"].map((word) => ` +\\S+ ${word}${which}\n`);
+    const ready = new RegExp(`everything is ready\n[^]*\ntry:\n${tries.join("")}`);
+    await user.says("up mesh --detach --mode=explicit", 0, ready);
     writeFileSync(file, text);
     await user.says("down mesh", 0, /the mesh from \S+\/mesh has ended/);
     await user.says("down first", 0, /nothing to end/);

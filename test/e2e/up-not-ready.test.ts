@@ -106,6 +106,8 @@ services:
       /^ +rules\.yaml:2:7: error config\.unknown-kind: .*; did you mean VirtualService\?$/m,
     );
     assert.match(stdout, /console {2}http:/);
+    // A folder of its own is not found by a command that is not told of it.
+    assert(stdout.includes(`heddle status --state-dir ${stateDir}\n`), stdout);
     assert((await runCli(stateDir, ["status"])).stdout.includes(`${file}:4:12: warning`));
     const again = await runCli(stateDir, up);
     assert.equal(again.code, 1);

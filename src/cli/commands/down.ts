@@ -21,6 +21,7 @@ interface Outcome {
   readonly directory?: string;
 }
 
+const howToName = "name one: heddle down NAME";
 const graceMs = 15_000;
 const pollMs = 50;
 
@@ -64,7 +65,7 @@ function stateDirOfArgument(mesh: string | undefined): string {
   if (mesh === undefined) {
     const here = startedFrom(".");
     if (here !== undefined) return here;
-    return holdsMeshFile(".") ? stateDirOf(".", stateRoot()) : chooseMesh(undefined);
+    return holdsMeshFile(".") ? stateDirOf(".", stateRoot()) : chooseMesh(undefined, howToName);
   }
   const byName = join(stateRoot(), mesh);
   if (/^[a-z0-9-]+$/.test(mesh) && existsSync(byName)) return byName;
@@ -77,7 +78,7 @@ function stateDirOfArgument(mesh: string | undefined): string {
 function startedFrom(path: string): string | undefined {
   const folder = statSync(path).isDirectory() ? resolve(path) : dirname(resolve(path));
   const found = runningMeshes().filter(({ directory }) => isSameFolder(directory, folder));
-  if (found.length > 1) throw severalRun(found, "name one: heddle down NAME");
+  if (found.length > 1) throw severalRun(found, howToName);
   return found[0]?.stateDir;
 }
 

@@ -13,7 +13,7 @@ import { calledAs } from "../called-as.ts";
 import { openConsolePages } from "../console-pages.ts";
 import { parseDurationMs } from "../duration.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
-import { connectToMesh, stateRoot } from "../mesh-api.ts";
+import { connectToMesh, meshWords, stateRoot } from "../mesh-api.ts";
 import { toYaml } from "../output.ts";
 import { upDetached } from "../up/detached.ts";
 
@@ -236,7 +236,7 @@ function printProblems(problems: readonly Problem[]): void {
   if (more > 0) console.log(`          and ${more} more problems; 'heddle status' shows all`);
 }
 
-function printNextSteps({ consoleUrl, gatewayUrls, mode }: RunningMesh): void {
+function printNextSteps({ consoleUrl, gatewayUrls, mode, stateDir }: RunningMesh): void {
   const [gateway] = gatewayUrls;
   console.log(`\nconsole  ${styleText("bold", consoleUrl)}`);
   for (const url of gatewayUrls) console.log(`gateway  ${styleText("bold", url)}`);
@@ -246,10 +246,11 @@ function printNextSteps({ consoleUrl, gatewayUrls, mode }: RunningMesh): void {
     );
   }
   const heddle = calledAs(process.env["HEDDLE_CALLED_AS"], process.env["PATH"] ?? "");
+  const which = meshWords(stateDir);
   const tries = [
-    gateway === undefined ? `${heddle} get` : `curl -sS ${gateway}`,
-    `${heddle} status`,
-    `${heddle} proxy-status`,
+    gateway === undefined ? `${heddle} get${which}` : `curl -sS ${gateway}`,
+    `${heddle} status${which}`,
+    `${heddle} proxy-status${which}`,
   ];
   console.log(`\ntry:\n${tries.map((line) => `  ${line}`).join("\n")}\n`);
 }
