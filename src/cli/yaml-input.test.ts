@@ -32,12 +32,13 @@ test("readYamlInputs() reads of a folder what a mesh started there would read", 
     );
     symlinkSync("mesh", join(folder, "again"));
     symlinkSync("nowhere", join(folder, "lost"));
+    symlinkSync("nowhere.yaml", join(folder, "lost.yaml"));
     const problems: string[] = [];
     const inputs = readYamlInputs([folder], ({ code, source }) =>
       problems.push(`${code} ${relative(folder, source?.file ?? "")}`),
     );
     assert.equal(inputs.length, 4);
-    assert.deepEqual(problems, ["config.linked-folder again"]);
+    assert.deepEqual(problems, ["config.linked-folder again", "config.unreadable-file lost.yaml"]);
     // What is named is meant.
     assert.equal(readYamlInputs([join(folder, "package.json")]).length, 1);
   } finally {

@@ -9,7 +9,9 @@ import {
   isConfigurationFile,
   isOtherJson,
   isPassedOver,
+  leadsNowhere,
   linkedFolderProblem,
+  unreadableFileProblem,
 } from "../control/configuration-file.ts";
 import { parseDocuments } from "../model/documents.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
@@ -44,6 +46,9 @@ function readPath(path: string, onRefused: OnRefused): readonly YamlInput[] {
   try {
     if (!statSync(path).isDirectory()) return readOne(path, onRefused);
     for (const link of linkedFoldersOf(path)) onRefused(linkedFolderProblem(join(path, link)));
+    for (const link of lostLinksOf(path)) {
+      onRefused(unreadableFileProblem(join(path, link), leadsNowhere));
+    }
     return configurationOf(path)
       .flatMap((file) => readOne(join(path, file), onRefused))
       .filter(
@@ -88,8 +93,21 @@ function endCommand(problem: Problem): void {
 /** Relative, in order: what a mesh that is started from the folder would read. */
 function configurationOf(folder: string): readonly string[] {
   return entriesOf(folder)
-    .filter((path) => isConfigurationFile(path) && statSync(join(folder, path)).isFile())
+    .filter(
+      (path) =>
+        isConfigurationFile(path) &&
+        statSync(join(folder, path), { throwIfNoEntry: false })?.isFile() === true,
+    )
     .toSorted();
+}
+
+function lostLinksOf(folder: string): readonly string[] {
+  return entriesOf(folder).filter(
+    (path) =>
+      isConfigurationFile(path) &&
+      lstatSync(join(folder, path)).isSymbolicLink() &&
+      statSync(join(folder, path), { throwIfNoEntry: false }) === undefined,
+  );
 }
 
 function linkedFoldersOf(folder: string): readonly string[] {

@@ -241,6 +241,22 @@ test("watchConfigDirectory() refuses links out of the folder and files without e
   });
 });
 
+test("watchConfigDirectory() keeps what stood behind a link that leads nowhere, and says so", async () => {
+  await withFolder(async ({ path, look }) => {
+    await mkdir(join(path, ".shared"));
+    await writeFile(join(path, ".shared/a.yaml"), policy("p", "DENY"));
+    await symlink(".shared/a.yaml", join(path, "a.yaml"));
+    assert.deepEqual((await look()).acting, ["AuthorizationPolicy default/p"]);
+    await rm(join(path, ".shared/a.yaml"));
+    const { codes, places, acting } = await look();
+    assert.deepEqual(acting, ["AuthorizationPolicy default/p"]);
+    assert.deepEqual([...codes].toSorted(), ["config.last-good-serves", "config.unreadable-file"]);
+    assert.deepEqual([...new Set(places)], ["a.yaml:1:1"]);
+    await rm(join(path, "a.yaml"));
+    assert.deepEqual((await look()).acting, []);
+  });
+});
+
 test("watchConfigDirectory() says of a link to a folder that it is not followed", async () => {
   await withFolder(async ({ path, look }) => {
     await mkdir(join(path, "mesh"));

@@ -46,3 +46,18 @@ export function linkedFolderProblem(file: string): Problem {
     source: { file, line: 1, column: 1 },
   };
 }
+
+/** A file that cannot be read whole: what it held before stays in force. */
+export function unreadableFileProblem(file: string, reason: string): Problem {
+  return {
+    code: "config.unreadable-file",
+    severity: "error",
+    path: "",
+    message: `the file ${reason}`,
+    hint: "make it a readable file of configuration, or take it out of the folder",
+    source: { file, line: 1, column: 1 },
+  };
+}
+
+/** Why it cannot be read, where a link is left whose target is not: it may stand for a policy. */
+export const leadsNowhere = "is a link to what is not there";

@@ -1,6 +1,6 @@
 /** Finds the configuration files below a folder and parses those that changed since the last look. */
 import type { Dirent, Stats } from "node:fs";
-import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { lstat, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, join, relative, sep } from "node:path";
 
 import { messageOf } from "../../base/error.ts";
@@ -12,7 +12,9 @@ import {
   isConfigurationFile,
   isOtherJson,
   isPassedOver,
+  leadsNowhere,
   linkedFolderProblem,
+  unreadableFileProblem,
 } from "../configuration-file.ts";
 
 export interface FoundFile {
@@ -118,7 +120,9 @@ export class ConfigFiles {
     try {
       stats = await stat(path);
     } catch (error) {
-      return isGone(error) ? undefined : this.#refused(name, "unreadable", messageOf(error));
+      if (!isGone(error)) return this.#refused(name, "unreadable", messageOf(error));
+      // A file that is gone is taken back; a link that is left may be a policy's.
+      return (await isLink(path)) ? this.#refused(name, leadsNowhere, leadsNowhere) : undefined;
     }
     if (!stats.isFile()) return undefined;
     const { dev, ino, size, mtimeMs, ctimeMs } = stats;
@@ -152,14 +156,7 @@ export class ConfigFiles {
   #refused(name: string, fingerprint: string, reason: string): Known {
     const known = this.#known.get(name);
     if (known?.fingerprint === fingerprint) return known;
-    const problem: Problem = {
-      code: "config.unreadable-file",
-      severity: "error",
-      path: "",
-      message: `the file ${reason}`,
-      hint: "make it a readable file of configuration, or take it out of the folder",
-      source: { file: name, line: 1, column: 1 },
-    };
+    const problem = unreadableFileProblem(name, reason);
     const parsed = {
       resources: [],
       duplicates: [],
@@ -173,6 +170,14 @@ export class ConfigFiles {
 
 function isGone(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+async function isLink(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isSymbolicLink();
+  } catch {
+    return false;
+  }
 }
 
 async function isFolder(path: string): Promise<boolean> {
