@@ -63,16 +63,16 @@ export async function probeMachine(options: ProbeOptions): Promise<Probe> {
   } catch (thrown) {
     return { kind: "explicit", reason: whyForbidden(options.uid, thrown) };
   }
-  return { kind: "namespaces", network: networkOptions(options, firewall) };
+  return { kind: "namespaces", network: await networkOptions(options, firewall) };
 }
 
-function networkOptions(
+async function networkOptions(
   options: ProbeOptions,
   firewall: NetworkOptions["firewall"],
-): NetworkOptions {
+): Promise<NetworkOptions> {
   const user = applicationUser(options);
   return {
-    mtu: hostMtu(),
+    mtu: await hostMtu(),
     hasIpv6: existsSync("/proc/sys/net/ipv6"),
     firewall,
     hidden: options.hidden,
@@ -101,7 +101,7 @@ function whyForbidden(uid: number, thrown: unknown): string {
 }
 
 /** The MTU of the device that the default route uses; 1500 when there is none. */
-function hostMtu(): number {
+async function hostMtu(): Promise<number> {
   const ipv4 = readText("/proc/net/route")
     .split("\n")
     .map((line) => line.split("\t"));
@@ -111,9 +111,19 @@ function hostMtu(): number {
   const device =
     ipv4.find((fields) => fields[1] === "00000000")?.[0] ??
     ipv6.find((fields) => fields[0] === "0".repeat(32) && fields[9] !== "lo")?.[9];
-  const mtu = Number(readWord(`/sys/class/net/${device ?? "none"}/mtu`));
+  // Not from /sys, which may tell of another network namespace than this process is in.
+  const link = device === undefined ? "" : await linkOf(device);
+  const mtu = Number(/ mtu (\d+) /.exec(link)?.[1]);
   // IPv6 needs 1280; loopback-like devices say 65536, which bridges do not carry everywhere.
   return mtu >= 1280 && mtu <= 9216 ? mtu : 1500;
+}
+
+async function linkOf(device: string): Promise<string> {
+  try {
+    return await runCommand(["ip", "-o", "link", "show", "dev", device]);
+  } catch {
+    return ""; // it has just been taken away
+  }
 }
 
 function readWord(path: string): string {
