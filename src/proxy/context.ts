@@ -14,6 +14,7 @@ import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accessl
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ConnectionView } from "./engine/request.ts";
+import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
@@ -35,6 +36,8 @@ export interface ProxyContext {
   readonly overload?: OverloadState;
   /** What the proxy tells others of the workload it stands beside, in Istio's terms. */
   readonly node?: OwnNode;
+  /** Token buckets that all threads share; each has its own unless told. */
+  readonly buckets?: BucketMemory;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
   /** Compiles the access loggers of a filter (files, statistics) into one sink. */

@@ -30,6 +30,8 @@ import { compileIstioStats, statsUrl } from "./istio/stats.ts";
 export interface HttpConnectionManagerOptions {
   /** What the listener's `traffic_direction` says. */
   readonly direction: RequestRecord["direction"];
+  /** Names it among all that the proxy has: what threads share is found by it. */
+  readonly owner?: string;
   /** The listener's `per_connection_buffer_limit_bytes`. */
   readonly bufferBytesMax?: number;
 }
@@ -50,13 +52,14 @@ export function createHttpConnectionManager(
   const upstreams = upstreamsOf(context);
   const refusals = new RefusalList();
   const node = context.node ?? noNode;
+  const owner = options.owner ?? config.statPrefix;
   const spans = refusals.attempt(() => compileSpanReporter(config, context, upstreams));
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
   const settings = refusals.attempt(() => compileSettings(config));
   const filters = refusals.attempt(() =>
-    compileFilters(config.httpFilters, { ...context, node, statPrefix: config.statPrefix }),
+    compileFilters(config.httpFilters, { ...context, node, owner, statPrefix: config.statPrefix }),
   );
-  const routes = refusals.attempt(() => routesOf(config, context));
+  const routes = refusals.attempt(() => routesOf(config, context, owner));
   const stats = refusals.attempt(() => istioStatsOf(config, options.direction, context));
   refusals.attempt(() => overrideAlpn(config, upstreams));
   refusals.throwIfAny();
@@ -172,13 +175,14 @@ export function closeUpstreams(context: ProxyContext): void {
 function routesOf(
   config: HttpConnectionManager,
   context: ProxyContext,
+  owner: string,
 ): () => RouteTable | undefined {
   const { rds, routeConfig } = config;
   if (rds !== undefined) return () => context.routes.get(rds.routeConfigName);
   if (routeConfig === undefined) refuse("route_specifier", "rds or route_config is needed");
   const refusals = new RefusalList();
   const table = refusals.attempt(
-    () => compileRouteConfiguration(routeConfig, filterOverrides),
+    () => compileRouteConfiguration(routeConfig, filterOverrides, { owner }),
     "route_config",
   );
   refusals.throwIfAny();

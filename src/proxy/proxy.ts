@@ -21,6 +21,8 @@ import { ClusterPool } from "./cluster.ts";
 import type { SharedLimits } from "./cluster/limits.ts";
 import type { Ejection } from "./cluster/running-cluster.ts";
 import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
+import { SharedBuckets } from "./engine/shared-buckets.ts";
+import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
@@ -63,6 +65,7 @@ export interface ProxyOptions {
   readonly isWorker?: boolean;
   /** What it counts together with other threads. */
   readonly sharedLimits?: SharedLimits;
+  readonly buckets?: BucketMemory;
   /** What it is to tell other threads. */
   readonly onEjected?: (ejection: Ejection) => void;
   readonly resolver?: Resolver;
@@ -309,6 +312,7 @@ function makeContext(
     random: options.random,
     tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
+    buckets: options.buckets ?? new SharedBuckets(),
     node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
     listen: (listening) => io.listen(listening),
     dialler: io.createDialler({

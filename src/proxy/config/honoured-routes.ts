@@ -58,6 +58,9 @@ const weightedClusters: Honoured<WeightedCluster> = {
   runtimeKeyPrefix: true,
 };
 
+/** For filters that limit rates; a kind of action that is not known is refused where it is compiled. */
+const rateLimits = true;
+
 const mirrors = { cluster: true, runtimeFraction: true } as const;
 
 const action: Honoured<RouteAction> = {
@@ -77,6 +80,8 @@ const action: Honoured<RouteAction> = {
   idleTimeout: true,
   retryPolicy,
   requestMirrorPolicies: mirrors,
+  rateLimits,
+  includeVhRateLimits: true,
   hashPolicy: true,
   upgradeConfigs: { upgradeType: true, enabled: true, connectConfig: {} },
   maxGrpcTimeout: true,
@@ -117,6 +122,7 @@ const virtualHost: Honoured<VirtualHost> = {
   includeAttemptCountInResponse: true,
   retryPolicy,
   requestMirrorPolicies: mirrors,
+  rateLimits,
   metadata: true,
   ...headers,
 };

@@ -3,14 +3,20 @@ import { FilterConfig } from "../../wire/gen/ts/envoy/config/route/v3/route_comp
 import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
 import { refuse } from "./refusal.ts";
 
-/** Compiles the per-route message of one filter, by its type URL; throws a refusal. */
+/**
+ * Compiles the per-route message of one filter, by its type URL; throws a refusal. `owner` names the
+ * place by table, virtual host and route: the same in each thread that compiles it.
+ */
 export type FilterOverrideCompilers = ReadonlyMap<
   string,
-  (config: Uint8Array, path: string) => unknown
+  (config: Uint8Array, path: string, owner: string) => unknown
 >;
 
 /** Stands for a filter that this route switches off. */
 export const disabledFilter: unique symbol = Symbol("filter disabled on this route");
+
+/** Stands for a filter that this route switches on, with the configuration it has. */
+export const enabledFilter: unique symbol = Symbol("filter enabled on this route");
 
 const filterConfigUrl = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 
@@ -18,6 +24,7 @@ export function compileFilterOverrides(
   configs: { readonly [filter: string]: Any },
   compilers: FilterOverrideCompilers,
   path: string,
+  owner: string = path,
 ): ReadonlyMap<string, unknown> {
   const overrides = new Map<string, unknown>();
   for (const [filter, any] of Object.entries(configs)) {
@@ -28,12 +35,16 @@ export function compileFilterOverrides(
       continue;
     }
     if (config === undefined) refuse(place, "names no configuration");
+    if (config.typeUrl === "") {
+      overrides.set(filter, enabledFilter);
+      continue;
+    }
     const compile = compilers.get(config.typeUrl);
     if (compile === undefined) {
       if (isOptional) continue;
       refuse(place, `'${config.typeUrl}' is not supported`);
     }
-    overrides.set(filter, compile(config.value, place));
+    overrides.set(filter, compile(config.value, place, `${owner}[${filter}]`));
   }
   return overrides;
 }

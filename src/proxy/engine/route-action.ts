@@ -7,13 +7,14 @@ import {
 import { durationMs } from "./duration.ts";
 import { compileHashPolicies } from "./hash-policy.ts";
 import { pathOf, splitPath } from "./request-path.ts";
+import { compileRateLimits } from "./rate-limits.ts";
 import { compileSubstitution } from "./regex.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
 import { compileMirrors } from "./mirrors.ts";
 import { matchedLength, type PlannedMatch } from "./route-match.ts";
-import type { CompiledRoute, RetryPolicy } from "./route-table.ts";
+import type { CompiledRoute, RetryPolicy, RouteRateLimits } from "./route-table.ts";
 import { lowerAscii } from "./text-test.ts";
 
 interface Surroundings {
@@ -34,6 +35,7 @@ export function compileActionSettings(
   // Deprecated, and without effect beside max_stream_duration.
   const grpcTimeoutCapMs =
     action.maxStreamDuration === undefined ? durationMs(action.maxGrpcTimeout) : undefined;
+  const rateLimits = limitsOf(action, virtualHost, path);
   const grpcTimeoutMaxMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax);
   return {
     ...base,
@@ -59,10 +61,25 @@ export function compileActionSettings(
     includeAttemptCount: virtualHost.includeRequestAttemptCount,
     includeAttemptCountInResponse: virtualHost.includeAttemptCountInResponse,
     clusterNotFoundStatus: notFoundStatus(action.clusterNotFoundResponseCode),
+    ...(rateLimits === undefined ? {} : { rateLimits }),
     ...(hostRewriteFrom === undefined ? {} : { hostRewriteFrom }),
     ...(maxStreamDurationMs === undefined ? {} : { maxStreamDurationMs }),
     ...(grpcTimeoutMaxMs === undefined ? {} : { grpcTimeoutMaxMs }),
     ...(grpcTimeoutCapMs === undefined ? {} : { grpcTimeoutCapMs }),
+  };
+}
+
+/** The virtual host's are checked where it is: a path of its own would be of no route. */
+function limitsOf(
+  action: RouteAction,
+  virtualHost: VirtualHost,
+  path: string,
+): RouteRateLimits | undefined {
+  if (action.rateLimits.length === 0 && virtualHost.rateLimits.length === 0) return undefined;
+  return {
+    own: compileRateLimits(action.rateLimits, `${path}.rate_limits`),
+    host: compileRateLimits(virtualHost.rateLimits, "rate_limits"),
+    includesHost: action.includeVhRateLimits === true,
   };
 }
 

@@ -35,6 +35,8 @@ export interface RouteTableOptions {
   readonly generatesCode?: boolean;
   /** Around what is compiled because a request needs it: measures it. */
   readonly measured?: (work: () => void) => void;
+  /** Names the table among all that the proxy has; its own name unless told. */
+  readonly owner?: string;
 }
 
 /** The result at once; for small tables, tests and tools. Throws a refusal (`xds.refused`). */
@@ -99,11 +101,12 @@ const noChecks: RouteChecks = {
 };
 
 function settingsOf(config: RouteConfiguration, options: RouteTableOptions): TableSettings {
-  const { overrides, generatesCode = true } = options;
+  const { overrides, generatesCode = true, owner = config.name } = options;
   return {
+    owner,
     level: {
       headers: compileHeaderLevel(config, ""),
-      filters: compileFilterOverrides(config.typedPerFilterConfig, overrides, ""),
+      filters: compileFilterOverrides(config.typedPerFilterConfig, overrides, "", owner),
       mirrors: compileMirrors(config.requestMirrorPolicies, "request_mirror_policies"),
     },
     overrides,

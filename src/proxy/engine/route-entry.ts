@@ -34,6 +34,8 @@ export interface RouteContext {
   /** Virtual host, then table. */
   readonly levels: readonly Level[];
   readonly overrides: FilterOverrideCompilers;
+  /** Names table and virtual host. */
+  readonly owner: string;
   /** The virtual host's, for routes without their own. */
   readonly retry: RetryPolicy | undefined;
   readonly directResponseBytesMax: number;
@@ -49,7 +51,7 @@ export function compileOutcome(
 ): Outcome {
   const own: Level = {
     headers: compileHeaderLevel(route, `${path}.`),
-    filters: compileFilterOverrides(route.typedPerFilterConfig, context.overrides, `${path}.`),
+    filters: overridesOf(route, context, path),
     mirrors: [],
   };
   const levels = [own, ...context.levels];
@@ -64,6 +66,14 @@ export function compileOutcome(
     metadata: route.metadata?.filterMetadata ?? {},
   };
   return compileAction({ route, match, base, levels, context, path });
+}
+
+function overridesOf(
+  { typedPerFilterConfig }: Pick<Route, "typedPerFilterConfig">,
+  { overrides, owner }: RouteContext,
+  path: string,
+): Level["filters"] {
+  return compileFilterOverrides(typedPerFilterConfig, overrides, `${path}.`, `${owner}/${path}`);
 }
 
 interface ActionInput {
@@ -138,7 +148,7 @@ function compileWeighted(
     if (cluster.name === "") refuse(`${here}.name`, "is required");
     const own: Level = {
       headers: compileHeaderLevel(cluster, `${here}.`),
-      filters: compileFilterOverrides(cluster.typedPerFilterConfig, context.overrides, `${here}.`),
+      filters: overridesOf(cluster, context, here),
       mirrors: [],
     };
     const changed =

@@ -109,7 +109,7 @@ function onPath(test: TextTest): PathCondition {
   };
 }
 
-function queryParameter(matcher: QueryParameterMatcher, path: string): Condition {
+export function queryParameter(matcher: QueryParameterMatcher, path: string): Condition {
   const source = { kind: "query", name: matcher.name } as const;
   if (matcher.stringMatch === undefined) {
     return { kind: "present", source, isPresent: matcher.presentMatch ?? true };

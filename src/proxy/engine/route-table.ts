@@ -1,4 +1,5 @@
 import type { HeaderEdit } from "./header-edit.ts";
+import type { RouteRateLimit } from "./rate-limits.ts";
 import type { RequestView } from "./request.ts";
 
 /** A compiled RouteConfiguration: pure, immutable, swapped whole. */
@@ -67,8 +68,18 @@ export interface CompiledRoute {
   readonly grpcTimeoutCapMs?: number;
   /** A `grpc-timeout` header counts up to this; 0 = without limit, undefined = it is ignored. */
   readonly grpcTimeoutMaxMs?: number;
+  /** What requests are counted as where rates are limited; absent where nobody asks. */
+  readonly rateLimits?: RouteRateLimits;
   /** Filter metadata of the route, for access logs (`%METADATA(ROUTE:…)%`). */
   readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+export interface RouteRateLimits {
+  readonly own: readonly RouteRateLimit[];
+  /** Of the virtual host. */
+  readonly host: readonly RouteRateLimit[];
+  /** The host's count beside the route's, whatever a filter says. */
+  readonly includesHost: boolean;
 }
 
 export type HeaderOperation =

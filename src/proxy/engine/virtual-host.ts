@@ -14,6 +14,7 @@ import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-o
 import { compileHeaderLevel } from "./header-operations.ts";
 import { compileMirrors } from "./mirrors.ts";
 import { PathIndex } from "./path-index.ts";
+import { compileRateLimits } from "./rate-limits.ts";
 import { refuse, type RefusalList } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
@@ -24,6 +25,8 @@ import type { RouteOutcome } from "./route-table.ts";
 
 /** What a virtual host takes from the table it stands in. */
 export interface TableSettings {
+  /** Names the table among all that the proxy has. */
+  readonly owner: string;
   readonly level: Level;
   readonly overrides: FilterOverrideCompilers;
   readonly directResponseBytesMax: number;
@@ -165,7 +168,7 @@ export class CompiledVirtualHost {
       );
       const route = this.#route(index);
       const match = planRouteMatch(matchOf(route, "route"), "match");
-      made = compileOutcome(route, match, this.#context, "route");
+      made = compileOutcome(route, match, this.#context, `routes[${index}]`);
     });
     this.#outcomes[index] = made;
     return made;
@@ -180,15 +183,18 @@ export class CompiledVirtualHost {
   #contextOf(host: VirtualHost, path: string): RouteContext {
     if (this.#context !== undefined) return this.#context;
     const { level, overrides, directResponseBytesMax, isReversed } = this.#settings;
+    const owner = `${this.#settings.owner}/${host.name}`;
     const own: Level = {
       headers: compileHeaderLevel(host, `${path}.`),
-      filters: compileFilterOverrides(host.typedPerFilterConfig, overrides, `${path}.`),
+      filters: compileFilterOverrides(host.typedPerFilterConfig, overrides, `${path}.`, owner),
       mirrors: compileMirrors(host.requestMirrorPolicies, `${path}.request_mirror_policies`),
     };
+    compileRateLimits(host.rateLimits, `${path}.rate_limits`);
     this.#context = {
       virtualHost: host,
       levels: [own, level],
       overrides,
+      owner,
       retry:
         host.retryPolicy === undefined
           ? undefined

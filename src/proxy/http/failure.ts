@@ -30,6 +30,7 @@ export type FailureKind =
   | "access-denied"
   | "chain-gone"
   | "fault"
+  | "rate-limited"
   | "overload"
   | "resources-short"
   | "no-route"
@@ -117,6 +118,7 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   "access-denied": plain(403, 7, 0, "rbac_access_denied", "RBAC: access denied"),
   // A client on a connection from before the configuration of now, which has no place for it.
   "chain-gone": plain(503, 14, flag.noRouteFound, "filter_chain_not_found", "no longer served"),
+  "rate-limited": plain(429, 14, flag.rateLimited, "local_rate_limited", "local_rate_limited"),
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
   "resources-short": plain(503, 14, flag.overloadManager, "overload", "envoy overloaded"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),

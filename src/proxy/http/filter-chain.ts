@@ -9,8 +9,10 @@ import type { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensi
 import { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
 import { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_stats/v3/config.ts";
 import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
+import type { BucketMemory } from "../engine/token-bucket.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import { alpnUrl } from "../istio/alpn.ts";
 import { createPeerFilter, type OwnNode, peerMetadataType } from "../istio/peer-filter.ts";
@@ -18,7 +20,8 @@ import { statsUrl } from "../istio/stats.ts";
 import { readTypedStruct } from "../istio/typed-struct.ts";
 import { compileCorsOverride, createCorsFilter } from "./cors-filter.ts";
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
-import type { HttpFilter } from "./filter.ts";
+import type { FilterStream, HttpFilter } from "./filter.ts";
+import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
 import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.filters.http.";
@@ -29,6 +32,7 @@ const urls = {
   fault: `${prefix}fault.v3.HTTPFault`,
   cors: `${prefix}cors.v3.Cors`,
   corsPolicy: `${prefix}cors.v3.CorsPolicy`,
+  localRateLimit: `${prefix}local_ratelimit.v3.LocalRateLimit`,
   grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
   forwardProxy: `${prefix}dynamic_forward_proxy.v3.FilterConfig`,
 } as const;
@@ -36,11 +40,12 @@ const urls = {
 /** What routes may say about filters (`typed_per_filter_config`), by type URL. */
 export const filterOverrides: FilterOverrideCompilers = new Map<
   string,
-  (config: Uint8Array, path: string) => unknown
+  (config: Uint8Array, path: string, owner: string) => unknown
 >([
   [urls.rbacPerRoute, compileRbacOverride],
   [urls.fault, compileFaultOverride],
   [urls.corsPolicy, compileCorsOverride],
+  [urls.localRateLimit, compileLocalRateLimitOverride],
 ]);
 
 /** Throws a refusal for a filter that is not known, unless it is optional. The router must be last. */
@@ -66,6 +71,11 @@ export function compileFilters(
 }
 
 export interface FilterServices {
+  /** Names the connection manager among all that the proxy has. */
+  readonly owner: string;
+  readonly clock: Clock;
+  /** Token buckets that all threads share; a thread has its own unless told. */
+  readonly buckets?: BucketMemory;
   readonly metrics: MetricRegistry;
   readonly statPrefix: string;
   readonly node: OwnNode;
@@ -80,7 +90,25 @@ function compileFilter(config: FilterConfig, path: string, place: Place): readon
   if (config.configDiscovery !== undefined) {
     refuse(`${path}.config_discovery`, "is not supported");
   }
-  if (config.disabled) return [];
+  const filters = compileEnabled(config, path, place);
+  return config.disabled ? filters.map(offUnlessRouted) : filters;
+}
+
+/** A filter that is off where its route does not speak of it. */
+function offUnlessRouted(filter: HttpFilter): HttpFilter {
+  const isOn = (stream: FilterStream): boolean => stream.override(filter.name) !== undefined;
+  const { onResponse, onStreamEnd } = filter;
+  return {
+    name: filter.name,
+    onRequest: (stream) => (isOn(stream) ? filter.onRequest(stream) : "continue"),
+    ...(onResponse === undefined
+      ? {}
+      : { onResponse: (stream) => isOn(stream) && onResponse(stream) }),
+    ...(onStreamEnd === undefined ? {} : { onStreamEnd }),
+  };
+}
+
+function compileEnabled(config: FilterConfig, path: string, place: Place): readonly HttpFilter[] {
   const { typedConfig } = config;
   if (typedConfig === undefined) return refuse(place.path, "is missing");
   const bytes = typedConfig.value;
@@ -94,6 +122,8 @@ function compileFilter(config: FilterConfig, path: string, place: Place): readon
       return createFaultFilters(bytes, config.name, place.path);
     case urls.cors:
       return [createCorsFilter(config.name)];
+    case urls.localRateLimit:
+      return [createLocalRateLimitFilter(bytes, place)];
     case urls.grpcStats:
       // `countsGrpcMessages()` asks for what it measures: the request record of each stream has it.
       honoured(GrpcStats.decode(bytes), honouredGrpcStats, place.path);

@@ -42,6 +42,8 @@ export interface ChainOptions {
   readonly secrets: SecretSource;
   readonly direction: RequestRecord["direction"];
   readonly bufferBytesMax: number;
+  /** Names the chain among all that the proxy has. */
+  readonly owner?: string;
   /** Envoy's name for the listener in statistics: `0.0.0.0_15006`. */
   readonly listenerAddress: string;
 }
@@ -102,11 +104,15 @@ function compileTerminal(
   options: ChainOptions,
   passing: Passing,
 ): CompiledChain["terminal"] {
-  const { context, direction, bufferBytesMax } = options;
+  const { context, direction, bufferBytesMax, owner } = options;
   const typed = filter.typedConfig;
   if (typed?.typeUrl === httpUrl) {
     const config = HttpConnectionManager.decode(typed.value);
-    return createHttpConnectionManager(config, context, { direction, bufferBytesMax });
+    return createHttpConnectionManager(config, context, {
+      direction,
+      bufferBytesMax,
+      ...(owner === undefined ? {} : { owner }),
+    });
   }
   if (typed?.typeUrl === tcpUrl) {
     const { sinks } = passing;

@@ -168,7 +168,8 @@ function compileChains(
       const content = contentOf(source, options);
       let chain = chainsByContent.get(content) ?? before?.chainsByContent.get(content);
       if (chain === undefined) {
-        chain = refusals.attempt(() => compileChain(source, options), at);
+        const owner = `${listener.name}/${content}`;
+        chain = refusals.attempt(() => compileChain(source, { ...options, owner }), at);
         if (chain === undefined) continue;
         made.push(chain);
       }

@@ -5,7 +5,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 
 import { assert } from "../../base/assert.ts";
-import { systemClock } from "../../base/clock.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
 import { openServingIo, type ServingIo } from "../../net/io-backend.ts";
 import {
   createSharedMetricRegistry,
@@ -13,6 +13,7 @@ import {
 } from "../../telemetry/metric-registry.ts";
 import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
 import { OverloadFlags } from "../overload.ts";
+import { SharedBuckets } from "../engine/shared-buckets.ts";
 import { SharedCounts } from "../engine/shared-counts.ts";
 import { type Proxy, type ProxyOptions, startProxy } from "../proxy.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
@@ -33,6 +34,11 @@ const newsMs = 1000;
 function overloadOf({ overload, workers }: WorkerStart): Pick<ProxyOptions, "overloadFlags"> {
   if (overload === undefined) return {};
   return { overloadFlags: new OverloadFlags(overload.connectionsMax, overload.shared, workers) };
+}
+
+/** From this thread's clock to the machine's: threads have clocks that began when they did. */
+function clockOffsetMs(clock: Clock): number {
+  return Number(process.hrtime.bigint()) / 1e6 - clock.monotonicMs();
 }
 
 class DataWorker {
@@ -83,6 +89,7 @@ class DataWorker {
         const row = this.#rows.get(cluster);
         return row === undefined ? undefined : counts.of(row, kind);
       },
+      buckets: new SharedBuckets(clockOffsetMs(clock), start.buckets),
       resolver: this.#resolver,
       nodeId: start.nodeId,
       nodeMetadata: start.nodeMetadata,

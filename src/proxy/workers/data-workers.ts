@@ -22,6 +22,7 @@ import { mergeTaps, type TapAnswer } from "../stats/tap.ts";
 import { parseTapQuery } from "../stats/tap-query.ts";
 import type { DrainPlan } from "../drain.ts";
 import { factGauges } from "../stats/envoy-series.ts";
+import { SharedBuckets } from "../engine/shared-buckets.ts";
 import type { OverloadFlags } from "../overload.ts";
 import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
 import type { FromWorker, WorkerStart } from "./messages.ts";
@@ -69,6 +70,7 @@ export class DataWorkers {
   readonly #links = new Map<number, WorkerLink>();
   readonly #sentSecrets = new Set<string>();
   readonly #limits: LimitRows;
+  readonly #buckets = new SharedBuckets();
   readonly #timers = new Set<Timer>();
   readonly #ready = Promise.withResolvers<void>();
   #configuration: Configuration | undefined;
@@ -198,6 +200,7 @@ export class DataWorkers {
         ring: receiver.ring.memory,
         descriptors: this.#giver.descriptors.memory,
         counts: this.#limits.memory,
+        buckets: this.#buckets.memory,
         socketMark: options.socketMark,
         overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,

@@ -20,6 +20,8 @@ export interface WorkerStart {
   readonly descriptors: SharedArrayBuffer;
   /** What all have in flight, by cluster. */
   readonly counts: SharedArrayBuffer;
+  /** Token buckets. */
+  readonly buckets: SharedArrayBuffer;
   readonly socketMark: number | undefined;
   /** What the control thread finds short, in memory of both. */
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;

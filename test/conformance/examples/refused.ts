@@ -61,7 +61,6 @@ export const refusedExamples: readonly RefusedExample[] = [
   filter("Lua", "lua.v3.Lua", 'default_source_code: {inline_string: "x"}'),
   filter("WebAssembly", "wasm.v3.Wasm", "config: {name: example}"),
   filter("rate limit service", "ratelimit.v3.RateLimit", "domain: example"),
-  filter("local rate limit", "local_ratelimit.v3.LocalRateLimit", "stat_prefix: local"),
   filter("ext_authz", "ext_authz.v3.ExtAuthz", "failure_mode_allow: true"),
   filter("ext_proc", "ext_proc.v3.ExternalProcessor"),
   filter("JWT", "jwt_authn.v3.JwtAuthentication"),

@@ -198,6 +198,16 @@ const walked: readonly Walked[] = [
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
   filter("cors.v3.Cors"),
   filter("grpc_stats.v3.FilterConfig"),
+  filter("local_ratelimit.v3.LocalRateLimit", {
+    statPrefix: "s",
+    tokenBucket: { maxTokens: 1, fillInterval: "1s" },
+    descriptors: [
+      {
+        entries: [{ key: "k", value: "v" }],
+        tokenBucket: { maxTokens: 1, fillInterval: "1s" },
+      },
+    ],
+  }),
   filter("dynamic_forward_proxy.v3.FilterConfig", forwardBase),
   inManager(httpFilter("router.v3.Router"), (typedConfig) => ({
     httpFilters: [{ name: "router", typedConfig }],

@@ -1,4 +1,4 @@
-import type { Outcome } from "./scenario-proxies.ts";
+import type { AcceptedDifferences } from "./compared-planes.ts";
 
 const again =
   "a GET that was reset on a used connection before any answer is sent once more: idle closes race with pools";
@@ -6,9 +6,7 @@ const unasked = "a 101 that nobody asked for would take the connection out of st
 const asCame = "the log has the path as it came, not as it was half normalised";
 
 /** By scenario: what differs from Envoy 1.40, and why it is meant to. */
-export const acceptedDifferences: Readonly<
-  Record<string, { readonly [Field in keyof Outcome]?: string }>
-> = {
+export const acceptedDifferences: AcceptedDifferences = {
   "passes an unknown status": {
     statusLine: "the upstream's reason phrase passes; Envoy writes its own",
   },

@@ -1,93 +1,11 @@
 /**
- * What becomes of a request, over one bootstrap file, under Heddle's data plane (on both I/O backends, and with data workers)
- * and under Envoy: what
+ * What becomes of a request, over one bootstrap file, under Heddle's data plane and under Envoy: what
  * the client sees, what the upstream sees, what the access log says. Where the two differ, and are
  * meant to, `acceptedDifferences` says why.
  */
-import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { isDeepStrictEqual } from "node:util";
-
-import { findEnvoy } from "../../support/envoy.ts";
-import { freePort } from "../../support/free-port.ts";
-import { type ScenarioApplication, startApplication } from "./scenario-application.ts";
+import { comparePlanes } from "./compared-planes.ts";
 import { scenarioBootstrap } from "./scenario-bootstrap.ts";
 import { acceptedDifferences } from "./scenario-differences.ts";
-import { type Outcome, runEnvoy, runHeddle, type RunningData } from "./scenario-proxies.ts";
-import { type Scenario, scenarios } from "./scenarios.ts";
+import { scenarios } from "./scenarios.ts";
 
-const outcomeFields: readonly (keyof Outcome)[] = [
-  "statusLine",
-  "clientHeaders",
-  "body",
-  "closed",
-  "upstream",
-  "log",
-];
-
-let application: ScenarioApplication | undefined;
-const backends = {
-  portable: { io: "portable", workers: 0 },
-  epoll: { io: "epoll", workers: 0 },
-  "two workers": { io: "epoll", workers: 2 },
-} as const;
-const heddles = new Map<string, RunningData>();
-let envoy: RunningData | undefined;
-const envoyOutcomes = new Map<Scenario, Outcome>();
-
-before(async () => {
-  application = await startApplication();
-  const texts = scenarioBootstrap({
-    application: application.port,
-    closed: await freePort(),
-  });
-  for (const [name, how] of Object.entries(backends)) {
-    heddles.set(name, await runHeddle(texts, application, how));
-  }
-  const binary = findEnvoy();
-  if (binary !== undefined) envoy = await runEnvoy(binary, texts, application);
-});
-
-after(async () => {
-  for (const heddle of heddles.values()) await heddle.close();
-  await envoy?.close();
-  application?.close();
-});
-
-for (const [scenario, io] of scenarios.flatMap((one) =>
-  Object.keys(backends).map((io) => [one, io] as const),
-)) {
-  test(`proxy() ${scenario.name} (${io})`, async () => {
-    const { door = "mesh", text, hangsUpAfterMs } = scenario;
-    assert.ok(envoy !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
-    const heddle = heddles.get(io);
-    assert.ok(heddle !== undefined);
-    const ours = await heddle.ask(door, text, hangsUpAfterMs);
-    const theirs = envoyOutcomes.get(scenario) ?? (await envoy.ask(door, text, hangsUpAfterMs));
-    envoyOutcomes.set(scenario, theirs);
-    const entry = ours.log[0] ?? "";
-    assert.match(entry, new RegExp(`^${scenario.logs}( |$)`), JSON.stringify(ours));
-    const accepted = acceptedDifferences[scenario.name] ?? {};
-    const unexpected: Record<string, unknown>[] = [{}, {}];
-    for (const field of outcomeFields) {
-      const differs = !isDeepStrictEqual(ours[field], theirs[field]);
-      if (accepted[field] !== undefined) {
-        assert.ok(differs, `${field} no longer differs: strike it off the list`);
-      } else if (differs) {
-        unexpected[0] = { ...unexpected[0], [field]: ours[field] };
-        unexpected[1] = { ...unexpected[1], [field]: theirs[field] };
-      }
-    }
-    assert.deepEqual(unexpected[0], unexpected[1], "actual: Heddle, expected: Envoy");
-  });
-}
-
-test("acceptedDifferences names only scenarios and what is compared", () => {
-  const names = new Set(scenarios.map(({ name }) => name));
-  assert.equal(names.size, scenarios.length, "names are unique");
-  for (const [name, accepted] of Object.entries(acceptedDifferences)) {
-    assert.ok(names.has(name), name);
-    for (const field of Object.keys(accepted))
-      assert.ok(outcomeFields.some((one) => one === field));
-  }
-});
+comparePlanes({ scenarios, bootstrap: scenarioBootstrap, accepted: acceptedDifferences });

@@ -12,15 +12,15 @@ export interface Scenario {
   readonly logs: string;
 }
 
-function get(path: string, ...fields: readonly string[]): string {
+export function get(path: string, ...fields: readonly string[]): string {
   return message("GET", path, "", fields);
 }
 
-function post(path: string, body: string, ...fields: readonly string[]): string {
+export function post(path: string, body: string, ...fields: readonly string[]): string {
   return message("POST", path, body, [`content-length: ${body.length}`, ...fields]);
 }
 
-function message(
+export function message(
   method: string,
   path: string,
   ...[body, fields]: [body: string, fields: readonly string[]]

@@ -25,6 +25,7 @@ import { RouteConfiguration } from "../../../src/wire/gen/ts/envoy/config/route/
 import { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { RBAC } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 import { parseMeshCase } from "../../support/mesh-case.ts";
 
 const folder = new URL("../../../src/control/translate/testdata/", import.meta.url).pathname;
@@ -78,8 +79,10 @@ function checkWholeListener(listener: Listener, unknown: { count: number }): voi
       const manager = HttpConnectionManager.decode(typedConfig.value);
       compileSettings(manager);
       compileFilters(manager.httpFilters, {
+        clock: new FakeClock(),
         metrics: createMetricRegistry(),
         statPrefix: manager.statPrefix,
+        owner: "",
         node: { id: "", metadata: {} },
       });
     }
