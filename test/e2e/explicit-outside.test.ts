@@ -20,7 +20,7 @@ workloads:
 `;
 
 async function outsideServer(): Promise<{ readonly server: Server; readonly port: number }> {
-  const server = createServer((request, response) => {
+  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     response.end(`${request.method} ${request.url} ${request.headers.host}`);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -35,7 +35,9 @@ export class HttpError extends Error {
  * (parsed JSON), `headers`, and `call(method, url, body)`, which passes the trace on.
  */
 export function serve(routes) {
-  const server = createServer((incoming, response) => {
+  // Longer than proxies keep idle connections busy: a server that closes one of them races with the
+  // request that is sent on it in that moment.
+  const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, response) => {
     handle(routes, incoming).then(
       (value) => answer(response, 200, value),
       (error) => answer(response, error.status ?? 500, { error: error.message }),

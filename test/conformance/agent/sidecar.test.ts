@@ -349,7 +349,7 @@ for (const dataPlane of ["heddle", "envoy"] as const)
     let agent: Agent;
     let plane: Plane;
     let ports: Ports;
-    const app = createServer((request, response) => {
+    const app = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
       request.resume();
       if (request.headers["content-type"] === "application/grpc") {
         response.writeHead(200, { "content-type": "application/grpc", "grpc-status": "0" });

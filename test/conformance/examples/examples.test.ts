@@ -25,7 +25,7 @@ let rootPem = "";
 
 before(async () => {
   for (const name of ["app", "other"] as const) {
-    const server = createServer((request, response) => {
+    const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
       request.resume();
       response.end(`${name} ${request.url}`);
     });

@@ -29,7 +29,8 @@ export interface Application extends Asked {
 /** Answers 200 to whatever Node can read, leniently: a smuggled request would be seen. */
 export async function startApplication(): Promise<Application> {
   let seen: SeenRequest[] = [];
-  const server = http.createServer({ insecureHTTPParser: true }, (request, response) => {
+  const options = { insecureHTTPParser: true, keepAliveTimeout: 60_000 };
+  const server = http.createServer(options, (request, response) => {
     const path = request.url ?? "";
     seen.push({ path, fields: fieldsOf(request.rawHeaders) });
     request.resume();

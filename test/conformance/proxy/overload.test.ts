@@ -17,7 +17,7 @@ let applicationPort: number;
 const body = Buffer.alloc(16 * 1024 * 1024, "x");
 
 before(async () => {
-  application = createServer((incoming, outgoing) => {
+  application = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
     outgoing.end(incoming.url === "/large" ? body : "served");
   });
   application.listen(0, "127.0.0.1");

@@ -143,7 +143,10 @@ function bootstrap(controlPort: number, apiType: "GRPC" | "DELTA_GRPC"): unknown
 }
 
 async function startBackend(answer: string): Promise<{ port: number; server: http.Server }> {
-  const server = http.createServer((_, response) => response.end(answer));
+  // Envoy may send on an idle connection while Node's server closes it: not within a test's time.
+  const server = http.createServer({ keepAliveTimeout: 60_000 }, (_, response) =>
+    response.end(answer),
+  );
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return { port: portOf(server), server };

@@ -47,7 +47,7 @@ function echoMessages(request, socket) {
 
 const servers = {
   http: () => {
-    const server = createHttpServer(answer);
+    const server = createHttpServer({ keepAliveTimeout: 60_000 }, answer);
     server.on("upgrade", echoMessages);
     return server.on("connection", keep);
   },

@@ -29,7 +29,9 @@ export async function startCollector(
 ): Promise<OtlpCollector> {
   const spans: CollectedSpan[] = [];
   const malformed: string[] = [];
-  const server = createServer((request, response) => {
+  // Envoy sends every five seconds: by then Node's server would close the connection, and spans that
+  // are sent in that moment would be lost.
+  const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {

@@ -14,7 +14,7 @@ export interface OutsideServer extends AsyncDisposable {
 
 /** Answers every request with what it was asked for, as JSON. */
 export async function outsideHttp(): Promise<OutsideServer> {
-  const server = createHttpServer((incoming, response) => {
+  const server = createHttpServer({ keepAliveTimeout: 60_000 }, (incoming, response) => {
     const { method, url, headers } = incoming;
     response.setHeader("x-from", "outside");
     response.end(JSON.stringify({ method, url, headers }));
