@@ -3,7 +3,7 @@
  * content needs no gathering: it is sent from where it was received.
  */
 import type { Channel } from "../../net/channel.ts";
-import type { DownstreamConnection } from "./downstream-connection.ts";
+import type { Downstream } from "./downstream.ts";
 
 const passedBytesMin = 4096;
 
@@ -13,11 +13,11 @@ export function isPassed(from: number, to: number): boolean {
 }
 
 export class BackPressure {
-  readonly #downstream: DownstreamConnection;
+  readonly #downstream: Downstream;
   #isDownstreamPaused = false;
   #pausedUpstream: Channel | undefined;
 
-  constructor(downstream: DownstreamConnection) {
+  constructor(downstream: Downstream) {
     this.#downstream = downstream;
   }
 

@@ -1,24 +1,60 @@
-/** What leaves for one client: gathered by its connection manager's writer, or passed on as it came. */
+/** What leaves for one HTTP/1.1 client: gathered by its connection manager's writer, or passed on as it came. */
 import type { Channel } from "../../net/channel.ts";
+import type { Http1Head } from "../../wire/http1-head.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
+import { isPassed } from "./back-pressure.ts";
+import type { ResponseSender } from "./downstream.ts";
+import type { MessageHeaders } from "./message-headers.ts";
+import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
+import { type ResponseConnection, writeResponseHead } from "./response-head-writer.ts";
 
-export class ClientSender {
+export class ClientSender implements ResponseSender {
   readonly #channel: Channel;
   readonly #writer: Http1Writer;
   /** The client is not slower than what is sent to it. */
   #hasRoom = true;
+  #bodyMode: BodyMode = "none";
 
   constructor(channel: Channel, writer: Http1Writer) {
     this.#channel = channel;
     this.#writer = writer;
   }
 
-  text(text: string): void {
-    this.#writer.text(text);
+  get closesAfterBody(): boolean {
+    return this.#bodyMode === "close";
+  }
+
+  reset(): void {
+    this.#bodyMode = "none";
+  }
+
+  interim(): void {
+    this.#writer.text("HTTP/1.1 100 Continue\r\n\r\n");
     this.flush();
   }
 
-  /** Sends what was gathered; false when the client is slow. */
+  beginBody(head: Http1Head, headers: MessageHeaders, isHttp10: boolean): void {
+    this.#bodyMode = chooseBodyMode(head, headers, isHttp10);
+  }
+
+  head(status: number, headers: MessageHeaders, connection: Readonly<ResponseConnection>): void {
+    writeResponseHead(this.#writer, status, headers, connection);
+  }
+
+  ownBody(text: string): void {
+    this.#writer.text(text);
+  }
+
+  body(chunk: Buffer, from: number, to: number): void {
+    if (this.#bodyMode === "chunked") this.#writer.chunk(chunk, from, to);
+    else if (isPassed(from, to)) this.#pass(chunk, to);
+    else this.#writer.bytes(chunk, from, to);
+  }
+
+  end(trailers: Http1Head | undefined): void {
+    if (this.#bodyMode === "chunked") this.#writer.lastChunk(trailers);
+  }
+
   flush(): boolean {
     const { memory, length } = this.#writer;
     if (length > 0) {
@@ -29,7 +65,7 @@ export class ClientSender {
   }
 
   /** Sends the first `length` bytes of a chunk after what was gathered, without gathering them. */
-  pass(chunk: Buffer, length: number): void {
+  #pass(chunk: Buffer, length: number): void {
     this.flush();
     this.#hasRoom = this.#channel.writeShared(chunk, length);
   }

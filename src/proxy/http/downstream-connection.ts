@@ -13,6 +13,7 @@ import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, headFailures } from "./failure.ts";
 import { ClientSender } from "./client-sender.ts";
+import type { Downstream } from "./downstream.ts";
 import type { HttpServices } from "./http-services.ts";
 import { HttpStream } from "./http-stream.ts";
 import { hasUnderscores } from "./underscores.ts";
@@ -34,11 +35,12 @@ export interface AcceptedHttp {
   readonly home: ConnectionHome;
 }
 
-export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
+export class DownstreamConnection implements Downstream, ChannelHandler, DeadlineOwner {
   readonly channel: Channel;
   readonly view: ConnectionView;
   readonly services: HttpServices;
   readonly sender: ClientSender;
+  readonly protocol = "HTTP/1.1";
   readonly stream: HttpStream;
   /** A chunk is being read: what streams write upstream leaves at its end. */
   isReading = false;
@@ -312,6 +314,10 @@ export class DownstreamConnection implements ChannelHandler, DeadlineOwner {
   /** Ends the connection if it is idle, and has been since then. */
   closeIdle(sinceMs: number): void {
     if (this.isIdle && this.#idleSinceMs <= sinceMs) this.#close();
+  }
+
+  breakOff(): void {
+    this.channel.destroy();
   }
 
   /** The connection, as a tunnel, is closed. */

@@ -10,7 +10,7 @@ import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster } from "../context.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
-import type { DownstreamConnection } from "./downstream-connection.ts";
+import type { Downstream } from "./downstream.ts";
 import { type FailureKind, failureMeanings, isRefusedService } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import { type FilteredStream, FilterRun } from "./filter-run.ts";
@@ -30,7 +30,7 @@ import { UpstreamRequest } from "./upstream-request.ts";
 const noRoute: RouteOutcome = { kind: "no-route" };
 
 export class HttpStream implements FilteredStream, DeadlineOwner {
-  readonly connection: DownstreamConnection;
+  readonly connection: Downstream;
   readonly services: HttpServices;
   readonly request: HttpRequest;
   readonly responseHeaders: MessageHeaders = new MessageHeaders();
@@ -55,7 +55,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   /** The route's, as it was when the route was taken. */
   #cluster: UpstreamCluster | undefined;
 
-  constructor(connection: DownstreamConnection, services: HttpServices) {
+  constructor(connection: Downstream, services: HttpServices) {
     this.connection = connection;
     this.services = services;
     this.request = new HttpRequest(connection.view);
@@ -100,6 +100,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (this.body.isComplete) record.times.set(moment.requestEnd, nowMs);
     this.generation++;
     record.direction = services.direction;
+    record.protocol = this.connection.protocol;
     request.reset(head);
     if (failure === undefined) return this.#admit(head);
     // The request line was sound: the log shall say what it was.
@@ -226,7 +227,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   passContinue(): void {
     if (this.#head?.expectsContinue !== true || this.isResponseStarted) return;
     this.#head.expectsContinue = false;
-    this.connection.sender.text("HTTP/1.1 100 Continue\r\n\r\n");
+    this.connection.sender.interim();
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
@@ -287,7 +288,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.record.flags |= failureMeanings[failure].flag;
     this.#upstream.abort();
     this.#end(failureMeanings[failure].details);
-    this.connection.channel.destroy();
+    this.connection.breakOff();
   }
 
   /** The body took too long to arrive. */
@@ -348,7 +349,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   breakResponse(details: string): void {
     this.connection.sender.flush();
     this.#end(details);
-    this.connection.channel.destroy();
+    this.connection.breakOff();
   }
 
   /** The connection has become a tunnel, which reports the end. */

@@ -6,18 +6,15 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
-import { isPassed } from "./back-pressure.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
-import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
 import { decorateResponse } from "./stream-tracing.ts";
-import { httpDate, type ResponseConnection, writeResponseHead } from "./response-head-writer.ts";
+import { httpDate, type ResponseConnection } from "./response-head-writer.ts";
 
 export class ResponseSide {
   isStarted = false;
   readonly #stream: HttpStream;
-  #bodyMode: BodyMode = "none";
   #isConnected = false;
   /** Filled again for each answer. */
   readonly #connection: ResponseConnection = { isHttp10: false, closes: false, isUpgrade: false };
@@ -29,7 +26,7 @@ export class ResponseSide {
   reset(): void {
     this.isStarted = false;
     this.#isConnected = false;
-    this.#bodyMode = "none";
+    this.#stream.connection.sender.reset();
     this.#stream.responseHeaders.reset(undefined);
   }
 
@@ -63,9 +60,10 @@ export class ResponseSide {
     if (status === 400 && !this.#stream.services.settings.keepsAfterInvalid) {
       this.#stream.mustClose = true;
     }
-    this.#finishHeaders(status);
-    if (request.method !== "HEAD" && body !== "") {
-      this.#stream.services.downstreamWriter.text(body);
+    const hasBody = request.method !== "HEAD" && body !== "";
+    this.#finishHeaders(status, !hasBody);
+    if (hasBody) {
+      this.#stream.connection.sender.ownBody(body);
       record.bytesSent += body.length;
     }
   }
@@ -77,7 +75,7 @@ export class ResponseSide {
     record.responseCodeDetails = "via_upstream";
     record.upstreamServiceTimeMs = serviceTimeMs;
     this.#readGrpcStatus(head);
-    this.#bodyMode = chooseBodyMode(head, headers, record.protocol === "HTTP/1.0");
+    this.#stream.connection.sender.beginBody(head, headers, record.protocol === "HTTP/1.0");
     head.dropId(known.upgrade);
     head.dropId(known.envoyUpstreamServiceTime);
     // An upgrade, or an answer before the request was whole, has no service time.
@@ -88,7 +86,7 @@ export class ResponseSide {
     if (route?.includeAttemptCountInResponse === true) {
       headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));
     }
-    this.#finishHeaders(head.status);
+    this.#finishHeaders(head.status, head.bodyKind === "none");
   }
 
   /** 101 from the upstream. */
@@ -96,33 +94,29 @@ export class ResponseSide {
     this.#stream.responseHeaders.reset(head);
     this.#stream.record.responseCodeDetails = "via_upstream";
     this.#applyRoute();
-    this.#finishHeaders(101);
+    this.#finishHeaders(101, false);
   }
 
   /** A CONNECT has reached its endpoint. */
   startConnect(): void {
     this.#isConnected = true;
-    this.#finishHeaders(200);
+    this.#finishHeaders(200, false);
   }
 
   writeBody(chunk: Buffer, from: number, to: number): void {
-    const { downstreamWriter: writer } = this.#stream.services;
     this.#stream.record.onResponseBody(chunk, from, to);
-    if (this.#bodyMode === "chunked") writer.chunk(chunk, from, to);
-    else if (isPassed(from, to)) this.#stream.connection.sender.pass(chunk, to);
-    else writer.bytes(chunk, from, to);
+    this.#stream.connection.sender.body(chunk, from, to);
   }
 
   /** The upstream's answer is whole. */
   finish(trailers: Http1Head | undefined): void {
-    const { record, services } = this.#stream;
+    const { record, services, connection } = this.#stream;
     if (trailers !== undefined) {
       this.#readGrpcStatus(trailers);
       dropForbiddenTrailers(trailers);
       record.responseTrailers = trailers;
     }
-    if (this.#bodyMode !== "chunked") return;
-    services.downstreamWriter.lastChunk(services.settings.forwardsTrailers ? trailers : undefined);
+    connection.sender.end(services.settings.forwardsTrailers ? trailers : undefined);
   }
 
   #readGrpcStatus(head: Http1Head): void {
@@ -136,7 +130,7 @@ export class ResponseSide {
   }
 
   /** Our own fields, then the head is written. */
-  #finishHeaders(status: number): void {
+  #finishHeaders(status: number, isEnd: boolean): void {
     const stream = this.#stream;
     const { services, responseHeaders: headers, record } = stream;
     const { settings } = services;
@@ -156,13 +150,14 @@ export class ResponseSide {
     if (settings.answersRequestId && record.requestId !== "") {
       headers.set("x-request-id", record.requestId);
     }
-    if (this.#bodyMode === "close" || stream.connection.isLastRequest()) stream.mustClose = true;
+    const { sender } = stream.connection;
+    if (sender.closesAfterBody || stream.connection.isLastRequest()) stream.mustClose = true;
     const connection = this.#connection;
     connection.isHttp10 = record.protocol === "HTTP/1.0";
     // A CONNECT that has succeeded is no message any more that could end.
     connection.closes = stream.mustClose && !this.#isConnected;
     connection.isUpgrade = status === 101;
-    writeResponseHead(services.downstreamWriter, status, headers, connection);
+    sender.head(status, headers, connection, isEnd);
   }
 
   #mustAppendServer(): boolean {
