@@ -38,9 +38,9 @@ function send() {
 
 const ticker = setInterval(() => {
   const elapsedMs = performance.now() - startMs;
-  if (elapsedMs < Number(forMs)) {
-    while (sent < (elapsedMs * Number(rate)) / 1000) send();
-  } else if (waiting === 0) {
+  const dueMs = Math.min(elapsedMs, Number(forMs));
+  while (sent < Math.floor((dueMs * Number(rate)) / 1000)) send();
+  if (elapsedMs >= Number(forMs) && waiting === 0) {
     clearInterval(ticker);
     agent.destroy();
     console.log(JSON.stringify(result));

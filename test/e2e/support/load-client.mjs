@@ -58,12 +58,11 @@ let isEnough = false;
 process.once("SIGTERM", () => (isEnough = true));
 const ticker = setInterval(() => {
   const elapsedMs = performance.now() - startMs;
-  if (isEnough || elapsedMs >= Number(forMs)) {
-    clearInterval(ticker);
-    finish(elapsedMs);
-    return;
-  }
+  // Also what has become due before the end, however late this turn comes.
   for (due = Math.floor((elapsedMs * Number(rate)) / 1000); result.sent < due;) send();
+  if (!isEnough && elapsedMs < Number(forMs)) return;
+  clearInterval(ticker);
+  finish(elapsedMs);
 }, tickMs);
 
 /** Waits for the last answers; the rate is that of sending. */
