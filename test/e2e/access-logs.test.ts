@@ -28,7 +28,7 @@ function stepsFor(mesh: TestMesh): readonly Step[] {
     { url: "http://server/status/404", method: "POST", bytes: 120 },
     { url: "http://server/broken" },
     { url: "http://server/direct" },
-    { url: "http://server/late?ms=900" },
+    { url: "http://server/late?ms=5000" },
     { url: "http://server/denied" },
     { url: "http://plain/status/500" },
     { url: "http://empty/" },

@@ -81,7 +81,7 @@ function stepsFor(mesh: TestMesh): readonly Step[] {
     { url: `${server}/status/503`, count: 2 },
     { url: `${server}/broken`, count: 2 },
     { url: `${server}/direct`, count: 2 },
-    { url: `${server}/late?ms=900`, count: 2 },
+    { url: `${server}/late?ms=5000`, count: 2 },
     { url: `${server}/denied`, count: 2 },
     { url: "http://plain/status/500", count: 3 },
     { url: "http://empty/", count: 2 },

@@ -103,7 +103,7 @@ spec:
     retries: { attempts: 2, retryOn: 5xx, backoff: 100ms }
     route: [{ destination: { host: server, subset: again } }]
   - match: [{ uri: { prefix: /late } }]
-    timeout: 150ms
+    timeout: 400ms
     route: [{ destination: { host: server } }]
   - route: [{ destination: { host: server } }]
 ---

@@ -7,12 +7,16 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 
 import { calls } from "./traffic-client.mjs";
-import { seen, serveHttp, serveTcp } from "./traffic-server.mjs";
+import { release, seen, serveHttp, serveTcp } from "./traffic-server.mjs";
 
 const [folder, role] = process.argv.slice(2);
 const path = join(folder, `${process.env.HOSTNAME}.sock`);
 
-const commands = { ...calls, seen: async ({ key }) => seen(key) };
+const commands = {
+  ...calls,
+  seen: async ({ key }) => seen(key),
+  release: async ({ hold }) => release(hold),
+};
 
 const server = createServer({ allowHalfOpen: true }, (socket) => {
   let text = "";

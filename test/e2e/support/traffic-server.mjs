@@ -17,6 +17,21 @@ function remember(key, entry) {
   requests.set(key, [...seen(key), entry]);
 }
 
+/** By the query's `hold`: answers that wait for `release()`; undefined once they need not. */
+const held = new Map();
+
+export function release(hold) {
+  const waiting = held.get(hold) ?? [];
+  held.set(hold, undefined);
+  for (const respondNow of waiting) respondNow();
+  return {};
+}
+
+function whenReleased(hold, respondNow) {
+  if (hold === null || (held.has(hold) && held.get(hold) === undefined)) respondNow();
+  else held.set(hold, [...(held.get(hold) ?? []), respondNow]);
+}
+
 export function serveHttp() {
   const server = createHttpServer({ keepAliveTimeout: 60_000 });
   server.on("request", (request, response) => answer(request, response));
@@ -59,7 +74,8 @@ function answer(request, response) {
       sha256: hash.digest("hex"),
       trailers: request.trailers,
     };
-    setTimeout(() => respond(query, earlier, response, told), Number(query.get("wait") ?? 0));
+    const respondNow = () => respond(query, earlier, response, told);
+    setTimeout(() => whenReleased(query.get("hold"), respondNow), Number(query.get("wait") ?? 0));
   });
 }
 

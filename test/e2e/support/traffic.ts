@@ -237,6 +237,11 @@ export class Traffic {
     return this.mesh.log(`${instance}.${namespace}.proxy.log`).split("\n");
   }
 
+  /** Lets a server answer requests with `hold=` in their query: those that it holds and those to come. */
+  async release(from: string, hold: string): Promise<void> {
+    await this.#call(from, { do: "release", hold });
+  }
+
   /** Ends the recording of the links; which markers and plain markers it holds. */
   async markersOnLinks(): Promise<ReadonlySet<string>> {
     assert(this.#links !== undefined, "the links are not recorded");

@@ -178,7 +178,7 @@ const resilience: readonly Expectation[] = [
   },
   {
     name: "a try that takes too long is tried again",
-    call: { host: "web", path: "/per-try?wait=1000" },
+    call: { host: "web", path: "/per-try?wait=5000" },
     status: 504,
     body: "upstream request timeout",
     attempts: 2,
@@ -188,11 +188,11 @@ const resilience: readonly Expectation[] = [
       route: "per-try",
       cluster: web("v1"),
     },
-    atLeastMs: 300,
+    atLeastMs: 800,
   },
   {
     name: "a timeout",
-    call: { host: "web", path: "/timeout?wait=1000" },
+    call: { host: "web", path: "/timeout?wait=5000" },
     status: 504,
     body: "upstream request timeout",
     attempts: 1,
@@ -203,7 +203,7 @@ const resilience: readonly Expectation[] = [
       cluster: web("v1"),
     },
     inbound: { ...inbound, status: 0, flags: "DC", details: "downstream_remote_disconnect" },
-    atLeastMs: 200,
+    atLeastMs: 500,
   },
   {
     name: "an injected delay",
