@@ -17,8 +17,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
 import { rootFileName } from "../base/project-root-file.ts";
+import { removeOldBundles, touchBundle } from "./bundle/old-bundles.ts";
 import { projectRoot } from "./project-root.ts";
 import { sourceHash } from "./source-hash.ts";
 
@@ -39,9 +41,13 @@ export async function openBundle(otherwise?: string): Promise<Bundle> {
   for (const place of places) {
     const folder = join(place, name);
     const main = join(folder, "main.js");
-    if (existsSync(main)) return { main };
+    if (existsSync(main)) {
+      touchBundle(folder, systemClock);
+      return { main };
+    }
     try {
       await build(root, folder, place);
+      removeOldBundles(place, folder, systemClock);
       return { main };
     } catch (error) {
       problem ||= messageOf(error);

@@ -3,7 +3,7 @@
  * little memory as docs/performance.md promises of a sidecar that knows a hundred services.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
@@ -32,6 +32,11 @@ describe(`the bundle, ${faultMode}`, () => {
     async () => {
       const state = mkdtempSync(join(tmpdir(), "heddle-state-"));
       mkdirSync(join(root, ".cache/bundle"), { recursive: true });
+      // What a start that was killed has left there two days ago.
+      const abandoned = join(state, "heddle/.bundle/.building-abandoned");
+      mkdirSync(abandoned, { recursive: true, mode: 0o700 });
+      const twoDaysAgo = new Date(Date.now() - 48 * 3_600_000);
+      utimesSync(abandoned, twoDaysAgo, twoDaysAgo);
       // Empty, so that it would have to be made there.
       const mount = `mount -t tmpfs -o ro none ${root}/.cache/bundle && exec "$@"`;
       try {
@@ -44,6 +49,7 @@ describe(`the bundle, ${faultMode}`, () => {
         });
         assert.doesNotMatch(mesh.output(), /running from source/);
         assert(mainOf(mesh).startsWith(join(state, "heddle/.bundle/")), mainOf(mesh));
+        assert(!existsSync(abandoned), "what is old there is taken away when one is made");
         const { code, stdout } = await cliOf(mesh)("status");
         assert.equal(code, 0, stdout);
       } finally {
