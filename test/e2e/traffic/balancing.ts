@@ -65,7 +65,8 @@ async function overflow(traffic: Traffic): Promise<HttpAnswer> {
   const asked = [1, 2, 3].map(async () => await traffic.http(call, traffic.key()));
   const refused = await Promise.race(asked);
   await traffic.release("web-v2-0", hold);
-  const statuses = (await Promise.all(asked)).map(({ status }) => status).toSorted();
-  assert.deepEqual([refused.status, ...statuses], [503, 200, 200, 503]);
+  const statuses = (await Promise.all(asked)).map(({ status }) => status);
+  assert.equal(refused.status, 503);
+  assert.equal(statuses.filter((status) => status === 200).length, 2, statuses.join(" "));
   return refused;
 }
