@@ -8,6 +8,13 @@ import { openMemoryCalls } from "./sysio/memory-calls.ts";
 /** madvise(2): the pages are read again from their file when they are used. */
 const dontNeed = 4;
 
+/** What the allocator has freed and kept; a few milliseconds. False where it cannot be done. */
+export function releaseFreed(): boolean {
+  const calls = openMemoryCalls();
+  calls?.mallocTrim();
+  return calls !== undefined;
+}
+
 /** `mappings` is what /proc/self/smaps says now. False where it cannot be done. */
 export function releaseMemory(mappings: string): boolean {
   const calls = openMemoryCalls();

@@ -38,6 +38,8 @@ export interface SidecarRun {
 
 /** The data plane, and how it ends. */
 interface RunningPlane extends ServedDataPlane {
+  /** Its threads give up what only their start needed. */
+  readonly settle: () => void;
   drain(): Promise<void>;
   close(): Promise<void>;
 }
@@ -79,7 +81,8 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
       : startHeddlePlane(parts, agent));
     await agent.serve(plane);
     expireIdleSeries(clock, metrics);
-    settleMemory(clock, log);
+    const { settle } = plane;
+    settleMemory(clock, log, settle);
     const { name, namespace } = sidecar.instance;
     log.info("sidecar started", {
       instance: `${name}.${namespace}`,
@@ -144,6 +147,7 @@ async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane
     notReady: () => envoy.notReady(),
     exposeMetrics: () => envoy.exposeMetrics(),
     admin: envoy.admin,
+    settle: () => {},
     drain: () => envoy.drain(),
     close: () => envoy.close(drainMs),
   };
@@ -183,6 +187,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     ...(concurrency === 0 ? { metricPieces: () => metrics.exposePieces() } : {}),
     exposeProtobuf: () => proxy.exposeProtobuf(),
     admin: proxy.admin,
+    settle: () => proxy.settle(),
     drain: () => proxy.drain(),
     async close() {
       await proxy.close();

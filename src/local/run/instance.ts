@@ -49,13 +49,13 @@ const portlessReadyMs = { first: 500, again: 3000 };
 const lastWordsMs = 50;
 const pollMs = { starting: 25, steady: 2000 };
 /**
- * Young objects of a proxy die with their request, so a small nursery costs no time; V8's usual one of
- * 16 MB is 10 MB more in each sidecar at rest, and 50 MB under load. What survives is configuration: it
+ * Young objects of a proxy die with their request, so a small nursery costs no time, 1 MB as little as 2;
+ * V8's usual one of 16 MB is 10 MB more in each sidecar at rest, and 50 MB under load. What survives is configuration: it
  * may grow by a fifth before somebody looks what of it is garbage. V8's own threads and the allocator's
  * arenas are counted for big servers; there is a sidecar for each replica.
  */
 const sidecarFlags: readonly string[] = [
-  "--max-semi-space-size=2",
+  "--max-semi-space-size=1",
   "--heap-growing-percent=20",
   "--v8-pool-size=2",
 ];

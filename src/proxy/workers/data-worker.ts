@@ -135,7 +135,7 @@ class DataWorker {
         return this.#proxy.resetSlowest(message.fromBytes, message.countMax);
       case "collect":
         // There because the flag was set before the thread was started.
-        return globalThis.gc?.({ type: "major", execution: "sync" });
+        return globalThis.gc?.({ type: "major", execution: "sync", ...message.thoroughly });
       case "eject":
         return this.#proxy.eject(message.ejection);
       case "healthy":

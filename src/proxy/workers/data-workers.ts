@@ -164,6 +164,11 @@ export class DataWorkers {
     if (kind === "major") this.#postAll({ kind: "collect" });
   }
 
+  /** Gives up what only their start needed. */
+  settle(): void {
+    this.#postAll({ kind: "collect", thoroughly: { flavor: "last-resort" } });
+  }
+
   setHealthy(isHealthy: boolean): void {
     this.#isHealthy = isHealthy;
     this.#postAll({ kind: "healthy", isHealthy });

@@ -55,7 +55,11 @@ export type ToWorker =
       readonly fromBytes: number;
       readonly countMax: number;
     }
-  | { readonly kind: "collect" }
+  | {
+      readonly kind: "collect";
+      /** Code that has not run for a while, too. */
+      readonly thoroughly?: { readonly flavor: "last-resort" };
+    }
   | { readonly kind: "healthy"; readonly isHealthy: boolean }
   | { readonly kind: "eject"; readonly ejection: Ejection }
   | { readonly kind: "close" };
