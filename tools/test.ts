@@ -13,6 +13,7 @@ import { join } from "node:path";
 
 import { assertProjectNode } from "./project-node.ts";
 import { prepare } from "./test-machine.ts";
+import { complaintsOf, type Counts, noCounts, summaryOf } from "./test-totals.ts";
 
 interface Phase {
   readonly name: string;
@@ -29,8 +30,6 @@ interface Phase {
   /** Takes too long for every run: only where its name is given. */
   readonly isRare?: boolean;
 }
-
-type Counts = Record<"tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo", number>;
 
 const phases: readonly Phase[] = [
   {
@@ -107,7 +106,7 @@ if (wanted.length < asked.length) {
 if (isWhole) runCheck();
 if (wanted.some((phase) => phase.name !== "unit")) await prepare(wanted.map(({ name }) => name));
 
-const total: Counts = { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
+const total = noCounts();
 let failed = false;
 const startMs = performance.now();
 const besides = new Map<string, { readonly ended: Promise<boolean>; readonly show: () => void }>();
@@ -207,22 +206,10 @@ function summarise(): void {
   // Some tests run once more as root, with the rights that only root has.
   const who = process.getuid?.() === 0 ? "root" : "others";
   const minimum: number = JSON.parse(readFileSync("test/count.json", "utf8"))[who];
-  if (isWhole && total.tests < minimum) {
-    console.error(`heddle: ${total.tests} tests ran, test/count.json expects ${minimum} or more`);
+  for (const complaint of isWhole ? complaintsOf(total, minimum) : []) {
+    console.error(`heddle: ${complaint}`);
     failed = true;
   }
-  if (isWhole && total.skipped + total.todo > 0) {
-    console.error("heddle: skipped tests are not accepted");
-    failed = true;
-  }
-  // The form of node:test's own summary.
-  console.log(`\nℹ tests ${total.tests}`);
-  console.log(`ℹ suites 0`);
-  console.log(`ℹ pass ${total.passed}`);
-  console.log(`ℹ fail ${total.failed}`);
-  console.log(`ℹ cancelled ${total.cancelled}`);
-  console.log(`ℹ skipped ${total.skipped}`);
-  console.log(`ℹ todo ${total.todo}`);
-  console.log(`ℹ duration_ms ${(performance.now() - startMs).toFixed(0)}`);
+  console.log(`\n${summaryOf(total, performance.now() - startMs).join("\n")}`);
   process.exitCode = failed || total.failed > 0 ? 1 : 0;
 }

@@ -1,0 +1,34 @@
+/** What a run of the tests adds up to, and what makes it fail although no test has failed. */
+
+export type Counts = Record<
+  "tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo",
+  number
+>;
+
+export function noCounts(): Counts {
+  return { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
+}
+
+/** Of a run of everything: `minimum` is what test/count.json says for this user. */
+export function complaintsOf(total: Counts, minimum: number): readonly string[] {
+  const complaints: string[] = [];
+  if (total.tests < minimum) {
+    complaints.push(`${total.tests} tests ran, test/count.json expects ${minimum} or more`);
+  }
+  if (total.skipped + total.todo > 0) complaints.push("skipped tests are not accepted");
+  return complaints;
+}
+
+/** In the form of node:test's own summary. */
+export function summaryOf(total: Counts, elapsedMs: number): readonly string[] {
+  return [
+    `ℹ tests ${total.tests}`,
+    "ℹ suites 0",
+    `ℹ pass ${total.passed}`,
+    `ℹ fail ${total.failed}`,
+    `ℹ cancelled ${total.cancelled}`,
+    `ℹ skipped ${total.skipped}`,
+    `ℹ todo ${total.todo}`,
+    `ℹ duration_ms ${elapsedMs.toFixed(0)}`,
+  ];
+}
