@@ -51,7 +51,11 @@ test("removeOldBundles() keeps the one in use, whatever its age, and one that wa
 test("removeOldBundles() leaves one that a process runs from", async (t) => {
   const clock = new FakeClock();
   const place = placeOf(t, clock);
-  const child = spawn("tail", ["-f", join(place, fifth, "main.js")], { stdio: "ignore" });
+  const child = spawn(
+    process.execPath,
+    ["-e", "setInterval(() => {}, 1e6)", join(place, fifth, "main.js")],
+    { stdio: "ignore" },
+  );
   t.after(() => child.kill("SIGKILL"));
   await new Promise((resolve) => child.once("spawn", resolve));
   removeOldBundles(place, join(place, newest), clock);
