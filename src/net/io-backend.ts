@@ -16,8 +16,10 @@ import { type Native, probeNative } from "./epoll/native/probe.ts";
 import { Reactor } from "./epoll/reactor.ts";
 import { type BoundListener, listen, type ListenOptions } from "./listen.ts";
 import { createPortableDialler } from "./portable-dialler.ts";
+import { adoptTicketSeed, type TicketSeed } from "./tls/ticket-keys.ts";
 
 export type { Receiver };
+export { type TicketSeed, ticketSeed } from "./tls/ticket-keys.ts";
 
 /** `auto` takes epoll where it works. */
 export type IoChoice = "portable" | "epoll" | "auto";
@@ -81,11 +83,14 @@ export interface ServingIoOptions extends Omit<ConnectionTakerOptions, "reactor"
   readonly ring: SharedArrayBuffer;
   readonly descriptors: SharedArrayBuffer;
   readonly life: number;
+  /** The accepting end's, so that either opens what the other has sealed. */
+  readonly tickets: TicketSeed;
 }
 
 /** The other end, in a thread of its own. The accepting end has found out that it works here. */
 export function openServingIo(options: ServingIoOptions): ServingIo {
-  const { clock, log, life } = options;
+  const { clock, log, life, tickets } = options;
+  adoptTicketSeed(tickets);
   const probe = probeNative();
   assert(probe.kind === "present", "the epoll backend worked in another thread");
   const own = openReactor(probe.native, log);

@@ -39,6 +39,7 @@ class Dialling implements Channel {
   readonly remote: SocketAddress;
   readonly #dial: DialOptions;
   readonly #log: Logger;
+  readonly #clock: Clock;
   #timer: Timer | undefined;
   #raw: net.Socket | undefined;
   #handshake: ClientHandshake | undefined;
@@ -49,6 +50,7 @@ class Dialling implements Channel {
   constructor({ clock, log, mark }: PortableDiallerOptions, dial: DialOptions) {
     this.#dial = dial;
     this.#log = log;
+    this.#clock = clock;
     this.#handler = dial.handler;
     this.remote = dial.address;
     const socket = this.#openSocket(mark);
@@ -174,6 +176,7 @@ class Dialling implements Channel {
     this.#handshake = startClientHandshake({
       socket,
       tls,
+      nowMs: this.#clock.nowMs(),
       alpn,
       onSecure: (secured, session) => this.#open(secured, session),
       onFailure: (error) => this.#fail(error),

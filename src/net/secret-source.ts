@@ -13,4 +13,6 @@ export type TlsSecret =
   /** Our own identity (`default`): leaf first, then intermediates; PKCS#8 or SEC1 key. */
   | { readonly kind: "certificate"; readonly chainPem: string; readonly privateKeyPem: string }
   /** What peers must chain to (`ROOTCA`): one or more PEM certificates. */
-  | { readonly kind: "validation"; readonly trustedCaPem: string };
+  | { readonly kind: "validation"; readonly trustedCaPem: string }
+  /** What session tickets are sealed with, 80 bytes each: the first seals, all open. */
+  | { readonly kind: "ticket-keys"; readonly keys: readonly Uint8Array[] };

@@ -1,6 +1,6 @@
 /**
  * TLS on an accepted connection whose first bytes have been read already, to choose the context by
- * its ClientHello. No session is resumed: every connection is verified anew.
+ * its ClientHello.
  */
 import type { Socket } from "node:net";
 import tls from "node:tls";
@@ -17,6 +17,8 @@ import { type ServerSide, serverContexts } from "./tls/context.ts";
 import { describeFailure, kindOfHandshakeError, type TlsFailureKind } from "./tls/failure.ts";
 import type { TlsMaterial } from "./tls/material.ts";
 import { judgePeer } from "./tls/peer.ts";
+import { expiryOfResumed, resumingServerContext } from "./tls/portable-sessions.ts";
+import type { TicketTerms } from "./tls/resumption.ts";
 import type { ServerTls } from "./tls-contexts.ts";
 
 export interface ServerHandshakeOptions {
@@ -27,6 +29,8 @@ export interface ServerHandshakeOptions {
   readonly first: Buffer;
   /** What the ClientHello offers by ALPN, where it was inspected: without overlap we choose none. */
   readonly offeredAlpn: readonly string[] | undefined;
+  /** The server name in the ClientHello, where it was inspected and holds one. */
+  readonly requestedSni?: string | undefined;
   /** 0 means none. */
   readonly timeoutMs: number;
   readonly clock: Clock;
@@ -66,7 +70,8 @@ class ServerHandshake {
   }
 
   start(): void {
-    const { timeoutMs, clock, first } = this.#options;
+    const { timeoutMs, clock, first, requestedSni } = this.#options;
+    const nowMs = clock.nowMs();
     const material = this.#side.context.material();
     if (typeof material === "string") {
       this.#fail("no-secret", material);
@@ -75,13 +80,17 @@ class ServerHandshake {
     if (timeoutMs > 0) this.#timer = clock.schedule(timeoutMs, () => this.#fail("timeout", ""));
     // A copy: the new socket takes it only after this call.
     if (first.length > 0) this.#socket.unshift(Buffer.from(first));
-    const { context, requiresCertificate } = this.#side;
+    const { context, requiresCertificate, resumption } = this.#side;
+    const terms = resumption?.terms(material, nowMs);
     const { alpn } = context.plan;
     const offered = this.#options.offeredAlpn;
     const isShared = offered === undefined || alpn.some((protocol) => offered.includes(protocol));
     const secured = new tls.TLSSocket(this.#socket, {
       isServer: true,
-      secureContext: material.context,
+      secureContext:
+        terms === undefined
+          ? material.context
+          : resumingServerContext(material, terms, requestedSni),
       requestCert: context.plan.canVerify,
       rejectUnauthorized: requiresCertificate,
       // Sharing no protocol is no failure (RFC 7301 leaves it to us; Envoy goes on too).
@@ -91,7 +100,7 @@ class ServerHandshake {
     secured.once("error", this.#onError);
     secured.once("close", this.#onClose);
     secured.once("end", this.#onClose);
-    secured.once("secure", () => this.#onHandshake(secured, material));
+    secured.once("secure", () => this.#onHandshake(secured, material, { terms, nowMs }));
   }
 
   readonly #onError = (error: Error): void => {
@@ -100,16 +109,24 @@ class ServerHandshake {
 
   readonly #onClose = (): void => this.#fail("closed", "");
 
-  #onHandshake(secured: tls.TLSSocket, material: TlsMaterial): void {
+  #onHandshake(
+    secured: tls.TLSSocket,
+    material: TlsMaterial,
+    { terms, nowMs }: { readonly terms: TicketTerms | undefined; readonly nowMs: number },
+  ): void {
     if (this.#isSettled) return;
     const { context, requiresCertificate } = this.#side;
+    const { requestedSni } = this.#options;
+    const isResumed = secured.isSessionReused();
+    const expiry = terms === undefined ? undefined : expiryOfResumed(secured, terms, nowMs);
     const verdict = judgePeer({
       socket: secured,
       plan: context.plan,
       material,
       requiresCertificate,
-      sni: serverNameOf(secured),
-      verifyCode: readVerifyCode(secured),
+      // OpenSSL keeps none with a session of TLS 1.2; those that are resumed are of this name.
+      sni: serverNameOf(secured) ?? requestedSni,
+      verifyCode: readVerifyCode(secured) ?? expiry,
     });
     if (verdict.kind === "refused") {
       this.#fail(verdict.failure, verdict.detail);
@@ -120,7 +137,7 @@ class ServerHandshake {
     secured.off("error", this.#onError);
     secured.off("close", this.#onClose);
     secured.off("end", this.#onClose);
-    context.counters.onHandshake();
+    context.counters.onHandshake(isResumed);
     this.#open(secured, verdict.session);
   }
 

@@ -438,38 +438,11 @@ onBoth("a server's names that nobody verified are nobody's", async (t) => {
   assert.deepEqual(session(outcome.server).peerUriSans, [cart]);
 });
 
-onBoth("no session is resumed: every connection is verified anew", async (t) => {
-  const authority = await makeTestAuthority();
-  const certificate = await authority.issue({ uris: [cart] });
-  const common = commonContext(undefined, ["istio"]);
-  for (const minVersion of [3, 4] as const) {
-    const serverTls = createServerTls(
-      DownstreamTlsContext.fromPartial({
-        requireClientCertificate: true,
-        commonTlsContext: {
-          ...common,
-          tlsParams: { tlsMinimumProtocolVersion: 3, tlsMaximumProtocolVersion: minVersion },
-        },
-      }),
-      {
-        secrets: secretsOf(certificate, authority.rootPem),
-        log: silentLog,
-        counters: new Counts(),
-      },
-    );
-    const first = await shakeRaw(t, serverTls, certificate);
-    session(first.server);
-    const second = await shakeRaw(t, serverTls, certificate, first.session);
-    assert.equal(second.isReused, false);
-    session(second.server);
-  }
-});
-
-/** A client of Node's own, which offers what an earlier connection gave it to resume with. */
+/** A client of Node's own. */
 async function shakeRaw(
   t: TestContext,
   serverTls: ReturnType<typeof createServerTls>,
-  ...[{ chainPem, privateKeyPem }, earlier]: [TestCertificate, (Buffer | undefined)?]
+  { chainPem, privateKeyPem }: TestCertificate,
 ) {
   const server = Promise.withResolvers<Channel | ChannelError>();
   const listener = await listenTls(t, (channel, first) => {
@@ -494,19 +467,12 @@ async function shakeRaw(
     rejectUnauthorized: false,
     cert: chainPem,
     key: privateKeyPem,
-    ...(earlier === undefined ? {} : { session: earlier }),
   });
   t.after(() => client.destroy());
-  let ticket: Buffer | undefined;
-  client.on("session", (given) => (ticket = given));
   await new Promise((resolve) =>
     client.once("data", resolve).once("error", resolve).once("close", resolve),
   );
-  return {
-    server: await server.promise,
-    session: ticket ?? client.getSession(),
-    isReused: client.isSessionReused(),
-  };
+  return { server: await server.promise };
 }
 
 onBoth("startServerHandshake() calls plaintext by its name", async (t) => {

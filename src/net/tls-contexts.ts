@@ -16,8 +16,10 @@ import type { ClientTls } from "./dialler.ts";
 import type { SecretSource } from "./secret-source.ts";
 import { clientContexts, serverContexts, TlsContext, type TlsCounters } from "./tls/context.ts";
 import type { TlsFailureKind } from "./tls/failure.ts";
+import { planResumption } from "./tls/resumption.ts";
 
 export type { TlsCounters } from "./tls/context.ts";
+export { readTicketKeys } from "./tls/resumption.ts";
 
 export interface TlsDependencies {
   readonly secrets: SecretSource;
@@ -25,6 +27,11 @@ export interface TlsDependencies {
   readonly counters: TlsCounters;
   /** Hears of each handshake with a server that failed, also of those whose connection nobody misses. */
   readonly onFailure?: (error: ChannelError) => void;
+}
+
+export interface ServerTlsDependencies extends TlsDependencies {
+  /** Server names of the filter chain: a session is not resumed on a chain that has others. */
+  readonly serverNames?: readonly string[];
 }
 
 /** A downstream TLS context; opaque to everyone but `startServerHandshake`. */
@@ -37,19 +44,20 @@ export interface ServerTls {
 /** Throws `tls-unsupported` for what cannot be honoured: the resource must be refused. */
 export function createServerTls(
   config: DownstreamTlsContext,
-  dependencies: TlsDependencies,
+  dependencies: ServerTlsDependencies,
 ): ServerTls {
   if (config.requireSni === true) throw unsupported("require_sni");
   if (config.preferClientCiphers) throw unsupported("prefer_client_ciphers");
   if (config.ocspStaplePolicy !== 0) throw unsupported("ocsp_staple_policy");
-  // Keys and times of sessions mean nothing: none is resumed.
+  const { secrets, serverNames = [] } = dependencies;
+  const resumption = planResumption(config, serverNames, secrets);
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const requiresCertificate = config.requireClientCertificate === true;
   if (requiresCertificate && !context.plan.canVerify) {
     throw unsupported("require_client_certificate without a trusted CA");
   }
   const made = { kind: "server-tls", close: () => context.close() } as const;
-  serverContexts.set(made, { context, requiresCertificate });
+  serverContexts.set(made, { context, requiresCertificate, resumption });
   return made;
 }
 
@@ -65,7 +73,8 @@ export function createClientTls(
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const { alpn } = context.plan;
   const made = { kind: "client-tls", alpn, close: () => context.close() } as const;
-  clientContexts.set(made, { context, sni: config.sni === "" ? undefined : config.sni });
+  const sni = config.sni === "" ? undefined : config.sni;
+  clientContexts.set(made, { context, sni, sessionsMax: config.maxSessionKeys ?? 1 });
   return made;
 }
 
@@ -80,6 +89,7 @@ export function createTlsCounters(
     return () => found.add();
   };
   const handshakes = counter("handshake", "TLS handshakes that succeeded");
+  const reused = counter("session_reused", "TLS handshakes that went on from an earlier session");
   const errors = counter("connection_error", "TLS handshakes that failed for other reasons");
   const noCertificate = counter("fail_verify_no_cert", "Peers that presented no certificate");
   const badCertificate = counter("fail_verify_error", "Peer certificates that did not verify");
@@ -97,7 +107,11 @@ export function createTlsCounters(
     closed: errors,
     "no-secret": errors,
   };
-  return { onHandshake: handshakes, onFailure: (kind) => byKind[kind]() };
+  const onHandshake = (isResumed: boolean): void => {
+    handshakes();
+    if (isResumed) reused();
+  };
+  return { onHandshake, onFailure: (kind) => byKind[kind]() };
 }
 
 function unsupported(field: string): HeddleError {

@@ -7,17 +7,22 @@ export function encodeSecret(name: string, secret: TlsSecret): Uint8Array {
     inlineBytes: Buffer.from(pem),
   });
   const message =
-    secret.kind === "certificate"
+    secret.kind === "ticket-keys"
       ? Secret.fromPartial({
           name,
-          tlsCertificate: {
-            certificateChain: inline(secret.chainPem),
-            privateKey: inline(secret.privateKeyPem),
-          },
+          sessionTicketKeys: { keys: secret.keys.map((inlineBytes) => ({ inlineBytes })) },
         })
-      : Secret.fromPartial({
-          name,
-          validationContext: { trustedCa: inline(secret.trustedCaPem) },
-        });
+      : secret.kind === "certificate"
+        ? Secret.fromPartial({
+            name,
+            tlsCertificate: {
+              certificateChain: inline(secret.chainPem),
+              privateKey: inline(secret.privateKeyPem),
+            },
+          })
+        : Secret.fromPartial({
+            name,
+            validationContext: { trustedCa: inline(secret.trustedCaPem) },
+          });
   return Secret.encode(message).finish();
 }

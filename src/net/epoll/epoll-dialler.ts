@@ -201,7 +201,7 @@ class Dialling implements Channel, Watched, Deferred {
       this.#open(writable, undefined);
       return;
     }
-    const { reactor, log } = this.#options;
+    const { reactor, log, clock } = this.#options;
     assert(reactor.openssl !== undefined, "no OpenSSL");
     this.#handshake = startEpollClientTls({
       reactor,
@@ -210,6 +210,7 @@ class Dialling implements Channel, Watched, Deferred {
       interest: writable,
       peer: this.remote,
       tls,
+      nowMs: clock.nowMs(),
       alpn,
       onSecure: (secured) => this.#open(secured.interest, secured),
       onFailure: (error) => this.#fail(error),

@@ -8,6 +8,7 @@ import type { ServerSide } from "../tls/context.ts";
 import { describeFailure, type TlsFailureKind } from "../tls/failure.ts";
 import type { TlsMaterial } from "../tls/material.ts";
 import { judgePeer } from "../tls/peer.ts";
+import { bindingFor } from "../tls/resumption.ts";
 import { EpollChannel, type Surrendered } from "./epoll-channel.ts";
 import type { OpenSsl } from "./native/openssl.ts";
 import type { SslConnection } from "./native/ssl-connection.ts";
@@ -54,12 +55,20 @@ class ServerTls {
       this.#fail("no-secret", material);
       return;
     }
-    const { timeoutMs, clock, first } = this.#options;
+    const { timeoutMs, clock, first, requestedSni } = this.#options;
     if (timeoutMs > 0) this.#timer = clock.schedule(timeoutMs, () => this.#fail("timeout", ""));
-    const { context, requiresCertificate } = this.#side;
+    const { context, requiresCertificate, resumption } = this.#side;
     const { plan } = context;
-    const connection = nativeContextOf(this.#openssl, material).open({
+    const startedMs = clock.nowMs();
+    const terms = resumption?.terms(material, startedMs);
+    const use = { side: "server", ticketsForS: terms?.timeoutS } as const;
+    const connection = nativeContextOf(this.#openssl, material, use).open({
       fd: surrendered.fd,
+      startedMs,
+      tickets:
+        terms === undefined
+          ? undefined
+          : { binding: bindingFor(terms.binding, requestedSni), keys: terms.keys },
       isServer: true,
       verify: requiresCertificate ? "required" : plan.canVerify ? "if-given" : "no",
       alpn: plan.alpn,
@@ -91,13 +100,13 @@ class ServerTls {
   #onHandshake(connection: SslConnection, material: TlsMaterial, interest: number): void {
     if (this.#isSettled) return;
     const { context, requiresCertificate } = this.#side;
-    const { serverName } = connection;
     const verdict = judgePeer({
       socket: factsOf(connection),
       plan: context.plan,
       material,
       requiresCertificate,
-      sni: serverName,
+      // OpenSSL keeps none with a session of TLS 1.2; those that are resumed are of this name.
+      sni: connection.serverName ?? this.#options.requestedSni,
       verifyCode: verifyCodeOf(connection),
     });
     if (verdict.kind === "refused") {
@@ -106,7 +115,7 @@ class ServerTls {
     }
     this.#isSettled = true;
     this.#timer?.cancel();
-    context.counters.onHandshake();
+    context.counters.onHandshake(connection.isResumed);
     const { log, onSecure, channel } = this.#options;
     const before = this.#surrendered;
     assert(before !== undefined, "a handshake without a connection");

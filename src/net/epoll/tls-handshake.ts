@@ -7,7 +7,7 @@ import type { TlsMaterial } from "../tls/material.ts";
 import type { TlsFailureKind } from "../tls/failure.ts";
 import { kindOfHandshakeError } from "../tls/failure.ts";
 import { wantsWrite } from "./byte-stream.ts";
-import type { OpenSsl, SslContext } from "./native/openssl.ts";
+import type { OpenSsl, SslContext, SslUse } from "./native/openssl.ts";
 import type { SslConnection } from "./native/ssl-connection.ts";
 import { readable, type Reactor, type Watched, writable } from "./reactor.ts";
 import { errorName, sslErrorCode } from "./socket-address.ts";
@@ -89,15 +89,28 @@ export class EpollHandshake implements Watched {
   }
 }
 
-const contexts = new WeakMap<TlsMaterial, SslContext>();
+interface Made {
+  readonly use: SslUse;
+  readonly context: SslContext;
+}
 
-/** Made of the same parts as the material's own context, when it is first needed. */
-export function nativeContextOf(openssl: OpenSsl, material: TlsMaterial): SslContext {
-  const known = contexts.get(material);
-  if (known !== undefined) return known;
-  const context = openssl.createContext(material.parts);
-  contexts.set(material, context);
+const contexts = new WeakMap<TlsMaterial, Made[]>();
+
+/** Made of the same parts as the material's own context, when it is first needed for this use. */
+export function nativeContextOf(openssl: OpenSsl, material: TlsMaterial, use: SslUse): SslContext {
+  const made = contexts.get(material) ?? [];
+  const known = made.find((other) => isSameUse(other.use, use));
+  if (known !== undefined) return known.context;
+  const context = openssl.createContext(material.parts, use);
+  made.push({ use, context });
+  contexts.set(material, made);
   return context;
+}
+
+function isSameUse(one: SslUse, other: SslUse): boolean {
+  return one.side === "client"
+    ? other.side === "client" && one.resumes === other.resumes
+    : other.side === "server" && one.ticketsForS === other.ticketsForS;
 }
 
 type PeerFacts = Pick<

@@ -5,22 +5,27 @@ import { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_s
 import type { ChannelError } from "../channel.ts";
 import type { SecretSource } from "../secret-source.ts";
 import type { TlsFailureKind } from "./failure.ts";
+import type { ServerResumption } from "./resumption.ts";
 import { buildMaterial, planTls, type TlsMaterial, type TlsPlan } from "./material.ts";
 
 /** Envoy's `ssl.*` counters of one listener or cluster. */
 export interface TlsCounters {
-  onHandshake(): void;
+  onHandshake(isResumed: boolean): void;
   onFailure(kind: TlsFailureKind): void;
 }
 
 export interface ServerSide {
   readonly context: TlsContext;
   readonly requiresCertificate: boolean;
+  /** Undefined: every handshake is a full one. */
+  readonly resumption: ServerResumption | undefined;
 }
 
 export interface ClientSide {
   readonly context: TlsContext;
   readonly sni: string | undefined;
+  /** Sessions to keep for each endpoint. */
+  readonly sessionsMax: number;
 }
 
 /** What stands behind the opaque handles that other areas pass around. */

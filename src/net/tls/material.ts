@@ -40,8 +40,8 @@ export interface TlsPlan {
 }
 
 export interface TlsParts {
-  readonly minVersion: string;
-  readonly maxVersion: string;
+  readonly minVersion: tls.SecureVersion;
+  readonly maxVersion: tls.SecureVersion;
   /** Names of TLS 1.3 and 1.2, in one list. */
   readonly ciphers: string;
   readonly curves: string | undefined;
@@ -55,6 +55,8 @@ export interface TlsMaterial {
   /** What the context was made of, for a backend that makes its own. */
   readonly parts: TlsParts;
   readonly localUriSans: readonly string[];
+  /** Everything that our own certificate says who we are by. */
+  readonly localNames: readonly string[];
   /** Whether the peer's chain is verified: false only where configuration names no trust anchor. */
   readonly verifiesPeer: boolean;
 }
@@ -154,32 +156,47 @@ function makeMaterial(
   certificate: Certificate | undefined,
   trustedCaPem: string | undefined,
 ): TlsMaterial {
-  const context = tls.createSecureContext({
-    ...plan.versions,
-    ciphers: plan.ciphers,
-    // Nothing to resume with: every connection is verified anew.
-    secureOptions: constants.SSL_OP_NO_TICKET,
-    ...(plan.curves === undefined ? {} : { ecdhCurve: plan.curves }),
-    ...(certificate === undefined
-      ? {}
-      : { cert: certificate.chainPem, key: certificate.privateKeyPem }),
-    ca: trustedCaPem ?? noAuthorities,
-  });
-  const leaf = certificate === undefined ? undefined : new X509Certificate(certificate.chainPem);
   const { versions, ciphers, curves } = plan;
+  const parts: TlsParts = {
+    ...versions,
+    ciphers,
+    curves,
+    chainPem: certificate?.chainPem,
+    privateKeyPem: certificate?.privateKeyPem,
+    trustedCaPem,
+  };
+  // Without tickets there is nothing to go on with: every connection is verified anew.
+  const context = createNodeContext(parts, { secureOptions: constants.SSL_OP_NO_TICKET });
+  const leaf = certificate === undefined ? undefined : new X509Certificate(certificate.chainPem);
+  const names = leaf === undefined ? undefined : decodeCertificateNames(leaf.raw);
   return {
     context,
-    parts: {
-      ...versions,
-      ciphers,
-      curves,
-      chainPem: certificate?.chainPem,
-      privateKeyPem: certificate?.privateKeyPem,
-      trustedCaPem,
-    },
-    localUriSans: leaf === undefined ? [] : (decodeCertificateNames(leaf.raw)?.uriSans ?? []),
+    parts,
+    localUriSans: names?.uriSans ?? [],
+    localNames:
+      names === undefined
+        ? []
+        : [names.subject, ...names.uriSans, ...names.dnsSans, ...names.emailSans, ...names.ipSans],
     verifiesPeer: trustedCaPem !== undefined,
   };
+}
+
+/** Throws when OpenSSL refuses the parts. */
+export function createNodeContext(
+  parts: TlsParts,
+  more: tls.SecureContextOptions,
+): tls.SecureContext {
+  const { minVersion, maxVersion, ciphers, curves, chainPem, privateKeyPem, trustedCaPem } = parts;
+  return tls.createSecureContext({
+    minVersion,
+    maxVersion,
+    ciphers,
+    ...(curves === undefined ? {} : { ecdhCurve: curves }),
+    ...(chainPem === undefined ? {} : { cert: chainPem }),
+    ...(privateKeyPem === undefined ? {} : { key: privateKeyPem }),
+    ca: trustedCaPem ?? noAuthorities,
+    ...more,
+  });
 }
 
 function refuseUnsupported(common: CommonTlsContext): void {

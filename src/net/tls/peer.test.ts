@@ -35,6 +35,7 @@ const material: TlsMaterial = {
     trustedCaPem: undefined,
   },
   localUriSans: [],
+  localNames: [],
   verifiesPeer: true,
 };
 

@@ -4,7 +4,7 @@
  */
 import type { DescMessage, JsonValue } from "@bufbuild/protobuf";
 
-import type { SecretSource } from "../../net/secret-source.ts";
+import type { SecretSource, TlsSecret } from "../../net/secret-source.ts";
 import { typeUrls } from "../../xds/feed.ts";
 import type { AppliedResource, RefusedResource } from "../config/applied-resources.ts";
 import type { Configuration } from "../config.ts";
@@ -158,17 +158,26 @@ function dumpSecrets({ configuration, secrets }: DumpSource): JsonValue[] {
   return [...configuration.secretNames()].flatMap((name): JsonValue[] => {
     const secret = secrets.get(name);
     if (secret === undefined) return [];
-    const content =
-      secret.kind === "certificate"
-        ? {
-            tls_certificate: {
-              certificate_chain: { inline_bytes: base64(secret.chainPem) },
-              private_key: { inline_bytes: base64(redacted) },
-            },
-          }
-        : { validation_context: { trusted_ca: { inline_bytes: base64(secret.trustedCaPem) } } };
+    const content = secretContent(secret);
     return [{ name, secret: { "@type": typeUrls.secret, name, ...content } }];
   });
+}
+
+function secretContent(secret: TlsSecret): { readonly [field: string]: JsonValue } {
+  const inline = (text: string): JsonValue => ({ inline_bytes: base64(text) });
+  switch (secret.kind) {
+    case "certificate":
+      return {
+        tls_certificate: {
+          certificate_chain: inline(secret.chainPem),
+          private_key: inline(redacted),
+        },
+      };
+    case "validation":
+      return { validation_context: { trusted_ca: inline(secret.trustedCaPem) } };
+    case "ticket-keys":
+      return { session_ticket_keys: { keys: secret.keys.map(() => inline(redacted)) } };
+  }
 }
 
 const redacted = "[redacted]";

@@ -42,6 +42,7 @@ export const honouredSecret: Honoured<Secret> = {
   name: true,
   tlsCertificate: { certificateChain: true, privateKey: true },
   validationContext: { trustedCa: true },
+  sessionTicketKeys: true,
 };
 
 /** Extensions that only prepare what other resources may ask for, which are refused there. */

@@ -1,6 +1,7 @@
 /** Secrets of a bootstrap: those that stand in it, and those that control planes and services send. */
 import { messageOf } from "../../base/error.ts";
 import type { SecretSource, TlsSecret } from "../../net/secret-source.ts";
+import { readTicketKeys } from "../../net/tls-contexts.ts";
 import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { Secret } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/secret.ts";
 import {
@@ -122,7 +123,11 @@ export function readSecret({ name, bytes }: Pick<XdsResource, "name" | "bytes">)
     );
     return { kind: "validation", trustedCaPem };
   }
-  return refuse("type", `'${name}' is neither tls_certificate nor validation_context`);
+  if (secret.sessionTicketKeys !== undefined) {
+    return { kind: "ticket-keys", keys: readTicketKeys(secret.sessionTicketKeys.keys) };
+  }
+  const known = "tls_certificate, validation_context nor session_ticket_keys";
+  return refuse("type", `'${name}' is neither ${known}`);
 }
 
 function textOf(source: DataSource | undefined, path: string): string {

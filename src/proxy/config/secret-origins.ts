@@ -1,13 +1,13 @@
 /** Which secrets a TLS context names, and where it says that they come from. */
 import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
 import { ApiConfigSource_ApiType as ApiType } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
-import type { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import type { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import { refuse } from "../engine/refusal.ts";
 
 /** Throws a refusal for a source of a kind that is not known. */
 export function secretOrigins(
-  tls: { readonly commonTlsContext?: CommonTlsContext | undefined },
+  tls: Pick<Partial<DownstreamTlsContext>, "commonTlsContext" | "sessionTicketKeysSdsSecretConfig">,
   path: string,
 ): ReadonlyMap<string, SecretOrigin> {
   const common = tls.commonTlsContext;
@@ -15,6 +15,7 @@ export function secretOrigins(
     ...(common?.tlsCertificateSdsSecretConfigs ?? []),
     common?.validationContextSdsSecretConfig,
     common?.combinedValidationContext?.validationContextSdsSecretConfig,
+    tls.sessionTicketKeysSdsSecretConfig,
   ];
   return new Map(
     configs.flatMap((config) =>

@@ -178,6 +178,7 @@ export class AcceptedConnection implements ConnectionHome {
       tls,
       first: inspected.first,
       offeredAlpn: inspected.hello?.alpn,
+      requestedSni: inspected.hello?.sni,
       timeoutMs: chain.handshakeTimeoutMs,
       clock,
       log,

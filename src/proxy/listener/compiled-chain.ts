@@ -73,7 +73,7 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
   const terminal = refusals.attempt(() => compileTerminal(last, options, passing), place);
   // Last, for a TLS context follows secrets until it is closed.
   const tls = refusals.attempt(
-    () => compileSocket(chain.transportSocket, options, passing),
+    () => compileSocket(chain, options, passing),
     "transport_socket.typed_config",
   );
   if (!refusals.isEmpty || terminal === undefined) tls?.close();
@@ -169,7 +169,7 @@ function transportOf(socket: TransportSocket | undefined): string {
 }
 
 function compileSocket(
-  socket: TransportSocket | undefined,
+  { transportSocket: socket, filterChainMatch }: FilterChain,
   { context, secrets, listenerAddress }: ChainOptions,
   { exchanges }: Passing,
 ): ServerTls | undefined {
@@ -179,6 +179,7 @@ function compileSocket(
   const tls = DownstreamTlsContext.decode(typed.value);
   return createServerTls(exchanges ? withoutExchange(tls) : tls, {
     secrets,
+    serverNames: filterChainMatch?.serverNames ?? [],
     log: context.log.area("tls"),
     counters: createTlsCounters(context.metrics, "envoy_listener", {
       listener_address: listenerAddress,

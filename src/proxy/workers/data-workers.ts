@@ -5,7 +5,7 @@
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
-import type { AcceptingIo } from "../../net/io-backend.ts";
+import { type AcceptingIo, ticketSeed } from "../../net/io-backend.ts";
 import type { Resolver } from "../../net/resolver.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
 import type { AppendLines } from "../../telemetry/batch-writer.ts";
@@ -207,6 +207,7 @@ export class DataWorkers {
         counts: this.#limits.memory,
         buckets: this.#buckets.memory,
         socketMark: options.socketMark,
+        tickets: ticketSeed(options.clock.nowMs()),
         overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,
         nodeMetadata: options.nodeMetadata ?? {},

@@ -1,5 +1,6 @@
 /** What the control thread and a data worker say to each other: plain values, in order. */
 import type { AddressFamily, ResolvedName } from "../../net/resolver.ts";
+import type { TicketSeed } from "../../net/io-backend.ts";
 import type { TlsSecret } from "../../net/secret-source.ts";
 import type { LogFields, LogLevel } from "../../telemetry/logger.ts";
 import type { MetricNews } from "../../telemetry/merged-metrics.ts";
@@ -23,6 +24,8 @@ export interface WorkerStart {
   /** Token buckets. */
   readonly buckets: SharedArrayBuffer;
   readonly socketMark: number | undefined;
+  /** What session tickets of all threads are sealed with. */
+  readonly tickets: TicketSeed;
   /** What the control thread finds short, in memory of both. */
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
   readonly nodeId: string;

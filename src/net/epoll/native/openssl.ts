@@ -6,6 +6,7 @@ import { assert } from "../../../base/assert.ts";
 import { Block } from "./block.ts";
 import type { Syscalls } from "./libc.ts";
 import { type OpenSslFunctions, resolveOpenSsl } from "./openssl-functions.ts";
+import { SessionTickets } from "./session-tickets.ts";
 import { SslConnection, type SslRole } from "./ssl-connection.ts";
 
 export interface SslContextOptions {
@@ -18,6 +19,12 @@ export interface SslContextOptions {
   readonly ciphers: string;
   readonly curves: string | undefined;
 }
+
+/** What a context is for. Without resumption no session outlives its connection. */
+export type SslUse =
+  | { readonly side: "client"; readonly resumes: boolean }
+  /** Seconds that a ticket is good for; undefined where there are none. */
+  | { readonly side: "server"; readonly ticketsForS: number | undefined };
 
 type Ffi = typeof import("node:ffi");
 
@@ -33,8 +40,14 @@ const control = {
 };
 /** Partial writes, a moving write buffer, buffers given back while idle. */
 const modes = 0x01n | 0x02n | 0x10n;
-/** No end without close_notify is an error, no tickets, no compression, no renegotiation. */
-const options = (1n << 7n) | (1n << 14n) | (1n << 17n) | (1n << 30n);
+/** An end without close_notify is no error; no compression, no renegotiation. */
+const options = (1n << 7n) | (1n << 17n) | (1n << 30n);
+const noTickets = 1n << 14n;
+/** Told of and not kept: who wants sessions keeps them. */
+const givesSessions = 0x301n;
+/** A connection uses up one at most, and each brings another. */
+const ticketsEach = 1n;
+const setTicketKeyCallback = 72;
 const pemBytesMax = 256 * 1024;
 const derBytesMax = 32 * 1024;
 const alpnBytesMax = 512;
@@ -57,6 +70,9 @@ export class OpenSsl {
   readonly goOn: bigint;
   /** The connection whose handshake is under way: OpenSSL calls back within the call. */
   accepting: SslConnection | undefined;
+  /** The connection that was read from last. */
+  receiving: SslConnection | undefined;
+  readonly #tickets: SessionTickets;
 
   /** Throws where a function is missing. */
   constructor(ffi: Ffi, syscalls: Syscalls) {
@@ -78,15 +94,17 @@ export class OpenSsl {
     this.#selectAlpn = this.#library.registerCallback(callback, (_, into, length, from, bytes) =>
       this.#onSelect(into, length, from, bytes),
     );
+    this.#tickets = new SessionTickets(this, library);
   }
 
   /** Throws with OpenSSL's reason when it refuses the material. */
-  createContext(wanted: SslContextOptions): SslContext {
+  createContext(wanted: SslContextOptions, use: SslUse): SslContext {
     const { functions } = this;
     const context = functions.SSL_CTX_new(functions.TLS_method());
     assert(context !== 0n, "no TLS context");
     try {
       this.#configure(context, wanted);
+      this.#resume(context, use);
       this.#certify(context, wanted);
     } catch (thrown) {
       functions.SSL_CTX_free(context);
@@ -102,10 +120,8 @@ export class OpenSsl {
     const set = (which: number, value: bigint): bigint =>
       functions.SSL_CTX_ctrl(context, which, value, 0n);
     functions.SSL_CTX_set_options(context, options);
-    functions.SSL_CTX_set_num_tickets(context, 0n);
     set(control.mode, modes);
     set(control.readAhead, 1n);
-    set(control.cache, 0n);
     this.#check(set(control.min, versions[wanted.minVersion] ?? 0x0303n) === 1n, "min version");
     this.#check(set(control.max, versions[wanted.maxVersion] ?? 0x0304n) === 1n, "max version");
     const names = wanted.ciphers.split(":");
@@ -119,6 +135,26 @@ export class OpenSsl {
       });
     }
     functions.SSL_CTX_set_alpn_select_cb(context, this.#selectAlpn, 0n);
+  }
+
+  /** Early data (0-RTT) is never taken nor sent: OpenSSL's default. */
+  #resume(context: bigint, use: SslUse): void {
+    const { functions } = this;
+    const isOff = use.side === "client" ? !use.resumes : use.ticketsForS === undefined;
+    const cache = use.side === "client" && !isOff ? givesSessions : 0n;
+    functions.SSL_CTX_ctrl(context, control.cache, cache, 0n);
+    functions.SSL_CTX_set_num_tickets(context, isOff ? 0n : ticketsEach);
+    const tickets = this.#tickets;
+    if (isOff) functions.SSL_CTX_set_options(context, noTickets);
+    else if (use.side === "client") functions.SSL_CTX_sess_set_new_cb(context, tickets.given);
+    else {
+      functions.SSL_CTX_set_timeout(context, BigInt(use.ticketsForS ?? 0));
+      const { made, opened, sealed } = tickets;
+      const isSet =
+        functions.SSL_CTX_set_session_ticket_cb(context, made, opened, 0n) === 1 &&
+        functions.SSL_CTX_callback_ctrl(context, setTicketKeyCallback, sealed) === 1n;
+      this.#check(isSet, "session tickets");
+    }
   }
 
   #certify(context: bigint, { chainPem, privateKeyPem, trustedCaPem }: SslContextOptions): void {

@@ -2,9 +2,11 @@
 import os from "node:os";
 
 import { assert } from "../../../base/assert.ts";
+import type { TicketKey } from "../../tls/ticket-keys.ts";
 import { type ByteStream, wantsWrite } from "../byte-stream.ts";
 import { Block } from "./block.ts";
 import type { OpenSsl } from "./openssl.ts";
+import type { SslSession } from "./session-tickets.ts";
 
 const { EAGAIN, EPROTO, ECONNRESET } = os.constants.errno;
 
@@ -19,12 +21,24 @@ export interface SslRole {
   readonly sni: string | undefined;
   /** What was read of the connection already. */
   readonly first: Uint8Array | undefined;
+  /** By the wall clock. */
+  readonly startedMs: number;
+  /** Of a server: what its tickets are bound to (32 bytes) and sealed with. */
+  readonly tickets?: { readonly binding: Buffer; readonly keys: readonly TicketKey[] } | undefined;
+  /** Of a client: offered to the server. */
+  readonly session?: SslSession | undefined;
 }
+
+const never: readonly TicketKey[] = [];
 
 export class SslConnection implements ByteStream {
   readonly buffers = true;
   readonly alpn: readonly string[];
+  readonly startedMs: number;
+  readonly ticketKeys: readonly TicketKey[];
   detail = "";
+  /** Takes over what the server gives, during a handshake or a read. */
+  onSession: ((session: SslSession) => void) | undefined = undefined;
   readonly #ssl: OpenSsl;
   readonly #fd: number;
   readonly #isServer: boolean;
@@ -38,6 +52,8 @@ export class SslConnection implements ByteStream {
     this.#fd = role.fd;
     this.#isServer = role.isServer;
     this.alpn = role.alpn;
+    this.startedMs = role.startedMs;
+    this.ticketKeys = role.tickets?.keys ?? never;
     const { functions } = ssl;
     functions.SSL_set_fd(connection, role.fd);
     const verify = { no: 0, "if-given": 1, required: 3 } as const;
@@ -45,12 +61,22 @@ export class SslConnection implements ByteStream {
     if (role.isServer) functions.SSL_set_accept_state(connection);
     else functions.SSL_set_connect_state(connection);
     if (!role.isServer) this.#offer(role);
+    if (role.tickets !== undefined) this.#bind(role.tickets.binding);
     if (role.first !== undefined && role.first.length > 0) this.#feed(role.first);
   }
 
-  #offer({ alpn, sni }: SslRole): void {
+  #bind(binding: Buffer): void {
+    const { functions } = this.#ssl;
+    this.#ssl.withBytes(binding, (at) => {
+      const status = functions.SSL_set_session_id_context(this.#connection, at, binding.length);
+      assert(status === 1, "a session's binding is too long");
+    });
+  }
+
+  #offer({ alpn, sni, session }: SslRole): void {
     const { functions, alpnBlock } = this.#ssl;
     const setHostName = 55;
+    session?.offerOn(this.#connection);
     if (sni !== undefined) functions.SSL_ctrl(this.#connection, setHostName, 0n, sni);
     const list = Buffer.concat(
       alpn.map((name) => Buffer.from(`${String.fromCharCode(name.length)}${name}`, "latin1")),
@@ -77,8 +103,10 @@ export class SslConnection implements ByteStream {
     const { functions } = this.#ssl;
     for (;;) {
       this.#ssl.accepting = this.#isServer ? this : undefined;
+      this.#ssl.receiving = this;
       const status = functions.SSL_do_handshake(this.#connection);
       this.#ssl.accepting = undefined;
+      this.#ssl.receiving = undefined;
       // An end before the handshake's is a failure: 0 means done here.
       const result = status === 1 ? 0 : this.#outcome(status) || -ECONNRESET;
       const wasFirst = this.#first !== undefined;
@@ -100,6 +128,7 @@ export class SslConnection implements ByteStream {
 
   read(into: Block, bytes: number): number {
     const at = Block.addressOf(into, bytes);
+    this.#ssl.receiving = this;
     const count = this.#ssl.functions.SSL_read(this.#connection, at, bytes);
     if (count > 0) return count;
     if (this.#first !== undefined) {
@@ -129,6 +158,11 @@ export class SslConnection implements ByteStream {
 
   free(): void {
     if (this.#handle === 0n) return;
+    const bothWays = 3;
+    // Or OpenSSL would spoil the sessions of a connection that nobody said goodbye on.
+    if (this.onSession !== undefined && this.detail === "") {
+      this.#ssl.functions.SSL_set_shutdown(this.#handle, bothWays);
+    }
     this.#ssl.functions.SSL_free(this.#handle);
     this.#handle = 0n;
   }
@@ -156,6 +190,35 @@ export class SslConnection implements ByteStream {
   /** OpenSSL's number; 0 when the chain verified, or there is none. */
   get verifyResult(): number {
     return Number(this.#ssl.functions.SSL_get_verify_result(this.#connection));
+  }
+
+  /** Whether OpenSSL means this one. */
+  isAt(handle: unknown): boolean {
+    return this.#handle !== 0n && this.#handle === handle;
+  }
+
+  get isResumed(): boolean {
+    return this.#ssl.functions.SSL_session_reused(this.#connection) === 1;
+  }
+
+  /**
+   * When the first of the certificates expires that the peer was verified by: 0 where it was not,
+   * infinity where it has none to verify. Of a full handshake: later ones do not have the chain.
+   */
+  acceptedUntilMs(): number {
+    const { functions, wordBlock } = this.#ssl;
+    if (this.verifyResult !== 0) return 0;
+    const chain = functions.SSL_get0_verified_chain(this.#connection);
+    if (chain === 0n) return this.peerCertificate === undefined ? Number.POSITIVE_INFINITY : 0;
+    let seconds = Number.POSITIVE_INFINITY;
+    const at = Block.addressOf(wordBlock, 8);
+    for (let i = functions.OPENSSL_sk_num(chain) - 1; i >= 0; i--) {
+      const end = functions.X509_get0_notAfter(functions.OPENSSL_sk_value(chain, i));
+      if (functions.ASN1_TIME_diff(at, at + 4n, 0n, end) !== 1) return 0;
+      const { bytes } = wordBlock;
+      seconds = Math.min(seconds, bytes.readInt32LE(0) * 86_400 + bytes.readInt32LE(4));
+    }
+    return this.startedMs + seconds * 1000;
   }
 
   get peerCertificate(): Buffer | undefined {
