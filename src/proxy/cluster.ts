@@ -11,7 +11,7 @@ import type { SecretSource } from "../net/secret-source.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import type { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import { overprovisioningOf, readAssignment, type TlsFor } from "./cluster/assignment.ts";
+import { plainPolicy, readAssignment, readPolicy, type TlsFor } from "./cluster/assignment.ts";
 import { DnsWatch } from "./cluster/dns-watch.ts";
 import { meetsCriteria } from "./cluster/metadata.ts";
 import type { ClusterPlan } from "./cluster/plan.ts";
@@ -190,6 +190,7 @@ export class ClusterPool implements ClusterSource {
   /** Throws a refusal, before anything has changed. */
   applyEndpoints(assignment: ClusterLoadAssignment): void {
     readAssignment(assignment, () => undefined, "addresses");
+    readPolicy(assignment);
     this.#assignments.set(assignment.clusterName, assignment);
     for (const entry of this.#wishes.of(assignment.clusterName)) {
       for (const version of [entry.active, entry.warming]) {
@@ -243,9 +244,10 @@ export class ClusterPool implements ClusterSource {
             discovery.kind === "dns" ? "names" : "addresses",
           )
         : [];
+    const policy = "assignment" in discovery ? readPolicy(discovery.assignment) : plainPolicy;
     const running = new RunningCluster(plan, series, this.#options, tlsFor({}));
     if (discovery.kind === "static") {
-      running.setEndpoints(localities, overprovisioningOf(discovery.assignment));
+      running.setEndpoints(localities, policy);
     }
     const dns =
       discovery.kind !== "dns"
@@ -256,7 +258,7 @@ export class ClusterPool implements ClusterSource {
               discovery,
               localities,
               onEndpoints: (resolved) => {
-                running.setEndpoints(resolved);
+                running.setEndpoints(resolved, policy);
                 const entry = this.#entries.get(plan.name);
                 if (entry !== undefined) this.#promote(entry);
               },
@@ -291,7 +293,7 @@ export class ClusterPool implements ClusterSource {
 function setAssignment(version: Version, assignment: ClusterLoadAssignment): void {
   version.running.setEndpoints(
     readAssignment(assignment, version.tlsFor, "addresses"),
-    overprovisioningOf(assignment),
+    readPolicy(assignment),
   );
 }
 

@@ -13,9 +13,11 @@ import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts"
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
+import type { HashBits } from "./engine/chooser.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
+import type { SubsetCriteria } from "./engine/subsets.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
 
@@ -76,6 +78,8 @@ export interface UpstreamCluster {
   readonly idleTimeoutMs: number;
   /** A connection older than this takes no more requests; 0 or absent means any age. */
   readonly maxConnectionDurationMs?: number;
+  /** From 0 to 1: so many requests are turned away, as the control plane asks. */
+  readonly dropShare?: number;
   /**
    * Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination,
    * dynamic forward proxies the authority.
@@ -88,13 +92,23 @@ export interface UpstreamCluster {
 export interface EndpointChoice {
   readonly connection: ConnectionView;
   /** Hash of the route's hash policy, when it has one. */
-  readonly hash: number | undefined;
-  /** Endpoints of earlier attempts, avoided when the retry policy says so. */
-  readonly avoid: ReadonlySet<UpstreamEndpoint> | undefined;
+  readonly hash: HashBits | undefined;
+  /** Endpoints that are not wanted, if there is another: those of earlier attempts, canaries. */
+  readonly avoid: ((endpoint: UpstreamEndpoint) => boolean) | undefined;
   /** How often another is drawn when one to avoid came; 5 unless told. */
   readonly redrawsMax?: number;
   /** Of the request, where there is one. */
   readonly authority?: string;
+  /** An endpoint that is taken instead, if it is there and its health allows it (`address:port`). */
+  readonly override?: EndpointOverride | undefined;
+  /** Metadata that endpoints must have, where the cluster has subsets. */
+  readonly criteria?: SubsetCriteria | undefined;
+}
+
+export interface EndpointOverride {
+  readonly host: string;
+  /** No other will do. */
+  readonly isStrict: boolean;
 }
 
 /** One address of a cluster. Identity (===) is kept while the endpoint stays, across updates. */
@@ -114,6 +128,8 @@ export interface UpstreamEndpoint {
   readonly isRemoved?: boolean;
   /** Set by whoever keeps connections to it; called once when it is removed. */
   onRemoved?: (() => void) | undefined;
+  /** The same; called when its connections are to be replaced, though it stays. */
+  onDrained?: (() => void) | undefined;
 }
 
 export type UpstreamOutcome =

@@ -32,12 +32,15 @@ export function createTcpProxy(
   { direction, sinks = [] }: TcpProxyOptions,
 ): TcpFactory {
   if (config.tunnelingConfig !== undefined) refuse("tunneling_config", "is not supported");
-  if (config.hashPolicy.length > 0) refuse("hash_policy", "is not supported for TCP");
+  for (const [i, { sourceIp }] of config.hashPolicy.entries()) {
+    if (sourceIp === undefined) refuse(`hash_policy[${i}]`, "only source_ip is supported");
+  }
   const settings: TcpSettings = {
     direction,
     chooseCluster: compileChoice(config, context.random),
     idleTimeoutMs: durationMs(config.idleTimeout) ?? idleTimeoutMsDefault,
     durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
+    hashes: config.hashPolicy.length > 0,
     attemptsMax: Math.max(1, config.maxConnectAttempts ?? 1),
     sink: joined([
       context.sinkFor(config.accessLog, config.statPrefix, {

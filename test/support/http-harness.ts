@@ -165,7 +165,7 @@ export class HttpHarness {
       maxConnectionDurationMs: options.maxConnectionDurationMs ?? 0,
       idleTimeoutMs: 60_000,
       pick: ({ avoid }) =>
-        this.endpoints.find((endpoint) => avoid?.has(endpoint) !== true) ?? this.endpoints[0],
+        this.endpoints.find((endpoint) => avoid?.(endpoint) !== true) ?? this.endpoints[0],
       limits: {
         tryConnection: () => take("connection"),
         releaseConnection: () => void inUse.connection--,

@@ -1,6 +1,6 @@
 /** `/clusters` as Envoy prints it: what each cluster balances over now. */
 import { formatSocketAddress } from "../../base/socket-address.ts";
-import type { Endpoint } from "../cluster/endpoint.ts";
+import type { Endpoint, EndpointStatus } from "../cluster/endpoint.ts";
 import type { RunningCluster } from "../cluster/running-cluster.ts";
 
 /** What one thread knows of an endpoint that carries traffic or has been ejected. */
@@ -96,7 +96,7 @@ export function clustersJson(
           },
         ],
         health_status: {
-          eds_health_status: endpoint.isHealthy ? "HEALTHY" : "UNHEALTHY",
+          eds_health_status: endpoint.status === "UNKNOWN" ? "HEALTHY" : endpoint.status,
           ...(loads.of(cluster, endpoint)?.isEjected === true
             ? { failed_outlier_check: true }
             : {}),
@@ -117,10 +117,17 @@ function endpointsOf(
   );
 }
 
+const edsFlags: { readonly [Status in EndpointStatus]?: string } = {
+  UNHEALTHY: "/failed_eds_health",
+  TIMEOUT: "/failed_eds_health",
+  DRAINING: "/eds_status_draining",
+  DEGRADED: "/degraded_eds_health",
+};
+
 function healthFlags(endpoint: Endpoint, load: EndpointLoad | undefined): string {
   const flags = [
     load?.isEjected === true ? "/failed_outlier_check" : "",
-    endpoint.isHealthy ? "" : "/failed_eds_health",
+    edsFlags[endpoint.status] ?? "",
   ].join("");
   return flags === "" ? "healthy" : flags;
 }

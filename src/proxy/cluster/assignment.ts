@@ -5,10 +5,12 @@ import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts"
 import { HealthStatus } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import type { LbEndpoint } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint_components.ts";
+import { durationMs } from "../engine/duration.ts";
 import { parseIp } from "../engine/ip.ts";
 import { refuse } from "../engine/refusal.ts";
-import type { EndpointDescription, EndpointMetadata } from "./endpoint.ts";
-import { flattenMetadata } from "./metadata.ts";
+import { fractionOf } from "../engine/route-match.ts";
+import type { EndpointDescription, EndpointMetadata, EndpointStatus } from "./endpoint.ts";
+import { flattenMetadata, subsetValuesOf } from "./metadata.ts";
 import type { LocalityDescription } from "./running-cluster.ts";
 
 export type TlsFor = (metadata: EndpointMetadata) => ClientTls | undefined;
@@ -19,9 +21,6 @@ export function readAssignment(
   tlsFor: TlsFor,
   allowed: "addresses" | "names",
 ): readonly LocalityDescription[] {
-  if ((assignment.policy?.dropOverloads ?? []).length > 0) {
-    refuse("policy.drop_overloads", "is not supported");
-  }
   return assignment.endpoints.map((locality, i) => ({
     priority: locality.priority,
     weight: locality.loadBalancingWeight ?? 0,
@@ -37,11 +36,49 @@ export function readAssignment(
   }));
 }
 
-export function overprovisioningOf(assignment: ClusterLoadAssignment): number {
-  return (assignment.policy?.overprovisioningFactor ?? 140) / 100;
+/** What an assignment says of all its endpoints together. */
+export interface AssignmentPolicy {
+  readonly overprovisioningPercent: number;
+  readonly isHealthWeighted: boolean;
+  /** From 0 to 1. */
+  readonly dropShare: number;
+  /** Endpoints that nobody has spoken of for so long are forgotten; 0 = never. */
+  readonly staleAfterMs: number;
 }
 
-const fit: ReadonlySet<number> = new Set([HealthStatus.UNKNOWN, HealthStatus.HEALTHY]);
+export const plainPolicy: AssignmentPolicy = {
+  overprovisioningPercent: 140,
+  isHealthWeighted: false,
+  dropShare: 0,
+  staleAfterMs: 0,
+};
+
+export function readPolicy({ policy }: ClusterLoadAssignment): AssignmentPolicy {
+  if (policy === undefined) return plainPolicy;
+  const { dropOverloads, overprovisioningFactor: percent = 140 } = policy;
+  if (dropOverloads.length > 1) {
+    refuse("policy.drop_overloads[1]", "is not supported: there can be one category");
+  }
+  if (percent === 0) refuse("policy.overprovisioning_factor", "must be greater than 0");
+  const share = dropOverloads[0]?.dropPercentage;
+  const dropShare = share === undefined ? 0 : fractionOf(share);
+  if (dropShare > 1) refuse("policy.drop_overloads[0].drop_percentage", "is more than everything");
+  return {
+    overprovisioningPercent: percent,
+    isHealthWeighted: policy.weightedPriorityHealth,
+    dropShare,
+    staleAfterMs: durationMs(policy.endpointStaleAfter) ?? 0,
+  };
+}
+
+export const statuses: Readonly<Record<number, EndpointStatus>> = {
+  [HealthStatus.UNKNOWN]: "UNKNOWN",
+  [HealthStatus.HEALTHY]: "HEALTHY",
+  [HealthStatus.UNHEALTHY]: "UNHEALTHY",
+  [HealthStatus.DRAINING]: "DRAINING",
+  [HealthStatus.TIMEOUT]: "TIMEOUT",
+  [HealthStatus.DEGRADED]: "DEGRADED",
+};
 
 function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): EndpointDescription {
   if (entry.endpoint === undefined) return refuse(`${path}.endpoint`, "is required");
@@ -50,7 +87,8 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
     address: readAddress(entry.endpoint.address, `${path}.endpoint.address`),
     hostname: entry.endpoint.hostname,
     weight: entry.loadBalancingWeight ?? 1,
-    isHealthy: fit.has(entry.healthStatus),
+    status: statuses[entry.healthStatus] ?? "UNKNOWN",
+    subsetValues: subsetValuesOf(entry.metadata),
     metadata,
     tls: tlsFor(metadata),
   };

@@ -48,7 +48,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
             metadata: {},
             weight: 1,
             tls: undefined,
-            isHealthy: true,
+            status: "UNKNOWN" as const,
           })),
         },
       ],

@@ -12,6 +12,15 @@ export function flattenMetadata(metadata: Metadata | undefined): EndpointMetadat
   return flat;
 }
 
+/** Undefined where there is none, which is almost everywhere. */
+export function subsetValuesOf(
+  metadata: Metadata | undefined,
+): ReadonlyMap<string, string> | undefined {
+  const values = metadata?.filterMetadata["envoy.lb"];
+  if (values === undefined) return undefined;
+  return new Map(Object.entries(values).map(([key, value]) => [key, JSON.stringify(value) ?? ""]));
+}
+
 function textOf(value: unknown): string {
   return typeof value === "string" ? value : (JSON.stringify(value) ?? "");
 }

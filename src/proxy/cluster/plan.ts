@@ -10,10 +10,10 @@ import {
   type Cluster,
 } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
-import type { MakeChooser } from "../engine/chooser.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
@@ -22,17 +22,22 @@ import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
+import { statuses } from "./assignment.ts";
+import type { EndpointStatus } from "./endpoint.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
-import { compilePolicy } from "./policy.ts";
+import { type BalancingPolicy, compilePolicy } from "./policy.ts";
 
-export interface ClusterPlan {
+export interface ClusterPlan extends BalancingPolicy {
   readonly name: string;
   readonly statName: string;
   readonly discovery: Discovery;
-  readonly makeChooser: MakeChooser<Endpoint>;
-  readonly isLocalityWeighted: boolean;
   readonly panicPercent: number;
+  /** Subsets of its endpoints that requests can ask for. */
+  readonly subsets: SubsetPlan | undefined;
+  /** Health with which an endpoint that a request insists on may be used. */
+  readonly overridable: ReadonlySet<EndpointStatus>;
+  readonly closesOnChange: boolean;
   readonly connectTimeoutMs: number;
   readonly writeQueueBytesMax: number;
   readonly limits: Limits;
@@ -99,7 +104,11 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     statName: cluster.altStatName === "" ? cluster.name : cluster.altStatName,
     discovery: compileDiscovery(cluster),
     ...compilePolicy(cluster),
-    panicPercent: cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50,
+    // Envoy rounds it, too.
+    panicPercent: Math.round(cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50),
+    subsets: compileSubsets(cluster.lbSubsetConfig, "lb_subset_config"),
+    overridable: overridableOf(cluster.commonLbConfig?.overrideHostStatus),
+    closesOnChange: cluster.commonLbConfig?.closeConnectionsOnHostSetChange === true,
     connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
     writeQueueBytesMax: writeQueueBytes(cluster.perConnectionBufferLimitBytes),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
@@ -119,6 +128,14 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
       ),
     ),
   };
+}
+
+/** Envoy's default: all that may take requests without being asked for. */
+const overridableDefault: ReadonlySet<EndpointStatus> = new Set(["UNKNOWN", "HEALTHY", "DEGRADED"]);
+
+function overridableOf(set: HealthStatusSet | undefined): ReadonlySet<EndpointStatus> {
+  if (set === undefined) return overridableDefault;
+  return new Set(set.statuses.flatMap((status) => statuses[status] ?? []));
 }
 
 function sourceAddressesOf({ upstreamBindConfig }: Cluster): readonly string[] {

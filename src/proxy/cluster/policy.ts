@@ -5,16 +5,21 @@ import {
   honouredRandom,
   honouredRingHash,
   honouredRoundRobin,
-} from "../config/honoured-extensions.ts";
+} from "../config/honoured-balancing.ts";
 import { honoured } from "../config/honoured.ts";
 import {
   Cluster_DiscoveryType as DiscoveryType,
   Cluster_LbPolicy as LbPolicy,
   Cluster_RingHashLbConfig_HashFunction as HashFunction,
   type Cluster,
+  type Cluster_SlowStartConfig as SlowStartConfig,
   type LoadBalancingPolicy,
 } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
-import { LeastRequest } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
+import type { LocalityLbConfig } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/common/v3/common.ts";
+import {
+  LeastRequest,
+  LeastRequest_SelectionMethod,
+} from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
 import { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
 import { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
 import {
@@ -22,54 +27,79 @@ import {
   RingHash_HashFunction as RingHashFunction,
 } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
 import { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
+import { boundedLoad } from "../engine/bounded-load.ts";
 import { leastRequest, type MakeChooser, roundRobin, uniformRandom } from "../engine/chooser.ts";
-import { maglev, ringHash } from "../engine/consistent-hash.ts";
+import { maglev, type MakeHashedChooser, ringHash } from "../engine/consistent-hash.ts";
+import type { EndpointPolicy } from "../engine/priorities.ts";
 import { refuse } from "../engine/refusal.ts";
+import { compileSlowStart } from "../engine/slow-start.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 export interface BalancingPolicy {
-  readonly makeChooser: MakeChooser<Endpoint>;
+  readonly policy: EndpointPolicy<Endpoint>;
   readonly isLocalityWeighted: boolean;
+  readonly failsOnPanic: boolean;
+  /** What consistent hashing places on its ring is the endpoint's hostname. */
+  readonly hashesHostname: boolean;
 }
 
 export function compilePolicy(cluster: Cluster): BalancingPolicy {
-  const isLocalityWeighted = cluster.commonLbConfig?.localityWeightedLbConfig !== undefined;
-  const consistent = cluster.commonLbConfig?.consistentHashingLbConfig;
-  if ((consistent?.hashBalanceFactor ?? 0) > 0) {
-    refuse("common_lb_config.consistent_hashing_lb_config.hash_balance_factor", "is not supported");
-  }
+  const common = cluster.commonLbConfig;
   if (cluster.loadBalancingPolicy !== undefined) {
-    return fromTyped(cluster.loadBalancingPolicy, isLocalityWeighted);
+    // As Envoy: the typed policy says these itself.
+    for (const field of [
+      "localityWeightedLbConfig",
+      "zoneAwareLbConfig",
+      "consistentHashingLbConfig",
+    ] as const) {
+      if (common?.[field] === undefined) continue;
+      const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      refuse(`common_lb_config.${name}`, "cannot stand beside load_balancing_policy");
+    }
+    return fromTyped(cluster.loadBalancingPolicy, "load_balancing_policy.policies");
   }
-  return { makeChooser: fromEnum(cluster), isLocalityWeighted };
+  return {
+    policy: fromEnum(cluster),
+    isLocalityWeighted: common?.localityWeightedLbConfig !== undefined,
+    failsOnPanic: common?.zoneAwareLbConfig?.failTrafficOnPanic === true,
+    hashesHostname: common?.consistentHashingLbConfig?.useHostnameForHashing === true,
+  };
 }
 
-function fromEnum(cluster: Cluster): MakeChooser<Endpoint> {
+const drawn = (make: MakeChooser<Endpoint>): EndpointPolicy<Endpoint> => ({ kind: "drawn", make });
+
+function fromEnum(cluster: Cluster): EndpointPolicy<Endpoint> {
+  const balance = {
+    factor: cluster.commonLbConfig?.consistentHashingLbConfig?.hashBalanceFactor,
+    path: "common_lb_config.consistent_hashing_lb_config",
+  };
   switch (cluster.lbPolicy) {
-    case LbPolicy.ROUND_ROBIN:
-      refuseSlowStart(cluster.roundRobinLbConfig, "round_robin_lb_config");
-      return roundRobin;
-    case LbPolicy.LEAST_REQUEST: {
-      const config = cluster.leastRequestLbConfig;
-      refuseSlowStart(config, "least_request_lb_config");
-      return leastRequest(config?.choiceCount ?? 2, config?.activeRequestBias?.defaultValue ?? 1);
+    case LbPolicy.ROUND_ROBIN: {
+      const path = "round_robin_lb_config.slow_start_config";
+      return drawn(roundRobin(compileSlowStart(cluster.roundRobinLbConfig?.slowStartConfig, path)));
     }
+    case LbPolicy.LEAST_REQUEST:
+      return leastBusy(cluster.leastRequestLbConfig ?? {}, "least_request_lb_config");
     case LbPolicy.RANDOM:
-      return uniformRandom;
+      return drawn(uniformRandom);
     case LbPolicy.RING_HASH: {
       const config = cluster.ringHashLbConfig;
-      if (config !== undefined && config.hashFunction !== HashFunction.XX_HASH) {
-        refuse("ring_hash_lb_config.hash_function", "only XX_HASH is supported");
-      }
-      return ring(config?.minimumRingSize, config?.maximumRingSize, "ring_hash_lb_config");
+      const { MURMUR_HASH_2 } = HashFunction;
+      return hashed(
+        ring(
+          { ...config, isMurmur: config?.hashFunction === MURMUR_HASH_2 },
+          "ring_hash_lb_config",
+        ),
+        balance,
+      );
     }
     case LbPolicy.MAGLEV:
-      return maglevOf(cluster.maglevLbConfig?.tableSize, "maglev_lb_config");
+      return hashed(maglevOf(cluster.maglevLbConfig?.tableSize, "maglev_lb_config"), balance);
     case LbPolicy.CLUSTER_PROVIDED:
       if (cluster.type !== DiscoveryType.ORIGINAL_DST && cluster.clusterType === undefined) {
         refuse("lb_policy", "CLUSTER_PROVIDED goes with clusters that find their own endpoints");
       }
-      return uniformRandom;
+      return drawn(uniformRandom);
     case LbPolicy.LOAD_BALANCING_POLICY_CONFIG:
       return refuse("load_balancing_policy", "is required by lb_policy");
     case LbPolicy.UNRECOGNIZED:
@@ -78,15 +108,32 @@ function fromEnum(cluster: Cluster): MakeChooser<Endpoint> {
   }
 }
 
+interface LeastRequestConfig {
+  readonly choiceCount?: number | undefined;
+  readonly activeRequestBias?: { readonly defaultValue: number } | undefined;
+  readonly slowStartConfig?: SlowStartConfig | undefined;
+}
+
+function leastBusy(
+  { choiceCount = 2, activeRequestBias, slowStartConfig }: LeastRequestConfig,
+  path: string,
+  scansAll = false,
+): EndpointPolicy<Endpoint> {
+  const bias = activeRequestBias?.defaultValue ?? 1;
+  if (choiceCount < 2) refuse(`${path}.choice_count`, "must be at least 2");
+  if (bias < 0) refuse(`${path}.active_request_bias`, "must not be negative");
+  const slowStart = compileSlowStart(slowStartConfig, `${path}.slow_start_config`);
+  return drawn(leastRequest({ choiceCount, bias, scansAll, slowStart }));
+}
+
 const typedPolicies = "type.googleapis.com/envoy.extensions.load_balancing_policies.";
 
 /** The first policy of the list that is known counts, as the list is meant. */
-function fromTyped(config: LoadBalancingPolicy, isLocalityWeighted: boolean): BalancingPolicy {
-  const path = "load_balancing_policy.policies";
+function fromTyped(config: LoadBalancingPolicy, path: string): BalancingPolicy {
   for (const [i, { typedExtensionConfig }] of config.policies.entries()) {
     const typed = typedExtensionConfig?.typedConfig;
-    const makeChooser = fromTypedPolicy(typed?.typeUrl ?? "", typed?.value, `${path}[${i}]`);
-    if (makeChooser !== undefined) return { makeChooser, isLocalityWeighted };
+    const found = fromTypedPolicy(typed?.typeUrl ?? "", typed?.value, `${path}[${i}]`);
+    if (found !== undefined) return found;
   }
   return refuse(path, "names no policy that is supported");
 }
@@ -95,65 +142,105 @@ function fromTypedPolicy(
   typeUrl: string,
   bytes: Uint8Array = new Uint8Array(0),
   path: string,
-): MakeChooser<Endpoint> | undefined {
+): BalancingPolicy | undefined {
   switch (typeUrl) {
-    case `${typedPolicies}round_robin.v3.RoundRobin`:
-      refuseSlowStart(honoured(RoundRobin.decode(bytes), honouredRoundRobin, path), path);
-      return roundRobin;
+    case `${typedPolicies}round_robin.v3.RoundRobin`: {
+      const policy = honoured(RoundRobin.decode(bytes), honouredRoundRobin, path);
+      const slowStart = compileSlowStart(policy.slowStartConfig, `${path}.slow_start_config`);
+      return inLocalities(drawn(roundRobin(slowStart)), policy.localityLbConfig);
+    }
     case `${typedPolicies}least_request.v3.LeastRequest`: {
       const policy = honoured(LeastRequest.decode(bytes), honouredLeastRequest, path);
-      refuseSlowStart(policy, path);
-      return leastRequest(policy.choiceCount ?? 2, policy.activeRequestBias?.defaultValue ?? 1);
+      const { FULL_SCAN } = LeastRequest_SelectionMethod;
+      const { choiceCount = 2, localityLbConfig, selectionMethod } = policy;
+      const scansAll = policy.enableFullScan === true || selectionMethod === FULL_SCAN;
+      return inLocalities(leastBusy({ ...policy, choiceCount }, path, scansAll), localityLbConfig);
     }
-    case `${typedPolicies}random.v3.Random`:
-      honoured(Random.decode(bytes), honouredRandom, path);
-      return uniformRandom;
+    case `${typedPolicies}random.v3.Random`: {
+      const policy = honoured(Random.decode(bytes), honouredRandom, path);
+      return inLocalities(drawn(uniformRandom), policy.localityLbConfig);
+    }
     case `${typedPolicies}cluster_provided.v3.ClusterProvided`:
-      return uniformRandom;
+      return inLocalities(drawn(uniformRandom), undefined);
     case `${typedPolicies}ring_hash.v3.RingHash`: {
       const policy = honoured(RingHash.decode(bytes), honouredRingHash, path);
-      refuseHashFunction(policy.hashFunction, path);
-      return ring(policy.minimumRingSize, policy.maximumRingSize, path);
+      const isMurmur = policy.hashFunction === RingHashFunction.MURMUR_HASH_2;
+      return fromHashing(ring({ ...policy, isMurmur }, path), policy, path);
     }
-    case `${typedPolicies}maglev.v3.Maglev`:
-      return maglevOf(honoured(Maglev.decode(bytes), honouredMaglev, path).tableSize, path);
+    case `${typedPolicies}maglev.v3.Maglev`: {
+      const policy = honoured(Maglev.decode(bytes), honouredMaglev, path);
+      return fromHashing(maglevOf(policy.tableSize, path), policy, path);
+    }
     default:
       return undefined;
   }
 }
 
-function refuseSlowStart(
-  config: { readonly slowStartConfig?: object | undefined } | undefined,
-  path: string,
-): void {
-  if (config?.slowStartConfig !== undefined) {
-    refuse(`${path}.slow_start_config`, "is not supported");
-  }
+function inLocalities(
+  policy: EndpointPolicy<Endpoint>,
+  config: LocalityLbConfig | undefined,
+): BalancingPolicy {
+  return {
+    policy,
+    isLocalityWeighted: config?.localityWeightedLbConfig !== undefined,
+    failsOnPanic: config?.zoneAwareLbConfig?.failTrafficOnPanic === true,
+    hashesHostname: false,
+  };
 }
 
-/** Its default, 0, is the xxHash that ours is. */
-function refuseHashFunction(hashFunction: RingHashFunction, path: string): void {
-  const { DEFAULT_HASH, XX_HASH } = RingHashFunction;
-  if (hashFunction === DEFAULT_HASH || hashFunction === XX_HASH) return;
-  refuse(`${path}.hash_function`, "only XX_HASH is supported");
+interface HashingConfig {
+  readonly consistentHashingLbConfig?:
+    | { readonly useHostnameForHashing: boolean; readonly hashBalanceFactor?: number | undefined }
+    | undefined;
+  readonly localityWeightedLbConfig?: object | undefined;
+  /** Of rings; deprecated. */
+  readonly useHostnameForHashing?: boolean;
+  readonly hashBalanceFactor?: number | undefined;
+}
+
+function fromHashing(
+  make: MakeHashedChooser<Endpoint>,
+  config: HashingConfig,
+  path: string,
+): BalancingPolicy {
+  const common = config.consistentHashingLbConfig ?? config;
+  return {
+    policy: hashed(make, { factor: common.hashBalanceFactor, path }),
+    isLocalityWeighted: config.localityWeightedLbConfig !== undefined,
+    failsOnPanic: false,
+    hashesHostname: common.useHostnameForHashing === true,
+  };
+}
+
+function hashed(
+  make: MakeHashedChooser<Endpoint>,
+  balance: { readonly factor: number | undefined; readonly path: string },
+): EndpointPolicy<Endpoint> {
+  const { factor = 0, path } = balance;
+  if (factor === 0) return { kind: "hashed", make };
+  if (factor < 100) refuse(`${path}.hash_balance_factor`, "must be at least 100");
+  return { kind: "hashed", make: boundedLoad(make, factor) };
 }
 
 const ringSizeMax = 8_388_608;
 
-function ring(
-  sizeMin: bigint | undefined,
-  sizeMax: bigint | undefined,
-  path: string,
-): MakeChooser<Endpoint> {
-  const min = Number(sizeMin ?? 1024n);
-  const max = Number(sizeMax ?? BigInt(ringSizeMax));
-  if (min < 1 || max > ringSizeMax || min > max) {
-    refuse(`${path}.minimum_ring_size`, `must lie between 1 and ${ringSizeMax}`);
-  }
-  return ringHash(min, max);
+interface RingConfig {
+  readonly minimumRingSize?: bigint | undefined;
+  readonly maximumRingSize?: bigint | undefined;
+  readonly isMurmur: boolean;
 }
 
-function maglevOf(tableSize: bigint | undefined, path: string): MakeChooser<Endpoint> {
+function ring(config: RingConfig, path: string): MakeHashedChooser<Endpoint> {
+  const sizeMin = Number(config.minimumRingSize ?? 1024n);
+  const sizeMax = Number(config.maximumRingSize ?? BigInt(ringSizeMax));
+  if (sizeMin < 1 || sizeMax > ringSizeMax || sizeMin > sizeMax) {
+    refuse(`${path}.minimum_ring_size`, `must lie between 1 and ${ringSizeMax}`);
+  }
+  const hashFunction = config.isMurmur ? "murmur-hash-2" : "xx-hash";
+  return ringHash({ sizeMin, sizeMax, hashFunction });
+}
+
+function maglevOf(tableSize: bigint | undefined, path: string): MakeHashedChooser<Endpoint> {
   const size = Number(tableSize ?? 65_537n);
   if (size < 2 || size > 5_000_011 || !isPrime(size)) {
     refuse(`${path}.table_size`, "must be a prime of at most 5000011");

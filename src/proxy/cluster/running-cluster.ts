@@ -13,11 +13,13 @@ import type {
   UpstreamEndpoint,
   UpstreamOutcome,
 } from "../context.ts";
-import type { Chooser } from "../engine/chooser.ts";
+import type { Chooser, HashBits } from "../engine/chooser.ts";
 import { OutlierDetector } from "../engine/outlier-detector.ts";
-import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
+import { balancePriorities, type Health, type LocalityMembers } from "../engine/priorities.ts";
+import { Subsets } from "../engine/subsets.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
-import { Endpoint, type EndpointDescription } from "./endpoint.ts";
+import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
+import { Endpoint, type EndpointDescription, type EndpointStatus } from "./endpoint.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import { addressOfAuthority } from "./forward.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
@@ -47,6 +49,9 @@ export interface LocalityDescription {
   readonly endpoints: readonly EndpointDescription[];
 }
 
+/** With which an endpoint takes requests like any other. */
+const fitStatuses: ReadonlySet<EndpointStatus> = new Set(["UNKNOWN", "HEALTHY"]);
+
 /** How often another endpoint is drawn when the one chosen was tried before. */
 const redrawsMaxDefault = 5;
 
@@ -60,12 +65,20 @@ export class RunningCluster implements UpstreamCluster {
   readonly #series: ClusterSeries;
   readonly #detector: OutlierDetector<Endpoint> | undefined;
   readonly #destinations: OriginalDestinations | undefined;
-  readonly #choice: { hash: number | undefined; readonly random: () => number };
+  readonly #choice: {
+    hash: HashBits | undefined;
+    attempt: number;
+    readonly random: () => number;
+  };
   #endpoints = new Map<string, Endpoint>();
+  /** By `address:port`; made when the first request insists on an endpoint. */
+  #byHost: ReadonlyMap<string, Endpoint> | undefined;
   #localities: readonly LocalityMembers<Endpoint>[] = [];
-  #overprovisioning = 1.4;
+  #policy = plainPolicy;
   #choose: Chooser<Endpoint> = () => undefined;
+  #subsets: Subsets<Endpoint> | undefined;
   #timer: Timer | undefined;
+  #staleTimer: Timer | undefined;
   #isClosed = false;
 
   /** `defaultTls` is for endpoints without metadata: the destinations of ORIGINAL_DST. */
@@ -80,7 +93,7 @@ export class RunningCluster implements UpstreamCluster {
     this.#services = services;
     this.counters = series.counters;
     this.limits = makeLimits(plan, series, services.sharedLimits);
-    this.#choice = { hash: undefined, random: services.random };
+    this.#choice = { hash: undefined, attempt: 0, random: services.random };
     if (plan.outlier !== undefined) {
       this.#detector = this.#makeDetector(plan.outlier);
       this.#scheduleInterval(plan.outlier.intervalMs);
@@ -93,7 +106,7 @@ export class RunningCluster implements UpstreamCluster {
           address,
           hostname: "",
           weight: 1,
-          isHealthy: true,
+          status: "HEALTHY",
           metadata: {},
           tls: defaultTls,
         }),
@@ -126,6 +139,9 @@ export class RunningCluster implements UpstreamCluster {
   get idleTimeoutMs(): number {
     return this.plan.idleTimeoutMs;
   }
+  get dropShare(): number {
+    return this.#policy.dropShare;
+  }
 
   get localities(): readonly LocalityMembers<Endpoint>[] {
     return this.#localities;
@@ -140,23 +156,57 @@ export class RunningCluster implements UpstreamCluster {
       const address = destinationOf(this.plan.discovery, choice);
       return address === undefined ? undefined : this.#destinations.pick(address);
     }
-    this.#choice.hash = choice.hash;
-    const { avoid, redrawsMax = redrawsMaxDefault } = choice;
-    const first = this.#choose(this.#choice);
-    if (avoid === undefined || first === undefined || !avoid.has(first)) return first;
-    for (let i = 0; i < redrawsMax; i++) {
-      const other = this.#choose(this.#choice);
-      if (other !== undefined && !avoid.has(other)) return other;
+    const { override } = choice;
+    if (override !== undefined) {
+      const wanted = this.#overriding(override.host);
+      if (wanted !== undefined || override.isStrict) return wanted;
     }
-    return first;
+    return this.#pick(choice);
+  }
+
+  #pick(choice: EndpointChoice): Endpoint | undefined {
+    const { avoid, criteria, redrawsMax = redrawsMaxDefault } = choice;
+    const drawn = this.#choice;
+    drawn.hash = choice.hash;
+    drawn.attempt = 0;
+    const subsets = this.#subsets;
+    const draw = (): Endpoint | undefined =>
+      subsets === undefined ? this.#choose(drawn) : subsets.choose(criteria, drawn);
+    const first = subsets === undefined ? this.#choose(drawn) : draw();
+    if (avoid === undefined || first === undefined || !avoid(first)) return first;
+    let last = first;
+    while (drawn.attempt < redrawsMax) {
+      drawn.attempt++;
+      const other = draw();
+      if (other === undefined) return undefined;
+      if (!avoid(other)) return other;
+      last = other;
+    }
+    return last;
+  }
+
+  #overriding(host: string): Endpoint | undefined {
+    this.#byHost ??= new Map(
+      [...this.#endpoints.values()].map((endpoint) => [
+        formatSocketAddress(endpoint.address),
+        endpoint,
+      ]),
+    );
+    const wanted = this.#byHost.get(host);
+    if (wanted === undefined) return undefined;
+    return this.plan.overridable.has(this.#statusOf(wanted)) ? wanted : undefined;
   }
 
   /** Replaces all endpoints. One whose address, metadata and TLS stay the same lives on. */
-  setEndpoints(localities: readonly LocalityDescription[], overprovisioning = 1.4): void {
+  setEndpoints(
+    localities: readonly LocalityDescription[],
+    policy: AssignmentPolicy = plainPolicy,
+  ): void {
     if (this.#isClosed) return;
     const before = this.#endpoints;
     const after = new Map<string, Endpoint>();
-    this.#overprovisioning = overprovisioning;
+    const nowMs = this.#services.clock.monotonicMs();
+    this.#policy = policy;
     this.#localities = localities.map(({ priority, weight, endpoints }) => ({
       priority,
       weight,
@@ -168,22 +218,43 @@ export class RunningCluster implements UpstreamCluster {
             ? kept
             : this.#makeEndpoint(description);
         endpoint.weight = description.weight;
-        endpoint.isHealthy = description.isHealthy;
+        endpoint.status = description.status;
+        if (fitStatuses.has(endpoint.status)) endpoint.healthySinceMs ??= nowMs;
         after.set(key, endpoint);
         return endpoint;
       }),
     }));
     this.#endpoints = after;
+    this.#byHost = undefined;
     this.#detector?.setMembers(after.values());
-    for (const [key, endpoint] of before) if (after.get(key) !== endpoint) endpoint.remove();
+    let isChanged = after.size !== before.size;
+    for (const [key, endpoint] of before) {
+      if (after.get(key) === endpoint) continue;
+      isChanged = true;
+      endpoint.remove();
+    }
+    if (isChanged && this.plan.closesOnChange) for (const each of after.values()) each.drain();
     this.hasEndpoints = true;
+    this.#forgetLater(policy);
     this.#rebalance();
+  }
+
+  /** What nobody confirms any more is not true for ever. */
+  #forgetLater({ staleAfterMs }: AssignmentPolicy): void {
+    this.#staleTimer?.cancel();
+    this.#staleTimer = undefined;
+    if (staleAfterMs <= 0) return;
+    this.#staleTimer = this.#services.clock.schedule(staleAfterMs, () => {
+      this.#services.log.warn("endpoints have become stale", { cluster: this.name, staleAfterMs });
+      this.setEndpoints([]);
+    });
   }
 
   /** Streams in flight keep using it; its idle connections close. */
   close(): void {
     this.#isClosed = true;
     this.#timer?.cancel();
+    this.#staleTimer?.cancel();
     this.#destinations?.close();
     for (const endpoint of this.#endpoints.values()) endpoint.remove();
   }
@@ -201,8 +272,12 @@ export class RunningCluster implements UpstreamCluster {
   #makeEndpoint(description: EndpointDescription): Endpoint {
     const isIpv6 = description.address.address.includes(":");
     const sourceAddress = this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
-    return new Endpoint({ ...description, sourceAddress }, (endpoint, outcome) =>
-      this.#onReport(endpoint, outcome),
+    return new Endpoint(
+      { ...description, sourceAddress },
+      {
+        hashesHostname: this.plan.hashesHostname,
+        onReport: (endpoint, outcome) => this.#onReport(endpoint, outcome),
+      },
     );
   }
 
@@ -216,24 +291,52 @@ export class RunningCluster implements UpstreamCluster {
     );
   }
 
-  #isFit(endpoint: Endpoint): boolean {
-    return endpoint.isHealthy && !this.isEjected(endpoint);
+  #healthOf(endpoint: Endpoint): Health {
+    if (this.isEjected(endpoint)) return "unfit";
+    if (endpoint.status === "DEGRADED") return "degraded";
+    if (endpoint.status === "DRAINING") return "excluded";
+    return fitStatuses.has(endpoint.status) ? "healthy" : "unfit";
+  }
+
+  /** The control plane's word, unless we know better. */
+  #statusOf(endpoint: Endpoint): EndpointStatus {
+    return this.isEjected(endpoint) ? "UNHEALTHY" : endpoint.status;
   }
 
   #rebalance(): void {
-    const isFit = (endpoint: Endpoint): boolean => this.#isFit(endpoint);
-    this.#choose = balancePriorities<Endpoint>(this.#localities, {
-      makeChooser: this.plan.makeChooser,
-      isHealthy: isFit,
-      isLocalityWeighted: this.plan.isLocalityWeighted,
-      overprovisioning: this.#overprovisioning,
-      panicPercent: this.plan.panicPercent,
-      random: this.#services.random,
-    });
-    const all = [...this.#endpoints.values()];
-    this.#series.membershipTotal.set(all.length);
-    this.#series.membershipHealthy.set(all.filter(isFit).length);
-    this.#series.ejectionsActive.set(this.#detector?.ejectedCount ?? 0);
+    const { plan } = this;
+    const { random, clock } = this.#services;
+    const make = (
+      localities: readonly LocalityMembers<Endpoint>[],
+      countsWeights: boolean,
+    ): Chooser<Endpoint> =>
+      balancePriorities<Endpoint>(localities, {
+        policy: plan.policy,
+        healthOf: (endpoint) => this.#healthOf(endpoint),
+        isLocalityWeighted: plan.isLocalityWeighted && countsWeights,
+        failsOnPanic: plan.failsOnPanic,
+        isHealthWeighted: this.#policy.isHealthWeighted,
+        overprovisioningPercent: this.#policy.overprovisioningPercent,
+        panicPercent: plan.panicPercent,
+        onPanic: () => this.#series.panics.add(1),
+        random,
+        nowMs: () => clock.monotonicMs(),
+      });
+    const anybody = make(this.#localities, true);
+    this.#choose = anybody;
+    this.#subsets = plan.subsets && new Subsets(plan.subsets, this.#localities, { make, anybody });
+    this.#tell();
+  }
+
+  #tell(): void {
+    const counts: Record<Health, number> = { healthy: 0, degraded: 0, unfit: 0, excluded: 0 };
+    for (const endpoint of this.#endpoints.values()) counts[this.#healthOf(endpoint)]++;
+    const series = this.#series;
+    series.membershipTotal.set(this.#endpoints.size);
+    series.membershipHealthy.set(counts.healthy);
+    series.membershipDegraded.set(counts.degraded);
+    series.membershipExcluded.set(counts.excluded);
+    series.ejectionsActive.set(this.#detector?.ejectedCount ?? 0);
   }
 
   #makeDetector(settings: NonNullable<ClusterPlan["outlier"]>): OutlierDetector<Endpoint> {

@@ -11,7 +11,7 @@ import type { Honoured } from "./honoured.ts";
 export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
   clusterName: true,
   endpoints: {
-    // Told to no one yet: zone-aware routing is refused at the cluster.
+    // Told to no one: there is no cluster of the proxy's own to compare it with.
     locality: true,
     metadata: true,
     lbEndpoints: {
@@ -23,7 +23,12 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
     loadBalancingWeight: true,
     priority: true,
   },
-  policy: { overprovisioningFactor: true, dropOverloads: true },
+  policy: {
+    overprovisioningFactor: true,
+    dropOverloads: true,
+    endpointStaleAfter: true,
+    weightedPriorityHealth: true,
+  },
 };
 
 export const honouredCluster: Honoured<Cluster> = {
@@ -69,6 +74,7 @@ export const honouredCluster: Honoured<Cluster> = {
     sourceAddress: { protocol: true, address: true, portValue: true },
     extraSourceAddresses: { address: { protocol: true, address: true, portValue: true } },
   },
+  lbSubsetConfig: true,
   ringHashLbConfig: true,
   maglevLbConfig: true,
   originalDstLbConfig: true,
@@ -79,7 +85,15 @@ export const honouredCluster: Honoured<Cluster> = {
     localityWeightedLbConfig: true,
     // Updates are applied as they come.
     updateMergeWindow: true,
-    consistentHashingLbConfig: { hashBalanceFactor: true },
+    consistentHashingLbConfig: { hashBalanceFactor: true, useHostnameForHashing: true },
+    zoneAwareLbConfig: {
+      // Where no cluster is the proxy's own there is nothing to compare zones with, in Envoy neither.
+      routingEnabled: true,
+      minClusterSize: true,
+      failTrafficOnPanic: true,
+    },
+    overrideHostStatus: true,
+    closeConnectionsOnHostSetChange: true,
   },
   transportSocket: true,
   metadata: true,

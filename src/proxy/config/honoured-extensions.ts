@@ -15,16 +15,12 @@ import type { ClusterConfig } from "../../wire/gen/ts/envoy/extensions/clusters/
 import type { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
 import type { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
 import type { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_stats/v3/config.ts";
+import type { LocalRateLimit } from "../../wire/gen/ts/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.ts";
 import type { RBAC as HttpRbac } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import type { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
 import type { TlsInspector } from "../../wire/gen/ts/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
 import type { RBAC as NetworkRbac } from "../../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
-import type { LeastRequest } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
-import type { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
-import type { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
-import type { RingHash } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
-import type { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
 import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import type { Honoured } from "./honoured.ts";
 
@@ -61,6 +57,27 @@ export const honouredNetworkRbac: Honoured<NetworkRbac> = {
   shadowRulesStatPrefix: true,
   matcher: true,
   shadowMatcher: true,
+};
+
+/** Shares of a limit among the proxies of one service are not known. */
+export const honouredLocalRateLimit: Honoured<LocalRateLimit> = {
+  statPrefix: true,
+  status: true,
+  tokenBucket: true,
+  filterEnabled: true,
+  filterEnforced: true,
+  requestHeadersToAddWhenNotEnforced: true,
+  responseHeadersToAdd: true,
+  descriptors: { entries: true, tokenBucket: true, shadowMode: true },
+  stage: true,
+  localRateLimitPerDownstreamConnection: true,
+  enableXRatelimitHeaders: true,
+  vhRateLimits: true,
+  alwaysConsumeDefaultTokenBucket: true,
+  rateLimitedAsResourceExhausted: true,
+  rateLimits: true,
+  maxDynamicDescriptors: true,
+  enableRetryAfterHeader: true,
 };
 
 export const honouredCors: Honoured<CorsPolicy> = {
@@ -203,17 +220,3 @@ export const honouredOutlierDetection: Honoured<OutlierDetection> = {
   // There are no active health checks.
   successfulActiveHealthCheckUnejectHost: true,
 };
-
-export const honouredLeastRequest: Honoured<LeastRequest> = {
-  choiceCount: true,
-  activeRequestBias: { defaultValue: true, runtimeKey: true },
-  slowStartConfig: true,
-};
-export const honouredRoundRobin: Honoured<RoundRobin> = { slowStartConfig: true };
-export const honouredRandom: Honoured<Random> = {};
-export const honouredRingHash: Honoured<RingHash> = {
-  hashFunction: true,
-  minimumRingSize: true,
-  maximumRingSize: true,
-};
-export const honouredMaglev: Honoured<Maglev> = { tableSize: true };

@@ -51,6 +51,7 @@ const weightedClusters: Honoured<WeightedCluster> = {
     weight: true,
     typedPerFilterConfig: true,
     hostRewriteLiteral: true,
+    metadataMatch: { filterMetadata: true },
     ...headers,
   },
   // Deprecated; the weights are added up anyway.
@@ -68,6 +69,7 @@ const action: Honoured<RouteAction> = {
   clusterHeader: true,
   weightedClusters,
   clusterNotFoundResponseCode: true,
+  metadataMatch: { filterMetadata: true },
   prefixRewrite: true,
   regexRewrite: true,
   hostRewriteLiteral: true,

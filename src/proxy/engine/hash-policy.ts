@@ -1,6 +1,9 @@
 /** Request hashes for consistent balancing: the policies' hashes rotated together as Envoy does. */
-import type { RouteAction_HashPolicy as HashPolicy } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
-import { durationMs } from "./duration.ts";
+import type {
+  RouteAction_HashPolicy as HashPolicy,
+  RouteAction_HashPolicy_Cookie as CookiePolicy,
+} from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import type { HashBits } from "./chooser.ts";
 import { refuse } from "./refusal.ts";
 import { compileSubstitution } from "./regex.ts";
 import type { RequestView } from "./request.ts";
@@ -8,8 +11,17 @@ import { cookieValue, queryValue } from "./request-text.ts";
 import { lowerAscii } from "./text-test.ts";
 import { Hash64 } from "./xx-hash.ts";
 
-/** Gives 53 bits, or undefined when no policy found anything to hash. */
-export type RequestHash = (request: RequestView) => number | undefined;
+/** Of one request: cookies that its policies made, because the client has none yet. */
+export interface MadeCookies {
+  /** Values of `set-cookie`; undefined until there is one. */
+  cookies: string[] | undefined;
+}
+
+/**
+ * Undefined when no policy found anything to hash. The bits are good until the next request is hashed.
+ * Where nobody takes cookies, none is made.
+ */
+export type RequestHash = (request: RequestView, made?: MadeCookies) => HashBits | undefined;
 
 export function compileHashPolicies(
   policies: readonly HashPolicy[],
@@ -20,11 +32,11 @@ export function compileHashPolicies(
     valueOf: compileSource(policy, `${path}[${i}]`),
     isTerminal: policy.terminal,
   }));
-  return (request) => {
+  return (request, made) => {
     let isFound = false;
     total.set(0, 0);
     for (const { valueOf, isTerminal } of sources) {
-      const value = valueOf(request);
+      const value = valueOf(request, made);
       if (value !== undefined) {
         next.ofText(value);
         total.rotate(1);
@@ -33,7 +45,7 @@ export function compileHashPolicies(
       }
       if (isTerminal && isFound) break;
     }
-    return isFound ? total.toNumber() : undefined;
+    return isFound ? total : undefined;
   };
 }
 
@@ -41,10 +53,9 @@ export function compileHashPolicies(
 const total = new Hash64();
 const next = new Hash64();
 
-function compileSource(
-  policy: HashPolicy,
-  path: string,
-): (request: RequestView) => string | undefined {
+type Source = (request: RequestView, made: MadeCookies | undefined) => string | undefined;
+
+function compileSource(policy: HashPolicy, path: string): Source {
   if (policy.header !== undefined) {
     const name = lowerAscii(policy.header.headerName);
     const rule = policy.header.regexRewrite;
@@ -55,13 +66,7 @@ function compileSource(
       return value === undefined ? undefined : rewrite(value);
     };
   }
-  if (policy.cookie !== undefined) {
-    const { name, ttl } = policy.cookie;
-    if (durationMs(ttl) !== undefined) {
-      refuse(`${path}.cookie.ttl`, "making the cookie is not supported; the client must send it");
-    }
-    return (request) => cookieValue(request, name);
-  }
+  if (policy.cookie !== undefined) return compileCookie(policy.cookie);
   if (policy.connectionProperties?.sourceIp === true) {
     return (request) => request.remoteAddress ?? request.connection.sourceAddress;
   }
@@ -70,4 +75,32 @@ function compileSource(
     return (request) => queryValue(request.path, name);
   }
   return refuse(path, "this kind of hash policy is not supported");
+}
+
+/** With a time to live, a client without the cookie gets one, which its connection determines. */
+function compileCookie({ name, ttl, path, attributes }: CookiePolicy): Source {
+  const valueOf = (request: RequestView): string | undefined =>
+    cookieValue(request, name) || undefined;
+  if (ttl === undefined) return valueOf;
+  const suffix = [
+    ttl.seconds === 0n ? "" : `; Max-Age=${ttl.seconds}`,
+    path === "" ? "" : `; Path=${path}`,
+    ...attributes.map((each) => `; ${each.name}${each.value === "" ? "" : `=${each.value}`}`),
+    "; HttpOnly",
+  ].join("");
+  return (request, made) => {
+    const value = valueOf(request);
+    if (value !== undefined || made === undefined) return value;
+    const { connection } = request;
+    const between =
+      addressText(connection.sourceAddress, connection.sourcePort) +
+      addressText(connection.destinationAddress, connection.destinationPort);
+    const bits = next.ofText(between).toBigInt().toString(16).padStart(16, "0");
+    (made.cookies ??= []).push(`${name}="${bits}"${suffix}`);
+    return bits;
+  };
+}
+
+function addressText(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }

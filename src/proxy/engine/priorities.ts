@@ -1,9 +1,11 @@
-/**
- * Spreads choices over priorities and localities: a priority gets as much as its healthy share,
- * overprovisioned, can carry; the rest spills to the next. Where too few endpoints are healthy, a
- * priority panics and uses all of them: better a few errors than one endpoint under all the load.
- */
-import type { Balanced, Choice, Chooser, MakeChooser } from "./chooser.ts";
+/** Spreads choices over priorities (`priority-loads.ts`) and, in each, over localities. */
+import type { Balanced, Choice, Chooser, ChooserTools, MakeChooser } from "./chooser.ts";
+import { hashOf, type MakeHashedChooser, remainder, type Weighted } from "./consistent-hash.ts";
+import { EarliestDeadline } from "./earliest-deadline.ts";
+import { type LoadRules, type PriorityHealth, priorityLoads } from "./priority-loads.ts";
+
+/** Degraded ones get what the healthy cannot carry; excluded ones are not even counted. */
+export type Health = "healthy" | "degraded" | "unfit" | "excluded";
 
 export interface LocalityMembers<E> {
   readonly priority: number;
@@ -12,50 +14,83 @@ export interface LocalityMembers<E> {
   readonly members: readonly E[];
 }
 
-export interface PriorityOptions<E> {
-  readonly makeChooser: MakeChooser<E>;
-  readonly isHealthy: (member: E) => boolean;
+/** How one endpoint is chosen: drawn from lists of equals, or found by a hash among all. */
+export type EndpointPolicy<E> =
+  | { readonly kind: "drawn"; readonly make: MakeChooser<E> }
+  | { readonly kind: "hashed"; readonly make: MakeHashedChooser<E> };
+
+export interface PriorityOptions<E> extends LoadRules, ChooserTools {
+  readonly policy: EndpointPolicy<E>;
+  readonly healthOf: (member: E) => Health;
   readonly isLocalityWeighted: boolean;
-  /** 1.4: a priority counts as whole down to 71 % healthy. */
-  readonly overprovisioning: number;
-  /** 0–100; below this share of healthy endpoints a priority panics. 0 = never. */
-  readonly panicPercent: number;
-  readonly random: () => number;
+  /** A priority that panics fails its requests instead of using what is unfit. */
+  readonly failsOnPanic?: boolean;
+  /** Health counts by weight. */
+  readonly isHealthWeighted?: boolean;
+  /** Told of each choice made in panic. */
+  readonly onPanic?: () => void;
 }
 
 interface Load<E> {
-  /** Upper end of this priority's part of [0, 100). */
+  /** Upper end of this part of 1 to 100. */
   readonly until: number;
   readonly choose: Chooser<E>;
 }
+
+const nobody: Chooser<never> = () => undefined;
 
 /** Built for one state of health; build again when health or membership changes. */
 export function balancePriorities<E extends Balanced>(
   localities: readonly LocalityMembers<E>[],
   options: PriorityOptions<E>,
 ): Chooser<E> {
-  const levels = groupByPriority(localities);
-  const available = levels.map((level) => availability(level, options));
-  const total = Math.min(
-    100,
-    available.reduce((sum, percent) => sum + percent, 0),
+  const levels = groupByPriority(localities).map((level) => new Level(level, options));
+  const loads = priorityLoads(
+    levels.map(({ health }) => health),
+    options,
   );
-  const loads: Load<E>[] = [];
+  const parts: Load<E>[] = [];
   let until = 0;
+  const add = (percent: number, make: () => Chooser<E>): void => {
+    if (percent <= 0) return;
+    until += percent;
+    parts.push({ until, choose: make() });
+  };
   for (const [i, level] of levels.entries()) {
-    const share = total === 0 ? memberShare(levels, i) : ((available[i] ?? 0) * 100) / total;
-    const part = Math.min(100 - until, share);
-    if (part <= 0) continue;
-    until += part;
-    const choose = chooserFor(level, total, options);
-    if (choose !== undefined) loads.push({ until, choose });
+    const load = loads[i];
+    add(load?.healthy ?? 0, () =>
+      load?.isPanicking === true ? level.inPanic() : level.among("healthy"),
+    );
   }
-  const [only] = loads;
-  if (loads.length <= 1) return only === undefined ? () => undefined : only.choose;
+  for (const [i, level] of levels.entries()) {
+    const load = loads[i];
+    add(load?.degraded ?? 0, () => {
+      if (load?.isPanicking === true) return level.inPanic();
+      // Hashes know the healthy alone.
+      return level.among(options.policy.kind === "hashed" ? "healthy" : "degraded");
+    });
+  }
+  const [only] = parts;
+  if (parts.length <= 1) return only === undefined ? nobody : only.choose;
+  return options.policy.kind === "hashed" ? byHash(parts) : byChance(parts);
+}
+
+function byChance<E>(parts: readonly Load<E>[]): Chooser<E> {
   return (choice) => {
-    const point = choice.random() * until;
-    for (const load of loads) if (point < load.until) return load.choose(choice);
-    return loads.at(-1)?.choose(choice);
+    const point = choice.random() * 100;
+    for (const part of parts) if (point < part.until) return part.choose(choice);
+    return undefined;
+  };
+}
+
+/** The same hash leads to the same priority, too. */
+function byHash<E>(parts: readonly Load<E>[]): Chooser<E> {
+  return (choice) => {
+    const { hi, lo } = hashOf(choice);
+    const point = remainder(hi, lo, 100) + 1;
+    const found = choice.hash === undefined ? { ...choice, hash: { hi, lo } } : choice;
+    for (const part of parts) if (point <= part.until) return part.choose(found);
+    return undefined;
   };
 }
 
@@ -66,59 +101,105 @@ function groupByPriority<E>(
   return [...levels.entries()].toSorted(([a], [b]) => a - b).map(([, level]) => level);
 }
 
-function countMembers<E>(level: readonly LocalityMembers<E>[]): number {
-  return level.reduce((sum, locality) => sum + locality.members.length, 0);
-}
+/** One priority. */
+class Level<E extends Balanced> {
+  readonly health: PriorityHealth;
+  readonly #localities: readonly LocalityMembers<E>[];
+  readonly #options: PriorityOptions<E>;
 
-function memberShare<E>(levels: readonly (readonly LocalityMembers<E>[])[], at: number): number {
-  const all = levels.reduce((sum, level) => sum + countMembers(level), 0);
-  return all === 0 ? 0 : (countMembers(levels[at] ?? []) * 100) / all;
-}
-
-function healthyPercent<E>(
-  level: readonly LocalityMembers<E>[],
-  { isHealthy }: PriorityOptions<E>,
-): number {
-  const total = countMembers(level);
-  let healthy = 0;
-  for (const { members } of level) for (const member of members) if (isHealthy(member)) healthy++;
-  return total === 0 ? 0 : (healthy * 100) / total;
-}
-
-function availability<E>(
-  level: readonly LocalityMembers<E>[],
-  options: PriorityOptions<E>,
-): number {
-  return Math.min(100, healthyPercent(level, options) * options.overprovisioning);
-}
-
-function chooserFor<E extends Balanced>(
-  level: readonly LocalityMembers<E>[],
-  totalAvailable: number,
-  options: PriorityOptions<E>,
-): Chooser<E> | undefined {
-  const { makeChooser, isHealthy, random } = options;
-  const isPanic = totalAvailable < 100 && healthyPercent(level, options) < options.panicPercent;
-  if (isPanic || !options.isLocalityWeighted) {
-    const all = level.flatMap((locality) => locality.members);
-    const members = isPanic ? all : all.filter(isHealthy);
-    return members.length === 0 ? undefined : makeChooser(members, random);
+  constructor(localities: readonly LocalityMembers<E>[], options: PriorityOptions<E>) {
+    this.#localities = localities;
+    this.#options = options;
+    this.health = healthOf(localities, options);
   }
-  let total = 0;
-  const choices = level.flatMap((locality) => {
-    const healthy = locality.members.filter(isHealthy);
-    const fit = Math.min(
-      1,
-      (options.overprovisioning * healthy.length) / Math.max(1, locality.members.length),
-    );
-    const weight = locality.weight * fit;
-    if (healthy.length === 0 || weight <= 0) return [];
-    total += weight;
-    return [{ until: total, choose: makeChooser(healthy, random) }];
+
+  /** Of all, whatever their health. */
+  inPanic(): Chooser<E> {
+    const { failsOnPanic, onPanic } = this.#options;
+    if (failsOnPanic === true) return nobody;
+    const choose = this.#choose(this.#localities.map(({ members }) => members));
+    if (onPanic === undefined) return choose;
+    return (choice) => {
+      onPanic();
+      return choose(choice);
+    };
+  }
+
+  among(health: Health): Chooser<E> {
+    const { healthOf: of, policy, isLocalityWeighted, overprovisioningPercent } = this.#options;
+    const fit = this.#localities.map(({ members }) => members.filter((one) => of(one) === health));
+    if (policy.kind === "hashed" || !isLocalityWeighted) return this.#choose(fit);
+    const weights = this.#localities.map(({ weight, members }, i) => {
+      const counted = members.filter((one) => of(one) !== "excluded").length;
+      const share = counted === 0 ? 0 : (fit[i]?.length ?? 0) / counted;
+      return weight * Math.min(1, (overprovisioningPercent / 100) * share);
+    });
+    // Nowhere a weight: localities mean nothing then.
+    return this.#byLocality(fit, weights) ?? this.#choose(fit);
+  }
+
+  #byLocality(fit: readonly (readonly E[])[], weights: readonly number[]): Chooser<E> | undefined {
+    const { policy } = this.#options;
+    if (policy.kind === "hashed") return undefined;
+    const choices = fit.flatMap((members, i) => {
+      const weight = weights[i] ?? 0;
+      return weight <= 0 || members.length === 0
+        ? []
+        : [{ weight, choose: policy.make(members, this.#options) }];
+    });
+    const [first] = choices;
+    if (choices.length <= 1) return first?.choose;
+    const schedule = new EarliestDeadline(choices, ({ weight }) => weight);
+    const skipped = Math.floor(this.#options.random() * choices.length);
+    for (let i = 0; i < skipped; i++) schedule.next();
+    return (choice: Choice) => schedule.next()?.choose(choice);
+  }
+
+  #choose(lists: readonly (readonly E[])[]): Chooser<E> {
+    const { policy, isLocalityWeighted } = this.#options;
+    if (policy.kind === "drawn") {
+      const members = lists.flat();
+      return members.length === 0 ? nobody : policy.make(members, this.#options);
+    }
+    const weights = isLocalityWeighted ? this.#localities.map(({ weight }) => weight) : undefined;
+    const weighted = weights === undefined ? shares([lists.flat()], [1]) : shares(lists, weights);
+    return weighted.length === 0 ? nobody : policy.make(weighted);
+  }
+}
+
+/** Each member's share of all: of its list by its own weight, of all lists by theirs. */
+function shares<E extends Balanced>(
+  lists: readonly (readonly E[])[],
+  weights: readonly number[],
+): readonly Weighted<E>[] {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  if (total === 0) return [];
+  return lists.flatMap((members, i) => {
+    const weight = weights[i] ?? 0;
+    if (weight === 0) return [];
+    const all = members.reduce((sum, member) => sum + member.weight, 0);
+    return members.map((member) => ({ member, share: (member.weight * (weight / total)) / all }));
   });
-  if (choices.length === 0) return undefined;
-  return (choice: Choice) => {
-    const point = choice.random() * total;
-    return (choices.find((each) => point < each.until) ?? choices.at(-1))?.choose(choice);
-  };
+}
+
+function healthOf<E extends Balanced>(
+  localities: readonly LocalityMembers<E>[],
+  { healthOf: of, isHealthWeighted }: PriorityOptions<E>,
+): PriorityHealth {
+  const found = { counted: 0, healthy: 0, degraded: 0, members: 0, countedMembers: 0, fit: 0 };
+  for (const { members } of localities) {
+    for (const member of members) {
+      found.members++;
+      const health = of(member);
+      if (health === "excluded") continue;
+      const amount = isHealthWeighted === true ? member.weight : 1;
+      found.countedMembers++;
+      found.counted += amount;
+      if (health === "unfit") continue;
+      found.fit++;
+      found[health] += amount;
+    }
+  }
+  const { fit, ...rest } = found;
+  return { ...rest, fitMembers: fit };
 }

@@ -13,6 +13,7 @@ import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
 import { compileMirrors } from "./mirrors.ts";
+import { routeCriteria } from "./subsets.ts";
 import { matchedLength, type PlannedMatch } from "./route-match.ts";
 import type { CompiledRoute, RetryPolicy, RouteRateLimits } from "./route-table.ts";
 import { lowerAscii } from "./text-test.ts";
@@ -31,6 +32,7 @@ export function compileActionSettings(
   { base, virtualHost, retry, path }: Surroundings,
 ): CompiledRoute {
   const hostRewriteFrom = compileHostRewrite(action, path);
+  const criteria = routeCriteria(action.metadataMatch);
   const maxStreamDurationMs = durationMs(action.maxStreamDuration?.maxStreamDuration);
   // Deprecated, and without effect beside max_stream_duration.
   const grpcTimeoutCapMs =
@@ -62,6 +64,7 @@ export function compileActionSettings(
     includeAttemptCountInResponse: virtualHost.includeAttemptCountInResponse,
     clusterNotFoundStatus: notFoundStatus(action.clusterNotFoundResponseCode),
     ...(rateLimits === undefined ? {} : { rateLimits }),
+    ...(criteria === undefined ? {} : { criteria }),
     ...(hostRewriteFrom === undefined ? {} : { hostRewriteFrom }),
     ...(maxStreamDurationMs === undefined ? {} : { maxStreamDurationMs }),
     ...(grpcTimeoutMaxMs === undefined ? {} : { grpcTimeoutMaxMs }),

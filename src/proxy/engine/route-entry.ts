@@ -17,6 +17,7 @@ import { compileActionSettings } from "./route-action.ts";
 import type { PlannedMatch } from "./route-match.ts";
 import { plainRoute } from "./route-plain.ts";
 import type { CompiledRoute, RetryPolicy, RouteOutcome } from "./route-table.ts";
+import { routeCriteria } from "./subsets.ts";
 import { lowerAscii } from "./text-test.ts";
 
 /** What a route makes of a request that it matches. */
@@ -116,7 +117,10 @@ function compileForward(action: RouteAction, input: ActionInput): Outcome {
   const path = `${input.path}.route`;
   const settings = compileActionSettings(action, match, { ...context, base, path });
   const weighted = action.weightedClusters;
-  if (weighted !== undefined) return compileWeighted(weighted, settings, { ...input, path });
+  if (weighted !== undefined) {
+    const { metadataMatch } = action;
+    return compileWeighted(weighted, settings, { ...input, path, metadataMatch });
+  }
   const compiled = withLevels(settings, levels, context.isReversed);
   if (action.cluster !== undefined) {
     if (action.cluster === "") refuse(`${path}.cluster`, "is empty");
@@ -134,10 +138,15 @@ function compileForward(action: RouteAction, input: ActionInput): Outcome {
   return refuse(path, "names no cluster in a way that is supported");
 }
 
+interface WeightedInput extends ActionInput {
+  /** The action's own; a cluster's is added to it. */
+  readonly metadataMatch: RouteAction["metadataMatch"];
+}
+
 function compileWeighted(
   weighted: WeightedCluster,
   settings: CompiledRoute,
-  { levels, context, path }: ActionInput,
+  { levels, context, path, metadataMatch }: WeightedInput,
 ): Outcome {
   const place = `${path}.weighted_clusters`;
   if (weighted.headerName !== undefined) refuse(`${place}.header_name`, "is not supported");
@@ -151,10 +160,14 @@ function compileWeighted(
       filters: overridesOf(cluster, context, here),
       mirrors: [],
     };
-    const changed =
-      cluster.hostRewriteLiteral === undefined
-        ? settings
-        : { ...settings, hostRewrite: cluster.hostRewriteLiteral };
+    const criteria = routeCriteria(metadataMatch, cluster.metadataMatch);
+    const changed = {
+      ...settings,
+      ...(criteria === undefined ? {} : { criteria }),
+      ...(cluster.hostRewriteLiteral === undefined
+        ? {}
+        : { hostRewrite: cluster.hostRewriteLiteral }),
+    };
     const route = withLevels(changed, [own, ...levels], context.isReversed);
     const outcome: RouteOutcome = { kind: "forward", cluster: cluster.name, route };
     total += cluster.weight ?? 0;

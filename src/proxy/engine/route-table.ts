@@ -1,6 +1,8 @@
 import type { HeaderEdit } from "./header-edit.ts";
 import type { RouteRateLimit } from "./rate-limits.ts";
+import type { RequestHash } from "./hash-policy.ts";
 import type { RequestView } from "./request.ts";
+import type { SubsetCriteria } from "./subsets.ts";
 
 /** A compiled RouteConfiguration: pure, immutable, swapped whole. */
 export interface RouteTable {
@@ -53,7 +55,9 @@ export interface CompiledRoute {
   readonly propagatesOperation?: boolean;
   /** Overrides of HTTP filters at this level, by filter name: compiled by the filter's own factory. */
   readonly filterConfigs: ReadonlyMap<string, unknown>;
-  readonly hash: ((request: RequestView) => number | undefined) | undefined;
+  readonly hash: RequestHash | undefined;
+  /** Which endpoints will do, where the cluster has subsets. */
+  readonly criteria?: SubsetCriteria;
   readonly mirrors: readonly { readonly cluster: string; readonly fraction: number }[];
   /** An authority computed from the request; wins over `hostRewrite` when it gives one. */
   readonly hostRewriteFrom?: (request: RequestView) => string | undefined;

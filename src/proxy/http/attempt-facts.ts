@@ -5,6 +5,7 @@
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type { EndpointChoice, UpstreamOutcome } from "../context.ts";
+import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { AttemptFields } from "./request-head-writer.ts";
@@ -12,7 +13,8 @@ import type { Retries } from "./retries.ts";
 
 type Changeable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-export class AttemptFacts {
+export class AttemptFacts implements MadeCookies {
+  cookies: string[] | undefined = undefined;
   readonly #request: HttpRequest;
   readonly #choice: Changeable<EndpointChoice>;
   readonly #fields: Changeable<AttemptFields> = { expectedMs: 0, count: 0, isUpgrade: false };
@@ -30,7 +32,9 @@ export class AttemptFacts {
 
   choice(route: CompiledRoute, retries: Retries): EndpointChoice {
     const choice = this.#choice;
-    choice.hash = route.hash?.(this.#request);
+    this.cookies = undefined;
+    choice.hash = route.hash?.(this.#request, this);
+    choice.criteria = route.criteria;
     choice.avoid = retries.avoided;
     choice.redrawsMax = retries.redrawsMax;
     choice.authority = this.#request.authority;

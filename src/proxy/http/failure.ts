@@ -29,6 +29,7 @@ export type FailureKind =
   | "max-duration"
   | "access-denied"
   | "chain-gone"
+  | "drop-overload"
   | "fault"
   | "rate-limited"
   | "overload"
@@ -116,6 +117,8 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   ),
   "max-duration": plain(504, 4, 0, "max_duration_timeout", "downstream duration timeout"),
   "access-denied": plain(403, 7, 0, "rbac_access_denied", "RBAC: access denied"),
+  // The control plane asks for so many requests to be turned away.
+  "drop-overload": plain(503, 14, flag.dropOverload, "drop_overload", "drop overload"),
   // A client on a connection from before the configuration of now, which has no place for it.
   "chain-gone": plain(503, 14, flag.noRouteFound, "filter_chain_not_found", "no longer served"),
   "rate-limited": plain(429, 14, flag.rateLimited, "local_rate_limited", "local_rate_limited"),

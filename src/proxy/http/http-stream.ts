@@ -216,6 +216,10 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (cluster === undefined) {
       return this.reply("no-cluster", { status: route.clusterNotFoundStatus ?? 503 });
     }
+    const { dropShare = 0 } = cluster;
+    if (dropShare > 0 && this.random() < dropShare) {
+      return this.reply("drop-overload", { headers: [["x-envoy-drop-overload", "true"]] });
+    }
     if (this.#head?.expectsContinue === true && !this.body.isComplete) {
       if (settings.passesContinue) this.request.headers.set("expect", "100-continue");
       else this.passContinue();
@@ -317,9 +321,9 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   }
 
   /** The upstream's final answer starts. */
-  startResponse(head: Http1Head, serviceTimeMs: number): void {
+  startResponse(head: Http1Head, serviceTimeMs: number, cookies?: readonly string[]): void {
     this.touch();
-    this.#response.start(head, serviceTimeMs);
+    this.#response.start(head, serviceTimeMs, cookies);
   }
 
   /** 101 from the upstream: after this the connections carry the other protocol. */

@@ -22,6 +22,7 @@ export const flag = {
   upstreamProtocolError: 0x40000,
   noClusterFound: 0x80000,
   overloadManager: 0x100000,
+  dropOverload: 0x200000,
 } as const;
 
 /** Envoy lists them as they were set: this is the order in which a stream comes by them. */
@@ -38,6 +39,7 @@ const letters: readonly (readonly [bit: number, text: string])[] = [
   [flag.noHealthyUpstream, "UH"],
   [flag.upstreamConnectionFailure, "UF"],
   [flag.upstreamOverflow, "UO"],
+  [flag.dropOverload, "DO"],
   [flag.upstreamRemoteReset, "UR"],
   [flag.upstreamConnectionTermination, "UC"],
   [flag.upstreamProtocolError, "UPE"],

@@ -69,7 +69,7 @@ export class ResponseSide {
   }
 
   /** The upstream's final answer starts. */
-  start(head: Http1Head, serviceTimeMs: number): void {
+  start(head: Http1Head, serviceTimeMs: number, cookies: readonly string[] | undefined): void {
     const { record, responseHeaders: headers, route } = this.#stream;
     headers.reset(head);
     record.responseCodeDetails = "via_upstream";
@@ -82,6 +82,7 @@ export class ResponseSide {
     if (this.#stream.isRequestComplete && this.#stream.upgrade === "") {
       headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
     }
+    if (cookies !== undefined) for (const cookie of cookies) headers.add("set-cookie", cookie);
     this.#applyRoute();
     if (route?.includeAttemptCountInResponse === true) {
       headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));

@@ -39,10 +39,12 @@ export class Retries {
     return this.#hasResent;
   }
 
-  /** Endpoints to keep away from. */
-  get avoided(): ReadonlySet<UpstreamEndpoint> | undefined {
-    return this.#tried;
+  /** Which endpoints to keep away from. */
+  get avoided(): ((endpoint: UpstreamEndpoint) => boolean) | undefined {
+    return this.#tried === undefined ? undefined : this.#isTried;
   }
+
+  readonly #isTried = (endpoint: UpstreamEndpoint): boolean => this.#tried?.has(endpoint) === true;
 
   /** How often another endpoint is drawn instead of one to keep away from. */
   get redrawsMax(): number {

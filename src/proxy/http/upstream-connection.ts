@@ -59,6 +59,8 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   isClosed = false;
   /** Requests it has carried, this one included. */
   requests = 0;
+  /** Its pool's, when it was begun. */
+  generation = 0;
   /** When it was begun, connected and, with TLS, secured; when it stood; by the wheel's time. */
   dialledMs: number = Number.NaN;
   tcpConnectedMs: number = Number.NaN;

@@ -85,6 +85,8 @@ export class EndpointPool {
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
   #open = 0;
+  /** Connections of an earlier one carry no further request. */
+  #generation = 0;
 
   constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: Upstreams) {
     this.endpoint = endpoint;
@@ -92,6 +94,10 @@ export class EndpointPool {
     this.#upstreams = upstreams;
     this.wheel = upstreams.wheel;
     endpoint.onRemoved = () => this.#closeIdle();
+    endpoint.onDrained = () => {
+      this.#generation++;
+      this.#closeIdle();
+    };
   }
 
   #closeIdle(): void {
@@ -136,7 +142,8 @@ export class EndpointPool {
     const max = cluster.maxRequestsPerConnection;
     const ageMs = this.wheel.nowMs - connection.connectedMs;
     const leftMs = (cluster.maxConnectionDurationMs || Number.POSITIVE_INFINITY) - ageMs;
-    if ((max > 0 && connection.requests >= max) || leftMs <= 0) {
+    const isDrained = connection.generation !== this.#generation;
+    if ((max > 0 && connection.requests >= max) || leftMs <= 0 || isDrained) {
       connection.channel?.destroy();
       return;
     }
@@ -200,6 +207,7 @@ export class EndpointPool {
 
   #connect(cluster: UpstreamCluster, isCounted: boolean): void {
     const connection = new UpstreamConnection(this, cluster, isCounted);
+    connection.generation = this.#generation;
     this.#connecting++;
     this.#open++;
     this.#upstreams.onOpened(connection);

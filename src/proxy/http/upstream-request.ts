@@ -290,7 +290,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     }
     this.#endpoint?.report(this.#facts.reported(status, serviceTimeMs));
     if (this.#retries.count > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
-    stream.startResponse(head, serviceTimeMs);
+    stream.startResponse(head, serviceTimeMs, this.#facts.cookies);
   }
 
   onUpgraded(connection: UpstreamConnection, rest: Buffer): void {

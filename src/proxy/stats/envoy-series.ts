@@ -19,6 +19,10 @@ export interface ClusterSeries {
   };
   readonly membershipTotal: Gauge;
   readonly membershipHealthy: Gauge;
+  readonly membershipDegraded: Gauge;
+  readonly membershipExcluded: Gauge;
+  /** Choices among all endpoints, because too few are healthy. */
+  readonly panics: Counter;
   readonly ejectionsActive: Gauge;
   readonly ejectionsEnforced: Counter;
   readonly tlsHandshakes: Counter;
@@ -56,6 +60,9 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     },
     membershipTotal: gauge("membership_total"),
     membershipHealthy: gauge("membership_healthy"),
+    membershipDegraded: gauge("membership_degraded"),
+    membershipExcluded: gauge("membership_excluded"),
+    panics: counter("lb_healthy_panic"),
     ejectionsActive: gauge("outlier_detection_ejections_active"),
     ejectionsEnforced: counter("outlier_detection_ejections_enforced_total"),
     tlsHandshakes: counter("ssl_handshake"),
@@ -70,6 +77,8 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
 export const factGauges: ReadonlySet<string> = new Set([
   "envoy_cluster_membership_total",
   "envoy_cluster_membership_healthy",
+  "envoy_cluster_membership_degraded",
+  "envoy_cluster_membership_excluded",
   "envoy_cluster_outlier_detection_ejections_active",
   "envoy_cluster_circuit_breakers_default_cx_open",
   "envoy_cluster_circuit_breakers_default_rq_pending_open",

@@ -8,6 +8,7 @@ import type { Channel, ChannelError } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { TcpRecord } from "./tcp-record.ts";
 
@@ -18,6 +19,8 @@ export interface TcpSettings {
   readonly idleTimeoutMs: number;
   readonly durationMsMax: number;
   readonly attemptsMax: number;
+  /** The client's address leads to the same endpoint each time. */
+  readonly hashes: boolean;
   readonly sink: RequestSink;
 }
 
@@ -97,8 +100,11 @@ export class TcpSession {
   }
 
   #connect(cluster: UpstreamCluster): void {
-    const choice = { connection: this.#connection, hash: undefined, avoid: this.#avoid };
-    const endpoint = cluster.pick(choice);
+    const endpoint = cluster.pick({
+      connection: this.#connection,
+      hash: this.#settings.hashes ? sourceHash(this.#connection) : undefined,
+      avoid: this.#avoid.size === 0 ? undefined : (one) => this.#avoid.has(one),
+    });
     if (endpoint === undefined) {
       this.#give("UH", "");
       return;
@@ -266,6 +272,13 @@ export class TcpSession {
     this.#record.durationMs = clock.monotonicMs() - this.#record.startMonotonicMs;
     this.#settings.sink.onEnd(this.#record);
   }
+}
+
+// Of one connection at a time: the balancer keeps nothing of it.
+const bits = new Hash64();
+
+function sourceHash({ sourceAddress }: ConnectionView): Hash64 {
+  return bits.ofText(sourceAddress);
 }
 
 function isReset(error: ChannelError | undefined): boolean {

@@ -1,0 +1,67 @@
+/** Which fields of typed balancing policies are honoured. */
+import type {
+  ConsistentHashingLbConfig,
+  LocalityLbConfig,
+  SlowStartConfig,
+} from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/common/v3/common.ts";
+import type { LeastRequest } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
+import type { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
+import type { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
+import type { RingHash } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
+import type { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
+import type { Honoured } from "./honoured.ts";
+
+const runtimeDouble = { defaultValue: true, runtimeKey: true } as const;
+
+export const honouredSlowStart: Honoured<SlowStartConfig> = {
+  slowStartWindow: true,
+  aggression: runtimeDouble,
+  minWeightPercent: true,
+};
+
+const locality: Honoured<LocalityLbConfig> = {
+  localityWeightedLbConfig: true,
+  zoneAwareLbConfig: {
+    // Where no cluster is the proxy's own there is nothing to compare zones with, in Envoy neither.
+    routingEnabled: true,
+    minClusterSize: true,
+    failTrafficOnPanic: true,
+  },
+};
+
+const hashing: Honoured<ConsistentHashingLbConfig> = {
+  useHostnameForHashing: true,
+  hashBalanceFactor: true,
+};
+
+export const honouredLeastRequest: Honoured<LeastRequest> = {
+  choiceCount: true,
+  activeRequestBias: runtimeDouble,
+  slowStartConfig: honouredSlowStart,
+  localityLbConfig: locality,
+  enableFullScan: true,
+  selectionMethod: true,
+};
+
+export const honouredRoundRobin: Honoured<RoundRobin> = {
+  slowStartConfig: honouredSlowStart,
+  localityLbConfig: locality,
+};
+
+export const honouredRandom: Honoured<Random> = { localityLbConfig: locality };
+
+export const honouredRingHash: Honoured<RingHash> = {
+  hashFunction: true,
+  minimumRingSize: true,
+  maximumRingSize: true,
+  useHostnameForHashing: true,
+  hashBalanceFactor: true,
+  consistentHashingLbConfig: hashing,
+  localityWeightedLbConfig: true,
+};
+
+export const honouredMaglev: Honoured<Maglev> = {
+  tableSize: true,
+  consistentHashingLbConfig: hashing,
+  localityWeightedLbConfig: true,
+};
