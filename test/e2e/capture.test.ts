@@ -94,6 +94,20 @@ for (const mode of capturingModes) {
       assert.equal(stdout, "220 ready\nping bye\n");
     });
 
+    test("a server outside may have the number of the uplink's own port; the uplink is nobody's server", async (t) => {
+      const { server } = await eventually("the port is free", async () => {
+        return await greetingServer(15_099).catch(() => undefined);
+      });
+      t.after(() => server.close());
+      const { stdout } = await client(`curl -s -m 5 --http0.9 http://${outsideAddress()}:15099/`);
+      assert.match(stdout, /^220 ready\n/);
+      for (const address of ["198.18.0.1", "[fd48:6564:646c:12::1]"]) {
+        const own = await client(`curl -s -m 5 --http0.9 http://${address}:15099/`);
+        assert.equal(own.stdout, "", address);
+        assert.notEqual(own.code, 28, `${address}: it was left waiting`);
+      }
+    });
+
     test("the application cannot change rules, mark sockets or leave its namespace", async () => {
       const attempts = {
         "flush the rules": "nft flush ruleset",
@@ -185,15 +199,16 @@ test("a test's mesh that ends with packets past a sidecar fails the test, and sa
   await mesh.stop(); // dead: nothing is left to be asked
 });
 
-async function greetingServer(): Promise<{ server: Server; port: number }> {
+async function greetingServer(at = 0): Promise<{ server: Server; port: number }> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.write("220 ready\n");
     socket.on("data", (chunk: Buffer) => socket.write(chunk));
     socket.on("end", () => socket.end(" bye\n"));
     socket.on("error", () => socket.destroy());
   });
-  await new Promise<void>((resolve) => {
-    server.listen(0, "0.0.0.0", resolve);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(at, "0.0.0.0", resolve);
   });
   const address = server.address();
   assert(address !== null && typeof address === "object");

@@ -65,7 +65,10 @@ export async function openEdge(options: EdgeOptions): Promise<Edge> {
   const onUplink = (client: Socket): void =>
     carry(client, async () => {
       const target = options.originalDestination(client);
-      if (target === undefined || target.port === uplinkPort) {
+      // Its number elsewhere is a server's like any other: what was not redirected came for this one.
+      const { localAddress, localPort } = client;
+      const isForUplink = target?.address === localAddress && target?.port === localPort;
+      if (target === undefined || isForUplink) {
         throw new HeddleError("local.uplink", "a connection to the uplink itself was refused");
       }
       return await link.dial(target);

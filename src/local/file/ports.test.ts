@@ -100,6 +100,16 @@ test("checkOwnPorts() keeps sidecars from the ports of what they stand beside", 
     "gateways: [{ name: edge, ports: [{ port: 80, hostPort: 8081 }] }]\nports: { sidecar: { ready: 80 } }",
     "2:28 heddle-file.duplicate ports.sidecar.ready is 80, which is also a port of edge",
   );
+  // HBONE's number is nobody's as long as nobody speaks HBONE; the edge's is not in a workload's network.
+  for (const port of [15008, 15099]) {
+    parse(
+      `workloads: [{ name: web, command: [web], ports: [{ port: ${port}, targetPort: ${port} }] }]`,
+    );
+  }
+  assert.equal(
+    sidecarPortsOf(parse(`${run}ports: { sidecar: { inbound: 15008 } }`)).inbound,
+    15008,
+  );
   // A service's number is nobody's port: only addresses of services have it.
   parse("workloads: [{ name: web, command: [web], ports: [{ port: 15001, targetPort: 8080 }] }]");
 });
