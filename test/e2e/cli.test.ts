@@ -196,6 +196,11 @@ spec: { host: server.default.svc.cluster.local }
       };
       await check("status", 0, /mesh cli:/);
       await check("validate -f /nonexistent.yaml", 2, /can't read \/nonexistent\.yaml/);
+      const short = "}, weight: 60 }, { destination: { host: server }, weight: 30 }]";
+      const warned = file("warned.yaml", route("x").replace("} }]", short));
+      await check(`validate -f ${warned}`, 0, /:8:\d+: warning .*\b0 errors, 1 warnings\n$/s);
+      await check(`validate --strict -f ${warned}`, 1, /\b0 errors, 1 warnings\n$/);
+      await check(`validate --strict -f ${file("fine.yaml", route("x"))}`, 0, /\b0 warnings\n$/);
       await check("apply", 2, /required option/);
       await check("apply -f - --wrong", 2, /unknown option/);
       await check("wrong", 2, /unknown command/);
@@ -210,6 +215,22 @@ spec: { host: server.default.svc.cluster.local }
       const away = await runCli(join(folder, "nowhere"), ["get"]);
       assert.equal(away.code, 3, away.stderr);
       assert.match(away.stderr, /not running; start it with 'heddle up DIR'/);
+    });
+
+    test("what is wrong beside resources goes to standard error where a program reads them", async () => {
+      mesh.write("broken.yaml", "kind: [\n");
+      await eventually("it is told", async () => (await done("get")).includes("broken.yaml"));
+      const shown = await heddle("get -o json");
+      assert.doesNotThrow(() => JSON.parse(shown.stdout), shown.stdout);
+      for (const { stderr } of [
+        shown,
+        await heddle("get -o yaml"),
+        await heddle("get all -o json"),
+      ])
+        assert.match(stderr, /^broken\.yaml:2:1: error yaml\.syntax: .*\n$/);
+      assert.equal((await heddle("get vs -o json")).stderr, "", "nobody asked for all");
+      mesh.write("broken.yaml", "");
+      await eventually("it is mended", async () => (await heddle("get -o json")).stderr === "");
     });
 
     test("statistics have one scheme of names; a logger that does not exist is not made", async () => {
