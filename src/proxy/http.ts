@@ -57,7 +57,13 @@ export function createHttpConnectionManager(
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
   const settings = refusals.attempt(() => compileSettings(config));
   const filters = refusals.attempt(() =>
-    compileFilters(config.httpFilters, { ...context, node, owner, statPrefix: config.statPrefix }),
+    compileFilters(config.httpFilters, {
+      ...context,
+      upstreams,
+      node,
+      owner,
+      statPrefix: config.statPrefix,
+    }),
   );
   const routes = refusals.attempt(() => routesOf(config, context, owner));
   const stats = refusals.attempt(() => istioStatsOf(config, options.direction, context));

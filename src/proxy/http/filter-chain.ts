@@ -20,7 +20,9 @@ import { statsUrl } from "../istio/stats.ts";
 import { readTypedStruct } from "../istio/typed-struct.ts";
 import { compileCorsOverride, createCorsFilter } from "./cors-filter.ts";
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
+import type { CallServices } from "./cluster-call.ts";
 import type { FilterStream, HttpFilter } from "./filter.ts";
+import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
 import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
 import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
 
@@ -29,6 +31,8 @@ const urls = {
   router: `${prefix}router.v3.Router`,
   rbac: `${prefix}rbac.v3.RBAC`,
   rbacPerRoute: `${prefix}rbac.v3.RBACPerRoute`,
+  jwt: `${prefix}jwt_authn.v3.JwtAuthentication`,
+  jwtPerRoute: `${prefix}jwt_authn.v3.PerRouteConfig`,
   fault: `${prefix}fault.v3.HTTPFault`,
   cors: `${prefix}cors.v3.Cors`,
   corsPolicy: `${prefix}cors.v3.CorsPolicy`,
@@ -43,6 +47,7 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
   (config: Uint8Array, path: string, owner: string) => unknown
 >([
   [urls.rbacPerRoute, compileRbacOverride],
+  [urls.jwtPerRoute, compileJwtOverride],
   [urls.fault, compileFaultOverride],
   [urls.corsPolicy, compileCorsOverride],
   [urls.localRateLimit, compileLocalRateLimitOverride],
@@ -70,10 +75,12 @@ export function compileFilters(
   return filters;
 }
 
-export interface FilterServices {
+/** What filters may need to ask others. */
+export interface FilterServices extends CallServices {
   /** Names the connection manager among all that the proxy has. */
   readonly owner: string;
   readonly clock: Clock;
+  readonly random: () => number;
   /** Token buckets that all threads share; a thread has its own unless told. */
   readonly buckets?: BucketMemory;
   readonly metrics: MetricRegistry;
@@ -118,6 +125,8 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
       return [];
     case urls.rbac:
       return [createRbacFilter(bytes, place)];
+    case urls.jwt:
+      return [createJwtFilter(bytes, place)];
     case urls.fault:
       return createFaultFilters(bytes, config.name, place.path);
     case urls.cors:

@@ -40,6 +40,8 @@ export interface FilterStream {
   override(filter: string): unknown;
   readonly route: CompiledRoute | undefined;
   readonly random: () => number;
+  /** What the route depends on has changed: it is looked up again, for this filter's successors. */
+  refreshRoute(): void;
   readonly pauses: StreamPauses;
   /** What has come of the body, and whether that is all. */
   readonly requestBody: ReceivedBody;

@@ -137,10 +137,22 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (settings.tracing !== undefined) {
       traceRequest(request, record, settings.tracing, services.context.random);
     }
-    const table = services.routes();
-    this.outcome = table?.resolve(request, services.context.random) ?? noRoute;
-    this.#takeRoute();
+    this.#findRoute();
     this.pauses.run();
+  }
+
+  #findRoute(): void {
+    const { services, request } = this;
+    this.outcome = services.routes()?.resolve(request, services.context.random) ?? noRoute;
+    this.#takeRoute();
+  }
+
+  refreshRoute(): void {
+    this.route = undefined;
+    this.#cluster = undefined;
+    this.record.forgetRoute();
+    this.#duration.disarm();
+    this.#findRoute();
   }
 
   #takeRoute(): void {

@@ -29,6 +29,21 @@ export class MessageHeaders {
     return value;
   }
 
+  /** Each line's value. */
+  values(name: string): readonly string[] {
+    const values: string[] = [];
+    const { head } = this;
+    if (head !== undefined) {
+      for (let at = head.findName(name); at >= 0; at = head.findName(name, at + 1)) {
+        values.push(head.valueAt(at));
+      }
+    }
+    for (let at = 0; at < this.#count; at++) {
+      if (this.#names[at] === name) values.push(this.#values[at] ?? "");
+    }
+    return values;
+  }
+
   has(name: string): boolean {
     return (this.head !== undefined && this.head.findName(name) >= 0) || this.#find(name) >= 0;
   }

@@ -101,6 +101,13 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.#isGrpcResponse = undefined;
   }
 
+  /** Another one is looked for. */
+  forgetRoute(): void {
+    this.routeName = "";
+    this.upstreamCluster = "";
+    this.clusterMetadata = undefined;
+  }
+
   /**
    * Bytes have been written: what this turn took is the proxy's own time. Reads the clock, which the
    * turn has not done since it began.

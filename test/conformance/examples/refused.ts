@@ -63,7 +63,6 @@ export const refusedExamples: readonly RefusedExample[] = [
   filter("rate limit service", "ratelimit.v3.RateLimit", "domain: example"),
   filter("ext_authz", "ext_authz.v3.ExtAuthz", "failure_mode_allow: true"),
   filter("ext_proc", "ext_proc.v3.ExternalProcessor"),
-  filter("JWT", "jwt_authn.v3.JwtAuthentication"),
   filter("OAuth 2", "oauth2.v3.OAuth2"),
   filter("cache", "cache.v3.CacheConfig"),
   filter("stateful session", "stateful_session.v3.StatefulSession"),

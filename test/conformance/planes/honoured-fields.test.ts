@@ -129,6 +129,18 @@ const tlsBase = {
 };
 const forwardBase = { dnsCacheConfig: { name: "d", dnsLookupFamily: "ALL" } };
 
+const jwtSet =
+  '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}';
+const jwtProvider = { issuer: "me", localJwks: { inlineString: jwtSet } };
+/** Maps are not walked into: their fields are those of one provider and of one requirement. */
+const jwtBases: readonly JsonObject[] = [
+  { providers: { p: jwtProvider }, requirementMap: { r: { providerName: "p" } } },
+  {
+    providers: { p: jwtProvider },
+    rules: [{ match: { prefix: "/" }, requires: { providerName: "p" } }],
+  },
+];
+
 const walked: readonly Walked[] = [
   {
     type: clusterType,
@@ -194,6 +206,7 @@ const walked: readonly Walked[] = [
   listenerFilter("original_dst.v3.OriginalDst"),
   listenerFilter("proxy_protocol.v3.ProxyProtocol"),
   filter("rbac.v3.RBAC", { rules: { policies } }),
+  ...jwtBases.map((base) => filter("jwt_authn.v3.JwtAuthentication", base)),
   filter("fault.v3.HTTPFault", { abort: { httpStatus: 503 } }),
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
   filter("cors.v3.Cors"),
@@ -216,6 +229,13 @@ const walked: readonly Walked[] = [
     inManager(httpFilter(type), (config) => ({
       routeConfig: routesOf({ cluster: "app" }, { typedPerFilterConfig: { f: config } }),
     })),
+  ),
+  inManager(
+    httpFilter("jwt_authn.v3.PerRouteConfig"),
+    (config) => ({
+      routeConfig: routesOf({ cluster: "app" }, { typedPerFilterConfig: { f: config } }),
+    }),
+    { requirementName: "r" },
   ),
   logger("file.v3.FileAccessLog", { path: "/dev/null" }),
   logger("stream.v3.StdoutAccessLog"),

@@ -26,6 +26,7 @@ import { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions
 import { RBAC } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
+import { HttpHarness } from "../../support/http-harness.ts";
 import { parseMeshCase } from "../../support/mesh-case.ts";
 
 const folder = new URL("../../../src/control/translate/testdata/", import.meta.url).pathname;
@@ -79,7 +80,9 @@ function checkWholeListener(listener: Listener, unknown: { count: number }): voi
       const manager = HttpConnectionManager.decode(typedConfig.value);
       compileSettings(manager);
       compileFilters(manager.httpFilters, {
+        ...new HttpHarness().callServices,
         clock: new FakeClock(),
+        random: () => 0,
         metrics: createMetricRegistry(),
         statPrefix: manager.statPrefix,
         owner: "",

@@ -1,0 +1,63 @@
+/** Which fields of the filters that ask who calls are honoured. */
+import type {
+  JwtAuthentication,
+  JwtProvider,
+  PerRouteConfig,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+import type { Honoured } from "./honoured.ts";
+
+export const honouredJwtProvider: Honoured<JwtProvider> = {
+  issuer: true,
+  audiences: true,
+  subjects: true,
+  requireExpiration: true,
+  maxLifetime: true,
+  remoteJwks: {
+    httpUri: { uri: true, cluster: true, timeout: true },
+    cacheDuration: true,
+    asyncFetch: { fastListener: true, failedRefetchDuration: true },
+    retryPolicy: { retryBackOff: { baseInterval: true, maxInterval: true }, numRetries: true },
+  },
+  localJwks: { inlineString: true, inlineBytes: true },
+  forward: true,
+  fromHeaders: true,
+  fromParams: true,
+  fromCookies: true,
+  forwardPayloadHeader: true,
+  padForwardPayloadHeader: true,
+  payloadInMetadata: true,
+  normalizePayloadInMetadata: true,
+  headerInMetadata: true,
+  clockSkewSeconds: true,
+  jwtCacheConfig: true,
+  claimToHeaders: true,
+  clearRouteCache: true,
+};
+
+export const honouredJwt: Honoured<JwtAuthentication> = {
+  providers: true,
+  rules: {
+    // Envoy looks at no more of it here: what would narrow a rule further would open a door.
+    match: {
+      prefix: true,
+      path: true,
+      safeRegex: true,
+      pathSeparatedPrefix: true,
+      connectMatcher: true,
+      caseSensitive: true,
+      headers: true,
+      queryParameters: true,
+    },
+    requires: true,
+    requirementName: true,
+  },
+  bypassCorsPreflight: true,
+  requirementMap: true,
+  stripFailureResponse: true,
+  statPrefix: true,
+};
+
+export const honouredJwtPerRoute: Honoured<PerRouteConfig> = {
+  disabled: true,
+  requirementName: true,
+};

@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { type HarnessOptions, HttpHarness } from "../../../test/support/http-harness.ts";
+import { type Fields, message } from "../../../test/support/message.ts";
+import { jwkOf, makeKey, signToken } from "../../../test/support/tokens.ts";
+import {
+  JwtAuthentication,
+  type JwtProvider,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+
+const typeUrl = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+const key = makeKey("k", "P-256");
+const otherKey = makeKey("k", "P-256");
+const keySet = JSON.stringify({ keys: [jwkOf(key)] });
+const answer = (body: string, status = "200 OK"): string =>
+  `HTTP/1.1 ${status}\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+const seconds = (count: number): { seconds: bigint; nanos: number } => ({
+  seconds: BigInt(count),
+  nanos: 0,
+});
+
+const remoteProvider: Fields<JwtProvider> = {
+  issuer: "me",
+  remoteJwks: {
+    httpUri: { uri: "https://me.test/keys", cluster: "app", timeout: seconds(1) },
+    cacheDuration: seconds(60),
+  },
+};
+
+function harness(provider: Fields<JwtProvider> = remoteProvider): HttpHarness {
+  const fields: Fields<JwtAuthentication> = {
+    providers: { p: provider },
+    rules: [{ match: { prefix: "/" }, requires: { providerName: "p" } }],
+  };
+  const filters: HarnessOptions["filters"] = [
+    { typeUrl, value: JwtAuthentication.encode(message(JwtAuthentication, fields)).finish() },
+  ];
+  return new HttpHarness({ filters });
+}
+
+/** Answers every request that has come to the endpoint; what was asked for. */
+function serve(mesh: HttpHarness, answers: Readonly<Record<string, string>> = {}): string[] {
+  const paths: string[] = [];
+  for (let at = 0; at < mesh.upstreams.length; at++) {
+    const upstream = mesh.upstream(at);
+    const path = upstream.take().split(" ", 2)[1];
+    if (path === undefined) continue;
+    paths.push(path);
+    upstream.send(answer(answers[path] ?? "hi"));
+  }
+  return paths;
+}
+
+const token = signToken(key, "ES256", { iss: "me" });
+const get = `GET /a HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer ${token}\r\n\r\n`;
+
+test("jwt_authn: requests wait for one answer, and go on with it", () => {
+  const mesh = harness();
+  const clients = [mesh.connect(), mesh.connect()];
+  for (const client of clients) client.send(get);
+  assert.equal(mesh.upstreams.length, 1, "one fetch for both");
+  const keys = mesh.upstream();
+  assert.match(keys.take(), /^GET \/keys HTTP\/1\.1\r\nhost: me\.test\r\n/);
+  keys.send(answer(keySet));
+  serve(mesh);
+  serve(mesh);
+  for (const client of clients) assert.match(client.take(), /^HTTP\/1\.1 200 [^]*hi$/);
+  mesh.connect().send(get);
+  assert.deepEqual(serve(mesh), ["/a"], "keys are kept");
+});
+
+test("jwt_authn: a request is denied when keys do not come", () => {
+  const unwanted: readonly ((mesh: HttpHarness) => void)[] = [
+    (mesh) => mesh.refuse(),
+    (mesh) => mesh.clock.advance(1_100),
+    (mesh) => mesh.upstream().send(answer("no", "500 Internal Server Error")),
+    (mesh) => mesh.upstream().send(answer("no")),
+    (mesh) => mesh.upstream().send(answer('{"keys":[]}')),
+  ];
+  for (const happens of unwanted) {
+    const mesh = harness();
+    const client = mesh.connect();
+    client.send(get);
+    happens(mesh);
+    assert.match(client.take(), /^HTTP\/1\.1 401 [^]*Jwks remote fetch is failed$/);
+    assert.equal(mesh.log[0]?.details, "jwt_authn_access_denied{Jwks_remote_fetch_is_failed}");
+    client.send(get);
+    mesh.upstreams.splice(0, mesh.upstreams.length - 1);
+    serve(mesh, { "/keys": keySet });
+    serve(mesh);
+    assert.match(client.take(), /hi$/, "the next request asks again");
+  }
+});
+
+test("jwt_authn: keys for who is gone touch nobody else", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send(get);
+  client.close();
+  assert.equal(mesh.log[0]?.flags, "DC");
+  const keys = mesh.upstream();
+  keys.send(answer(keySet));
+  assert.equal(mesh.upstreams.length, 1);
+  assert.equal(mesh.log.length, 1);
+});
+
+test("jwt_authn: a request that waits for too long is answered once", () => {
+  const mesh = new HttpHarness({
+    manager: { streamIdleTimeout: { seconds: 0n, nanos: 500_000_000 } },
+    filters: [
+      {
+        typeUrl,
+        value: JwtAuthentication.encode(
+          message(JwtAuthentication, {
+            providers: { p: remoteProvider },
+            rules: [{ match: { prefix: "/" }, requires: { providerName: "p" } }],
+          }),
+        ).finish(),
+      },
+    ],
+  });
+  const client = mesh.connect();
+  client.send(get);
+  mesh.clock.advance(600);
+  assert.match(client.take(), /^HTTP\/1\.1 504/);
+  mesh.upstream().send(answer(keySet));
+  assert.equal(client.take(), "");
+  client.send(get);
+  mesh.upstream().send(answer("hi"));
+  assert.match(client.take(), /hi$/);
+});
+
+test("jwt_authn: keys are asked for anew when their time is over", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send(get);
+  mesh.upstream().send(answer(keySet));
+  mesh.upstream().send(answer("hi"));
+  client.take();
+  mesh.clock.advance(61_000);
+  client.send(get);
+  mesh.upstream().send(answer(JSON.stringify({ keys: [jwkOf(otherKey)] })));
+  assert.match(client.take(), /Jwt verification fails$/, "a token that was known is not any more");
+});
+
+test("jwt_authn: in the background, old keys serve meanwhile", () => {
+  const mesh = harness({
+    ...remoteProvider,
+    remoteJwks: { ...remoteProvider.remoteJwks, asyncFetch: {} },
+  });
+  const client = mesh.connect();
+  client.send(get);
+  serve(mesh, { "/keys": keySet });
+  serve(mesh);
+  assert.match(client.take(), /hi$/);
+  mesh.clock.advance(56_000);
+  client.send(get);
+  assert.deepEqual(serve(mesh, { "/keys": keySet }).toSorted(), ["/a", "/keys"]);
+  assert.match(client.take(), /hi$/);
+  client.send(get);
+  assert.deepEqual(serve(mesh), ["/a"]);
+});
+
+test("jwt_authn: refuses configurations that it cannot honour", () => {
+  const refused: readonly (readonly [Fields<JwtProvider>, RegExp])[] = [
+    [{ issuer: "me" }, /providers\[p\]: names no keys/],
+    [{ localJwks: { inlineString: "{}" } }, /local_jwks: is no key set/],
+    [{ localJwks: { filename: "/keys" } }, /local_jwks\.filename: is not supported/],
+    [{ ...remoteProvider, failedStatusInMetadata: "x" }, /failed_status_in_metadata/],
+    [{ remoteJwks: { httpUri: { uri: "keys", cluster: "app" } } }, /http_uri\.uri/],
+  ];
+  for (const [provider, reason] of refused) {
+    assert.throws(() => harness(provider), { code: "xds.refused", message: reason });
+  }
+});

@@ -1,0 +1,53 @@
+/** Which requests need which tokens: rules in order, the first that matches decides. */
+import type { JwtAuthentication } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+import { allOf } from "../engine/condition.ts";
+import { compileFirstMatch } from "../engine/condition-code.ts";
+import { refuse } from "../engine/refusal.ts";
+import { pathOf } from "../engine/request-path.ts";
+import type { RequestView } from "../engine/request.ts";
+import { planRouteMatch } from "../engine/route-match.ts";
+import { compileRequirement, type Providers, type Requirement } from "./requirement.ts";
+
+export interface JwtRules {
+  /** Undefined where nothing is required. */
+  find(request: RequestView): Requirement | undefined;
+  /** Those that routes may ask for. */
+  readonly byName: ReadonlyMap<string, Requirement>;
+}
+
+const noChance = (): number => 0;
+
+export function compileRules(
+  config: JwtAuthentication,
+  providers: Providers,
+  path: string,
+): JwtRules {
+  const byName = new Map(
+    Object.entries(config.requirementMap)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, one]) => [
+        name,
+        compileRequirement(one, providers, `${path}.requirement_map[${name}]`),
+      ]),
+  );
+  const conditions = config.rules.map(({ match }, i) => {
+    const place = `${path}.rules[${i}].match`;
+    if (match === undefined) return refuse(place, "is required");
+    const planned = planRouteMatch(match, place);
+    return allOf([planned.path, planned.rest]);
+  });
+  const requirements = config.rules.map(({ requires, requirementName }, i) => {
+    const place = `${path}.rules[${i}]`;
+    if (requirementName !== undefined) {
+      const named = byName.get(requirementName);
+      return named ?? refuse(`${place}.requirement_name`, `there is no '${requirementName}'`);
+    }
+    if (requires === undefined) return undefined;
+    return compileRequirement(requires, providers, `${place}.requires`);
+  });
+  const firstMatch = compileFirstMatch(conditions);
+  return {
+    byName,
+    find: (request) => requirements[firstMatch(request, pathOf(request.path), noChance)],
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * Tokens, over one bootstrap file, under Heddle's data plane (both I/O backends, and data workers) and
+ * under Envoy: what the client sees, what the upstream sees, what the log says.
+ */
+import assert from "node:assert/strict";
+import http from "node:http";
+import { after, before, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
+
+import { findEnvoy } from "../../support/envoy.ts";
+import { freePort } from "../../support/free-port.ts";
+import { type ScenarioApplication, startApplication } from "../proxy/scenario-application.ts";
+import { runEnvoy, runHeddle, type RunningData } from "../proxy/scenario-proxies.ts";
+import { jwtBootstrap, remoteKeySet } from "./jwt-bootstrap.ts";
+import { jwtScenarios } from "./jwt-scenarios.ts";
+
+const backends = {
+  portable: { io: "portable", workers: 0 },
+  epoll: { io: "epoll", workers: 0 },
+  "two workers": { io: "epoll", workers: 2 },
+} as const;
+
+/** Where Heddle differs, and is meant to. */
+const accepted: Readonly<Record<string, string>> = {
+  "refuses a changed header":
+    "Envoy ends its search at an Ed25519 key, whatever the token's algorithm; so might a good token's",
+  "refuses a signature that is written in another way":
+    "one token has one text, or caches and deny lists of others are passed by",
+  "refuses padding":
+    "RFC 7515 section 2: base64url without padding, so that one token has one text",
+  "refuses extensions that it does not know": "RFC 7515 section 4.1.11",
+  "finds a token in the query":
+    "Envoy decodes the other parameters and leaves them so: a blank in the request line",
+};
+
+const applications: ScenarioApplication[] = [];
+const heddles = new Map<string, RunningData>();
+const asked = new Set<string>();
+let keyServer: http.Server | undefined;
+let envoy: RunningData | undefined;
+
+before(async () => {
+  const server = http.createServer(({ url, headers }, answer) => {
+    asked.add(`${headers.host ?? ""}${url ?? ""}`);
+    answer.end(url === "/sets/one" ? remoteKeySet : "no keys");
+  });
+  keyServer = server;
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  const ports = { keys: address.port, closed: await freePort() };
+  // One for each, so that all can be asked at once.
+  const next = async (): Promise<ScenarioApplication> => {
+    const application = await startApplication();
+    applications.push(application);
+    return application;
+  };
+  for (const [name, how] of Object.entries(backends)) {
+    const application = await next();
+    const texts = jwtBootstrap({ application: application.port, ...ports });
+    heddles.set(name, await runHeddle(texts, application, how));
+  }
+  const binary = findEnvoy();
+  if (binary === undefined) return;
+  const application = await next();
+  const texts = jwtBootstrap({ application: application.port, ...ports });
+  envoy = await runEnvoy(binary, texts, application);
+});
+
+after(async () => {
+  for (const heddle of heddles.values()) await heddle.close();
+  await envoy?.close();
+  for (const application of applications) application.close();
+  keyServer?.closeAllConnections();
+  keyServer?.close();
+});
+
+for (const scenario of jwtScenarios) {
+  test(`jwt_authn ${scenario.name}`, async () => {
+    const { door = "mesh", text, logs, name } = scenario;
+    assert.ok(envoy !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
+    const bytes = typeof text === "string" ? text : text();
+    const ask = (one: RunningData) => one.ask(door, bytes, undefined);
+    const [theirs, ...ours] = await Promise.all([envoy, ...heddles.values()].map(ask));
+    for (const [at, io] of [...heddles.keys()].entries()) {
+      const entry = ours[at]?.log[0] ?? "";
+      assert.ok(entry.startsWith(logs), JSON.stringify({ io, ours: ours[at], theirs }));
+      if (accepted[name] === undefined) assert.deepEqual(ours[at], theirs, `${io}, then Envoy`);
+      else assert.ok(!isDeepStrictEqual(ours[at], theirs), "no longer differs: strike it off");
+    }
+  });
+}
+
+test("the keys' server was asked for what the configuration names", () => {
+  assert.deepEqual([...asked].toSorted(), ["keys.test/bad", "keys.test/sets/one"]);
+});
+
+test("what is accepted names scenarios", () => {
+  const names = new Set(jwtScenarios.map(({ name }) => name));
+  assert.equal(names.size, jwtScenarios.length);
+  for (const name of Object.keys(accepted)) assert.ok(names.has(name), name);
+});
