@@ -58,6 +58,20 @@ test("every command of the README works on the running sample", async () => {
   for (const command of commands) await works(command);
 });
 
+test("what the sample's README tries works, but for the change of its files", async () => {
+  const [, tries = ""] =
+    /^Things to try [^]*?\n\n((?: {4}.*\n)+)/m.exec(
+      readFileSync("samples/shop/README.md", "utf8"),
+    ) ?? [];
+  const commands = tries.split("\n").map((line) => line.replace(/ +#.*/, "").trim());
+  const safe = commands.filter((command) => command !== "" && !command.startsWith("sed "));
+  assert.equal(safe.length, 3, tries);
+  for (const command of safe) await works(command);
+  const [sed = ""] = commands.filter((command) => command.startsWith("sed "));
+  const changed = sed.replace("sed -i", "sed"); // printed, not written
+  await works(`${changed} | grep 'weight: 50 }'`);
+});
+
 test("the gateway answers with the shop's page", async () => {
   const url = /^gateway {2}(\S+)$/m.exec(printed)?.[1] ?? "";
   const answer = await fetch(url);

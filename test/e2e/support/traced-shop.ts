@@ -1,14 +1,11 @@
 /** The sample shop, without its load generator, sending its spans to a collector outside the mesh. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
-import { join } from "node:path";
 
 import { findEnvoy } from "../../support/envoy.ts";
 import { type MeshMode, startMesh, type TestMesh } from "./mesh.ts";
 import type { DataPlane } from "./metrics-mesh.ts";
-
-const shop = join(import.meta.dirname, "../../../samples/shop");
+import { shopFiles } from "./shop-files.ts";
 
 export interface TracedShopSetup {
   readonly mode: MeshMode;
@@ -26,7 +23,7 @@ export async function startTracedShop(setup: TracedShopSetup): Promise<TestMesh>
     dataPlane,
     processes: "heddle",
     files: {
-      ...filesBelow(shop),
+      ...shopFiles(),
       "heddle.yaml": heddleYaml(collectorPort, samplingPercent),
       "mesh/collector.yaml": collectorYaml(mode, collectorPort),
     },
@@ -35,7 +32,7 @@ export async function startTracedShop(setup: TracedShopSetup): Promise<TestMesh>
 }
 
 function heddleYaml(port: number, samplingPercent: number): string {
-  const text = readFileSync(join(shop, "heddle.yaml"), "utf8");
+  const text = shopFiles()["heddle.yaml"] ?? "";
   const tracing = `meshConfig:
   enableTracing: true
   defaultConfig: { tracing: { sampling: ${samplingPercent} } }
@@ -46,8 +43,6 @@ function heddleYaml(port: number, samplingPercent: number): string {
 `;
   return text
     .replace("meshConfig:\n", tracing)
-    .replace("port: 9977", "port: 0")
-    .replace("hostPort: 8080", "hostPort: 0")
     .replace(/\n- name: loadgen[\s\S]*?(?=\n- name:|$)/, "\n");
 }
 
@@ -62,16 +57,6 @@ spec:
   resolution: STATIC
   endpoints: [{ address: ${mode === "explicit" ? "127.0.0.1" : outsideAddress()} }]
 `;
-
-function filesBelow(folder: string): Record<string, string> {
-  const files: Record<string, string> = {};
-  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    files[path.slice(folder.length + 1)] = readFileSync(path, "utf8");
-  }
-  return files;
-}
 
 /** An address of this machine that is not loopback: what the mesh's uplink can reach. */
 export function outsideAddress(): string {
