@@ -21,6 +21,7 @@ import {
   findFilter,
 } from "./http/filter-chain.ts";
 import { createCounters, createWriters, type HttpServices } from "./http/http-services.ts";
+import { LocalReplies } from "./http/local-replies.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
 import { Upstreams } from "./http/upstream-pool.ts";
@@ -65,6 +66,7 @@ export function createHttpConnectionManager(
       statPrefix: config.statPrefix,
     }),
   );
+  const localReplies = refusals.attempt(() => localRepliesOf(config, context));
   const routes = refusals.attempt(() => routesOf(config, context, owner));
   const stats = refusals.attempt(() => istioStatsOf(config, options.direction, context));
   refusals.attempt(() => overrideAlpn(config, upstreams));
@@ -78,6 +80,7 @@ export function createHttpConnectionManager(
     context,
     upstreams,
     filters,
+    localReplies,
     countsGrpcMessages: countsGrpcMessages(config.httpFilters),
     sink: joinSinks(observed(sink, spans, context.tap), stats),
     direction: options.direction,
@@ -105,6 +108,14 @@ function istioStatsOf(
 function overrideAlpn({ httpFilters }: HttpConnectionManager, upstreams: Upstreams): void {
   const found = findFilter(httpFilters, alpnUrl);
   if (found !== undefined) upstreams.offerToMesh(compileAlpn(found.bytes, found.path), found.path);
+}
+
+function localRepliesOf(
+  { localReplyConfig }: HttpConnectionManager,
+  { random }: ProxyContext,
+): LocalReplies | undefined {
+  if (localReplyConfig === undefined) return undefined;
+  return new LocalReplies(localReplyConfig, "local_reply_config", random);
 }
 
 function joinSinks(sink: RequestSink, more: RequestSink | undefined): RequestSink {

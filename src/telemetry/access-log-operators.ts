@@ -44,12 +44,13 @@ export function operatorFor(text: string, extensions: FormatExtensions = {}): Op
 function findOperator(
   name: string,
   argument: string | undefined,
-  { compileCel, hostName }: FormatExtensions,
+  { compileCel, hostName, localReplyBody }: FormatExtensions,
 ): Operator | string {
   const simple = Object.hasOwn(simpleOperators, name) ? simpleOperators[name] : undefined;
   if (simple !== undefined && (argument === undefined || argument === "")) return simple;
   if (name === "CEL" && compileCel !== undefined) return compileCel(argument ?? "");
   if (name === "HOSTNAME" && hostName !== undefined) return () => hostName;
+  if (name === "LOCAL_REPLY_BODY" && localReplyBody !== undefined) return localReplyBody;
   const maker = Object.hasOwn(operatorMakers, name) ? operatorMakers[name] : undefined;
   if (maker !== undefined) return maker(argument ?? "");
   return simple === undefined ? "is not supported" : "takes no argument";

@@ -123,7 +123,7 @@ export const honouredTlsInspector: Honoured<TlsInspector> = {
   initialReadBufferSize: true,
 };
 
-const format: Honoured<SubstitutionFormatString> = {
+export const honouredFormat: Honoured<SubstitutionFormatString> = {
   textFormat: true,
   textFormatSource: { inlineString: true },
   jsonFormat: true,
@@ -131,7 +131,7 @@ const format: Honoured<SubstitutionFormatString> = {
   omitEmptyValues: true,
   // Fields are sorted always.
   jsonFormatOptions: true,
-  // Of answers, not of logs.
+  // Of answers alone.
   contentType: true,
 };
 
@@ -140,10 +140,10 @@ export const honouredFileLog: Honoured<FileAccessLog> = {
   format: true,
   jsonFormat: true,
   typedJsonFormat: true,
-  logFormat: format,
+  logFormat: honouredFormat,
 };
 
-export const honouredStreamLog: Honoured<StdoutAccessLog> = { logFormat: format };
+export const honouredStreamLog: Honoured<StdoutAccessLog> = { logFormat: honouredFormat };
 
 export const honouredStatsLog: Honoured<StatsLog> = {
   statPrefix: true,

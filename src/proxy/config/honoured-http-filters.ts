@@ -1,4 +1,10 @@
 /** Which fields of HTTP filters that do not wait are honoured. */
+import type { HeaderMutation as Mutation } from "../../wire/gen/ts/envoy/config/common/mutation_rules/v3/mutation_rules.ts";
+import type {
+  HeaderMutation,
+  HeaderMutationPerRoute,
+  Mutations,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/header_mutation/v3/header_mutation.ts";
 import type { LocalRateLimit } from "../../wire/gen/ts/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.ts";
 import type { Honoured } from "./honoured.ts";
 
@@ -22,3 +28,20 @@ export const honouredLocalRateLimit: Honoured<LocalRateLimit> = {
   maxDynamicDescriptors: true,
   enableRetryAfterHeader: true,
 };
+
+const mutation: Honoured<Mutation> = { remove: true, append: true, removeOnMatch: true };
+const mutations: Honoured<Mutations> = {
+  requestMutations: mutation,
+  queryParameterMutations: {
+    append: { record: { key: true, value: true }, action: true },
+    remove: true,
+  },
+  responseMutations: mutation,
+};
+
+export const honouredHeaderMutation: Honoured<HeaderMutation> = {
+  mutations,
+  mostSpecificHeaderMutationsWins: true,
+};
+
+export const honouredHeaderMutationPerRoute: Honoured<HeaderMutationPerRoute> = { mutations };

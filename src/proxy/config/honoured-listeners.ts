@@ -3,7 +3,7 @@ import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listen
 import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
-import { honouredAddress, honouredSource } from "./honoured-extensions.ts";
+import { honouredAddress, honouredFormat, honouredSource } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 const filterChain: Honoured<FilterChain> = {
@@ -113,6 +113,18 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   streamErrorOnInvalidHttpMessage: true,
   stripTrailingHostDot: true,
   appendXForwardedPort: true,
+  // No PROXY header is written to upstreams, which is what that state is for.
+  addProxyProtocolConnectionState: true,
+  localReplyConfig: {
+    mappers: {
+      filter: true,
+      statusCode: true,
+      body: true,
+      bodyFormatOverride: honouredFormat,
+      headersToAdd: true,
+    },
+    bodyFormat: honouredFormat,
+  },
 };
 
 export const honouredTcp: Honoured<TcpProxy> = {

@@ -9,6 +9,7 @@ import type {
   VirtualHost,
   WeightedCluster,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { honouredFormat } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 const headers = {
@@ -107,7 +108,7 @@ const route: Honoured<Route> = {
   match,
   route: action,
   redirect,
-  directResponse: { status: true, body: true },
+  directResponse: { status: true, body: true, bodyFormat: honouredFormat },
   metadata: true,
   decorator: true,
   typedPerFilterConfig: true,

@@ -18,6 +18,23 @@ export const disabledFilter: unique symbol = Symbol("filter disabled on this rou
 /** Stands for a filter that this route switches on, with the configuration it has. */
 export const enabledFilter: unique symbol = Symbol("filter enabled on this route");
 
+/** What every level says counts, not only what the most specific one does. */
+export class LayeredOverride<T> {
+  /** The most specific first. */
+  readonly layers: readonly T[];
+
+  constructor(layers: readonly T[]) {
+    this.layers = layers;
+  }
+
+  /** `below` is what less specific levels say. */
+  over(below: unknown): unknown {
+    return below instanceof LayeredOverride
+      ? new LayeredOverride([...this.layers, ...below.layers])
+      : this;
+  }
+}
+
 const filterConfigUrl = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 
 export function compileFilterOverrides(

@@ -27,7 +27,10 @@ class Headers implements EditableHeaders {
     this.add(name, value);
   }
   remove(name: string): void {
-    this.list = this.list.filter(([other]) => other !== name);
+    this.removeMatching((other) => other === name);
+  }
+  removeMatching(matches: (name: string) => boolean): void {
+    this.list = this.list.filter(([other]) => !matches(other));
   }
 }
 

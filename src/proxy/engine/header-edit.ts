@@ -10,6 +10,7 @@ export interface EditableHeaders {
   add(name: string, value: string): void;
   set(name: string, value: string): void;
   remove(name: string): void;
+  removeMatching(matches: (name: string) => boolean): void;
 }
 
 export type HeaderEdit = (headers: EditableHeaders, request: RequestView) => void;
@@ -34,11 +35,9 @@ function closure(operations: readonly HeaderOperation[]): HeaderEdit {
 }
 
 function apply(operation: HeaderOperation, headers: EditableHeaders, request: RequestView): void {
+  if (operation.kind === "remove-matching") return headers.removeMatching(operation.matches);
   const { name } = operation;
-  if (operation.kind === "remove") {
-    headers.remove(name);
-    return;
-  }
+  if (operation.kind === "remove") return headers.remove(name);
   const value = typeof operation.value === "string" ? operation.value : operation.value(request);
   if (value === "" && !operation.keepsEmpty) return;
   switch (operation.kind) {
@@ -68,6 +67,9 @@ function generated(operations: readonly HeaderOperation[]): HeaderEdit | undefin
 }
 
 function lineOf(operation: HeaderOperation, scope: CodeScope): string {
+  if (operation.kind === "remove-matching") {
+    return `headers.removeMatching(${scope.argument(operation.matches)});`;
+  }
   const name = scope.argument(operation.name);
   if (operation.kind === "remove") return `headers.remove(${name});`;
   const { kind, value, keepsEmpty } = operation;

@@ -1,4 +1,8 @@
-/** Values of headers that routes add: text with `%COMMAND%`s, filled from the request alone. */
+/**
+ * Values of headers that routes and filters add: text with `%COMMAND%`s. What a request itself says
+ * is asked of it; everything else of its report, where there is one, as access logs do.
+ */
+import { operatorFor } from "../../telemetry/access-log-operators.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import type { HeaderValue } from "./route-table.ts";
@@ -16,7 +20,7 @@ export function compileHeaderFormat(format: string, path: string): HeaderValue {
       literal += "%";
       i += 2;
     } else {
-      const command = /^%([A-Z0-9_]+)(?:\(([^)]*)\))?(?::([0-9]+))?%/.exec(format.slice(i));
+      const command = /^%([A-Z0-9_]+)(\([^)]*\))?(?::([0-9]+))?%/.exec(format.slice(i));
       if (command === null) return refuse(path, `'${format}' holds an unfinished % command`);
       const [whole, name = "", argument = "", length] = command;
       pieces.push(literal, truncated(compileCommand(name, argument, path), length));
@@ -40,10 +44,16 @@ function truncated(piece: Piece, length: string | undefined): Piece {
 }
 
 function compileCommand(name: string, argument: string, path: string): Piece {
-  if (name === "REQ") return requestHeader(argument);
-  const plain = commands[name];
-  if (plain === undefined || argument !== "") refuse(path, `%${name}% is not supported`);
-  return plain;
+  if (name === "REQ") return requestHeader(argument.slice(1, -1));
+  const plain = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (plain !== undefined && argument === "") return plain;
+  const operator = operatorFor(`${name}${argument}`);
+  if (typeof operator === "string") return refuse(path, `%${name}${argument}% ${operator}`);
+  return ({ record }) => {
+    const value = record === undefined ? undefined : operator(record);
+    if (value === undefined) return "";
+    return typeof value === "object" ? JSON.stringify(value) : String(value);
+  };
 }
 
 function requestHeader(argument: string): Piece {

@@ -3,10 +3,12 @@ import {
   HeaderValueOption_HeaderAppendAction as AppendAction,
   type HeaderValueOption,
 } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { HeaderMutation } from "../../wire/gen/ts/envoy/config/common/mutation_rules/v3/mutation_rules.ts";
 import { compileHeaderFormat } from "./header-format.ts";
 import { refuse } from "./refusal.ts";
 import type { HeaderOperation } from "./route-table.ts";
-import { lowerAscii } from "./text-test.ts";
+import { textTestOf } from "./string-matcher.ts";
+import { lowerAscii, textPredicate } from "./text-test.ts";
 
 interface HeaderLevel {
   readonly requestHeadersToAdd: readonly HeaderValueOption[];
@@ -52,10 +54,27 @@ export function compileAdditions(
   });
 }
 
+/** Changes as filters say them, in order. */
+export function compileMutations(
+  mutations: readonly HeaderMutation[],
+  path: string,
+): HeaderOperation[] {
+  return mutations.flatMap((mutation, i): readonly HeaderOperation[] => {
+    const place = `${path}[${i}]`;
+    const { remove, append, removeOnMatch } = mutation;
+    if (remove !== undefined) return compileRemovals([remove], place);
+    if (append !== undefined) return compileAdditions([append], `${place}.append`);
+    const matcher = removeOnMatch?.keyMatcher;
+    if (matcher === undefined) return refuse(place, "changes nothing");
+    const test = textPredicate(textTestOf(matcher, `${place}.remove_on_match.key_matcher`));
+    return [{ kind: "remove-matching", matches: (name) => name !== "host" && test(name) }];
+  });
+}
+
 function kindOf(
   option: HeaderValueOption,
   path: string,
-): Exclude<HeaderOperation["kind"], "remove"> {
+): Exclude<HeaderOperation["kind"], "remove" | "remove-matching"> {
   if (option.append !== undefined) return option.append ? "add" : "set";
   switch (option.appendAction) {
     case AppendAction.APPEND_IF_EXISTS_OR_ADD:

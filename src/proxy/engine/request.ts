@@ -2,7 +2,7 @@
  * A request as policies and routes see it. The proxy's HTTP layer implements it over offsets into
  * the received bytes; tests and explanations implement it over plain values.
  */
-import type { DynamicMetadata } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 
 export interface RequestView {
   readonly method: string;
@@ -17,6 +17,8 @@ export interface RequestView {
   readonly remoteAddress?: string;
   /** What filters have found out so far; absent = nothing. */
   readonly metadata?: DynamicMetadata | undefined;
+  /** What is reported of it, as far as it has come; absent outside of a proxy. */
+  readonly record?: RequestRecord | undefined;
 }
 
 /** What is known about the downstream connection. Addresses are textual, IPv4-mapped ones unmapped. */

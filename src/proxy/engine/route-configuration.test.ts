@@ -248,7 +248,7 @@ test("resolve() puts header changes in Envoy's order, the most specific first", 
   });
   const levels = (wins: boolean): unknown[] =>
     routeOf(resolve(table(wins), {})).requestHeaders.flatMap((operation) =>
-      operation.kind === "remove" ? [operation.name] : [operation.value],
+      "value" in operation ? [operation.value] : "name" in operation ? [operation.name] : [],
     );
   const expected = [
     "x-cluster",

@@ -7,7 +7,12 @@ import {
   type VirtualHost,
   type WeightedCluster,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
-import { compileFilterOverrides, type FilterOverrideCompilers } from "./filter-overrides.ts";
+import { type BodyFormat, compileBodyFormat } from "./body-format.ts";
+import {
+  compileFilterOverrides,
+  type FilterOverrideCompilers,
+  LayeredOverride,
+} from "./filter-overrides.ts";
 import { compileHeaderEdit } from "./header-edit.ts";
 import { compileHeaderLevel, type HeaderChanges } from "./header-operations.ts";
 import { compileRedirect } from "./redirect.ts";
@@ -191,7 +196,10 @@ function withLevels(
   const ordered = isReversed ? levels.toReversed() : levels;
   const filters = new Map<string, unknown>();
   for (const level of levels.toReversed()) {
-    for (const [name, config] of level.filters) filters.set(name, config);
+    for (const [name, config] of level.filters) {
+      const isLayered = config instanceof LayeredOverride;
+      filters.set(name, isLayered ? config.over(filters.get(name)) : config);
+    }
   }
   const mirrors = [route.mirrors, ...levels.map((level) => level.mirrors)];
   const requestHeaders = ordered.flatMap((level) => level.headers.request);
@@ -211,14 +219,17 @@ function compileDirectResponse(
   action: DirectResponseAction,
   bytesMax: number,
   path: string,
-): { readonly status: number; readonly body: Uint8Array } {
-  if (action.bodyFormat !== undefined) refuse(`${path}.body_format`, "is not supported");
+): { readonly status: number; readonly body: Uint8Array; readonly format: BodyFormat | undefined } {
   if (action.status < 200 || action.status > 599) {
     refuse(`${path}.status`, `${action.status} is no final status`);
   }
   const body = action.body === undefined ? new Uint8Array(0) : inline(action.body, `${path}.body`);
   if (body.length > bytesMax) refuse(`${path}.body`, `is longer than ${bytesMax} bytes`);
-  return { status: action.status, body };
+  const format =
+    action.bodyFormat === undefined
+      ? undefined
+      : compileBodyFormat(action.bodyFormat, `${path}.body_format`);
+  return { status: action.status, body, format };
 }
 
 function inline(source: DataSource, path: string): Uint8Array {

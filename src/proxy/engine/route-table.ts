@@ -1,3 +1,4 @@
+import type { BodyFormat } from "./body-format.ts";
 import type { HeaderEdit } from "./header-edit.ts";
 import type { RouteRateLimit } from "./rate-limits.ts";
 import type { RequestHash } from "./hash-policy.ts";
@@ -24,6 +25,8 @@ export type RouteOutcome =
       readonly kind: "direct-response";
       readonly status: number;
       readonly body: Uint8Array;
+      /** Makes the body, where there is one. */
+      readonly format: BodyFormat | undefined;
       readonly route: CompiledRoute;
     }
   | { readonly kind: "forward"; readonly cluster: string; readonly route: CompiledRoute };
@@ -94,7 +97,9 @@ export type HeaderOperation =
       /** A format that comes out empty still makes the header. */
       readonly keepsEmpty: boolean;
     }
-  | { readonly kind: "remove"; readonly name: string };
+  | { readonly kind: "remove"; readonly name: string }
+  /** Those whose names, in lower case, pass. */
+  | { readonly kind: "remove-matching"; readonly matches: (name: string) => boolean };
 
 /** A literal, or a format whose `%COMMAND%`s are filled from the request. */
 export type HeaderValue = string | ((request: RequestView) => string);

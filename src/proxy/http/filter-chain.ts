@@ -23,6 +23,7 @@ import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
 import type { CallServices } from "./cluster-call.ts";
 import type { FilterStream, HttpFilter } from "./filter.ts";
 import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
+import { compileHeaderMutationOverride, createHeaderMutationFilter } from "./header-mutation.ts";
 import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
 import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
 
@@ -36,6 +37,8 @@ const urls = {
   fault: `${prefix}fault.v3.HTTPFault`,
   cors: `${prefix}cors.v3.Cors`,
   corsPolicy: `${prefix}cors.v3.CorsPolicy`,
+  headerMutation: `${prefix}header_mutation.v3.HeaderMutation`,
+  headerMutationPerRoute: `${prefix}header_mutation.v3.HeaderMutationPerRoute`,
   localRateLimit: `${prefix}local_ratelimit.v3.LocalRateLimit`,
   grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
   forwardProxy: `${prefix}dynamic_forward_proxy.v3.FilterConfig`,
@@ -50,6 +53,7 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
   [urls.jwtPerRoute, compileJwtOverride],
   [urls.fault, compileFaultOverride],
   [urls.corsPolicy, compileCorsOverride],
+  [urls.headerMutationPerRoute, compileHeaderMutationOverride],
   [urls.localRateLimit, compileLocalRateLimitOverride],
 ]);
 
@@ -131,6 +135,8 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
       return createFaultFilters(bytes, config.name, place.path);
     case urls.cors:
       return [createCorsFilter(config.name)];
+    case urls.headerMutation:
+      return [createHeaderMutationFilter(bytes, place)];
     case urls.localRateLimit:
       return [createLocalRateLimitFilter(bytes, place)];
     case urls.grpcStats:

@@ -1,5 +1,5 @@
 /** A request as routes, policies and filters see it, over the received bytes and our edits. */
-import type { DynamicMetadata } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { slotWidth } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
@@ -29,6 +29,8 @@ export class HttpRequest implements RequestView {
   readonly connection: ConnectionView;
   /** What filters have found out; it grows. */
   metadata: DynamicMetadata | undefined = undefined;
+  /** Set once, by the stream whose request this is. */
+  record: RequestRecord | undefined = undefined;
   readonly headers: MessageHeaders = new MessageHeaders();
 
   constructor(connection: ConnectionView) {

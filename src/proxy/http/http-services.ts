@@ -6,6 +6,7 @@ import type { ProxyContext } from "../context.ts";
 import type { RouteTable } from "../engine/route-table.ts";
 import type { HttpFilter } from "./filter.ts";
 import { createLimitCounters, type LimitCounters } from "./limit-counters.ts";
+import type { LocalReplies } from "./local-replies.ts";
 import type { HttpSettings } from "./settings.ts";
 import type { Upstreams } from "./upstream-pool.ts";
 
@@ -14,6 +15,8 @@ export interface HttpServices {
   readonly context: ProxyContext;
   readonly upstreams: Upstreams;
   readonly filters: readonly HttpFilter[];
+  /** Undefined where the proxy's own answers stay as they are. */
+  readonly localReplies: LocalReplies | undefined;
   /** The chain holds `grpc_stats`. */
   readonly countsGrpcMessages: boolean;
   readonly sink: RequestSink;

@@ -17,6 +17,7 @@ import { type FilteredStream, FilterRun } from "./filter-run.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { HttpRequest } from "./http-request.ts";
 import { type HttpServices, refusesRequest } from "./http-services.ts";
+import { directReply } from "./local-replies.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import { RequestBody } from "./request-body.ts";
 import { settleTarget, takeUpgrade } from "./request-target.ts";
@@ -61,6 +62,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.request = new HttpRequest(connection.view);
     const headers = { request: this.request, response: this.responseHeaders };
     this.record = new StreamRecord(connection.channel, headers, services.countsGrpcMessages);
+    this.request.record = this.record;
     this.#response = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
     this.pauses = new FilterRun(this, services.filters, services.upstreams);
@@ -208,11 +210,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
           speaksGrpc: true,
         });
       case "direct-response":
-        return this.reply("direct", {
-          status: outcome.status,
-          body: Buffer.from(outcome.body).toString("latin1"),
-          speaksGrpc: true,
-        });
+        return this.reply("direct", directReply(outcome, this.record));
       case "forward":
         return this.#forward(outcome.route);
     }

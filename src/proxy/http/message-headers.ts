@@ -61,6 +61,11 @@ export class MessageHeaders {
 
   remove(name: string): void {
     this.head?.dropName(name);
+    this.removeOwn(name);
+  }
+
+  /** What was added; what came stays. */
+  removeOwn(name: string): void {
     for (;;) {
       const at = this.#find(name);
       if (at < 0) return;
@@ -68,6 +73,18 @@ export class MessageHeaders {
       this.#names.copyWithin(at, at + 1, this.#count + 1);
       this.#values.copyWithin(at, at + 1, this.#count + 1);
       this.#values[this.#count] = "";
+    }
+  }
+
+  removeMatching(matches: (name: string) => boolean): void {
+    const { head } = this;
+    for (let field = 0; head !== undefined && field < head.count; field++) {
+      if (head.dropped[field] !== 0) continue;
+      const name = head.nameAt(field);
+      if (matches(name)) head.dropName(name);
+    }
+    for (const name of new Set(this.#names.slice(0, this.#count))) {
+      if (matches(name)) this.remove(name);
     }
   }
 

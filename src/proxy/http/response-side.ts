@@ -9,12 +9,19 @@ import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
+import type { OwnReply } from "./local-replies.ts";
+import { flag } from "./response-flags.ts";
 import { decorateResponse } from "./stream-tracing.ts";
 import { httpDate, type ResponseConnection } from "./response-head-writer.ts";
+
+/** Envoy sets them when it has made the answer: what makes it does not see them. */
+const lateFlags = flag.downstreamProtocolError | flag.rateLimited;
 
 export class ResponseSide {
   isStarted = false;
   readonly #stream: HttpStream;
+  /** Filled again for each answer of our own. */
+  readonly #reply: OwnReply = { status: 0, body: "", contentType: "" };
   #isConnected = false;
   /** Filled again for each answer. */
   readonly #connection: ResponseConnection = { isHttp10: false, closes: false, isUpgrade: false };
@@ -34,28 +41,43 @@ export class ResponseSide {
   writeOwn(failure: FailureKind | "direct", changes: ReplyChanges): void {
     const { record, responseHeaders: headers, request } = this.#stream;
     const meaning = failure === "direct" ? undefined : failureMeanings[failure];
-    record.flags |= meaning?.flag ?? 0;
+    const flags = meaning?.flag ?? 0;
+    record.flags |= flags & ~lateFlags;
     record.responseCodeDetails = changes.details ?? meaning?.details ?? "direct_response";
-    let body = changes.body ?? meaning?.body ?? "";
-    let status = changes.status ?? meaning?.status ?? 200;
+    const reply = this.#reply;
+    reply.body = changes.body ?? meaning?.body ?? "";
+    reply.status = changes.status ?? meaning?.status ?? 200;
+    reply.contentType = "";
     for (const [name, value] of changes.headers ?? []) headers.set(name, value);
+    const { status } = reply;
+    this.#applyRoute(status);
+    this.#stream.services.localReplies?.rewrite(reply, record, { headers, request });
+    record.flags |= flags;
     const isGrpc = request.header("content-type")?.startsWith("application/grpc") === true;
     if (isGrpc && (meaning !== undefined || changes.speaksGrpc === true)) {
+      const isRewritten = reply.status !== status;
       record.grpcStatus =
         changes.grpcStatus ??
-        (changes.status === undefined ? meaning?.grpcStatus : undefined) ??
-        grpcStatusOf(status);
-      status = 200;
+        (changes.status === undefined && !isRewritten ? meaning?.grpcStatus : undefined) ??
+        grpcStatusOf(reply.status);
+      reply.status = 200;
       headers.set("content-type", "application/grpc");
       headers.set("grpc-status", String(record.grpcStatus));
-      if (body !== "") headers.set("grpc-message", encodeGrpcMessage(body));
-      body = "";
+      if (reply.body !== "")
+        headers.set("grpc-message", encodeGrpcMessage(utf8(reply.body).trimEnd()));
+      reply.body = "";
     }
+    this.#finishOwn(reply);
+  }
+
+  /** Frames an answer of our own, and writes it. */
+  #finishOwn({ status, body, contentType }: Readonly<OwnReply>): void {
+    const { record, responseHeaders: headers, request } = this.#stream;
     if (status !== 204 && status !== 304) {
       headers.set("content-length", String(body.length));
+      if (body !== "" && contentType !== "") headers.set("content-type", contentType);
       if (body !== "" && !headers.has("content-type")) headers.add("content-type", "text/plain");
     }
-    this.#applyRoute();
     // Envoy takes every 400 of a proxy for a sign that the connection is out of step.
     if (status === 400 && !this.#stream.services.settings.keepsAfterInvalid) {
       this.#stream.mustClose = true;
@@ -83,7 +105,7 @@ export class ResponseSide {
       headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
     }
     if (cookies !== undefined) for (const cookie of cookies) headers.add("set-cookie", cookie);
-    this.#applyRoute();
+    this.#applyRoute(head.status);
     if (route?.includeAttemptCountInResponse === true) {
       headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));
     }
@@ -94,7 +116,7 @@ export class ResponseSide {
   startUpgrade(head: Http1Head): void {
     this.#stream.responseHeaders.reset(head);
     this.#stream.record.responseCodeDetails = "via_upstream";
-    this.#applyRoute();
+    this.#applyRoute(101);
     this.#finishHeaders(101, false);
   }
 
@@ -125,8 +147,9 @@ export class ResponseSide {
     if (field >= 0) this.#stream.record.grpcStatus = Number(head.valueAt(field));
   }
 
-  #applyRoute(): void {
-    const { responseHeaders: headers, request, route } = this.#stream;
+  #applyRoute(status: number): void {
+    const { responseHeaders: headers, request, route, record } = this.#stream;
+    record.responseCode = status;
     route?.editResponse?.(headers, request);
   }
 
@@ -138,11 +161,17 @@ export class ResponseSide {
     this.isStarted = true;
     record.times.set(moment.responseBegin, services.upstreams.wheel.nowMs);
     record.responseCode = status;
-    for (const filter of services.filters) filter.onResponse?.(stream);
+    // Answers pass the filters from the last to the first.
+    for (let at = services.filters.length - 1; at >= 0; at--) {
+      services.filters[at]?.onResponse?.(stream);
+    }
     if (headers.head === undefined || headers.head.findId(known.date) < 0) {
       headers.add("date", httpDate(record.startMs));
     }
-    if (settings.serverHeader === "overwrite") headers.head?.dropId(known.server);
+    if (settings.serverHeader === "overwrite") {
+      headers.head?.dropId(known.server);
+      headers.removeOwn("server");
+    }
     if (settings.serverHeader === "overwrite" || this.#mustAppendServer()) {
       headers.add("server", settings.serverName);
     }
@@ -167,6 +196,11 @@ export class ResponseSide {
       !this.#stream.responseHeaders.has("server")
     );
   }
+}
+
+/** Of a body that is held as one byte per unit. */
+function utf8(body: string): string {
+  return Buffer.from(body, "latin1").toString("utf8");
 }
 
 /** Percent-encoding of the gRPC specification: what is not visible ASCII, and `%`. */

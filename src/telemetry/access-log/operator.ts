@@ -23,6 +23,8 @@ export interface FormatExtensions {
   readonly hostName?: string;
   /** `%CEL(…)%`: a value of an expression, or why it is refused. */
   readonly compileCel?: (expression: string) => Operator | string;
+  /** `%LOCAL_REPLY_BODY%`: of the answer in hand. */
+  readonly localReplyBody?: () => string;
 }
 
 export function present(text: string | undefined): string | undefined {

@@ -211,6 +211,13 @@ const walked: readonly Walked[] = [
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
   filter("cors.v3.Cors"),
   filter("grpc_stats.v3.FilterConfig"),
+  filter("header_mutation.v3.HeaderMutation", {
+    mutations: {
+      requestMutations: [{ remove: "x" }],
+      responseMutations: [{ append: { header: { key: "x", value: "y" } } }],
+      queryParameterMutations: [{ append: { record: { key: "k", value: "v" } } }],
+    },
+  }),
   filter("local_ratelimit.v3.LocalRateLimit", {
     statPrefix: "s",
     tokenBucket: { maxTokens: 1, fillInterval: "1s" },

@@ -18,6 +18,8 @@ static_resources:
   listeners:
   - ${listener("mesh", ports.mesh, { logFile, http: limited })}
   - ${listener("edge", ports.edge, { logFile, http: whole })}
+  - ${listener("behind", ports.behind, { logFile, http: changed })}
+  - ${listener("client", ports.client, { logFile, http: mapped })}
 `;
 }
 
@@ -148,4 +150,76 @@ const whole: Http = {
               routes:
               - {name: free, match: {prefix: /free}, typed_per_filter_config: {limit: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}, route: {cluster: app}}
               - {name: all, match: {prefix: /}, route: {cluster: app}}`,
+};
+
+const mutation = `${filters}.header_mutation.v3`;
+const set = (name: string, value: string, more = ""): string =>
+  `{append: {header: {key: ${name}, value: "${value}"}, append_action: OVERWRITE_IF_EXISTS_OR_ADD${more}}}`;
+const mutate = (fields: string): string =>
+  `typed_per_filter_config: {change: {"@type": ${mutation}.HeaderMutationPerRoute, mutations: {${fields}}}, last: {"@type": ${mutation}.HeaderMutationPerRoute, mutations: {${fields}}}}`;
+const query = (action: string, name: string): string =>
+  `{append: {record: {key: ${name}, value: new}, action: ${action}}}`;
+
+const changed: Http = {
+  filters: `
+          - name: change
+            typed_config:
+              "@type": ${mutation}.HeaderMutation
+              mutations:
+                request_mutations:
+                - ${set("x-filter", "%REQ(:METHOD)% %PROTOCOL% %REQ(X-NOT)%")}
+                - {append: {header: {key: x-more, value: two}, append_action: APPEND_IF_EXISTS_OR_ADD}}
+                - {append: {header: {key: x-empty, value: "%REQ(X-NOT)%"}}}
+                - {append: {header: {key: x-kept, value: "%REQ(X-NOT)%"}, keep_empty_value: true}}
+                - {remove: x-gone}
+                - {remove_on_match: {key_matcher: {prefix: x-secret-}}}
+                response_mutations:
+                - ${set("x-status", "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESP(X-APP)% %ROUTE_NAME% %UPSTREAM_CLUSTER%")}
+                - {append: {header: {key: x-out, value: filter}}}
+                - {remove: x-powered-by}
+                - ${set("server", "changed")}
+          - name: last
+            typed_config: {"@type": ${mutation}.HeaderMutation, most_specific_header_mutations_wins: true, mutations: {response_mutations: [{append: {header: {key: x-out, value: last}}}]}}`,
+  virtualHosts: `
+            - name: all
+              domains: ["*"]
+              ${mutate(`request_mutations: [${set("x-level", "host")}], response_mutations: [{append: {header: {key: x-out, value: host}}}, ${set("x-level", "host")}]`)}
+              response_headers_to_add: [{header: {key: x-out, value: routes}}]
+              routes:
+              - {name: own, match: {prefix: /own}, ${mutate(`request_mutations: [${set("x-level", "route")}, ${set("x-host", "%REQ(:AUTHORITY)% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")}], response_mutations: [{append: {header: {key: x-out, value: route}}}, ${set("x-level", "route")}]`)}, route: {cluster: app}}
+              - {name: query, match: {prefix: /query}, ${mutate(`query_parameter_mutations: [${query("APPEND_IF_EXISTS_OR_ADD", "a")}, ${query("ADD_IF_ABSENT", "b")}, ${query("OVERWRITE_IF_EXISTS_OR_ADD", "c")}, ${query("OVERWRITE_IF_EXISTS", "d")}, {remove: e}]`)}, route: {cluster: app}}
+              - {name: refused, match: {prefix: /refused}, route: {cluster: refused}}
+              - {name: direct, match: {prefix: /direct}, direct_response: {status: 200}}
+              - {name: off, match: {prefix: /off}, typed_per_filter_config: {change: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}, route: {cluster: app}}
+              - {name: formats, match: {prefix: /formats}, request_headers_to_add: [{header: {key: x-protocol, value: "%PROTOCOL%"}}, {header: {key: x-route, value: "%ROUTE_NAME%"}}], response_headers_to_add: [{header: {key: x-code, value: "%RESPONSE_CODE%"}}, {header: {key: x-via, value: "%UPSTREAM_HOST%"}}], route: {cluster: app}}
+              - {name: all, match: {prefix: /}, route: {cluster: app}}`,
+};
+
+const when = (status: number): string =>
+  `{status_code_filter: {comparison: {op: EQ, value: {default_value: ${status}, runtime_key: k}}}}`;
+
+const mapped: Http = {
+  settings: `
+          local_reply_config:
+            mappers:
+            - {filter: ${when(404)}, status_code: 410, body: {inline_string: "gone: é"}, headers_to_add: [{header: {key: x-mapped, value: "%RESPONSE_CODE%"}}]}
+            - {filter: {response_flag_filter: {flags: [UF]}}, status_code: 504, body_format_override: {json_format: {status: "%RESPONSE_CODE%", said: "%LOCAL_REPLY_BODY%", path: "%REQ(:path)%", none: "%REQ(x-not)%"}}}
+            - {filter: {header_filter: {header: {name: x-tea, present_match: true}}}, status_code: 418, body_format_override: {text_format_source: {inline_string: "<b>%LOCAL_REPLY_BODY%</b>"}, content_type: "text/html; charset=UTF-8"}}
+            - {filter: ${when(204)}, body: {inline_string: "nothing to see"}}
+            body_format: {text_format_source: {inline_string: "[%LOCAL_REPLY_BODY%|%RESPONSE_CODE%|%REQ(X-NOT)%|%RESPONSE_FLAGS%|%ROUTE_NAME%]"}}`,
+  filters: "",
+  virtualHosts: `
+            - name: all
+              domains: ["*"]
+              routes:
+              - {name: refused, match: {prefix: /refused}, route: {cluster: refused}}
+              - {name: direct, match: {prefix: /direct}, direct_response: {status: 200, body: {inline_string: said}}}
+              - {name: teapot, match: {prefix: /typed}, direct_response: {status: 200, body: {inline_string: said}}, response_headers_to_add: [{header: {key: content-type, value: text/x-own}}]}
+              - {name: none, match: {prefix: /none}, direct_response: {status: 204}}
+              - {name: empty, match: {prefix: /empty}, direct_response: {status: 200}}
+              - {name: formatted, match: {prefix: /formatted}, direct_response: {status: 299, body: {inline_string: "é"}, body_format: {text_format_source: {inline_string: "%LOCAL_REPLY_BODY% for %REQ(:path)% by %REQ(x-not)%"}, content_type: text/x-formatted}}}
+              - {name: json, match: {prefix: /json}, direct_response: {status: 200, body: {inline_string: "said"}, body_format: {json_format: {path: "%REQ(:path)%", route: "%ROUTE_NAME%"}}}}
+              - {name: away, match: {prefix: /away}, redirect: {path_redirect: /there}}
+              - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}
+              - {name: all, match: {prefix: /app}, route: {cluster: app}}`,
 };

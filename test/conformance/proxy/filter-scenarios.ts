@@ -62,7 +62,57 @@ const limits: readonly Scenario[] = [
   },
 ];
 
+const mutations: readonly Scenario[] = [
+  {
+    name: "changes headers",
+    text: get("/app/headers", "X-More: one", "X-Gone: 1", "X-Secret-A: 1", "X-Secrets: 1"),
+    logs: "200 -",
+  },
+  { name: "changes headers by the level", text: get("/own/ok", "X-Level: client"), logs: "200 -" },
+  {
+    name: "changes a query",
+    text: get("/query/ok?z=1&a=1&b=1&c=1&c=2&d=1&e=1&e=2&bare&%65=1"),
+    logs: "200 -",
+  },
+  { name: "changes an escaped query", text: get("/query/ok?%41=%20"), logs: "200 -" },
+  { name: "adds to a query that is not there", text: get("/query/ok"), logs: "200 -" },
+  { name: "changes the headers of a failure", text: get("/refused/ok"), logs: "503 UF" },
+  { name: "changes the headers of an own answer", text: get("/direct"), logs: "200 -" },
+  { name: "leaves headers where it is off", text: get("/off/headers", "X-Gone: 1"), logs: "200 -" },
+  { name: "writes what logs can tell into headers", text: get("/formats/ok"), logs: "200 -" },
+].map((scenario) => ({ ...scenario, door: "behind" as const }));
+
+const replies: readonly Scenario[] = [
+  { name: "passes an error of the application", text: get("/app/error"), logs: "500 -" },
+  { name: "passes a 404 of nobody as 410", text: get("/nowhere"), logs: "410 NR" },
+  { name: "tells of a failure in JSON", text: get("/refused/ok"), logs: "504 UF" },
+  { name: "tells of a failure in JSON but its head", text: head("/refused/ok"), logs: "504 UF" },
+  { name: "wraps an answer of its own", text: get("/direct"), logs: "200 -" },
+  { name: "wraps a typed answer of its own", text: get("/typed"), logs: "200 -" },
+  { name: "says by a header what it is", text: get("/direct", "X-Tea: 1"), logs: "418 -" },
+  { name: "says nothing with 204", text: get("/none"), logs: "204 -" },
+  { name: "wraps an empty answer", text: get("/empty"), logs: "200 -" },
+  { name: "wraps a redirect", text: get("/away"), logs: "301 -" },
+  { name: "wraps a cluster that is not there", text: get("/missing"), logs: "503 NC" },
+  { name: "makes an answer of a format", text: get("/formatted?q=1"), logs: "299 -" },
+  { name: "makes an answer of JSON", text: get("/json"), logs: "200 -" },
+  {
+    name: "wraps a refused request",
+    text: "GET / HTTP/1.1\r\nhost: a\r\nx: \0\r\n\r\n",
+    logs: "400 DPE",
+  },
+  { name: "maps a failure for gRPC", text: post("/nowhere", "", grpc), logs: "200 NR" },
+  { name: "maps a failed upstream for gRPC", text: post("/refused", "", grpc), logs: "200 UF" },
+  { name: "maps an answer for gRPC", text: post("/direct", "", grpc, "X-Tea: 1"), logs: "200 -" },
+].map((scenario) => ({ ...scenario, door: "client" as const }));
+
+function head(path: string): string {
+  return message("HEAD", path, "", []);
+}
+
 export const filterScenarios: readonly Scenario[] = [
   ...limits,
+  ...mutations,
+  ...replies,
   { name: "passes what no filter touches", text: message("GET", "/app/ok", "", []), logs: "200 -" },
 ];
