@@ -21,7 +21,7 @@ export interface SidecarOptions {
   /** Folder of mode 0700 that only this sidecar uses: snapshot, key, certificate, `admin.sock`. */
   readonly stateDir: string;
   readonly capture: "transparent" | "explicit" | "gateway";
-  /** Who does the I/O of Heddle's proxy; `portable` unless told, `auto` takes epoll where it works. */
+  /** Who does the I/O of Heddle's proxy; `auto` unless told, which takes epoll where it works. */
   readonly io?: "portable" | "epoll" | "auto";
   /** Data workers of Heddle's proxy; none unless told: then its main thread serves. */
   readonly concurrency?: number;

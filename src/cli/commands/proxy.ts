@@ -52,7 +52,7 @@ export function registerProxyCommand(program: Command): void {
     .requiredOption("-c, --config <file>", "bootstrap file, YAML or JSON")
     .option("--log-level <level>", "error, warn, info or debug", "info")
     .option("--log-format <format>", "text or json", "text")
-    .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("portable"))
+    .addOption(ioOption("who does the I/O; auto takes epoll where it works").default("auto"))
     .option("--memory-limit <bytes>", "shed load near this, instead of the limit of the cgroup")
     .option("--drain-time-s <seconds>", "what is in flight has so long to end after SIGTERM", "5")
     .addOption(

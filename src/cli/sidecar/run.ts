@@ -160,7 +160,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     import("../../proxy/proxy.ts"),
     import("../overload.ts"),
   ]);
-  const { socketMark, nodeId, accessLogFile, io, concurrency = 0 } = sidecar;
+  const { socketMark, nodeId, accessLogFile, io = "auto", concurrency = 0 } = sidecar;
   const proxy = startProxy({
     feed: agent.feed,
     secrets: agent.secrets,
@@ -172,7 +172,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
     reopenLogs: () => files.reopen(),
     ...(socketMark === undefined ? {} : { socketMark }),
-    ...(io === undefined ? {} : { io }),
+    io,
     workers: { count: concurrency, entry: workerEntry(), metrics },
     ...resolverOf(parts),
     bootstrap: { kind: "dynamic", json: shownBootstrap(sidecar) },

@@ -14,6 +14,7 @@ import { markerPrefix, markers, plainMarker } from "./traffic-markers.ts";
 export interface TrafficParameters {
   readonly mode: MeshMode;
   readonly dataPlane: "heddle" | "envoy";
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export interface HttpCall {
@@ -94,7 +95,8 @@ export async function startTraffic(parameters: TrafficParameters): Promise<Traff
   const read = (name: string): string => readFileSync(join(meshFolder, name), "utf8");
   const names = ["heddle.yaml", "routing.yaml", "policy.yaml", "security.yaml", "gateway.yaml"];
   const files = Object.fromEntries(names.map((name) => [name, read(name)]));
-  const environment = dataPlane === "envoy" ? { HEDDLE_ENVOY: envoyFile() } : {};
+  const envoy = dataPlane === "envoy" ? { HEDDLE_ENVOY: envoyFile() } : {};
+  const environment = { ...envoy, ...parameters.environment };
   const mesh = await startMesh({ mode, processes: "heddle", dataPlane, files, environment });
   try {
     const links = mode === "explicit" ? undefined : await recordLinks(mesh);

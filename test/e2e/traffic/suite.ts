@@ -1,7 +1,7 @@
 /** One mesh for each mode, and everything that traffic must do in it. */
 import { after, before, describe } from "node:test";
 
-import { meshModes } from "../support/mesh.ts";
+import { type MeshMode, meshModes } from "../support/mesh.ts";
 import { startTraffic, type Traffic } from "../support/traffic.ts";
 import { agreementTests } from "./agreement.ts";
 import { balancingTests } from "./balancing.ts";
@@ -13,12 +13,32 @@ import { nameTests } from "./names.ts";
 import { outsideTests } from "./outside.ts";
 import { streamTests } from "./streams.ts";
 
-export function trafficSuite(dataPlane: "heddle" | "envoy"): void {
-  for (const mode of meshModes) {
-    describe(`traffic, ${mode}, ${dataPlane}`, () => {
+/** How sidecars of Heddle's serve, where not as by default. */
+export interface Serving {
+  readonly io?: "portable";
+  /** Data workers; the tests know what that changes. */
+  readonly workers?: number;
+}
+
+export function trafficSuite(
+  dataPlane: "heddle" | "envoy",
+  modes: readonly MeshMode[] = meshModes,
+  serving: Serving = {},
+): void {
+  const { io, workers } = serving;
+  const how = [dataPlane, io, workers === undefined ? undefined : `${workers} workers`];
+  const environment = {
+    ...(io === undefined ? {} : { HEDDLE_IO: io }),
+    ...(workers === undefined ? {} : { HEDDLE_CONCURRENCY: String(workers) }),
+  };
+  for (const mode of modes) {
+    describe(`traffic, ${mode}, ${how.filter((word) => word !== undefined).join(", ")}`, () => {
       let traffic: Traffic | undefined;
       before(async () => {
-        traffic = await startTraffic({ mode, dataPlane });
+        traffic = await startTraffic({ mode, dataPlane, environment });
+        // A thread's first request takes as long as compiling what serves it does: not of the time that
+        // the requests below have.
+        if (workers !== undefined) await traffic.many({ host: "web", path: "/" }, 32, 8);
       });
       after(async () => {
         await traffic?.stop();
@@ -28,7 +48,7 @@ export function trafficSuite(dataPlane: "heddle" | "envoy"): void {
         return traffic;
       };
       agreementTests(running);
-      balancingTests(running);
+      balancingTests(running, workers ?? 1);
       http1Tests(running);
       streamTests(running);
       gatewayTests(running);
