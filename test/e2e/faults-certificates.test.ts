@@ -15,6 +15,7 @@ import {
   startFaultMesh,
 } from "./support/faults.ts";
 import type { TestMesh } from "./support/mesh.ts";
+import { watchStalls } from "../support/processor-wait.ts";
 
 const ttlMs = 6000;
 const forMs = 30_000;
@@ -64,20 +65,25 @@ for (const dataPlane of dataPlanes) {
     const issued = 'heddle_agent_certificate_requests_total{outcome="issued"}';
 
     test("renewed under load: no request fails or hangs, and nobody renews more than needed", async () => {
+      const startMs = performance.now();
       const issuedBefore = await Promise.all(ring.map((name) => valueOf(name, issued)));
+      const stallMs = watchStalls();
       const results = await Promise.all(
         ring.map(async (name, i) => {
           const url = `http://${ring[(i + 1) % ring.length]}/`;
           return await load(mesh, `${name}-0`, { url, rate, forMs });
         }),
       );
+      // A request passes four processes, there and back: what the machine took from each is not theirs.
+      const mostMs = longestMs + 8 * stallMs();
       for (const result of results) {
         assertUnharmed(result, { rate });
-        assert(result.longestMs < longestMs, `a request took ${result.longestMs} ms`);
+        assert(result.longestMs < mostMs, `a request took ${result.longestMs} of ${mostMs} ms`);
       }
       for (const [i, name] of ring.entries()) {
         const renewals = (await valueOf(name, issued)) - (issuedBefore[i] ?? 0);
-        const [least, most] = [forMs / ttlMs, forMs / (ttlMs / 3)];
+        const countedMs = performance.now() - startMs;
+        const [least, most] = [forMs / ttlMs, countedMs / (ttlMs / 3)];
         assert(renewals >= least && renewals <= most, `${name}: ${renewals} renewals`);
       }
     });

@@ -4,12 +4,15 @@
  * moments everything agrees.
  */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import {
   assertUnharmed,
   controlPid,
   dataPlanes,
+  endLoad,
   heddle,
   load,
   type LoadResult,
@@ -22,6 +25,7 @@ import {
   takeControlDown,
   workloads,
 } from "./support/faults.ts";
+import { watchProcessorWait } from "../support/processor-wait.ts";
 import { descendantsOf, eventually, type TestMesh } from "./support/mesh.ts";
 
 const files = {
@@ -68,11 +72,13 @@ for (const dataPlane of dataPlanes) {
         const bystander = load(mesh, "client-0", { url: "http://server/", rate, forMs: 4000 });
         const concerned = load(mesh, "server-0", { url: "http://other/", rate: 50, forMs: 4000 });
         await pause(1500);
+        const waitedMs = watchProcessorWait(() => [supervisorOf(mesh), ...sidecarPids(mesh)]);
         process.kill(victim, "SIGKILL");
+        await untilAnother(mesh, victim);
+        const notItsOwnMs = waitedMs();
         assertUnharmed(await bystander, { rate });
-        assert.notEqual(mesh.workload("other-0").sidecarPid, victim);
         await settled(mesh, instances);
-        return outageMs(await concerned);
+        return outageMs(await concerned) - notItsOwnMs;
       });
       assert(Math.min(...outages) < 1000, outages.join(", "));
     });
@@ -85,8 +91,11 @@ for (const dataPlane of dataPlanes) {
           assert(envoy !== undefined);
           const concerned = load(mesh, "server-0", { url: "http://other/", rate: 50, forMs: 4000 });
           await pause(1500);
+          const waitedMs = watchProcessorWait(() => sidecarPids(mesh));
           process.kill(envoy, "SIGKILL");
-          const outage = outageMs(await concerned);
+          await eventually("another Envoy serves", async () => await answers(mesh, "other-0"));
+          const notItsOwnMs = waitedMs();
+          const outage = outageMs(await concerned) - notItsOwnMs;
           assert.equal(mesh.workload("other-0").sidecarPid, agent);
           await settled(mesh, instances);
           return outage;
@@ -115,18 +124,20 @@ for (const dataPlane of dataPlanes) {
     });
 
     test("twenty faults at random moments: no request fails, and in the end all agree", async () => {
-      const forMs = 60_000;
-      const running = load(mesh, "client-0", { url: "http://server/", rate, forMs });
+      // Until it is ended: how long it takes until all is well again depends on the machine.
+      const running = load(mesh, "client-0", { url: "http://server/", rate, forMs: 300_000 });
       const random = pseudoRandom(dataPlane === "heddle" ? 7 : 11);
-      const endMs = performance.now() + forMs - 3000;
       const done: string[] = [];
       for (let fault = 0; fault < 20; fault += 1) {
-        const leftMs = Math.max(0, endMs - performance.now());
-        await pause(((random() + 0.5) * leftMs) / (20 - fault));
+        await pause(random() * 1500);
+        done.push(await oneFault(mesh, random()));
         // Both replicas at once would leave nobody to retry on: that is no fault of the mesh's.
         await settled(mesh, instances);
-        done.push(await oneFault(mesh, random()));
+        for (const name of ["server-0", "server-1"]) {
+          await eventually(`${name} answers again`, async () => await answers(mesh, name));
+        }
       }
+      await endLoad(mesh, "client-0");
       const result = await running;
       assert.deepEqual(result.failures, [], done.join(", "));
       assertUnharmed(result, { rate });
@@ -138,18 +149,26 @@ for (const dataPlane of dataPlanes) {
     test("an application that crashes is started with back-off, which status shows", async () => {
       const crasher = `- { name: crasher, command: [sh, -c, "sleep 0.1; exit 3"] }\n`;
       mesh.write("heddle.yaml", files["heddle.yaml"] + crasher);
-      const seen = new Set<string>();
-      await eventually("its back-off has grown", async () => {
-        const detail = (await workloads(mesh)).find((one) => one.workload === "crasher")?.detail;
-        if (detail !== undefined) seen.add(detail);
-        return seen.has("the application ended with code 3; next start in 800 ms");
-      });
-      assert(seen.has("the application ended with code 3; next start in 400 ms"), [...seen].join());
-      const { stdout, code } = await heddle(mesh, "status");
-      assert.equal(code, 1);
+      const log = "crasher-0.default.log";
+      await eventually("it has begun", () => existsSync(join(mesh.stateDir, "logs", log)));
+      const waits = (): readonly string[] =>
+        mesh.log(log).match(/ended with code 3; starting again in \d+ ms/g) ?? [];
+      await eventually("its back-off has grown", () => waits().length >= 3, 20_000);
+      assert.deepEqual(
+        waits().slice(0, 3),
+        [200, 400, 800].map((ms) => `ended with code 3; starting again in ${ms} ms`),
+      );
       const line =
-        /crasher-0 +restarting \(the application ended with code 3; next start in \d+ ms\) +\d/;
-      assert.match(stdout, line);
+        /crasher-0 +restarting \(the application ended with code 3; next start in [\d.]+ m?s\) +\d/;
+      await eventually(
+        "status says so, between two starts",
+        async () => {
+          const { stdout, code } = await heddle(mesh, "status");
+          assert.equal(code, 1);
+          return line.test(stdout);
+        },
+        30_000,
+      );
       mesh.write("heddle.yaml", files["heddle.yaml"]);
       await settled(mesh, instances);
     });
@@ -177,12 +196,50 @@ async function oneFault(mesh: TestMesh, draw: number): Promise<string> {
     if (control !== undefined) process.kill(control, "SIGKILL");
     return "control";
   }
-  if (kind === 1) {
-    await mesh.workload(server).exec("kill -9 $PPID");
-    return `application ${server}`;
-  }
-  process.kill(mesh.workload(server).sidecarPid, "SIGKILL");
-  return `sidecar ${server}`;
+  const restartsOf = async (): Promise<number> =>
+    (await workloads(mesh)).find(({ instance }) => instance === server)?.restarts ?? 0;
+  const before = await restartsOf();
+  if (kind === 1) await mesh.workload(server).exec("kill -9 $PPID");
+  else process.kill(mesh.workload(server).sidecarPid, "SIGKILL");
+  // Until then everything still looks well.
+  await eventually(`the end of ${server} is noticed`, async () => (await restartsOf()) > before);
+  return `${kind === 1 ? "application" : "sidecar"} ${server}`;
+}
+
+/** Whether the client is answered by an instance; of two replicas the other may be asked a few times. */
+async function answers(mesh: TestMesh, instance: string): Promise<boolean> {
+  const service = instance.replace(/-\d+$/, "");
+  const once = `curl -s -m 2 http://${service}/`;
+  const { stdout } = await mesh.workload("client-0").exec(`for i in 1 2 3 4; do ${once}; done`);
+  return stdout.includes(`"${instance}"`);
+}
+
+/** The process that starts the others again. */
+function supervisorOf(mesh: TestMesh): number {
+  return descendantsOf(mesh.supervisorPid)[0] ?? mesh.supervisorPid;
+}
+
+/** Of the instance whose outage is measured and of the one that calls it; between two there is none. */
+function sidecarPids(mesh: TestMesh): readonly number[] {
+  return ["other-0", "server-0"].flatMap((name) => {
+    try {
+      const { sidecarPid } = mesh.workload(name);
+      return [sidecarPid, ...descendantsOf(sidecarPid)];
+    } catch {
+      return [];
+    }
+  });
+}
+
+async function untilAnother(mesh: TestMesh, victim: number): Promise<void> {
+  await eventually("another sidecar runs", () => {
+    try {
+      return mesh.workload("other-0").sidecarPid !== victim;
+    } catch {
+      return false; // between two
+    }
+  });
+  await eventually("it serves", async () => await answers(mesh, "other-0"));
 }
 
 async function assertAgreement(mesh: TestMesh): Promise<void> {

@@ -3,6 +3,8 @@
  * its sidecar has a first whole configuration and a certificate, and says until then what it lacks.
  */
 import assert from "node:assert/strict";
+import { existsSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import {
@@ -10,6 +12,7 @@ import {
   assertUnharmed,
   controlPid,
   dataPlanes,
+  endLoad,
   hasApplicationStarted,
   load,
   pause,
@@ -36,6 +39,8 @@ workloads:
 }
 
 const rate = 500;
+/** Until it is ended: how long the changes take depends on the machine. */
+const forMs = 110_000;
 const url = "http://server/";
 
 for (const dataPlane of dataPlanes) {
@@ -48,7 +53,7 @@ for (const dataPlane of dataPlanes) {
     after(async () => await mesh.stop());
 
     test("added and removed under load: no request fails, and each new one is used", async () => {
-      const running = load(mesh, "client-0", { url, rate, forMs: 14_000 });
+      const running = load(mesh, "client-0", { url, rate, forMs });
       await pause(1000);
       mesh.write("heddle.yaml", meshFile(3));
       await settled(mesh, 4);
@@ -57,6 +62,7 @@ for (const dataPlane of dataPlanes) {
       await settled(mesh, 2);
       mesh.write("heddle.yaml", meshFile(2));
       await settled(mesh, 3);
+      await endLoad(mesh, "client-0");
       const result = await running;
       assertUnharmed(result, { rate });
       assert.deepEqual(Object.keys(result.from).toSorted(), ["server-0", "server-1", "server-2"]);
@@ -64,13 +70,14 @@ for (const dataPlane of dataPlanes) {
 
     test("changed under load: replaced one after the other, no request fails", async () => {
       const pids = ["server-0", "server-1"].map((name) => mesh.workload(name).sidecarPid);
-      const running = load(mesh, "client-0", { url, rate, forMs: 12_000 });
+      const running = load(mesh, "client-0", { url, rate, forMs });
       await pause(500);
       mesh.write("heddle.yaml", meshFile(2, "two"));
       for (const [index, name] of ["server-0", "server-1"].entries()) {
         await eventually(`${name} is another`, () => sidecarOf(mesh, name) !== pids[index]);
       }
       await settled(mesh, 3);
+      await endLoad(mesh, "client-0");
       assertUnharmed(await running, { rate });
       const { stdout } = await mesh.workload("server-1").exec("echo $GENERATION");
       assert.equal(stdout, "two\n");
@@ -79,7 +86,7 @@ for (const dataPlane of dataPlanes) {
     test("with a slow control plane a new replica waits, says why, and nothing passes it by", async () => {
       const control = controlPid(mesh);
       assert(control !== undefined);
-      const running = load(mesh, "client-0", { url, rate, forMs: 7000 });
+      const running = load(mesh, "client-0", { url, rate, forMs });
       process.kill(control, "SIGSTOP");
       let said = "";
       try {
@@ -97,6 +104,7 @@ for (const dataPlane of dataPlanes) {
       assert.match(said, /^no certificate yet|^no clusters have arrived/);
       await settled(mesh, 5);
       assert.equal(await readiness(mesh, "server-3"), "ready 200");
+      await endLoad(mesh, "client-0");
       assertUnharmed(await running, { rate });
       for (const { instance } of await workloads(mesh)) {
         const counters = await mesh.workload(instance).counters();
@@ -107,8 +115,9 @@ for (const dataPlane of dataPlanes) {
     });
 
     test("a sidecar that cannot bind a listener is not ready, says so, and recovers", async () => {
-      const hog = mesh.workload("server-1").exec(hogging(15_006, 4000));
-      await pause(300);
+      const marker = join(dirname(mesh.directory), "exec", "hog");
+      const hog = mesh.workload("server-1").exec(hogging(15_006, marker));
+      await eventually("somebody wants the port", () => existsSync(marker));
       process.kill(mesh.workload("server-1").sidecarPid, "SIGKILL");
       const said = await eventually("it says why it is not ready", async () => {
         const answer = await readiness(mesh, "server-1");
@@ -117,6 +126,7 @@ for (const dataPlane of dataPlanes) {
       assert.match(said, /15006|in use/i);
       const shown = (await workloads(mesh)).find((one) => one.instance === "server-1");
       assert.notEqual(shown?.state, "ready");
+      rmSync(marker);
       assert.equal((await hog).code, 0);
       await settled(mesh, 5);
       assert.equal(await readiness(mesh, "server-1"), "ready 200");
@@ -132,16 +142,21 @@ function sidecarOf(mesh: TestMesh, name: string): number | undefined {
   }
 }
 
-/** A script that takes a port of the sidecar's as soon as it is free, and holds it for a while. */
-function hogging(port: number, forMs: number): string {
+/**
+ * A script that takes a port of the sidecar's as soon as it is free, and holds it for as long as a file
+ * is there, which it makes when it begins to try.
+ */
+function hogging(port: number, marker: string): string {
   const code = `
-    const net = require("node:net");
-    const end = Date.now() + 8000;
+    const [net, fs] = [require("node:net"), require("node:fs")];
+    const end = Date.now() + 60000;
+    const hold = () => (fs.existsSync("${marker}") ? setTimeout(hold, 20) : process.exit(0));
     const take = () => {
       const server = net.createServer();
-      server.on("error", () => (Date.now() > end ? process.exit(1) : setTimeout(take, 2)));
-      server.listen(${port}, "0.0.0.0", () => setTimeout(() => process.exit(0), ${forMs}));
+      server.on("error", () => (Date.now() > end ? process.exit(1) : setTimeout(take, 1)));
+      server.listen(${port}, "0.0.0.0", hold);
     };
+    fs.writeFileSync("${marker}", "");
     take();`;
   return `exec ${process.execPath} -e '${code.replaceAll("\n", " ")}'`;
 }

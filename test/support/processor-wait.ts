@@ -23,6 +23,21 @@ export function watchProcessorWait(pids: () => readonly number[]): () => number 
   return () => pids().reduce((sum, pid) => sum + waitedMs(pid), 0);
 }
 
+/** Begins to watch this process; the function ends that and tells how late its latest turn came, in milliseconds. */
+export function watchStalls(): () => number {
+  const everyMs = 20;
+  let [last, longestMs] = [performance.now(), 0];
+  const timer = setInterval(() => {
+    const now = performance.now();
+    longestMs = Math.max(longestMs, now - last - everyMs);
+    last = now;
+  }, everyMs);
+  return () => {
+    clearInterval(timer);
+    return longestMs;
+  };
+}
+
 /** By thread, since it began. */
 function waitsOf(pid: number): ReadonlyMap<number, number> {
   const waits = new Map<number, number>();

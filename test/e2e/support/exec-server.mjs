@@ -15,7 +15,7 @@ const server = createServer({ allowHalfOpen: true }, (socket) => {
   socket.on("data", (text) => (script += text));
   socket.on("error", () => socket.destroy());
   socket.on("end", () => {
-    const options = { timeout: 120_000, maxBuffer: 4 << 20 };
+    const options = { timeout: 600_000, maxBuffer: 4 << 20 };
     execFile("sh", ["-c", script], options, (error, stdout, stderr) => {
       const code = error === null ? 0 : (error.code ?? 255);
       socket.end(JSON.stringify({ code, stdout, stderr }));
