@@ -143,19 +143,15 @@ async function serves(port: number): Promise<void> {
 }
 
 async function refuses(port: number): Promise<void> {
-  await eventually(
-    `port ${port} refuses`,
-    async () => {
-      const socket = connect(port, "127.0.0.1");
-      const [event] = await Promise.race([
-        once(socket, "connect").then(() => ["connected"]),
-        once(socket, "error").then(([error]) => [String(error.code)]),
-      ]).catch((error: unknown) => [String(error)]);
-      socket.destroy();
-      return event?.includes("ECONNREFUSED");
-    },
-    2000,
-  );
+  await eventually(`port ${port} refuses`, async () => {
+    const socket = connect(port, "127.0.0.1");
+    const [event] = await Promise.race([
+      once(socket, "connect").then(() => ["connected"]),
+      once(socket, "error").then(([error]) => [String(error.code)]),
+    ]).catch((error: unknown) => [String(error)]);
+    socket.destroy();
+    return event?.includes("ECONNREFUSED");
+  });
 }
 
 async function listen(port: number): Promise<AsyncDisposable & { readonly server: Server }> {

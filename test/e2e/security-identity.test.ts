@@ -18,7 +18,8 @@ import { decodePem, encodePem } from "../../src/identity/x509/pem.ts";
 import { keyIdOf, signCertificate, subjectOf } from "../../src/identity/x509/certificate.ts";
 import { generateKey } from "../../src/identity/key.ts";
 import { makeTestAuthority } from "../support/test-certificates.ts";
-import { descendantsOf, eventually, startMesh, type TestMesh } from "./support/mesh.ts";
+import { commandOf } from "./support/faults.ts";
+import { eventually, startMesh, type TestMesh } from "./support/mesh.ts";
 import {
   captureLinks,
   capturedCases,
@@ -205,9 +206,7 @@ for (const { mode, dataPlane, title } of capturedCases) {
         }
       });
       const traffic = await capture.stop();
-      const control = descendantsOf(mesh.upPid).find((pid) =>
-        readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes("control"),
-      );
+      const control = mesh.processes().find((pid) => commandOf(pid).includes("control"));
       assert(control !== undefined);
       for (const instance of ["client-0", "server-0"]) {
         const pem = identityOf(instance).privateKeyPem;

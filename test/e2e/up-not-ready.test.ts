@@ -31,7 +31,7 @@ const late = `
   ports: [{ port: 82, targetPort: 8080, protocol: HTTP }]
 `;
 /** A first start may take this long on a busy machine; waiting for the four above would take 60 s. */
-const soonMs = 25_000;
+const soonMs = 50_000;
 
 for (const mode of meshModes) {
   describe(`what cannot become ready, ${mode}`, () => {
