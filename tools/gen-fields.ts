@@ -19,7 +19,7 @@ own, which refuses what it would not do (a value, an extension); \`test/conforma
 found by setting each field alone. A note says what a field means here where that is not what it says, or why it means nothing.
 
 Extensions: the messages below, and \`OriginalDst\`, \`HttpInspector\` (listener filters), \`Cors\`, \`HTTPFault\`, Istio's \`peer_metadata\`,
-\`istio.alpn\`, \`istio.stats\` and \`istio.metadata_exchange\` (docs/heddle-proxy.md), \`ClusterProvided\`, \`RawBuffer\`, \`PreviousHosts\`.
+\`istio.alpn\`, \`istio.stats\` and \`istio.metadata_exchange\` (docs/heddle-proxy.md), \`ClusterProvided\`, \`RawBuffer\`, \`PreviousHosts\`, \`OmitCanaryHostsPredicate\`.
 `;
 
 type Table = { readonly [field: string]: true | "absent" | Table | undefined };

@@ -28,13 +28,18 @@ export function makeLimits(
   const all: SharedBreaker[] = [];
   const make = (kind: LimitedKind, open: Gauge, onOverflow: () => void): Breaker => {
     const onChange: BreakerOptions["onChange"] = (isOpen) => open.set(isOpen ? 1 : 0);
-    const options = { limit: limits[kind], onOverflow, onChange };
+    const limit = (kind === "retry" ? budget : undefined) ?? limits[kind];
+    const options = { limit, onOverflow, onChange };
     const count = shared?.(name, kind);
     if (count === undefined) return new LocalBreaker(options);
     const breaker = new SharedBreaker(options, count);
     all.push(breaker);
     return breaker;
   };
+  const { retryBudget } = limits;
+  const budget =
+    retryBudget &&
+    (() => Math.max(retryBudget.share * (pending.count + requests.count), retryBudget.min));
   const open = series.circuitBreakersOpen;
   const connections = make("connection", open.connections, () => series.connectionOverflow.add(1));
   const pending = make("pending", open.pending, () => series.pendingOverflow.add(1));

@@ -210,13 +210,12 @@ export const honouredOutlierDetection: Honoured<OutlierDetection> = {
   enforcingConsecutiveLocalOriginFailure: true,
   enforcingFailurePercentage: true,
   enforcingFailurePercentageLocalOrigin: true,
-  // Nothing is ejected by a share of failures, so its measures decide nothing.
+  enforcingLocalOriginSuccessRate: true,
   failurePercentageThreshold: true,
   failurePercentageMinimumHosts: true,
   failurePercentageRequestVolume: true,
   maxEjectionTime: true,
   maxEjectionTimeJitter: true,
   alwaysEjectOneHost: true,
-  // There are no active health checks.
   successfulActiveHealthCheckUnejectHost: true,
 };

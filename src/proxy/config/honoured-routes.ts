@@ -44,6 +44,11 @@ const retryPolicy: Honoured<RetryPolicy> = {
   retriableStatusCodes: true,
   retryBackOff: true,
   retriableHeaders: true,
+  retriableRequestHeaders: true,
+  rateLimitedRetryBackOff: {
+    resetHeaders: { name: true, format: true },
+    maxInterval: true,
+  },
 };
 
 const weightedClusters: Honoured<WeightedCluster> = {

@@ -6,7 +6,17 @@ import type { SharedCount } from "./shared-counts.ts";
 
 export type LimitedKind = "connection" | "pending" | "request" | "retry";
 
-export type Limits = { readonly [kind in LimitedKind]: number };
+export type Limits = { readonly [kind in LimitedKind]: number } & {
+  /** Instead of the number of retries. */
+  readonly retryBudget: RetryBudget | undefined;
+};
+
+/** Retries may be so much of what is in flight, or so many. */
+export interface RetryBudget {
+  /** From 0 to 1. */
+  readonly share: number;
+  readonly min: number;
+}
 
 /** Envoy's defaults; thresholds of priority HIGH are not used, no route may ask for it. */
 export function compileLimits(config: Config | undefined, path: string): Limits {
@@ -14,8 +24,10 @@ export function compileLimits(config: Config | undefined, path: string): Limits 
     (each) => each.priority === RoutingPriority.DEFAULT,
   );
   const thresholds = config?.thresholds[index];
-  if (thresholds?.retryBudget !== undefined) {
-    refuse(`${path}.thresholds[${index}].retry_budget`, "is not supported");
+  const budget = thresholds?.retryBudget;
+  const percent = budget?.budgetPercent?.value ?? 20;
+  if (percent < 0 || percent > 100) {
+    refuse(`${path}.thresholds[${index}].retry_budget.budget_percent`, "must be from 0 to 100");
   }
   if ((config?.perHostThresholds ?? []).length > 0) {
     refuse(`${path}.per_host_thresholds`, "is not supported");
@@ -25,20 +37,31 @@ export function compileLimits(config: Config | undefined, path: string): Limits 
     pending: thresholds?.maxPendingRequests ?? 1024,
     request: thresholds?.maxRequests ?? 1024,
     retry: thresholds?.maxRetries ?? 3,
+    retryBudget:
+      budget === undefined
+        ? undefined
+        : { share: percent / 100, min: budget.minRetryConcurrency ?? 3 },
   };
 }
 
 /** Counts what is in flight of one kind. */
 export interface Breaker {
+  /** In flight now. */
+  readonly count: number;
   try(): boolean;
   release(): void;
 }
 
 export interface BreakerOptions {
-  readonly limit: number;
+  /** A function where it depends on what else is in flight. */
+  readonly limit: number | (() => number);
   readonly onOverflow: () => void;
   /** The limit is reached, or left. */
   readonly onChange: (isOpen: boolean) => void;
+}
+
+function limitOf({ limit }: BreakerOptions): number {
+  return typeof limit === "number" ? limit : limit();
 }
 
 export class LocalBreaker implements Breaker {
@@ -49,20 +72,26 @@ export class LocalBreaker implements Breaker {
     this.#options = options;
   }
 
+  get count(): number {
+    return this.#active;
+  }
+
   try(): boolean {
-    const { limit, onOverflow, onChange } = this.#options;
+    const { onOverflow, onChange } = this.#options;
+    const limit = limitOf(this.#options);
     if (this.#active >= limit) {
       onOverflow();
       return false;
     }
     this.#active++;
-    if (this.#active === limit) onChange(true);
+    if (this.#active >= limit) onChange(true);
     return true;
   }
 
   release(): void {
-    const { limit, onChange } = this.#options;
-    if (this.#active === limit) onChange(false);
+    const { onChange } = this.#options;
+    const limit = limitOf(this.#options);
+    if (this.#active >= limit) onChange(this.#active > limit);
     this.#active = Math.max(0, this.#active - 1);
   }
 }
@@ -77,10 +106,14 @@ export class SharedBreaker implements Breaker {
     this.#count = count;
   }
 
+  get count(): number {
+    return this.#count.total();
+  }
+
   /** Counts first: of several threads that see one place left, no two may take it. */
   try(): boolean {
     this.#count.add(1);
-    if (this.#count.total() <= this.#options.limit) return true;
+    if (this.#count.total() <= limitOf(this.#options)) return true;
     this.#count.add(-1);
     this.#options.onOverflow();
     return false;
@@ -91,7 +124,6 @@ export class SharedBreaker implements Breaker {
   }
 
   refresh(): void {
-    const { limit, onChange } = this.#options;
-    onChange(this.#count.total() >= limit);
+    this.#options.onChange(this.#count.total() >= limitOf(this.#options));
   }
 }

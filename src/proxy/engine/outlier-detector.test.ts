@@ -134,3 +134,85 @@ test("setMembers() forgets endpoints that left", () => {
   made.setMembers(["a", "b"]);
   assert.equal(made.isEjected("a"), false);
 });
+
+test("onInterval() ejects who fails more than it may", () => {
+  const members = ["a", "b", "c", "d", "e"];
+  const fields = { ...all, consecutive5xx: 0, enforcingFailurePercentage: 100 };
+  const { made, events, fail } = detector({ ...fields, enforcingSuccessRate: 0 }, members);
+  for (const member of members) {
+    fail(member, member === "a" ? 50 : 40);
+    for (let i = 0; i < 10; i++) made.report(member, { kind: "response", status: 200 }, 0);
+  }
+  // 83 per cent of a's, 80 of the others'.
+  made.onInterval(1000);
+  assert.deepEqual(events, []);
+  for (const member of members) fail(member, member === "a" ? 49 : 51);
+  made.onInterval(2000);
+  assert.deepEqual(events, [], "one has too few requests, so too few have enough");
+  for (const member of members) fail(member, 51, member === "b" ? 200 : 500);
+  made.onInterval(3000);
+  assert.deepEqual(
+    events,
+    ["a", "c", "d", "e"].map((each) => `${each} out: failure_percentage 30000`),
+  );
+});
+
+test("onInterval() counts whether endpoints were reached apart, where that is asked for", () => {
+  const members = ["a", "b", "c", "d", "e"];
+  const { made, events } = detector(
+    {
+      ...all,
+      consecutiveLocalOriginFailure: 0,
+      splitExternalLocalOriginErrors: true,
+      enforcingFailurePercentageLocalOrigin: 100,
+      enforcingLocalOriginSuccessRate: 0,
+      failurePercentageThreshold: 50,
+      failurePercentageRequestVolume: 10,
+    },
+    members,
+  );
+  for (const member of members) {
+    for (let i = 0; i < 10; i++) {
+      const isLost = member === "c" && i < 5;
+      made.report(
+        member,
+        isLost ? { kind: "local-failure" } : { kind: "response", status: 500 },
+        0,
+      );
+      made.report(member, { kind: "response", status: 200 }, 0);
+    }
+  }
+  made.onInterval(1000);
+  assert.deepEqual(events, []);
+  for (const member of members) {
+    for (let i = 0; i < 10; i++) {
+      const isLost = member === "c" && i < 5;
+      made.report(
+        member,
+        isLost ? { kind: "local-failure" } : { kind: "response", status: 200 },
+        0,
+      );
+    }
+  }
+  made.onInterval(2000);
+  assert.deepEqual(events, ["c out: failure_percentage_local_origin 30000"]);
+});
+
+test("onChecked() lets an endpoint back unless it is told not to", () => {
+  for (const [isWanted, expected] of [
+    [undefined, true],
+    [true, true],
+    [false, false],
+  ] as const) {
+    const fields = { ...all, consecutive5xx: 1 };
+    const { made, fail } = detector(
+      isWanted === undefined
+        ? fields
+        : { ...fields, successfulActiveHealthCheckUnejectHost: isWanted },
+    );
+    fail("a", 1);
+    assert.equal(made.onChecked("a"), expected);
+    assert.equal(made.isEjected("a"), !expected);
+    assert.equal(made.onChecked("b"), false);
+  }
+});

@@ -14,18 +14,33 @@ export type EjectionCause =
   | "consecutive_5xx"
   | "consecutive_gateway_failure"
   | "consecutive_local_origin_failure"
-  | "success_rate";
+  | "success_rate"
+  | "failure_percentage"
+  | "success_rate_local_origin"
+  | "failure_percentage_local_origin";
+
+type ConsecutiveCause =
+  | "consecutive_5xx"
+  | "consecutive_gateway_failure"
+  | "consecutive_local_origin_failure";
 
 /** One endpoint's history; keep it as long as the endpoint. */
 export class OutlierHistory {
   failures = 0;
   gatewayFailures = 0;
   localFailures = 0;
-  requests = 0;
-  successes = 0;
+  /** Of this interval. */
+  readonly answers: Tally = { requests: 0, successes: 0 };
+  /** Whether the endpoint was reached, where that is told apart. */
+  readonly reached: Tally = { requests: 0, successes: 0 };
   /** Grows with every ejection, shrinks with every healthy interval. */
   ejections = 0;
   ejectedUntilMs: number | undefined;
+}
+
+interface Tally {
+  requests: number;
+  successes: number;
 }
 
 export interface OutlierEvents<E> {
@@ -46,7 +61,7 @@ export interface OutlierSettings {
   readonly alwaysOne: boolean;
   /** Failures of ours (connecting, resets) are told apart from answers. */
   readonly isSplit: boolean;
-  readonly thresholds: { readonly [cause in Exclude<EjectionCause, "success_rate">]: number };
+  readonly thresholds: { readonly [cause in ConsecutiveCause]: number };
   /** Per cent of detections that lead to an ejection. */
   readonly enforcing: { readonly [cause in EjectionCause]: number };
   readonly successRate: {
@@ -54,21 +69,26 @@ export interface OutlierSettings {
     readonly requestsMin: number;
     readonly deviations: number;
   };
+  readonly failurePercentage: {
+    readonly membersMin: number;
+    readonly requestsMin: number;
+    readonly percent: number;
+  };
+  /** An endpoint that passes an active health check is let back at once. */
+  readonly returnsWhenChecked: boolean;
 }
 
 /** Envoy's defaults where a field is absent. */
 export function compileOutlierDetection(config: OutlierDetection, path: string): OutlierSettings {
-  if ((config.enforcingFailurePercentage ?? 0) > 0) {
-    refuse(`${path}.enforcing_failure_percentage`, "is not supported");
-  }
-  if ((config.enforcingFailurePercentageLocalOrigin ?? 0) > 0) {
-    refuse(`${path}.enforcing_failure_percentage_local_origin`, "is not supported");
-  }
   const baseMs = durationMs(config.baseEjectionTime) ?? 30_000;
+  const maxMs = durationMs(config.maxEjectionTime);
+  if (maxMs !== undefined && maxMs < baseMs) {
+    refuse(`${path}.max_ejection_time`, "must not be shorter than base_ejection_time");
+  }
   return {
     intervalMs: durationMs(config.interval) ?? 10_000,
     baseMs,
-    maxMs: Math.max(baseMs, durationMs(config.maxEjectionTime) ?? 300_000),
+    maxMs: Math.max(baseMs, maxMs ?? 300_000),
     jitterMs: durationMs(config.maxEjectionTimeJitter) ?? 0,
     maxPercent: config.maxEjectionPercent ?? 10,
     alwaysOne: config.alwaysEjectOneHost ?? false,
@@ -83,12 +103,21 @@ export function compileOutlierDetection(config: OutlierDetection, path: string):
       consecutive_gateway_failure: config.enforcingConsecutiveGatewayFailure ?? 0,
       consecutive_local_origin_failure: config.enforcingConsecutiveLocalOriginFailure ?? 100,
       success_rate: config.enforcingSuccessRate ?? 100,
+      success_rate_local_origin: config.enforcingLocalOriginSuccessRate ?? 100,
+      failure_percentage: config.enforcingFailurePercentage ?? 0,
+      failure_percentage_local_origin: config.enforcingFailurePercentageLocalOrigin ?? 0,
     },
     successRate: {
       membersMin: config.successRateMinimumHosts ?? 5,
       requestsMin: config.successRateRequestVolume ?? 100,
       deviations: (config.successRateStdevFactor ?? 1900) / 1000,
     },
+    failurePercentage: {
+      membersMin: config.failurePercentageMinimumHosts ?? 5,
+      requestsMin: config.failurePercentageRequestVolume ?? 50,
+      percent: config.failurePercentageThreshold ?? 85,
+    },
+    returnsWhenChecked: config.successfulActiveHealthCheckUnejectHost ?? true,
   };
 }
 
@@ -135,15 +164,20 @@ export class OutlierDetector<E> {
     if (history === undefined) return;
     if (outcome.kind === "local-failure" && this.#settings.isSplit) {
       history.localFailures++;
+      history.reached.requests++;
       this.#check(member, "consecutive_local_origin_failure", history.localFailures, nowMs);
       return;
     }
     // Failures of our own count as 503 unless they are told apart.
     const status = outcome.kind === "response" ? outcome.status : 503;
-    history.requests++;
-    if (outcome.kind === "response") history.localFailures = 0;
+    history.answers.requests++;
+    if (outcome.kind === "response") {
+      history.localFailures = 0;
+      history.reached.requests++;
+      history.reached.successes++;
+    }
     if (status < 500) {
-      history.successes++;
+      history.answers.successes++;
       history.failures = 0;
       history.gatewayFailures = 0;
       return;
@@ -164,23 +198,35 @@ export class OutlierDetector<E> {
       if (history.ejectedUntilMs === undefined) {
         history.ejections = Math.max(0, history.ejections - 1);
       } else if (history.ejectedUntilMs <= nowMs) {
-        history.ejectedUntilMs = undefined;
-        history.failures = 0;
-        history.gatewayFailures = 0;
-        history.localFailures = 0;
-        this.#ejected--;
-        this.#events.onReturn(member);
+        this.#letBack(member, history);
       }
     }
-    this.#checkSuccessRates(nowMs);
+    this.#checkShares("answers", nowMs);
+    if (this.#settings.isSplit) this.#checkShares("reached", nowMs);
+    for (const { answers, reached } of this.#histories.values()) {
+      answers.requests = answers.successes = 0;
+      reached.requests = reached.successes = 0;
+    }
   }
 
-  #check(
-    member: E,
-    cause: Exclude<EjectionCause, "success_rate">,
-    count: number,
-    nowMs: number,
-  ): void {
+  /** An active health check has passed. */
+  onChecked(member: E): boolean {
+    const history = this.#histories.get(member);
+    if (!this.#settings.returnsWhenChecked || history?.ejectedUntilMs === undefined) return false;
+    this.#letBack(member, history);
+    return true;
+  }
+
+  #letBack(member: E, history: OutlierHistory): void {
+    history.ejectedUntilMs = undefined;
+    history.failures = 0;
+    history.gatewayFailures = 0;
+    history.localFailures = 0;
+    this.#ejected--;
+    this.#events.onReturn(member);
+  }
+
+  #check(member: E, cause: ConsecutiveCause, count: number, nowMs: number): void {
     const threshold = this.#settings.thresholds[cause];
     if (threshold === 0 || count < threshold || count % threshold !== 0) return;
     this.#detected(member, cause, nowMs);
@@ -214,22 +260,39 @@ export class OutlierDetector<E> {
     this.#ejected++;
   }
 
-  #checkSuccessRates(nowMs: number): void {
-    const { membersMin, requestsMin, deviations } = this.#settings.successRate;
+  /** Those that fare worse than the others, and those that fail more than they may. */
+  #checkShares(kind: "answers" | "reached", nowMs: number): void {
+    const suffix = kind === "answers" ? "" : "_local_origin";
+    const { successRate, failurePercentage } = this.#settings;
+    const rates = this.#rates(kind, successRate.requestsMin);
+    if (rates.length > 0 && rates.length >= successRate.membersMin) {
+      const mean = rates.reduce((sum, { rate }) => sum + rate, 0) / rates.length;
+      const variance = rates.reduce((sum, { rate }) => sum + (rate - mean) ** 2, 0) / rates.length;
+      const least = mean - successRate.deviations * Math.sqrt(variance);
+      for (const { member, rate } of rates) {
+        if (rate < least) this.#detected(member, `success_rate${suffix}`, nowMs);
+      }
+    }
+    const measured = this.#rates(kind, failurePercentage.requestsMin);
+    if (measured.length < failurePercentage.membersMin) return;
+    for (const { member, rate } of measured) {
+      if (100 * (1 - rate) < failurePercentage.percent) continue;
+      this.#detected(member, `failure_percentage${suffix}`, nowMs);
+    }
+  }
+
+  /** Of those that had enough to do. */
+  #rates(
+    kind: "answers" | "reached",
+    requestsMin: number,
+  ): readonly { readonly member: E; readonly rate: number }[] {
     const rates: { readonly member: E; readonly rate: number }[] = [];
     for (const [member, history] of this.#histories) {
-      if (history.requests >= requestsMin && history.ejectedUntilMs === undefined) {
-        rates.push({ member, rate: history.successes / history.requests });
-      }
-      history.requests = 0;
-      history.successes = 0;
+      const { requests, successes } = history[kind];
+      if (requests === 0 || requests < requestsMin || history.ejectedUntilMs !== undefined)
+        continue;
+      rates.push({ member, rate: successes / requests });
     }
-    if (rates.length < membersMin || this.#settings.enforcing.success_rate === 0) return;
-    const mean = rates.reduce((sum, { rate }) => sum + rate, 0) / rates.length;
-    const variance = rates.reduce((sum, { rate }) => sum + (rate - mean) ** 2, 0) / rates.length;
-    const least = mean - deviations * Math.sqrt(variance);
-    for (const { member, rate } of rates) {
-      if (rate < least) this.#detected(member, "success_rate", nowMs);
-    }
+    return rates;
   }
 }

@@ -102,6 +102,48 @@ test("compileRetryPolicy() refuses what it would not do", () => {
     { retryHostPredicate: [{ name: "envoy.retry_host_predicates.omit_canary" }] },
     /omit_canary/,
   );
-  refused({ retriableRequestHeaders: [{ name: "a" }] }, /retriable_request_headers/);
+  refused({ retryPriority: { name: "a" } }, /retry_priority/);
   refused({ retryBackOff: { baseInterval: { seconds: 0n, nanos: 0 } } }, /base_interval/);
+});
+
+test("backoffMs() waits as long as the answer asks, if that can be believed", () => {
+  const made = policy({
+    retryOn: "5xx",
+    rateLimitedRetryBackOff: {
+      resetHeaders: [{ name: "Retry-After" }, { name: "x-reset", format: 1 }],
+      maxInterval: { seconds: 20n, nanos: 0 },
+    },
+  });
+  const after = (headers: Readonly<Record<string, string>>): number =>
+    made.backoffMs(1, () => 0.5, { outcome: response(503, headers), nowMs: 1_000_000 });
+  assert.equal(after({ "retry-after": "4" }), 5000);
+  assert.equal(after({ "x-reset": "1010" }), 12_500);
+  assert.equal(after({ "retry-after": "21", "x-reset": "1002" }), 2500);
+  for (const none of [
+    { "retry-after": "soon" },
+    { "retry-after": "21" },
+    { "x-reset": "999" },
+    {},
+  ]) {
+    assert.equal(after(none), 12.5);
+  }
+});
+
+test("appliesTo() asks for one of the request's headers", () => {
+  const made = policy({
+    retryOn: "5xx",
+    retriableRequestHeaders: [
+      { name: "x-a", presentMatch: true },
+      { name: "x-b", presentMatch: true },
+    ],
+  });
+  assert.equal(
+    made.appliesTo?.((name) => (name === "x-b" ? "1" : undefined)),
+    true,
+  );
+  assert.equal(
+    made.appliesTo?.(() => undefined),
+    false,
+  );
+  assert.equal(policy({ retryOn: "5xx" }).appliesTo, undefined);
 });

@@ -6,6 +6,7 @@ import {
   type HeaderLookup,
   type HeaderPredicate,
 } from "./header-matcher.ts";
+import { compileResets, type RateLimitResets, resetAfterMs } from "./rate-limit-resets.ts";
 import { refuse } from "./refusal.ts";
 import type { AttemptOutcome, RetryPolicy } from "./route-table.ts";
 
@@ -18,6 +19,10 @@ interface Settings {
   readonly perTryTimeoutMs: number;
   readonly perTryIdleTimeoutMs: number;
   readonly avoidPreviousHosts: boolean;
+  readonly avoidCanaries: boolean;
+  /** Requests that no retry is made for, unless one of these says yes. */
+  readonly requests: readonly HeaderPredicate[];
+  readonly resets: RateLimitResets | undefined;
   readonly hostSelectionMaxAttempts: number;
   readonly baseMs: number;
   readonly maxMs: number;
@@ -46,6 +51,7 @@ const grpcConditions: Readonly<Record<string, number>> = {
 };
 
 const previousHostsName = "envoy.retry_host_predicates.previous_hosts";
+const omitCanariesName = "envoy.retry_host_predicates.omit_canary_hosts";
 const gatewayErrors: ReadonlySet<number> = new Set([502, 503, 504]);
 const retriesMax = 100;
 const noNumbers: ReadonlySet<number> = new Set();
@@ -54,18 +60,12 @@ const noNumbers: ReadonlySet<number> = new Set();
 const settingsOf = new WeakMap<RetryPolicy, Settings>();
 
 export function compileRetryPolicy(config: RetryConfig, path: string): RetryPolicy {
-  if (config.rateLimitedRetryBackOff !== undefined) {
-    refuse(`${path}.rate_limited_retry_back_off`, "is not supported");
-  }
-  if (config.retriableRequestHeaders.length > 0) {
-    refuse(`${path}.retriable_request_headers`, "is not supported");
-  }
   if (config.retryPriority !== undefined) refuse(`${path}.retry_priority`, "is not supported");
   if (config.retryOptionsPredicates.length > 0) {
     refuse(`${path}.retry_options_predicates`, "is not supported");
   }
   for (const [i, predicate] of config.retryHostPredicate.entries()) {
-    if (predicate.name !== previousHostsName) {
+    if (predicate.name !== previousHostsName && predicate.name !== omitCanariesName) {
       refuse(`${path}.retry_host_predicate[${i}]`, `'${predicate.name}' is not supported`);
     }
   }
@@ -81,7 +81,15 @@ export function compileRetryPolicy(config: RetryConfig, path: string): RetryPoli
     maxRetries: config.numRetries ?? 1,
     perTryTimeoutMs: durationMs(config.perTryTimeout) ?? 0,
     perTryIdleTimeoutMs: durationMs(config.perTryIdleTimeout) ?? 0,
-    avoidPreviousHosts: config.retryHostPredicate.length > 0,
+    avoidPreviousHosts: config.retryHostPredicate.some(({ name }) => name === previousHostsName),
+    avoidCanaries: config.retryHostPredicate.some(({ name }) => name === omitCanariesName),
+    requests: compileHeaderMatchers(
+      config.retriableRequestHeaders,
+      `${path}.retriable_request_headers`,
+    ),
+    resets:
+      config.rateLimitedRetryBackOff &&
+      compileResets(config.rateLimitedRetryBackOff, `${path}.rate_limited_retry_back_off`),
     hostSelectionMaxAttempts: Math.max(1, Number(config.hostSelectionRetryMaxAttempts)),
     baseMs,
     maxMs,
@@ -126,6 +134,9 @@ const noRetries: Settings = {
   perTryTimeoutMs: 0,
   perTryIdleTimeoutMs: 0,
   avoidPreviousHosts: false,
+  avoidCanaries: false,
+  requests: [],
+  resets: undefined,
   hostSelectionMaxAttempts: 1,
   baseMs: 25,
   maxMs: 250,
@@ -153,10 +164,18 @@ function fromSettings(settings: Settings): RetryPolicy {
     perTryTimeoutMs: settings.perTryTimeoutMs,
     perTryIdleTimeoutMs: settings.perTryIdleTimeoutMs,
     avoidPreviousHosts: settings.avoidPreviousHosts,
+    avoidCanaries: settings.avoidCanaries,
     hostSelectionMaxAttempts: settings.hostSelectionMaxAttempts,
     isRetriable: (outcome) => isRetriable(outcome, settings),
-    backoffMs: (n, random) =>
-      random() * Math.min((2 ** Math.min(n, 30) - 1) * settings.baseMs, settings.maxMs),
+    backoffMs: (n, random, after) => {
+      const asked = settings.resets && after && resetAfterMs(settings.resets, after);
+      // Asked for by the endpoint: not earlier, and not all at once.
+      if (asked !== undefined) return asked * (1 + random() / 2);
+      return random() * Math.min((2 ** Math.min(n, 30) - 1) * settings.baseMs, settings.maxMs);
+    },
+    ...(settings.requests.length === 0
+      ? {}
+      : { appliesTo: (header) => settings.requests.some((matches) => matches(header)) }),
   };
   settingsOf.set(policy, settings);
   return policy;

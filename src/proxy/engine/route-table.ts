@@ -108,12 +108,22 @@ export interface RetryPolicy {
   readonly maxRetries: number;
   readonly perTryTimeoutMs: number;
   readonly avoidPreviousHosts: boolean;
+  /** Endpoints that say in their metadata that they are canaries get no retries. */
+  readonly avoidCanaries?: boolean;
+  /** Whether a request is tried again at all; absent: each is. */
+  readonly appliesTo?: (header: (name: string) => string | undefined) => boolean;
   readonly hostSelectionMaxAttempts: number;
   readonly perTryIdleTimeoutMs?: number;
   /** Whether this outcome of an attempt may be tried again. */
   isRetriable(outcome: AttemptOutcome): boolean;
-  /** Milliseconds before retry `n` (1 = first): full jitter. */
-  backoffMs(n: number, random: () => number): number;
+  /** Milliseconds before retry `n` (1 = first): full jitter, unless the answer says when. */
+  backoffMs(n: number, random: () => number, after?: AnsweredAttempt): number;
+}
+
+export interface AnsweredAttempt {
+  readonly outcome: AttemptOutcome;
+  /** Wall clock. */
+  readonly nowMs: number;
 }
 
 export type AttemptOutcome =

@@ -1,5 +1,5 @@
 /** Whether, and when, a request is tried again: the route's policy, the cluster's limit, the race of pools. */
-import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { AttemptOutcome, RetryPolicy } from "../engine/route-table.ts";
 import { retryPolicyFor } from "../engine/retry-policy.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -39,12 +39,16 @@ export class Retries {
     return this.#hasResent;
   }
 
-  /** Which endpoints to keep away from. */
+  /** Which endpoints to keep away from; the first attempt may go anywhere. */
   get avoided(): ((endpoint: UpstreamEndpoint) => boolean) | undefined {
-    return this.#tried === undefined ? undefined : this.#isTried;
+    if (this.count === 0) return undefined;
+    const avoidsCanaries = this.#policy?.avoidCanaries === true;
+    return this.#tried === undefined && !avoidsCanaries ? undefined : this.#isUnwanted;
   }
 
-  readonly #isTried = (endpoint: UpstreamEndpoint): boolean => this.#tried?.has(endpoint) === true;
+  readonly #isUnwanted = (endpoint: UpstreamEndpoint): boolean =>
+    this.#tried?.has(endpoint) === true ||
+    (this.#policy?.avoidCanaries === true && endpoint.metadata["envoy.lb"]?.["canary"] === "true");
 
   /** How often another endpoint is drawn instead of one to keep away from. */
   get redrawsMax(): number {
@@ -63,7 +67,11 @@ export class Retries {
   }
 
   /** Milliseconds until the next attempt; undefined when this outcome stands. Sets URX and UO. */
-  next(outcome: AttemptOutcome, record: StreamRecord, random: () => number): number | undefined {
+  next(
+    outcome: AttemptOutcome,
+    record: StreamRecord,
+    { random, clock }: Pick<ProxyContext, "random" | "clock">,
+  ): number | undefined {
     const policy = this.#policy;
     const cluster = this.#cluster;
     if (policy === undefined || cluster === undefined || !policy.isRetriable(outcome)) {
@@ -82,7 +90,7 @@ export class Retries {
     this.#hasPermit = true;
     this.count++;
     cluster.counters.onRetry();
-    return policy.backoffMs(this.count, random);
+    return policy.backoffMs(this.count, random, { outcome, nowMs: clock.nowMs() });
   }
 
   /**
@@ -107,9 +115,19 @@ const retryControls = [
   "x-envoy-upstream-rq-per-try-timeout-ms",
 ] as const;
 
-/** The route's policy as an internal client changes it; its wishes are not the upstream's business. */
-export function askedRetries(
-  { headers }: HttpRequest,
+/** What applies to a request: the route's policy, as its sender may change it. */
+export function retriesFor(
+  request: HttpRequest,
+  policy: RetryPolicy | undefined,
+): RetryPolicy | undefined {
+  const { headers } = request;
+  if (policy?.appliesTo?.((name) => request.header(name)) === false) return undefined;
+  return request.isInternal ? askedRetries(headers, policy) : policy;
+}
+
+/** An internal client's wishes; they are not the upstream's business. */
+function askedRetries(
+  headers: HttpRequest["headers"],
   policy: RetryPolicy | undefined,
 ): RetryPolicy | undefined {
   const asked = retryPolicyFor(policy, (name) => headers.get(name));

@@ -17,7 +17,7 @@ import { sendMirrors } from "./mirror.ts";
 import { rewriteTarget, type UpstreamTarget, writeRequestHead } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
-import { askedRetries, idempotentMethods, Retries } from "./retries.ts";
+import { idempotentMethods, Retries, retriesFor } from "./retries.ts";
 import { poolFailures, replyUpstreamFailure } from "./upstream-failure.ts";
 import { UpstreamDeadlines } from "./upstream-deadlines.ts";
 import { routeTimeout } from "./route-timeout.ts";
@@ -61,7 +61,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#cluster = cluster;
     this.#route = route;
     this.#bodyKind = bodyKind;
-    this.#retry = request.isInternal ? askedRetries(request, route.retry) : route.retry;
+    this.#retry = retriesFor(request, route.retry);
     this.#retries.reset(cluster, this.#retry);
     this.#deadlines.reset(routeTimeout(request.headers, route), this.#retry);
     route.editRequest?.(request.headers, request);
@@ -245,7 +245,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #scheduleRetry(outcome: AttemptOutcome): boolean {
     const { body, services } = this.#stream;
     if (!body.isWhole || this.isUpgradeRequest) return false;
-    const delayMs = this.#retries.next(outcome, this.#stream.record, services.context.random);
+    const delayMs = this.#retries.next(outcome, this.#stream.record, services.context);
     if (delayMs === undefined) return false;
     this.#connection = undefined;
     this.#deadlines.pause(delayMs);
