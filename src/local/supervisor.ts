@@ -106,6 +106,7 @@ export class Supervisor {
       clock,
       progress: () => this.#progress(),
       onReady: parts.onReady,
+      onProgress: (ready, all) => parts.onStep(`${ready} of ${all} are ready`),
     });
     this.#hostPorts = new HostPorts({
       opener: parts.hostPorts,

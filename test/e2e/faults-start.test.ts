@@ -83,6 +83,49 @@ workloads: []
     );
   });
 
+  test("an Envoy that is not there, does not run or is none", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "heddle-no-envoy-"));
+    try {
+      const script = (name: string, text: string): string => {
+        writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+        return join(folder, name);
+      };
+      writeFileSync(join(folder, "text"), "", { mode: 0o644 });
+      for (const [named, sentence] of [
+        [
+          "/nonexistent",
+          /^the envoy that HEDDLE_ENVOY names does not run: .*ENOENT; install Envoy/,
+        ],
+        [
+          join(folder, "text"),
+          /^the envoy that HEDDLE_ENVOY names does not run: .*EACCES; install/,
+        ],
+        [script("true", "exit 0"), /^\S+\/true, that HEDDLE_ENVOY names, is no Envoy: /],
+      ] as const) {
+        const environment = { HEDDLE_ENVOY: named };
+        await refuses(
+          { mode: "explicit", processes: "heddle", dataPlane: "envoy", files, environment },
+          sentence,
+        );
+      }
+      const old = `echo "envoy  version: 01234567890abcdef01234567890abcdef012345/1.33.2/Clean/RELEASE/BoringSSL"; exit 0`;
+      const mesh = await startMesh({
+        mode: "explicit",
+        processes: "heddle",
+        dataPlane: "envoy",
+        files: { "heddle.yaml": "console: { port: 0 }\nworkloads: []\n" },
+        environment: { HEDDLE_ENVOY: script("old", old) },
+      });
+      assert.match(
+        mesh.output(),
+        /"this is Envoy 1\.33; Heddle is tested with 1\.40, and others may/,
+      );
+      await mesh.stop();
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test("a file where the state directory should be", async () => {
     const upArguments = [`--state-dir=${import.meta.filename}/state`];
     await refuses(

@@ -6,12 +6,12 @@ import { Option, type Command } from "commander";
 import { systemClock } from "../../base/clock.ts";
 import { formatProblem, type Problem } from "../../base/problem.ts";
 import type { ConfigAnswer } from "../../console/api.ts";
-import { findProgram } from "../../local/probe.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
 import { openBundle } from "../bundle.ts";
 import { calledAs } from "../called-as.ts";
 import { openConsolePages } from "../console-pages.ts";
 import { parseDurationMs } from "../duration.ts";
+import { type EnvoyProgram, findEnvoy } from "../envoy-program.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { connectToMesh, meshWords, stateRoot } from "../mesh-api.ts";
 import { toYaml } from "../output.ts";
@@ -70,7 +70,12 @@ async function upHere(directory: string, options: Options): Promise<void> {
   stateDirOf(directory, stateRoot()); // refuses what cannot run before anything is made
   const { main, problem } = await openBundle(join(stateRoot(), ".bundle"));
   if (problem !== undefined) print.step(problem);
-  const mesh = await startMesh(startOptions(directory, options, print, main));
+  const envoy =
+    options.proxy === "envoy"
+      ? await findEnvoy(process.env["HEDDLE_ENVOY"], process.env["PATH"] ?? "")
+      : undefined;
+  if (envoy?.warning !== undefined) print.step(envoy.warning);
+  const mesh = await startMesh(startOptions(directory, options, print, { main, envoy }));
   // Only now: a mesh that is refused must not go on building for seconds.
   void openConsolePages().then((outcome) => {
     if (outcome !== undefined) print.step(outcome);
@@ -109,20 +114,25 @@ async function asFailure(thrown: unknown): Promise<never> {
   throw thrown;
 }
 
+interface Programs {
+  /** The bundle's main file. */
+  readonly main: string;
+  readonly envoy: EnvoyProgram | undefined;
+}
+
 // oxlint-disable-next-line max-params -- one call site; what a start is made of
 function startOptions(
   directory: string,
   options: Options,
   print: Printer,
-  main: string,
+  { main, envoy }: Programs,
 ): StartOptions {
   const { proxy, mode, stateDir, logLevel, logFormat, certificateTtl } = options;
-  const envoyBinary = proxy === "envoy" ? findEnvoy() : undefined;
   return {
     directory,
     mode,
     dataPlane: proxy,
-    ...(envoyBinary === undefined ? {} : { envoyBinary }),
+    ...(envoy === undefined ? {} : { envoyBinary: envoy.path }),
     ...(stateDir === undefined ? {} : { stateDir }),
     stateRoot: stateRoot(),
     uid: process.getuid?.() ?? 0,
@@ -146,16 +156,6 @@ function inheritedEnvironment(): Readonly<Record<string, string>> {
       pair[1] !== undefined && !/^(NODE_CHANNEL_|NODE_UNIQUE_ID|HEDDLE_)/.test(pair[0]),
   );
   return Object.fromEntries(pairs);
-}
-
-function findEnvoy(): string {
-  const named = process.env["HEDDLE_ENVOY"];
-  const found = named ?? findProgram("envoy", process.env["PATH"] ?? "");
-  if (found !== undefined) return found;
-  throw new CommandFailure(
-    exitCodes.usage,
-    "there is no envoy on the PATH; install Envoy 1.40 or name it with HEDDLE_ENVOY",
-  );
 }
 
 interface Stopping {

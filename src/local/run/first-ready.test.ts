@@ -11,6 +11,7 @@ const failing: Partial<Progress> = { state: "restarting", isFailing: true };
 class Mesh {
   readonly clock = new FakeClock();
   readonly told: string[] = [];
+  readonly moved: string[] = [];
   #all: ReadonlyMap<string, Progress> = new Map();
   readonly first: FirstReady;
 
@@ -19,6 +20,7 @@ class Mesh {
     this.first = new FirstReady({
       clock,
       progress: () => this.#all,
+      onProgress: (ready, all) => this.moved.push(`${clock.monotonicMs()} ${ready}/${all}`),
       onReady: (late) => this.told.push(`${clock.monotonicMs()} ${late.join(",") || "all"}`),
     });
     this.first.start();
@@ -54,6 +56,20 @@ test("FirstReady says at once when everything is ready, and only then once", () 
   mesh.is({ web: ready, api: ready });
   mesh.clock.advance(100_000);
   assert.deepEqual(mesh.told, ["0 all"]);
+});
+
+test("FirstReady says each second how many are ready, when that has changed, until it has told all", () => {
+  const mesh = new Mesh();
+  mesh.is({ web: {}, api: {}, db: {} });
+  mesh.clock.advance(1500);
+  mesh.is({ web: ready, api: {}, db: {} });
+  mesh.clock.advance(2000);
+  mesh.is({ web: ready, api: ready, db: {} });
+  mesh.clock.advance(700);
+  mesh.is({ web: ready, api: ready, db: ready });
+  mesh.clock.advance(10_000);
+  assert.deepEqual(mesh.moved, ["2000 1/3", "4000 2/3"]);
+  assert.deepEqual(mesh.told, ["4200 all"]);
 });
 
 test("FirstReady does not wait for who fails again and again, nor for who waits for them", () => {

@@ -24,6 +24,8 @@ export interface FirstReadyOptions {
   readonly progress: () => ReadonlyMap<string, Progress>;
   /** What is not ready, a sentence each. */
   readonly onReady: (notReady: readonly string[]) => void;
+  /** While all wait: how many are ready by now, told when it has changed and a while has passed. */
+  readonly onProgress: (readyCount: number, count: number) => void;
 }
 
 /** The longest wait, whatever moves. */
@@ -31,13 +33,17 @@ const firstReadyMaxMs = 60_000;
 /** How long nothing may become ready before that is news. */
 const stallMs = 10_000;
 const lastWordsMs = 150;
+/** Who waits at the terminal sees that something moves. */
+const progressMs = 1000;
 
 export class FirstReady {
   readonly #options: FirstReadyOptions;
   #longest: Timer | undefined;
   #stall: Timer | undefined;
   #soon: Timer | undefined;
+  #progress: Timer | undefined;
   #readyCount = 0;
+  #toldCount = 0;
   #controlFailure: string | undefined;
   #isTold = false;
   #isAllTold = false;
@@ -60,12 +66,14 @@ export class FirstReady {
     this.#longest?.cancel();
     this.#stall?.cancel();
     this.#soon?.cancel();
+    this.#progress?.cancel();
   }
 
   /** From now on things can become ready. */
   onControlReady(): void {
     this.#controlFailure = undefined;
     this.#restartStall();
+    if (this.#progress === undefined) this.#scheduleProgress();
   }
 
   /** The control plane ends again and again: nothing becomes ready without it. */
@@ -83,6 +91,18 @@ export class FirstReady {
     else if (isSettled(all)) this.#tellSoon();
     else if (readyCount > this.#readyCount) this.#restartStall();
     this.#readyCount = readyCount;
+  }
+
+  #scheduleProgress(): void {
+    if (this.#isTold) return;
+    this.#progress = this.#options.clock.schedule(progressMs, () => {
+      const count = this.#options.progress().size;
+      if (this.#readyCount !== this.#toldCount) {
+        this.#toldCount = this.#readyCount;
+        this.#options.onProgress(this.#readyCount, count);
+      }
+      this.#scheduleProgress();
+    });
   }
 
   #restartStall(): void {
@@ -109,6 +129,7 @@ export class FirstReady {
     this.#isAllTold = isAll;
     this.#longest?.cancel();
     this.#stall?.cancel();
+    this.#progress?.cancel();
     const control = this.#controlFailure === undefined ? [] : [this.#controlFailure];
     this.#options.onReady([...control, ...late.map(({ why }) => why())]);
   }
