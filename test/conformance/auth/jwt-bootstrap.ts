@@ -1,8 +1,10 @@
 /** The one file that both data planes run for tokens, and the keys that it names. */
-import { jwkOf, makeKey } from "../../support/tokens.ts";
+import { jwkOf, makeKey, type TestKey } from "../../support/tokens.ts";
 import type { Place } from "../proxy/scenario-proxies.ts";
 
-export const keys = {
+type KeyName = "rsa" | "anyRsa" | "p256" | "p384" | "p521" | "ed25519" | "remote" | "stranger";
+
+export const keys: Readonly<Record<KeyName, TestKey>> = {
   rsa: makeKey("r", "rsa"),
   anyRsa: makeKey("p", "rsa"),
   p256: makeKey("e", "P-256"),
@@ -12,7 +14,7 @@ export const keys = {
   remote: makeKey("remote", "P-256"),
   /** In no key set. */
   stranger: makeKey("r", "rsa"),
-} as const;
+};
 
 export const keySet: string = JSON.stringify({
   keys: [
