@@ -56,3 +56,14 @@ test("envoyBootstrap() sheds load where there is a limit on memory", () => {
   );
   assert.match(heap, new RegExp(`"max_heap_size_bytes":${160 * 2 ** 20}\\b`));
 });
+
+test("envoyBootstrap() sends spans after a second", () => {
+  const { layeredRuntime } = fromJson(
+    BootstrapSchema,
+    envoyBootstrap(sidecar, paths) as JsonValue, // made of plain values alone
+    { registry },
+  );
+  const layer = layeredRuntime?.layers[0]?.layerSpecifier;
+  assert.ok(layer?.case === "staticLayer");
+  assert.deepEqual(layer.value, { "tracing.opentelemetry.flush_interval_ms": 1000 });
+});
