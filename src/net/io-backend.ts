@@ -75,6 +75,8 @@ export function openAcceptingIo(clock: Clock, log: Logger): AcceptingIo | undefi
 export interface ServingIo extends IoBackend {
   /** To be told to the accepting end, which wakes this thread by it. */
   readonly eventfd: number;
+  /** Tells the accepting end that this thread's loop turns, and how large its heap is. */
+  beat(heapBytes?: number): void;
   close(): void;
 }
 
@@ -101,6 +103,10 @@ export function openServingIo(options: ServingIoOptions): ServingIo {
     ...epollIo(own, clock),
     listen: async (listening) => taker.listen(listening),
     eventfd: taker.eventfd,
+    beat: (heapBytes) => {
+      ring.beat();
+      if (heapBytes !== undefined) ring.tellHeap(heapBytes);
+    },
     close: () => taker.close(),
   };
 }

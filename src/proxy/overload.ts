@@ -39,6 +39,8 @@ export interface OverloadOptions extends ProxyOverload {
   readonly metrics: MetricRegistry;
   /** Resets connections whose peers are slow: those with the most to send first. */
   readonly resetSlowest: (fromBytes: number, countMax: number) => void;
+  /** Of V8 in the thread that holds the most, this one left out. */
+  readonly heapElsewhere?: () => number;
 }
 
 /** As many as Envoy resets in a refresh. */
@@ -152,8 +154,11 @@ export class Overload {
   }
 
   #usedBytes(of: OverloadPlan["monitors"][number]["of"]): number {
-    const { memory } = this.#options;
-    if (of === "v8-heap") return v8.getHeapStatistics().used_heap_size;
+    const { memory, heapElsewhere } = this.#options;
+    // Each thread has a heap of its own, with the same limit.
+    if (of === "v8-heap") {
+      return Math.max(v8.getHeapStatistics().used_heap_size, heapElsewhere?.() ?? 0);
+    }
     if (of === "limited") return memory.limited?.usedBytes() ?? 0;
     return memory.anonymousBytes();
   }

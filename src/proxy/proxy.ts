@@ -32,6 +32,7 @@ import { createSinkCompiler, type SinkOptions } from "./stats.ts";
 import { serverSeries } from "./stats/envoy-series.ts";
 import { Tap, type TapAnswer } from "./stats/tap.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
+import type { WatchLimits } from "./workers/worker-watch.ts";
 
 /** All clusters share it: a server that fails is asked by each retry of each request. */
 const handshakeLinesPerSecond = 10;
@@ -85,6 +86,8 @@ export interface WorkerOptions {
   readonly entry: URL;
   /** The same as the proxy's own. */
   readonly metrics: SharedMetricRegistry;
+  /** How long one may be silent. */
+  readonly watch?: WatchLimits;
 }
 
 export interface Proxy {
@@ -133,7 +136,7 @@ export function startProxy(options: ProxyOptions): Proxy {
       listeners.resetSlowest(...asked);
       workers?.resetSlowest(...asked);
     },
-    (kind) => workers?.collectGarbage(kind),
+    () => workers,
   );
   const overloadFlags = overload?.flags ?? options.overloadFlags;
   const workers = openWorkers(options, overloadFlags);
@@ -334,7 +337,7 @@ function makeContext(
 function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
-  collectElsewhere: ProxyOverload["collectGarbage"],
+  workers: () => DataWorkers | undefined,
 ): Overload | undefined {
   if (overload === undefined) return undefined;
   v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
@@ -346,8 +349,9 @@ function makeOverload(
     resetSlowest,
     collectGarbage: (kind) => {
       overload.collectGarbage(kind);
-      collectElsewhere(kind);
+      workers()?.collectGarbage(kind);
     },
+    heapElsewhere: () => workers()?.heapBytes ?? 0,
   });
 }
 

@@ -22,6 +22,8 @@ export interface Receiver {
   readonly ring: ConnectionRing;
   /** Wakes it; known once it runs. */
   eventfd: number | undefined;
+  /** It does not look at what it is given: others come first. */
+  isSilent: boolean;
   /** Its number for each listener it serves, by key. */
   readonly listeners: Map<string, number>;
 }
@@ -57,6 +59,7 @@ export class ConnectionGiver {
       life: ++this.#lastLife,
       ring: new ConnectionRing(),
       eventfd: undefined,
+      isSilent: false,
       listeners: new Map(),
     };
     this.#receivers.add(receiver);
@@ -160,7 +163,7 @@ export class ConnectionGiver {
     let best: Receiver | undefined;
     for (const receiver of this.#receivers) {
       if (!receiver.listeners.has(key) || !receiver.ring.hasRoom) continue;
-      if (best === undefined || receiver.ring.open < best.ring.open) best = receiver;
+      if (best === undefined || isBetter(receiver, best)) best = receiver;
     }
     const listener = best?.listeners.get(key);
     if (best === undefined || listener === undefined) return false;
@@ -171,6 +174,11 @@ export class ConnectionGiver {
     }
     return true;
   }
+}
+
+function isBetter(one: Receiver, other: Receiver): boolean {
+  if (one.isSilent !== other.isSilent) return other.isSilent;
+  return one.ring.open < other.ring.open;
 }
 
 interface Door {

@@ -12,6 +12,8 @@ const words = {
   open: 3,
   isEnding: 4,
   hasEnded: 5,
+  beats: 6,
+  heapKilobytes: 7,
   entries: 16,
 } as const;
 const entriesMax = 1024;
@@ -90,6 +92,25 @@ export class ConnectionRing {
   /** Writer only: whether the reader must be woken. */
   mustWake(): boolean {
     return Atomics.exchange(this.#words, words.isAsleep, 0) === 1;
+  }
+
+  /** Reader only: its loop turns. */
+  beat(): void {
+    Atomics.add(this.#words, words.beats, 1);
+  }
+
+  /** Reader only: of V8's heap in use. */
+  tellHeap(bytes: number): void {
+    Atomics.store(this.#words, words.heapKilobytes, Math.round(bytes / 1024));
+  }
+
+  /** So far, until the number wraps. */
+  get beats(): number {
+    return Atomics.load(this.#words, words.beats);
+  }
+
+  get heapBytes(): number {
+    return Atomics.load(this.#words, words.heapKilobytes) * 1024;
   }
 
   /** Writer only: the process is about to end. The reader must be woken. */

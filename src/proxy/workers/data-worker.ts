@@ -2,6 +2,7 @@
  * A data worker, a thread that serves connections: the same data plane as everywhere, with the control
  * thread behind what it asks for. It ends when it is told to, or by a fault of ours.
  */
+import v8 from "node:v8";
 import { parentPort, workerData } from "node:worker_threads";
 
 import { assert } from "../../base/assert.ts";
@@ -26,10 +27,13 @@ import {
   PortResolver,
   PortSecrets,
 } from "./port-services.ts";
+import { beatMs } from "./worker-watch.ts";
 
 const idleSeriesMs = 3_600_000;
 /** Series that nobody was told of are lost when a thread fails: so much of what it counted, at most. */
 const newsMs = 1000;
+/** Asking V8 takes microseconds, a heap that fills up takes longer than that. */
+const beatsPerHeap = 5;
 
 function overloadOf({ overload, workers }: WorkerStart): Pick<ProxyOptions, "overloadFlags"> {
   if (overload === undefined) return {};
@@ -106,6 +110,14 @@ class DataWorker {
       clock.schedule(newsMs, tell);
     };
     clock.schedule(newsMs, tell);
+    let beats = 0;
+    const beat = (): void => {
+      this.#io.beat(
+        beats++ % beatsPerHeap === 0 ? v8.getHeapStatistics().used_heap_size : undefined,
+      );
+      clock.schedule(beatMs, beat);
+    };
+    beat();
   }
 
   take(message: ToWorker): void {

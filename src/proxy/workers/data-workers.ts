@@ -25,10 +25,12 @@ import { factGauges } from "../stats/envoy-series.ts";
 import { SharedBuckets } from "../engine/shared-buckets.ts";
 import type { OverloadFlags } from "../overload.ts";
 import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
-import type { FromWorker, WorkerStart } from "./messages.ts";
+import type { FromWorker } from "./messages.ts";
 import { LimitRows } from "./limit-rows.ts";
 import { SharedResolver } from "./shared-resolver.ts";
-import { WorkerLink } from "./worker-link.ts";
+import { shareOf, WorkerLink } from "./worker-link.ts";
+import { answersWithin } from "./within.ts";
+import { defaultWatchLimits, endByForce, type WatchLimits, WorkerWatch } from "./worker-watch.ts";
 
 export interface DataWorkersOptions {
   readonly count: number;
@@ -47,6 +49,7 @@ export interface DataWorkersOptions {
   readonly nodeId: string;
   readonly nodeMetadata?: Readonly<Record<string, unknown>>;
   readonly version: string;
+  readonly watch?: WatchLimits | undefined;
 }
 
 /** In this order what refers comes after what is referred to. */
@@ -72,6 +75,7 @@ export class DataWorkers {
   readonly #limits: LimitRows;
   readonly #buckets = new SharedBuckets();
   readonly #timers = new Set<Timer>();
+  readonly #watch: WorkerWatch;
   readonly #ready = Promise.withResolvers<void>();
   #configuration: Configuration | undefined;
   #stopSecrets: () => void = () => {};
@@ -85,6 +89,9 @@ export class DataWorkers {
     this.#limits = new LimitRows(options.count);
     this.#resolver = new SharedResolver(options.resolver, options.clock);
     this.#own = this.#merged.attach(options.metrics.flags);
+    const { watch: limits = defaultWatchLimits, clock } = options;
+    const onHang = (): void => endByForce(clock);
+    this.#watch = new WorkerWatch({ ...options, log: options.log.area("workers"), limits, onHang });
     this.feed = new ForwardingFeed({
       feed: options.feed,
       forward: (update) => this.#forward(update),
@@ -164,6 +171,11 @@ export class DataWorkers {
     if (kind === "major") this.#postAll({ kind: "collect" });
   }
 
+  /** Of the largest one's V8. */
+  get heapBytes(): number {
+    return Math.max(0, ...[...this.#links.values()].map(({ receiver }) => receiver.ring.heapBytes));
+  }
+
   /** Gives up what only their start needed. */
   settle(): void {
     this.#postAll({ kind: "collect", thoroughly: { flavor: "last-resort" } });
@@ -189,6 +201,7 @@ export class DataWorkers {
     const links = [...this.#links.values()];
     for (const link of links) link.post({ kind: "close" });
     await Promise.all(links.map(({ ended }) => ended));
+    this.#watch.close();
   }
 
   #startWorker(number: number, delayMs: number): void {
@@ -251,6 +264,7 @@ export class DataWorkers {
     const { clock, log } = this.#options;
     const closed = this.#giver.dismiss(link.receiver);
     link.metrics?.detach();
+    this.#watch.forget(link);
     this.#limits.forget(link.number - 1);
     if (this.#links.get(link.number) === link) this.#links.delete(link.number);
     if (this.#isClosed) return;
@@ -278,6 +292,7 @@ export class DataWorkers {
         return this.#giver.setServing(link.receiver, message.key, message.listener);
       case "ready":
         link.isReady = true;
+        this.#watch.watch(link);
         if ([...this.#links.values()].every(({ isReady }) => isReady)) this.#ready.resolve();
         return;
       case "resolve":
@@ -361,15 +376,8 @@ export class DataWorkers {
     for (const link of this.#links.values()) link.post(message);
   }
 
-  /** What has come within a moment. */
-  async #within<T>(promises: readonly Promise<T>[]): Promise<readonly T[]> {
-    const answers: T[] = [];
-    const all = Promise.all(promises.map(async (promise) => void answers.push(await promise)));
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = this.#options.clock.schedule(answerMs, resolve);
-    await Promise.race([all, late]);
-    timer.cancel();
-    return answers;
+  #within<T>(promises: readonly Promise<T>[]): Promise<readonly T[]> {
+    return answersWithin(this.#options.clock, answerMs, promises);
   }
 
   #sweepLater(): void {
@@ -385,10 +393,4 @@ export class DataWorkers {
   get #giver(): AcceptingIo["giver"] {
     return this.#options.io.giver;
   }
-}
-
-/** Connections are given to the least loaded, so each worker has its part of them. */
-function shareOf(flags: OverloadFlags | undefined, workers: number): WorkerStart["overload"] {
-  if (flags === undefined) return undefined;
-  return { shared: flags.shared, connectionsMax: Math.ceil(flags.connectionsMax / workers) };
 }

@@ -6,6 +6,7 @@ import type { MetricBlock } from "../../telemetry/merged-metrics.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
 import type { TapAnswer } from "../stats/tap.ts";
 import type { DrainPlan } from "../drain.ts";
+import type { OverloadFlags } from "../overload.ts";
 import type { ForwardedUpdate } from "./forwarding-feed.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
 
@@ -51,6 +52,12 @@ export class WorkerLink {
       resolve();
     });
   }
+
+  /** For who watches over it. */
+  readonly beats = (): number => this.receiver.ring.beats;
+  readonly onSilent = (isSilent: boolean): void => {
+    this.receiver.isSilent = isSilent;
+  };
 
   post(message: ToWorker): void {
     if (!this.hasEnded) this.#worker.postMessage(message);
@@ -100,4 +107,13 @@ export class WorkerLink {
     this.#owed.delete(id);
     resolve?.(answer);
   }
+}
+
+/** Connections are given to the least loaded, so each worker has its part of them. */
+export function shareOf(
+  flags: OverloadFlags | undefined,
+  workers: number,
+): WorkerStart["overload"] {
+  if (flags === undefined) return undefined;
+  return { shared: flags.shared, connectionsMax: Math.ceil(flags.connectionsMax / workers) };
 }

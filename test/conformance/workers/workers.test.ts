@@ -256,6 +256,23 @@ for (const how of ["throw", "reject", "exit"] as const) {
   });
 }
 
+test("proxy() gives a worker that does not answer no connection until it does", async (t) => {
+  const { port, logged, ask } = await startPlane(t, 2);
+  assert.equal(await get(port), "200");
+  fail({ number: 1, how: "hang", ms: 4000 });
+  const says = async (what: RegExp): Promise<string> => String(what.test(logged.join("")));
+  await until(
+    () => says(/warn workers a data worker does not answer worker=1 silentMs=\d+/),
+    "true",
+  );
+  const answers = await Promise.all(Array.from({ length: 20 }, () => get(port)));
+  assert.deepEqual(new Set(answers), new Set(["200"]));
+  assert.equal(await says(/answers again/), "false");
+  const misses = await ask("/stats?filter=workers_watchdog");
+  assert.match(misses, /watchdog_mega_miss: 1\n/);
+  await until(() => says(/a data worker answers again worker=1/), "true");
+});
+
 test("proxy() serves again within 200 ms of a worker's end", async (t) => {
   const { main, problem } = await openBundle();
   assert.equal(problem, undefined);
@@ -320,9 +337,12 @@ function descriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }
 
-for (const [how, code] of [
-  ["process.exit(3)", 3],
-  ['throw new Error("a fault of the control thread, made by a test")', 1],
+const hang = 'new BroadcastChannel("heddle-test-failures").postMessage({ number: 1, how: "hang" })';
+
+for (const [how, code, signal] of [
+  ["process.exit(3)", 3, null],
+  ['throw new Error("a fault of the control thread, made by a test")', 1, null],
+  [hang, null, "SIGKILL"],
 ] as const) {
   test(`a process with workers ends as it says (${how})`, async (t) => {
     const source = (path: string): string =>
@@ -337,8 +357,12 @@ for (const [how, code] of [
       const text = ${JSON.stringify(bootstrapText(await freePort(), 1))};
       const file = { name: "test", text, parseYaml: JSON.parse, readFile: () => Buffer.alloc(0) };
       const { feed, secrets } = parseBootstrap(file);
-      const log = createLog({ level: "error", format: "text", clock, sink: () => {} });
-      const proxy = startProxy({ feed, secrets, clock, log, ...threads(2), random: Math.random,
+      const log = createLog({ level: "error", format: "text", clock, 
+        sink: (line) => process.stderr.write(line) });
+      const { metrics, workers } = threads(2);
+      const watch = { missMs: 200, megaMissMs: 400, killMs: 800 };
+      const proxy = startProxy({ feed, secrets, clock, log, metrics, random: Math.random,
+        workers: { ...workers, entry: new URL(${JSON.stringify(failingEntry.href)}), watch },
         peers: noPeers, openLog: () => () => {}, nodeId: "n", version: "test" });
       await proxy.ready;
       setImmediate(() => { ${how}; });`;
@@ -351,6 +375,7 @@ for (const [how, code] of [
     let errors = "";
     child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
     await once(child, "close");
-    assert.deepEqual([child.exitCode, child.signalCode], [code, null], errors);
+    assert.deepEqual([child.exitCode, child.signalCode], [code, signal], errors);
+    if (signal !== null) assert.match(errors, /a data worker hangs; the process ends worker=1/);
   });
 }
