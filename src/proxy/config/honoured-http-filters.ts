@@ -6,6 +6,9 @@ import type {
   Mutations,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/header_mutation/v3/header_mutation.ts";
 import type { LocalRateLimit } from "../../wire/gen/ts/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.ts";
+import type { StatefulSession } from "../../wire/gen/ts/envoy/extensions/filters/http/stateful_session/v3/stateful_session.ts";
+import type { CookieBasedSessionState } from "../../wire/gen/ts/envoy/extensions/http/stateful_session/cookie/v3/cookie.ts";
+import type { HeaderBasedSessionState } from "../../wire/gen/ts/envoy/extensions/http/stateful_session/header/v3/header.ts";
 import type { Honoured } from "./honoured.ts";
 
 /** Shares of a limit among the proxies of one service are not known. */
@@ -45,3 +48,14 @@ export const honouredHeaderMutation: Honoured<HeaderMutation> = {
 };
 
 export const honouredHeaderMutationPerRoute: Honoured<HeaderMutationPerRoute> = { mutations };
+
+export const honouredStatefulSession: Honoured<StatefulSession> = {
+  sessionState: true,
+  strict: true,
+};
+
+export const honouredCookieSession: Honoured<CookieBasedSessionState> = {
+  cookie: { name: true, ttl: true, path: true, attributes: true },
+};
+
+export const honouredHeaderSession: Honoured<HeaderBasedSessionState> = { name: true };

@@ -32,6 +32,7 @@ const match: Honoured<RouteMatch> = {
   cookies: true,
   grpc: true,
   tlsContext: true,
+  dynamicMetadata: true,
 };
 
 const retryPolicy: Honoured<RetryPolicy> = {
@@ -62,13 +63,19 @@ const weightedClusters: Honoured<WeightedCluster> = {
   },
   // Deprecated; the weights are added up anyway.
   totalWeight: true,
+  headerName: true,
   runtimeKeyPrefix: true,
 };
 
 /** For filters that limit rates; a kind of action that is not known is refused where it is compiled. */
 const rateLimits = true;
 
-const mirrors = { cluster: true, runtimeFraction: true } as const;
+const mirrors = {
+  cluster: true,
+  runtimeFraction: true,
+  disableShadowHostSuffixAppend: true,
+  hostRewriteLiteral: true,
+} as const;
 
 const action: Honoured<RouteAction> = {
   cluster: true,
@@ -93,7 +100,11 @@ const action: Honoured<RouteAction> = {
   hashPolicy: true,
   upgradeConfigs: { upgradeType: true, enabled: true, connectConfig: {} },
   maxGrpcTimeout: true,
-  maxStreamDuration: { maxStreamDuration: true, grpcTimeoutHeaderMax: true },
+  maxStreamDuration: {
+    maxStreamDuration: true,
+    grpcTimeoutHeaderMax: true,
+    grpcTimeoutHeaderOffset: true,
+  },
 };
 
 const redirect: Honoured<RedirectAction> = {

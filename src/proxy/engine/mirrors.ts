@@ -12,6 +12,11 @@ export function compileMirrors(
     const place = `${path}[${i}]`;
     if (policy.cluster === "") refuse(`${place}.cluster`, "is required");
     const share = policy.runtimeFraction?.defaultValue;
-    return { cluster: policy.cluster, fraction: share === undefined ? 1 : fractionOf(share) };
+    return {
+      cluster: policy.cluster,
+      fraction: share === undefined ? 1 : fractionOf(share),
+      marksHost: !policy.disableShadowHostSuffixAppend,
+      host: policy.hostRewriteLiteral,
+    };
   });
 }

@@ -39,6 +39,7 @@ export function compileActionSettings(
     action.maxStreamDuration === undefined ? durationMs(action.maxGrpcTimeout) : undefined;
   const rateLimits = limitsOf(action, virtualHost, path);
   const grpcTimeoutMaxMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax);
+  const grpcTimeoutOffsetMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderOffset);
   return {
     ...base,
     // As Envoy: the newer limit stands in place of the timeout, not beside it.
@@ -68,6 +69,7 @@ export function compileActionSettings(
     ...(hostRewriteFrom === undefined ? {} : { hostRewriteFrom }),
     ...(maxStreamDurationMs === undefined ? {} : { maxStreamDurationMs }),
     ...(grpcTimeoutMaxMs === undefined ? {} : { grpcTimeoutMaxMs }),
+    ...(grpcTimeoutOffsetMs === undefined ? {} : { grpcTimeoutOffsetMs }),
     ...(grpcTimeoutCapMs === undefined ? {} : { grpcTimeoutCapMs }),
   };
 }

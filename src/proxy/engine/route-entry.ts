@@ -154,7 +154,6 @@ function compileWeighted(
   { levels, context, path, metadataMatch }: WeightedInput,
 ): Outcome {
   const place = `${path}.weighted_clusters`;
-  if (weighted.headerName !== undefined) refuse(`${place}.header_name`, "is not supported");
   if (weighted.useHashPolicy === true) refuse(`${place}.use_hash_policy`, "is not supported");
   let total = 0;
   const choices = weighted.clusters.map((cluster, i) => {
@@ -181,11 +180,20 @@ function compileWeighted(
   if (total <= 0) refuse(place, "the weights add up to 0");
   const last = choices.findLast((choice, i) => choice.until > (choices[i - 1]?.until ?? 0));
   if (last === undefined) return refuse(place, "names no cluster");
-  return (_request, random) => {
-    const point = random() * total;
+  const header = weighted.headerName === undefined ? undefined : lowerAscii(weighted.headerName);
+  return (request, random) => {
+    const given = header === undefined ? undefined : wholeNumber(request.header(header));
+    const point = given === undefined ? random() * total : Number(given % BigInt(total));
     for (const choice of choices) if (point < choice.until) return choice.outcome;
     return last.outcome;
   };
+}
+
+/** Of 64 bits; what is none, or more, counts for nothing. */
+function wholeNumber(text: string | undefined): bigint | undefined {
+  if (text === undefined || !/^[0-9]{1,20}$/.test(text)) return undefined;
+  const value = BigInt(text);
+  return value < 1n << 64n ? value : undefined;
 }
 
 function withLevels(

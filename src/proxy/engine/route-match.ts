@@ -10,6 +10,7 @@ import {
 } from "../../wire/gen/ts/envoy/type/v3/percent.ts";
 import { allOf, type Condition, not, type TextCondition } from "./condition.ts";
 import { headerCondition } from "./header-matcher.ts";
+import { compileMetadataMatcher } from "./metadata-matcher.ts";
 import { refuse } from "./refusal.ts";
 import { compileRegex } from "./regex.ts";
 import { textTestOf } from "./string-matcher.ts";
@@ -45,7 +46,10 @@ export function planRouteMatch(match: RouteMatch, path: string): PlannedMatch {
   }
   if (match.grpc !== undefined) rest.push(isGrpc);
   if (match.tlsContext !== undefined) rest.push(tlsContext(match.tlsContext));
-  if (match.dynamicMetadata.length > 0) refuse(`${path}.dynamic_metadata`, "is not supported");
+  for (const [i, matcher] of match.dynamicMetadata.entries()) {
+    const matches = compileMetadataMatcher(matcher, `${path}.dynamic_metadata[${i}]`);
+    rest.push({ kind: "metadata", matches });
+  }
   if (match.filterState.length > 0) refuse(`${path}.filter_state`, "is not supported");
   const fraction = match.runtimeFraction?.defaultValue;
   if (fraction !== undefined) rest.push({ kind: "fraction", share: fractionOf(fraction) });

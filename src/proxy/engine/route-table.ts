@@ -61,7 +61,7 @@ export interface CompiledRoute {
   readonly hash: RequestHash | undefined;
   /** Which endpoints will do, where the cluster has subsets. */
   readonly criteria?: SubsetCriteria;
-  readonly mirrors: readonly { readonly cluster: string; readonly fraction: number }[];
+  readonly mirrors: readonly MirrorPlan[];
   /** An authority computed from the request; wins over `hostRewrite` when it gives one. */
   readonly hostRewriteFrom?: (request: RequestView) => string | undefined;
   /** Use the chosen endpoint's hostname, when it has one, as authority. */
@@ -75,10 +75,21 @@ export interface CompiledRoute {
   readonly grpcTimeoutCapMs?: number;
   /** A `grpc-timeout` header counts up to this; 0 = without limit, undefined = it is ignored. */
   readonly grpcTimeoutMaxMs?: number;
+  /** So much is taken off it, where something is left then. */
+  readonly grpcTimeoutOffsetMs?: number;
   /** What requests are counted as where rates are limited; absent where nobody asks. */
   readonly rateLimits?: RouteRateLimits;
   /** Filter metadata of the route, for access logs (`%METADATA(ROUTE:…)%`). */
   readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+export interface MirrorPlan {
+  readonly cluster: string;
+  readonly fraction: number;
+  /** The host of a copy ends in `-shadow`. */
+  readonly marksHost: boolean;
+  /** The host of a copy, before it is marked; empty keeps the request's. */
+  readonly host: string;
 }
 
 export interface RouteRateLimits {

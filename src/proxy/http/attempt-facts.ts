@@ -35,6 +35,8 @@ export class AttemptFacts implements MadeCookies {
     this.cookies = undefined;
     choice.hash = route.hash?.(this.#request, this);
     choice.criteria = route.criteria;
+    // A session's endpoint had its turn.
+    choice.override = retries.count === 0 ? this.#request.endpoint : undefined;
     choice.avoid = retries.avoided;
     choice.redrawsMax = retries.redrawsMax;
     choice.authority = this.#request.authority;

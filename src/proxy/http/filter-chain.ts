@@ -25,6 +25,7 @@ import type { FilterStream, HttpFilter } from "./filter.ts";
 import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
 import { compileHeaderMutationOverride, createHeaderMutationFilter } from "./header-mutation.ts";
 import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
+import { compileStatefulSessionOverride, createStatefulSessionFilter } from "./stateful-session.ts";
 import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.filters.http.";
@@ -39,6 +40,8 @@ const urls = {
   corsPolicy: `${prefix}cors.v3.CorsPolicy`,
   headerMutation: `${prefix}header_mutation.v3.HeaderMutation`,
   headerMutationPerRoute: `${prefix}header_mutation.v3.HeaderMutationPerRoute`,
+  session: `${prefix}stateful_session.v3.StatefulSession`,
+  sessionPerRoute: `${prefix}stateful_session.v3.StatefulSessionPerRoute`,
   localRateLimit: `${prefix}local_ratelimit.v3.LocalRateLimit`,
   grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
   forwardProxy: `${prefix}dynamic_forward_proxy.v3.FilterConfig`,
@@ -54,6 +57,7 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
   [urls.fault, compileFaultOverride],
   [urls.corsPolicy, compileCorsOverride],
   [urls.headerMutationPerRoute, compileHeaderMutationOverride],
+  [urls.sessionPerRoute, compileStatefulSessionOverride],
   [urls.localRateLimit, compileLocalRateLimitOverride],
 ]);
 
@@ -135,6 +139,8 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
       return createFaultFilters(bytes, config.name, place.path);
     case urls.cors:
       return [createCorsFilter(config.name)];
+    case urls.session:
+      return [createStatefulSessionFilter(bytes, place)];
     case urls.headerMutation:
       return [createHeaderMutationFilter(bytes, place)];
     case urls.localRateLimit:

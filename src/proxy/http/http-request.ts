@@ -3,6 +3,7 @@ import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-rec
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { slotWidth } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
+import type { EndpointOverride } from "../context.ts";
 import type { ConnectionView, RequestView } from "../engine/request.ts";
 import { MessageHeaders } from "./message-headers.ts";
 
@@ -29,7 +30,9 @@ export class HttpRequest implements RequestView {
   readonly connection: ConnectionView;
   /** What filters have found out; it grows. */
   metadata: DynamicMetadata | undefined = undefined;
-  /** Set once, by the stream whose request this is. */
+  /** The endpoint that a session asks for. */
+  endpoint: EndpointOverride | undefined = undefined;
+  /** Set once, by the record itself. */
   record: RequestRecord | undefined = undefined;
   readonly headers: MessageHeaders = new MessageHeaders();
 
@@ -44,6 +47,7 @@ export class HttpRequest implements RequestView {
     this.method = methodOf(head);
     this.path = "";
     this.metadata = undefined;
+    this.endpoint = undefined;
     const host = head.findId(known.host);
     if (host < 0) this.authority = "";
     // Connections mostly stay with one authority: the string of the last request serves again.

@@ -62,7 +62,6 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.request = new HttpRequest(connection.view);
     const headers = { request: this.request, response: this.responseHeaders };
     this.record = new StreamRecord(connection.channel, headers, services.countsGrpcMessages);
-    this.request.record = this.record;
     this.#response = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
     this.pauses = new FilterRun(this, services.filters, services.upstreams);

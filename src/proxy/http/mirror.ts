@@ -3,7 +3,7 @@
  * their failures nobody's. A request too large to keep is not copied.
  */
 import { Http1Writer } from "../../wire/http1-writer.ts";
-import type { CompiledRoute } from "../engine/route-table.ts";
+import type { CompiledRoute, MirrorPlan } from "../engine/route-table.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { type UpstreamTarget, writeRequestHead } from "./request-head-writer.ts";
 import type { UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
@@ -17,7 +17,8 @@ export interface MirrorSource {
 export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: MirrorSource): void {
   const { body, services, request } = stream;
   if (!body.isWhole) return;
-  for (const { cluster: name, fraction } of route.mirrors) {
+  for (const plan of route.mirrors) {
+    const { cluster: name, fraction } = plan;
     if (fraction < 1 && stream.random() >= fraction) continue;
     const cluster = services.context.clusters.get(name);
     const endpoint = cluster?.pick({
@@ -27,15 +28,17 @@ export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: Mi
     });
     if (cluster === undefined || endpoint === undefined) continue;
     cluster.counters.onRequest();
-    const copy = new Mirror(composeCopy(stream, source), request.method === "HEAD");
+    const copy = new Mirror(composeCopy(stream, source, plan), request.method === "HEAD");
     services.upstreams.poolOf(endpoint).acquire(copy, cluster);
   }
 }
 
 /** The whole request; the authority says that it is a copy, as Envoy's does. */
-function composeCopy(stream: HttpStream, source: MirrorSource): Buffer {
+function composeCopy(stream: HttpStream, source: MirrorSource, plan: MirrorPlan): Buffer {
   const writer = new Http1Writer();
-  const target = { ...source.target, authority: shadowAuthority(source.target.authority) };
+  const host = plan.host === "" ? source.target.authority : plan.host;
+  const authority = plan.marksHost ? shadowAuthority(host) : host;
+  const target = { ...source.target, authority };
   writeRequestHead(writer, stream.request, target, {
     expectedMs: 0,
     count: 0,

@@ -20,11 +20,12 @@ export function streamDurationMs(
   route: CompiledRoute,
   managerMs: number,
 ): number {
-  const { grpcTimeoutMaxMs } = route;
+  const { grpcTimeoutMaxMs, grpcTimeoutOffsetMs = 0 } = route;
   if (grpcTimeoutMaxMs !== undefined) {
     const askedMs = parseGrpcTimeout(request.header("grpc-timeout"));
     if (askedMs !== undefined) {
-      return grpcTimeoutMaxMs > 0 ? Math.min(askedMs, grpcTimeoutMaxMs) : askedMs;
+      const limitMs = grpcTimeoutMaxMs > 0 ? Math.min(askedMs, grpcTimeoutMaxMs) : askedMs;
+      return limitMs > grpcTimeoutOffsetMs ? limitMs - grpcTimeoutOffsetMs : limitMs;
     }
   }
   return route.maxStreamDurationMs ?? managerMs;

@@ -39,6 +39,7 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     super(channel, request.connection);
     this.protocol = "HTTP/1.1";
     this.#request = request;
+    request.record = this;
     this.#response = response;
     this.#countsMessages = countsMessages;
   }

@@ -65,7 +65,6 @@ export const refusedExamples: readonly RefusedExample[] = [
   filter("ext_proc", "ext_proc.v3.ExternalProcessor"),
   filter("OAuth 2", "oauth2.v3.OAuth2"),
   filter("cache", "cache.v3.CacheConfig"),
-  filter("stateful session", "stateful_session.v3.StatefulSession"),
   filter("buffer", "buffer.v3.Buffer", "max_request_bytes: 10"),
   filter("health check of ours", "health_check.v3.HealthCheck", "pass_through_mode: false"),
   field("gzip", { filters: compressor("gzip.compressor.v3.Gzip") }, "Compressor", "Compressor"),

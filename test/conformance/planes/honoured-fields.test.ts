@@ -211,6 +211,7 @@ const walked: readonly Walked[] = [
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
   filter("cors.v3.Cors"),
   filter("grpc_stats.v3.FilterConfig"),
+  filter("stateful_session.v3.StatefulSession"),
   filter("header_mutation.v3.HeaderMutation", {
     mutations: {
       requestMutations: [{ remove: "x" }],

@@ -15,17 +15,21 @@ static_resources:
   clusters:
   - ${cluster("app", application)}
   - ${cluster("refused", closed)}
+  - ${cluster("pair", application, closed)}
   listeners:
   - ${listener("mesh", ports.mesh, { logFile, http: limited })}
   - ${listener("edge", ports.edge, { logFile, http: whole })}
   - ${listener("behind", ports.behind, { logFile, http: changed })}
   - ${listener("client", ports.client, { logFile, http: mapped })}
+  - ${listener("server", ports.server, { logFile, http: sessions({ application, closed }) })}
 `;
 }
 
-function cluster(name: string, port: number): string {
-  const endpoint = `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
-  return `{name: ${name}, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}}`;
+function cluster(name: string, ...portsOf: readonly number[]): string {
+  const endpoints = portsOf.map(
+    (port) => `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`,
+  );
+  return `{name: ${name}, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoints.join(", ")}]}]}}`;
 }
 
 interface Http {
@@ -222,4 +226,52 @@ const mapped: Http = {
               - {name: away, match: {prefix: /away}, redirect: {path_redirect: /there}}
               - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}
               - {name: all, match: {prefix: /app}, route: {cluster: app}}`,
+};
+
+const stateful = `${filters}.stateful_session.v3.StatefulSession`;
+const base64 = (bytes: string): string => Buffer.from(bytes, "latin1").toString("base64");
+const inCookie = (port: number): string => {
+  const address = `127.0.0.1:${port}`;
+  return base64(`\n${String.fromCharCode(address.length)}${address}`);
+};
+const cookieState = (fields: string): string =>
+  `session_state: {name: envoy.http.stateful_session.cookie, typed_config: {"@type": ${extensions}.http.stateful_session.cookie.v3.CookieBasedSessionState, cookie: {${fields}}}}`;
+const headerState = `session_state: {name: envoy.http.stateful_session.header, typed_config: {"@type": ${extensions}.http.stateful_session.header.v3.HeaderBasedSessionState, name: X-Session}}`;
+const brings = (name: string, value: string): string =>
+  `change: {"@type": ${mutation}.HeaderMutationPerRoute, mutations: {request_mutations: [{append: {header: {key: ${name}, value: '${value}'}}}]}}`;
+const session = (fields: string): string => `session: {"@type": ${stateful}PerRoute, ${fields}}`;
+
+/** What a client would bring is put there by a filter before: it names ports of this run. */
+const sessions = ({ application, closed }: Backends): Http => {
+  const strict = session(`stateful_session: {strict: true, ${cookieState("name: sid")}}`);
+  const byHeader = session(`stateful_session: {${headerState}}`);
+  const there = brings("cookie", `a=1; sid="${inCookie(application)}"`);
+  const gone = brings("cookie", `sid=${inCookie(1)}`);
+  const route = (name: string, config: string, target = "pair"): string =>
+    `              - {name: ${name}, match: {prefix: /${name}}, typed_per_filter_config: {${config}}, route: {cluster: ${target}}}`;
+  return {
+    filters: `
+          - name: change
+            typed_config: {"@type": ${mutation}.HeaderMutation}
+          - name: session
+            typed_config: {"@type": ${stateful}, ${cookieState("name: sid, path: /, attributes: [{name: SameSite, value: Lax}, {name: Secure}]")}}`,
+    virtualHosts: `
+            - name: all
+              domains: ["*"]
+              routes:
+              - {name: picked, match: {prefix: /picked}, typed_per_filter_config: {${session("disabled: true")}}, route: {weighted_clusters: {header_name: x-pick, clusters: [{name: app, weight: 2}, {name: refused, weight: 1}]}}}
+              - {name: known, match: {prefix: /metadata, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}}]}, route: {cluster: refused}}
+              - {name: unknown, match: {prefix: /metadata, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}, invert: true}]}, route: {cluster: app}}
+${route("stay", there)}
+${route("closed", brings("cookie", `sid=${inCookie(closed)}`))}
+${route("gone", gone, "app")}
+${route("strict-gone", `${gone}, ${strict}`, "app")}
+${route("strict-stay", `${there}, ${strict}`)}
+${route("broken", brings("cookie", "sid=@@"), "app")}
+${route("off", `${there}, ${session("disabled: true")}`, "app")}
+${route("timed", session(`stateful_session: {${cookieState("name: timed, ttl: 100s, path: /timed/a")}}`), "app")}
+${route("header", `${brings("x-session", base64(`127.0.0.1:${application}`))}, ${byHeader}`)}
+${route("new-header", byHeader, "app")}
+              - {name: all, match: {prefix: /}, route: {cluster: app}}`,
+  };
 };

@@ -106,6 +106,25 @@ const replies: readonly Scenario[] = [
   { name: "maps an answer for gRPC", text: post("/direct", "", grpc, "X-Tea: 1"), logs: "200 -" },
 ].map((scenario) => ({ ...scenario, door: "client" as const }));
 
+const sessions: readonly Scenario[] = [
+  { name: "begins a session", text: get("/new/ok"), logs: "200 -" },
+  { name: "stays with its endpoint", text: get("/stay/ok"), logs: "200 -" },
+  { name: "stays with its endpoint again", text: get("/stay/ok"), logs: "200 -" },
+  { name: "stays with an endpoint that fails", text: get("/closed/ok"), logs: "503 UF" },
+  { name: "leaves an endpoint that is gone", text: get("/gone/ok"), logs: "200 -" },
+  { name: "fails where it must stay", text: get("/strict-gone/ok"), logs: "503 UH" },
+  { name: "stays where it must", text: get("/strict-stay/ok"), logs: "200 -" },
+  { name: "begins anew with a broken cookie", text: get("/broken/ok"), logs: "200 -" },
+  { name: "has no session where it is off", text: get("/off/ok"), logs: "200 -" },
+  { name: "begins a session for a time", text: get("/timed/a/ok"), logs: "200 -" },
+  { name: "has no session beside its path", text: get("/timed/ab/ok"), logs: "200 -" },
+  { name: "stays by a header", text: get("/header/ok"), logs: "200 -" },
+  { name: "begins a session in a header", text: get("/new-header/ok"), logs: "200 -" },
+  { name: "picks a cluster by a header", text: get("/picked/ok", "X-Pick: 7"), logs: "200 -" },
+  { name: "picks another by a header", text: get("/picked/ok", "X-Pick: 5"), logs: "503 UF" },
+  { name: "matches metadata that is not there", text: get("/metadata/ok"), logs: "200 -" },
+].map((scenario) => ({ ...scenario, door: "server" as const }));
+
 function head(path: string): string {
   return message("HEAD", path, "", []);
 }
@@ -114,5 +133,6 @@ export const filterScenarios: readonly Scenario[] = [
   ...limits,
   ...mutations,
   ...replies,
+  ...sessions,
   { name: "passes what no filter touches", text: message("GET", "/app/ok", "", []), logs: "200 -" },
 ];

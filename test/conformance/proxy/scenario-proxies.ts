@@ -244,6 +244,7 @@ function mask(text: string): string {
       .replace(/^(x-forwarded-for: (?:.*,)?)([0-9.]+)$/, nameLocal)
       // What is left of 15 or of 2 seconds.
       .replace(/^(x-envoy-expected-rq-timeout-ms: )1[4789]\d\d\d?$/, "$1LESS")
+      .replace(/^(set-cookie: timed=")[^"]+/, "$1SESSION")
       .replace(/^(x-ratelimit-reset: |retry-after: )(?:3600|35\d\d)$/, "$1SECONDS")
       .replace(/^(date: )(?!Mon, 01 Jan 2024).*/gm, "$1DATE")
       .replace(/^(x-envoy-upstream-service-time: )\d+/gm, "$1MS")
