@@ -126,3 +126,21 @@ function withoutMetrics(_: string, value: unknown): unknown {
     value.name === "envoy.access_loggers.stats";
   return isMetrics ? { name: value.name } : value;
 }
+
+test("translate() bounds what a standard logger may keep in Envoy, and lets the idle go", () => {
+  const file = "explicit/sidecar.in.yaml";
+  const { model, proxy } = parseMeshCase(readFileSync(`${folder}${file}`, "utf8"), file);
+  const types = translate(model, proxy);
+  const scopes: unknown[] = [];
+  for (const kind of xdsKinds) {
+    for (const [, json] of resourcesAsJson(types, kind)) {
+      JSON.stringify(json, (key: string, value: unknown) => {
+        if (key === "statsScope") scopes.push(value);
+        return value;
+      });
+    }
+  }
+  assert(scopes.length > 0);
+  const scope = { prefix: "heddle", maxCounters: 4000, maxHistograms: 2000, enableEviction: true };
+  for (const one of scopes) assert.deepEqual(one, scope);
+});

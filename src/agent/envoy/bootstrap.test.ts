@@ -67,3 +67,14 @@ test("envoyBootstrap() sends spans after a second", () => {
   assert.ok(layer?.case === "staticLayer");
   assert.deepEqual(layer.value, { "tracing.opentelemetry.flush_interval_ms": 1000 });
 });
+
+test("envoyBootstrap() lets idle series make room, between two flushes of statistics", () => {
+  const bootstrap = fromJson(BootstrapSchema, envoyBootstrap(sidecar, paths) as JsonValue, {
+    registry,
+  });
+  const { value: interval, case: kind } = bootstrap.statsEviction;
+  assert.equal(kind, "statsEvictionInterval");
+  const flushSeconds = Number(bootstrap.statsFlushInterval?.seconds);
+  // Envoy refuses an interval that is no multiple of the other.
+  assert(flushSeconds > 0 && Number(interval?.seconds) % flushSeconds === 0);
+});
