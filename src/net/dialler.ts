@@ -24,8 +24,19 @@ export interface DialOptions {
   readonly alpn?: readonly string[];
   /** Local address (no port) to connect from. */
   readonly sourceAddress?: string;
+  /** The kernel asks an idle peer whether it is still there. */
+  readonly keepAlive?: TcpKeepAlive;
   /** Bytes that may wait to be sent before `write` says false. */
   readonly writeQueueBytesMax?: number;
+}
+
+/** Seconds and counts, all at least 1; what is absent is the kernel's to say. */
+export interface TcpKeepAlive {
+  /** Questions without an answer until the connection is given up. */
+  readonly probes: number | undefined;
+  /** Idle before the first question. */
+  readonly idleSeconds: number | undefined;
+  readonly intervalSeconds: number | undefined;
 }
 
 /** An upstream TLS context, made by `createClientTls`; opaque to everyone else. */

@@ -149,11 +149,18 @@ class Dialling implements Channel {
   }
 
   #openSocket(mark: number | undefined): net.Socket | undefined {
-    const { sourceAddress, address, writeQueueBytesMax = 65_536 } = this.#dial;
+    const { sourceAddress, keepAlive, address, writeQueueBytesMax = 65_536 } = this.#dial;
     const options = { allowHalfOpen: true, highWaterMark: writeQueueBytesMax };
-    if (mark === undefined && sourceAddress === undefined) return new net.Socket(options);
+    const isPlain = mark === undefined && sourceAddress === undefined && keepAlive === undefined;
+    if (isPlain) return new net.Socket(options);
     const destination = address.address;
-    const opened = openMarkedSocket({ destination, transport: "tcp", mark, sourceAddress });
+    const opened = openMarkedSocket({
+      destination,
+      transport: "tcp",
+      mark,
+      sourceAddress,
+      keepAlive,
+    });
     if ("fd" in opened) {
       // Without `manualStart` Node reads from the socket, which is not connected yet, and fails.
       const adopted = { ...options, fd: opened.fd, manualStart: true };

@@ -337,6 +337,40 @@ test("a cluster draws another endpoint as often as it is told to, no more", () =
   close();
 });
 
+test("a cluster replaces all connections when its endpoints change, where it is told to", () => {
+  for (const closesOnChange of [false, true]) {
+    const { configuration, feed, clusters, close } = plane();
+    configuration.start();
+    const commonLbConfig = { closeConnectionsOnHostSetChange: closesOnChange };
+    const fields = { name: "a", type: Cluster_DiscoveryType.EDS, commonLbConfig };
+    feed.send(typeUrls.cluster, [resource(Cluster, fields)]);
+    feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+    const endpoint = clusters.get("a")?.pick(choice) ?? assert.fail();
+    let drained = 0;
+    endpoint.onDrained = () => void drained++;
+    feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+    assert.equal(drained, 0);
+    feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1", "192.0.2.2")]);
+    assert.equal(drained, closesOnChange ? 1 : 0);
+    assert.equal(endpoint.isRemoved, false);
+    close();
+  }
+});
+
+test("a cluster takes the endpoint that a request insists on, if its health allows it", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [edsCluster("a")]);
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1", "192.0.2.2")]);
+  const cluster = clusters.get("a");
+  const insist = (host: string, isStrict: boolean): string | undefined =>
+    cluster?.pick({ ...choice, override: { host, isStrict } })?.address.address;
+  for (let i = 0; i < 4; i++) assert.equal(insist("192.0.2.2:80", false), "192.0.2.2");
+  assert.equal(insist("192.0.2.9:80", true), undefined);
+  assert.ok(insist("192.0.2.9:80", false) !== undefined);
+  close();
+});
+
 test("a listener that changes while it warms starts in its last version alone", () => {
   const { configuration, feed, listeners, close } = plane();
   configuration.start();

@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
-import type { ClientTls, Dialler } from "../net/dialler.ts";
+import type { ClientTls, Dialler, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
@@ -70,6 +70,8 @@ export interface UpstreamCluster {
   readonly name: string;
   readonly statName: string;
   readonly connectTimeoutMs: number;
+  /** Whether the kernel asks idle endpoints if they are still there. */
+  readonly keepAlive?: TcpKeepAlive | undefined;
   /** What may wait to be sent to one endpoint before whoever writes must stop. */
   readonly writeQueueBytesMax?: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;

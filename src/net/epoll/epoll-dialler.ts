@@ -9,6 +9,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
 import type { Dialler, DialOptions } from "../dialler.ts";
 import { reportFault } from "../portable/fault.ts";
+import { keepAliveOptions } from "../sysio/socket-options.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
 import { type ClientTlsHandshake, type Secured, startEpollClientTls } from "./client-tls.ts";
 import { EpollChannel } from "./epoll-channel.ts";
@@ -186,7 +187,12 @@ class Dialling implements Channel, Watched, Deferred {
     if (mark !== undefined && syscalls.setOption(fd, solSocket, soMark, mark) < 0) {
       return "the kernel refuses the socket mark; it needs CAP_NET_ADMIN";
     }
-    const { sourceAddress } = this.#dial;
+    const { sourceAddress, keepAlive } = this.#dial;
+    for (const [level, name, value] of keepAliveOptions(keepAlive)) {
+      if (syscalls.setOption(fd, level, name, value) < 0) {
+        return "the kernel refuses the settings of TCP keepalive";
+      }
+    }
     if (sourceAddress === undefined) return undefined;
     // Leaves the choice of the port to connect(), which may share ports between destinations.
     syscalls.setOption(fd, solIp, ipBindAddressNoPort, 1);

@@ -5,6 +5,7 @@
 import { isIPv4 } from "node:net";
 
 import type { SocketAddress } from "../../base/socket-address.ts";
+import type { TcpKeepAlive } from "../dialler.ts";
 import { openLibc } from "./libc.ts";
 import {
   decodeSockaddr,
@@ -41,12 +42,38 @@ export function readOriginalDestination(
   return decodeSockaddr(value.subarray(0, bytes.readUInt32LE(0)));
 }
 
+const soKeepAlive = 9;
+const ipprotoTcp = 6;
+const tcpKeepIdle = 4;
+const tcpKeepInterval = 5;
+const tcpKeepCount = 6;
+
+/** Options of a socket, as `setsockopt` takes them, in order. */
+export function keepAliveOptions(
+  keepAlive: TcpKeepAlive | undefined,
+): readonly (readonly [level: number, name: number, value: number])[] {
+  if (keepAlive === undefined) return [];
+  const { idleSeconds, intervalSeconds, probes } = keepAlive;
+  const settings = [
+    [tcpKeepCount, probes],
+    [tcpKeepIdle, idleSeconds],
+    [tcpKeepInterval, intervalSeconds],
+  ] as const;
+  return [
+    [solSocket, soKeepAlive, 1],
+    ...settings.flatMap(([name, value]) =>
+      value === undefined ? [] : [[ipprotoTcp, name, value] as const],
+    ),
+  ];
+}
+
 export interface MarkedSocketOptions {
   /** Decides the family. */
   readonly destination: string;
   readonly transport: "tcp" | "udp";
   readonly mark: number | undefined;
   readonly sourceAddress: string | undefined;
+  readonly keepAlive?: TcpKeepAlive | undefined;
 }
 
 /** A descriptor (close-on-exec, non-blocking) that the caller now owns, or why there is none. */
@@ -68,6 +95,12 @@ export function openMarkedSocket(
     const value = int32(options.mark);
     if (libc.setsockopt(fd, solSocket, soMark, value, value.length) !== 0) {
       return refuse("the kernel refuses the socket mark; it needs CAP_NET_ADMIN");
+    }
+  }
+  for (const [level, name, setting] of keepAliveOptions(options.keepAlive)) {
+    const value = int32(setting);
+    if (libc.setsockopt(fd, level, name, value, value.length) !== 0) {
+      return refuse("the kernel refuses the settings of TCP keepalive");
     }
   }
   if (options.sourceAddress !== undefined) {

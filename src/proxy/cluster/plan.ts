@@ -21,6 +21,7 @@ import { refuse } from "../engine/refusal.ts";
 import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
+import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
 import { statuses } from "./assignment.ts";
@@ -40,6 +41,7 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly closesOnChange: boolean;
   readonly connectTimeoutMs: number;
   readonly writeQueueBytesMax: number;
+  readonly keepAlive: TcpKeepAlive | undefined;
   readonly limits: Limits;
   readonly outlier: OutlierSettings | undefined;
   readonly sockets: readonly SocketChoice[];
@@ -111,6 +113,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     closesOnChange: cluster.commonLbConfig?.closeConnectionsOnHostSetChange === true,
     connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
     writeQueueBytesMax: writeQueueBytes(cluster.perConnectionBufferLimitBytes),
+    keepAlive: keepAliveOf(cluster),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
     outlier:
       cluster.outlierDetection === undefined
@@ -136,6 +139,25 @@ const overridableDefault: ReadonlySet<EndpointStatus> = new Set(["UNKNOWN", "HEA
 function overridableOf(set: HealthStatusSet | undefined): ReadonlySet<EndpointStatus> {
   if (set === undefined) return overridableDefault;
   return new Set(set.statuses.flatMap((status) => statuses[status] ?? []));
+}
+
+/** Empty means on, as the kernel is set up. */
+function keepAliveOf({ upstreamConnectionOptions }: Cluster): TcpKeepAlive | undefined {
+  const config = upstreamConnectionOptions?.tcpKeepalive;
+  if (config === undefined) return undefined;
+  const path = "upstream_connection_options.tcp_keepalive";
+  // The kernel's own bounds.
+  const within = (value: number | undefined, most: number, field: string): number | undefined => {
+    if (value !== undefined && (value < 1 || value > most)) {
+      refuse(`${path}.${field}`, `must lie between 1 and ${most}`);
+    }
+    return value;
+  };
+  return {
+    probes: within(config.keepaliveProbes, 127, "keepalive_probes"),
+    idleSeconds: within(config.keepaliveTime, 32_767, "keepalive_time"),
+    intervalSeconds: within(config.keepaliveInterval, 32_767, "keepalive_interval"),
+  };
 }
 
 function sourceAddressesOf({ upstreamBindConfig }: Cluster): readonly string[] {

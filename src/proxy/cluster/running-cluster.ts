@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
-import type { ClientTls } from "../../net/dialler.ts";
+import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
   ClusterCounters,
@@ -123,6 +123,9 @@ export class RunningCluster implements UpstreamCluster {
   }
   get connectTimeoutMs(): number {
     return this.plan.connectTimeoutMs;
+  }
+  get keepAlive(): TcpKeepAlive | undefined {
+    return this.plan.keepAlive;
   }
   get writeQueueBytesMax(): number {
     return this.plan.writeQueueBytesMax;

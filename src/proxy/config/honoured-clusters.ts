@@ -95,6 +95,9 @@ export const honouredCluster: Honoured<Cluster> = {
     overrideHostStatus: true,
     closeConnectionsOnHostSetChange: true,
   },
+  upstreamConnectionOptions: {
+    tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
+  },
   transportSocket: true,
   metadata: true,
   loadBalancingPolicy: true,

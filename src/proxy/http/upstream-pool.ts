@@ -4,6 +4,7 @@
  * within the cluster's limits.
  */
 import type { ChannelError } from "../../net/channel.ts";
+import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import { refuse } from "../engine/refusal.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
@@ -249,11 +250,15 @@ function sourceOf({ sourceAddress }: UpstreamEndpoint): { readonly sourceAddress
   return sourceAddress === undefined ? {} : { sourceAddress };
 }
 
-/** As an option of a dial. */
-export function queueOf({ writeQueueBytesMax }: UpstreamCluster): {
+/** As options of a dial. */
+export function queueOf({ writeQueueBytesMax, keepAlive }: UpstreamCluster): {
   readonly writeQueueBytesMax?: number;
+  readonly keepAlive?: TcpKeepAlive;
 } {
-  return writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax };
+  return {
+    ...(writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax }),
+    ...(keepAlive === undefined ? {} : { keepAlive }),
+  };
 }
 
 function isHttp2(protocol: string): boolean {

@@ -127,6 +127,7 @@ export class TcpSession {
       ...(cluster.writeQueueBytesMax === undefined
         ? {}
         : { writeQueueBytesMax: cluster.writeQueueBytesMax }),
+      ...(cluster.keepAlive === undefined ? {} : { keepAlive: cluster.keepAlive }),
       handler: {
         onData: (chunk) => this.#fromUpstream(chunk),
         onEnd: () => this.#downstream.end(),
