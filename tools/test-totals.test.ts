@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { complaintsOf, noCounts, summaryOf } from "./test-totals.ts";
+import { complaintsOf, noCounts, planesOf, summaryOf } from "./test-totals.ts";
 
 test("complaintsOf() fails a run of fewer tests than are committed, as of another Node that finds none", () => {
   const few = { ...noCounts(), tests: 99, passed: 99 };
@@ -27,4 +27,16 @@ test("summaryOf() reads as node:test's summary does", () => {
     summaryOf({ ...noCounts(), tests: 3, passed: 2, failed: 1 }, 12.4).join("\n"),
     "ℹ tests 3\nℹ suites 0\nℹ pass 2\nℹ fail 1\nℹ cancelled 0\nℹ skipped 0\nℹ todo 0\nℹ duration_ms 12",
   );
+});
+
+test("planesOf() adds up what each data plane was asked, and names suites that differ", () => {
+  const runs = [
+    { heddle: 3, envoy: 3, unequal: [] },
+    { heddle: 5, envoy: 6, unequal: ["faults, *: 5 on heddle, 6 on envoy"] },
+  ];
+  assert.deepEqual(planesOf([{ heddle: 0, envoy: 0, unequal: [] }]), []);
+  assert.deepEqual(planesOf(runs), [
+    "data planes: 8 tests on heddle, 9 on envoy",
+    "  not as many on both: faults, *: 5 on heddle, 6 on envoy",
+  ]);
 });

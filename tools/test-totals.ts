@@ -1,9 +1,16 @@
 /** What a run of the tests adds up to, and what makes it fail although no test has failed. */
 
+import type { PlaneCounts } from "./plane-counts.ts";
+
 export type Counts = Record<
   "tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo",
   number
 >;
+
+/** As the reporter writes them. */
+export interface RunCounts extends Counts {
+  readonly planes: PlaneCounts;
+}
 
 export function noCounts(): Counts {
   return { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
@@ -17,6 +24,17 @@ export function complaintsOf(total: Counts, minimum: number): readonly string[] 
   }
   if (total.skipped + total.todo > 0) complaints.push("skipped tests are not accepted");
   return complaints;
+}
+
+/** How many tests each data plane was asked, and where one was asked more. */
+export function planesOf(runs: readonly PlaneCounts[]): readonly string[] {
+  const sum = (plane: "heddle" | "envoy"): number =>
+    runs.reduce((all, counts) => all + counts[plane], 0);
+  if (sum("heddle") + sum("envoy") === 0) return [];
+  return [
+    `data planes: ${sum("heddle")} tests on heddle, ${sum("envoy")} on envoy`,
+    ...runs.flatMap(({ unequal }) => unequal).map((suite) => `  not as many on both: ${suite}`),
+  ];
 }
 
 /** In the form of node:test's own summary. */

@@ -13,7 +13,15 @@ import { join } from "node:path";
 
 import { assertProjectNode } from "./project-node.ts";
 import { prepare } from "./test-machine.ts";
-import { complaintsOf, type Counts, noCounts, summaryOf } from "./test-totals.ts";
+import type { PlaneCounts } from "./plane-counts.ts";
+import {
+  complaintsOf,
+  type Counts,
+  noCounts,
+  planesOf,
+  type RunCounts,
+  summaryOf,
+} from "./test-totals.ts";
 
 interface Phase {
   readonly name: string;
@@ -107,6 +115,7 @@ if (isWhole) runCheck();
 if (wanted.some((phase) => phase.name !== "unit")) await prepare(wanted.map(({ name }) => name));
 
 const total = noCounts();
+const planes: PlaneCounts[] = [];
 let failed = false;
 const startMs = performance.now();
 const besides = new Map<string, { readonly ended: Promise<boolean>; readonly show: () => void }>();
@@ -159,6 +168,7 @@ async function runPhase(phase: Phase, turn?: Promise<void>): Promise<boolean> {
   const counts = readCounts(countFile);
   rmSync(folder, { recursive: true });
   for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts?.[key] ?? 0;
+  if (counts !== undefined) planes.push(counts.planes);
   return !isSound || counts === undefined;
 }
 
@@ -193,7 +203,7 @@ async function runTests(
   });
 }
 
-function readCounts(file: string): Counts | undefined {
+function readCounts(file: string): RunCounts | undefined {
   try {
     return JSON.parse(readFileSync(file, "utf8"));
   } catch {
@@ -210,6 +220,8 @@ function summarise(): void {
     console.error(`heddle: ${complaint}`);
     failed = true;
   }
+  const shown = planesOf(planes);
+  if (shown.length > 0) console.log(`\n${shown.join("\n")}`);
   console.log(`\n${summaryOf(total, performance.now() - startMs).join("\n")}`);
   process.exitCode = failed || total.failed > 0 ? 1 : 0;
 }

@@ -1,0 +1,65 @@
+/**
+ * How many tests ran on each data plane: suites take it as a parameter and name it, and a run shows
+ * that both were asked the same. A test counts for the innermost name around it that says one.
+ */
+
+const planeWord = /\b(heddle|envoy)\b/;
+
+export interface PlaneCounts {
+  readonly heddle: number;
+  readonly envoy: number;
+  /** Suites that ran on both, and not as many tests on each: `NAME: 5 on heddle, 6 on envoy`. */
+  readonly unequal: readonly string[];
+}
+
+export interface TestResult {
+  readonly file: string;
+  readonly name: string;
+  /** 0 for what stands in the file itself; what is within comes before what it is within. */
+  readonly nesting: number;
+}
+
+interface Leaf {
+  nesting: number;
+  plane?: string;
+  /** The name that told the plane, with an asterisk in its place. */
+  suite?: string;
+}
+
+export class PlaneCounter {
+  readonly #open = new Map<string, Leaf[]>();
+  readonly #suites = new Map<string, { heddle: number; envoy: number }>();
+
+  onResult({ file, name, nesting }: TestResult): void {
+    const open = this.#open.get(file) ?? [];
+    const first = open.findIndex((one) => one.nesting > nesting);
+    const within: Leaf[] = first < 0 ? [{ nesting }] : open.splice(first);
+    const plane = planeWord.exec(name)?.[1];
+    for (const leaf of within) {
+      leaf.nesting = nesting;
+      if (plane === undefined || leaf.plane !== undefined) continue;
+      leaf.plane = plane;
+      leaf.suite = name.replace(planeWord, "*");
+    }
+    if (nesting > 0) this.#open.set(file, [...open, ...within]);
+    else for (const leaf of within) this.#count(leaf);
+  }
+
+  get counts(): PlaneCounts {
+    const all = [...this.#suites];
+    return {
+      heddle: all.reduce((sum, [, one]) => sum + one.heddle, 0),
+      envoy: all.reduce((sum, [, one]) => sum + one.envoy, 0),
+      unequal: all
+        .filter(([, { heddle, envoy }]) => heddle > 0 && envoy > 0 && heddle !== envoy)
+        .map(([suite, { heddle, envoy }]) => `${suite}: ${heddle} on heddle, ${envoy} on envoy`),
+    };
+  }
+
+  #count({ plane, suite }: Leaf): void {
+    if (suite === undefined || (plane !== "heddle" && plane !== "envoy")) return;
+    const counts = this.#suites.get(suite) ?? { heddle: 0, envoy: 0 };
+    counts[plane] += 1;
+    this.#suites.set(suite, counts);
+  }
+}
