@@ -4,6 +4,10 @@ import type {
   JwtProvider,
   PerRouteConfig,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+import type {
+  ExtAuthz,
+  ExtAuthzPerRoute,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
 import type { Honoured } from "./honoured.ts";
 
 export const honouredJwtProvider: Honoured<JwtProvider> = {
@@ -60,4 +64,47 @@ export const honouredJwt: Honoured<JwtAuthentication> = {
 export const honouredJwtPerRoute: Honoured<PerRouteConfig> = {
   disabled: true,
   requirementName: true,
+};
+
+const body = { maxRequestBytes: true, allowPartialMessage: true, packAsBytes: true } as const;
+
+export const honouredExtAuthz: Honoured<ExtAuthz> = {
+  httpService: {
+    // Of `uri` Envoy uses nothing either: the question has the request's host and path.
+    serverUri: { uri: true, cluster: true, timeout: true },
+    pathPrefix: true,
+    authorizationRequest: { allowedHeaders: true, headersToAdd: true },
+    authorizationResponse: {
+      allowedUpstreamHeaders: true,
+      allowedUpstreamHeadersToAppend: true,
+      allowedClientHeaders: true,
+      allowedClientHeadersOnSuccess: true,
+      dynamicMetadataFromHeaders: true,
+    },
+  },
+  transportApiVersion: true,
+  failureModeAllow: true,
+  failureModeAllowHeaderAdd: true,
+  // Bytes are sent as they are.
+  withRequestBody: body,
+  clearRouteCache: true,
+  statusOnError: true,
+  filterEnabled: true,
+  filterEnabledMetadata: true,
+  denyAtDisable: true,
+  // It concerns questions over gRPC.
+  includePeerCertificate: true,
+  statPrefix: true,
+  allowedHeaders: true,
+  disallowedHeaders: true,
+};
+
+export const honouredExtAuthzPerRoute: Honoured<ExtAuthzPerRoute> = {
+  disabled: true,
+  // Context goes with questions over gRPC.
+  checkSettings: {
+    contextExtensions: true,
+    disableRequestBodyBuffering: true,
+    withRequestBody: body,
+  },
 };

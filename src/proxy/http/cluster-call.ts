@@ -40,6 +40,8 @@ export interface CallAnswer {
   readonly status: number;
   readonly head: Http1Head;
   readonly body: Buffer;
+  /** From the question's last byte to the answer's. */
+  readonly durationMs: number;
 }
 
 /** One of them is called, once; perhaps before `callCluster()` returns. */
@@ -163,7 +165,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     const durationMs = this.#services.upstreams.wheel.nowMs - this.#sentMs;
     this.#cluster?.counters.onResponse(head.status, durationMs);
     this.#end({ kind: "response", status: head.status, durationMs });
-    this.#caller.onAnswer({ status: head.status, head, body: Buffer.concat(this.#pieces) });
+    const body = Buffer.concat(this.#pieces);
+    this.#caller.onAnswer({ status: head.status, head, body, durationMs });
   }
 
   onReleased(): void {}

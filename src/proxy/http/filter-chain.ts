@@ -19,6 +19,7 @@ import { createPeerFilter, type OwnNode, peerMetadataType } from "../istio/peer-
 import { statsUrl } from "../istio/stats.ts";
 import { readTypedStruct } from "../istio/typed-struct.ts";
 import { compileCorsOverride, createCorsFilter } from "./cors-filter.ts";
+import { compileExtAuthzOverride, createExtAuthzFilter } from "./ext-authz-filter.ts";
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
 import type { CallServices } from "./cluster-call.ts";
 import type { FilterStream, HttpFilter } from "./filter.ts";
@@ -35,6 +36,8 @@ const urls = {
   rbacPerRoute: `${prefix}rbac.v3.RBACPerRoute`,
   jwt: `${prefix}jwt_authn.v3.JwtAuthentication`,
   jwtPerRoute: `${prefix}jwt_authn.v3.PerRouteConfig`,
+  extAuthz: `${prefix}ext_authz.v3.ExtAuthz`,
+  extAuthzPerRoute: `${prefix}ext_authz.v3.ExtAuthzPerRoute`,
   fault: `${prefix}fault.v3.HTTPFault`,
   cors: `${prefix}cors.v3.Cors`,
   corsPolicy: `${prefix}cors.v3.CorsPolicy`,
@@ -54,6 +57,7 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
 >([
   [urls.rbacPerRoute, compileRbacOverride],
   [urls.jwtPerRoute, compileJwtOverride],
+  [urls.extAuthzPerRoute, compileExtAuthzOverride],
   [urls.fault, compileFaultOverride],
   [urls.corsPolicy, compileCorsOverride],
   [urls.headerMutationPerRoute, compileHeaderMutationOverride],
@@ -135,6 +139,8 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
       return [createRbacFilter(bytes, place)];
     case urls.jwt:
       return [createJwtFilter(bytes, place)];
+    case urls.extAuthz:
+      return [createExtAuthzFilter(bytes, place)];
     case urls.fault:
       return createFaultFilters(bytes, config.name, place.path);
     case urls.cors:

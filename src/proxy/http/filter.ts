@@ -36,6 +36,8 @@ export interface FilterStream {
   readonly responseHeaders: MessageHeaders;
   readonly record: StreamRecord;
   readonly outcome: RouteOutcome;
+  /** Protocol of an accepted Upgrade, in lower case; empty for an ordinary request. */
+  readonly upgrade: string;
   /** The matched route's override for a filter. */
   override(filter: string): unknown;
   readonly route: CompiledRoute | undefined;

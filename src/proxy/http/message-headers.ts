@@ -29,6 +29,17 @@ export class MessageHeaders {
     return value;
   }
 
+  /** Each line that is left, in order. */
+  forEach(visit: (name: string, value: string) => void): void {
+    const { head } = this;
+    if (head !== undefined) {
+      for (let field = 0; field < head.count; field++) {
+        if (head.dropped[field] === 0) visit(head.nameAt(field), head.valueAt(field));
+      }
+    }
+    for (let at = 0; at < this.#count; at++) visit(this.#names[at] ?? "", this.#values[at] ?? "");
+  }
+
   /** Each line's value. */
   values(name: string): readonly string[] {
     const values: string[] = [];

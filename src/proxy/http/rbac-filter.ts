@@ -6,14 +6,19 @@ import {
   RBAC,
   RBACPerRoute,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
-import { compileRbac, deniedDetails, type Rbac } from "../engine/rbac.ts";
+import { compileRbac, deniedDetails, type Rbac, type RbacVerdict } from "../engine/rbac.ts";
 import { refuse } from "../engine/refusal.ts";
 import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
 
 interface Rules {
   readonly enforced: Rbac | undefined;
   readonly rehearsed: Rbac | undefined;
+  /** What a rehearsal found out, for filters behind and for logs. */
+  readonly tell: (verdict: RbacVerdict) => Readonly<Record<string, unknown>>;
 }
+
+/** What metadata is filed under, whatever the filter is called. */
+const namespace = "envoy.filters.http.rbac";
 
 /** Undefined rules on a route switch the filter off there. */
 export class RbacOverride {
@@ -36,6 +41,26 @@ function compileRules(config: RBAC, path: string): Rules {
   return {
     enforced: compileRbac(config.rules, `${path}.rules`),
     rehearsed: compileRbac(config.shadowRules, `${path}.shadow_rules`),
+    tell: telling(config.shadowRulesStatPrefix),
+  };
+}
+
+/** A verdict is one of a few objects, and what is told of each is made once. */
+function telling(prefix: string): Rules["tell"] {
+  const told = new WeakMap<RbacVerdict, Readonly<Record<string, unknown>>>();
+  return (verdict) => {
+    let fields = told.get(verdict);
+    if (fields === undefined) {
+      const result = verdict.isAllowed ? "allowed" : "denied";
+      fields = {
+        [`${prefix}shadow_engine_result`]: result,
+        ...(verdict.policy === undefined
+          ? {}
+          : { [`${prefix}shadow_effective_policy_id`]: verdict.policy }),
+      };
+      told.set(verdict, fields);
+    }
+    return fields;
   };
 }
 
@@ -67,7 +92,10 @@ export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): Htt
       const rules = override instanceof RbacOverride ? override.rules : own;
       if (rules === undefined) return "continue";
       const rehearsal = rules.rehearsed?.evaluate(stream.request);
-      if (rehearsal !== undefined) (rehearsal.isAllowed ? shadowAllowed : shadowDenied).add();
+      if (rehearsal !== undefined) {
+        (rehearsal.isAllowed ? shadowAllowed : shadowDenied).add();
+        stream.request.addMetadata(namespace, rules.tell(rehearsal));
+      }
       const verdict = rules.enforced?.evaluate(stream.request);
       if (verdict === undefined) return "continue";
       if (verdict.isAllowed) {

@@ -61,7 +61,14 @@ export const refusedExamples: readonly RefusedExample[] = [
   filter("Lua", "lua.v3.Lua", 'default_source_code: {inline_string: "x"}'),
   filter("WebAssembly", "wasm.v3.Wasm", "config: {name: example}"),
   filter("rate limit service", "ratelimit.v3.RateLimit", "domain: example"),
-  filter("ext_authz", "ext_authz.v3.ExtAuthz", "failure_mode_allow: true"),
+  {
+    ...filter(
+      "ext_authz over gRPC",
+      "ext_authz.v3.ExtAuthz",
+      "grpc_service: {envoy_grpc: {cluster_name: app}}",
+    ),
+    names: "grpc_service",
+  },
   filter("ext_proc", "ext_proc.v3.ExternalProcessor"),
   filter("OAuth 2", "oauth2.v3.OAuth2"),
   filter("cache", "cache.v3.CacheConfig"),

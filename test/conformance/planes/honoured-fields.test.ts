@@ -206,6 +206,7 @@ const walked: readonly Walked[] = [
   listenerFilter("original_dst.v3.OriginalDst"),
   listenerFilter("proxy_protocol.v3.ProxyProtocol"),
   filter("rbac.v3.RBAC", { rules: { policies } }),
+  filter("ext_authz.v3.ExtAuthz", { httpService: { serverUri: { cluster: "app" } } }),
   ...jwtBases.map((base) => filter("jwt_authn.v3.JwtAuthentication", base)),
   filter("fault.v3.HTTPFault", { abort: { httpStatus: 503 } }),
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
@@ -237,6 +238,13 @@ const walked: readonly Walked[] = [
     inManager(httpFilter(type), (config) => ({
       routeConfig: routesOf({ cluster: "app" }, { typedPerFilterConfig: { f: config } }),
     })),
+  ),
+  inManager(
+    httpFilter("ext_authz.v3.ExtAuthzPerRoute"),
+    (config) => ({
+      routeConfig: routesOf({ cluster: "app" }, { typedPerFilterConfig: { f: config } }),
+    }),
+    { checkSettings: {} },
   ),
   inManager(
     httpFilter("jwt_authn.v3.PerRouteConfig"),

@@ -1,7 +1,8 @@
 /**
- * Whose milliseconds a request took, measured: a backend that waits 50 ms and a fault that delays by
- * 20 ms are told apart by the access log, under Heddle's data plane on both backends. Medians of
- * several requests: another process may hold any one of them up.
+ * Whose milliseconds a request took, measured: a backend that waits 50 ms, and a fault that delays by
+ * 20 ms or an authorization service that takes as long, are told apart by the access log, under
+ * Heddle's data plane on both backends. Medians of several requests: another process may hold any one
+ * of them up.
  */
 import assert from "node:assert/strict";
 import net from "node:net";
@@ -14,38 +15,46 @@ const delayMs = 20;
 const requests = 9;
 const extensions = "type.googleapis.com/envoy.extensions";
 
-let server: net.Server | undefined;
+const servers: net.Server[] = [];
 const heddles = new Map<string, RunningData>();
-/** What the backend really waited, by request. */
+/** What the backend and the authorization service really waited, by request. */
 const waited: number[] = [];
+const authorizing: number[] = [];
 
-before(async () => {
-  server = net.createServer((socket) => {
+/** Answers every request after so many milliseconds; its port. */
+async function serve(delay: number, took: number[]): Promise<number> {
+  const server = net.createServer((socket) => {
     socket.on("error", () => {});
     socket.on("data", () => {
       const from = performance.now();
       setTimeout(() => {
-        waited.push(performance.now() - from);
+        took.push(performance.now() - from);
         socket.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-      }, backendMs);
+      }, delay);
     });
   });
-  const listening = server;
-  await new Promise<void>((resolve) => listening.listen(0, "127.0.0.1", resolve));
-  const address = listening.address();
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
   assert.ok(typeof address === "object" && address !== null);
-  const application = { port: address.port, takeHeads: () => [], close: () => {} };
+  return address.port;
+}
+
+before(async () => {
+  const port = await serve(backendMs, waited);
+  const texts = bootstrap(port, await serve(delayMs, authorizing));
+  const application = { port, takeHeads: () => [], close: () => {} };
   for (const io of ["portable", "epoll"] as const) {
-    heddles.set(io, await runHeddle(bootstrap(address.port), application, { io, workers: 0 }));
+    heddles.set(io, await runHeddle(texts, application, { io, workers: 0 }));
   }
 });
 
 after(async () => {
   for (const heddle of heddles.values()) await heddle.close();
-  server?.close();
+  for (const server of servers) server.close();
 });
 
-function bootstrap(port: number): (place: Place) => string {
+function bootstrap(port: number, authz: number): (place: Place) => string {
   const format = {
     filters: "%HEDDLE_DURATION(filters:us)%",
     backend: "%HEDDLE_DURATION(first_byte:us)%",
@@ -53,10 +62,22 @@ function bootstrap(port: number): (place: Place) => string {
     overhead: "%HEDDLE_DURATION(overhead:us)%",
     whole: "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
   };
-  const address = { socket_address: { address: "127.0.0.1", port_value: port } };
+  const cluster = (name: string, portValue: number): object => {
+    const address = { socket_address: { address: "127.0.0.1", port_value: portValue } };
+    const endpoints = [{ lb_endpoints: [{ endpoint: { address } }] }];
+    return { name, type: "STATIC", load_assignment: { cluster_name: name, endpoints } };
+  };
+  const fault = (delay: object): object => ({
+    "@type": `${extensions}.filters.http.fault.v3.HTTPFault`,
+    delay,
+  });
+  const extAuthz = {
+    "@type": `${extensions}.filters.http.ext_authz.v3.ExtAuthz`,
+    http_service: { server_uri: { uri: "http://authz", cluster: "authz", timeout: "5s" } },
+  };
   const delay = { fixed_delay: `${delayMs / 1000}s`, percentage: { numerator: 100 } };
   return ({ ports, logFile }) => {
-    const manager = {
+    const manager = (filter: object): object => ({
       "@type": `${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
       stat_prefix: "a",
       access_log: [
@@ -79,35 +100,24 @@ function bootstrap(port: number): (place: Place) => string {
         ],
       },
       http_filters: [
-        {
-          name: "envoy.filters.http.fault",
-          typed_config: { "@type": `${extensions}.filters.http.fault.v3.HTTPFault`, delay },
-        },
+        { name: "waits", typed_config: filter },
         {
           name: "envoy.filters.http.router",
           typed_config: { "@type": `${extensions}.filters.http.router.v3.Router` },
         },
       ],
-    };
-    const socket = { socket_address: { address: "127.0.0.1", port_value: ports.mesh } };
+    });
+    const listener = (name: string, portValue: number, filter: object): object => ({
+      name,
+      address: { socket_address: { address: "127.0.0.1", port_value: portValue } },
+      filter_chains: [{ filters: [{ name: "http", typed_config: manager(filter) }] }],
+    });
     return JSON.stringify({
       static_resources: {
-        clusters: [
-          {
-            name: "app",
-            type: "STATIC",
-            load_assignment: {
-              cluster_name: "app",
-              endpoints: [{ lb_endpoints: [{ endpoint: { address } }] }],
-            },
-          },
-        ],
+        clusters: [cluster("app", port), cluster("authz", authz)],
         listeners: [
-          {
-            name: "mesh",
-            address: socket,
-            filter_chains: [{ filters: [{ name: "http", typed_config: manager }] }],
-          },
+          listener("mesh", ports.mesh, fault(delay)),
+          listener("edge", ports.edge, extAuthz),
         ],
       },
     });
@@ -118,19 +128,24 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
 
+/** Milliseconds of each request, by field. */
+async function ask(io: string, door: "mesh" | "edge"): Promise<readonly Record<string, number>[]> {
+  const heddle = heddles.get(io);
+  assert.ok(heddle !== undefined);
+  waited.length = 0;
+  authorizing.length = 0;
+  const entries: Record<string, number>[] = [];
+  for (let i = 0; i < requests; i++) {
+    const { log } = await heddle.ask(door, "GET / HTTP/1.1\r\nhost: a\r\n\r\n", undefined);
+    const entry: Record<string, number> = JSON.parse(log[0] ?? "{}");
+    entries.push(Object.fromEntries(Object.entries(entry).map(([name, us]) => [name, us / 1000])));
+  }
+  return entries;
+}
+
 for (const io of ["portable", "epoll"] as const) {
   test(`a backend's and a filter's time are told apart within 2 ms (${io})`, async () => {
-    const heddle = heddles.get(io);
-    assert.ok(heddle !== undefined);
-    waited.length = 0;
-    const entries: Record<string, number>[] = [];
-    for (let i = 0; i < requests; i++) {
-      const { log } = await heddle.ask("mesh", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", undefined);
-      const entry: Record<string, number> = JSON.parse(log[0] ?? "{}");
-      entries.push(
-        Object.fromEntries(Object.entries(entry).map(([name, us]) => [name, us / 1000])),
-      );
-    }
+    const entries = await ask(io, "mesh");
     const of = (read: (entry: Record<string, number>) => number) => median(entries.map(read));
     const backend = of((entry) => entry["backend"] ?? Number.NaN);
     assert.ok(Math.abs(backend - median(waited)) < 2, `${backend} for ${median(waited)}`);
@@ -142,5 +157,14 @@ for (const io of ["portable", "epoll"] as const) {
     assert.ok(filters >= delayMs - 1 && filters < delayMs + 12, String(filters));
     const overhead = of((entry) => entry["overhead"] ?? Number.NaN);
     assert.ok(overhead > 0 && overhead < 2, String(overhead));
+  });
+
+  test(`a backend's and an authorization's time are told apart within 2 ms (${io})`, async () => {
+    const entries = await ask(io, "edge");
+    const of = (name: string) => median(entries.map((entry) => entry[name] ?? Number.NaN));
+    assert.ok(Math.abs(of("backend") - median(waited)) < 2, `${of("backend")}`);
+    const authorization = median(authorizing);
+    assert.ok(Math.abs(of("filters") - authorization) < 2, `${of("filters")} of ${authorization}`);
+    assert.ok(of("overhead") > 0 && of("overhead") < 2, String(of("overhead")));
   });
 }

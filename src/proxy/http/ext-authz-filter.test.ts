@@ -1,0 +1,239 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import {
+  type HarnessOptions,
+  HttpHarness,
+  routesToApp,
+} from "../../../test/support/http-harness.ts";
+import { type Fields, message } from "../../../test/support/message.ts";
+import {
+  ExtAuthz,
+  ExtAuthzPerRoute,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
+import { compileExtAuthzOverride } from "./ext-authz-filter.ts";
+
+const typeUrl = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+const get = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
+const yes = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const hi = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+const httpService = {
+  serverUri: { uri: "http://a", cluster: "app", timeout: { seconds: 0n, nanos: 500_000_000 } },
+  pathPrefix: "/check",
+};
+
+/** The service and the application are the same endpoint; paths tell them apart. */
+function harness(fields: Fields<ExtAuthz> = {}, more: Partial<HarnessOptions> = {}): HttpHarness {
+  const config = message(ExtAuthz, { httpService, ...fields });
+  return new HttpHarness({
+    filters: [{ typeUrl, value: ExtAuthz.encode(config).finish() }],
+    ...more,
+  });
+}
+
+/** What was sent last, and on which connection: the service's serves the application, too. */
+function next(mesh: HttpHarness): { readonly text: string; send(answer: string): void } {
+  for (let at = mesh.upstreams.length - 1; at >= 0; at--) {
+    const upstream = mesh.upstream(at);
+    const text = upstream.take();
+    if (text !== "") return { text, send: (answer) => upstream.send(answer) };
+  }
+  throw new Error("nothing was sent");
+}
+
+test("ext_authz: a request waits, and passes", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send(get);
+  assert.match(mesh.upstream().take(), /^GET \/check\/a HTTP\/1\.1\r\nhost: shop\r\n/);
+  mesh.upstream().send(yes);
+  assert.equal(client.take(), "");
+  assert.match(mesh.upstream(0).take(), /^GET \/a /);
+  mesh.upstream(0).send(hi);
+  assert.match(client.take(), /hi$/);
+});
+
+test("ext_authz: without an answer a request is denied, in every way that can happen", () => {
+  const unwanted: readonly ((mesh: HttpHarness) => void)[] = [
+    (mesh) => mesh.refuse(),
+    (mesh) => mesh.upstream().close(),
+    (mesh) => mesh.clock.advance(600),
+    (mesh) => mesh.upstream().send("garbage\r\n\r\n"),
+    (mesh) => mesh.upstream().send("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"),
+    (mesh) => mesh.upstream().send("HTTP/1.1 101 Switching\r\n\r\n"),
+    (mesh) => mesh.upstream().send(`HTTP/1.1 200 OK\r\n\r\n${"a".repeat(1024 * 1024 + 1)}`),
+  ];
+  for (const [at, happens] of unwanted.entries()) {
+    const mesh = harness();
+    const client = mesh.connect();
+    client.send(get);
+    happens(mesh);
+    assert.match(client.take(), /^HTTP\/1\.1 403 /, String(at));
+    assert.deepEqual([mesh.log[0]?.flags, mesh.log[0]?.details], ["UAEX", "ext_authz_error"]);
+  }
+  const missing = harness({ httpService: { ...httpService, serverUri: { cluster: "none" } } });
+  const client = missing.connect();
+  client.send(get);
+  assert.match(client.take(), /^HTTP\/1\.1 403 /);
+});
+
+test("ext_authz: an answer for who is gone touches nobody", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send(get);
+  const service = mesh.upstream();
+  client.close();
+  assert.equal(service.isClosed, true, "nobody waits for it any more");
+  assert.equal(mesh.log[0]?.flags, "DC");
+  assert.equal(mesh.upstreams.length, 1);
+  assert.equal(mesh.endpoints[0]?.active, 0);
+});
+
+test("ext_authz: a stream that has waited for too long is answered once", () => {
+  const mesh = harness({}, { manager: { streamIdleTimeout: { seconds: 0n, nanos: 200_000_000 } } });
+  const client = mesh.connect();
+  client.send(get);
+  mesh.clock.advance(300);
+  assert.match(client.take(), /^HTTP\/1\.1 504/);
+  mesh.clock.advance(1_000);
+  assert.equal(client.take(), "");
+  client.send(get);
+  next(mesh).send(yes);
+  next(mesh).send(hi);
+  assert.match(client.take(), /hi$/);
+});
+
+test("ext_authz: a drained proxy still answers who waits", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send(get);
+  mesh.retire();
+  mesh.closeIdle(0);
+  next(mesh).send(yes);
+  next(mesh).send(hi);
+  assert.match(client.take(), /\r\nconnection: close\r\n[^]*hi$/);
+});
+
+test("ext_authz: a client is stopped while more of its body than may be kept waits", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send(`POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 9000\r\n\r\n${"a".repeat(5000)}`);
+  assert.equal(client.isPaused, true);
+  next(mesh).send(yes);
+  assert.equal(client.isPaused, false);
+  client.send("a".repeat(4000));
+  assert.equal(next(mesh).text.split("\r\n\r\n").at(-1)?.length, 9000);
+});
+
+test("ext_authz: what is asked about may be more than is kept otherwise", () => {
+  const mesh = harness({ withRequestBody: { maxRequestBytes: 8_000 } });
+  const client = mesh.connect();
+  client.send(`POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 7000\r\n\r\n${"a".repeat(5000)}`);
+  assert.equal(client.isPaused, false);
+  assert.equal(mesh.upstreams.length, 0, "nothing is asked before all is there");
+  client.send("a".repeat(2000));
+  assert.match(mesh.upstream().take(), /\r\ncontent-length: 7000\r\n/);
+});
+
+test("ext_authz: the service says nothing of how the request is framed, or whom it is for", () => {
+  const everything = { patterns: [{ prefix: "" }] };
+  const mesh = harness({
+    httpService: {
+      ...httpService,
+      authorizationResponse: {
+        allowedUpstreamHeaders: everything,
+        allowedUpstreamHeadersToAppend: everything,
+        allowedClientHeadersOnSuccess: everything,
+      },
+    },
+  });
+  const client = mesh.connect();
+  client.send("POST /a HTTP/1.1\r\nhost: shop\r\ncontent-length: 2\r\n\r\nhi");
+  next(mesh).send(
+    "HTTP/1.1 200 OK\r\nx-a: 1\r\nhost: evil\r\ntransfer-encoding: chunked\r\nconnection: x-b\r\n\r\n0\r\n\r\n",
+  );
+  const application = next(mesh);
+  const asked = application.text;
+  assert.match(asked, /^POST \/a HTTP\/1\.1\r\nhost: shop\r\n/);
+  assert.match(asked, /\r\nx-a: 1\r\n/);
+  assert.doesNotMatch(asked, /evil|transfer-encoding|connection/);
+  assert.equal(asked.match(/content-length/g)?.length, 1);
+  application.send(hi);
+  const answer = client.take();
+  assert.doesNotMatch(answer, /evil|transfer-encoding/);
+  assert.equal(answer.match(/content-length/g)?.length, 1);
+});
+
+test("ext_authz: a CONNECT, which has no path, is denied unasked", () => {
+  const mesh = harness(
+    {},
+    {
+      manager: { upgradeConfigs: [{ upgradeType: "CONNECT" }] },
+      routes: {
+        ...routesToApp(),
+        virtualHosts: [
+          {
+            name: "all",
+            domains: ["*"],
+            routes: [{ match: { connectMatcher: {} }, route: { cluster: "app" } }],
+          },
+        ],
+      } as never,
+    },
+  );
+  const client = mesh.connect();
+  client.send("CONNECT shop:80 HTTP/1.1\r\nhost: shop:80\r\n\r\n");
+  assert.match(client.take(), /^HTTP\/1\.1 403 /);
+  assert.equal(mesh.upstreams.length, 0);
+});
+
+test("ext_authz: asks for its share of requests", () => {
+  const filterEnabled = { defaultValue: { numerator: 50 }, runtimeKey: "" };
+  for (const [denyAtDisable, status] of [
+    [false, ""],
+    [true, "403"],
+  ] as const) {
+    const mesh = harness({
+      filterEnabled,
+      denyAtDisable: { defaultValue: denyAtDisable, runtimeKey: "k" },
+    });
+    mesh.random = 0.6;
+    const client = mesh.connect();
+    client.send(get);
+    assert.equal(/^HTTP\/1\.1 (\d+)/.exec(client.take())?.[1] ?? "", status);
+    if (!denyAtDisable) assert.match(mesh.upstream().take(), /^GET \/a /);
+    mesh.random = 0.4;
+    mesh.connect().send(get);
+    assert.match(mesh.upstream().take(), /^GET \/check\/a /);
+  }
+});
+
+test("ext_authz: refuses configurations that it cannot honour", () => {
+  const refused: readonly (readonly [Fields<ExtAuthz>, RegExp])[] = [
+    [{ httpService: undefined }, /names no service/],
+    [{ grpcService: { envoyGrpc: { clusterName: "a" } } }, /grpc_service: is not supported/],
+    [{ httpService: { serverUri: { cluster: "" } } }, /server_uri\.cluster/],
+    [{ httpService: { ...httpService, pathPrefix: "check" } }, /path_prefix/],
+    [{ httpService: { ...httpService, pathOverride: "/x" } }, /path_override/],
+    [{ httpService: { ...httpService, retryPolicy: {} } }, /retry_policy/],
+    [{ withRequestBody: {} }, /max_request_bytes/],
+    [{ shadowMode: true }, /shadow_mode/],
+    [{ metadataContextNamespaces: ["a"] }, /metadata_context_namespaces/],
+  ];
+  for (const [fields, reason] of refused) {
+    assert.throws(() => harness(fields), { code: "xds.refused", message: reason });
+  }
+  const perRoute = (fields: Fields<ExtAuthzPerRoute>) => () =>
+    compileExtAuthzOverride(
+      ExtAuthzPerRoute.encode(message(ExtAuthzPerRoute, fields)).finish(),
+      "p",
+    );
+  assert.throws(perRoute({}), /p: needs disabled/);
+  assert.throws(perRoute({ checkSettings: { httpService } }), /check_settings\.http_service/);
+  assert.throws(
+    perRoute({
+      checkSettings: { disableRequestBodyBuffering: true, withRequestBody: { maxRequestBytes: 1 } },
+    }),
+    /with_request_body/,
+  );
+});

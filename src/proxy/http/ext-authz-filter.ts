@@ -1,0 +1,283 @@
+/**
+ * Asks a service whether a request may pass: Envoy's `ext_authz` filter over HTTP. The request waits,
+ * and where there is no answer it is denied, unless the configuration says that it shall pass.
+ */
+import { honouredExtAuthz, honouredExtAuthzPerRoute } from "../config/honoured-auth.ts";
+import { honoured } from "../config/honoured.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Counter, MetricRegistry } from "../../telemetry/metrics.ts";
+import {
+  ExtAuthz,
+  ExtAuthzPerRoute,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
+import { compileMetadataMatcher, type MetadataPredicate } from "../engine/metadata-matcher.ts";
+import { refuse } from "../engine/refusal.ts";
+import { fractionOf } from "../engine/route-match.ts";
+import { callCluster, type CallServices, type RunningCall } from "./cluster-call.ts";
+import {
+  type AuthzService,
+  type CheckBody,
+  compileBody,
+  compileService,
+  type Decision,
+} from "./ext-authz-service.ts";
+import type { FilterStream, FilterVerdict, HttpFilter, PauseTicket } from "./filter.ts";
+import { flag } from "./response-flags.ts";
+
+/** What metadata is filed under, whatever the filter is called. */
+const namespace = "envoy.filters.http.ext_authz";
+const statusOnErrorDefault = 403;
+
+type BodyPlan = ReturnType<typeof compileBody>;
+
+/** `body` undefined: as the filter says. */
+export class ExtAuthzOverride {
+  readonly isDisabled: boolean;
+  readonly asksWithoutBody: boolean;
+  readonly body: BodyPlan;
+
+  constructor(isDisabled: boolean, asksWithoutBody: boolean, body: BodyPlan) {
+    this.isDisabled = isDisabled;
+    this.asksWithoutBody = asksWithoutBody;
+    this.body = body;
+  }
+}
+
+export function compileExtAuthzOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
+  const config = honoured(ExtAuthzPerRoute.decode(bytes), honouredExtAuthzPerRoute, path);
+  if (config.disabled === true) return new ExtAuthzOverride(true, false, undefined);
+  const { checkSettings } = config;
+  if (checkSettings === undefined) {
+    return refuse(path, "needs disabled: true, or check_settings");
+  }
+  const { disableRequestBodyBuffering: asksWithoutBody, withRequestBody } = checkSettings;
+  const place = `${path}.check_settings.with_request_body`;
+  if (asksWithoutBody && withRequestBody !== undefined) {
+    refuse(place, "stands beside disable_request_body_buffering");
+  }
+  return new ExtAuthzOverride(false, asksWithoutBody, compileBody(withRequestBody, place));
+}
+
+export interface ExtAuthzPlace extends CallServices {
+  readonly name: string;
+  readonly path: string;
+  readonly metrics: MetricRegistry;
+  readonly clock: Clock;
+  readonly statPrefix: string;
+}
+
+interface Counters {
+  readonly ok: Counter;
+  readonly denied: Counter;
+  readonly error: Counter;
+  readonly disabled: Counter;
+  readonly failureModeAllowed: Counter;
+}
+
+/** A request that is asked about, or whose body is awaited to be. */
+interface Asked {
+  readonly ticket: PauseTicket;
+  readonly askedMs: number;
+  call: RunningCall | undefined;
+}
+
+export function createExtAuthzFilter(bytes: Uint8Array, place: ExtAuthzPlace): HttpFilter {
+  const config = honoured(ExtAuthz.decode(bytes), honouredExtAuthz, place.path);
+  const filter = new ExtAuthzFilter(config, place);
+  return {
+    name: place.name,
+    onRequest: (stream) => filter.onRequest(stream),
+    onResponse: (stream) => filter.onResponse(stream),
+    onStreamEnd: (stream) => filter.onStreamEnd(stream),
+  };
+}
+
+class ExtAuthzFilter {
+  readonly #config: ExtAuthz;
+  readonly #place: ExtAuthzPlace;
+  readonly #service: AuthzService;
+  readonly #counters: Counters;
+  readonly #body: BodyPlan;
+  readonly #share: number;
+  readonly #isWanted: MetadataPredicate | undefined;
+  readonly #statusOnError: number;
+  readonly #asked = new Map<FilterStream, Asked>();
+  /** What answers say to clients whose requests passed. */
+  readonly #responses = new Map<FilterStream, Extract<Decision, { kind: "allowed" }>["response"]>();
+
+  constructor(config: ExtAuthz, place: ExtAuthzPlace) {
+    const { path } = place;
+    this.#config = config;
+    this.#place = place;
+    this.#service = compileService(config, path);
+    this.#body = compileBody(config.withRequestBody, `${path}.with_request_body`);
+    const enabled = config.filterEnabled?.defaultValue;
+    this.#share = enabled === undefined ? 1 : fractionOf(enabled);
+    const wanted = config.filterEnabledMetadata;
+    this.#isWanted =
+      wanted === undefined
+        ? undefined
+        : compileMetadataMatcher(wanted, `${path}.filter_enabled_metadata`);
+    this.#statusOnError = config.statusOnError?.code || statusOnErrorDefault;
+    this.#counters = countersOf(config, place);
+  }
+
+  onRequest(stream: FilterStream): FilterVerdict {
+    const override = stream.override(this.#place.name);
+    const own = override instanceof ExtAuthzOverride ? override : undefined;
+    if (own?.isDisabled === true) return "continue";
+    if (!this.#isEnabled(stream)) {
+      this.#counters.disabled.add();
+      if (this.#config.denyAtDisable?.defaultValue !== true) return "continue";
+      return this.#fail(stream);
+    }
+    const plan = own?.asksWithoutBody === true ? undefined : (own?.body ?? this.#body);
+    const asked: Asked = {
+      ticket: stream.pauses.pause(),
+      askedMs: this.#place.clock.monotonicMs(),
+      call: undefined,
+    };
+    this.#asked.set(stream, asked);
+    if (plan === undefined || stream.requestBody.isComplete || stream.upgrade !== "") {
+      this.#ask(stream, asked, undefined);
+      return "wait";
+    }
+    stream.pauses.readBody(
+      { onRequestBody: () => this.#onBody(stream, asked, plan) },
+      plan.bytesMax,
+    );
+    return "wait";
+  }
+
+  #isEnabled({ request, random }: FilterStream): boolean {
+    if (this.#share < 1 && random() >= this.#share) return false;
+    return this.#isWanted === undefined || this.#isWanted(request.metadata);
+  }
+
+  #onBody(stream: FilterStream, asked: Asked, plan: NonNullable<BodyPlan>): void {
+    if (asked.call !== undefined || !stream.pauses.isPaused(asked.ticket)) return;
+    const { bytes, isComplete, pieces } = stream.requestBody;
+    if (bytes > plan.bytesMax && !plan.allowsPartial) {
+      this.#asked.delete(stream);
+      stream.reply("direct", {
+        status: 413,
+        body: "Payload Too Large",
+        details: "request_payload_too_large",
+        speaksGrpc: true,
+      });
+      return;
+    }
+    if (!isComplete && !(plan.allowsPartial && bytes >= plan.bytesMax)) return;
+    const all = Buffer.concat(pieces, Math.min(bytes, plan.bytesMax));
+    this.#ask(stream, asked, { bytes: all, isPartial: all.length < bytes });
+  }
+
+  #ask(stream: FilterStream, asked: Asked, body: CheckBody | undefined): void {
+    const question = this.#service.question(stream.request, body);
+    const onDecision = (decision: Decision): void => this.#onDecision(stream, asked, decision);
+    if (question === undefined) return onDecision({ kind: "error" });
+    const call = callCluster(this.#place, question, {
+      onAnswer: (answer) => onDecision(this.#service.decide(answer)),
+      onFailure: () => onDecision({ kind: "error" }),
+    });
+    asked.call = call;
+  }
+
+  #onDecision(stream: FilterStream, asked: Asked, decision: Decision): void {
+    if (!stream.pauses.isPaused(asked.ticket)) return;
+    this.#asked.delete(stream);
+    switch (decision.kind) {
+      case "error":
+        this.#counters.error.add();
+        if (!this.#config.failureModeAllow) return void this.#fail(stream);
+        this.#counters.failureModeAllowed.add();
+        if (this.#config.failureModeAllowHeaderAdd) {
+          stream.request.headers.set("x-envoy-auth-failure-mode-allowed", "true");
+        }
+        break;
+      case "denied":
+        this.#counters.denied.add();
+        return deny(stream, decision);
+      case "allowed":
+        this.#counters.ok.add();
+        this.#allow(stream, asked, decision);
+    }
+    stream.pauses.resume(asked.ticket);
+  }
+
+  #allow(
+    stream: FilterStream,
+    asked: Asked,
+    decision: Extract<Decision, { kind: "allowed" }>,
+  ): void {
+    const { set, append, remove, response, metadata } = decision;
+    const { headers } = stream.request;
+    for (const [name, value] of set) headers.set(name, value);
+    for (const [name, value] of append) headers.add(name, value);
+    for (const name of remove) headers.remove(name);
+    if (response.length > 0) this.#responses.set(stream, response);
+    if (Object.keys(metadata).length > 0) {
+      const tookMs = Math.floor(this.#place.clock.monotonicMs() - asked.askedMs);
+      stream.request.addMetadata(namespace, { ...metadata, ext_authz_duration: tookMs });
+    }
+    const hasChanged = set.length > 0 || append.length > 0 || remove.length > 0;
+    if (this.#config.clearRouteCache && hasChanged) stream.refreshRoute();
+  }
+
+  /** No answer, or none is wanted: nobody can say that the request may pass. */
+  #fail(stream: FilterStream): FilterVerdict {
+    stream.record.flags |= flag.externalAuthorizationDenied;
+    stream.reply("direct", {
+      status: this.#statusOnError,
+      details: "ext_authz_error",
+      speaksGrpc: true,
+    });
+    return "answered";
+  }
+
+  onResponse(stream: FilterStream): void {
+    for (const [name, value] of this.#responses.get(stream) ?? []) {
+      stream.responseHeaders.add(name, value);
+    }
+  }
+
+  onStreamEnd(stream: FilterStream): void {
+    this.#responses.delete(stream);
+    const asked = this.#asked.get(stream);
+    if (asked === undefined) return;
+    this.#asked.delete(stream);
+    asked.call?.cancel();
+  }
+}
+
+/** What the service says to the client, as it says it. */
+function deny(stream: FilterStream, denied: Extract<Decision, { kind: "denied" }>): void {
+  const { responseHeaders: headers, record } = stream;
+  record.flags |= flag.externalAuthorizationDenied;
+  for (const [name] of denied.fields) headers.remove(name);
+  for (const [name, value] of denied.fields) headers.add(name, value);
+  stream.reply("direct", {
+    status: denied.status,
+    body: denied.body,
+    details: "ext_authz_denied",
+    speaksGrpc: true,
+  });
+}
+
+function countersOf({ statPrefix }: ExtAuthz, place: ExtAuthzPlace): Counters {
+  const own = statPrefix === "" ? "" : `${statPrefix.replaceAll(/\W/g, "_")}_`;
+  const counter = (suffix: string, help: string): Counter =>
+    place.metrics.counter(`envoy_http_ext_authz_${own}${suffix}`, help, {
+      http_conn_manager_prefix: place.statPrefix,
+    });
+  return {
+    ok: counter("ok", "Requests that an authorization service let pass"),
+    denied: counter("denied", "Requests that an authorization service denied"),
+    error: counter("error", "Questions to an authorization service without an answer"),
+    disabled: counter("disabled", "Requests that no authorization service was asked about"),
+    failureModeAllowed: counter(
+      "failure_mode_allowed",
+      "Requests that passed because an authorization service did not answer",
+    ),
+  };
+}

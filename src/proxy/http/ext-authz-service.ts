@@ -1,0 +1,213 @@
+/**
+ * How an authorization service is asked over HTTP, and what its answer means: Envoy's `http_service`.
+ * Pure: the filter sends the question and acts on the answer.
+ */
+import type {
+  BufferSettings,
+  ExtAuthz,
+  HttpService,
+} from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
+import type { ListStringMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/string.ts";
+import { durationMs } from "../engine/duration.ts";
+import { compileHeaderFormat } from "../engine/header-format.ts";
+import { refuse } from "../engine/refusal.ts";
+import { compileStringMatcher } from "../engine/string-matcher.ts";
+import { lowerAscii } from "../engine/text-test.ts";
+import type { CallAnswer, CallRequest } from "./cluster-call.ts";
+import type { HttpRequest } from "./http-request.ts";
+
+type Field = readonly [name: string, value: string];
+type NamePredicate = (name: string) => boolean;
+
+/** What of a body goes with the question; it is `bytes` at most, and the whole unless `isPartial`. */
+export interface CheckBody {
+  readonly bytes: Uint8Array;
+  readonly isPartial: boolean;
+}
+
+export type Decision =
+  | { readonly kind: "error" }
+  | {
+      readonly kind: "denied";
+      readonly status: number;
+      readonly body: string;
+      readonly fields: readonly Field[];
+    }
+  | {
+      readonly kind: "allowed";
+      readonly set: readonly Field[];
+      readonly append: readonly Field[];
+      readonly remove: readonly string[];
+      /** For the client. */
+      readonly response: readonly Field[];
+      readonly metadata: Readonly<Record<string, unknown>>;
+    };
+
+export interface AuthzService {
+  /** Undefined: the request cannot be asked about. */
+  question(request: HttpRequest, body: CheckBody | undefined): CallRequest | undefined;
+  decide(answer: CallAnswer): Decision;
+}
+
+const timeoutDefaultMs = 200;
+/** Of the answer: a page for the client, at most. */
+const answerBytesMax = 1024 * 1024;
+const removalsHeader = "x-envoy-auth-headers-to-remove";
+
+/**
+ * They say how one message is framed, and whom it is for: what the service says of its own answer
+ * must not be said of another message.
+ */
+const ownFields: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "host",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+export function compileService(config: ExtAuthz, path: string): AuthzService {
+  const { httpService } = config;
+  if (httpService === undefined) return refuse(path, "names no service: http_service");
+  const place = `${path}.http_service`;
+  const compose = compileQuestion(config, httpService, path);
+  const { authorizationResponse: lists } = httpService;
+  const match = (list: ListStringMatcher | undefined, field: string): NamePredicate =>
+    anyOf(list, `${place}.authorization_response.${field}`);
+  const isSet = match(lists?.allowedUpstreamHeaders, "allowed_upstream_headers");
+  const isAppended = match(
+    lists?.allowedUpstreamHeadersToAppend,
+    "allowed_upstream_headers_to_append",
+  );
+  const isForClient = match(
+    lists?.allowedClientHeadersOnSuccess,
+    "allowed_client_headers_on_success",
+  );
+  const isMetadata = match(lists?.dynamicMetadataFromHeaders, "dynamic_metadata_from_headers");
+  const isForDenied = deniedFields(lists?.allowedClientHeaders, place);
+  return {
+    question: compose,
+    decide({ status, head, body, durationMs: tookMs }) {
+      if (status >= 500 || status < 200) return { kind: "error" };
+      const fields: Field[] = [];
+      for (let at = 0; at < head.count; at++) {
+        fields.push([lowerAscii(head.nameAt(at)), head.valueAt(at)]);
+      }
+      fields.push(["x-envoy-upstream-service-time", String(Math.floor(tookMs))]);
+      const usable = fields.filter(([name]) => !ownFields.has(name) && name !== removalsHeader);
+      const which = (wanted: NamePredicate): readonly Field[] =>
+        usable.filter(([name]) => wanted(name));
+      if (status !== 200) {
+        return {
+          kind: "denied",
+          status,
+          body: body.toString("latin1"),
+          fields: which(isForDenied),
+        };
+      }
+      return {
+        kind: "allowed",
+        set: which(isSet),
+        append: which(isAppended),
+        remove: fields
+          .filter(([name]) => name === removalsHeader)
+          .flatMap(([, value]) => value.split(","))
+          .map((name) => lowerAscii(name.trim()))
+          .filter((name) => name !== "" && !name.startsWith(":") && name !== "host"),
+        response: which(isForClient),
+        metadata: Object.fromEntries(which(isMetadata)),
+      };
+    },
+  };
+}
+
+function compileQuestion(
+  config: ExtAuthz,
+  service: HttpService,
+  path: string,
+): AuthzService["question"] {
+  const place = `${path}.http_service`;
+  const { serverUri, pathPrefix, authorizationRequest } = service;
+  const cluster = serverUri?.cluster ?? "";
+  if (cluster === "") refuse(`${place}.server_uri.cluster`, "is required");
+  if (pathPrefix !== "" && !pathPrefix.startsWith("/")) {
+    refuse(`${place}.path_prefix`, "must begin with a slash");
+  }
+  const listed = anyOf(
+    authorizationRequest?.allowedHeaders,
+    `${place}.authorization_request.allowed_headers`,
+  );
+  const allowed = anyOf(config.allowedHeaders, `${path}.allowed_headers`);
+  const disallowed = anyOf(config.disallowedHeaders, `${path}.disallowed_headers`);
+  const isTold: NamePredicate = (name) =>
+    (name === "authorization" || listed(name) || allowed(name)) &&
+    !disallowed(name) &&
+    !ownFields.has(name);
+  const additions = (authorizationRequest?.headersToAdd ?? []).map((header, i) => {
+    const at = `${place}.authorization_request.headers_to_add[${i}]`;
+    const name = lowerAscii(header.key);
+    if (name === "" || name.startsWith(":") || ownFields.has(name)) {
+      refuse(`${at}.key`, `'${name}' cannot be set`);
+    }
+    if (header.rawValue.length > 0) refuse(`${at}.raw_value`, "is not supported");
+    return { name, value: compileHeaderFormat(header.value, `${at}.value`) };
+  });
+  const timeoutMs = durationMs(serverUri?.timeout) ?? timeoutDefaultMs;
+  return (request, body) => {
+    // A CONNECT has no path that a service could be asked about.
+    if (request.method === "CONNECT" || request.path === "") return undefined;
+    const told = new Map<string, string>();
+    request.headers.forEach((name, value) => {
+      if (!isTold(name)) return;
+      const before = told.get(name);
+      told.set(name, before === undefined ? value : `${before},${value}`);
+    });
+    if (body !== undefined) told.set("x-envoy-auth-partial-body", String(body.isPartial));
+    for (const { name, value } of additions) {
+      const text = typeof value === "string" ? value : value(request);
+      if (text !== "") told.set(name, text);
+    }
+    told.set("x-envoy-internal", "true");
+    told.set("x-envoy-expected-rq-timeout-ms", String(timeoutMs));
+    return {
+      cluster,
+      method: request.method,
+      path: pathPrefix + request.path,
+      authority: request.authority,
+      headers: [...told],
+      body: body?.bytes ?? new Uint8Array(0),
+      timeoutMs,
+      answerBytesMax,
+    };
+  };
+}
+
+/** Nothing where the list is missing. */
+function anyOf(list: ListStringMatcher | undefined, path: string): NamePredicate {
+  const patterns = (list?.patterns ?? []).map((pattern, i) =>
+    compileStringMatcher(pattern, `${path}.patterns[${i}]`),
+  );
+  return (name) => patterns.some((matches) => matches(name));
+}
+
+/** All of an answer where nothing is said. */
+function deniedFields(list: ListStringMatcher | undefined, path: string): NamePredicate {
+  if ((list?.patterns ?? []).length === 0) return () => true;
+  const isListed = anyOf(list, `${path}.authorization_response.allowed_client_headers`);
+  return (name) => name === "www-authenticate" || name === "location" || isListed(name);
+}
+
+/** Undefined: no body is asked about. */
+export function compileBody(
+  settings: BufferSettings | undefined,
+  path: string,
+): { readonly bytesMax: number; readonly allowsPartial: boolean } | undefined {
+  if (settings === undefined) return undefined;
+  const { maxRequestBytes, allowPartialMessage } = settings;
+  if (maxRequestBytes === 0) refuse(`${path}.max_request_bytes`, "must be more than 0");
+  return { bytesMax: maxRequestBytes, allowsPartial: allowPartialMessage };
+}
