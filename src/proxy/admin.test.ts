@@ -49,6 +49,9 @@ function start(bootstrap?: ProxyBootstrap): AdminUnderTest {
     bootstrap,
     uptimeMs: () => 61_000,
     reopenLogs: undefined,
+    quit: () => {
+      isDraining = true;
+    },
     tap: () => ({ requests: [], upTo: 0, leftOut: 0 }),
     exposeMetrics: () => plane.metrics.expose(),
     loads: () => loadsOf(plane.clusters.active()),
@@ -225,4 +228,24 @@ test("/config_dump calls static what came with the bootstrap", async () => {
   assert.match(all, /"static_clusters": ?\[\s*\{\s*"version_info"/);
   assert.match(all, /static_listeners/);
   assert.doesNotMatch(all, /dynamic_/);
+});
+
+test("createAdmin() tells what it waits for, what the runtime says, and ends when asked", async () => {
+  const staticLayer = { "a.b": true, re2: { max: { size: 5 } } };
+  const layers = [
+    { name: "static", staticLayer },
+    { name: "admin", adminLayer: {} },
+  ];
+  const admin = start({ kind: "static", json: { layeredRuntime: { layers } } } as never);
+  assert.match(
+    await admin.ask("/runtime"),
+    /"a\.b": \{\s+"layer_values": \[\s+"true",\s+""\s+\],\s+"final_value": "true"/,
+  );
+  assert.match(await admin.ask("/runtime"), /"re2\.max\.size"/);
+  assert.match(await admin.ask("/init_dump"), /unready_targets_dumps|\{\}/);
+  assert.match(await admin.ask("/hot_restart_version"), /disabled/);
+  assert.match(await admin.ask("/quitquitquit"), /use POST/);
+  assert.equal(admin.drained(), false);
+  assert.match(await admin.ask("/quitquitquit", "POST"), /OK/);
+  assert.equal(admin.drained(), true);
 });

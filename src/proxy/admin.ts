@@ -11,6 +11,7 @@ import type { LogLevel } from "../telemetry/logger.ts";
 import { describeCertificates } from "./admin/certificates.ts";
 import { clustersJson, clustersText, type EndpointLoad } from "./admin/clusters.ts";
 import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
+import { runtimeOf } from "./admin/runtime.ts";
 import { listStats } from "./admin/stats.ts";
 import type { ClusterPool } from "./cluster.ts";
 import type { Configuration } from "./config.ts";
@@ -56,6 +57,8 @@ export interface AdminState {
   readonly isDraining: () => boolean;
   readonly drain: (plan: DrainPlan) => void;
   readonly setHealthy: (isHealthy: boolean) => void;
+  /** Ends the process as its supervisor would. */
+  readonly quit: () => void;
   /** Absent: nothing is written to files. */
   readonly reopenLogs: (() => void) | undefined;
 }
@@ -89,6 +92,7 @@ const changing: ReadonlySet<string> = new Set([
   "/healthcheck/fail",
   "/healthcheck/ok",
   "/reopen_logs",
+  "/quitquitquit",
 ]);
 
 const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
@@ -131,6 +135,16 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
     "/drain_listeners",
     ({ query }, state) => {
       state.drain(drainPlanOf(query));
+      return text(200, "OK\n");
+    },
+  ],
+  ["/init_dump", (_request, state) => json(initDump(state))],
+  ["/runtime", (_request, state) => json(runtimeOf(state.bootstrap?.json))],
+  ["/hot_restart_version", () => text(200, "disabled\n")],
+  [
+    "/quitquitquit",
+    (_request, { quit }) => {
+      quit();
       return text(200, "OK\n");
     },
   ],
@@ -208,6 +222,13 @@ function serverInfo(state: AdminState): unknown {
 function stateName(state: AdminState): string {
   if (state.isDraining()) return "DRAINING";
   return state.waitingFor() === undefined ? "LIVE" : "INITIALIZING";
+}
+
+/** What it waits for before it serves, in Envoy's form. */
+function initDump(state: AdminState): unknown {
+  const reason = state.waitingFor();
+  if (reason === undefined) return {};
+  return { unready_targets_dumps: [{ name: "init manager Server", target_names: [reason] }] };
 }
 
 function readiness(state: AdminState): AdminResponse {

@@ -280,6 +280,8 @@ function adminOf(options: ProxyOptions, { workers, ...parts }: AdminParts): Admi
     nodeId,
     bootstrap,
     reopenLogs,
+    // The one way to end: whoever runs the proxy listens for it.
+    quit: () => process.kill(process.pid, "SIGTERM"),
     uptimeMs: () => clock.monotonicMs() - startedMs,
     loads: () => workers?.loads() ?? loadsOf(parts.clusters.active()),
     setLogLevel: (level, area) => {

@@ -42,11 +42,12 @@ function headerAfter(
   mode: Mode,
   session: TlsSession | undefined,
   earlier: string | undefined,
+  details: { readonly cert?: boolean } = {},
 ): string | undefined {
   const settings = compileSettings(
     HttpConnectionManager.fromPartial({
       forwardClientCertDetails: mode,
-      setCurrentClientCertDetails: { subject: true, dns: true, uri: true },
+      setCurrentClientCertDetails: { subject: true, dns: true, uri: true, ...details },
     }),
   );
   const headers = new MessageHeaders();
@@ -79,4 +80,16 @@ test("proxy() takes a forged client certificate away", () => {
   const client = mesh.connect();
   client.send("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-client-cert: URI=spiffe://forged\r\n\r\n");
   assert.doesNotMatch(mesh.upstream().take(), /forged/);
+});
+
+test("applyClientCert() hands the certificate on as Envoy writes it", async () => {
+  const session = await mutualSession();
+  const text = headerAfter(Mode.SANITIZE_SET, session, undefined, { cert: true }) ?? "";
+  const [, cert = ""] = /;Hash=[0-9a-f]{64};Cert="([^"]+)";Subject=/.exec(text) ?? [];
+  assert.match(
+    cert,
+    /^-----BEGIN%20CERTIFICATE-----%0A[0-9A-Za-z%]+%0A-----END%20CERTIFICATE-----%0A$/,
+  );
+  const parsed = new X509Certificate(decodeURIComponent(cert));
+  assert.deepEqual(parsed.raw, session.peerCertificateDer);
 });

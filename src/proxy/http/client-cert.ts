@@ -33,11 +33,12 @@ function clientCertElement(channel: Channel, settings: HttpSettings): string {
   const made = elements.get(channel);
   if (made?.settings === settings) return made.text;
   const { tls } = channel;
-  const { subject, uri, dns } = settings.clientCertDetails;
+  const { subject, uri, dns, cert } = settings.clientCertDetails;
   const parts: string[] = [];
   for (const san of tls?.localUriSans ?? []) parts.push(`By=${san}`);
   const der = tls?.peerCertificateDer;
   if (der !== undefined) parts.push(`Hash=${createHash("sha256").update(der).digest("hex")}`);
+  if (cert && der !== undefined) parts.push(`Cert="${encodeURIComponent(pemOf(der))}"`);
   const names = der === undefined ? undefined : decodeCertificateNames(der);
   // Quotes in it are escaped already, by RFC 2253.
   if (subject) parts.push(`Subject="${names?.subject ?? ""}"`);
@@ -46,4 +47,12 @@ function clientCertElement(channel: Channel, settings: HttpSettings): string {
   const text = parts.join(";");
   elements.set(channel, { settings, text });
   return text;
+}
+
+function pemOf(der: Uint8Array): string {
+  const lines =
+    Buffer.from(der)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }

@@ -62,6 +62,8 @@ export interface HttpSettings {
     readonly subject: boolean;
     readonly dns: boolean;
     readonly uri: boolean;
+    /** The certificate itself. */
+    readonly cert: boolean;
   };
   readonly tracing: TracingSettings | undefined;
   /** Lower-case protocols of `Upgrade` (and `connect`) → whether they are on. */
@@ -170,6 +172,7 @@ function identitySettings(config: HttpConnectionManager): IdentitySettings {
       subject: set?.subject ?? false,
       dns: set?.dns ?? false,
       uri: set?.uri ?? false,
+      cert: set?.cert ?? false,
     },
     tracing:
       config.tracing === undefined
