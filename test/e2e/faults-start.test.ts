@@ -11,7 +11,13 @@ import { delimiter, join } from "node:path";
 import { describe, test } from "node:test";
 
 import { dataPlanes, heddle, settled } from "./support/faults.ts";
-import { type MeshSetup, meshModes, startMesh, type TestMesh } from "./support/mesh.ts";
+import {
+  capturingModes,
+  type MeshSetup,
+  meshModes,
+  startMesh,
+  type TestMesh,
+} from "./support/mesh.ts";
 import { findEnvoy } from "../support/envoy.ts";
 
 const files = {
@@ -26,6 +32,13 @@ workloads:
   command: [{exec}]
 `,
 };
+
+const strict = `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: istio-system }
+spec: { mtls: { mode: STRICT } }
+`;
 
 describe("what keeps a mesh from starting is one sentence", () => {
   for (const mode of meshModes) {
@@ -157,6 +170,37 @@ for (const dataPlane of dataPlanes) {
       );
       await works(mesh);
     });
+  });
+}
+
+for (const mode of capturingModes) {
+  test(`no nft, but iptables: network namespaces all the same, ${mode}`, async () => {
+    await using machine = poorMachine(["nft"]);
+    await using mesh = await startMesh({
+      mode,
+      processes: "heddle",
+      files: { ...files, "strict.yaml": strict },
+      environment: { PATH: machine.path },
+    });
+    await settled(mesh, 2);
+    const client = async (script: string) => await mesh.workload("client-0").exec(script);
+    const address = /\d+\.\d+\.\d+\.\d+/.exec(
+      (await mesh.workload("server-0").exec("hostname -I")).stdout,
+    )?.[0];
+    assert(address !== undefined);
+    // STRICT takes only what both sidecars have carried.
+    for (const to of ["-4 http://server/", "-6 http://server/"]) {
+      const { stdout } = await client(`curl -s -m 5 ${to}`);
+      assert.match(stdout, /"from":"server-0"/, to);
+    }
+    const words = ["--target", String(mesh.supervisorPid), "--user", "--preserve-credentials"];
+    const outsider = mode === "root" ? words.slice(0, 2) : words;
+    const plain = ["--net", "curl", "-s", "-m", "3", `http://${address}:8080/`];
+    assert.throws(() => execFileSync("nsenter", [...outsider, ...plain]), "plaintext went in");
+    const own = await mesh.workload("server-0").exec(`curl -s -m 5 http://127.0.0.1:8080/`);
+    assert.match(own.stdout, /"from":"server-0"/);
+    const flushed = await client("PATH=$PATH:/usr/sbin:/sbin iptables -t nat -F");
+    assert.notEqual(flushed.code, 0);
   });
 }
 
