@@ -129,7 +129,7 @@ test("compileRbac() refuses what it cannot honour", () => {
   };
   refused({ policies: policies({}) }, /permissions\[0\].*none is set/);
   refused({ policies: policies({ metadata: { filter: "f" } }) }, /metadata\.path/);
-  refused({ policies: policies({ uriTemplate: { name: "t" } }) }, /uriTemplate/);
+  refused({ policies: policies({ uriTemplate: { name: "t" } }) }, /uri_template/);
   refused({ policies: policies({ andRules: { rules: [] } }) }, /and_rules/);
   refused({ policies: policies({ any: true }, { filterState: { key: "k" } }) }, /filterState/);
   refused({ policies: { p: { permissions: [], principals: [{ any: true }] } } }, /permissions/);

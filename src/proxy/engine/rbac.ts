@@ -17,6 +17,7 @@ import { type CodeChoice, compileFirstMatch } from "./condition-code.ts";
 import { allOf, always, anyOf, type Condition, never, not } from "./condition.ts";
 import { headerCondition } from "./header-matcher.ts";
 import { parseIpRange } from "./ip.ts";
+import { compileTemplateTest, templateOf } from "./uri-template.ts";
 import { compileMetadataMatcher } from "./metadata-matcher.ts";
 import { refuse } from "./refusal.ts";
 import { pathOf } from "./request-path.ts";
@@ -163,6 +164,17 @@ class PolicyPlan {
     if (permission.requestedServerName !== undefined) {
       const test = textTestOf(permission.requestedServerName, `${path}.requested_server_name`);
       return { kind: "server-name", test };
+    }
+    if (permission.uriTemplate !== undefined) {
+      const place = `${path}.uri_template`;
+      const test = compileTemplateTest(templateOf(permission.uriTemplate, place), place);
+      return {
+        kind: "text",
+        source: { kind: "path" },
+        test,
+        isInverted: false,
+        whenMissing: false,
+      };
     }
     const metadata = metadataOf(permission, path);
     if (metadata !== undefined) return metadata;

@@ -17,6 +17,7 @@ import { routeCriteria } from "./subsets.ts";
 import { matchedLength, type PlannedMatch } from "./route-match.ts";
 import type { CompiledRoute, RetryPolicy, RouteRateLimits } from "./route-table.ts";
 import { lowerAscii } from "./text-test.ts";
+import { compileTemplateRewrite } from "./uri-template.ts";
 
 interface Surroundings {
   readonly base: CompiledRoute;
@@ -100,7 +101,15 @@ function compilePathRewrite(
 ): (path: string) => string {
   if (action.pathRewrite !== "") refuse(`${path}.path_rewrite`, "is not supported");
   if (action.pathRewritePolicy !== undefined) {
-    refuse(`${path}.path_rewrite_policy`, "is not supported");
+    const place = `${path}.path_rewrite_policy`;
+    if (action.prefixRewrite !== "" || action.regexRewrite !== undefined) {
+      refuse(place, "cannot stand beside another rewrite");
+    }
+    const rewrite = compileTemplateRewrite(action.pathRewritePolicy, match.template, place);
+    return (text) => {
+      const [part, query] = splitPath(text);
+      return rewrite(part) + query;
+    };
   }
   if (action.prefixRewrite !== "") {
     if (action.regexRewrite !== undefined) {

@@ -15,6 +15,7 @@ import { refuse } from "./refusal.ts";
 import { compileRegex } from "./regex.ts";
 import { textTestOf } from "./string-matcher.ts";
 import { lowerAscii, type TextTest } from "./text-test.ts";
+import { compileTemplateTest, templateOf, type UriTemplate } from "./uri-template.ts";
 
 /** A route's match as a condition, and what its action needs to know of it. */
 export interface PlannedMatch {
@@ -22,6 +23,8 @@ export interface PlannedMatch {
   readonly path: PathCondition;
   /** Everything else. */
   readonly rest: Condition;
+  /** Of the path, where it is one. */
+  readonly template?: UriTemplate | undefined;
 }
 
 export type PathCondition =
@@ -36,7 +39,15 @@ export function matchedLength({ path }: PlannedMatch, text: string): number {
 }
 
 export function planRouteMatch(match: RouteMatch, path: string): PlannedMatch {
-  const place = planPath(match, path);
+  const { pathMatchPolicy } = match;
+  const template =
+    pathMatchPolicy === undefined
+      ? undefined
+      : templateOf(pathMatchPolicy, `${path}.path_match_policy`);
+  const place =
+    template === undefined
+      ? planPath(match, path)
+      : onPath(compileTemplateTest(template, `${path}.path_match_policy`));
   const rest = match.headers.map((header, i) => headerCondition(header, `${path}.headers[${i}]`));
   for (const [i, parameter] of match.queryParameters.entries()) {
     rest.push(queryParameter(parameter, `${path}.query_parameters[${i}]`));
@@ -53,7 +64,7 @@ export function planRouteMatch(match: RouteMatch, path: string): PlannedMatch {
   if (match.filterState.length > 0) refuse(`${path}.filter_state`, "is not supported");
   const fraction = match.runtimeFraction?.defaultValue;
   if (fraction !== undefined) rest.push({ kind: "fraction", share: fractionOf(fraction) });
-  return { path: place, rest: allOf(rest) };
+  return { path: place, rest: allOf(rest), ...(template === undefined ? {} : { template }) };
 }
 
 const isGrpc: Condition = {
@@ -98,7 +109,6 @@ function planPath(match: RouteMatch, path: string): PathCondition {
       regex: compileRegex(match.safeRegex, `${path}.safe_regex.regex`),
     });
   }
-  if (match.pathMatchPolicy !== undefined) refuse(`${path}.path_match_policy`, "is not supported");
   return refuse(path, "names no path");
 }
 

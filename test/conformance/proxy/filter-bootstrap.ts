@@ -228,6 +228,10 @@ const mapped: Http = {
               - {name: all, match: {prefix: /app}, route: {cluster: app}}`,
 };
 
+const template = (path: string): string =>
+  `{name: envoy.path.match.uri_template.uri_template_matcher, typed_config: {"@type": ${extensions}.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: "${path}"}}`;
+const templateRewrite = (path: string): string =>
+  `path_rewrite_policy: {name: envoy.path.rewrite.uri_template.uri_template_rewriter, typed_config: {"@type": ${extensions}.path.rewrite.uri_template.v3.UriTemplateRewriteConfig, path_template_rewrite: "${path}"}}`;
 const stateful = `${filters}.stateful_session.v3.StatefulSession`;
 const base64 = (bytes: string): string => Buffer.from(bytes, "latin1").toString("base64");
 const inCookie = (port: number): string => {
@@ -251,6 +255,8 @@ const sessions = ({ application, closed }: Backends): Http => {
     `              - {name: ${name}, match: {prefix: /${name}}, typed_per_filter_config: {${config}}, route: {cluster: ${target}}}`;
   return {
     filters: `
+          - name: rbac
+            typed_config: {"@type": ${filters}.rbac.v3.RBAC, rules: {action: DENY, policies: {closed: {principals: [{any: true}], permissions: [{uri_template: ${template("/shut/*/door")}}]}}}}
           - name: change
             typed_config: {"@type": ${mutation}.HeaderMutation}
           - name: session
@@ -260,6 +266,9 @@ const sessions = ({ application, closed }: Backends): Http => {
               domains: ["*"]
               routes:
               - {name: picked, match: {prefix: /picked}, typed_per_filter_config: {${session("disabled: true")}}, route: {weighted_clusters: {header_name: x-pick, clusters: [{name: app, weight: 2}, {name: refused, weight: 1}]}}}
+              - {name: templated, match: {path_match_policy: ${template("/t/{a}/{rest=**}")}}, route: {cluster: app, ${templateRewrite("/new/{rest}/{a}")}}}
+              - {name: template, match: {path_match_policy: ${template("/one/*.ok")}}, route: {cluster: app}}
+              - {name: no-template, match: {prefix: /one}, direct_response: {status: 404}}
               - {name: known, match: {prefix: /metadata, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}}]}, route: {cluster: refused}}
               - {name: unknown, match: {prefix: /metadata, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}, invert: true}]}, route: {cluster: app}}
 ${route("stay", there)}

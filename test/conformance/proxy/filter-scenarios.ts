@@ -122,6 +122,13 @@ const sessions: readonly Scenario[] = [
   { name: "begins a session in a header", text: get("/new-header/ok"), logs: "200 -" },
   { name: "picks a cluster by a header", text: get("/picked/ok", "X-Pick: 7"), logs: "200 -" },
   { name: "picks another by a header", text: get("/picked/ok", "X-Pick: 5"), logs: "503 UF" },
+  { name: "rewrites by a template", text: get("/t/x/y/z?q=1"), logs: "200 -" },
+  { name: "rewrites by a template what is left open", text: get("/t/x=1/"), logs: "200 -" },
+  { name: "matches by a template", text: get("/one/a.ok?b"), logs: "200 -" },
+  { name: "matches a template whole", text: get("/one/a/b.ok"), logs: "404 -" },
+  { name: "denies by a template", text: get("/shut/a%20=1/door"), logs: "403 -" },
+  { name: "denies by a template with a query", text: get("/shut/a/door?x=1"), logs: "403 -" },
+  { name: "does not deny beside a template", text: get("/shut/a/b/ok"), logs: "200 -" },
   { name: "matches metadata that is not there", text: get("/metadata/ok"), logs: "200 -" },
 ].map((scenario) => ({ ...scenario, door: "server" as const }));
 
