@@ -1,10 +1,11 @@
 /**
- * The HTTP connection manager: takes accepted connections and serves HTTP/1.1 on them as its Envoy
- * configuration says. Parts: connection → stream → filters → upstream request → connection pool, all
- * in `http/`; the byte level is in `wire/http1-*`.
+ * The HTTP connection manager: takes accepted connections and serves HTTP/1.1 and HTTP/2 on them as its
+ * Envoy configuration says. Parts: connection → stream → filters → upstream request → connection pool,
+ * all in `http/`; HTTP/2's connections are in `http2/`; the byte level is in `wire/`.
  */
 import { assert } from "../base/assert.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
+import { FrameMemory } from "../wire/http2-sender.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.ts";
@@ -13,6 +14,7 @@ import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import type { FilterOverrideCompilers } from "./engine/filter-overrides.ts";
 import { refuse, RefusalList } from "./engine/refusal.ts";
 import type { RouteTable } from "./engine/route-table.ts";
+import type { AcceptedHttp, ServedConnection } from "./http/accepted-http.ts";
 import { DownstreamConnection } from "./http/downstream-connection.ts";
 import {
   compileFilters,
@@ -25,6 +27,8 @@ import { LocalReplies } from "./http/local-replies.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
 import { Upstreams } from "./http/upstream-pool.ts";
+import { createHttp2Counters } from "./http2/counters.ts";
+import { type Http2Services, ServerConnection } from "./http2/server-connection.ts";
 import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
 
@@ -144,19 +148,35 @@ function observed(
 }
 
 function createFactory(services: HttpServices): ConnectionFactory {
-  const connections = new Set<DownstreamConnection>();
-  const forget = (connection: DownstreamConnection): void => {
+  const connections = new Set<ServedConnection>();
+  const onClosed = (connection: ServedConnection): void => {
     connections.delete(connection);
   };
+  const { codec } = services.settings;
+  const http2 = createHttp2Services(services);
+  const takeHttp2 = (accepted: AcceptedHttp, first: Buffer | undefined): boolean => {
+    if (codec === "http1") return false;
+    const connection = new ServerConnection(accepted, services, http2(), onClosed);
+    connections.add(connection);
+    accepted.channel.handler = connection;
+    if (first !== undefined && first.length > 0) connection.onData(first);
+    return true;
+  };
+  const owner = { onClosed, takeHttp2 };
   return {
     accept(
       channel: Channel,
       view: ConnectionView,
       ...[first, home]: [first: Buffer | undefined, home: ConnectionHome]
     ): void {
-      const connection = new DownstreamConnection({ channel, view, home }, services, forget);
-      connections.add(connection);
       services.counters.connections.add();
+      const isHttp2 = codec === "http2" || (codec === "auto" && view.alpn === "h2");
+      if (isHttp2) {
+        takeHttp2({ channel, view, home }, first);
+        return;
+      }
+      const connection = new DownstreamConnection({ channel, view, home }, services, owner);
+      connections.add(connection);
       channel.handler = connection;
       if (first !== undefined && first.length > 0) connection.onData(first);
     },
@@ -166,12 +186,29 @@ function createFactory(services: HttpServices): ConnectionFactory {
     },
     retire(): void {
       services.isRetired = true;
+      for (const connection of connections) connection.onRetired?.();
     },
     moveIdle(): void {
       for (const connection of connections) connection.moveIdle();
     },
   };
 }
+
+/** Made when a client first speaks HTTP/2: most connection managers never need it. */
+function createHttp2Services({ settings, context }: HttpServices): () => Http2Services {
+  let made: Http2Services | undefined;
+  return () => {
+    made ??= {
+      settings: settings.http2,
+      counters: createHttp2Counters(context, settings.statPrefix),
+      memory: frameMemory,
+    };
+    return made;
+  };
+}
+
+/** Frames of one connection at a time, sent before another's are gathered. */
+const frameMemory = new FrameMemory();
 
 /** Pools are shared by all connection managers of one data plane. */
 function upstreamsOf(context: ProxyContext): Upstreams {

@@ -81,6 +81,8 @@ export class Http1Head {
   targetEnd = 0;
   /** 0 or 1: HTTP/1.0 or HTTP/1.1. */
   minorVersion = 1;
+  /** It came as a block of HTTP/2, and stands here as it would in HTTP/1.1. */
+  isHttp2 = false;
   /** Response only; its reason phrase is `[reasonStart, reasonEnd)`. */
   status = 0;
   reasonStart = 0;

@@ -79,15 +79,29 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     enableTrailers: true,
     overrideStreamErrorOnInvalidHttpMessage: true,
   },
-  // They concern connections this data plane does not accept: its ALPN offers HTTP/1.1 alone.
-  http2ProtocolOptions: true,
+  http2ProtocolOptions: {
+    hpackTableSize: true,
+    maxConcurrentStreams: true,
+    initialStreamWindowSize: true,
+    initialConnectionWindowSize: true,
+    maxOutboundFrames: true,
+    maxOutboundControlFrames: true,
+    maxConsecutiveInboundFramesWithEmptyPayload: true,
+    maxInboundPriorityFramesPerStream: true,
+    maxInboundWindowUpdateFramesPerDataFrameSent: true,
+    streamErrorOnInvalidHttpMessaging: true,
+    overrideStreamErrorOnInvalidHttpMessage: true,
+    connectionKeepalive: { interval: true, timeout: true },
+    // Which library Envoy reads frames with.
+    useOghttp2Codec: true,
+  },
   serverName: true,
   serverHeaderTransformation: true,
   maxRequestHeadersKb: true,
   streamIdleTimeout: true,
   requestTimeout: true,
   requestHeadersTimeout: true,
-  // It times HTTP/2's farewell; on HTTP/1.1 a connection ends with the answer in hand.
+  // Between HTTP/2's two farewells; on HTTP/1.1 a connection ends with the answer in hand.
   drainTimeout: true,
   delayedCloseTimeout: true,
   accessLog: true,

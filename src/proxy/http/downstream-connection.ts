@@ -10,6 +10,7 @@ import { Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import type { ConnectionHome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import { type AcceptedHttp, type ConnectionOwner, isHttp2Beginning } from "./accepted-http.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, headFailures } from "./failure.ts";
 import { ClientSender } from "./client-sender.ts";
@@ -29,12 +30,6 @@ const headersTimeoutDefaultMs = 60_000;
  */
 type State = "head" | "body" | "waiting" | "closing" | "tunnel" | "moved";
 
-export interface AcceptedHttp {
-  readonly channel: Channel;
-  readonly view: ConnectionView;
-  readonly home: ConnectionHome;
-}
-
 export class DownstreamConnection implements Downstream, ChannelHandler, DeadlineOwner {
   readonly channel: Channel;
   readonly view: ConnectionView;
@@ -50,7 +45,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   /** Idle, headers, whole request, linger: never two at once. */
   readonly #deadline: Deadline = new Deadline(this);
   readonly #connectionDeadline: Deadline = new Deadline(this);
-  readonly #onClosed: (connection: DownstreamConnection) => void;
+  readonly #owner: ConnectionOwner;
   readonly #home: ConnectionHome;
   /** Why the next request is not served: its configuration is gone, and the one of now has no place. */
   #homeless: FailureKind | undefined;
@@ -66,13 +61,13 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   constructor(
     { channel, view, home }: AcceptedHttp,
     services: HttpServices,
-    onClosed: (connection: DownstreamConnection) => void,
+    owner: ConnectionOwner,
   ) {
     this.channel = channel;
     this.view = view;
     this.#home = home;
     this.services = services;
-    this.#onClosed = onClosed;
+    this.#owner = owner;
     this.#body = new BodyReader(services.settings.limits);
     this.sender = new ClientSender(channel, services.downstreamWriter);
     this.stream = new HttpStream(this, services);
@@ -143,6 +138,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     if (isFirst) this.headBeganMs = upstreams.wheel.nowMs;
     const taken = feedHead(head, chunk, from, settings.limits);
     if (head.isComplete || head.error !== undefined) {
+      if (head.error === "version" && this.#becomeHttp2(chunk, from + taken)) return chunk.length;
       this.#begin();
     } else if (isFirst) {
       const timeoutMs =
@@ -150,6 +146,18 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
       upstreams.wheel.arm(this.#deadline, timeoutMs);
     }
     return from + taken;
+  }
+
+  /** A client that knows beforehand (RFC 9113 section 3.3). */
+  #becomeHttp2(chunk: Buffer, at: number): boolean {
+    if (this.#requests > 0 || !isHttp2Beginning(this.#head)) return false;
+    const { bytes, length } = this.#head;
+    const first = Buffer.concat([bytes.subarray(0, length), chunk.subarray(at)]);
+    const { channel, view } = this;
+    if (!this.#owner.takeHttp2({ channel, view, home: this.#home }, first)) return false;
+    this.#state = "moved";
+    this.#leave();
+    return true;
   }
 
   #begin(): void {
@@ -329,7 +337,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   #leave(): void {
     this.services.upstreams.wheel.release(this.#deadline, this.#connectionDeadline);
     this.stream.release();
-    this.#onClosed(this);
+    this.#owner.onClosed(this);
   }
 
   onEnd(): void {

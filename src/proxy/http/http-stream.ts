@@ -11,6 +11,7 @@ import type { UpstreamCluster } from "../context.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { Downstream } from "./downstream.ts";
+import { disconnected, type DownstreamReason } from "./downstream-reason.ts";
 import { type FailureKind, failureMeanings, isRefusedService } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import { type FilteredStream, FilterRun } from "./filter-run.ts";
@@ -26,6 +27,7 @@ import { ResponseSide } from "./response-side.ts";
 import { streamDurationMs } from "./stream-duration.ts";
 import { StreamRecord } from "./stream-record.ts";
 import { decorateRequest, traceRequest } from "./stream-tracing.ts";
+import { mayUpgrade } from "./tunnel.ts";
 import { UpstreamRequest } from "./upstream-request.ts";
 
 const noRoute: RouteOutcome = { kind: "no-route" };
@@ -79,8 +81,8 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     return this.body.isComplete;
   }
 
-  /** A new request: its head is complete, framed, or in error. */
-  begin(head: Http1Head, failure: FailureKind | undefined): void {
+  /** A new request: its head is complete, framed, or in error. With a reason it gets no answer. */
+  begin(head: Http1Head, failure: FailureKind | DownstreamReason | undefined): void {
     const { services, record, request } = this;
     const { nowMs } = services.upstreams.wheel;
     const { headBeganMs } = this.connection;
@@ -104,6 +106,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     record.protocol = this.connection.protocol;
     request.reset(head);
     if (failure === undefined) return this.#admit(head);
+    if (typeof failure === "object") return this.onDownstreamClose(failure);
     // The request line was sound: the log shall say what it was.
     if (failure === "host-missing" || isRefusedService(failure)) {
       record.method = request.method;
@@ -216,11 +219,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   }
 
   #forward(route: CompiledRoute): void {
-    const { settings } = this.services;
-    if (this.upgrade !== "") {
-      const isAllowed = route.upgrades.get(this.upgrade) ?? settings.upgrades.get(this.upgrade);
-      if (isAllowed !== true) return this.reply("upgrade-refused");
-    }
+    if (this.upgrade !== "" && !mayUpgrade(this, route)) return this.reply("upgrade-refused");
     const cluster = this.#cluster;
     if (cluster === undefined) {
       return this.reply("no-cluster", { status: route.clusterNotFoundStatus ?? 503 });
@@ -230,7 +229,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
       return this.reply("drop-overload", { headers: [["x-envoy-drop-overload", "true"]] });
     }
     if (this.#head?.expectsContinue === true && !this.body.isComplete) {
-      if (settings.passesContinue) this.request.headers.set("expect", "100-continue");
+      if (this.services.settings.passesContinue) this.request.headers.set("expect", "100-continue");
       else this.passContinue();
     }
     this.#upstream.start(cluster, route, this.#head?.bodyKind ?? "none");
@@ -281,11 +280,11 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.#upstream.resume();
   }
 
-  onDownstreamClose(): void {
+  onDownstreamClose(reason: DownstreamReason = disconnected): void {
     if (!this.isActive) return;
-    this.record.flags |= flag.downstreamConnectionTermination;
+    this.record.flags |= reason.flag;
     this.#upstream.abort();
-    this.#end("downstream_remote_disconnect");
+    this.#end(reason.details);
   }
 
   onDeadline(deadline: Deadline): void {

@@ -123,6 +123,19 @@ export class MessageHeaders {
     return bytes;
   }
 
+  /** Fields that were set here, after those of the head. */
+  get ownCount(): number {
+    return this.#count;
+  }
+
+  ownName(at: number): string {
+    return this.#names[at] ?? "";
+  }
+
+  ownValue(at: number): string {
+    return this.#values[at] ?? "";
+  }
+
   /** Writes every field line. */
   writeTo(writer: Http1Writer): void {
     if (this.head !== undefined) writer.fields(this.head);

@@ -4,7 +4,7 @@
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { isAuthority } from "../../wire/http1-framing.ts";
-import { known } from "../../wire/http1-tables.ts";
+import { known, targetTable } from "../../wire/http1-tables.ts";
 import type { FailureKind } from "./failure.ts";
 import type { HttpRequest } from "./http-request.ts";
 import { isPlainPath, normalizePath } from "./path.ts";
@@ -19,6 +19,7 @@ export type TargetResult =
 const ok: TargetResult = { kind: "ok" };
 const invalidTarget: TargetResult = { kind: "fail", failure: "invalid-target" };
 const unknownMethod: TargetResult = { kind: "fail", failure: "malformed-request" };
+const strangePath: TargetResult = { kind: "fail", failure: "path-normalization" };
 const slash = 0x2f;
 
 /** Those that Envoy's parser takes where `allow_custom_methods` is off. */
@@ -37,7 +38,9 @@ export function settleTarget(
 ): TargetResult {
   const start = head.methodEnd + 1;
   const { bytes, targetEnd } = head;
-  if (!knownMethods.has(request.method) && !settings.allowsCustomMethods) return unknownMethod;
+  // HTTP/2 knows no list: Envoy's readers of it take any token.
+  const takesAny = head.isHttp2 || settings.allowsCustomMethods;
+  if (!takesAny && !knownMethods.has(request.method)) return unknownMethod;
   if (request.method === "CONNECT") {
     const isValid = isAuthority(bytes, start, targetEnd) && hasPort(head, start, targetEnd);
     if (!isValid || head.bodyKind !== "none") return invalidTarget;
@@ -45,6 +48,7 @@ export function settleTarget(
     request.path = "";
   } else if (bytes[start] === slash) {
     request.path = head.text(start, targetEnd);
+    if (head.isHttp2 && !isPlainTarget(head)) return strangePath;
   } else if (targetEnd - start === 1 && bytes[start] === 0x2a) {
     if (request.method !== "OPTIONS") return invalidTarget;
     request.path = "*";
@@ -60,6 +64,14 @@ export function settleTarget(
   }
   if (settings.stripsTrailingDot) request.authority = request.authority.replace(/\.(?=:|$)/, "");
   return settlePath(request, settings);
+}
+
+/** Visible ASCII without `#`: what HTTP/1.1's reader lets pass. */
+function isPlainTarget({ bytes, methodEnd, targetEnd }: Http1Head): boolean {
+  for (let at = methodEnd + 1; at < targetEnd; at++) {
+    if (targetTable[bytes[at] ?? 0] !== 1) return false;
+  }
+  return true;
 }
 
 function hasPort(head: Http1Head, start: number, end: number): boolean {

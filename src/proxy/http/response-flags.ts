@@ -22,6 +22,7 @@ export const flag = {
   upstreamProtocolError: 0x40000,
   noClusterFound: 0x80000,
   overloadManager: 0x100000,
+  downstreamRemoteReset: 0x400000,
   dropOverload: 0x200000,
 } as const;
 
@@ -49,6 +50,7 @@ const letters: readonly (readonly [bit: number, text: string])[] = [
   [flag.durationTimeout, "DT"],
   [flag.downstreamProtocolError, "DPE"],
   [flag.downstreamConnectionTermination, "DC"],
+  [flag.downstreamRemoteReset, "DR"],
 ];
 
 const texts = new Map<number, string>([[0, ""]]);

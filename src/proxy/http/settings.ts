@@ -12,12 +12,16 @@ import { UuidRequestIdConfig } from "../../wire/gen/ts/envoy/extensions/request_
 import { honoured } from "../config/honoured.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
+import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
 import { parseIpRange } from "../engine/ip.ts";
 import type { ClientTrust } from "./client-address.ts";
 import type { EscapedSlashes, PathRules } from "./path.ts";
 
 export interface HttpSettings {
   readonly statPrefix: string;
+  /** `auto`: what TLS agreed on, or what the first bytes say. */
+  readonly codec: "auto" | "http1" | "http2";
+  readonly http2: Http2ServerSettings;
   readonly limits: HeadLimits;
   readonly isHttp10Allowed: boolean;
   readonly defaultHostForHttp10: string;
@@ -82,21 +86,26 @@ export interface TracingSettings {
 const oneHourMs = 3_600_000;
 
 export function compileSettings(config: HttpConnectionManager): HttpSettings {
-  if (config.codecType !== CodecType.AUTO && config.codecType !== CodecType.HTTP1) {
-    refuse("codec_type", "only AUTO and HTTP1 are supported");
-  }
+  if (config.codecType === CodecType.HTTP3) refuse("codec_type", "HTTP3 is not supported");
   if (config.httpProtocolOptions?.headerKeyFormat !== undefined) {
     refuse("http_protocol_options.header_key_format", "is not supported");
   }
   checkRequestIds(config.requestIdExtension?.typedConfig);
   const common = config.commonHttpProtocolOptions;
   const http1 = config.httpProtocolOptions;
+  const limits = {
+    headBytesMax: (config.maxRequestHeadersKb ?? 60) * 1024,
+    fieldsMax: common?.maxHeadersCount ?? 100,
+  };
   return {
     statPrefix: config.statPrefix,
-    limits: {
-      headBytesMax: (config.maxRequestHeadersKb ?? 60) * 1024,
-      fieldsMax: common?.maxHeadersCount ?? 100,
-    },
+    codec: codec(config.codecType),
+    http2: compileHttp2Settings(config.http2ProtocolOptions, {
+      limits,
+      resetsMalformed: config.streamErrorOnInvalidHttpMessage ?? false,
+      drainMs: durationMs(config.drainTimeout) ?? 5000,
+    }),
+    limits,
     isHttp10Allowed: http1?.acceptHttp10 ?? false,
     defaultHostForHttp10: http1?.defaultHostForHttp10 ?? "",
     allowsAbsoluteUrl: http1?.allowAbsoluteUrl ?? true,
@@ -198,6 +207,11 @@ function checkRequestIds(
   const known = { packTraceReason: true, useRequestIdForTraceSampling: true } as const;
   const { packTraceReason } = honoured(UuidRequestIdConfig.decode(config.value), known, path);
   if (packTraceReason === false) refuse(`${path}.pack_trace_reason`, "is not supported");
+}
+
+function codec(type: CodecType): HttpSettings["codec"] {
+  if (type === CodecType.HTTP1) return "http1";
+  return type === CodecType.HTTP2 ? "http2" : "auto";
 }
 
 function underscores(action: Underscores): HttpSettings["underscores"] {

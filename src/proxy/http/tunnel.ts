@@ -4,11 +4,21 @@
  */
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
 import { queueOf } from "./upstream-pool.ts";
+
+/** A stream that shares its connection with others cannot become a tunnel. */
+export function mayUpgrade(
+  { upgrade, connection, services }: HttpStream,
+  { upgrades }: CompiledRoute,
+): boolean {
+  const isAllowed = upgrades.get(upgrade) ?? services.settings.upgrades.get(upgrade);
+  return connection.protocol === "HTTP/1.1" && isAllowed === true;
+}
 
 export interface UpgradedUpstream {
   readonly connection: UpstreamConnection;

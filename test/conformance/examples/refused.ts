@@ -106,7 +106,12 @@ export const refusedExamples: readonly RefusedExample[] = [
     "lb_subset",
   ),
   field("HTTP/2 upstream", { cluster: http2Options }, "only HTTP/1.1", "explicit_http_config"),
-  field("HTTP/2 downstream", { manager: "codec_type: HTTP2" }, "codec_type", "codec_type"),
+  field(
+    "CONNECT over HTTP/2",
+    { manager: "http2_protocol_options: {allow_connect: true}" },
+    "allow_connect",
+    "allow_connect",
+  ),
   field(
     "Zipkin",
     {

@@ -1,0 +1,195 @@
+/**
+ * One stream of a client's HTTP/2 connection, joined to what serves requests. Used again for later
+ * streams of its connection, once the client has the whole answer and the request's record is written.
+ */
+import { type HeadError, Http1Head } from "../../wire/http1-head.ts";
+import { errorCode } from "../../wire/http2-frames.ts";
+import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
+import type { Channel } from "../../net/channel.ts";
+import { assert } from "../../base/assert.ts";
+import type { ConnectionView } from "../engine/request.ts";
+import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
+import type { Downstream } from "../http/downstream.ts";
+import type { FailureKind } from "../http/failure.ts";
+import { malformedReason, remoteReset } from "../http/downstream-reason.ts";
+import { HttpStream } from "../http/http-stream.ts";
+import { hasUnderscores } from "../http/underscores.ts";
+import type { ServerConnection } from "./server-connection.ts";
+import { StreamSender } from "./stream-sender.ts";
+
+/** For a client to read what was queued, where the configuration names no idle time. */
+const flushTimeoutDefaultMs = 300_000;
+
+export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
+  readonly protocol = "HTTP/2";
+  readonly channel: Channel;
+  readonly view: ConnectionView;
+  readonly sender: StreamSender;
+  readonly head: Http1Head = new Http1Head();
+  readonly stream: HttpStream;
+  headBeganMs = 0;
+  readonly #connection: ServerConnection;
+  #wire: Http2Stream | undefined;
+  #trailers: Http1Head | undefined;
+  #pauses = 0;
+  /** While the request arrives: that it does. After the answer: that it is read. */
+  readonly #deadline: Deadline = new Deadline(this);
+
+  constructor(connection: ServerConnection) {
+    this.#connection = connection;
+    this.channel = connection.channel;
+    this.view = connection.view;
+    this.sender = new StreamSender(connection.session.sender);
+    this.stream = new HttpStream(this, connection.services);
+  }
+
+  get trailers(): Http1Head {
+    this.#trailers ??= new Http1Head();
+    return this.#trailers;
+  }
+
+  get isReading(): boolean {
+    return this.#connection.reading === this;
+  }
+
+  onOpened(wire: Http2Stream): void {
+    this.#wire = wire;
+    this.#pauses = 0;
+    this.sender.attach(wire);
+  }
+
+  onRequest(isEnd: boolean): void {
+    const { services, headBeganMs } = this.#connection;
+    const { settings, upstreams } = services;
+    this.headBeganMs = headBeganMs;
+    this.#connection.enter(this);
+    if (!isEnd && settings.requestTimeoutMs > 0) {
+      upstreams.wheel.arm(this.#deadline, settings.requestTimeoutMs);
+    }
+    this.stream.begin(this.head, this.#checkHead());
+  }
+
+  #checkHead(): FailureKind | undefined {
+    const { settings } = this.#connection.services;
+    const { head } = this;
+    const isRefused =
+      settings.underscores !== "allow" && hasUnderscores(head, settings.underscores);
+    return isRefused ? "underscore" : undefined;
+  }
+
+  onData(chunk: Buffer, from: number, to: number): void {
+    this.#connection.enter(this);
+    this.stream.onBody(chunk, from, to);
+  }
+
+  onRequestEnd(trailers: Http1Head | undefined): void {
+    this.#deadline.disarm();
+    this.#connection.enter(this);
+    if (this.stream.isActive) this.stream.onBodyEnd(trailers);
+  }
+
+  onRoom(): void {
+    this.stream.onDownstreamDrain();
+    if (this.#deadline.isArmed && !this.stream.isActive) this.#armFlush();
+  }
+
+  onMalformed(error: HeadError): void {
+    this.#connection.enter(undefined);
+    const reason = malformedReason(error);
+    if (this.stream.isActive) return this.stream.onDownstreamClose(reason);
+    // Nothing of it can be trusted: its record shows a request without a head.
+    this.head.reset("request");
+    this.headBeganMs = this.#connection.services.upstreams.wheel.nowMs;
+    this.stream.begin(this.head, reason);
+  }
+
+  onReset(): void {
+    this.#detach();
+    this.#connection.enter(undefined);
+    this.stream.onDownstreamClose(remoteReset);
+    this.#recycle();
+  }
+
+  onClosed(): void {
+    this.#detach();
+    this.#recycle();
+  }
+
+  /** The connection is gone. */
+  onConnectionClose(): void {
+    this.#detach();
+    this.stream.onDownstreamClose();
+    this.#connection.services.upstreams.wheel.release(this.#deadline);
+    this.stream.release();
+  }
+
+  #detach(): void {
+    this.#wire = undefined;
+    this.sender.attach(undefined);
+    this.#deadline.disarm();
+  }
+
+  #recycle(): void {
+    if (this.#wire === undefined && !this.stream.isActive) this.#connection.onStreamOver(this);
+  }
+
+  isLastRequest(): boolean {
+    // The connection says farewell by itself; this answer need not.
+    this.#connection.onAnswer();
+    return false;
+  }
+
+  pause(): void {
+    if (this.#pauses++ === 0 && this.#wire !== undefined) {
+      this.#wire.isPaused = true;
+    }
+  }
+
+  resume(): void {
+    if (this.#pauses === 0 || --this.#pauses > 0 || this.#wire === undefined) return;
+    this.#connection.session.streams.window.release(this.#wire);
+    this.#connection.flushSoon();
+  }
+
+  continueReading(): void {
+    // Other streams never waited for this one.
+  }
+
+  onStreamEnd(): void {
+    if (this.#wire === undefined) return this.#recycle();
+    this.#armFlush();
+  }
+
+  /** The answer lies ready: its client has so long to read the next part of it. */
+  #armFlush(): void {
+    const { settings, upstreams } = this.#connection.services;
+    const idleMs = settings.streamIdleTimeoutMs;
+    upstreams.wheel.arm(this.#deadline, idleMs > 0 ? idleMs : flushTimeoutDefaultMs);
+  }
+
+  breakOff(): void {
+    this.#breakOff(errorCode.internal);
+  }
+
+  #breakOff(code: number): void {
+    const wire = this.#wire;
+    if (wire === undefined) return;
+    this.#detach();
+    this.#connection.breakOff(wire, code);
+    this.#recycle();
+  }
+
+  onDeadline(): void {
+    if (this.stream.isActive) return this.stream.onRequestTimeout();
+    this.#connection.counters.flushTimeouts.add();
+    this.#breakOff(errorCode.cancel);
+  }
+
+  becomeTunnel(): Buffer | undefined {
+    assert(false, "a stream of HTTP/2 becomes no tunnel: upgrades are refused before");
+  }
+
+  onTunnelClosed(): void {
+    assert(false, "a stream of HTTP/2 becomes no tunnel: upgrades are refused before");
+  }
+}

@@ -1,0 +1,113 @@
+/** Sends the answer of one HTTP/2 stream: HEADERS, DATA, trailers. */
+import { type Http1Head, slotWidth } from "../../wire/http1-head.ts";
+import { known } from "../../wire/http1-tables.ts";
+import type { Http2Sender } from "../../wire/http2-sender.ts";
+import type { Http2Stream } from "../../wire/http2-stream.ts";
+import type { ResponseSender } from "../http/downstream.ts";
+import type { MessageHeaders } from "../http/message-headers.ts";
+
+export class StreamSender implements ResponseSender {
+  readonly closesAfterBody = false;
+  readonly #frames: Http2Sender;
+  #stream: Http2Stream | undefined;
+  /** Content that the answer's head promised and that has not been sent; -1 where it promised nothing. */
+  #contentLeft = -1;
+
+  constructor(frames: Http2Sender) {
+    this.#frames = frames;
+  }
+
+  attach(stream: Http2Stream | undefined): void {
+    this.#stream = stream;
+  }
+
+  reset(): void {
+    this.#contentLeft = -1;
+  }
+
+  interim(): void {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    const writer = this.#frames.beginHead(stream.id);
+    this.#frames.encoder.status(writer, 100);
+    this.#frames.endHead(stream, false);
+    this.flush();
+  }
+
+  beginBody(head: Http1Head): void {
+    this.#contentLeft = head.bodyKind === "length" ? head.bodyLength : -1;
+    head.dropId(known.transferEncoding);
+  }
+
+  head(
+    status: number,
+    headers: MessageHeaders,
+    ...[, isEnd]: [connection: unknown, isEnd: boolean]
+  ): void {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    const { encoder } = this.#frames;
+    const writer = this.#frames.beginHead(stream.id);
+    encoder.status(writer, status);
+    const { head } = headers;
+    if (head !== undefined) {
+      const { count, dropped } = head;
+      for (let field = 0; field < count; field++) {
+        if (dropped[field] === 0 && !isOfConnection(head, field)) {
+          encoder.fieldOf(writer, head, field);
+        }
+      }
+    }
+    for (let at = 0; at < headers.ownCount; at++) {
+      const value = headers.ownValue(at);
+      // An answer of ours that is nothing but its head says so by ending.
+      if (isEnd && head === undefined && headers.ownName(at) === "content-length") continue;
+      // As on HTTP/1.1: what would break a line is not sent.
+      if (!unsendable.test(value)) encoder.field(writer, headers.ownName(at), value);
+    }
+    this.#frames.endHead(stream, isEnd);
+  }
+
+  ownBody(text: string): void {
+    const bytes = Buffer.from(text, "latin1");
+    if (this.#stream !== undefined) this.#frames.data(this.#stream, bytes, 0, bytes.length, true);
+  }
+
+  body(chunk: Buffer, from: number, to: number): void {
+    const stream = this.#stream;
+    if (stream === undefined || from === to) return;
+    if (this.#contentLeft >= 0) this.#contentLeft -= to - from;
+    this.#frames.data(stream, chunk, from, to, this.#contentLeft === 0);
+  }
+
+  end(trailers: Http1Head | undefined): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.isLocalEnded || stream.isEndQueued) return;
+    this.#frames.end(stream, trailers);
+  }
+
+  flush(): boolean {
+    const hasRoom = this.#frames.flush();
+    const stream = this.#stream;
+    if (stream === undefined) return true;
+    if (hasRoom && stream.queuedBytes === 0) return true;
+    stream.isWaiting = true;
+    return false;
+  }
+}
+
+const unsendable = /[^\t\x20-\x7e\x80-\xff]/;
+
+/** Fields of one HTTP/1.1 connection (RFC 9113 section 8.2.2); a name that is none stands nowhere else. */
+function isOfConnection(head: Http1Head, field: number): boolean {
+  switch (head.ids[field] ?? known.other) {
+    case known.connection:
+    case known.keepAlive:
+    case known.proxyConnection:
+    case known.transferEncoding:
+    case known.upgrade:
+      return true;
+    default:
+      return (head.slots[field * slotWidth + 1] ?? 0) === (head.slots[field * slotWidth] ?? 0);
+  }
+}

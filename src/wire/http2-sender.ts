@@ -1,0 +1,289 @@
+/**
+ * What leaves on an HTTP/2 connection: frames, header blocks, and content within the windows that the
+ * peer gives (RFC 9113 section 5.2). Streams whose content waits take turns, a frame each. Sans I/O:
+ * frames are gathered in memory that connections share; whoever wants to write while another's bytes
+ * are in it has them sent first.
+ */
+import { ByteWriter } from "./byte-writer.ts";
+import { HpackEncoder } from "./hpack-encoder.ts";
+import type { Http1Head } from "./http1-head.ts";
+import type { FloodGuard } from "./http2-floods.ts";
+import {
+  errorCode,
+  frameBytesMax,
+  frameFlag,
+  frameHeadBytes,
+  frameType,
+  initialWindow,
+  windowMax,
+} from "./http2-frames.ts";
+import type { Http2Stream } from "./http2-stream.ts";
+
+/** Gathered frames of one connection at a time. */
+export class FrameMemory {
+  readonly writer: ByteWriter = new ByteWriter();
+  owner: Http2Sender | undefined = undefined;
+}
+
+/** Takes the first `length` bytes of memory that is used again afterwards; false when the peer is slow. */
+export type SendFrames = (memory: Buffer, length: number) => boolean;
+
+/** More than this is sent before more is gathered. */
+const gatheredBytesMax = 64 * 1024;
+
+export class Http2Sender {
+  readonly encoder: HpackEncoder = new HpackEncoder();
+  readonly #memory: FrameMemory;
+  readonly #writer: ByteWriter;
+  readonly #send: SendFrames;
+  readonly #guard: FloodGuard;
+  /** The peer takes what is sent. */
+  hasRoom = true;
+  window: number = initialWindow;
+  /** Streams with content and a window, in the order of their turns. */
+  #ready: Http2Stream[] = [];
+  #blockAt = 0;
+  /** A stream has ended on our side. */
+  onLocalEnd: (stream: Http2Stream) => void = () => {};
+
+  constructor(memory: FrameMemory, send: SendFrames, guard: FloodGuard) {
+    this.#memory = memory;
+    this.#writer = memory.writer;
+    this.#send = send;
+    this.#guard = guard;
+  }
+
+  /** Sends what was gathered; false when the peer is slow. */
+  flush(): boolean {
+    const { memory, length } = this.#writer;
+    if (length === 0 || this.#memory.owner !== this) return this.hasRoom;
+    this.#writer.discard();
+    this.hasRoom = this.#send(memory, length);
+    if (this.hasRoom) this.#guard.onRead();
+    return this.hasRoom;
+  }
+
+  #frame(
+    type: number,
+    flags: number,
+    ...[streamId, length]: [streamId: number, length: number]
+  ): void {
+    const memory = this.#memory;
+    const writer = this.#writer;
+    if (memory.owner !== this) {
+      memory.owner?.flush();
+      memory.owner = this;
+    }
+    writer.reserve(frameHeadBytes + length);
+    const at = writer.length;
+    const bytes = writer.memory;
+    bytes[at] = length >>> 16;
+    bytes[at + 1] = length >>> 8;
+    bytes[at + 2] = length;
+    bytes[at + 3] = type;
+    bytes[at + 4] = flags;
+    writer.length = at + 5;
+    writer.uint32(streamId);
+    this.#guard.onSent(type !== frameType.data && type !== frameType.headers);
+  }
+
+  settings(entries: readonly (readonly [id: number, value: number])[]): void {
+    this.#frame(frameType.settings, 0, 0, entries.length * 6);
+    for (const [id, value] of entries) {
+      this.#writer.byte(id >>> 8);
+      this.#writer.byte(id);
+      this.#writer.uint32(value);
+    }
+  }
+
+  acknowledgeSettings(): void {
+    this.#frame(frameType.settings, frameFlag.ack, 0, 0);
+  }
+
+  /** `payload[from, from + 8)`. */
+  ping(payload: Uint8Array, from: number, isAck: boolean): void {
+    this.#frame(frameType.ping, isAck ? frameFlag.ack : 0, 0, 8);
+    this.#writer.bytes(payload, from, from + 8);
+  }
+
+  goAway(lastStreamId: number, code: number): void {
+    this.#frame(frameType.goAway, 0, 0, 8);
+    this.#writer.uint32(lastStreamId);
+    this.#writer.uint32(code);
+  }
+
+  reset(streamId: number, code: number): void {
+    this.#frame(frameType.reset, 0, streamId, 4);
+    this.#writer.uint32(code);
+  }
+
+  windowUpdate(streamId: number, bytes: number): void {
+    this.#frame(frameType.windowUpdate, 0, streamId, 4);
+    this.#writer.uint32(bytes);
+  }
+
+  /** Then fields are written with the encoder to what is returned, and then `endHead()`. */
+  beginHead(streamId: number): ByteWriter {
+    this.#frame(frameType.headers, frameFlag.endHeaders, streamId, 0);
+    this.#blockAt = this.#writer.length;
+    this.encoder.beginBlock(this.#writer);
+    return this.#writer;
+  }
+
+  endHead(stream: Http2Stream, isEnd: boolean): void {
+    const writer = this.#writer;
+    const blockAt = this.#blockAt;
+    const length = writer.length - blockAt;
+    const bytes = writer.memory;
+    const at = blockAt - frameHeadBytes;
+    const first = Math.min(length, frameBytesMax);
+    bytes[at] = first >>> 16;
+    bytes[at + 1] = first >>> 8;
+    bytes[at + 2] = first;
+    const end = isEnd ? frameFlag.endStream : 0;
+    bytes[at + 4] = end | (length > first ? 0 : frameFlag.endHeaders);
+    if (length > first) this.#continueBlock(stream.id, blockAt + first);
+    if (isEnd) this.#endLocal(stream);
+  }
+
+  /** What of a block does not fit into HEADERS. */
+  #continueBlock(streamId: number, from: number): void {
+    const writer = this.#writer;
+    const rest = Buffer.from(writer.memory.subarray(from, writer.length));
+    writer.length = from;
+    for (let at = 0; at < rest.length; at += frameBytesMax) {
+      const end = Math.min(rest.length, at + frameBytesMax);
+      const flags = end === rest.length ? frameFlag.endHeaders : 0;
+      this.#frame(frameType.continuation, flags, streamId, end - at);
+      writer.bytes(rest, at, end);
+    }
+  }
+
+  /** Sends `chunk[from, to)`, or keeps a copy until the peer has room. `isEnd`: nothing follows. */
+  data(
+    stream: Http2Stream,
+    chunk: Uint8Array,
+    from: number,
+    ...[to, isEnd]: [number, boolean]
+  ): void {
+    let at = from;
+    if (stream.queuedBytes === 0 && this.hasRoom && this.#ready.length === 0) {
+      while (at < to) {
+        const step = Math.min(to - at, frameBytesMax, stream.sendWindow, this.window);
+        if (step <= 0 || !this.hasRoom) break;
+        this.#dataFrame(stream, step, isEnd && at + step === to);
+        this.#writer.bytes(chunk, at, at + step);
+        at += step;
+        if (this.#writer.length > gatheredBytesMax) this.flush();
+      }
+    }
+    if (at < to) {
+      stream.queue.push(Buffer.from(chunk.subarray(at, to)));
+      stream.queuedBytes += to - at;
+      stream.isEndQueued = isEnd;
+      this.#makeReady(stream);
+    } else if (isEnd) this.#endLocal(stream);
+  }
+
+  /** Nothing follows but these. */
+  end(stream: Http2Stream, trailers: Http1Head | undefined): void {
+    if (stream.queuedBytes > 0) {
+      stream.isEndQueued = true;
+      stream.queuedTrailers = trailers === undefined ? undefined : fieldsOf(trailers);
+      return;
+    }
+    this.#sendEnd(stream, trailers === undefined ? undefined : fieldsOf(trailers));
+  }
+
+  #sendEnd(stream: Http2Stream, trailers: Http2Stream["queuedTrailers"]): void {
+    if (trailers === undefined || trailers.length === 0) {
+      this.#frame(frameType.data, frameFlag.endStream, stream.id, 0);
+      this.#endLocal(stream);
+      return;
+    }
+    const writer = this.beginHead(stream.id);
+    for (const [name, value] of trailers) this.encoder.field(writer, name, value);
+    this.endHead(stream, true);
+  }
+
+  #endLocal(stream: Http2Stream): void {
+    stream.isLocalEnded = true;
+    this.onLocalEnd(stream);
+  }
+
+  #dataFrame(stream: Http2Stream, length: number, isEnd: boolean): void {
+    this.#frame(frameType.data, isEnd ? frameFlag.endStream : 0, stream.id, length);
+    stream.sendWindow -= length;
+    this.window -= length;
+    this.#guard.dataFramesSent++;
+  }
+
+  /** The peer gives a stream more; false when it is more than there can be. */
+  addStreamWindow(stream: Http2Stream, bytes: number): boolean {
+    stream.sendWindow += bytes;
+    if (stream.sendWindow > windowMax) return false;
+    this.#makeReady(stream);
+    return true;
+  }
+
+  #makeReady(stream: Http2Stream): void {
+    if (stream.isReady || stream.queuedBytes === 0 || stream.sendWindow <= 0) return;
+    stream.isReady = true;
+    this.#ready.push(stream);
+  }
+
+  /** The stream is gone. */
+  forget(stream: Http2Stream): void {
+    stream.queue.length = 0;
+    stream.queuedBytes = 0;
+    if (!stream.isReady) return;
+    stream.isReady = false;
+    this.#ready = this.#ready.filter((one) => one !== stream);
+  }
+
+  /** Sends what windows and the peer's reading allow, a frame of each stream at a time. */
+  pump(): void {
+    while (this.hasRoom && this.window > 0) {
+      const stream = this.#ready.shift();
+      if (stream === undefined) break;
+      stream.isReady = false;
+      this.#sendQueued(stream);
+      this.#makeReady(stream);
+      if (this.#writer.length > gatheredBytesMax) this.flush();
+    }
+  }
+
+  #sendQueued(stream: Http2Stream): void {
+    const piece = stream.queue[0];
+    if (piece === undefined) return;
+    const step = Math.min(piece.length, frameBytesMax, stream.sendWindow, this.window);
+    const isLast = step === stream.queuedBytes;
+    const isEnd = isLast && stream.isEndQueued && stream.queuedTrailers === undefined;
+    this.#dataFrame(stream, step, isEnd);
+    this.#writer.bytes(piece, 0, step);
+    stream.queuedBytes -= step;
+    if (step === piece.length) stream.queue.shift();
+    else stream.queue[0] = piece.subarray(step);
+    if (!isLast) return;
+    if (isEnd) return this.#endLocal(stream);
+    if (stream.isEndQueued) return this.#sendEnd(stream, stream.queuedTrailers);
+    if (!stream.isWaiting) return;
+    stream.isWaiting = false;
+    stream.owner.onRoom();
+  }
+
+  /** Ends a stream before its time. */
+  breakOff(stream: Http2Stream, code: number = errorCode.internal): void {
+    this.forget(stream);
+    this.reset(stream.id, code);
+    stream.isLocalEnded = true;
+  }
+}
+
+function fieldsOf(head: Http1Head): readonly (readonly [string, string])[] {
+  const fields: [string, string][] = [];
+  for (let field = 0; field < head.count; field++) {
+    if (head.dropped[field] === 0) fields.push([head.nameAt(field), head.valueAt(field)]);
+  }
+  return fields;
+}

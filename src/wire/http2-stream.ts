@@ -1,0 +1,65 @@
+/** One stream of an HTTP/2 connection: its windows, what waits to be sent on it, and who it is for. */
+import type { HeadError, Http1Head } from "./http1-head.ts";
+
+/** Whoever serves a stream. Nothing is called after `onReset()` or `onClosed()`. */
+export interface StreamOwner {
+  /** First; `head` is not filled yet. */
+  onOpened(stream: Http2Stream): void;
+  /** Filled with the request's fields, and later with its trailers. */
+  readonly head: Http1Head;
+  readonly trailers: Http1Head;
+  /** `head` is complete and sound. `isEnd`: that was all. */
+  onRequest(isEnd: boolean): void;
+  /** `chunk[from, to)` belongs to the connection: whoever keeps it copies it. */
+  onData(chunk: Buffer, from: number, to: number): void;
+  onRequestEnd(trailers: Http1Head | undefined): void;
+  /** What was to be sent has left: there is room again. */
+  onRoom(): void;
+  /** The request, or what follows it, is malformed; nothing of it is told otherwise. */
+  onMalformed(error: HeadError): void;
+  /** Broken off by the peer, or for what it did. */
+  onReset(code: number): void;
+  /** Both sides have ended. */
+  onClosed(): void;
+}
+
+export class Http2Stream {
+  readonly id: number;
+  readonly owner: StreamOwner;
+  /** The peer has said all it will. */
+  isRemoteEnded = false;
+  /** Our last frame of it is sent. */
+  isLocalEnded = false;
+  isClosed = false;
+  /** What the peer may still send. */
+  receiveWindow: number;
+  /** Taken, but not yet given back to the peer. */
+  unreturned = 0;
+  /** The owner takes no more for now: the peer may fill the stream's window and no more. */
+  isPaused = false;
+  /** Received meanwhile. */
+  held = 0;
+  /** Content bytes the head promised, less those that came; -1 where it promised nothing. */
+  contentLeft = -1;
+  sendWindow: number;
+  readonly queue: Buffer[] = [];
+  queuedBytes = 0;
+  /** Nothing follows what is queued but `queuedTrailers`. */
+  isEndQueued = false;
+  queuedTrailers: readonly (readonly [name: string, value: string])[] | undefined = undefined;
+  /** In the queue of streams that may send. */
+  isReady = false;
+  /** The owner was told to wait. */
+  isWaiting = false;
+
+  constructor(
+    id: number,
+    owner: StreamOwner,
+    windows: { readonly receive: number; readonly send: number },
+  ) {
+    this.id = id;
+    this.owner = owner;
+    this.receiveWindow = windows.receive;
+    this.sendWindow = windows.send;
+  }
+}

@@ -1,0 +1,209 @@
+/**
+ * The streams of an HTTP/2 connection, from the server's side: which are open, what content comes on
+ * them, and how each ends.
+ */
+import type { HeadError, Http1Head } from "./http1-head.ts";
+import { ClosedStreams } from "./http2-closed-streams.ts";
+import type { Flood, FloodGuard } from "./http2-floods.ts";
+import type { FrameReader } from "./http2-frame-reader.ts";
+import { errorCode, frameFlag, initialWindow, type Violation, violations } from "./http2-frames.ts";
+import type { PeerSettings } from "./http2-peer-settings.ts";
+import { ReceiveWindow } from "./http2-receive-window.ts";
+import type { Http2Sender } from "./http2-sender.ts";
+import { Http2Stream, type StreamOwner } from "./http2-stream.ts";
+
+/** What streams tell of and ask their connection. */
+export interface StreamsHandler {
+  /** A request, or what followed it, is malformed. True: it alone is reset; false: all ends. */
+  onMalformed(error: HeadError): boolean;
+  /** A stream was reset for what its peer did. */
+  onStreamError(why: Violation): void;
+}
+
+export interface StreamsPorts {
+  readonly sender: Http2Sender;
+  readonly guard: FloodGuard;
+  readonly handler: StreamsHandler;
+  /** Ends the connection. */
+  readonly end: (code: number, why: Violation | Flood) => void;
+}
+
+export interface Windows {
+  readonly streamWindow: number;
+  readonly connectionWindow: number;
+}
+
+export class Http2Streams {
+  readonly open: Map<number, Http2Stream> = new Map();
+  readonly closed: ClosedStreams = new ClosedStreams();
+  readonly sender: Http2Sender;
+  readonly window: ReceiveWindow;
+  /** The peer's, for what is sent to it. */
+  readonly peer: PeerSettings = { initialWindow };
+  /** The highest stream that was begun. */
+  lastId = 0;
+  nowMs = 0;
+  readonly #streamWindow: number;
+  readonly #ports: StreamsPorts;
+  /** The stream of the DATA frame being read, if there is one to take it. */
+  #dataStream: Http2Stream | undefined;
+  #hasContent = false;
+
+  constructor(windows: Windows, ports: StreamsPorts) {
+    this.#ports = ports;
+    this.sender = ports.sender;
+    this.#streamWindow = windows.streamWindow;
+    const { streamWindow: stream, connectionWindow: connection } = windows;
+    this.window = new ReceiveWindow(ports.sender, { stream, connection });
+    ports.sender.onLocalEnd = (one) => this.#closeIfOver(one);
+  }
+
+  begin(streamId: number, owner: StreamOwner, isEnd: boolean): Http2Stream {
+    const windows = { receive: this.#streamWindow, send: this.peer.initialWindow };
+    const stream = new Http2Stream(streamId, owner, windows);
+    stream.isRemoteEnded = isEnd;
+    this.open.set(streamId, stream);
+    owner.onOpened(stream);
+    return stream;
+  }
+
+  /** A stream that nobody serves: the peer may ask elsewhere, or later. */
+  refuse(streamId: number): void {
+    this.closed.add(streamId, true);
+    this.sender.reset(streamId, errorCode.refusedStream);
+    this.#endIf(this.#ports.guard.onReset(this.nowMs));
+  }
+
+  onMalformed(stream: Http2Stream, error: HeadError): void {
+    const isLimit = error === "head-too-large" || error === "too-many-fields";
+    const why = isLimit ? "head-limit" : "malformed";
+    stream.owner.onMalformed(error);
+    if (isLimit || this.#ports.handler.onMalformed(error)) this.fail(stream, why);
+    else this.#ports.end(violations[why].code, why);
+  }
+
+  /** The peer has said all it will. */
+  endRemote(stream: Http2Stream, trailers: Http1Head | undefined): void {
+    if (stream.contentLeft > 0) return this.#onWrongLength(stream);
+    stream.isRemoteEnded = true;
+    stream.owner.onRequestEnd(trailers);
+    this.#closeIfOver(stream);
+  }
+
+  /** The head was sound, and others are not concerned. */
+  #onWrongLength(stream: Http2Stream): void {
+    stream.owner.onMalformed("content-length");
+    this.fail(stream, "content-length");
+  }
+
+  beginData({ streamId, length }: FrameReader): void {
+    if (streamId === 0) return this.#failAll("stream-zero");
+    if (streamId > this.lastId) return this.#failAll("idle-stream");
+    if (!this.window.take(length)) return this.#failAll("connection-window");
+    const stream = this.open.get(streamId);
+    this.#dataStream = undefined;
+    this.#hasContent = false;
+    if (stream === undefined) {
+      if (this.closed.find(streamId) === "ended") return this.#failAll("closed-stream");
+      return this.window.returnToConnection(length);
+    }
+    stream.receiveWindow -= length;
+    if (stream.isRemoteEnded || stream.receiveWindow < 0) {
+      this.window.returnToConnection(length);
+      return this.fail(stream, stream.isRemoteEnded ? "half-closed-stream" : "stream-window");
+    }
+    this.#dataStream = stream;
+  }
+
+  onContent({ bytes, start, end, length }: FrameReader): void {
+    this.#hasContent = true;
+    const stream = this.#dataStream;
+    if (stream === undefined) return;
+    if (stream.contentLeft >= 0) {
+      stream.contentLeft -= end - start;
+      if (stream.contentLeft < 0) {
+        this.#dataStream = undefined;
+        this.window.returnToConnection(length);
+        return this.#onWrongLength(stream);
+      }
+    }
+    stream.owner.onData(bytes, start, end);
+    if (!stream.isClosed) return;
+    this.#dataStream = undefined;
+    this.window.returnToConnection(length);
+  }
+
+  endData({ flags, length }: FrameReader): void {
+    const isEnd = (flags & frameFlag.endStream) !== 0;
+    if (!isEnd && this.#endIf(this.#ports.guard.onContent(!this.#hasContent))) return;
+    const stream = this.#dataStream;
+    this.#dataStream = undefined;
+    if (stream === undefined) return;
+    if (stream.isClosed) return this.window.returnToConnection(length);
+    this.window.onFrame(stream, length);
+    if (isEnd) this.endRemote(stream, undefined);
+  }
+
+  /** The peer breaks a stream off. */
+  onReset(streamId: number, code: number): void {
+    const stream = this.open.get(streamId);
+    if (stream === undefined) return;
+    this.#remove(stream, false);
+    stream.owner.onReset(code);
+    this.#endIf(this.#ports.guard.onReset(this.nowMs));
+  }
+
+  /** Breaks off a stream, for its owner's reasons. */
+  breakOff(stream: Http2Stream, code: number): void {
+    if (stream.isClosed) return;
+    this.sender.reset(stream.id, code);
+    this.#remove(stream, true);
+  }
+
+  fail(stream: Http2Stream, why: Violation): void {
+    const { code } = violations[why];
+    this.sender.reset(stream.id, code);
+    this.#remove(stream, true);
+    this.#ports.handler.onStreamError(why);
+    stream.owner.onReset(code);
+    this.#endIf(this.#ports.guard.onReset(this.nowMs));
+  }
+
+  /** The peer reads again: sends on. */
+  onDrain(): void {
+    this.sender.hasRoom = true;
+    this.sender.pump();
+    for (const stream of this.open.values()) {
+      if (!stream.isWaiting || stream.queuedBytes > 0) continue;
+      stream.isWaiting = false;
+      stream.owner.onRoom();
+    }
+  }
+
+  #closeIfOver(stream: Http2Stream): void {
+    if (!stream.isLocalEnded || stream.isClosed) return;
+    // The answer is whole, and no more of the request is wanted (RFC 9113 section 8.1).
+    const isEarly = !stream.isRemoteEnded;
+    if (isEarly) this.sender.reset(stream.id, errorCode.none);
+    this.#remove(stream, isEarly);
+    stream.owner.onClosed();
+  }
+
+  #remove(stream: Http2Stream, byUs: boolean): void {
+    stream.isClosed = true;
+    this.open.delete(stream.id);
+    this.closed.add(stream.id, byUs);
+    this.sender.forget(stream);
+    if (stream.held > 0) this.window.returnToConnection(stream.held);
+    stream.held = 0;
+  }
+
+  #failAll(why: Violation): void {
+    this.#ports.end(violations[why].code, why);
+  }
+
+  #endIf(flood: Flood | undefined): boolean {
+    if (flood !== undefined) this.#ports.end(errorCode.enhanceYourCalm, flood);
+    return flood !== undefined;
+  }
+}
