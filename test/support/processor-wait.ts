@@ -32,6 +32,7 @@ export function watchStalls(): () => number {
     longestMs = Math.max(longestMs, now - last - everyMs);
     last = now;
   }, everyMs);
+  timer.unref();
   return () => {
     clearInterval(timer);
     return longestMs;

@@ -1,5 +1,6 @@
 // Sends RATE requests a second for MS milliseconds and prints, for each, when it was sent (Unix time in
-// milliseconds) and what its answer's x-live header said, or why it failed. Usage: live-client.mjs URL RATE MS
+// milliseconds) and what its answer's x-live header said, or why it failed. SIGTERM ends it before its time.
+// Usage: live-client.mjs URL RATE MS
 import { Agent, request } from "node:http";
 
 const [url, rate, forMs] = process.argv.slice(2);
@@ -36,11 +37,13 @@ function send() {
   one.end();
 }
 
+let endMs = Number(forMs);
+process.once("SIGTERM", () => (endMs = Math.min(endMs, performance.now() - startMs)));
 const ticker = setInterval(() => {
   const elapsedMs = performance.now() - startMs;
-  const dueMs = Math.min(elapsedMs, Number(forMs));
+  const dueMs = Math.min(elapsedMs, endMs);
   while (sent < Math.floor((dueMs * Number(rate)) / 1000)) send();
-  if (elapsedMs >= Number(forMs) && waiting === 0) {
+  if (elapsedMs >= endMs && waiting === 0) {
     clearInterval(ticker);
     agent.destroy();
     console.log(JSON.stringify(result));
