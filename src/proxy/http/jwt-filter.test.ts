@@ -162,6 +162,41 @@ test("jwt_authn: in the background, old keys serve meanwhile", () => {
   assert.deepEqual(serve(mesh), ["/a"]);
 });
 
+test("jwt_authn: asks again for keys as often as it is told, and no more", () => {
+  const mesh = harness({
+    ...remoteProvider,
+    remoteJwks: { ...remoteProvider.remoteJwks, retryPolicy: { numRetries: 2 } },
+  });
+  const client = mesh.connect();
+  client.send(get);
+  // Half of one second, and half of two.
+  for (const [tries, waitMs] of [520, 1_020, 0].entries()) {
+    assert.equal(client.take(), "");
+    assert.equal(mesh.upstreams.length, tries + 1);
+    mesh.refuse();
+    mesh.clock.advance(waitMs);
+  }
+  assert.match(client.take(), /Jwks remote fetch is failed$/);
+  assert.equal(mesh.upstreams.length, 3);
+});
+
+test("jwt_authn: of more tokens than anybody sends none is verified", () => {
+  const local: Fields<JwtProvider> = {
+    issuer: "me",
+    localJwks: { inlineString: keySet },
+    fromHeaders: [{ name: "x-token" }],
+  };
+  for (const [count, status] of [
+    [16, ""],
+    [17, "401"],
+  ] as const) {
+    const mesh = harness(local);
+    const client = mesh.connect();
+    client.send(`GET /a HTTP/1.1\r\nhost: a\r\n${`x-token: ${token}\r\n`.repeat(count)}\r\n`);
+    assert.equal(/^HTTP\/1\.1 (\d+)/.exec(client.take())?.[1] ?? "", status);
+  }
+});
+
 test("jwt_authn: refuses configurations that it cannot honour", () => {
   const refused: readonly (readonly [Fields<JwtProvider>, RegExp])[] = [
     [{ issuer: "me" }, /providers\[p\]: names no keys/],

@@ -8,6 +8,7 @@ import type { RemoteJwks } from "../../wire/gen/ts/envoy/extensions/filters/http
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { type CallRequest, callCluster, type CallServices } from "../http/cluster-call.ts";
+import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import { type KeySet, parseKeySet } from "./keys.ts";
 import type { KeySource, KeyState } from "./verified-tokens.ts";
 
@@ -23,7 +24,7 @@ const keptDefaultMs = 600_000;
 const answerBytesMax = 1024 * 1024;
 const backOffDefaultMs = 1_000;
 
-export class RemoteKeys implements KeySource {
+export class RemoteKeys implements KeySource, DeadlineOwner {
   readonly #services: RemoteKeysServices;
   readonly #request: CallRequest;
   readonly #keptMs: number;
@@ -31,6 +32,8 @@ export class RemoteKeys implements KeySource {
   readonly #retryAfterMs: number | undefined;
   readonly #retriesMax: number;
   readonly #backOffMs: number;
+  /** Until the next try. */
+  readonly #backOff: Deadline = new Deadline(this);
   readonly #waiting = new Set<(isFetched: boolean) => void>();
   #keys: KeySet | undefined;
   #isFetching = false;
@@ -122,10 +125,12 @@ export class RemoteKeys implements KeySource {
     }
     const waitMs = random() * this.#backOffMs * 2 ** Math.min(this.#retries, 10);
     this.#retries++;
-    clock.schedule(waitMs, () => {
-      upstreams.wheel.touch();
-      this.#ask();
-    });
+    upstreams.wheel.touch();
+    upstreams.wheel.arm(this.#backOff, waitMs);
+  }
+
+  onDeadline(): void {
+    this.#ask();
   }
 
   #end(isFetched: boolean): void {

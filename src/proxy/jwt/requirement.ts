@@ -90,6 +90,9 @@ export class Look {
   }
 }
 
+/** Each costs a signature. Nobody sends more, so of more none is believed. */
+const tokensMax = 16;
+
 /** Requirements in each other; nobody writes more. */
 const depthMax = 16;
 
@@ -150,6 +153,7 @@ function oneProvider(provider: Provider, ownAudiences: readonly string[]): Requi
     check(look) {
       const found = locations.find(look.looked.request, look.taken);
       if (found.length === 0) return "missing";
+      if (found.length > tokensMax) return "bad-format";
       // A good token beside a bad one must not pass: those behind us may take the other.
       for (const one of found.toReversed()) {
         const failure = checkToken(look, one, () => provider, audiences);
@@ -174,7 +178,9 @@ function lenient(providers: Providers, allowsFailed: boolean): Requirement {
   return {
     ownHeaders: [...providers.values()].flatMap(({ ownHeaders }) => ownHeaders),
     check(look) {
-      for (const one of locations.find(look.looked.request, look.taken).toReversed()) {
+      const found = locations.find(look.looked.request, look.taken);
+      if (found.length > tokensMax) return allowsFailed ? undefined : "bad-format";
+      for (const one of found.toReversed()) {
         const failure = checkToken(look, one, byIssuer, undefined);
         if (look.wanted !== undefined) return failure;
         if (failure !== undefined && !allowsFailed) return failure;

@@ -78,6 +78,12 @@ const providers = {
     issuer: "https://bad.test",
     remote_jwks: { http_uri: { uri: "http://keys.test/bad", cluster: "keys", timeout: "1s" } },
   },
+  routing: {
+    issuer: "https://routing.test",
+    ...local,
+    payload_in_metadata: "payload",
+    clear_route_cache: true,
+  },
   bounded: {
     issuer: "https://bounded.test",
     ...local,
@@ -96,6 +102,7 @@ const rules: readonly (readonly [prefix: string, requires: object])[] = [
   ["/gone", needs("gone")],
   ["/bad", needs("bad")],
   ["/bounded", needs("bounded")],
+  ["/routing", needs("routing")],
   ["/audience", { provider_and_audiences: { provider_name: "main", audiences: ["special"] } }],
   ["/any", { requires_any: { requirements: [needs("main"), needs("remote")] } }],
   ["/all", { requires_all: { requirements: [needs("main"), needs("places")] } }],
@@ -199,6 +206,19 @@ export function jwtBootstrap(ports: JwtBackends): (place: Place) => string {
     { match: { prefix: "/main/off" }, ...to, ...perRoute({ disabled: true }) },
     { match: { prefix: "/main/other" }, ...to, ...perRoute({ requirement_name: "unheard" }) },
     { match: { prefix: "/by-route" }, ...to, ...perRoute({ requirement_name: "named" }) },
+    {
+      match: {
+        prefix: "/routing",
+        dynamic_metadata: [
+          {
+            filter: "envoy.filters.http.jwt_authn",
+            path: [{ key: "payload" }, { key: "role" }],
+            value: { string_match: { exact: "admin" } },
+          },
+        ],
+      },
+      direct_response: { status: 418, body: { inline_string: "for admins" } },
+    },
     { match: { prefix: "/" }, ...to },
   ];
   return ({ ports: { mesh, edge }, logFile }) => {

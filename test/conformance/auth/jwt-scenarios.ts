@@ -532,6 +532,17 @@ export const jwtScenarios: readonly JwtScenario[] = [
     logs: "403 -",
   },
 
+  {
+    name: "finds a route by a claim",
+    text: get("/routing", bearer(withClaims({ iss: "https://routing.test", role: "admin" }))),
+    logs: "418 - direct_response",
+  },
+  {
+    name: "finds another route without that claim",
+    text: get("/routing", bearer(withClaims({ iss: "https://routing.test", role: "user" }))),
+    logs: passes,
+  },
+
   // Keys from elsewhere.
   { name: "fetches keys", text: get("/remote", bearer(fromRemote)), logs: passes },
   { name: "fetches keys once", text: get("/remote", bearer(fromRemote)), logs: passes },
