@@ -50,6 +50,21 @@ services:
   ]);
 });
 
+test("parseComposeFile() reads of x-heddle where the console listens", () => {
+  const services = "services: { web: { command: web } }\n";
+  const parse = (extension: string) =>
+    parseComposeFile(`${services}${extension}`, "compose.yaml", "/x").value;
+  assert.equal(parse("")?.consolePort, 9977);
+  const given = parse("x-heddle: { console: { port: 9978, address: 0.0.0.0 } }");
+  assert.equal(given?.consolePort, 9978);
+  assert.equal(given.hostAddress, "0.0.0.0");
+  const { line, column } = given.places.consolePort;
+  assert.deepEqual([line, column], [2, 30]);
+  assert.deepEqual(problemsOf(`${services}x-heddle: { consol: { port: 1 } }`), [
+    "2 error heddle-file.unknown-field: consol is not a field here",
+  ]);
+});
+
 /** Each problem as `line severity code: message`. */
 function problemsOf(text: string): readonly string[] {
   return parseComposeFile(text, "compose.yaml", "/x").problems.map(

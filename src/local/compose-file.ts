@@ -6,7 +6,8 @@
  *
  * Labels `heddle.*` carry what Compose has no word for: `heddle.service`, `heddle.namespace`,
  * `heddle.service-account`, `heddle.version`, `heddle.protocol`, `heddle.locality`, `heddle.label.X`,
- * `heddle.destinations` (`ledger:9000,…`), `heddle.writable` (`.data,…`), and `heddle.gateway: "true"` with published ports.
+ * `heddle.destinations` (`ledger:9000,…`), `heddle.writable` (`.data,…`), and `heddle.gateway: "true"` with published ports;
+ * the key `x-heddle` of the whole file says where the console listens.
  */
 import { resolve } from "node:path";
 
@@ -21,6 +22,7 @@ import {
   reportTopKeys,
 } from "./file/compose-keys.ts";
 import { readComposePorts, readProtocol } from "./file/compose-ports.ts";
+import { readConsole } from "./file/console.ts";
 import { withoutVariables } from "./file/compose-variables.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetricsLabel } from "./file/metrics.ts";
@@ -29,7 +31,7 @@ import { noGivenPorts } from "./file/ports.ts";
 import { FieldReader } from "./file/reader.ts";
 import { checkWorkloads } from "./file/whole.ts";
 import { splitWords } from "./file/words.ts";
-import { defaultConsolePort, earlyDefaults, meshNameOf, secondDocument } from "./heddle-file.ts";
+import { earlyDefaults, meshNameOf, secondDocument } from "./heddle-file.ts";
 import type { GatewaySpec, MeshFile, WorkloadSpec } from "./mesh-file.ts";
 import { meshFileLimits } from "./mesh-file.ts";
 
@@ -74,12 +76,16 @@ export function parseComposeFile(text: string, file: string, directory: string):
     problems.push({ code, severity: "error", path, message, source: keyPosition });
     return [];
   });
-  reportTopKeys(reader);
+  // Compose leaves keys that begin with x- to other programs.
+  const extension = reader.mapping("x-heddle");
   const position = reader.positionOf("name");
+  const { consolePort, hostAddress, places } = readConsole(extension, position);
+  extension?.finish();
+  reportTopKeys(reader);
   const value: MeshFile = {
     mesh: named ?? meshNameOf(directory),
-    consolePort: defaultConsolePort,
-    hostAddress: "127.0.0.1",
+    consolePort,
+    hostAddress,
     ...earlyDefaults,
     meshConfig: undefined,
     ports: noGivenPorts,
@@ -87,8 +93,7 @@ export function parseComposeFile(text: string, file: string, directory: string):
     workloads: parts.flatMap((part) => ("command" in part ? [part] : [])),
     places: {
       mesh: position,
-      consolePort: position,
-      hostAddress: position,
+      ...places,
       rootNamespace: position,
     },
   };

@@ -6,6 +6,7 @@ import { isAbsolute, resolve } from "node:path";
 
 import type { Parsed, Problem, SourcePosition } from "../base/problem.ts";
 import { parseYaml, yamlField, type YamlNode } from "../model/yaml.ts";
+import { readConsole } from "./file/console.ts";
 import { completeLabels, isDnsLabel } from "./file/labels.ts";
 import { readMetrics } from "./file/metrics.ts";
 import { readWritable } from "./file/writable.ts";
@@ -23,8 +24,6 @@ import type {
   WorkloadSpec,
 } from "./mesh-file.ts";
 import { meshFileLimits } from "./mesh-file.ts";
-
-export const defaultConsolePort = 9977;
 
 /** As SPIFFE writes them; within what a certificate's subject can hold. */
 const trustDomainPattern = /^[a-z0-9._-]{1,64}$/;
@@ -66,10 +65,7 @@ export function secondDocument(source: SourcePosition): Problem {
 
 function readMesh(reader: FieldReader, directory: string): MeshFile {
   const mesh = readLabel(reader, "mesh", meshNameOf(directory));
-  const console = reader.mapping("console");
-  const consolePort = console?.integer("port", 0, 65_535) ?? defaultConsolePort;
-  const hostAddress = console?.string("address") ?? "127.0.0.1";
-  console?.finish();
+  const { consolePort, hostAddress, places } = readConsole(reader, reader.position);
   const meshConfig = reader.node("meshConfig");
   const settings = readSettings(meshConfig);
   const rootNamespace = readLabel(reader, "rootNamespace", settings.rootNamespace);
@@ -92,8 +88,7 @@ function readMesh(reader: FieldReader, directory: string): MeshFile {
     workloads,
     places: {
       mesh: reader.positionOf("mesh"),
-      consolePort: (console ?? reader).positionOf("port"),
-      hostAddress: (console ?? reader).positionOf("address"),
+      ...places,
       rootNamespace: reader.positionOf("rootNamespace"),
     },
   };

@@ -7,6 +7,7 @@ import { eventually, startMesh } from "./support/mesh.ts";
 
 const compose = (scale: number): string => `
 name: composed
+x-heddle: { console: { port: 0 } }
 services:
   edge:
     labels: { heddle.gateway: "true", heddle.label.istio: ingressgateway }
