@@ -53,6 +53,11 @@ export function createServerTls(
   const resumption = planResumption(config, serverNames, secrets);
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const requiresCertificate = config.requireClientCertificate === true;
+  // Clients are asked for a certificate, and refused, by OpenSSL, which knows trust anchors alone.
+  if (context.plan.acceptsUntrusted) throw unsupported("ACCEPT_UNTRUSTED of clients");
+  if (context.plan.pins !== undefined && !context.plan.canVerify) {
+    throw unsupported("hashes of clients' certificates without a trusted CA");
+  }
   if (requiresCertificate && !context.plan.canVerify) {
     throw unsupported("require_client_certificate without a trusted CA");
   }

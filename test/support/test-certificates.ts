@@ -12,6 +12,8 @@ export interface TestAuthority {
 export interface TestCertificateRequest {
   readonly uris?: readonly string[];
   readonly dnsNames?: readonly string[];
+  readonly ips?: readonly string[];
+  readonly emails?: readonly string[];
   readonly commonName?: string;
   /** The whole subject instead, in the order of its parts. */
   readonly subject?: x509.JsonNameParams;
@@ -58,6 +60,8 @@ async function issue(
   const names = [
     ...(request.uris ?? []).map((value) => new x509.GeneralName("url", value)),
     ...(request.dnsNames ?? []).map((value) => new x509.GeneralName("dns", value)),
+    ...(request.ips ?? []).map((value) => new x509.GeneralName("ip", value)),
+    ...(request.emails ?? []).map((value) => new x509.GeneralName("email", value)),
   ];
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: nextSerial(),

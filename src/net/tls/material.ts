@@ -17,6 +17,7 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
 import type { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { SecretSource } from "../secret-source.ts";
+import { compilePins, type PeerPins } from "./peer-pins.ts";
 import { compilePeerNames, type PeerNameCheck } from "./peer-names.ts";
 
 /** What is fixed by configuration; secrets are looked up by these names. */
@@ -28,6 +29,10 @@ export interface TlsPlan {
   /** Whether there is, or will be, something peers must chain to. */
   readonly canVerify: boolean;
   readonly peerNames: PeerNameCheck | undefined;
+  /** Certificates that are accepted, beside what else is asked of them. */
+  readonly pins: PeerPins | undefined;
+  /** A chain that does not verify is no reason to refuse the peer, but its names are nobody's. */
+  readonly acceptsUntrusted: boolean;
   readonly alpn: readonly string[];
   readonly versions: {
     readonly minVersion: tls.SecureVersion;
@@ -101,6 +106,8 @@ export function planTls(common: CommonTlsContext): TlsPlan {
         : inlineText(validation.trustedCa, "trusted_ca"),
     canVerify: validationSds !== undefined || validation?.trustedCa !== undefined,
     peerNames: compilePeerNames(validation ?? CertificateValidationContext.create()),
+    pins: compilePins(validation ?? CertificateValidationContext.create()),
+    acceptsUntrusted: validation?.trustChainVerification === TrustChain.ACCEPT_UNTRUSTED,
     alpn: common.alpnProtocols,
     ...planParameters(common.tlsParams),
     secretNames,
@@ -225,13 +232,12 @@ function refuseUnsupportedValidation(validation: CertificateValidationContext): 
   refuseAny({
     ca_certificate_provider_instance: validation.caCertificateProviderInstance !== undefined,
     system_root_certs: validation.systemRootCerts !== undefined,
-    verify_certificate_spki: validation.verifyCertificateSpki.length > 0,
-    verify_certificate_hash: validation.verifyCertificateHash.length > 0,
     require_signed_certificate_timestamp: validation.requireSignedCertificateTimestamp === true,
     crl: validation.crl !== undefined,
     allow_expired_certificate: validation.allowExpiredCertificate,
-    "trust_chain_verification other than VERIFY_TRUST_CHAIN":
-      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN,
+    "trust_chain_verification of this kind":
+      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN &&
+      validation.trustChainVerification !== TrustChain.ACCEPT_UNTRUSTED,
     custom_validator_config: validation.customValidatorConfig !== undefined,
     max_verify_depth: validation.maxVerifyDepth !== undefined,
     only_verify_leaf_cert_crl: validation.onlyVerifyLeafCertCrl,

@@ -16,6 +16,8 @@ const plan: TlsPlan = {
   trustedCaPem: undefined,
   canVerify: true,
   peerNames: undefined,
+  pins: undefined,
+  acceptsUntrusted: false,
   alpn: [],
   versions: { minVersion: "TLSv1.3", maxVersion: "TLSv1.3" },
   ciphers: "",

@@ -46,16 +46,19 @@ export function judgePeer(question: PeerQuestion): PeerVerdict {
     if (requiresCertificate) return refuse("no-certificate", "");
     return { kind: "accepted", session: sessionOf(question, undefined, []) };
   }
-  const isVerified = material.verifiesPeer;
-  if (isVerified && verifyCode !== undefined) {
+  if (material.verifiesPeer && verifyCode !== undefined && !plan.acceptsUntrusted) {
     return refuse(kindOfVerifyCode(verifyCode), verifyCode);
   }
+  const isVerified = material.verifiesPeer && verifyCode === undefined;
   const names = decodeCertificateNames(certificate.raw);
   if (isVerified || plan.peerNames !== undefined) {
     if (names === undefined) return refuse("wrong-identity", "its names cannot be read");
     if (!isSoundSvid(names))
       return refuse("wrong-identity", "more than one URI beside a SPIFFE id");
     if (plan.peerNames !== undefined && !plan.peerNames(names)) return refuse("wrong-identity", "");
+  }
+  if (plan.pins?.(certificate) === false) {
+    return refuse("wrong-identity", "its certificate is none of those that are accepted");
   }
   // Names that nobody verified are nobody's.
   if (!isVerified || names === undefined) {

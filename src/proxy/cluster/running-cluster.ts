@@ -172,20 +172,23 @@ export class RunningCluster implements UpstreamCluster {
     const drawn = this.#choice;
     drawn.hash = choice.hash;
     drawn.attempt = 0;
-    const subsets = this.#subsets;
-    const draw = (): Endpoint | undefined =>
-      subsets === undefined ? this.#choose(drawn) : subsets.choose(criteria, drawn);
-    const first = subsets === undefined ? this.#choose(drawn) : draw();
+    const first = this.#draw(criteria);
     if (avoid === undefined || first === undefined || !avoid(first)) return first;
     let last = first;
     while (drawn.attempt < redrawsMax) {
       drawn.attempt++;
-      const other = draw();
+      const other = this.#draw(criteria);
       if (other === undefined) return undefined;
       if (!avoid(other)) return other;
       last = other;
     }
     return last;
+  }
+
+  #draw(criteria: EndpointChoice["criteria"]): Endpoint | undefined {
+    const subsets = this.#subsets;
+    if (subsets === undefined) return this.#choose(this.#choice);
+    return subsets.choose(criteria, this.#choice);
   }
 
   #overriding(host: string): Endpoint | undefined {

@@ -1,0 +1,114 @@
+/** Which servers' certificates are accepted, beside Envoy on the same file. */
+import assert from "node:assert/strict";
+import { createHash, X509Certificate } from "node:crypto";
+import https from "node:https";
+import { after, before, test } from "node:test";
+
+import { freePort } from "../../support/free-port.ts";
+import { makeTestAuthority } from "../../support/test-certificates.ts";
+import { bootstrapOf, type Plane, startPlanes } from "./planes.ts";
+
+const authority = await makeTestAuthority();
+const stranger = await makeTestAuthority();
+const issued = await authority.issue({
+  uris: ["spiffe://cluster.local/ns/shop/sa/catalog"],
+  dnsNames: ["catalog.shop.svc", "www.catalog.test"],
+  ips: ["127.0.0.1"],
+  emails: ["shop@catalog.test"],
+});
+const certificate = new X509Certificate(issued.chainPem);
+const digest = (bytes: Uint8Array, encoding: "hex" | "base64"): string =>
+  createHash("sha256").update(bytes).digest(encoding);
+const fingerprint = digest(certificate.raw, "hex");
+const keyHash = digest(certificate.publicKey.export({ type: "spki", format: "der" }), "base64");
+const noFingerprint = digest(Buffer.from("nobody"), "hex");
+const noKeyHash = digest(Buffer.from("nobody"), "base64");
+const colons = fingerprint.toUpperCase().replaceAll(/..(?=.)/g, "$&:");
+
+const trusted = `trusted_ca: {inline_string: ${JSON.stringify(authority.rootPem)}}`;
+const untrusted = `trusted_ca: {inline_string: ${JSON.stringify(stranger.rootPem)}}`;
+const named = (type: string, matcher: string): string =>
+  `${trusted}, match_typed_subject_alt_names: [{san_type: ${type}, matcher: {${matcher}}}]`;
+
+/** Validation, and whether the server passes it. */
+const contexts: readonly (readonly [validation: string, passes: boolean])[] = [
+  [trusted, true],
+  [untrusted, false],
+  [`${trusted}, verify_certificate_hash: ["${fingerprint}"]`, true],
+  [`${trusted}, verify_certificate_hash: ["${colons}"]`, true],
+  [`${trusted}, verify_certificate_hash: ["${noFingerprint}"]`, false],
+  [`${trusted}, verify_certificate_hash: ["${noFingerprint}", "${fingerprint}"]`, true],
+  [`${untrusted}, verify_certificate_hash: ["${fingerprint}"]`, false],
+  [`verify_certificate_hash: ["${fingerprint}"]`, true],
+  [`verify_certificate_hash: ["${noFingerprint}"]`, false],
+  [`${trusted}, verify_certificate_spki: ["${keyHash}"]`, true],
+  [`${trusted}, verify_certificate_spki: ["${noKeyHash}"]`, false],
+  [
+    `${trusted}, verify_certificate_spki: ["${noKeyHash}"], verify_certificate_hash: ["${fingerprint}"]`,
+    true,
+  ],
+  [`${untrusted}, trust_chain_verification: ACCEPT_UNTRUSTED`, true],
+  [
+    `${untrusted}, trust_chain_verification: ACCEPT_UNTRUSTED, verify_certificate_hash: ["${noFingerprint}"]`,
+    false,
+  ],
+  [named("URI", "exact: spiffe://cluster.local/ns/shop/sa/catalog"), true],
+  [named("URI", "prefix: spiffe://cluster.local/ns/shop/"), true],
+  [named("URI", "safe_regex: {regex: 'spiffe://[^/]+/ns/shop/sa/[a-z]+'}"), true],
+  [named("URI", "exact: catalog.shop.svc"), false],
+  [named("DNS", "exact: catalog.shop.svc"), true],
+  [named("DNS", "suffix: .shop.svc"), true],
+  [named("DNS", "contains: other"), false],
+  [named("EMAIL", "exact: shop@catalog.test"), true],
+  [named("EMAIL", "exact: catalog.shop.svc"), false],
+  [named("IP_ADDRESS", "exact: 127.0.0.1"), true],
+  [named("IP_ADDRESS", "exact: 127.0.0.2"), false],
+];
+
+const server = https.createServer(
+  { cert: issued.chainPem, key: issued.privateKeyPem },
+  (request, response) => {
+    request.resume();
+    response.end("ok");
+  },
+);
+let planes: readonly Plane[] = [];
+
+const upstreamTls =
+  "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
+before(async () => {
+  const port = await freePort();
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  const endpoint = `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
+  planes = await startPlanes((place) =>
+    bootstrapOf(place, {
+      clusters: contexts.map(
+        ([validation], i) =>
+          `{name: c${i}, connect_timeout: 5s, load_assignment: {cluster_name: c${i}, endpoints: [{lb_endpoints: [${endpoint}]}]}, transport_socket: {name: tls, typed_config: {"@type": ${upstreamTls}, sni: catalog.test, common_tls_context: {validation_context: {${validation}}}}}}`,
+      ),
+      routes: contexts.map((_, i) => `{match: {prefix: /c${i}/}, route: {cluster: c${i}}}`),
+    }),
+  );
+});
+
+after(async () => {
+  await Promise.all(planes.map((plane) => plane.close()));
+  server.closeAllConnections();
+  server.close();
+});
+
+for (const [i, [validation, passes]] of contexts.entries()) {
+  const shown = validation.replaceAll(/trusted_ca: \{.*?\}/g, (ca) =>
+    ca.includes(JSON.stringify(authority.rootPem)) ? "its CA" : "another CA",
+  );
+  test(`a server ${passes ? "passes" : "fails"} ${shown}`, async () => {
+    for (const plane of planes) {
+      const { status } = await plane.ask(`/c${i}/`);
+      assert.equal(status, passes ? 200 : 503, plane.name);
+      // Also where a session could be gone on with.
+      const again = await plane.ask(`/c${i}/`, { connection: "close" });
+      assert.equal(again.status, status, plane.name);
+    }
+  });
+}
