@@ -40,8 +40,11 @@ const control = {
 };
 /** Partial writes, a moving write buffer, buffers given back while idle. */
 const modes = 0x01n | 0x02n | 0x10n;
-/** An end without close_notify is no error; no compression, no renegotiation. */
-const options = (1n << 7n) | (1n << 17n) | (1n << 30n);
+/**
+ * An end without close_notify is no error; no compression, no renegotiation. No compressed
+ * certificates either, as in Node's own contexts: Brotli takes longer than the rest of a handshake.
+ */
+const options = (1n << 7n) | (1n << 17n) | (1n << 30n) | (1n << 32n) | (1n << 33n);
 const noTickets = 1n << 14n;
 /** Told of and not kept: who wants sessions keeps them. */
 const givesSessions = 0x301n;
