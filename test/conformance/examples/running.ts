@@ -37,6 +37,15 @@ function one(kind: string, example: HttpExample, asks: readonly Ask[] = passes):
 
 const rbac = `- name: rbac
   typed_config: {${type("filters.http.rbac.v3.RBAC")}, rules: {action: DENY, policies: {admin: {permissions: [{url_path: {path: {prefix: /admin}}}], principals: [{any: true}]}}}}`;
+const jwt = `- name: jwt
+  typed_config:
+    ${type("filters.http.jwt_authn.v3.JwtAuthentication")}
+    providers: {p: {issuer: "https://issuer.test", local_jwks: {filename: FOLDER/keys.json}}}
+    rules: [{match: {prefix: /}, requires: {provider_name: p}}]`;
+const keySet =
+  '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}';
+const extAuthz = `- name: authz
+  typed_config: {${type("filters.http.ext_authz.v3.ExtAuthz")}, http_service: {server_uri: {uri: "http://app", cluster: app, timeout: 5s}, path_prefix: /check}}`;
 const fault = `- name: fault
   typed_config: {${type("filters.http.fault.v3.HTTPFault")}, abort: {http_status: 418, percentage: {numerator: 100}}}`;
 const cors = `- {name: envoy.filters.http.cors, typed_config: {${type("filters.http.cors.v3.Cors")}}}`;
@@ -86,6 +95,13 @@ export const runningExamples: readonly RunningExample[] = [
     { method: "OPTIONS", headers: preflight, answer: "200 " },
   ]),
   one("fault injection", { filters: fault }, [{ answer: "418 fault filter abort" }]),
+  {
+    kind: "JWT",
+    text: (ports, folder) => http(ports, { filters: jwt.replace("FOLDER", folder) }),
+    files: () => ({ "keys.json": keySet }),
+    asks: [{ answer: "401 Jwt is missing" }],
+  },
+  one("ext_authz over HTTP", { filters: extAuthz }),
   one("RBAC", { filters: rbac }, [
     ...passes,
     { path: "/admin", answer: "403 RBAC: access denied" },
