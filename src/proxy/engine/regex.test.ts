@@ -92,9 +92,9 @@ function assertRefused(make: () => unknown): Error {
 test("compileRegex() takes linear time on patterns that backtracking engines choke on", () => {
   // Milliseconds here, ages of the universe there.
   for (const [regex, text, expected] of slowElsewhere) {
-    const before = performance.now();
+    const before = process.cpuUsage();
     assert.equal(matches(regex, text), expected, regex);
-    const tookMs = performance.now() - before;
+    const tookMs = process.cpuUsage(before).user / 1000;
     assert.ok(tookMs < 2000, `${regex} took ${Math.round(tookMs)} ms`);
   }
 });

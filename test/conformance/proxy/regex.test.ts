@@ -40,9 +40,9 @@ test("compileRegex() agrees with RE2 on patterns that V8 runs", () => {
 
 test("compileRegex() stays linear where backtracking would explode", () => {
   for (const [regex, text, expected] of slowElsewhere) {
-    const before = performance.now();
+    const before = process.cpuUsage();
     assert.equal(compileRegex({ regex }, "regex").matches(text), expected, regex);
-    const tookMs = performance.now() - before;
+    const tookMs = process.cpuUsage(before).user / 1000;
     assert.ok(tookMs < 2000, `${regex} took ${Math.round(tookMs)} ms`);
   }
 });
