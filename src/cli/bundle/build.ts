@@ -8,6 +8,7 @@ import { stripVTControlCharacters } from "node:util";
 import { rolldown } from "rolldown";
 
 import { messageOf } from "../../base/error.ts";
+import { stripUnusedCodecs } from "./unused-codecs.ts";
 
 const [root = "", folder = ""] = process.argv.slice(2);
 try {
@@ -38,6 +39,7 @@ async function build(): Promise<void> {
     },
     platform: "node",
     external: [/^node:/, "rolldown"],
+    plugins: [stripUnusedCodecs(root)],
     logLevel: "silent",
   });
   try {
