@@ -23,7 +23,7 @@ workloads:
 `;
 /** More than the budget of 75 MB, or of what this much is today, is a leak or a new dependency. */
 const residentMbMax = 75;
-const anonymousMbMax = 42;
+const anonymousMbMax = 36;
 
 describe(`the bundle, ${faultMode}`, () => {
   test(

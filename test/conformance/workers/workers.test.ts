@@ -357,7 +357,7 @@ for (const [how, code, signal] of [
       const text = ${JSON.stringify(bootstrapText(await freePort(), 1))};
       const file = { name: "test", text, parseYaml: JSON.parse, readFile: () => Buffer.alloc(0) };
       const { feed, secrets } = parseBootstrap(file);
-      const log = createLog({ level: "error", format: "text", clock, 
+      const log = createLog({ level: "error", format: "text", clock,
         sink: (line) => process.stderr.write(line) });
       const { metrics, workers } = threads(2);
       const watch = { missMs: 200, megaMissMs: 400, killMs: 800 };
