@@ -10,6 +10,8 @@ export interface KnownDifference {
   /** Of the PROXY protocol. */
   readonly headers: readonly string[];
   readonly scenarios: readonly string[];
+  /** Of `test/conformance/auth`. */
+  readonly tokens: readonly string[];
   readonly tests: readonly string[];
 }
 
@@ -23,6 +25,7 @@ export function readKnownDifferences(): readonly KnownDifference[] {
     responses: listIn(section, "Responses"),
     headers: listIn(section, "PROXY headers"),
     scenarios: listIn(section, "Scenarios"),
+    tokens: listIn(section, "Tokens"),
     tests: listIn(section, "Test"),
   }));
 }
