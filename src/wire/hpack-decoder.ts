@@ -212,7 +212,8 @@ export class HpackDecoder {
     for (let at = start; at < end; at++) {
       const byte = bytes[at] ?? 0;
       const isColon = byte === 0x3a && at === start && end > start + 1;
-      if (tokenTable[byte] !== byte && !isColon) isFaulty = true;
+      const lower = tokenTable[byte] ?? 0;
+      if ((lower === 0 || lower !== byte) && !isColon) isFaulty = true;
       hash = (Math.imul(hash, 31) + byte) | 0;
     }
     this.#hash = hash;

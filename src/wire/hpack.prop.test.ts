@@ -138,6 +138,16 @@ for (const [why, block] of refused) {
   });
 }
 
+for (const byte of [0, 0x20, 0x41, 0x7f, 0x80]) {
+  test(`HpackDecoder finds byte ${byte} in a name, and in one that the table repeats`, () => {
+    const decoder = new HpackDecoder(limits, 4096);
+    const named = `40 01 ${byte.toString(16).padStart(2, "0")} 01 62`;
+    assert.equal(decode(decoder, named)?.error, "invalid-character");
+    assert.equal(decode(decoder, "be")?.error, "invalid-character");
+    assert.equal(decode(decoder, "7e 01 63")?.error, "invalid-character");
+  });
+}
+
 test("HpackDecoder wants to hear of a table that became smaller", () => {
   const decoder = new HpackDecoder(limits, 1024);
   assert.ok(decode(decoder, "82") !== undefined);

@@ -147,6 +147,7 @@ export const scenarios: readonly Scenario[] = [
   ask("refuses a colon in a name", get("/ok", ["x:one", "1"])),
   ask("refuses a space in a name", get("/ok", ["x one", "1"])),
   ask("refuses a line end in a name", get("/ok", ["x\r\ny", "1"])),
+  ask("refuses NUL in a name", get("/ok", ["x\u0000y", "1"])),
   ask("refuses an empty name", get("/ok", ["", "1"])),
   ask("refuses white space around a value", get("/ok", ["x-one", " 1 "])),
   ask("refuses connection", get("/ok", ["connection", "close"])),
