@@ -10,6 +10,7 @@ import { durationMs } from "./engine/duration.ts";
 import { refuse } from "./engine/refusal.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import { TcpRecord } from "./tcp/tcp-record.ts";
+import { compileTunnel } from "./tcp/tunnel.ts";
 import { TcpSession, type TcpSettings } from "./tcp/tcp-session.ts";
 
 export interface TcpProxyOptions {
@@ -31,7 +32,6 @@ export function createTcpProxy(
   context: ProxyContext,
   { direction, sinks = [] }: TcpProxyOptions,
 ): TcpFactory {
-  if (config.tunnelingConfig !== undefined) refuse("tunneling_config", "is not supported");
   for (const [i, { sourceIp }] of config.hashPolicy.entries()) {
     if (sourceIp === undefined) refuse(`hash_policy[${i}]`, "only source_ip is supported");
   }
@@ -42,6 +42,10 @@ export function createTcpProxy(
     durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
     hashes: config.hashPolicy.length > 0,
     attemptsMax: Math.max(1, config.maxConnectAttempts ?? 1),
+    tunnel:
+      config.tunnelingConfig === undefined
+        ? undefined
+        : compileTunnel(config.tunnelingConfig, "tunneling_config"),
     sink: joined([
       context.sinkFor(config.accessLog, config.statPrefix, {
         tellsConnected:

@@ -155,5 +155,7 @@ export const honouredTcp: Honoured<TcpProxy> = {
   // The upstream is dialled once the downstream handshake is done, in every mode.
   upstreamConnectMode: true,
   maxEarlyDataBytes: true,
+  // CONNECT over HTTP/1.1.
+  tunnelingConfig: { hostname: true, headersToAdd: true },
   maxDownstreamConnectionDuration: true,
 };

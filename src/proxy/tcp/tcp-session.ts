@@ -11,6 +11,7 @@ import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { TcpRecord } from "./tcp-record.ts";
+import { TunnelAnswerReader, type TunnelRequest } from "./tunnel.ts";
 
 export interface TcpSettings {
   readonly direction: RequestRecord["direction"];
@@ -22,6 +23,8 @@ export interface TcpSettings {
   /** The client's address leads to the same endpoint each time. */
   readonly hashes: boolean;
   readonly sink: RequestSink;
+  /** Connections go through another proxy; undefined: straight to the endpoint. */
+  readonly tunnel: TunnelRequest | undefined;
 }
 
 export interface TcpDownstream {
@@ -44,6 +47,10 @@ export class TcpSession {
   #endpoint: UpstreamEndpoint | undefined;
   #upstream: Channel | undefined;
   #isConnected = false;
+  /** While the proxy on the way has not answered. */
+  #tunnel: TunnelAnswerReader | undefined;
+  /** Why it did not open the tunnel. */
+  #tunnelRefusal: string | undefined;
   #isDownstreamClosed = false;
   #isUpstreamClosed = true;
   #isCut = false;
@@ -130,15 +137,52 @@ export class TcpSession {
       ...(cluster.keepAlive === undefined ? {} : { keepAlive: cluster.keepAlive }),
       handler: {
         onData: (chunk) => this.#fromUpstream(chunk),
-        onEnd: () => this.#downstream.end(),
+        onEnd: () => this.#onUpstreamEnd(),
         onDrain: () => this.#downstream.resume(),
         onClose: (error) => {
           if (this.#isConnected) this.#onUpstreamClosed(error);
           else this.#onConnectFailed(cluster, endpoint, error);
         },
       },
-      onConnect: (channel) => this.#onConnected(cluster, endpoint, channel),
+      onConnect: (channel) => {
+        const { tunnel } = this.#settings;
+        if (tunnel === undefined) this.#onConnected(cluster, endpoint, channel);
+        else this.#openTunnel(channel, tunnel);
+      },
     });
+  }
+
+  #openTunnel(channel: Channel, request: TunnelRequest): void {
+    this.#tunnel = new TunnelAnswerReader();
+    this.#tunnelRefusal = undefined;
+    const about = { connection: this.#connection, record: this.#record };
+    channel.write(Buffer.from(request(about), "latin1"));
+    // A proxy that never answers is given up like a connection on which nothing moves.
+    this.#touch();
+    if (this.#ticker === undefined) this.#schedule();
+  }
+
+  #onTunnelAnswer(chunk: Buffer): void {
+    const upstream = this.#upstream;
+    const answer = this.#tunnel?.read(chunk);
+    if (answer === undefined || answer.kind === "more" || upstream === undefined) return;
+    this.#tunnel = undefined;
+    if (answer.kind === "refused") {
+      this.#tunnelRefusal = answer.reason;
+      upstream.destroy();
+      return;
+    }
+    const { early } = answer;
+    const cluster = this.#cluster;
+    const endpoint = this.#endpoint;
+    if (cluster === undefined || endpoint === undefined) return;
+    this.#onConnected(cluster, endpoint, upstream);
+    if (early.length > 0) this.#fromUpstream(early);
+  }
+
+  #onUpstreamEnd(): void {
+    if (this.#isConnected) this.#downstream.end();
+    else if (this.#tunnel !== undefined) this.#upstream?.destroy();
   }
 
   #onConnected(cluster: UpstreamCluster, endpoint: UpstreamEndpoint, channel: Channel): void {
@@ -153,7 +197,7 @@ export class TcpSession {
     record.upstreamLocalUriSans = channel.tls?.localUriSans ?? [];
     this.#touch();
     this.#settings.sink.onConnected?.(record);
-    this.#schedule();
+    if (this.#ticker === undefined) this.#schedule();
     let mayContinue = true;
     for (const chunk of this.#waiting) mayContinue = channel.write(chunk);
     this.#waiting = [];
@@ -177,7 +221,7 @@ export class TcpSession {
     this.#avoid.add(endpoint);
     if (this.#record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
     // As Envoy: the attempts are used up, also where there is only one.
-    else this.#give("UF,URX", error?.message ?? "");
+    else this.#give("UF,URX", this.#tunnelRefusal ?? error?.message ?? "");
   }
 
   #fromDownstream(chunk: Buffer): void {
@@ -192,6 +236,10 @@ export class TcpSession {
   }
 
   #fromUpstream(chunk: Buffer): void {
+    if (!this.#isConnected) {
+      this.#onTunnelAnswer(chunk);
+      return;
+    }
     const record = this.#record;
     record.bytesSent += chunk.length;
     this.#touch();

@@ -155,13 +155,13 @@ export const refusedExamples: readonly RefusedExample[] = [
     line: "internal_listener",
   },
   {
-    kind: "tunnel over HTTP",
+    kind: "tunnel by POST",
     text: (ports) =>
       network(
         ports,
-        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1"}}}`,
+        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1", use_post: true}}}`,
       ),
-    names: "tunneling_config",
+    names: "tunneling_config.use_post",
     line: "tunneling_config",
   },
 ];

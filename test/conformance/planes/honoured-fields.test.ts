@@ -186,6 +186,10 @@ const walked: readonly Walked[] = [
   inListener(tcpProxy, (typedConfig) => listenerOf({ filters: [{ name: "tcp", typedConfig }] }), {
     cluster: "app",
   }),
+  inListener(tcpProxy, (typedConfig) => listenerOf({ filters: [{ name: "tcp", typedConfig }] }), {
+    cluster: "app",
+    tunnelingConfig: { hostname: "h:1" },
+  }),
   inListener(
     `${extensions}.filters.network.rbac.v3.RBAC`,
     (typedConfig) => listenerOf({ filters: [{ name: "rbac", typedConfig }, tcp] }),

@@ -65,6 +65,7 @@ const behaviours: Readonly<Record<string, Behaviour>> = {
   switches: say(
     "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello",
   ),
+  "tunnel.test:443": say("HTTP/1.1 200 Connected\r\n\r\n"),
   refuses: say("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno"),
   unasked: say("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n"),
   grpc: say(

@@ -1,0 +1,96 @@
+/**
+ * A TCP connection through another proxy (`tunneling_config`): what is asked of it (CONNECT over
+ * HTTP/1.1), and how its answer is read. What follows the answer is the connection itself.
+ */
+import type { TcpProxy_TunnelingConfig as TunnelingConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import { compileHeaderEdit, type EditableHeaders } from "../engine/header-edit.ts";
+import { compileHeaderFormat } from "../engine/header-format.ts";
+import { compileAdditions } from "../engine/header-operations.ts";
+import { refuse } from "../engine/refusal.ts";
+import type { RequestView } from "../engine/request.ts";
+
+/** The head of the request that opens the tunnel of a connection. */
+export type TunnelRequest = (connection: Pick<RequestView, "connection" | "record">) => string;
+
+export function compileTunnel(config: TunnelingConfig, path: string): TunnelRequest {
+  if (config.hostname === "") refuse(`${path}.hostname`, "is required");
+  const hostname = compileHeaderFormat(config.hostname, `${path}.hostname`);
+  const edit = compileHeaderEdit(compileAdditions(config.headersToAdd, `${path}.headers_to_add`));
+  return (about) => {
+    const request = { ...noRequest, ...about };
+    const host = typeof hostname === "string" ? hostname : hostname(request);
+    const fields = new Fields();
+    fields.add("host", host);
+    edit?.(fields, request);
+    const lines = fields.list.map(([name, value]) => `${name}: ${value}\r\n`);
+    return `CONNECT ${host} HTTP/1.1\r\n${lines.join("")}\r\n`;
+  };
+}
+
+/** A connection says nothing that a header could. */
+const noRequest = {
+  method: "",
+  path: "",
+  authority: "",
+  scheme: "",
+  header: () => undefined,
+} as const;
+
+class Fields implements EditableHeaders {
+  list: (readonly [name: string, value: string])[] = [];
+
+  has(name: string): boolean {
+    return this.list.some(([other]) => other === name);
+  }
+
+  /** What would end its line is left out: it comes from a peer. */
+  add(name: string, value: string): void {
+    this.list.push([name, value.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, "")]);
+  }
+
+  set(name: string, value: string): void {
+    this.remove(name);
+    this.add(name, value);
+  }
+
+  remove(name: string): void {
+    this.removeMatching((other) => other === name);
+  }
+
+  removeMatching(matches: (name: string) => boolean): void {
+    this.list = this.list.filter(([other]) => !matches(other));
+  }
+}
+
+/** `early`: bytes of the tunnel that came with the answer. */
+export type TunnelAnswer =
+  | { readonly kind: "more" }
+  | { readonly kind: "open"; readonly early: Buffer }
+  | { readonly kind: "refused"; readonly reason: string };
+
+const headBytesMax = 61_440;
+
+/** Takes what comes until it is known whether the tunnel stands. */
+export class TunnelAnswerReader {
+  #received: Buffer = Buffer.alloc(0);
+
+  read(chunk: Buffer): TunnelAnswer {
+    this.#received = Buffer.concat([this.#received, chunk]);
+    for (;;) {
+      const end = this.#received.indexOf("\r\n\r\n");
+      if (end < 0 && this.#received.length <= headBytesMax) return { kind: "more" };
+      if (end < 0 || end > headBytesMax) return refused("the answer's head is too large");
+      const head = this.#received.toString("latin1", 0, end);
+      const status = /^HTTP\/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?(?:\r\n|$)/.exec(head)?.[1];
+      if (status === undefined) return refused("the answer is not HTTP/1.1");
+      const early = this.#received.subarray(end + 4);
+      if (status.startsWith("2")) return { kind: "open", early };
+      if (!status.startsWith("1") || status === "101") return refused(`the answer is ${status}`);
+      this.#received = early;
+    }
+  }
+}
+
+function refused(reason: string): TunnelAnswer {
+  return { kind: "refused", reason: `no tunnel: ${reason}` };
+}
