@@ -16,6 +16,7 @@ import { silentHandler, SocketChannel } from "./portable/socket-channel.ts";
 import { type ServerSide, serverContexts } from "./tls/context.ts";
 import { describeFailure, kindOfHandshakeError, type TlsFailureKind } from "./tls/failure.ts";
 import type { TlsMaterial } from "./tls/material.ts";
+import { nodeFactsOf } from "./tls/node-facts.ts";
 import { judgePeer } from "./tls/peer.ts";
 import { expiryOfResumed, resumingServerContext } from "./tls/portable-sessions.ts";
 import type { TicketTerms } from "./tls/resumption.ts";
@@ -120,7 +121,7 @@ class ServerHandshake {
     const isResumed = secured.isSessionReused();
     const expiry = terms === undefined ? undefined : expiryOfResumed(secured, terms, nowMs);
     const verdict = judgePeer({
-      socket: secured,
+      facts: nodeFactsOf(secured, secured.getPeerX509Certificate()),
       plan: context.plan,
       material,
       requiresCertificate,

@@ -155,7 +155,7 @@ class Handshake implements ClientTlsHandshake {
   #judge(connection: SslConnection, material: TlsMaterial, interest: number): void {
     const { context, sni } = this.#side;
     const verdict = judgePeer({
-      socket: factsOf(connection),
+      facts: factsOf(connection),
       plan: context.plan,
       material,
       requiresCertificate: true,

@@ -101,7 +101,7 @@ class ServerTls {
     if (this.#isSettled) return;
     const { context, requiresCertificate } = this.#side;
     const verdict = judgePeer({
-      socket: factsOf(connection),
+      facts: factsOf(connection),
       plan: context.plan,
       material,
       requiresCertificate,

@@ -1,11 +1,12 @@
 /** A TLS handshake on a descriptor, either side, up to where the peer can be judged. */
 import { X509Certificate } from "node:crypto";
 import os from "node:os";
-import type { TLSSocket } from "node:tls";
 
 import type { TlsMaterial } from "../tls/material.ts";
 import type { TlsFailureKind } from "../tls/failure.ts";
 import { kindOfHandshakeError } from "../tls/failure.ts";
+import type { PeerFacts } from "../tls/peer.ts";
+import { readPeerCertificate } from "../tls/peer-certificate.ts";
 import { wantsWrite } from "./byte-stream.ts";
 import type { OpenSsl, SslContext, SslUse } from "./native/openssl.ts";
 import type { SslConnection } from "./native/ssl-connection.ts";
@@ -113,26 +114,16 @@ function isSameUse(one: SslUse, other: SslUse): boolean {
     : other.side === "server" && one.ticketsForS === other.ticketsForS;
 }
 
-type PeerFacts = Pick<
-  TLSSocket,
-  "getPeerX509Certificate" | "getProtocol" | "getCipher" | "alpnProtocol"
->;
-
-/** What the judge of peers asks a TLS socket. */
 export function factsOf(connection: SslConnection): PeerFacts {
-  const certificate = peerCertificateOf(connection);
-  const { version, cipher } = connection;
-  return {
-    getPeerX509Certificate: () => certificate,
-    getProtocol: () => version,
-    getCipher: () => ({ name: cipher, standardName: cipher, version }),
-    alpnProtocol: connection.alpnProtocol ?? false,
-  };
+  const { peerCertificate, version, cipher, alpnProtocol } = connection;
+  const certificate =
+    peerCertificate === undefined ? undefined : readPeerCertificate(peerCertificate);
+  return { certificate, version, cipher, alpn: alpnProtocol };
 }
 
 export function peerCertificateOf(connection: SslConnection): X509Certificate | undefined {
   const der = connection.peerCertificate;
-  return der === undefined ? undefined : new X509Certificate(der);
+  return der === undefined ? undefined : new X509Certificate(Buffer.from(der));
 }
 
 /** Of X509_V_ERR_…, as Node names them; numbers that are not here refuse the peer all the same. */

@@ -1,5 +1,4 @@
 /** TLS on a connection we made, up to the verdict on the server. */
-import type { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import { isIP } from "node:net";
 import tls from "node:tls";
@@ -13,7 +12,8 @@ import { type ClientSessions, type KeptSession, sessionKeyOf } from "./client-se
 import { type ClientSide, clientContexts } from "./context.ts";
 import { describeFailure, kindOfHandshakeError, type TlsFailureKind } from "./failure.ts";
 import type { TlsMaterial } from "./material.ts";
-import { judgePeer, type PeerQuestion } from "./peer.ts";
+import { nodeFactsOf } from "./node-facts.ts";
+import { judgePeer } from "./peer.ts";
 import {
   portableSessionsOf,
   resumingClientContext,
@@ -125,7 +125,7 @@ class Handshake implements ClientHandshake {
     const earlier = isResumed ? this.#offered : undefined;
     const server = isResumed ? earlier?.session.server : secured.getPeerX509Certificate();
     const verdict = judgePeer({
-      socket: factsOf(secured, server),
+      facts: nodeFactsOf(secured, server),
       plan: context.plan,
       material,
       requiresCertificate: true,
@@ -161,18 +161,6 @@ class Handshake implements ClientHandshake {
     const { sni } = this.#side;
     return describeFailure({ kind, peer: this.#peer, sni, certificate, detail });
   }
-}
-
-function factsOf(
-  secured: tls.TLSSocket,
-  server: X509Certificate | undefined,
-): PeerQuestion["socket"] {
-  return {
-    alpnProtocol: secured.alpnProtocol,
-    getPeerX509Certificate: () => server,
-    getProtocol: () => secured.getProtocol(),
-    getCipher: () => secured.getCipher(),
-  };
 }
 
 function codeOf(error: Error): string {

@@ -6,6 +6,7 @@ import tls from "node:tls";
 import { makeTestAuthority } from "../../../test/support/test-certificates.ts";
 import type { TlsMaterial, TlsPlan } from "./material.ts";
 import { judgePeer, type PeerQuestion } from "./peer.ts";
+import { readPeerCertificate } from "./peer-certificate.ts";
 
 const cart = "spiffe://cluster.local/ns/default/sa/cart";
 
@@ -46,11 +47,11 @@ function judge(
   question: Partial<PeerQuestion>,
 ): ReturnType<typeof judgePeer> {
   return judgePeer({
-    socket: {
-      getPeerX509Certificate: () => certificate,
-      getProtocol: () => "TLSv1.3",
-      getCipher: () => ({ name: "x", standardName: "x", version: "TLSv1.3" }),
-      alpnProtocol: false,
+    facts: {
+      certificate: certificate === undefined ? undefined : readPeerCertificate(certificate.raw),
+      version: "TLSv1.3",
+      cipher: "x",
+      alpn: undefined,
     },
     plan,
     material,
@@ -90,4 +91,24 @@ test("judgePeer() believes the names of a verified certificate alone", async () 
   assert.deepEqual(unverified.session.peerUriSans, []);
   const refused = judge(certificate, { verifyCode: "CERT_HAS_EXPIRED" });
   assert.ok(refused.kind === "refused" && refused.failure === "expired");
+});
+
+test("readPeerCertificate() knows a certificate again, and takes none for another", async () => {
+  const authority = await makeTestAuthority();
+  const ders: Buffer[] = [];
+  for (let i = 0; i < 70; i++) {
+    const { chainPem } = await authority.issue({ uris: [`${cart}${i}`] });
+    ders.push(new X509Certificate(chainPem).raw);
+  }
+  const memory = Buffer.alloc(4096);
+  for (const round of [1, 2]) {
+    for (const [i, der] of ders.entries()) {
+      memory.set(der);
+      const read = readPeerCertificate(memory.subarray(0, der.length));
+      memory.fill(0);
+      assert.deepEqual(read.names?.uriSans, [`${cart}${i}`], `round ${round}`);
+      assert.ok(read.der.equals(der));
+      assert.equal(readPeerCertificate(der), read);
+    }
+  }
 });

@@ -2,13 +2,12 @@
  * The verdict on a peer after the cryptography is done. Node finishes handshakes with peers that
  * failed verification and leaves the decision to us; no byte may pass before it.
  */
-import type { X509Certificate } from "node:crypto";
-import type { TLSSocket } from "node:tls";
+import { X509Certificate } from "node:crypto";
 
-import { decodeCertificateNames } from "../../wire/certificate-names.ts";
 import type { TlsSession } from "../channel.ts";
 import { kindOfVerifyCode, type TlsFailureKind } from "./failure.ts";
 import type { TlsMaterial, TlsPlan } from "./material.ts";
+import type { PeerCertificate } from "./peer-certificate.ts";
 import { isSoundSvid } from "./peer-names.ts";
 
 export type PeerVerdict =
@@ -16,15 +15,19 @@ export type PeerVerdict =
   | {
       readonly kind: "refused";
       readonly failure: TlsFailureKind;
-      readonly certificate: X509Certificate | undefined;
       readonly detail: string;
     };
 
+/** What a handshake came to. */
+export interface PeerFacts {
+  readonly certificate: PeerCertificate | undefined;
+  readonly version: string;
+  readonly cipher: string;
+  readonly alpn: string | undefined;
+}
+
 export interface PeerQuestion {
-  readonly socket: Pick<
-    TLSSocket,
-    "getPeerX509Certificate" | "getProtocol" | "getCipher" | "alpnProtocol"
-  >;
+  readonly facts: PeerFacts;
   readonly plan: TlsPlan;
   readonly material: TlsMaterial;
   readonly requiresCertificate: boolean;
@@ -34,54 +37,49 @@ export interface PeerQuestion {
 }
 
 export function judgePeer(question: PeerQuestion): PeerVerdict {
-  const { socket, plan, material, requiresCertificate, verifyCode } = question;
-  const certificate = socket.getPeerX509Certificate();
-  const refuse = (failure: TlsFailureKind, detail: string): PeerVerdict => ({
-    kind: "refused",
-    failure,
-    certificate,
-    detail,
-  });
+  const { facts, plan, material, requiresCertificate, verifyCode } = question;
+  const { certificate } = facts;
   if (certificate === undefined) {
     if (requiresCertificate) return refuse("no-certificate", "");
-    return { kind: "accepted", session: sessionOf(question, undefined, []) };
+    return { kind: "accepted", session: sessionOf(question, undefined) };
   }
   if (material.verifiesPeer && verifyCode !== undefined && !plan.acceptsUntrusted) {
     return refuse(kindOfVerifyCode(verifyCode), verifyCode);
   }
   const isVerified = material.verifiesPeer && verifyCode === undefined;
-  const names = decodeCertificateNames(certificate.raw);
+  const { names } = certificate;
   if (isVerified || plan.peerNames !== undefined) {
     if (names === undefined) return refuse("wrong-identity", "its names cannot be read");
     if (!isSoundSvid(names))
       return refuse("wrong-identity", "more than one URI beside a SPIFFE id");
     if (plan.peerNames !== undefined && !plan.peerNames(names)) return refuse("wrong-identity", "");
   }
-  if (plan.pins?.(certificate) === false) {
+  if (plan.pins?.(new X509Certificate(certificate.der)) === false) {
     return refuse("wrong-identity", "its certificate is none of those that are accepted");
   }
   // Names that nobody verified are nobody's.
-  if (!isVerified || names === undefined) {
-    return { kind: "accepted", session: sessionOf(question, undefined, []) };
-  }
-  return { kind: "accepted", session: sessionOf(question, certificate, names.uriSans) };
+  const believed = isVerified && names !== undefined ? certificate : undefined;
+  return { kind: "accepted", session: sessionOf(question, believed) };
 }
 
+function refuse(failure: TlsFailureKind, detail: string): PeerVerdict {
+  return { kind: "refused", failure, detail };
+}
+
+const noNames: readonly string[] = [];
+
 function sessionOf(
-  { socket, material, sni }: PeerQuestion,
-  certificate: X509Certificate | undefined,
-  peerUriSans: readonly string[],
+  { facts, material, sni }: PeerQuestion,
+  certificate: PeerCertificate | undefined,
 ): TlsSession {
-  const { alpnProtocol } = socket;
-  const names = certificate === undefined ? undefined : decodeCertificateNames(certificate.raw);
   return {
-    version: socket.getProtocol() ?? "",
-    cipher: socket.getCipher().name,
+    version: facts.version,
+    cipher: facts.cipher,
     sni,
-    alpn: typeof alpnProtocol === "string" && alpnProtocol !== "" ? alpnProtocol : undefined,
-    peerUriSans,
-    peerCommonName: names?.commonName,
-    peerCertificateDer: certificate?.raw,
+    alpn: facts.alpn,
+    peerUriSans: certificate?.names?.uriSans ?? noNames,
+    peerCommonName: certificate?.names?.commonName,
+    peerCertificateDer: certificate?.der,
     localUriSans: material.localUriSans,
   };
 }

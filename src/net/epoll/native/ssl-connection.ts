@@ -221,6 +221,7 @@ export class SslConnection implements ByteStream {
     return this.startedMs + seconds * 1000;
   }
 
+  /** As DER, until the next is asked for: whoever keeps it copies it. */
   get peerCertificate(): Buffer | undefined {
     const { functions, derBlock, wordBlock } = this.#ssl;
     const certificate = functions.SSL_get1_peer_certificate(this.#connection);
@@ -230,7 +231,7 @@ export class SslConnection implements ByteStream {
       if (bytes <= 0 || bytes > derBlock.bytes.length) return undefined;
       wordBlock.bytes.writeBigUInt64LE(Block.addressOf(derBlock, bytes), 0);
       functions.i2d_X509(certificate, Block.addressOf(wordBlock, 8));
-      return Buffer.from(derBlock.bytes.subarray(0, bytes));
+      return derBlock.view(bytes);
     } finally {
       functions.X509_free(certificate);
     }
