@@ -147,6 +147,7 @@ function findProvider(providers: Providers, name: string, path: string): Provide
 
 function oneProvider(provider: Provider, ownAudiences: readonly string[]): Requirement {
   const locations = new TokenLocations([provider.config]);
+  const read = (text: string): Token | undefined => provider.verified.read(text);
   const audiences = ownAudiences.length === 0 ? undefined : audiencesOf(ownAudiences);
   return {
     ownHeaders: provider.ownHeaders,
@@ -156,7 +157,7 @@ function oneProvider(provider: Provider, ownAudiences: readonly string[]): Requi
       if (found.length > tokensMax) return "bad-format";
       // A good token beside a bad one must not pass: those behind us may take the other.
       for (const one of found.toReversed()) {
-        const failure = checkToken(look, one, () => provider, audiences);
+        const failure = checkToken(look, one, () => provider, audiences, read);
         if (failure !== undefined) return failure;
       }
       return undefined;
@@ -193,12 +194,13 @@ function lenient(providers: Providers, allowsFailed: boolean): Requirement {
 function checkToken(
   look: Look,
   { text, place }: FoundToken,
-  ...[providerOf, audiences]: [
+  ...[providerOf, audiences, read]: [
     providerOf: (issuer: string) => Provider | undefined,
     audiences: ReadonlySet<string> | undefined,
+    read?: (text: string) => Token | undefined,
   ]
 ): JwtFailure | undefined {
-  const token = parseToken(text);
+  const token = read?.(text) ?? parseToken(text);
   if (typeof token === "string") return token;
   if (!isIssuerOf(place, token.issuer)) return "unknown-issuer";
   const provider = providerOf(token.issuer);
@@ -212,7 +214,7 @@ function checkToken(
   if (!isKnown) {
     const unsigned = keys.verify(token);
     if (unsigned !== undefined) return unsigned;
-    provider.verified.add(text);
+    provider.verified.add(text, token);
   }
   look.believe(provider, token, place);
   return undefined;

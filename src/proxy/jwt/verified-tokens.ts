@@ -1,9 +1,10 @@
 /**
- * Tokens whose signature held, by their text: to look costs a hundredth of a signature. Whether they
- * hold now (time, audience) is asked each time. New keys forget all of them.
+ * Tokens whose signature held, by their text: to look costs a hundredth of reading and verifying one.
+ * Whether they hold now (time, audience) is asked each time. New keys forget all of them.
  */
 import type { JwtCacheConfig } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
 import type { KeySet } from "./keys.ts";
+import type { Token } from "./token.ts";
 
 /** Where keys come from: the configuration, or a server that has to be asked. */
 export interface KeySource {
@@ -23,7 +24,7 @@ const tokensMax = 10_000;
 const tokenBytesDefault = 4096;
 
 export class VerifiedTokens {
-  readonly #texts = new Set<string>();
+  readonly #tokens = new Map<string, Token>();
   readonly #countMax: number;
   readonly #bytesMax: number;
   #keys: KeySet | undefined;
@@ -33,24 +34,32 @@ export class VerifiedTokens {
     this.#bytesMax = config?.jwtMaxTokenSize || tokenBytesDefault;
   }
 
+  /** What that text says, whoever has signed it; undefined where it has to be read first. */
+  read(text: string): Token | undefined {
+    return this.#tokens.get(text);
+  }
+
+  /** Whether one of those keys has signed it. */
   has(text: string, keys: KeySet): boolean {
     if (keys !== this.#keys) {
-      this.#texts.clear();
+      this.#tokens.clear();
       this.#keys = keys;
     }
+    const token = this.#tokens.get(text);
+    if (token === undefined) return false;
     // The one used last is last.
-    if (!this.#texts.delete(text)) return false;
-    this.#texts.add(text);
+    this.#tokens.delete(text);
+    this.#tokens.set(text, token);
     return true;
   }
 
   /** After `has()` with the keys that have signed it. */
-  add(text: string): void {
+  add(text: string, token: Token): void {
     if (text.length > this.#bytesMax) return;
-    if (this.#texts.size >= this.#countMax) {
-      const [oldest] = this.#texts;
-      if (oldest !== undefined) this.#texts.delete(oldest);
+    if (this.#tokens.size >= this.#countMax) {
+      const [oldest] = this.#tokens.keys();
+      if (oldest !== undefined) this.#tokens.delete(oldest);
     }
-    this.#texts.add(text);
+    this.#tokens.set(text, token);
   }
 }
