@@ -36,6 +36,9 @@ export interface EnvoyDataPlane extends ServedDataPlane {
 }
 
 /** Starts Envoy and keeps it running; throws when there is none to run. */
+/** The area of Envoy's own lines. Whoever makes the log lets all of it pass: Envoy has levels of its own. */
+export const envoyLinesArea = "envoy-log";
+
 export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyDataPlane> {
   const { sidecar, agent, clock, log, metrics } = options;
   const { files } = agent;
@@ -79,6 +82,7 @@ export async function startEnvoy(options: EnvoyOptions): Promise<EnvoyDataPlane>
     stdout,
     clock,
     log: log.area("envoy"),
+    linesLog: log.area(envoyLinesArea),
     metrics,
   });
   envoy.start();

@@ -20,6 +20,8 @@ export interface EnvoyProcessOptions {
   readonly stdout: number | "inherit";
   readonly clock: Clock;
   readonly log: Logger;
+  /** Takes Envoy's own lines of every level: Envoy leaves out what its levels say, and they change while it runs. */
+  readonly linesLog: Logger;
   readonly metrics: MetricRegistry;
 }
 
@@ -41,7 +43,7 @@ export class EnvoyProcess {
 
   constructor(options: EnvoyProcessOptions) {
     this.#options = options;
-    const { clock, log } = options;
+    const { clock, linesLog: log } = options;
     this.#lines = { log, bound: new BoundedLog({ clock, log, linesPerSecond }) };
     try {
       accessSync(options.binary, constants.X_OK);

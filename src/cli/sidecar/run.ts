@@ -10,7 +10,7 @@ import {
   type MeshName,
   type ServedDataPlane,
 } from "../../agent/agent.ts";
-import { startEnvoy } from "../../agent/envoy.ts";
+import { envoyLinesArea, startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
@@ -142,6 +142,7 @@ async function startDns(parts: Parts): Promise<DnsServer | undefined> {
 
 async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane> {
   const { sidecar, clock, log, metrics } = parts;
+  log.setLevel("debug", envoyLinesArea);
   const envoy = await startEnvoy({ sidecar, agent, clock, log, metrics });
   return {
     notReady: () => envoy.notReady(),
