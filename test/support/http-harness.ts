@@ -15,7 +15,10 @@ import { Drain } from "../../src/proxy/drain.ts";
 import { createHttpConnectionManager } from "../../src/proxy/http.ts";
 import type { CallServices } from "../../src/proxy/http/cluster-call.ts";
 import { Upstreams } from "../../src/proxy/http/upstream-pool.ts";
-import { createMetricRegistry } from "../../src/telemetry/metric-registry.ts";
+import {
+  createMetricRegistry,
+  type OwnedMetricRegistry,
+} from "../../src/telemetry/metric-registry.ts";
 import type { RequestRecord } from "../../src/telemetry/request-record.ts";
 import { HttpConnectionManager } from "../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { Router } from "../../src/wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
@@ -53,6 +56,7 @@ export interface HarnessOptions {
 export class HttpHarness {
   readonly clock: FakeClock = new FakeClock();
   readonly log: LoggedRequest[] = [];
+  readonly metrics: OwnedMetricRegistry = createMetricRegistry();
   readonly outcomes: UpstreamOutcome[] = [];
   readonly endpoints: UpstreamEndpoint[] = [];
   /** Dialled connections, in order. */
@@ -83,7 +87,7 @@ export class HttpHarness {
     const context: ProxyContext = {
       clock: this.clock,
       log: silentLog,
-      metrics: createMetricRegistry(),
+      metrics: this.metrics,
       random: () => this.random,
       clusters: { get: (name) => (name === "app" ? cluster : undefined) },
       routes: { get: () => undefined },

@@ -208,6 +208,39 @@ test("ext_authz: asks for its share of requests", () => {
   }
 });
 
+test("ext_authz: counts what came of its questions", () => {
+  const answers = [
+    yes,
+    "HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n",
+    "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
+  ];
+  const mesh = harness({
+    failureModeAllow: true,
+    statPrefix: "own",
+    filterEnabled: { defaultValue: { numerator: 50 }, runtimeKey: "" },
+  });
+  mesh.random = 0.4;
+  for (const answer of answers) {
+    mesh.connect().send(get);
+    next(mesh).send(answer);
+  }
+  mesh.random = 0.6;
+  mesh.connect().send(get);
+  const counts = Object.fromEntries(
+    [...mesh.metrics.expose().matchAll(/^envoy_http_ext_authz_(\w+)\{(.*)\} (\d+)$/gm)].map(
+      ([, name, labels, value]) => [`${name ?? ""} ${labels ?? ""}`, Number(value)],
+    ),
+  );
+  const labels = 'ext_authz_prefix="own",http_conn_manager_prefix="test"';
+  assert.deepEqual(counts, {
+    [`denied ${labels}`]: 1,
+    [`disabled ${labels}`]: 1,
+    [`error ${labels}`]: 1,
+    [`failure_mode_allowed ${labels}`]: 1,
+    [`ok ${labels}`]: 1,
+  });
+});
+
 test("ext_authz: refuses configurations that it cannot honour", () => {
   const refused: readonly (readonly [Fields<ExtAuthz>, RegExp])[] = [
     [{ httpService: undefined }, /names no service/],

@@ -265,11 +265,12 @@ function deny(stream: FilterStream, denied: Extract<Decision, { kind: "denied" }
 }
 
 function countersOf({ statPrefix }: ExtAuthz, place: ExtAuthzPlace): Counters {
-  const own = statPrefix === "" ? "" : `${statPrefix.replaceAll(/\W/g, "_")}_`;
+  const labels = {
+    http_conn_manager_prefix: place.statPrefix,
+    ...(statPrefix === "" ? {} : { ext_authz_prefix: statPrefix }),
+  };
   const counter = (suffix: string, help: string): Counter =>
-    place.metrics.counter(`envoy_http_ext_authz_${own}${suffix}`, help, {
-      http_conn_manager_prefix: place.statPrefix,
-    });
+    place.metrics.counter(`envoy_http_ext_authz_${suffix}`, help, labels);
   return {
     ok: counter("ok", "Requests that an authorization service let pass"),
     denied: counter("denied", "Requests that an authorization service denied"),

@@ -197,6 +197,26 @@ test("jwt_authn: of more tokens than anybody sends none is verified", () => {
   }
 });
 
+test("jwt_authn: counts requests, keys and signatures", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  const send = (text: string): void => {
+    client.send(text);
+    for (let round = 0; round < 3; round++) serve(mesh, { "/keys": keySet });
+  };
+  for (const text of [get, get, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n"]) send(text);
+  const counts = [...mesh.metrics.expose().matchAll(/^envoy_http_jwt_authn_(\w+)\{.*\} (\d+)$/gm)];
+  assert.deepEqual(counts.map(([, name, value]) => `${name ?? ""} ${value ?? ""}`).toSorted(), [
+    "allowed 2",
+    "cors_preflight_bypassed 0",
+    "denied 1",
+    "jwks_fetch_failed 0",
+    "jwks_fetch_success 1",
+    "jwt_cache_hit 1",
+    "jwt_cache_miss 1",
+  ]);
+});
+
 test("jwt_authn: refuses configurations that it cannot honour", () => {
   const refused: readonly (readonly [Fields<JwtProvider>, RegExp])[] = [
     [{ issuer: "me" }, /providers\[p\]: names no keys/],
