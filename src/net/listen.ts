@@ -7,6 +7,7 @@ import net from "node:net";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Channel } from "./channel.ts";
+import type { TcpKeepAlive } from "./dialler.ts";
 import { listenFailure } from "./listen-failure.ts";
 import { reportFault } from "./portable/fault.ts";
 import {
@@ -17,7 +18,7 @@ import {
   SocketChannel,
 } from "./portable/socket-channel.ts";
 import { openLibc } from "./sysio/libc.ts";
-import { readOriginalDestination } from "./sysio/socket-options.ts";
+import { readOriginalDestination, setKeepAlive } from "./sysio/socket-options.ts";
 
 export interface ListenOptions {
   /** What it is called; tells listeners apart where threads share them. */
@@ -32,8 +33,8 @@ export interface ListenOptions {
   readonly backlog?: number;
   /** Bytes that may wait to be sent on one connection before `write` says false; 64 KiB unless told. */
   readonly writeQueueBytesMax?: number;
-  /** Probe idle connections after this long; never unless told. */
-  readonly keepAliveMs?: number;
+  /** The kernel asks idle peers whether they are still there; never unless told. */
+  readonly keepAlive?: TcpKeepAlive | undefined;
   /** Ask the kernel where a redirected connection was meant to go. */
   readonly readsOriginalDestination: boolean;
   readonly log: Logger;
@@ -58,8 +59,6 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
     allowHalfOpen: true,
     noDelay: true,
     highWaterMark: options.writeQueueBytesMax ?? 65_536,
-    keepAlive: options.keepAliveMs !== undefined,
-    keepAliveInitialDelay: options.keepAliveMs ?? 0,
   });
   const open = new Set<net.Socket>();
   server.on("connection", (socket) => {
@@ -82,6 +81,8 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
     });
     server.once("listening", () => {
       server.removeAllListeners("error");
+      // Accepted sockets inherit it.
+      setKeepAlive(descriptorOf(server), options.keepAlive);
       server.on("error", (error) => {
         options.log.error("accepting connections failed", { reason: error.message });
       });
@@ -130,7 +131,7 @@ function acceptSocket(socket: net.Socket, options: ListenOptions): void {
  * Node has no public way to a socket's descriptor; -1 (no original destination) when the handle has
  * another shape than the versions this was written for.
  */
-function descriptorOf(socket: net.Socket): number {
+function descriptorOf(socket: net.Socket | net.Server): number {
   const handle: unknown = Reflect.get(socket, "_handle");
   if (typeof handle !== "object" || handle === null) return -1;
   const fd: unknown = Reflect.get(handle, "fd");

@@ -253,6 +253,7 @@ class RunningListeners implements ListenerSet {
       on: { kind: "address", ...address },
       connectionsMax,
       backlog: compiled.backlog,
+      keepAlive: compiled.keepAlive,
       readsOriginalDestination: compiled.restoresDestination,
       writeQueueBytesMax: writeQueueBytes(compiled.bufferBytesMax),
       log: this.#log,

@@ -2,6 +2,7 @@
  * One listening socket of the epoll backend, and the turns that accept on it. Who gets what was
  * accepted is its owner's business.
  */
+import { keepAliveOptions } from "../sysio/socket-options.ts";
 import { isIPv4, isIPv6 } from "node:net";
 import os from "node:os";
 
@@ -26,12 +27,8 @@ const defaultBacklog = 511;
 const sockStream = 1;
 const solSocket = 1;
 const soReuseAddr = 2;
-const soKeepAlive = 9;
 const ipprotoTcp = 6;
 const tcpNoDelay = 1;
-const tcpKeepIdle = 4;
-const tcpKeepInterval = 5;
-const tcpKeepCount = 6;
 const ipprotoIpv6 = 41;
 const ipv6Only = 26;
 
@@ -75,13 +72,11 @@ function openSocket(
 }
 
 /** Accepted sockets inherit these: no call for each. */
-function setInherited({ syscalls }: Reactor, fd: number, { keepAliveMs }: ListenOptions): void {
+function setInherited({ syscalls }: Reactor, fd: number, { keepAlive }: ListenOptions): void {
   syscalls.setOption(fd, ipprotoTcp, tcpNoDelay, 1);
-  if (keepAliveMs === undefined) return;
-  syscalls.setOption(fd, solSocket, soKeepAlive, 1);
-  syscalls.setOption(fd, ipprotoTcp, tcpKeepIdle, Math.max(1, Math.round(keepAliveMs / 1000)));
-  syscalls.setOption(fd, ipprotoTcp, tcpKeepInterval, 1);
-  syscalls.setOption(fd, ipprotoTcp, tcpKeepCount, 10);
+  for (const [level, name, value] of keepAliveOptions(keepAlive)) {
+    syscalls.setOption(fd, level, name, value);
+  }
 }
 
 export interface AcceptSocketOptions {

@@ -67,6 +67,16 @@ export function keepAliveOptions(
   ];
 }
 
+/** Of a socket that is open. Without the kernel's library connections are not asked, which is safe. */
+export function setKeepAlive(fd: number, keepAlive: TcpKeepAlive | undefined): void {
+  const probe = openLibc();
+  if (probe.kind === "absent" || fd < 0) return;
+  for (const [level, name, setting] of keepAliveOptions(keepAlive)) {
+    const value = int32(setting);
+    probe.libc.setsockopt(fd, level, name, value, value.length);
+  }
+}
+
 export interface MarkedSocketOptions {
   /** Decides the family. */
   readonly destination: string;

@@ -17,6 +17,7 @@ import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstream
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
+import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
 import { refuse } from "../engine/refusal.ts";
 import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
@@ -113,7 +114,10 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     closesOnChange: cluster.commonLbConfig?.closeConnectionsOnHostSetChange === true,
     connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
     writeQueueBytesMax: writeQueueBytes(cluster.perConnectionBufferLimitBytes),
-    keepAlive: keepAliveOf(cluster),
+    keepAlive: compileKeepAlive(
+      cluster.upstreamConnectionOptions?.tcpKeepalive,
+      "upstream_connection_options.tcp_keepalive",
+    ),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
     outlier:
       cluster.outlierDetection === undefined
@@ -139,25 +143,6 @@ const overridableDefault: ReadonlySet<EndpointStatus> = new Set(["UNKNOWN", "HEA
 function overridableOf(set: HealthStatusSet | undefined): ReadonlySet<EndpointStatus> {
   if (set === undefined) return overridableDefault;
   return new Set(set.statuses.flatMap((status) => statuses[status] ?? []));
-}
-
-/** Empty means on, as the kernel is set up. */
-function keepAliveOf({ upstreamConnectionOptions }: Cluster): TcpKeepAlive | undefined {
-  const config = upstreamConnectionOptions?.tcpKeepalive;
-  if (config === undefined) return undefined;
-  const path = "upstream_connection_options.tcp_keepalive";
-  // The kernel's own bounds.
-  const within = (value: number | undefined, most: number, field: string): number | undefined => {
-    if (value !== undefined && (value < 1 || value > most)) {
-      refuse(`${path}.${field}`, `must lie between 1 and ${most}`);
-    }
-    return value;
-  };
-  return {
-    probes: within(config.keepaliveProbes, 127, "keepalive_probes"),
-    idleSeconds: within(config.keepaliveTime, 32_767, "keepalive_time"),
-    intervalSeconds: within(config.keepaliveInterval, 32_767, "keepalive_interval"),
-  };
 }
 
 function sourceAddressesOf({ upstreamBindConfig }: Cluster): readonly string[] {

@@ -38,6 +38,8 @@ export const honouredListener: Honoured<Listener> = {
   enableReusePort: true,
   accessLog: true,
   tcpBacklogSize: true,
+  // Of a listener whose socket is opened for it: one that stays open stays as it is.
+  tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
   maxConnectionsToAcceptPerSocketEvent: true,
   bindToPort: true,
   ignoreGlobalConnLimit: true,

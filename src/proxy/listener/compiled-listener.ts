@@ -5,6 +5,8 @@ import { honoured } from "../config/honoured.ts";
 import { createHash } from "node:crypto";
 
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import type { TcpKeepAlive } from "../../net/dialler.ts";
+import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
@@ -49,6 +51,7 @@ export interface CompiledListener {
   readonly chainsByContent: ReadonlyMap<string, CompiledChain>;
   readonly bufferBytesMax: number;
   readonly backlog: number;
+  readonly keepAlive: TcpKeepAlive | undefined;
   readonly direction: RequestRecord["direction"];
   /** Logs connections that no chain takes. */
   readonly refused: RequestSink;
@@ -113,6 +116,7 @@ export function compileListener(
     ...compiled,
     bufferBytesMax,
     backlog: listener.tcpBacklogSize ?? backlogDefault,
+    keepAlive: compileKeepAlive(listener.tcpKeepalive, "tcp_keepalive"),
     direction: chainOptions.direction,
     refused,
   };

@@ -1,5 +1,6 @@
 /** What channels promise, on every backend: the same tests. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterEach, test } from "node:test";
 
@@ -44,6 +45,22 @@ for (const backend of backends) {
     assert.deepEqual(server.calls, ["data", "end", "close"]);
     assert.ok(channel.isClosed && other.isClosed);
     await listener.close();
+  });
+
+  test(`${name}: accepted connections are asked by the kernel where the listener says so`, async () => {
+    for (const keepAlive of [undefined, { idleSeconds: 100, intervalSeconds: 5, probes: 3 }]) {
+      const accepted = Promise.withResolvers<Channel>();
+      const listener = await listen({
+        keepAlive,
+        onChannel: (channel) => accepted.resolve(channel),
+      });
+      await dial(listener, hear());
+      const { local, remote } = await accepted.promise;
+      // Kernel timers of a socket: 2 is the one that asks.
+      const isAsked = timerOf(local.port, remote.port) === "02";
+      assert.equal(isAsked, keepAlive !== undefined);
+      await listener.close();
+    }
   });
 
   test(`${name}: a chunk is only there while its handler looks at it`, async () => {
@@ -456,4 +473,13 @@ function openDeafSocket(): { readonly port: number; readonly close: () => void }
   const block = syscalls.allocate(32);
   assert.equal(syscalls.localAddress(fd, block), 0);
   return { port: decodeSockaddr(block.bytes)?.port ?? 0, close: () => void syscalls.close(fd) };
+}
+
+/** Of an IPv4 socket, by its ports. */
+function timerOf(local: number, remote: number): string | undefined {
+  const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, "0");
+  const line = readFileSync("/proc/net/tcp", "utf8")
+    .split("\n")
+    .find((one) => new RegExp(`^ *\\d+: \\w+:${hex(local)} \\w+:${hex(remote)} `).test(one));
+  return /^ *\d+: \S+ \S+ \S+ \S+ (\d\d):/.exec(line ?? "")?.[1];
 }
