@@ -77,6 +77,8 @@ const formats: Readonly<Record<string, string>> = Object.fromEntries(
     "DOWNSTREAM_TLS_VERSION",
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
     "DURATION",
+    "DYNAMIC_METADATA(none)",
+    "DYNAMIC_METADATA(none:key)",
     "EMIT_TIME",
     "EMIT_TIME(%Y-%m-%d)",
     "EMIT_TIME_LOCAL(%d)",
@@ -309,6 +311,8 @@ function listener(name: string, port: number, logs: readonly unknown[]): unknown
     access_log: logs,
     route_config: {
       name,
+      // Its digits would be counted among the bytes of the head.
+      response_headers_to_remove: ["x-envoy-upstream-service-time"],
       virtual_hosts: [
         {
           name: "all",
@@ -374,10 +378,8 @@ async function entries(door: Door, name: string): Promise<readonly (readonly str
   assert.ok(envoy !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
   assert.ok(heddle !== undefined);
   const request = Buffer.from(requests[name] ?? "").toString("latin1");
-  return [
-    (await heddle.ask(door, request, undefined)).log,
-    (await envoy.ask(door, request, undefined)).log,
-  ];
+  const { log: ours } = await heddle.ask(door, request, undefined);
+  return [ours, (await envoy.ask(door, request, undefined, ours.length)).log];
 }
 
 /** Fields of an entry, the varying ones as `number` or with every digit as 9. */
@@ -437,10 +439,8 @@ test("filters let the same entries through", async () => {
     const id = `0000000${digit}-0000-4000-8000-000000000000`;
     const lines = [`GET /ok HTTP/1.1`, "host: a.test", `x-request-id: ${id}`, "", ""];
     const request = lines.join("\r\n");
-    const [ours, theirs] = [
-      await heddle?.ask("server", request, undefined),
-      await envoy?.ask("server", request, undefined),
-    ];
+    const ours = await heddle?.ask("server", request, undefined);
+    const theirs = await envoy?.ask("server", request, undefined, ours?.log.length);
     assert.deepEqual(ours?.log.includes("share"), theirs?.log.includes("share"), id);
   }
 });

@@ -81,7 +81,9 @@ export function comparePlanes({ scenarios, bootstrap, accepted }: Comparison): v
       const heddle = heddles.get(io);
       assert.ok(heddle !== undefined);
       const ours = await heddle.ask(door, text, hangsUpAfterMs);
-      const theirs = envoyOutcomes.get(scenario) ?? (await envoy.ask(door, text, hangsUpAfterMs));
+      const theirs =
+        envoyOutcomes.get(scenario) ??
+        (await envoy.ask(door, text, hangsUpAfterMs, ours.log.length));
       envoyOutcomes.set(scenario, theirs);
       compare(scenario, { ours, theirs, accepted: accepted[scenario.name] ?? {} });
     });

@@ -43,7 +43,13 @@ export interface Outcome {
 
 export interface RunningData {
   close(): Promise<void>;
-  ask(door: Door, text: string, hangsUpAfterMs: number | undefined): Promise<Outcome>;
+  /** `entriesLeast`: so many entries of the log are waited for; one unless told. */
+  ask(
+    door: Door,
+    text: string,
+    hangsUpAfterMs: number | undefined,
+    entriesLeast?: number,
+  ): Promise<Outcome>;
 }
 
 type Texts = (place: Place) => string;
@@ -146,7 +152,8 @@ function asker(
   application: ScenarioApplication,
   readLog: () => readonly string[],
 ): RunningData["ask"] {
-  return async (door, text, hangsUpAfterMs) => {
+  // oxlint-disable-next-line max-params -- as its type says
+  return async (door, text, hangsUpAfterMs, entriesLeast = 1) => {
     application.takeHeads();
     const before = readLog().length;
     const client = await openClient(place.ports[door]);
@@ -162,7 +169,9 @@ function asker(
     await untilQuiet(client);
     while (readLog().length === before && Date.now() < deadline) await sleep(5);
     client.socket.destroy();
-    // A tunnel is logged when it has ended.
+    // A tunnel is logged when it has ended, and Envoy writes its log when it comes to it.
+    const endMs = Date.now() + logWaitMs;
+    while (readLog().length - before < entriesLeast && Date.now() < endMs) await sleep(5);
     await sleep(quietMs);
     return {
       ...parseAnswer(client.received()),
