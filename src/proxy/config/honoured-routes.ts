@@ -65,6 +65,7 @@ const weightedClusters: Honoured<WeightedCluster> = {
   // Deprecated; the weights are added up anyway.
   totalWeight: true,
   headerName: true,
+  useHashPolicy: true,
   runtimeKeyPrefix: true,
 };
 

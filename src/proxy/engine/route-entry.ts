@@ -13,6 +13,7 @@ import {
   type FilterOverrideCompilers,
   LayeredOverride,
 } from "./filter-overrides.ts";
+import { remainder } from "./consistent-hash.ts";
 import { compileHeaderEdit } from "./header-edit.ts";
 import { compileHeaderLevel, type HeaderChanges } from "./header-operations.ts";
 import { compileRedirect } from "./redirect.ts";
@@ -154,7 +155,6 @@ function compileWeighted(
   { levels, context, path, metadataMatch }: WeightedInput,
 ): Outcome {
   const place = `${path}.weighted_clusters`;
-  if (weighted.useHashPolicy === true) refuse(`${place}.use_hash_policy`, "is not supported");
   let total = 0;
   const choices = weighted.clusters.map((cluster, i) => {
     const here = `${place}.clusters[${i}]`;
@@ -181,13 +181,22 @@ function compileWeighted(
   const last = choices.findLast((choice, i) => choice.until > (choices[i - 1]?.until ?? 0));
   if (last === undefined) return refuse(place, "names no cluster");
   const header = weighted.headerName === undefined ? undefined : lowerAscii(weighted.headerName);
-  return (request, random) => {
+  const hashOf = weighted.useHashPolicy === true ? settings.hash : undefined;
+  const pointOf: Point = (request, random) => {
     const given = header === undefined ? undefined : wholeNumber(request.header(header));
-    const point = given === undefined ? random() * total : Number(given % BigInt(total));
+    if (given !== undefined) return Number(given % BigInt(total));
+    const hash = hashOf?.(request);
+    return hash === undefined ? random() * total : remainder(hash.hi, hash.lo, total);
+  };
+  return (request, random) => {
+    const point = pointOf(request, random);
     for (const choice of choices) if (point < choice.until) return choice.outcome;
     return last.outcome;
   };
 }
+
+/** Where among the weights a request falls. */
+type Point = (request: RequestView, random: () => number) => number;
 
 /** Of 64 bits; what is none, or more, counts for nothing. */
 function wholeNumber(text: string | undefined): bigint | undefined {

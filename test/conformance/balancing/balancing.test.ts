@@ -257,6 +257,7 @@ const routes = (): string[] => [
       `{match: {prefix: /${name}/}, route: {cluster: ${name}, hash_policy: [{header: {header_name: x-key}}]}}`,
   ),
   ...Object.keys(drawn).map((name) => `{match: {prefix: /${name}/}, route: {cluster: ${name}}}`),
+  "{match: {prefix: /split/}, route: {hash_policy: [{header: {header_name: x-key}}], weighted_clusters: {use_hash_policy: true, clusters: [{name: only-0, weight: 3}, {name: only-1, weight: 1}]}}}",
   ...Object.entries({
     cookie: "[{cookie: {name: who}}]",
     query: "[{query_parameter: {name: q}}]",
@@ -279,6 +280,7 @@ before(async () => {
   for (const [name, config] of Object.entries(subsetClusters)) {
     clusters.push(cluster(name, labels(), `lb_subset_config: {${config}}`));
   }
+  for (const i of [0, 1]) clusters.push(cluster(`only-${i}`, [{ endpoints: [at(i)] }]));
   planes = await startPlanes((place) => bootstrapOf(place, { routes: routes(), clusters }));
 });
 
@@ -360,6 +362,14 @@ for (const name of ["made", "session"]) {
     for (const shape of shapes) assert.deepEqual(shape, shapes.at(-1));
   });
 }
+
+test("use_hash_policy: the same key leads to the same side of a split as in Envoy", async () => {
+  const keys = Array.from({ length: 200 }, (_, i) => `user-${i}`);
+  const answers = await answersTo(keys.map((key) => ["/split/", { "x-key": key }]));
+  assertSame(answers);
+  const first = answers[0]?.filter((each) => each === "0").length ?? 0;
+  assert.ok(first > 120 && first < 180, `${first} of 200`);
+});
 
 const drawnOf = 600;
 

@@ -100,10 +100,12 @@ export const refusedExamples: readonly RefusedExample[] = [
     "stats_sinks",
   ),
   field(
-    "subsets",
-    { cluster: "lb_subset_config: {subset_selectors: [{keys: [v]}]}" },
-    "lb_subset_config",
-    "lb_subset",
+    "one host in a subset",
+    {
+      cluster: "lb_subset_config: {subset_selectors: [{keys: [v], single_host_per_subset: true}]}",
+    },
+    "single_host_per_subset",
+    "single_host",
   ),
   field("HTTP/2 upstream", { cluster: http2Options }, "only HTTP/1.1", "explicit_http_config"),
   field(

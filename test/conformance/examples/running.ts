@@ -90,6 +90,10 @@ export const runningExamples: readonly RunningExample[] = [
     asks: [...passes, { path: "/other", answer: "200 other /other" }],
   },
   { kind: "TCP proxy", text: (ports) => network(ports, tcpProxy), asks: passes },
+  one("subsets", {
+    cluster:
+      "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [version]}]}",
+  }),
   one("CORS", { filters: cors, host: corsPolicy }, [
     ...passes,
     { method: "OPTIONS", headers: preflight, answer: "200 " },
