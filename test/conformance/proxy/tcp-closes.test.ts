@@ -111,6 +111,7 @@ async function freePorts(): Promise<Ports> {
 class Application {
   readonly #server = net.createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
   #then: Scenario["application"];
+  #answered: net.Socket | undefined;
   ending: Outcome["application"] = "none";
 
   async listen(): Promise<number> {
@@ -123,6 +124,13 @@ class Application {
   expect(then: Scenario["application"]): void {
     this.#then = then;
     this.ending = "none";
+  }
+
+  /** What the client calls with the answer in hand: a reset overtakes what is on its way. */
+  onAnswerSeen(): void {
+    if (this.#then !== "resets") return;
+    this.ending = "gone";
+    this.#answered?.resetAndDestroy();
   }
 
   close(): void {
@@ -139,13 +147,7 @@ class Application {
     socket.on("data", () => {
       socket.write("answer");
       if (this.#then === "ends") socket.end();
-      // Once the answer has passed: a reset overtakes what is on its way.
-      if (this.#then === "resets") {
-        setTimeout(() => {
-          this.ending = "gone";
-          socket.resetAndDestroy();
-        }, 100);
-      }
+      this.#answered = socket;
     });
   }
 }
@@ -237,6 +239,7 @@ async function play(plane: Plane, scenario: Scenario): Promise<Outcome> {
   });
   socket.on("data", (chunk: Buffer) => {
     received += chunk.toString();
+    application.onAnswerSeen();
     if (scenario.client === "ends") socket.end();
     if (scenario.client === "resets") {
       client = "gone";
@@ -244,7 +247,7 @@ async function play(plane: Plane, scenario: Scenario): Promise<Outcome> {
     }
   });
   socket.write("hello");
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 20_000;
   while (plane.readLog().length === before && Date.now() < deadline) await sleep(5);
   while (client === "open" && Date.now() < deadline) await sleep(5);
   while (application.ending === "open" && Date.now() < deadline) await sleep(5);

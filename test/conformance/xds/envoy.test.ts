@@ -291,7 +291,7 @@ for (const apiType of ["DELTA_GRPC", "GRPC"] as const) {
         await synced();
       }
       // Envoy gives up waiting for endpoints after 15 s.
-      assert.ok(Date.now() - before < 5000);
+      assert.ok(Date.now() - before < 14_000);
       assert.ok(answers.every(({ kind }) => kind === "acked"));
       assert.equal(await get(port), "200 a");
     });
