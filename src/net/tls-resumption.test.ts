@@ -12,6 +12,7 @@ import {
   DownstreamTlsContext,
   UpstreamTlsContext,
 } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import { inspectTlsHello } from "../wire/tls-hello.ts";
 import type { Channel, ChannelError, TlsSession } from "./channel.ts";
 import type { ClientTls } from "./dialler.ts";
@@ -22,6 +23,7 @@ import type { TlsFailureKind } from "./tls/failure.ts";
 import {
   createClientTls,
   createServerTls,
+  createTlsCounters,
   type ServerTls,
   type TlsCounters,
 } from "./tls-contexts.ts";
@@ -487,3 +489,12 @@ for (const io of ios) {
     });
   }
 }
+
+test("createTlsCounters() counts resumed handshakes among all", () => {
+  const metrics = createMetricRegistry();
+  const counters = createTlsCounters(metrics, "envoy_listener", { listener_address: "l" });
+  for (const isResumed of [false, true, true]) counters.onHandshake(isResumed);
+  const text = metrics.expose();
+  assert.match(text, /^envoy_listener_ssl_handshake(?:_total)?\{listener_address="l"\} 3$/m);
+  assert.match(text, /^envoy_listener_ssl_session_reused(?:_total)?\{listener_address="l"\} 2$/m);
+});

@@ -135,6 +135,8 @@ export const referenceGroups: readonly ReferenceGroup[] = [
       "src/net/tls/peer-names.test.ts: refuses a second URI beside a SPIFFE id",
       "src/wire/certificate-names.test.ts: a name that is no plain text",
       "test/conformance/io/tls.test.ts: handshakes in pieces of one byte",
+      "test/conformance/proxy/tls-resumption.test.ts: a session is offered",
+      "src/net/tls-resumption.test.ts: a client that may no longer come does not come by its session",
       `${listener}: tells TLS from plaintext and verifies clients`,
     ],
   },
