@@ -18,6 +18,7 @@ import { delimiter, join, resolve } from "node:path";
 
 import { openConsolePages } from "../src/cli/console-pages.ts";
 import { buildControlPlane } from "./build-control-plane.ts";
+import { buildH2spec } from "./build-h2spec.ts";
 import { buildJaeger } from "./build-jaeger.ts";
 import { buildReaders } from "./build-readers.ts";
 
@@ -61,6 +62,7 @@ export async function prepare(phases: readonly string[]): Promise<void> {
   if (outcome !== undefined) console.log(outcome);
   if (phases.includes("conformance")) {
     process.env["HEDDLE_GO_CONTROL_PLANE"] ??= buildControlPlane(run);
+    process.env["HEDDLE_H2SPEC"] ??= buildH2spec(run);
   }
   if (phases.includes("collector")) buildJaeger(run);
   if (phases.includes("conformance")) buildReaders(run);

@@ -77,6 +77,8 @@ function answer(request: http.IncomingMessage, response: http.ServerResponse): v
   switch (request.url ?? "") {
     case "/large":
       return void response.end(Buffer.alloc(300_000, "x"));
+    case "/spec":
+      return void response.end("long enough to be sent in pieces");
     case "/chunked":
       response.write("one");
       return void response.end("two");
