@@ -48,6 +48,12 @@ const extAuthz = `- name: authz
   typed_config: {${type("filters.http.ext_authz.v3.ExtAuthz")}, http_service: {server_uri: {uri: "http://app", cluster: app, timeout: 5s}, path_prefix: /check}}`;
 const fault = `- name: fault
   typed_config: {${type("filters.http.fault.v3.HTTPFault")}, abort: {http_status: 418, percentage: {numerator: 100}}}`;
+const rateLimit = `- name: limit
+  typed_config: {${type("filters.http.local_ratelimit.v3.LocalRateLimit")}, stat_prefix: l, token_bucket: {max_tokens: 1, fill_interval: 3600s}, filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}}}`;
+const headerMutation = `- name: change
+  typed_config: {${type("filters.http.header_mutation.v3.HeaderMutation")}, mutations: {request_mutations: [{remove: x-a}], response_mutations: [{append: {header: {key: x-b, value: "1"}}}]}}`;
+const session = `- name: session
+  typed_config: {${type("filters.http.stateful_session.v3.StatefulSession")}, session_state: {name: envoy.http.stateful_session.header, typed_config: {${type("http.stateful_session.header.v3.HeaderBasedSessionState")}, name: x-session}}}`;
 const cors = `- {name: envoy.filters.http.cors, typed_config: {${type("filters.http.cors.v3.Cors")}}}`;
 const corsPolicy = `typed_per_filter_config:
   envoy.filters.http.cors: {${type("filters.http.cors.v3.CorsPolicy")}, allow_origin_string_match: [{exact: "http://a.test"}], allow_methods: GET}`;
@@ -110,6 +116,23 @@ export const runningExamples: readonly RunningExample[] = [
     ...passes,
     { path: "/admin", answer: "403 RBAC: access denied" },
   ]),
+  one("local rate limit", { filters: rateLimit }, [
+    ...passes,
+    { answer: "429 local_rate_limited" },
+  ]),
+  one("header mutation", { filters: headerMutation }),
+  one("stateful session", { filters: session }),
+  one(
+    "local reply",
+    {
+      manager: 'local_reply_config: {body_format: {json_format: {status: "%RESPONSE_CODE%"}}}',
+      routes: `- {match: {prefix: "/"}, direct_response: {status: 503}}`,
+    },
+    [{ answer: '503 {"status":503}\n' }],
+  ),
+  one("subsets", {
+    cluster: "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [v]}]}",
+  }),
   one("WebSocket", { manager: "upgrade_configs: [{upgrade_type: websocket}]" }),
   one(
     "direct response",
