@@ -14,6 +14,7 @@ import { refuse } from "../engine/refusal.ts";
 import { compileStringMatcher } from "../engine/string-matcher.ts";
 import { lowerAscii } from "../engine/text-test.ts";
 import type { CallAnswer, CallRequest } from "./cluster-call.ts";
+import { framingFields } from "./framing-fields.ts";
 import type { HttpRequest } from "./http-request.ts";
 
 type Field = readonly [name: string, value: string];
@@ -54,22 +55,6 @@ const timeoutDefaultMs = 200;
 const answerBytesMax = 1024 * 1024;
 const removalsHeader = "x-envoy-auth-headers-to-remove";
 
-/**
- * They say how one message is framed, and whom it is for: what the service says of its own answer
- * must not be said of another message.
- */
-const ownFields: ReadonlySet<string> = new Set([
-  "connection",
-  "content-length",
-  "host",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-
 export function compileService(config: ExtAuthz, path: string): AuthzService {
   const { httpService } = config;
   if (httpService === undefined) return refuse(path, "names no service: http_service");
@@ -98,7 +83,7 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
         fields.push([lowerAscii(head.nameAt(at)), head.valueAt(at)]);
       }
       fields.push(["x-envoy-upstream-service-time", String(Math.floor(tookMs))]);
-      const usable = fields.filter(([name]) => !ownFields.has(name) && name !== removalsHeader);
+      const usable = fields.filter(([name]) => !framingFields.has(name) && name !== removalsHeader);
       const which = (wanted: NamePredicate): readonly Field[] =>
         usable.filter(([name]) => wanted(name));
       if (status !== 200) {
@@ -146,11 +131,11 @@ function compileQuestion(
   const isTold: NamePredicate = (name) =>
     (name === "authorization" || listed(name) || allowed(name)) &&
     !disallowed(name) &&
-    !ownFields.has(name);
+    !framingFields.has(name);
   const additions = (authorizationRequest?.headersToAdd ?? []).map((header, i) => {
     const at = `${place}.authorization_request.headers_to_add[${i}]`;
     const name = lowerAscii(header.key);
-    if (name === "" || name.startsWith(":") || ownFields.has(name)) {
+    if (name === "" || name.startsWith(":") || framingFields.has(name)) {
       refuse(`${at}.key`, `'${name}' cannot be set`);
     }
     if (header.rawValue.length > 0) refuse(`${at}.raw_value`, "is not supported");

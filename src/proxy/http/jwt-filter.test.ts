@@ -223,6 +223,11 @@ test("jwt_authn: refuses configurations that it cannot honour", () => {
     [{ localJwks: { inlineString: "{}" } }, /local_jwks: is no key set/],
     [{ localJwks: { filename: "/keys" } }, /local_jwks\.filename: is not supported/],
     [{ ...remoteProvider, failedStatusInMetadata: "x" }, /failed_status_in_metadata/],
+    [{ ...remoteProvider, forwardPayloadHeader: "Content-Length" }, /forward_payload_header/],
+    [
+      { ...remoteProvider, claimToHeaders: [{ headerName: ":path", claimName: "sub" }] },
+      /claim_to_headers\[0\]\.header_name/,
+    ],
     [{ remoteJwks: { httpUri: { uri: "keys", cluster: "app" } } }, /http_uri\.uri/],
   ];
   for (const [provider, reason] of refused) {

@@ -2,7 +2,9 @@
 import type { JwtProvider } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileStringMatcher } from "../engine/string-matcher.ts";
-import type { TextPredicate } from "../engine/text-test.ts";
+import { refuse } from "../engine/refusal.ts";
+import { lowerAscii, type TextPredicate } from "../engine/text-test.ts";
+import { framingFields } from "../http/framing-fields.ts";
 import { type ClaimText, compileClaim, compileNormalization } from "./claims.ts";
 import type { JwtFailure } from "./failure.ts";
 import type { JsonObject } from "./strict-json.ts";
@@ -31,12 +33,14 @@ export class Provider {
     this.keys = keys;
     this.verified = new VerifiedTokens(config.jwtCacheConfig);
     this.claims = config.claimToHeaders.map((one, i) => ({
-      header: one.headerName.toLowerCase(),
+      header: ownHeader(one.headerName, `${path}.claim_to_headers[${i}].header_name`),
       text: compileClaim(one, `${path}.claim_to_headers[${i}]`),
     }));
     this.normalize = compileNormalization(config.normalizePayloadInMetadata);
     this.ownHeaders = [
-      ...(config.forwardPayloadHeader === "" ? [] : [config.forwardPayloadHeader.toLowerCase()]),
+      ...(config.forwardPayloadHeader === ""
+        ? []
+        : [ownHeader(config.forwardPayloadHeader, `${path}.forward_payload_header`)]),
       ...this.claims.map(({ header }) => header),
     ];
     this.#audiences = audiencesOf(config.audiences);
@@ -72,6 +76,15 @@ export class Provider {
     if (expires === 0) return !this.config.requireExpiration && maxS === undefined;
     return maxS === undefined || expires - nowS <= maxS;
   }
+}
+
+/** A name in lower case, of a header that a token may fill. */
+function ownHeader(name: string, path: string): string {
+  const lower = lowerAscii(name);
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower) || framingFields.has(lower)) {
+    refuse(path, `'${name}' is no header that a token may fill`);
+  }
+  return lower;
 }
 
 export function audiencesOf(audiences: readonly string[]): ReadonlySet<string> {

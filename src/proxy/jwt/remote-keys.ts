@@ -32,6 +32,7 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
   readonly #retryAfterMs: number | undefined;
   readonly #retriesMax: number;
   readonly #backOffMs: number;
+  readonly #backOffMaxMs: number;
   /** Until the next try. */
   readonly #backOff: Deadline = new Deadline(this);
   readonly #waiting = new Set<(isFetched: boolean) => void>();
@@ -66,6 +67,7 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
         : (durationMs(asyncFetch.failedRefetchDuration) ?? backOffDefaultMs);
     this.#retriesMax = retryPolicy === undefined ? 0 : (retryPolicy.numRetries ?? 1);
     this.#backOffMs = durationMs(retryPolicy?.retryBackOff?.baseInterval) ?? backOffDefaultMs;
+    this.#backOffMaxMs = durationMs(retryPolicy?.retryBackOff?.maxInterval) ?? 10 * this.#backOffMs;
   }
 
   state(): KeyState {
@@ -123,7 +125,7 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
       this.#failedMs = clock.monotonicMs();
       return this.#end(false);
     }
-    const waitMs = random() * this.#backOffMs * 2 ** Math.min(this.#retries, 10);
+    const waitMs = random() * Math.min(this.#backOffMs * 2 ** this.#retries, this.#backOffMaxMs);
     this.#retries++;
     upstreams.wheel.touch();
     upstreams.wheel.arm(this.#backOff, waitMs);
