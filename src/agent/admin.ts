@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { messageOf } from "../base/error.ts";
 import { listenHttp, type HttpListener, type HttpListenTarget } from "../net/http-listener.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { AnswerBytes } from "./io/answer-bytes.ts";
 
 export interface AdminRequest {
   readonly method: string;
@@ -64,16 +65,23 @@ export function serveAdmin(
   handler: AdminHandler,
   log: Logger,
 ): Promise<HttpListener> {
+  const memory = new AnswerBytes();
   return listenHttp(target, (incoming, outgoing) => {
     incoming.resume();
-    void answer(incoming, outgoing, { handler, log });
+    void answer(incoming, outgoing, { handler, log, memory });
   });
+}
+
+interface Answering {
+  readonly handler: AdminHandler;
+  readonly log: Logger;
+  readonly memory: AnswerBytes;
 }
 
 async function answer(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { handler, log }: { readonly handler: AdminHandler; readonly log: Logger },
+  { handler, log, memory }: Answering,
 ): Promise<void> {
   let response: AdminResponse;
   let body: string | Uint8Array;
@@ -85,7 +93,12 @@ async function answer(
       query: url.searchParams,
       accept: incoming.headers.accept ?? "",
     });
-    body = response.pieces === undefined ? response.body : bytesOf(response.pieces);
+    body = response.body;
+    if (response.pieces !== undefined) {
+      const held = memory.hold(response.pieces);
+      outgoing.once("close", held.release);
+      body = held.bytes;
+    }
   } catch (thrown) {
     log.error("an admin request failed", { path: incoming.url ?? "", reason: messageOf(thrown) });
     response = plainText(500, "internal error\n");
@@ -93,9 +106,4 @@ async function answer(
   }
   outgoing.writeHead(response.status, { "content-type": response.contentType });
   outgoing.end(body);
-}
-
-/** Outside V8's heap, where what is read every two seconds leaves no garbage. */
-function bytesOf(pieces: Iterable<string>): Uint8Array {
-  return Buffer.concat(Array.from(pieces, (piece) => Buffer.from(piece)));
 }
