@@ -26,37 +26,37 @@ const residentMbMax = 75;
 const anonymousMbMax = 36;
 
 describe(`the bundle, ${faultMode}`, () => {
-  test(
-    "of a clone that may not be written lies in the state directory",
-    { skip: process.getuid?.() !== 0 && "mounts need root" },
-    async () => {
-      const state = mkdtempSync(join(tmpdir(), "heddle-state-"));
-      mkdirSync(join(root, ".cache/bundle"), { recursive: true });
-      // What a start that was killed has left there two days ago.
-      const abandoned = join(state, "heddle/.bundle/.building-abandoned");
-      mkdirSync(abandoned, { recursive: true, mode: 0o700 });
-      const twoDaysAgo = new Date(Date.now() - 48 * 3_600_000);
-      utimesSync(abandoned, twoDaysAgo, twoDaysAgo);
-      // Empty, so that it would have to be made there.
-      const mount = `mount -t tmpfs -o ro none ${root}/.cache/bundle && exec "$@"`;
-      try {
-        await using mesh = await startMesh({
-          mode: "root",
-          processes: "heddle",
-          files: { "heddle.yaml": meshFile },
-          wrapper: ["unshare", "--mount", "sh", "-c", mount, "-"],
-          environment: { XDG_STATE_HOME: state },
-        });
-        assert.doesNotMatch(mesh.output(), /running from source/);
-        assert(mainOf(mesh).startsWith(join(state, "heddle/.bundle/")), mainOf(mesh));
-        assert(!existsSync(abandoned), "what is old there is taken away when one is made");
-        const { code, stdout } = await cliOf(mesh)("status");
-        assert.equal(code, 0, stdout);
-      } finally {
-        rmSync(state, { recursive: true });
-      }
-    },
-  );
+  test("of a clone that may not be written lies in the state directory", async () => {
+    const state = mkdtempSync(join(tmpdir(), "heddle-state-"));
+    mkdirSync(join(root, ".cache/bundle"), { recursive: true });
+    // What a start that was killed has left there two days ago.
+    const abandoned = join(state, "heddle/.bundle/.building-abandoned");
+    mkdirSync(abandoned, { recursive: true, mode: 0o700 });
+    const twoDaysAgo = new Date(Date.now() - 48 * 3_600_000);
+    utimesSync(abandoned, twoDaysAgo, twoDaysAgo);
+    const isRoot = process.getuid?.() === 0;
+    // Without root applications cannot be confined beside a mount inside of the clone.
+    const mode = isRoot ? "root" : "explicit";
+    const mayMount = isRoot ? [] : ["--user", "--map-current-user", "--keep-caps"];
+    // Empty, so that it would have to be made there.
+    const mount = `mount -t tmpfs -o ro none ${root}/.cache/bundle && exec "$@"`;
+    try {
+      await using mesh = await startMesh({
+        mode,
+        processes: "heddle",
+        files: { "heddle.yaml": meshFile },
+        wrapper: ["unshare", ...mayMount, "--mount", "sh", "-c", mount, "-"],
+        environment: { XDG_STATE_HOME: state },
+      });
+      assert.doesNotMatch(mesh.output(), /running from source/);
+      assert(mainOf(mesh).startsWith(join(state, "heddle/.bundle/")), mainOf(mesh));
+      assert(!existsSync(abandoned), "what is old there is taken away when one is made");
+      const { code, stdout } = await cliOf(mesh)("status");
+      assert.equal(code, 0, stdout);
+    } finally {
+      rmSync(state, { recursive: true });
+    }
+  });
 
   test("a sidecar that knows a hundred services keeps to its memory", async () => {
     const services = Array.from({ length: 99 }, (_, index) => serviceEntry(index)).join("---\n");
