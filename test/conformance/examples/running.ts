@@ -130,9 +130,6 @@ export const runningExamples: readonly RunningExample[] = [
     },
     [{ answer: '503 {"status":503}\n' }],
   ),
-  one("subsets", {
-    cluster: "lb_subset_config: {fallback_policy: ANY_ENDPOINT, subset_selectors: [{keys: [v]}]}",
-  }),
   one("WebSocket", { manager: "upgrade_configs: [{upgrade_type: websocket}]" }),
   one(
     "direct response",
