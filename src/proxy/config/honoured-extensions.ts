@@ -15,7 +15,6 @@ import type { ClusterConfig } from "../../wire/gen/ts/envoy/extensions/clusters/
 import type { CorsPolicy } from "../../wire/gen/ts/envoy/extensions/filters/http/cors/v3/cors.ts";
 import type { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
 import type { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_stats/v3/config.ts";
-import type { LocalRateLimit } from "../../wire/gen/ts/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.ts";
 import type { RBAC as HttpRbac } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import type { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
@@ -57,27 +56,6 @@ export const honouredNetworkRbac: Honoured<NetworkRbac> = {
   shadowRulesStatPrefix: true,
   matcher: true,
   shadowMatcher: true,
-};
-
-/** Shares of a limit among the proxies of one service are not known. */
-export const honouredLocalRateLimit: Honoured<LocalRateLimit> = {
-  statPrefix: true,
-  status: true,
-  tokenBucket: true,
-  filterEnabled: true,
-  filterEnforced: true,
-  requestHeadersToAddWhenNotEnforced: true,
-  responseHeadersToAdd: true,
-  descriptors: { entries: true, tokenBucket: true, shadowMode: true },
-  stage: true,
-  localRateLimitPerDownstreamConnection: true,
-  enableXRatelimitHeaders: true,
-  vhRateLimits: true,
-  alwaysConsumeDefaultTokenBucket: true,
-  rateLimitedAsResourceExhausted: true,
-  rateLimits: true,
-  maxDynamicDescriptors: true,
-  enableRetryAfterHeader: true,
 };
 
 export const honouredCors: Honoured<CorsPolicy> = {
