@@ -239,6 +239,11 @@ test("ext_authz: counts what came of its questions", () => {
     [`failure_mode_allowed ${labels}`]: 1,
     [`ok ${labels}`]: 1,
   });
+  const ofCluster = mesh.metrics.expose().match(/^envoy_cluster_ext_authz_\w+\{.*\} 1$/gm);
+  assert.deepEqual(
+    ofCluster?.map((line) => /authz_(\w+)\{.*cluster_name="app"/.exec(line)?.[1]).toSorted(),
+    ["denied", "error", "failure_mode_allowed", "ok"],
+  );
 });
 
 test("ext_authz: refuses configurations that it cannot honour", () => {

@@ -101,6 +101,8 @@ class ExtAuthzFilter {
   readonly #share: number;
   readonly #isWanted: MetadataPredicate | undefined;
   readonly #statusOnError: number;
+  /** Clusters of the configuration alone, so there are no more of them than of these. */
+  readonly #ofClusters = new Map<string, Counter>();
   readonly #asked = new Map<FilterStream, Asked>();
   /** What answers say to clients whose requests passed. */
   readonly #responses = new Map<FilterStream, Extract<Decision, { kind: "allowed" }>["response"]>();
@@ -188,21 +190,40 @@ class ExtAuthzFilter {
     this.#asked.delete(stream);
     switch (decision.kind) {
       case "error":
-        this.#counters.error.add();
+        this.#count(stream, "error");
         if (!this.#config.failureModeAllow) return void this.#fail(stream);
-        this.#counters.failureModeAllowed.add();
+        this.#count(stream, "failureModeAllowed");
         if (this.#config.failureModeAllowHeaderAdd) {
           stream.request.headers.set("x-envoy-auth-failure-mode-allowed", "true");
         }
         break;
       case "denied":
-        this.#counters.denied.add();
+        this.#count(stream, "denied");
         return deny(stream, decision);
       case "allowed":
-        this.#counters.ok.add();
+        this.#count(stream, "ok");
         this.#allow(stream, asked, decision);
     }
     stream.pauses.resume(asked.ticket);
+  }
+
+  /** For the connection manager, and for the cluster that the request is for. */
+  #count({ outcome }: FilterStream, what: Exclude<keyof Counters, "disabled">): void {
+    this.#counters[what].add();
+    if (outcome.kind !== "forward") return;
+    const cluster = this.#place.clusters.get(outcome.cluster);
+    if (cluster === undefined) return;
+    const key = `${what} ${cluster.statName}`;
+    let counter = this.#ofClusters.get(key);
+    if (counter === undefined) {
+      const [suffix, help] = series[what];
+      counter = this.#place.metrics.counter(`envoy_cluster_ext_authz_${suffix}`, help, {
+        cluster_name: cluster.statName,
+        ...prefixLabel(this.#config),
+      });
+      this.#ofClusters.set(key, counter);
+    }
+    counter.add();
   }
 
   #allow(
@@ -264,21 +285,32 @@ function deny(stream: FilterStream, denied: Extract<Decision, { kind: "denied" }
   });
 }
 
-function countersOf({ statPrefix }: ExtAuthz, place: ExtAuthzPlace): Counters {
-  const labels = {
-    http_conn_manager_prefix: place.statPrefix,
-    ...(statPrefix === "" ? {} : { ext_authz_prefix: statPrefix }),
+const series: { readonly [What in keyof Counters]: readonly [suffix: string, help: string] } = {
+  ok: ["ok", "Requests that an authorization service let pass"],
+  denied: ["denied", "Requests that an authorization service denied"],
+  error: ["error", "Questions to an authorization service without an answer"],
+  disabled: ["disabled", "Requests that no authorization service was asked about"],
+  failureModeAllowed: [
+    "failure_mode_allowed",
+    "Requests that passed because an authorization service did not answer",
+  ],
+};
+
+function prefixLabel({ statPrefix }: ExtAuthz): Readonly<Record<string, string>> {
+  return statPrefix === "" ? {} : { ext_authz_prefix: statPrefix };
+}
+
+function countersOf(config: ExtAuthz, place: ExtAuthzPlace): Counters {
+  const labels = { http_conn_manager_prefix: place.statPrefix, ...prefixLabel(config) };
+  const counter = (what: keyof Counters): Counter => {
+    const [suffix, help] = series[what];
+    return place.metrics.counter(`envoy_http_ext_authz_${suffix}`, help, labels);
   };
-  const counter = (suffix: string, help: string): Counter =>
-    place.metrics.counter(`envoy_http_ext_authz_${suffix}`, help, labels);
   return {
-    ok: counter("ok", "Requests that an authorization service let pass"),
-    denied: counter("denied", "Requests that an authorization service denied"),
-    error: counter("error", "Questions to an authorization service without an answer"),
-    disabled: counter("disabled", "Requests that no authorization service was asked about"),
-    failureModeAllowed: counter(
-      "failure_mode_allowed",
-      "Requests that passed because an authorization service did not answer",
-    ),
+    ok: counter("ok"),
+    denied: counter("denied"),
+    error: counter("error"),
+    disabled: counter("disabled"),
+    failureModeAllowed: counter("failureModeAllowed"),
   };
 }
