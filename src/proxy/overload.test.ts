@@ -23,6 +23,7 @@ interface Subject {
   readonly lines: string[];
   readonly resets: number[];
   used: number;
+  heapElsewhere: number;
   collections: string[];
 }
 
@@ -39,6 +40,7 @@ function start(plan: OverloadPlan): Subject {
     lines,
     resets,
     used: 0,
+    heapElsewhere: 0,
     collections: [],
     overload: new Overload({
       plan,
@@ -51,6 +53,7 @@ function start(plan: OverloadPlan): Subject {
       },
       collectGarbage: (kind) => void subject.collections.push(kind),
       resetSlowest: (fromBytes) => void resets.push(fromBytes),
+      heapElsewhere: () => subject.heapElsewhere,
     }),
   };
   subject.overload.start();
@@ -208,4 +211,15 @@ test("compileOverload() refuses by name what it would not act on", () => {
     /resource_monitors\[0\]: the process is in no cgroup with a limit/,
   );
   assert.deepEqual(compileOverload(create(OverloadManagerSchema))?.actions, []);
+});
+
+test("Overload refuses requests while the heap of another thread is nearly full", () => {
+  const subject = start(defaultOverloadPlan(bounds));
+  const refusesAt = (share: number): boolean => {
+    subject.heapElsewhere = share * bounds.heapLimitBytes;
+    subject.clock.advance(250);
+    return subject.overload.flags.refusesRequests;
+  };
+  assert.deepEqual([0.5, 0.95, 0.5].map(refusesAt), [false, true, false]);
+  assert.ok(subject.collections.includes("major"), "it is asked to collect before");
 });
