@@ -26,7 +26,7 @@ export function isIssuerOf({ issuers }: TokenPlace, issuer: string): boolean {
 }
 
 /** Headers and parameters that a token was taken out of, while a request is looked at. */
-export type TakenPlaces = ReadonlySet<TokenPlace["kind"] | `${TokenPlace["kind"]} ${string}`>;
+export type TakenPlaces = ReadonlySet<`${TokenPlace["kind"]} ${string}`>;
 
 export class TokenLocations {
   readonly #headers = new Map<string, { name: string; prefix: string; issuers: Set<string> }>();
