@@ -8,7 +8,7 @@ const filterType = (name: string): { readonly "@type": string } => type(`filters
 const named = (...patterns: readonly object[]): object => ({ patterns });
 const service = (cluster: string, more: object = {}): object => ({
   http_service: {
-    server_uri: { uri: `http://${cluster}.test/ignored`, cluster, timeout: "0.5s" },
+    server_uri: { uri: `http://${cluster}.test/ignored`, cluster, timeout: "1s" },
     ...more,
   },
 });

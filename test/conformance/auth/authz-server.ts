@@ -63,7 +63,7 @@ export async function startAuthzServer(): Promise<AuthzServer> {
         const path = first.split(" ", 2)[1] ?? "";
         const name = path.split("?", 1)[0]?.split("/").at(-1) ?? "";
         if (name === "hangs-up") socket.destroy();
-        else if (name === "late") setTimeout(() => void socket.write(say("200 OK", "")), 150);
+        else if (name === "late") setTimeout(() => void socket.write(say("200 OK", "")), 300);
         else if (!Object.hasOwn(answers, name)) socket.write(say("200 OK", ""));
         else if (answers[name] !== undefined) socket.write(answers[name]);
       }

@@ -115,7 +115,7 @@ const scenarios: readonly Scenario[] = [
   {
     name: "forgets who is gone",
     text: get("/late"),
-    hangsUpAfterMs: 50,
+    hangsUpAfterMs: 150,
     logs: "0 DC downstream_remote_disconnect",
   },
 
