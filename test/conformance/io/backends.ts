@@ -54,7 +54,7 @@ export const backends: readonly Backend[] = (["portable", "epoll"] as const).map
         dialler.dial({
           address: listener.address,
           tls: undefined,
-          timeoutMs: 5_000,
+          timeoutMs: 60_000,
           handler: heard.handler,
           onConnect(channel) {
             opened.add(channel);

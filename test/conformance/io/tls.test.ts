@@ -88,7 +88,7 @@ for (const server of backends) {
         const channel = server.dialler.dial({
           address,
           tls: clientTls,
-          timeoutMs: 5_000,
+          timeoutMs: 60_000,
           handler: heard.handler,
           onConnect: () => {},
         });
@@ -136,7 +136,7 @@ function echoing({ listen }: Backend): Promise<BoundListener> {
             tls: serverTls,
             first: Buffer.from(chunk),
             offeredAlpn: ["istio"],
-            timeoutMs: 5_000,
+            timeoutMs: 60_000,
             clock: systemClock,
             log: silentLog,
             onSecure: echo,
