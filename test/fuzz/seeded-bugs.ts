@@ -231,8 +231,145 @@ const proxyProtocol: readonly SeededBug[] = [
   ),
 ];
 
+const hpack: readonly SeededBug[] = [
+  bug(
+    "NUL stands in a name",
+    "hpack-decoder",
+    "if ((lower === 0 || lower !== byte) && !isColon)",
+    "if (lower !== byte && !isColon)",
+  ),
+  bug(
+    "a bare LF stands in a value",
+    "hpack-decoder",
+    "if (valueTable[bytes[at] ?? 0] !== 1) isSound = false;",
+    "if (valueTable[bytes[at] ?? 0] !== 1 && bytes[at] !== 10) isSound = false;",
+  ),
+  bug(
+    "a name that the table repeats is sound",
+    "hpack-decoder",
+    "table.mark(place) & ~faultyValue",
+    "table.mark(place) & 255",
+  ),
+  bug(
+    "fields cost nothing but their text",
+    "hpack-decoder",
+    "valueLength + entryOverhead;",
+    "valueLength;",
+  ),
+  bug("one field too many", "hpack-decoder", "head.count === fieldsMax", "head.count > fieldsMax"),
+  bug(
+    "the table changes behind fields",
+    "hpack-decoder",
+    "return (first & 0x20) === 0 && this",
+    "return this",
+  ),
+  bug(
+    "the table may become larger than allowed",
+    "hpack-decoder",
+    "capacity > this.#capacityMax || ",
+    "",
+  ),
+  bug("an index beyond the table", "hpack-decoder", "if (back >= table.count) return false;", ""),
+  bug(
+    "a string runs over its block",
+    "hpack-decoder",
+    "if (length < 0 || length > this.#end - this.#at) return false;",
+    "if (length < 0) return false;",
+  ),
+  bug(
+    "integers lose their last byte",
+    "hpack-decoder",
+    "(byte & 0x7f) << (7 * index)",
+    "(byte & 0x7f) << (7 * Math.min(index, 1))",
+  ),
+  bug(
+    "any padding ends Huffman's code",
+    "hpack-huffman",
+    "huffmanAccepts[state] === 1 ? end : -1",
+    "end",
+  ),
+  bug(
+    "what is evicted is found",
+    "hpack-encoder",
+    "insertion === 0 || back >= table.count",
+    "insertion === 0",
+  ),
+];
+
+const http2: readonly SeededBug[] = [
+  bug(
+    "a second path",
+    "http2-framing",
+    '    if ((pseudo.places[which] ?? -1) >= 0) return "invalid-character";\n',
+    "",
+  ),
+  bug(
+    "pseudo-fields behind others",
+    "http2-framing",
+    "if (isOver || name === undefined",
+    "if (name === undefined",
+  ),
+  bug(
+    "two Hosts",
+    "http2-framing",
+    "if (host >= 0 && head.findId(known.host, host + 1) >= 0) return",
+    "if (host < -1) return",
+  ),
+  bug("Host beside the authority", "http2-framing", "  head.dropId(known.host);\n", ""),
+  bug(
+    "a space in a path",
+    "http2-framing",
+    "if (byte <= 0x20 || byte === 0x7f) return false;",
+    "if (byte < 0x20 || byte === 0x7f) return false;",
+  ),
+  bug(
+    "less content than promised",
+    "http2-streams",
+    "if (stream.contentLeft > 0) return this.#onWrongLength(stream);",
+    "",
+  ),
+  bug(
+    "more content than promised",
+    "http2-streams",
+    "if (stream.contentLeft < 0) {",
+    "if (stream.contentLeft < -10_000) {",
+  ),
+  bug(
+    "content behind the end",
+    "http2-streams",
+    "if (stream.isRemoteEnded || stream.receiveWindow < 0) {",
+    "if (stream.receiveWindow < 0) {",
+  ),
+  bug(
+    "a stream's window has no end",
+    "http2-streams",
+    "if (stream.isRemoteEnded || stream.receiveWindow < 0) {",
+    "if (stream.isRemoteEnded) {",
+  ),
+  bug(
+    "one stream too many",
+    "http2-session",
+    "this.streams.open.size >= this",
+    "this.streams.open.size > this",
+  ),
+  bug(
+    "a head that is cut loses its first part",
+    "http2-frame-reader",
+    "chunk.copy(this.#head, this.#headBytes, at, at + step);",
+    "chunk.copy(this.#head, 0, at, at + step);",
+  ),
+  bug(
+    "a payload that is cut is read too early",
+    "http2-frame-reader",
+    "if (this.#payloadBytes < this.length) return",
+    "if (this.#payloadBytes < this.length - 1) return",
+  ),
+];
+
 export const seededBugs: Readonly<Record<Codec, readonly SeededBug[]>> = {
   http1,
   "tls-hello": tlsHello,
   "proxy-protocol": proxyProtocol,
+  hpack,
+  http2,
 };
