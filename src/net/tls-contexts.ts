@@ -54,7 +54,6 @@ export function createServerTls(
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const requiresCertificate = config.requireClientCertificate === true;
   // Clients are asked for a certificate, and refused, by OpenSSL, which knows trust anchors alone.
-  if (context.plan.acceptsUntrusted) throw unsupported("ACCEPT_UNTRUSTED of clients");
   if (context.plan.pins !== undefined && !context.plan.canVerify) {
     throw unsupported("hashes of clients' certificates without a trusted CA");
   }

@@ -31,8 +31,6 @@ export interface TlsPlan {
   readonly peerNames: PeerNameCheck | undefined;
   /** Certificates that are accepted, beside what else is asked of them. */
   readonly pins: PeerPins | undefined;
-  /** A chain that does not verify is no reason to refuse the peer, but its names are nobody's. */
-  readonly acceptsUntrusted: boolean;
   readonly alpn: readonly string[];
   readonly versions: {
     readonly minVersion: tls.SecureVersion;
@@ -107,7 +105,6 @@ export function planTls(common: CommonTlsContext): TlsPlan {
     canVerify: validationSds !== undefined || validation?.trustedCa !== undefined,
     peerNames: compilePeerNames(validation ?? CertificateValidationContext.create()),
     pins: compilePins(validation ?? CertificateValidationContext.create()),
-    acceptsUntrusted: validation?.trustChainVerification === TrustChain.ACCEPT_UNTRUSTED,
     alpn: common.alpnProtocols,
     ...planParameters(common.tlsParams),
     secretNames,
@@ -235,9 +232,8 @@ function refuseUnsupportedValidation(validation: CertificateValidationContext): 
     require_signed_certificate_timestamp: validation.requireSignedCertificateTimestamp === true,
     crl: validation.crl !== undefined,
     allow_expired_certificate: validation.allowExpiredCertificate,
-    "trust_chain_verification of this kind":
-      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN &&
-      validation.trustChainVerification !== TrustChain.ACCEPT_UNTRUSTED,
+    "trust_chain_verification other than VERIFY_TRUST_CHAIN":
+      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN,
     custom_validator_config: validation.customValidatorConfig !== undefined,
     max_verify_depth: validation.maxVerifyDepth !== undefined,
     only_verify_leaf_cert_crl: validation.onlyVerifyLeafCertCrl,

@@ -18,7 +18,6 @@ const plan: TlsPlan = {
   canVerify: true,
   peerNames: undefined,
   pins: undefined,
-  acceptsUntrusted: false,
   alpn: [],
   versions: { minVersion: "TLSv1.3", maxVersion: "TLSv1.3" },
   ciphers: "",

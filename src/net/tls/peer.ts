@@ -43,10 +43,10 @@ export function judgePeer(question: PeerQuestion): PeerVerdict {
     if (requiresCertificate) return refuse("no-certificate", "");
     return { kind: "accepted", session: sessionOf(question, undefined) };
   }
-  if (material.verifiesPeer && verifyCode !== undefined && !plan.acceptsUntrusted) {
+  const isVerified = material.verifiesPeer;
+  if (isVerified && verifyCode !== undefined) {
     return refuse(kindOfVerifyCode(verifyCode), verifyCode);
   }
-  const isVerified = material.verifiesPeer && verifyCode === undefined;
   const { names } = certificate;
   if (isVerified || plan.peerNames !== undefined) {
     if (names === undefined) return refuse("wrong-identity", "its names cannot be read");

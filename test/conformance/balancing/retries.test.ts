@@ -58,7 +58,7 @@ before(async () => {
           "waits",
           "one",
           "retry_on: 5xx, num_retries: 1, rate_limited_retry_back_off: {reset_headers: [{name: Retry-After, format: SECONDS}], max_interval: 30s}",
-          ", timeout: 0.4s",
+          ", timeout: 2s",
         ),
         routeOf(
           "canaries",

@@ -47,11 +47,6 @@ const contexts: readonly (readonly [validation: string, passes: boolean])[] = [
     `${trusted}, verify_certificate_spki: ["${noKeyHash}"], verify_certificate_hash: ["${fingerprint}"]`,
     true,
   ],
-  [`${untrusted}, trust_chain_verification: ACCEPT_UNTRUSTED`, true],
-  [
-    `${untrusted}, trust_chain_verification: ACCEPT_UNTRUSTED, verify_certificate_hash: ["${noFingerprint}"]`,
-    false,
-  ],
   [named("URI", "exact: spiffe://cluster.local/ns/shop/sa/catalog"), true],
   [named("URI", "prefix: spiffe://cluster.local/ns/shop/"), true],
   [named("URI", "safe_regex: {regex: 'spiffe://[^/]+/ns/shop/sa/[a-z]+'}"), true],
