@@ -6,8 +6,11 @@
 const planeWord = /\b(heddle|envoy)\b/;
 
 export interface PlaneCounts {
+  /** Tests of suites that ran on both. */
   readonly heddle: number;
   readonly envoy: number;
+  /** Tests of what only one of them has, and says so in its name. */
+  readonly alone: number;
   /** Suites that ran on both, and not as many tests on each: `NAME: 5 on heddle, 6 on envoy`. */
   readonly unequal: readonly string[];
 }
@@ -47,12 +50,17 @@ export class PlaneCounter {
 
   get counts(): PlaneCounts {
     const all = [...this.#suites];
+    const shared = all.filter(([, { heddle, envoy }]) => heddle > 0 && envoy > 0);
+    const sum = (of: "heddle" | "envoy", suites: typeof all): number =>
+      suites.reduce((total, [, counts]) => total + counts[of], 0);
+    const [heddle, envoy] = [sum("heddle", shared), sum("envoy", shared)];
     return {
-      heddle: all.reduce((sum, [, one]) => sum + one.heddle, 0),
-      envoy: all.reduce((sum, [, one]) => sum + one.envoy, 0),
-      unequal: all
-        .filter(([, { heddle, envoy }]) => heddle > 0 && envoy > 0 && heddle !== envoy)
-        .map(([suite, { heddle, envoy }]) => `${suite}: ${heddle} on heddle, ${envoy} on envoy`),
+      heddle,
+      envoy,
+      alone: sum("heddle", all) + sum("envoy", all) - heddle - envoy,
+      unequal: shared
+        .filter(([, counts]) => counts.heddle !== counts.envoy)
+        .map(([suite, one]) => `${suite}: ${one.heddle} on heddle, ${one.envoy} on envoy`),
     };
   }
 

@@ -31,12 +31,12 @@ test("summaryOf() reads as node:test's summary does", () => {
 
 test("planesOf() adds up what each data plane was asked, and names suites that differ", () => {
   const runs = [
-    { heddle: 3, envoy: 3, unequal: [] },
-    { heddle: 5, envoy: 6, unequal: ["faults, *: 5 on heddle, 6 on envoy"] },
+    { heddle: 3, envoy: 3, alone: 2, unequal: [] },
+    { heddle: 5, envoy: 6, alone: 0, unequal: ["faults, *: 5 on heddle, 6 on envoy"] },
   ];
-  assert.deepEqual(planesOf([{ heddle: 0, envoy: 0, unequal: [] }]), []);
+  assert.deepEqual(planesOf([{ heddle: 0, envoy: 0, alone: 0, unequal: [] }]), []);
   assert.deepEqual(planesOf(runs), [
-    "data planes: 8 tests on heddle, 9 on envoy",
+    "data planes: 8 tests on heddle, 9 on envoy, 2 of what one of them alone has",
     "  not as many on both: faults, *: 5 on heddle, 6 on envoy",
   ]);
 });

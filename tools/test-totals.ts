@@ -28,11 +28,11 @@ export function complaintsOf(total: Counts, minimum: number): readonly string[] 
 
 /** How many tests each data plane was asked, and where one was asked more. */
 export function planesOf(runs: readonly PlaneCounts[]): readonly string[] {
-  const sum = (plane: "heddle" | "envoy"): number =>
+  const sum = (plane: "heddle" | "envoy" | "alone"): number =>
     runs.reduce((all, counts) => all + counts[plane], 0);
   if (sum("heddle") + sum("envoy") === 0) return [];
   return [
-    `data planes: ${sum("heddle")} tests on heddle, ${sum("envoy")} on envoy`,
+    `data planes: ${sum("heddle")} tests on heddle, ${sum("envoy")} on envoy, ${sum("alone")} of what one of them alone has`,
     ...runs.flatMap(({ unequal }) => unequal).map((suite) => `  not as many on both: ${suite}`),
   ];
 }

@@ -84,7 +84,7 @@ for (const dataPlane of dataPlanes) {
     });
 
     if (dataPlane === "envoy") {
-      test("a killed Envoy is started again by its agent, from what the agent holds", async () => {
+      test("a killed envoy is started again by its agent, from what the agent holds", async () => {
         const agent = mesh.workload("other-0").sidecarPid;
         const outages = await repeated(async () => {
           const [envoy] = descendantsOf(agent);

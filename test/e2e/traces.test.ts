@@ -84,7 +84,7 @@ for (const mode of meshModes) {
 
       // Envoy's OpenTelemetry tracer reads traceparent alone: it begins a trace of its own.
       if (dataPlane === "heddle") {
-        test("b3 is read as traceparent is, in one header or several", async () => {
+        test("b3 is read as traceparent is, in one header or several, by heddle", async () => {
           for (const headersOf of [single, several]) {
             collector.clear();
             const [taken, left, callerSpan] = [id(16), id(16), id(8)];

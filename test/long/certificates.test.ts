@@ -56,9 +56,9 @@ const refusals: Readonly<Record<DataPlane, Said>> = {
     // Envoy writes blanks of this field as underscores, and so does Heddle.
     caller:
       /^TLS_with_\S+:8080_failed:_its_certificate_is_not_valid_at_this_time_\(sni_\S+\.fresh\.default\S+,_presented_spiffe:\/\/cluster\.local\/ns\/default\/sa\/default,_valid_until_\S+,_CERT_HAS_EXPIRED\)$/,
-    // Node's TLS judges a certificate after the handshake: it sends no alert that would say more.
+    // Either end judges the other's certificate, so that each finds the other's to be too old.
     called:
-      /a TLS handshake with a client failed .*code=tls-closed reason="TLS with \S+ failed: it closed the connection; it may refuse our certificate \(sni \S+\.fresh\.default\S+\)"/,
+      /a TLS handshake with a client failed .*code=tls-expired reason="TLS with \S+ failed: its certificate is not valid at this time \(sni \S+\.fresh\.default\S+, presented spiffe:\/\/cluster\.local\/ns\/default\/sa\/default, valid until [^,]+, CERT_HAS_EXPIRED\)"/,
   },
   envoy: {
     caller: /^TLS_error:.*CERTIFICATE_VERIFY_FAILED.*expired/,

@@ -527,7 +527,7 @@ for (const dataPlane of ["heddle", "envoy"] as const)
     });
 
     if (dataPlane === "envoy")
-      test("starts Envoy again within a second when it is killed", async () => {
+      test("starts envoy again within a second when it is killed", async () => {
         const tookMs: number[] = [];
         for (let i = 0; i < 3; i++) {
           const killed = plane.pid;
