@@ -4,22 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
 import http2 from "node:http2";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { systemClock } from "../../../src/base/clock.ts";
-import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
-import { startProxy } from "../../../src/proxy/proxy.ts";
-import { createLog } from "../../../src/telemetry/log.ts";
-import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
-import { noPeers } from "../../../src/telemetry/standard-metrics.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
 import { freePort } from "../../support/free-port.ts";
+import { startProxyInProcess } from "../../support/proxy-in-process.ts";
 import { makeTestAuthority } from "../../support/test-certificates.ts";
 import { RawClient } from "./raw-client.ts";
 import { get } from "./scenarios.ts";
@@ -140,34 +132,7 @@ async function start(name: (typeof names)[number], applicationPort: number): Pro
     await untilServed(ports.pinged);
     return { ports, close: () => envoy.stop() };
   }
-  const folder = mkdtempSync(join(tmpdir(), "heddle-http2-"));
-  const { feed, secrets, nodeId } = parseBootstrap({
-    name: "http2.json",
-    text: JSON.stringify(config),
-    parseYaml: (text) => JSON.parse(text),
-    readFile: () => Buffer.alloc(0),
-  });
-  const clock = systemClock;
-  const proxy = startProxy({
-    feed,
-    secrets,
-    clock,
-    log: createLog({ level: "error", format: "text", clock, sink: (line) => console.error(line) }),
-    metrics: createMetricRegistry(),
-    random: Math.random,
-    peers: noPeers,
-    openLog: () => () => {},
-    io: name,
-    nodeId,
-    version: "test",
-  });
-  assert.deepEqual(proxy.refusals(), []);
-  await proxy.ready;
-  const close = async (): Promise<void> => {
-    await proxy.close();
-    rmSync(folder, { recursive: true });
-  };
-  return { ports, close };
+  return { ports, ...(await startProxyInProcess(config, name)) };
 }
 
 async function untilServed(port: number): Promise<void> {

@@ -8,15 +8,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { load } from "js-yaml";
 
-import { systemClock } from "../../../src/base/clock.ts";
 import type { IoChoice } from "../../../src/net/io-backend.ts";
-import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
-import { startProxy } from "../../../src/proxy/proxy.ts";
-import { createLog } from "../../../src/telemetry/log.ts";
-import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
-import { noPeers } from "../../../src/telemetry/standard-metrics.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
 import { freePort } from "../../support/free-port.ts";
+import { startProxyInProcess } from "../../support/proxy-in-process.ts";
 
 /** `auto` and `strict` end connections for malformed requests; `kind` resets streams alone. */
 export const doors = ["auto", "strict", "kind"] as const;
@@ -155,31 +150,11 @@ async function freePorts(): Promise<Ports> {
 export async function runHeddle(io: IoChoice, applicationPort: number): Promise<Plane> {
   const ports = await freePorts();
   const lines: string[] = [];
-  const clock = systemClock;
-  const { feed, secrets, nodeId } = parseBootstrap({
-    name: "http2.yaml",
-    text: bootstrap(ports, "access.log", applicationPort),
-    parseYaml: (yaml) => load(yaml),
-    readFile: () => Buffer.alloc(0),
-  });
-  const proxy = startProxy({
-    feed,
-    secrets,
-    clock,
-    log: createLog({ level: "error", format: "text", clock, sink: (line) => console.error(line) }),
-    metrics: createMetricRegistry(),
-    random: Math.random,
-    peers: noPeers,
-    openLog: () => (memory, length) => void lines.push(memory.toString("utf8", 0, length)),
-    io,
-    nodeId,
-    version: "test",
-  });
-  if (proxy.refusals().length > 0) throw new Error(proxy.refusals().join("\n"));
-  await proxy.ready;
+  const config = load(bootstrap(ports, "access.log", applicationPort));
+  const { close } = await startProxyInProcess(config, io, (text) => void lines.push(text));
   const readLog = (): readonly string[] =>
     lines.flatMap((line) => line.split("\n")).filter((line) => line !== "");
-  return { name: io, ports, readLog, close: () => proxy.close() };
+  return { name: io, ports, readLog, close };
 }
 
 export async function runEnvoy(applicationPort: number): Promise<Plane> {
