@@ -4,6 +4,7 @@
  *
  *   npm run soak                                an hour at 70 % of capacity; writes docs/soak.md
  *   npm run soak -- --minutes 10 --rate 200 --io portable --no-write
+ *   npm run soak -- --cpus 0.1                  sidecars with a tenth of a core, as a container's limit
  *
  * Ends with 1 when a request has failed, or when memory grows by 1 MB an hour or more after the warm-up.
  */
@@ -18,22 +19,28 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "60" },
     rate: { type: "string" },
     io: { type: "string", default: "epoll" },
+    cpus: { type: "string" },
     "no-write": { type: "boolean", default: false },
   },
 });
 const minutes = Number(values.minutes);
 const rate = values.rate === undefined ? undefined : Number(values.rate);
+const cpus = values.cpus === undefined ? undefined : Number(values.cpus);
 const { io } = values;
 const isBounded = Number.isInteger(minutes) && minutes >= 1 && minutes <= 1440;
 if (!isBounded || !((rate ?? 1) >= 1 && (rate ?? 1) <= 20_000)) {
   console.error("soak: --minutes is 1 to 1440, --rate 1 to 20000");
   process.exit(2);
 }
+if (cpus !== undefined && !(cpus >= 0.01 && cpus <= 64)) {
+  console.error("soak: --cpus is 0.01 to 64");
+  process.exit(2);
+}
 if (io !== "portable" && io !== "epoll") {
   console.error("soak: --io is portable or epoll");
   process.exit(2);
 }
-const result = await runSoak({ minutes, rate, io }, (line) => console.error(line));
+const result = await runSoak({ minutes, rate, io, cpus }, (line) => console.error(line));
 const { text, isSound } = describeSoak(result);
 console.log(text);
 if (!values["no-write"]) {

@@ -35,7 +35,9 @@ export function describeSoak(result: SoakResult): SoakReport {
   const requests = minutes.reduce((sum, one) => sum + one.requests, 0);
   const isJudged = steady.length >= judgedMinutes;
   const grows = slopes.filter(([, slope]) => slope >= slopeMax);
-  const isSound = failed === 0 && (!isJudged || grows.length === 0);
+  const renewalsAsked = Math.floor(minutes.length / 2);
+  const isRenewed = result.certificates.every((count) => count > renewalsAsked);
+  const isSound = failed === 0 && isRenewed && (!isJudged || grows.length === 0);
   const text = `${[
     "# Soak",
     "",
@@ -48,6 +50,7 @@ export function describeSoak(result: SoakResult): SoakReport {
     `- ${minutes.length} minutes at ${result.rate} requests/s: ${rateText(result)}; ${result.pushes} changes`,
     `- ${requests} requests, ${failed} failed${failureText(failures)}`,
     `- memory after ${warmup} minutes: ${slopes.map(([name, slope]) => `${name} ${slope >= 0 ? "+" : ""}${slope.toFixed(1)} MB/h`).join(", ")} (budget: below ${slopeMax} MB/h${isJudged ? "" : "; too short a run to judge"})`,
+    `- certificates: ${names.map((name, at) => `${name} ${result.certificates[at] ?? 0}`).join(", ")} (more than ${renewalsAsked} each wanted)`,
     `- ${isSound ? (isJudged ? "passed" : "no failure") : "FAILED"}`,
     "",
     table(minutes, names),
@@ -55,9 +58,10 @@ export function describeSoak(result: SoakResult): SoakReport {
   return { text, isSound };
 }
 
-function rateText({ capacity }: SoakResult): string {
-  if (capacity === undefined) return "a rate that was asked for";
-  return `${Math.round(shareOfCapacity * 100)} % of ${capacity}, the most that was kept up with before`;
+function rateText({ capacity, plan }: SoakResult): string {
+  const limit = plan.cpus === undefined ? "" : `, with ${plan.cpus} of a core for each sidecar`;
+  if (capacity === undefined) return `a rate that was asked for${limit}`;
+  return `${Math.round(shareOfCapacity * 100)} % of ${capacity}, the most that was kept up with before${limit}`;
 }
 
 function failureText(failures: Readonly<Record<string, number>>): string {

@@ -8,6 +8,8 @@ import { join } from "node:path";
 export interface LimitedGroup {
   /** For a shell: it moves itself, and so what it becomes. */
   readonly enter: string;
+  /** A process that runs already, with all its threads. */
+  add(pid: number): void;
   /** The most that was ever used, in bytes, page cache included. */
   peakBytes(): number;
   /** How often the kernel has ended a process for its memory. */
@@ -22,13 +24,16 @@ export interface Limits {
   readonly memoryBytes: number;
   /** Cores: 0.2 is 20 ms of each 100. */
   readonly cpus: number;
+  /** Of the kernel's account of them; a short one makes shorter waits. */
+  readonly periodUs?: number;
 }
 
-const periodUs = 100_000;
+const usualPeriodUs = 100_000;
 const root = "/sys/fs/cgroup";
+let made = 0;
 
 export function makeLimitedGroup(limits: Limits): LimitedGroup | undefined {
-  const name = `heddle-test-${process.pid}-${Date.now()}`;
+  const name = `heddle-test-${process.pid}-${Date.now()}-${++made}`;
   try {
     return existsSync(join(root, "memory")) ? makeOne(name, limits) : makeTwo(name, limits);
   } catch {
@@ -36,7 +41,8 @@ export function makeLimitedGroup(limits: Limits): LimitedGroup | undefined {
   }
 }
 
-function makeOne(name: string, { memoryBytes, cpus }: Limits): LimitedGroup {
+function makeOne(name: string, limits: Limits): LimitedGroup {
+  const { memoryBytes, cpus, periodUs = usualPeriodUs } = limits;
   const memory = join(root, "memory", name);
   const cpu = join(root, "cpu", name);
   for (const folder of [memory, cpu]) mkdirSync(folder);
@@ -45,6 +51,9 @@ function makeOne(name: string, { memoryBytes, cpus }: Limits): LimitedGroup {
   writeFileSync(join(cpu, "cpu.cfs_quota_us"), String(cpus * periodUs));
   return {
     enter: `echo $$ > ${memory}/cgroup.procs && echo $$ > ${cpu}/cgroup.procs`,
+    add: (pid) => {
+      for (const folder of [memory, cpu]) writeFileSync(join(folder, "cgroup.procs"), String(pid));
+    },
     peakBytes: () => numberIn(join(memory, "memory.max_usage_in_bytes")),
     kills: () => numberIn(join(memory, "memory.oom_control"), "oom_kill"),
     throttled: () => numberIn(join(cpu, "cpu.stat"), "nr_throttled"),
@@ -54,13 +63,15 @@ function makeOne(name: string, { memoryBytes, cpus }: Limits): LimitedGroup {
   };
 }
 
-function makeTwo(name: string, { memoryBytes, cpus }: Limits): LimitedGroup {
+function makeTwo(name: string, limits: Limits): LimitedGroup {
+  const { memoryBytes, cpus, periodUs = usualPeriodUs } = limits;
   const group = join(root, name);
   mkdirSync(group);
   writeFileSync(join(group, "memory.max"), String(memoryBytes));
   writeFileSync(join(group, "cpu.max"), `${cpus * periodUs} ${periodUs}`);
   return {
     enter: `echo $$ > ${group}/cgroup.procs`,
+    add: (pid) => writeFileSync(join(group, "cgroup.procs"), String(pid)),
     peakBytes: () => numberIn(join(group, "memory.peak")),
     kills: () => numberIn(join(group, "memory.events"), "oom_kill"),
     throttled: () => numberIn(join(group, "cpu.stat"), "nr_throttled"),
