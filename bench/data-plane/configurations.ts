@@ -33,6 +33,22 @@ export function composePair(pair: string, folder: string, values: Fillings): str
   return file;
 }
 
+/** `mesh.yaml` with HTTP/2 to the application. */
+export function composeHttp2(folder: string, values: Fillings): string {
+  const whole = object(load(filled("mesh.yaml", { ...values, BACKEND: values["HTTP2"] ?? "" })));
+  const options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+  const [application] = clustersOf(whole);
+  object(application)["typed_extension_protocol_options"] = {
+    [options]: {
+      "@type": `type.googleapis.com/${options}`,
+      explicit_http_config: { http2_protocol_options: {} },
+    },
+  };
+  const file = join(folder, `${values["NAME"] ?? ""}-mesh-h2.json`);
+  writeFileSync(file, JSON.stringify(whole));
+  return file;
+}
+
 /** Where a configuration listens first, and where it expects applications. */
 export function portsOf(file: string): { readonly listens: number; readonly dials: Set<number> } {
   const whole = object(load(readFileSync(file, "utf8"), { maxAliases: 1000 }));

@@ -1,5 +1,5 @@
 /** The proxies that are compared, and how each is started with its configuration file. */
-import { composePair, fill, type Fillings } from "./configurations.ts";
+import { composeHttp2, composePair, fill, type Fillings } from "./configurations.ts";
 
 export interface Contestant {
   readonly name: string;
@@ -46,6 +46,7 @@ export function contestants(programs: Programs): readonly Contestant[] {
     },
     ...bothOf(programs, "plain", "routing only", from("plain.yaml")),
     ...bothOf(programs, "mesh", filters, from("mesh.yaml")),
+    ...envoyOf(programs, "mesh-h2", `${filters}; HTTP/2 to the application`, composeHttp2),
     ...bothOf(programs, "pair", "two hops, mutual TLS, HTTP/1.1 between", from("pair.yaml")),
     ...envoyOf(programs, "pair-h2", "two hops, mutual TLS, HTTP/2 between", from("pair-h2.yaml")),
     ...bothOf(programs, "pair-mesh", `pair, both hops: ${filters}`, pairFrom("pair.yaml")),

@@ -4,12 +4,12 @@
  * steady where requests per second are not.
  *
  *   node bench/data-plane/main.ts [--rounds 5] [--seconds 3] [--scenario REGEX] [--only REGEX]
- *        [--grid] [--file FILE]… [--write]
+ *        [--grid] [--file FILE]… [--port 19000] [--write]
  *
  * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. `--file`
  * runs both data planes with a bootstrap file as it is, one after the other, and answers on every port
  * that its clusters dial. `--write` puts the tables into docs/performance.md. Needs nginx, haproxy, wrk,
- * openssl and Envoy (`HEDDLE_ENVOY`, .cache/envoy or PATH).
+ * openssl, h2load and Envoy (`HEDDLE_ENVOY`, .cache/envoy or PATH).
  */
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -34,6 +34,7 @@ const { values } = parseArgs({
     only: { type: "string", default: "" },
     grid: { type: "boolean", default: false },
     file: { type: "string", multiple: true, default: [] },
+    port: { type: "string", default: "19000" },
     write: { type: "boolean", default: false },
   },
 });
@@ -42,9 +43,11 @@ const { values } = parseArgs({
 export type Results = ReadonlyMap<Scenario, Map<Contestant, Measurement[]>>;
 
 const folder = mkdtempSync(join(tmpdir(), "heddle-bench-"));
-const backendPort = 19_000;
-const collectorPort = 19_001;
-const firstProxyPort = 19_010;
+const backendPort = Number(values.port);
+const collectorPort = backendPort + 1;
+/** The application's for HTTP/2. */
+const http2Port = backendPort + 2;
+const firstProxyPort = backendPort + 10;
 const bodyBytes = [1024, 65_536, 10_485_760];
 const seconds = Number(values.seconds);
 const rounds = Number(values.rounds);
@@ -137,6 +140,7 @@ async function startBackend(
   collectors: readonly number[],
 ): Promise<Running> {
   const listen = [
+    `listen 127.0.0.1:${http2Port} http2;`,
     ...ports.map((port) => `listen 127.0.0.1:${port} reuseport;`),
     ...collectors.map((port) => `listen 127.0.0.1:${port};`),
   ];
@@ -152,6 +156,7 @@ async function startProxy(contestant: Contestant, port: number): Promise<Running
   const file = contestant.configure(folder, {
     FOLDER: folder,
     BACKEND: String(backendPort),
+    HTTP2: String(http2Port),
     COLLECTOR: String(collectorPort),
     NAME: contestant.name,
     PORT: String(port),

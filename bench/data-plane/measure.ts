@@ -69,6 +69,35 @@ export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement
   };
 }
 
+/** HTTP/2 that is known beforehand, with so many streams on each connection at once. */
+export async function runH2load(
+  target: Target,
+  load: { readonly seconds: number; readonly connections: number; readonly streams: number },
+): Promise<Measurement> {
+  const { connections, streams, seconds } = load;
+  const options = ["-t1", `-c${connections}`, `-m${streams}`, `-D${seconds}`];
+  const url = `http://127.0.0.1:${target.port}/`;
+  const before = runningUse(target.pid);
+  const { stdout } = await run("taskset", ["-c", loadCore, "h2load", ...options, url]);
+  const { cpuUs, ...memory } = usedSince(target.pid, before);
+  const count = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? 0);
+  const units = count(/(\d+) succeeded/);
+  if (units === 0) throw new Error(`h2load on port ${target.port}: ${stdout}`);
+  return {
+    ...memory,
+    units,
+    perSecond: units / seconds,
+    cpuUs: cpuUs / units,
+    failures: count(/(\d+) failed/) + count(/(\d+) errored/) + count(/(\d+) timeout/),
+    delaysMs: {
+      p50: Number.NaN,
+      p99: Number.NaN,
+      p999: Number.NaN,
+      max: milliseconds(/time for request:\s+\S+\s+(\S+)/.exec(stdout)?.[1]),
+    },
+  };
+}
+
 /** Runs one of `load/`, which prints a line of JSON. */
 export async function runLoad(
   target: Target,

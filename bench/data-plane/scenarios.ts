@@ -1,7 +1,7 @@
 /** What is asked of the proxies, and of which. */
 import { join } from "node:path";
 
-import { type Measurement, type Target, runLoad, runWrk } from "./measure.ts";
+import { type Measurement, type Target, runH2load, runLoad, runWrk } from "./measure.ts";
 
 export interface Scenario {
   readonly name: string;
@@ -25,6 +25,8 @@ export const scenarios: readonly Scenario[] = [
     unit: "request",
     run: (target, seconds) => runWrk(target, { seconds, connections: 32, path: "/" }),
   },
+  http2(16, 8),
+  http2(1, 32),
   {
     name: "connections",
     what: "a connection for each request",
@@ -65,6 +67,16 @@ export const grid: readonly Scenario[] = [
   ),
   ...[20, 200, 12_800].map((rate) => openLoop(rate, /^(?:plain|mesh|pair-mesh|pair-mesh-h2)$/)),
 ];
+
+function http2(streams: number, connections: number): Scenario {
+  return {
+    name: `http2-${streams}`,
+    what: `HTTP/2 from clients, ${connections} connections with ${streams} at once on each`,
+    kinds: /^(?:plain|mesh|mesh-h2|file)$/,
+    unit: "request",
+    run: (target, seconds) => runH2load(target, { seconds, connections, streams }),
+  };
+}
 
 function handshakes(mode: "full" | "resumed"): Scenario {
   return {
