@@ -24,9 +24,9 @@ import {
   type OwnedMetricRegistry,
 } from "../../src/telemetry/metric-registry.ts";
 import { noPeers } from "../../src/telemetry/standard-metrics.ts";
-import { type MemoryChannel, MemoryIo } from "./memory-io.ts";
+import { Http1Client, Http2Client, type RigClient } from "./clients.ts";
+import { MemoryIo } from "./memory-io.ts";
 
-const request = Buffer.from("GET / HTTP/1.1\r\nHost: 127.0.0.1:19010\r\n\r\n");
 const closing = Buffer.from("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
 const answer = Buffer.from(
   "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 21:07:55 GMT\r\n" +
@@ -40,15 +40,18 @@ export class EngineRig {
   readonly #io = new MemoryIo();
   readonly #close: () => void;
   readonly #ready: Promise<void>;
-  readonly #clients: MemoryChannel[] = [];
+  readonly #clients: RigClient[] = [];
   readonly #connections: number;
+  /** At once on each connection, over HTTP/2; 0 is HTTP/1.1. */
+  readonly #streams: number;
 
-  /** `text` is a bootstrap file in YAML, with one listener for HTTP/1.1 in plaintext. */
-  constructor(text: string, connections = 32) {
+  /** `text` is a bootstrap file in YAML, with one listener in plaintext. */
+  constructor(text: string, connections = 32, streams = 0) {
     // As a proxy does before it compiles a pattern.
     v8.setFlagsFromString("--enable-experimental-regexp-engine");
     v8.setFlagsFromString("--enable-experimental-regexp-engine-on-excessive-backtracks");
     this.#connections = connections;
+    this.#streams = streams;
     const { feed, secrets } = parseBootstrap({
       name: "rig",
       text,
@@ -124,25 +127,27 @@ export class EngineRig {
     return writer.append;
   }
 
-  /** Opens the connections, each with one upstream connection behind it. */
+  /** Opens the connections, each with an upstream connection for each of its requests at once. */
   async open(): Promise<void> {
     await this.#ready;
     for (let index = 0; index < this.#connections; index++) {
       const channel = this.#io.connect();
-      this.#clients.push(channel);
-      channel.handler.onData(request);
+      const client =
+        this.#streams > 0 ? new Http2Client(channel, this.#streams) : new Http1Client(channel);
+      this.#clients.push(client);
+      client.ask();
     }
     // Dialled connections stand a microtask later.
     await Promise.resolve();
     for (const upstream of this.#io.dialled) upstream.handler.onData(answer);
   }
 
-  /** `rounds` times one request on every connection, all of them in flight at once. */
+  /** `rounds` times as many requests on every connection as it carries, all of them in flight at once. */
   run(rounds: number): void {
     const clients = this.#clients;
     const upstreams = this.#io.dialled;
     for (let round = 0; round < rounds; round++) {
-      for (let index = 0; index < clients.length; index++) clients[index]?.handler.onData(request);
+      for (let index = 0; index < clients.length; index++) clients[index]?.ask();
       for (let index = 0; index < upstreams.length; index++) {
         upstreams[index]?.handler.onData(answer);
       }
@@ -163,11 +168,12 @@ export class EngineRig {
 
   /** Requests answered on all connections so far. */
   get answers(): number {
-    return this.#clients.reduce((sum, { writes }) => sum + writes, 0);
+    return this.#clients.reduce((sum, { answers }) => sum + answers, 0);
   }
 
-  get connections(): number {
-    return this.#connections;
+  /** Of one round. */
+  get requests(): number {
+    return this.#connections * Math.max(1, this.#streams);
   }
 
   /** What was heard last: by a client, by an endpoint, by the log. */
@@ -175,14 +181,14 @@ export class EngineRig {
     const [client] = this.#clients;
     const [upstream] = this.#io.dialled;
     return {
-      answer: client?.received.toString("latin1", 0, client.receivedBytes) ?? "",
+      answer: client?.said ?? "",
       request: upstream?.received.toString("latin1", 0, upstream.receivedBytes) ?? "",
       lines: this.#lastLines,
     };
   }
 
   close(): void {
-    for (const client of this.#clients) client.destroy();
+    for (const client of this.#clients) client.close();
     this.#close();
   }
 }

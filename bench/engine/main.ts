@@ -1,10 +1,10 @@
 /**
  * What the engine alone takes for a request, without any system call: time, and bytes that the
  * garbage collector has to clear away. HTTP/1.1 keep-alive on 32 connections in memory, through the
- * files of bench/data-plane.
+ * files of bench/data-plane. With `--streams`, HTTP/2: so many at once on each connection.
  *
  *   node --expose-gc --min-semi-space-size=64 --max-semi-space-size=64 bench/engine/main.ts
- *        [--config mesh.yaml] [--rounds 9] [--requests 8000] [--json]
+ *        [--config mesh.yaml] [--rounds 9] [--requests 8000] [--connections 32] [--streams 0] [--json]
  *
  * Time is the lowest of all rounds, bytes are the median. The young generation must hold a whole
  * round: what is collected during one is not seen.
@@ -21,6 +21,8 @@ const { values } = parseArgs({
     config: { type: "string", default: "mesh.yaml" },
     rounds: { type: "string", default: "9" },
     requests: { type: "string", default: "8000" },
+    connections: { type: "string", default: "32" },
+    streams: { type: "string", default: "0" },
     json: { type: "boolean", default: false },
   },
 });
@@ -36,10 +38,11 @@ async function main(): Promise<void> {
   const { gc } = globalThis;
   if (gc === undefined) throw new Error("needs --expose-gc");
   const template = readFileSync(join(import.meta.dirname, "../data-plane", values.config), "utf8");
-  const rig = new EngineRig(template.replaceAll(/__(PORT|BACKEND|COLLECTOR|PEER)__/g, "19010"));
+  const text = template.replaceAll(/__(PORT|BACKEND|COLLECTOR|PEER)__/g, "19010");
+  const rig = new EngineRig(text, Number(values.connections), Number(values.streams));
   await rig.open();
-  const turns = Math.ceil(Number(values.requests) / rig.connections);
-  const requests = turns * rig.connections;
+  const turns = Math.ceil(Number(values.requests) / rig.requests);
+  const requests = turns * rig.requests;
   // Optimised before anything counts.
   for (let round = 0; round < 8; round++) rig.run(turns);
   const rounds: Round[] = [];

@@ -25,6 +25,7 @@ export class MemoryChannel implements Channel {
   readonly queuedBytes = 0;
   isClosed = false;
   writes = 0;
+  onWrite: ((bytes: Buffer, length: number) => void) | undefined = undefined;
   /** What came last stands in here; the next write overwrites it. */
   readonly received: Buffer = Buffer.allocUnsafe(2048);
   receivedBytes = 0;
@@ -45,7 +46,10 @@ export class MemoryChannel implements Channel {
   writeShared(memory: Uint8Array, length: number): boolean {
     this.writes++;
     this.receivedBytes = length;
-    if (Buffer.isBuffer(memory)) memory.copy(this.received, 0, 0, length);
+    if (Buffer.isBuffer(memory)) {
+      memory.copy(this.received, 0, 0, length);
+      this.onWrite?.(memory, length);
+    }
     return true;
   }
 
