@@ -65,6 +65,8 @@ export interface TlsSession {
   /** Common name of the peer's subject: the workload instance, for certificates of Heddle's CA. */
   readonly peerCommonName: string | undefined;
   readonly peerCertificateDer: Uint8Array | undefined;
+  /** What the peer sent behind its own certificate; absent where nobody asked for it. */
+  readonly peerIssuersDer?: readonly Uint8Array[] | undefined;
   /** The URI SANs of our own certificate on this connection. */
   readonly localUriSans: readonly string[];
 }

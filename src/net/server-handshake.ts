@@ -121,7 +121,7 @@ class ServerHandshake {
     const isResumed = secured.isSessionReused();
     const expiry = terms === undefined ? undefined : expiryOfResumed(secured, terms, nowMs);
     const verdict = judgePeer({
-      facts: nodeFactsOf(secured, secured.getPeerX509Certificate()),
+      facts: nodeFactsOf(secured, secured.getPeerX509Certificate(), this.#side.keepsPeerChain),
       plan: context.plan,
       material,
       requiresCertificate,

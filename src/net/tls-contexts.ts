@@ -32,6 +32,8 @@ export interface TlsDependencies {
 export interface ServerTlsDependencies extends TlsDependencies {
   /** Server names of the filter chain: a session is not resumed on a chain that has others. */
   readonly serverNames?: readonly string[];
+  /** The whole chain of clients is asked for: sessions, which keep its first alone, are not resumed. */
+  readonly keepsPeerChain?: boolean;
 }
 
 /** A downstream TLS context; opaque to everyone but `startServerHandshake`. */
@@ -49,8 +51,8 @@ export function createServerTls(
   if (config.requireSni === true) throw unsupported("require_sni");
   if (config.preferClientCiphers) throw unsupported("prefer_client_ciphers");
   if (config.ocspStaplePolicy !== 0) throw unsupported("ocsp_staple_policy");
-  const { secrets, serverNames = [] } = dependencies;
-  const resumption = planResumption(config, serverNames, secrets);
+  const { secrets, serverNames = [], keepsPeerChain = false } = dependencies;
+  const resumption = keepsPeerChain ? undefined : planResumption(config, serverNames, secrets);
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const requiresCertificate = config.requireClientCertificate === true;
   // Clients are asked for a certificate, and refused, by OpenSSL, which knows trust anchors alone.
@@ -61,7 +63,7 @@ export function createServerTls(
     throw unsupported("require_client_certificate without a trusted CA");
   }
   const made = { kind: "server-tls", close: () => context.close() } as const;
-  serverContexts.set(made, { context, requiresCertificate, resumption });
+  serverContexts.set(made, { context, requiresCertificate, resumption, keepsPeerChain });
   return made;
 }
 

@@ -7,6 +7,8 @@ import * as x509 from "@peculiar/x509";
 export interface TestAuthority {
   readonly rootPem: string;
   issue(request: TestCertificateRequest): Promise<TestCertificate>;
+  /** One that this one vouches for; chains of its certificates have its own behind them. */
+  intermediate(): Promise<TestAuthority>;
 }
 
 export interface TestCertificateRequest {
@@ -35,24 +37,53 @@ export async function makeTestAuthority(): Promise<TestAuthority> {
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: nextSerial(),
     name: "O=test root",
+    ...authorityFields(),
+    keys,
+  });
+  return authorityOf({ certificate: root, signingKey: keys.privateKey, rest: [] }, root);
+}
+
+interface Signer {
+  readonly certificate: x509.X509Certificate;
+  readonly signingKey: webcrypto.CryptoKey;
+  /** Below the root: itself, and who vouches for it. */
+  readonly rest: readonly x509.X509Certificate[];
+}
+
+function authorityOf(signer: Signer, root: x509.X509Certificate): TestAuthority {
+  return {
+    rootPem: root.toString("pem"),
+    issue: (request) => issue(signer, request),
+    intermediate: async () => {
+      const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+      const certificate = await x509.X509CertificateGenerator.create({
+        serialNumber: nextSerial(),
+        subject: `O=test intermediate ${signer.rest.length + 1}`,
+        issuer: signer.certificate.subject,
+        ...authorityFields(),
+        publicKey: keys.publicKey,
+        signingKey: signer.signingKey,
+      });
+      const rest = [certificate, ...signer.rest];
+      return authorityOf({ certificate, signingKey: keys.privateKey, rest }, root);
+    },
+  };
+}
+
+function authorityFields() {
+  return {
     notBefore: new Date(Date.now() - 3_600_000),
     notAfter: new Date(Date.now() + 86_400_000),
     signingAlgorithm: algorithm,
-    keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
     ],
-  });
-  return {
-    rootPem: root.toString("pem"),
-    issue: (request) => issue(root, keys.privateKey, request),
   };
 }
 
 async function issue(
-  root: x509.X509Certificate,
-  signingKey: webcrypto.CryptoKey,
+  { certificate: issuer, signingKey, rest }: Signer,
   request: TestCertificateRequest,
 ): Promise<TestCertificate> {
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
@@ -71,7 +102,7 @@ async function issue(
           ? "O=test"
           : `CN=${request.commonName}`
         : new x509.Name(request.subject),
-    issuer: root.subject,
+    issuer: issuer.subject,
     notBefore: new Date(Math.min(Date.now(), notAfterMs) - 3_600_000),
     notAfter: new Date(notAfterMs),
     signingAlgorithm: algorithm,
@@ -84,7 +115,7 @@ async function issue(
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey));
   return {
-    chainPem: certificate.toString("pem"),
+    chainPem: [certificate, ...rest].map((one) => one.toString("pem")).join("\n"),
     privateKeyPem: x509.PemConverter.encode(key, "PRIVATE KEY"),
   };
 }

@@ -101,7 +101,7 @@ class ServerTls {
     if (this.#isSettled) return;
     const { context, requiresCertificate } = this.#side;
     const verdict = judgePeer({
-      facts: factsOf(connection),
+      facts: factsOf(connection, this.#side.keepsPeerChain),
       plan: context.plan,
       material,
       requiresCertificate,

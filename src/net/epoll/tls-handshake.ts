@@ -114,11 +114,13 @@ function isSameUse(one: SslUse, other: SslUse): boolean {
     : other.side === "server" && one.ticketsForS === other.ticketsForS;
 }
 
-export function factsOf(connection: SslConnection): PeerFacts {
+/** `keepsChain`: what the peer sent behind its certificate is kept. */
+export function factsOf(connection: SslConnection, keepsChain = false): PeerFacts {
   const { peerCertificate, version, cipher, alpnProtocol } = connection;
   const certificate =
     peerCertificate === undefined ? undefined : readPeerCertificate(peerCertificate);
-  return { certificate, version, cipher, alpn: alpnProtocol };
+  const issuersDer = keepsChain ? connection.peerIssuers() : undefined;
+  return { certificate, issuersDer, version, cipher, alpn: alpnProtocol };
 }
 
 export function peerCertificateOf(connection: SslConnection): X509Certificate | undefined {

@@ -19,6 +19,8 @@ export interface ServerSide {
   readonly requiresCertificate: boolean;
   /** Undefined: every handshake is a full one. */
   readonly resumption: ServerResumption | undefined;
+  /** Connections keep what the client sent behind its certificate. */
+  readonly keepsPeerChain: boolean;
 }
 
 export interface ClientSide {

@@ -21,6 +21,8 @@ export type PeerVerdict =
 /** What a handshake came to. */
 export interface PeerFacts {
   readonly certificate: PeerCertificate | undefined;
+  /** What came behind the certificate, where that is kept. */
+  readonly issuersDer?: readonly Uint8Array[] | undefined;
   readonly version: string;
   readonly cipher: string;
   readonly alpn: string | undefined;
@@ -80,6 +82,7 @@ function sessionOf(
     peerUriSans: certificate?.names?.uriSans ?? noNames,
     peerCommonName: certificate?.names?.commonName,
     peerCertificateDer: certificate?.der,
+    peerIssuersDer: certificate === undefined ? undefined : facts.issuersDer,
     localUriSans: material.localUriSans,
   };
 }

@@ -118,7 +118,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   alwaysSetRequestIdInResponse: true,
   requestIdExtension: true,
   forwardClientCertDetails: true,
-  setCurrentClientCertDetails: { subject: true, cert: true, dns: true, uri: true },
+  setCurrentClientCertDetails: { subject: true, cert: true, chain: true, dns: true, uri: true },
   proxy100Continue: true,
   upgradeConfigs: { upgradeType: true, enabled: true },
   normalizePath: true,

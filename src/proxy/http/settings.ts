@@ -68,6 +68,8 @@ export interface HttpSettings {
     readonly uri: boolean;
     /** The certificate itself. */
     readonly cert: boolean;
+    /** It, and what the client sent behind it. */
+    readonly chain: boolean;
   };
   readonly tracing: TracingSettings | undefined;
   /** Lower-case protocols of `Upgrade` (and `connect`) → whether they are on. */
@@ -182,6 +184,7 @@ function identitySettings(config: HttpConnectionManager): IdentitySettings {
       dns: set?.dns ?? false,
       uri: set?.uri ?? false,
       cert: set?.cert ?? false,
+      chain: set?.chain ?? false,
     },
     tracing:
       config.tracing === undefined

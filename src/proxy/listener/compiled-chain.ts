@@ -64,7 +64,12 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
   if (last === undefined) return refuse("filters", "a chain needs a filter that ends it");
   const refusals = new RefusalList();
   const before = chain.filters.slice(0, -1).entries();
-  const passing: Passing = { filters: [], sinks: [], exchanges: false };
+  const passing: Passing = {
+    filters: [],
+    sinks: [],
+    exchanges: false,
+    tellsPeerChain: false,
+  };
   for (const [i, filter] of before) {
     const place = `filters[${i}].typed_config`;
     refusals.attempt(() => compileFilter(filter, options, passing), place);
@@ -83,7 +88,7 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
     name: chain.name,
     filters: passing.filters,
     terminal,
-    transport: transportOf(chain.transportSocket),
+    transport: transportOf(chain.transportSocket, passing),
     handshakeTimeoutMs:
       durationMs(chain.transportSocketConnectTimeout) || handshakeTimeoutMsDefault,
     tls,
@@ -97,6 +102,8 @@ interface Passing {
   readonly sinks: RequestSink[];
   /** Istio's exchange of metadata stands in the chain. */
   exchanges: boolean;
+  /** Upstreams are told of the whole chain of a client's certificate. */
+  tellsPeerChain: boolean;
 }
 
 function compileTerminal(
@@ -108,6 +115,7 @@ function compileTerminal(
   const typed = filter.typedConfig;
   if (typed?.typeUrl === httpUrl) {
     const config = HttpConnectionManager.decode(typed.value);
+    passing.tellsPeerChain = config.setCurrentClientCertDetails?.chain === true;
     return createHttpConnectionManager(config, context, {
       direction,
       bufferBytesMax,
@@ -162,16 +170,17 @@ function compileNetworkFilter(bytes: Uint8Array, { context }: ChainOptions): Net
   };
 }
 
-function transportOf(socket: TransportSocket | undefined): string {
+function transportOf(socket: TransportSocket | undefined, { tellsPeerChain }: Passing): string {
   const typed = socket?.typedConfig;
   if (socket === undefined || typed?.typeUrl === rawUrl) return "";
-  return Buffer.from(typed?.value ?? []).toString("base64");
+  const config = Buffer.from(typed?.value ?? []).toString("base64");
+  return tellsPeerChain ? `${config} chain` : config;
 }
 
 function compileSocket(
   { transportSocket: socket, filterChainMatch }: FilterChain,
   { context, secrets, listenerAddress }: ChainOptions,
-  { exchanges }: Passing,
+  { exchanges, tellsPeerChain }: Passing,
 ): ServerTls | undefined {
   const typed = socket?.typedConfig;
   if (socket === undefined || typed?.typeUrl === rawUrl) return undefined;
@@ -180,6 +189,7 @@ function compileSocket(
   return createServerTls(exchanges ? withoutExchange(tls) : tls, {
     secrets,
     serverNames: filterChainMatch?.serverNames ?? [],
+    keepsPeerChain: tellsPeerChain,
     log: context.log.area("tls"),
     counters: createTlsCounters(context.metrics, "envoy_listener", {
       listener_address: listenerAddress,

@@ -54,6 +54,7 @@ const signatures = {
   SSL_SESSION_get_protocol_version: { arguments: ["pointer"], return: "i32" },
   SSL_SESSION_set1_ticket_appdata: { arguments: ["pointer", "pointer", "u64"], return: "i32" },
   SSL_SESSION_get0_ticket_appdata: { arguments: ["pointer", "pointer", "pointer"], return: "i32" },
+  SSL_get_peer_cert_chain: { arguments: ["pointer"], return: "pointer" },
   SSL_get0_verified_chain: { arguments: ["pointer"], return: "pointer" },
   OPENSSL_sk_num: { arguments: ["pointer"], return: "i32" },
   OPENSSL_sk_value: { arguments: ["pointer", "i32"], return: "pointer" },

@@ -223,18 +223,37 @@ export class SslConnection implements ByteStream {
 
   /** As DER, until the next is asked for: whoever keeps it copies it. */
   get peerCertificate(): Buffer | undefined {
-    const { functions, derBlock, wordBlock } = this.#ssl;
+    const { functions } = this.#ssl;
     const certificate = functions.SSL_get1_peer_certificate(this.#connection);
     if (certificate === 0n) return undefined;
     try {
-      const bytes = functions.i2d_X509(certificate, 0n);
-      if (bytes <= 0 || bytes > derBlock.bytes.length) return undefined;
-      wordBlock.bytes.writeBigUInt64LE(Block.addressOf(derBlock, bytes), 0);
-      functions.i2d_X509(certificate, Block.addressOf(wordBlock, 8));
-      return derBlock.view(bytes);
+      return this.#der(certificate);
     } finally {
       functions.X509_free(certificate);
     }
+  }
+
+  /** Of a server's full handshake: what the client sent behind its certificate, as DER. */
+  peerIssuers(): readonly Buffer[] {
+    const { functions } = this.#ssl;
+    const chain = functions.SSL_get_peer_cert_chain(this.#connection);
+    const issuers: Buffer[] = [];
+    if (chain === 0n) return issuers;
+    const count = functions.OPENSSL_sk_num(chain);
+    for (let i = 0; i < count; i++) {
+      const der = this.#der(functions.OPENSSL_sk_value(chain, i));
+      if (der !== undefined) issuers.push(Buffer.from(der));
+    }
+    return issuers;
+  }
+
+  #der(certificate: bigint): Buffer | undefined {
+    const { functions, derBlock, wordBlock } = this.#ssl;
+    const bytes = functions.i2d_X509(certificate, 0n);
+    if (bytes <= 0 || bytes > derBlock.bytes.length) return undefined;
+    wordBlock.bytes.writeBigUInt64LE(Block.addressOf(derBlock, bytes), 0);
+    functions.i2d_X509(certificate, Block.addressOf(wordBlock, 8));
+    return derBlock.view(bytes);
   }
 
   get alpnProtocol(): string | undefined {
