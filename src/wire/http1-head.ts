@@ -101,6 +101,8 @@ export class Http1Head {
   /** What `http1-framing.ts` found. */
   bodyKind: BodyKind = "none";
   bodyLength = 0;
+  /** An answer without a body whose fields do not say so: HTTP/1.1 must. */
+  lacksLength = false;
   /** The field that says where the body ends, if it is to be written otherwise than it came; or -1. */
   restatedField = -1;
   isKeepAlive = true;
@@ -134,6 +136,7 @@ export class Http1Head {
     this.isStartLineRead = kind === "trailers";
     this.bodyKind = "none";
     this.bodyLength = 0;
+    this.lacksLength = false;
     this.restatedField = -1;
     this.isKeepAlive = true;
     this.keepAliveSeconds = 0;

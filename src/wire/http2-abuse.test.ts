@@ -31,13 +31,13 @@ class Quiet implements StreamOwner {
   onOpened(stream: Http2Stream): void {
     this.#server.streams.push(stream);
   }
-  onRequest(): void {
+  onHead(): void {
     this.#server.requests++;
   }
   onData(_chunk: Buffer, from: number, to: number): void {
     this.#server.content += to - from;
   }
-  onRequestEnd(): void {}
+  onEnd(): void {}
   onRoom(): void {}
   onMalformed(): void {}
   onReset(): void {

@@ -21,6 +21,11 @@ export interface FloodLimits {
   readonly controlFramesMax: number;
   /** Frames of any kind that wait for it. */
   readonly outboundFramesMax: number;
+  /**
+   * Streams that ended before their answer: because the peer said so (CVE-2023-44487), or because of
+   * what it did to them (CVE-2025-8671). So many at once, and 33 more each second after.
+   */
+  readonly resetsMax: number;
 }
 
 export const defaultFloodLimits: FloodLimits = {
@@ -29,13 +34,9 @@ export const defaultFloodLimits: FloodLimits = {
   windowUpdatesPerDataMax: 10,
   controlFramesMax: 1000,
   outboundFramesMax: 10_000,
+  resetsMax: 1000,
 };
 
-/**
- * Streams that ended before their answer: because the peer said so (CVE-2023-44487), or because of what
- * it did to them (CVE-2025-8671). So many at once, and so many each second after.
- */
-const resetsAtOnce = 1000;
 const resetsPerSecond = 33;
 /** HEADERS and CONTINUATION frames of one block (CVE-2024-27919); a head of 60 KiB takes five. */
 const headerFramesMax = 16;
@@ -87,7 +88,7 @@ export class FloodGuard {
     const elapsedMs = nowMs - this.#resetsAtMs;
     this.#resetsAtMs = nowMs;
     this.#resets = Math.max(0, this.#resets - (elapsedMs * resetsPerSecond) / 1000) + 1;
-    return this.#resets > resetsAtOnce ? "resets" : undefined;
+    return this.#resets > this.#limits.resetsMax ? "resets" : undefined;
   }
 
   /** A frame was written. */

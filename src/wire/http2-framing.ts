@@ -44,7 +44,7 @@ export function frameHttp2Request(head: Http1Head, isEnd: boolean): HeadError | 
     head.error ??
     readPseudo(head) ??
     checkRequest(head) ??
-    readConnection(head) ??
+    readConnectionFields(head) ??
     readLength(head, isEnd);
   if (error !== undefined) return error;
   const isLate = readExpect(head);
@@ -64,7 +64,7 @@ export function frameHttp2Trailers(head: Http1Head): HeadError | undefined {
   for (let field = 0; field < count; field++) {
     if (bytes[slots[field * slotWidth] ?? 0] === 0x3a) return "syntax";
   }
-  const error = readConnection(head);
+  const error = readConnectionFields(head);
   if (error !== undefined) return error;
   endFields(head);
   head.isComplete = true;
@@ -122,7 +122,7 @@ function checkHost(head: Http1Head): HeadError | undefined {
 }
 
 /** Fields of a connection are HTTP/1.1's (RFC 9113 section 8.2.2): they would smuggle framing. */
-function readConnection(head: Http1Head): HeadError | undefined {
+export function readConnectionFields(head: Http1Head): HeadError | undefined {
   const { ids, count } = head;
   for (let field = 0; field < count; field++) {
     switch (ids[field] ?? known.other) {
@@ -147,7 +147,7 @@ function readLength(head: Http1Head, isEnd: boolean): HeadError | undefined {
   head.bodyKind = isEnd ? "none" : "chunked";
   if (field < 0) return undefined;
   if (head.findId(known.contentLength, field + 1) >= 0) return "invalid-character";
-  const value = decimal(head, field);
+  const value = decimalOf(head, field);
   if (value < 0) return "invalid-character";
   if (isEnd && value > 0) return "syntax";
   head.bodyLength = value;
@@ -156,7 +156,7 @@ function readLength(head: Http1Head, isEnd: boolean): HeadError | undefined {
 }
 
 /** Digits without sign, list or leading zero; -1 for everything else. */
-function decimal(head: Http1Head, field: number): number {
+export function decimalOf(head: Http1Head, field: number): number {
   const start = head.slots[field * slotWidth + 2] ?? 0;
   const end = head.slots[field * slotWidth + 3] ?? 0;
   const digits = end - start;
@@ -233,7 +233,7 @@ function appendLine(
 }
 
 /** The empty line, with which a head's length ends. */
-function endFields(head: Http1Head): void {
+export function endFields(head: Http1Head): void {
   if (head.length + 2 > head.bytes.length) head.growBytes(head.length + 2);
   head.bytes[head.length] = 0x0d;
   head.bytes[head.length + 1] = 0x0a;

@@ -6,7 +6,12 @@ import type { Http2Stream } from "./http2-stream.ts";
 export interface PeerSettings {
   /** What a new stream may be sent. */
   initialWindow: number;
+  /** Streams of ours at a time. */
+  maxStreams: number;
 }
+
+/** What is begun before the peer has said how much it takes. */
+export const unsaidStreamsMax = 100;
 
 export interface SettingsTarget {
   readonly sender: Http2Sender;
@@ -33,6 +38,9 @@ export function applySettings(
       case setting.enablePush:
         if (value > 1) return "settings-value";
         break;
+      case setting.maxConcurrentStreams:
+        peer.maxStreams = value;
+        break;
       case setting.initialWindow:
         if (value > windowMax) return "settings-window";
         for (const stream of open.values()) {
@@ -45,7 +53,7 @@ export function applySettings(
         if (value < maxFrameBytesMin || value > maxFrameBytesMax) return "settings-value";
         break;
       default:
-      // What is not known is passed over; streams of ours, which it may limit, there are none.
+      // What is not known is passed over.
     }
   }
   return undefined;

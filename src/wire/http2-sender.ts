@@ -15,6 +15,7 @@ import {
   frameHeadBytes,
   frameType,
   initialWindow,
+  preface,
   windowMax,
 } from "./http2-frames.ts";
 import type { Http2Stream } from "./http2-stream.ts";
@@ -30,6 +31,7 @@ export type SendFrames = (memory: Buffer, length: number) => boolean;
 
 /** More than this is sent before more is gathered. */
 const gatheredBytesMax = 64 * 1024;
+const prefaceBytes = Buffer.from(preface);
 
 export class Http2Sender {
   readonly encoder: HpackEncoder = new HpackEncoder();
@@ -68,12 +70,8 @@ export class Http2Sender {
     flags: number,
     ...[streamId, length]: [streamId: number, length: number]
   ): void {
-    const memory = this.#memory;
     const writer = this.#writer;
-    if (memory.owner !== this) {
-      memory.owner?.flush();
-      memory.owner = this;
-    }
+    this.#claim();
     writer.reserve(frameHeadBytes + length);
     const at = writer.length;
     const bytes = writer.memory;
@@ -85,6 +83,19 @@ export class Http2Sender {
     writer.length = at + 5;
     writer.uint32(streamId);
     this.#guard.onSent(type !== frameType.data && type !== frameType.headers);
+  }
+
+  #claim(): void {
+    const memory = this.#memory;
+    if (memory.owner === this) return;
+    memory.owner?.flush();
+    memory.owner = this;
+  }
+
+  /** What a client says first of all. */
+  preface(): void {
+    this.#claim();
+    this.#writer.bytes(prefaceBytes, 0, prefaceBytes.length);
   }
 
   settings(entries: readonly (readonly [id: number, value: number])[]): void {

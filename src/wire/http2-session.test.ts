@@ -35,7 +35,7 @@ class Echo implements StreamOwner {
     this.#stream = stream;
   }
 
-  onRequest(isEnd: boolean): void {
+  onHead(isEnd: boolean): void {
     const stream = this.#stream;
     assert.ok(stream !== undefined);
     const { sender } = this.#server.session;
@@ -55,7 +55,7 @@ class Echo implements StreamOwner {
     this.#server.session.sender.data(this.#stream, chunk, from, to, false);
   }
 
-  onRequestEnd(trailers: Http1Head | undefined): void {
+  onEnd(trailers: Http1Head | undefined): void {
     assert.ok(this.#stream !== undefined);
     this.#server.session.sender.end(this.#stream, trailers);
   }

@@ -1,27 +1,28 @@
 /**
- * The server's side of an HTTP/2 connection (RFC 9113): reads frames, keeps the states of streams, and
- * says what a violation ends. Sans I/O: bytes and times come in through `receive()`, what is to be sent
- * leaves through the sender. Push and priorities are not offered; deadlines are the caller's.
+ * One end of an HTTP/2 connection (RFC 9113): reads frames, keeps the states of streams, and says what
+ * a violation ends. Sans I/O: bytes and times come in through `receive()`, what is to be sent leaves
+ * through the sender. What header blocks mean is its side's business. Push and priorities are not
+ * offered; deadlines are the caller's.
  */
-import { HpackDecoder, initialTableBytes } from "./hpack-decoder.ts";
-import { type HeadLimits, Http1Head } from "./http1-head.ts";
+import { HpackDecoder } from "./hpack-decoder.ts";
+import type { HeadLimits } from "./http1-head.ts";
+import { ClientSide } from "./http2-client-side.ts";
 import { type Flood, FloodGuard, type FloodLimits } from "./http2-floods.ts";
 import { frameStep, FrameReader } from "./http2-frame-reader.ts";
 import {
   errorCode,
   frameFlag,
   frameType,
-  preface,
-  setting,
   type Violation,
   violations,
   windowMax,
 } from "./http2-frames.ts";
-import { frameHttp2Request, frameHttp2Trailers } from "./http2-framing.ts";
 import { HeaderBlock } from "./http2-header-block.ts";
 import { applySettings } from "./http2-peer-settings.ts";
 import { type FrameMemory, Http2Sender, type SendFrames } from "./http2-sender.ts";
-import type { Http2Stream, StreamOwner } from "./http2-stream.ts";
+import { ServerSide } from "./http2-server-side.ts";
+import { BlockReader, type SessionSide } from "./http2-side.ts";
+import type { StreamOwner } from "./http2-stream.ts";
 import { Http2Streams, type StreamsHandler } from "./http2-streams.ts";
 
 export interface Http2Settings {
@@ -34,19 +35,29 @@ export interface Http2Settings {
   readonly floods: FloodLimits;
 }
 
-export interface SessionPorts {
-  readonly memory: FrameMemory;
-  readonly send: SendFrames;
-  readonly handler: SessionHandler;
-}
+/** Whose end it is: a server unless told. */
+export type SessionPorts = { readonly memory: FrameMemory; readonly send: SendFrames } & (
+  | { readonly side?: "server"; readonly handler: ServerHandler }
+  | { readonly side: "client"; readonly handler: ClientHandler }
+);
 
 /** What a session tells of the whole connection, and asks. */
 export interface SessionHandler extends StreamsHandler {
-  /** Who serves the next stream; undefined: it is refused, and may be asked for elsewhere. */
-  serve(): StreamOwner | undefined;
   /** The last frame is gathered: send it, and close. */
   onError(code: number, why: Violation | Flood): void;
   onPingAck(): void;
+}
+
+export interface ServerHandler extends SessionHandler {
+  /** Who serves the next stream; undefined: it is refused, and may be asked for elsewhere. */
+  serve(): StreamOwner | undefined;
+}
+
+export interface ClientHandler extends SessionHandler {
+  /** How many streams the server takes may have changed. */
+  onPeerSettings(): void;
+  /** No stream may be begun any more; those that are not served are told next. */
+  onGoAway(code: number): void;
 }
 
 export class Http2Session {
@@ -60,40 +71,43 @@ export class Http2Session {
   readonly #handler: SessionHandler;
   readonly #guard: FloodGuard;
   readonly #reader: FrameReader = new FrameReader();
-  readonly #decoder: HpackDecoder;
+  readonly #blocks: BlockReader;
   readonly #block: HeaderBlock = new HeaderBlock();
-  /** For blocks that nobody is to see. */
-  #scratch: Http1Head | undefined;
+  readonly #side: SessionSide;
   #prefaceBytes = 0;
   #isFirstFrame = true;
-  /** Streams above it are not served any more. */
+  /** Of the other end's streams; none above it is served. */
   #lastServedId: number = windowMax;
 
-  constructor(settings: Http2Settings, { memory, send, handler }: SessionPorts) {
+  constructor(settings: Http2Settings, ports: SessionPorts) {
+    const { handler } = ports;
     this.#settings = settings;
     this.#handler = handler;
-    this.#guard = new FloodGuard(settings.floods);
-    this.#decoder = new HpackDecoder(settings.limits, settings.tableBytes);
-    this.sender = new Http2Sender(memory, send, this.#guard);
-    this.streams = new Http2Streams(settings, {
-      sender: this.sender,
-      guard: this.#guard,
-      handler,
-      end: (code, why) => this.#end(code, why),
-    });
+    const guard = new FloodGuard(settings.floods);
+    this.#guard = guard;
+    const end = (code: number, why: Violation | Flood): void => this.#end(code, why);
+    const blocks = new BlockReader(new HpackDecoder(settings.limits, settings.tableBytes), end);
+    this.#blocks = blocks;
+    const sender = new Http2Sender(ports.memory, ports.send, guard);
+    this.sender = sender;
+    const isClient = ports.side === "client";
+    const streams = new Http2Streams(settings, { isClient, sender, guard, handler, end });
+    this.streams = streams;
+    const parts = { sender, guard, streams, blocks, session: this };
+    this.#side =
+      ports.side === "client"
+        ? new ClientSide(settings, ports.handler, parts)
+        : new ServerSide(settings, ports.handler, parts);
+  }
+
+  /** Streams of the other end above it are not served any more. */
+  get lastServedId(): number {
+    return this.#lastServedId;
   }
 
   /** Our settings, which are the first that is sent. */
   start(): void {
-    const { maxConcurrentStreams, streamWindow, tableBytes, limits } = this.#settings;
-    const entries: [id: number, value: number][] = [
-      [setting.maxConcurrentStreams, maxConcurrentStreams],
-      [setting.initialWindow, streamWindow],
-      [setting.maxHeadBytes, limits.headBytesMax],
-    ];
-    if (tableBytes !== initialTableBytes) entries.unshift([setting.headerTableBytes, tableBytes]);
-    this.sender.settings(entries);
-    this.streams.window.start();
+    this.#side.start();
   }
 
   /** A header block has begun and is not whole. */
@@ -117,6 +131,7 @@ export class Http2Session {
   }
 
   #readPreface(chunk: Buffer): number {
+    const preface = this.#side.peerPreface;
     let at = 0;
     while (this.#prefaceBytes < preface.length && at < chunk.length) {
       if (chunk[at] !== preface.charCodeAt(this.#prefaceBytes)) {
@@ -183,8 +198,7 @@ export class Http2Session {
       case frameType.ping:
         return this.#onPing();
       case frameType.goAway:
-        if (this.#reader.streamId !== 0) return this.#fail("stream-not-zero");
-        return this.#reader.length < 8 ? this.#fail("frame-length") : undefined;
+        return this.#onGoAway();
       case frameType.windowUpdate:
         return this.#onWindowUpdate();
       default:
@@ -195,12 +209,8 @@ export class Http2Session {
   #onHeaders(): void {
     const { streamId } = this.#reader;
     if (streamId === 0) return this.#fail("stream-zero");
-    if (!this.streams.open.has(streamId)) {
-      const isNew = streamId > this.streams.lastId;
-      if (isNew && streamId % 2 === 0) return this.#fail("stream-id");
-      const closed = isNew ? "by-us" : this.streams.closed.find(streamId);
-      if (closed !== "by-us") return this.#fail(closed === "ended" ? "closed-stream" : "stream-id");
-    }
+    const refusal = this.streams.open.has(streamId) ? undefined : this.#side.refusal(streamId);
+    if (refusal !== undefined) return this.#fail(refusal);
     this.#onBlockPart(this.#block.begin(this.#reader, this.#guard));
   }
 
@@ -212,55 +222,7 @@ export class Http2Session {
     }
     const { streamId } = this.#block;
     this.#block.streamId = 0;
-    const stream = this.streams.open.get(streamId);
-    if (stream !== undefined) return this.#onTrailers(stream);
-    if (streamId <= this.streams.lastId || streamId > this.#lastServedId) return this.#skipBlock();
-    this.streams.lastId = streamId;
-    this.#guard.streams++;
-    const isFull = this.streams.open.size >= this.#settings.maxConcurrentStreams;
-    const owner = isFull ? undefined : this.#handler.serve();
-    if (owner !== undefined) return this.#begin(streamId, owner);
-    this.#skipBlock();
-    if (!this.isEnded) this.streams.refuse(streamId);
-  }
-
-  #begin(streamId: number, owner: StreamOwner): void {
-    const block = this.#block;
-    const stream = this.streams.begin(streamId, owner, block.isEndOfStream);
-    const { head } = owner;
-    head.reset("request");
-    if (!this.#decode(head)) return;
-    if (block.isOwnParent) return this.streams.fail(stream, "self-dependency");
-    const error = frameHttp2Request(head, block.isEndOfStream);
-    if (error !== undefined) return this.streams.onMalformed(stream, error);
-    if (head.bodyKind === "length") stream.contentLeft = head.bodyLength;
-    owner.onRequest(block.isEndOfStream);
-  }
-
-  /** Of the block that is whole; false when the connection has ended for it. */
-  #decode(head: Http1Head): boolean {
-    const { bytes, from, to } = this.#block;
-    const isSound = this.#decoder.decode(bytes, from, to, head);
-    if (!isSound) this.#fail("header-block");
-    return isSound;
-  }
-
-  /** The table must go on as the peer's does, whoever the block was for. */
-  #skipBlock(): void {
-    this.#scratch ??= new Http1Head();
-    this.#scratch.reset("trailers");
-    this.#decode(this.#scratch);
-  }
-
-  #onTrailers(stream: Http2Stream): void {
-    const { trailers } = stream.owner;
-    trailers.reset("trailers");
-    if (!this.#decode(trailers)) return;
-    if (stream.isRemoteEnded) return this.streams.fail(stream, "half-closed-stream");
-    if (!this.#block.isEndOfStream) return this.streams.fail(stream, "trailers-without-end");
-    const error = frameHttp2Trailers(trailers);
-    if (error !== undefined) return this.streams.onMalformed(stream, error);
-    this.streams.endRemote(stream, trailers.count === 0 ? undefined : trailers);
+    this.#side.take(streamId, this.#block);
   }
 
   #onPriority(): void {
@@ -288,13 +250,14 @@ export class Http2Session {
     if (streamId !== 0) return this.#fail("stream-not-zero");
     if ((flags & frameFlag.ack) !== 0) {
       if (length > 0) return this.#fail("frame-length");
-      if (!this.isSettled) this.#decoder.onTableBytesMax(this.#settings.tableBytes);
+      if (!this.isSettled) this.#blocks.decoder.onTableBytesMax(this.#settings.tableBytes);
       this.isSettled = true;
       return;
     }
     const violation = applySettings(bytes, { start, end }, this.streams);
     if (violation !== undefined) return this.#fail(violation);
     this.sender.acknowledgeSettings();
+    this.#side.onPeerSettings();
   }
 
   #onPing(): void {
@@ -303,6 +266,13 @@ export class Http2Session {
     if (length !== 8) return this.#fail("frame-length");
     if ((flags & frameFlag.ack) !== 0) return this.#handler.onPingAck();
     this.sender.ping(bytes, start, true);
+  }
+
+  #onGoAway(): void {
+    const { streamId, length, bytes, start } = this.#reader;
+    if (streamId !== 0) return this.#fail("stream-not-zero");
+    if (length < 8) return this.#fail("frame-length");
+    this.#side.onGoAway(bytes.readUInt32BE(start) & windowMax, bytes.readUInt32BE(start + 4));
   }
 
   #onWindowUpdate(): void {
@@ -343,7 +313,7 @@ export class Http2Session {
   #end(code: number, why: Violation | Flood): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.sender.goAway(this.streams.lastId, code);
+    this.sender.goAway(this.#side.lastPeerId, code);
     this.#handler.onError(code, why);
   }
 }

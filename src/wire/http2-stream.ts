@@ -1,24 +1,27 @@
 /** One stream of an HTTP/2 connection: its windows, what waits to be sent on it, and who it is for. */
 import type { HeadError, Http1Head } from "./http1-head.ts";
+import type { Violation } from "./http2-frames.ts";
 
 /** Whoever serves a stream. Nothing is called after `onReset()` or `onClosed()`. */
 export interface StreamOwner {
   /** First; `head` is not filled yet. */
   onOpened(stream: Http2Stream): void;
-  /** Filled with the request's fields, and later with its trailers. */
+  /** Filled with the fields of the message, and later with its trailers. */
   readonly head: Http1Head;
   readonly trailers: Http1Head;
   /** `head` is complete and sound. `isEnd`: that was all. */
-  onRequest(isEnd: boolean): void;
+  onHead(isEnd: boolean): void;
   /** `chunk[from, to)` belongs to the connection: whoever keeps it copies it. */
   onData(chunk: Buffer, from: number, to: number): void;
-  onRequestEnd(trailers: Http1Head | undefined): void;
+  onEnd(trailers: Http1Head | undefined): void;
   /** What was to be sent has left: there is room again. */
   onRoom(): void;
-  /** The request, or what follows it, is malformed; nothing of it is told otherwise. */
+  /** An answer that is not the final one: 100, 102, 103. */
+  onInterim?(status: number): void;
+  /** The message, or what follows it, is malformed; nothing of it is told otherwise. */
   onMalformed(error: HeadError): void;
-  /** Broken off by the peer, or for what it did. */
-  onReset(code: number): void;
+  /** Broken off by the peer; or by us for `why`, which it did. */
+  onReset(code: number, why?: Violation): void;
   /** Both sides have ended. */
   onClosed(): void;
 }
@@ -41,6 +44,10 @@ export class Http2Stream {
   held = 0;
   /** Content bytes the head promised, less those that came; -1 where it promised nothing. */
   contentLeft = -1;
+  /** Of a stream that we began: its request was HEAD, its final head has come, so many others have. */
+  isHead = false;
+  isAnswered = false;
+  interims = 0;
   sendWindow: number;
   readonly queue: Buffer[] = [];
   queuedBytes = 0;

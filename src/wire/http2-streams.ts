@@ -1,13 +1,13 @@
 /**
- * The streams of an HTTP/2 connection, from the server's side: which are open, what content comes on
- * them, and how each ends.
+ * The streams of an HTTP/2 connection: which are open, what content comes on them, and how each ends.
+ * The server's side begins none itself, and is done with one when its answer has left.
  */
 import type { HeadError, Http1Head } from "./http1-head.ts";
 import { ClosedStreams } from "./http2-closed-streams.ts";
 import type { Flood, FloodGuard } from "./http2-floods.ts";
 import type { FrameReader } from "./http2-frame-reader.ts";
 import { errorCode, frameFlag, initialWindow, type Violation, violations } from "./http2-frames.ts";
-import type { PeerSettings } from "./http2-peer-settings.ts";
+import { type PeerSettings, unsaidStreamsMax } from "./http2-peer-settings.ts";
 import { ReceiveWindow } from "./http2-receive-window.ts";
 import type { Http2Sender } from "./http2-sender.ts";
 import { Http2Stream, type StreamOwner } from "./http2-stream.ts";
@@ -21,6 +21,8 @@ export interface StreamsHandler {
 }
 
 export interface StreamsPorts {
+  /** Streams are begun here. */
+  readonly isClient: boolean;
   readonly sender: Http2Sender;
   readonly guard: FloodGuard;
   readonly handler: StreamsHandler;
@@ -39,7 +41,7 @@ export class Http2Streams {
   readonly sender: Http2Sender;
   readonly window: ReceiveWindow;
   /** The peer's, for what is sent to it. */
-  readonly peer: PeerSettings = { initialWindow };
+  readonly peer: PeerSettings = { initialWindow, maxStreams: unsaidStreamsMax };
   /** The highest stream that was begun. */
   lastId = 0;
   nowMs = 0;
@@ -67,6 +69,15 @@ export class Http2Streams {
     return stream;
   }
 
+  /** A stream of ours; what is sent on it comes next. */
+  beginOwn(owner: StreamOwner, isHead: boolean): Http2Stream {
+    this.lastId += this.lastId === 0 ? 1 : 2;
+    this.#ports.guard.streams++;
+    const stream = this.begin(this.lastId, owner, false);
+    stream.isHead = isHead;
+    return stream;
+  }
+
   /** A stream that nobody serves: the peer may ask elsewhere, or later. */
   refuse(streamId: number): void {
     this.closed.add(streamId, true);
@@ -86,7 +97,7 @@ export class Http2Streams {
   endRemote(stream: Http2Stream, trailers: Http1Head | undefined): void {
     if (stream.contentLeft > 0) return this.#onWrongLength(stream);
     stream.isRemoteEnded = true;
-    stream.owner.onRequestEnd(trailers);
+    stream.owner.onEnd(trailers);
     this.#closeIfOver(stream);
   }
 
@@ -111,6 +122,10 @@ export class Http2Streams {
     if (stream.isRemoteEnded || stream.receiveWindow < 0) {
       this.window.returnToConnection(length);
       return this.fail(stream, stream.isRemoteEnded ? "half-closed-stream" : "stream-window");
+    }
+    if (this.#ports.isClient && !stream.isAnswered) {
+      this.window.returnToConnection(length);
+      return this.onMalformed(stream, "syntax");
     }
     this.#dataStream = stream;
   }
@@ -165,8 +180,17 @@ export class Http2Streams {
     this.sender.reset(stream.id, code);
     this.#remove(stream, true);
     this.#ports.handler.onStreamError(why);
-    stream.owner.onReset(code);
+    stream.owner.onReset(code, why);
     this.#endIf(this.#ports.guard.onReset(this.nowMs));
+  }
+
+  /** The peer will not serve streams above `lastId`, and has done nothing for them. */
+  leaveAbove(lastId: number): void {
+    for (const stream of this.open.values()) {
+      if (stream.id <= lastId) continue;
+      this.#remove(stream, true);
+      stream.owner.onReset(errorCode.refusedStream);
+    }
   }
 
   /** The peer reads again: sends on. */
@@ -182,6 +206,7 @@ export class Http2Streams {
 
   #closeIfOver(stream: Http2Stream): void {
     if (!stream.isLocalEnded || stream.isClosed) return;
+    if (this.#ports.isClient && !stream.isRemoteEnded) return;
     // The answer is whole, and no more of the request is wanted (RFC 9113 section 8.1).
     const isEarly = !stream.isRemoteEnded;
     if (isEarly) this.sender.reset(stream.id, errorCode.none);

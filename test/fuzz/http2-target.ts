@@ -41,7 +41,7 @@ class Owner implements StreamOwner {
     assert.ok(this.#peer.session.streams.open.size <= streamsMax, "too many streams");
   }
 
-  onRequest(isEnd: boolean): void {
+  onHead(isEnd: boolean): void {
     const stream = this.#open();
     const { head } = this;
     this.#hasEnded = isEnd;
@@ -63,7 +63,7 @@ class Owner implements StreamOwner {
     this.#content += to - from;
   }
 
-  onRequestEnd(): void {
+  onEnd(): void {
     const stream = this.#open();
     this.#hasEnded = true;
     if (this.head.bodyKind === "length") {

@@ -58,7 +58,7 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     this.sender.attach(wire);
   }
 
-  onRequest(isEnd: boolean): void {
+  onHead(isEnd: boolean): void {
     const { services, headBeganMs } = this.#connection;
     const { settings, upstreams } = services;
     this.headBeganMs = headBeganMs;
@@ -82,7 +82,7 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     this.stream.onBody(chunk, from, to);
   }
 
-  onRequestEnd(trailers: Http1Head | undefined): void {
+  onEnd(trailers: Http1Head | undefined): void {
     this.#deadline.disarm();
     this.#connection.enter(this);
     if (this.stream.isActive) this.stream.onBodyEnd(trailers);

@@ -89,5 +89,6 @@ function floodLimits(options: Http2ProtocolOptions | undefined): Http2Settings["
       options.maxInboundWindowUpdateFramesPerDataFrameSent ?? defaults.windowUpdatesPerDataMax,
     controlFramesMax: options.maxOutboundControlFrames ?? defaults.controlFramesMax,
     outboundFramesMax: options.maxOutboundFrames ?? defaults.outboundFramesMax,
+    resetsMax: defaults.resetsMax,
   };
 }
