@@ -9,6 +9,7 @@ import {
   accessSync,
   constants,
   existsSync,
+  globSync,
   mkdirSync,
   readdirSync,
   rmSync,
@@ -43,6 +44,8 @@ const tools: readonly Tool[] = [
   { program: "pip3", package: "python3-pip" },
   { program: "nginx", package: "nginx-light" },
   { program: "haproxy", package: "haproxy" },
+  { program: "redis-server", package: "redis-server" },
+  { program: "initdb", package: "postgresql" },
 ];
 
 const policyFile = "/usr/sbin/policy-rc.d";
@@ -107,7 +110,9 @@ function installEnvoy(): void {
 }
 
 function isOnPath(program: string): boolean {
-  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
+  // Servers of PostgreSQL are on no PATH.
+  const others = ["/usr/sbin", "/sbin", ...globSync("/usr/lib/postgresql/*/bin")];
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), ...others];
   return folders.some((folder) => {
     try {
       accessSync(join(folder, program), constants.X_OK);
