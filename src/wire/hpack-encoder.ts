@@ -7,66 +7,47 @@ import type { ByteWriter } from "./byte-writer.ts";
 import { DynamicTable } from "./hpack-dynamic-table.ts";
 import { initialTableBytes } from "./hpack-decoder.ts";
 import { encodeHuffman, huffmanBytes } from "./hpack-huffman.ts";
+import { type FieldRule, ruleOfHash, ruleOfText } from "./hpack-field-rules.ts";
 import { staticCount, staticTable } from "./hpack-tables.ts";
 import { type Http1Head, slotWidth } from "./http1-head.ts";
-import { hashName } from "./http1-tables.ts";
+import { valueTable } from "./http1-tables.ts";
 
-/** Never indexed (RFC 7541 section 7.1.3): whoever can guess must not learn from lengths. */
-const secretNames: ReadonlySet<string> = new Set([
-  "authorization",
-  "cookie",
-  "proxy-authorization",
-  "set-cookie",
-  "x-forwarded-client-cert",
-]);
-/** Different each time: the table would only lose what is worth keeping. */
-const fleetingNames: ReadonlySet<string> = new Set([
-  "age",
-  "content-length",
-  "content-range",
-  "etag",
-  "if-modified-since",
-  "if-none-match",
-  "last-modified",
-  "location",
-  "traceparent",
-  "x-b3-spanid",
-  "x-b3-traceid",
-  "x-envoy-upstream-service-time",
-  "x-request-id",
-]);
 /** Longer fields are not worth their place. */
 const indexedBytesMax = 512;
 const cacheMask = 255;
+/** Shorter strings are hardly ever shorter in Huffman's code. */
+const codedBytesMin = 4;
 
-/** How a name's fields are written, by the hash of the name; a name that only shares it is different. */
-interface NameRule {
-  readonly name: string;
-  readonly kind: "secret" | "fleeting";
-}
-const rules = new Map<number, NameRule>(
-  [
-    ...[...secretNames].map((name): NameRule => ({ name, kind: "secret" })),
-    ...[...fleetingNames].map((name): NameRule => ({ name, kind: "fleeting" })),
-  ].map((rule) => [hashName(rule.name), rule]),
-);
+const noPlaces = new Int32Array(0);
 
-/** The first entry of each name. */
-const staticByName = new Map<number, number>();
-for (let index = staticCount; index > 0; index--) {
-  staticByName.set(staticTable[index]?.hash ?? 0, index);
+/** The field being written, by whichever encoder; memory of the caller's, or `lineMemory`. */
+let bytes: Uint8Array;
+let nameStart = 0;
+let nameLength = 0;
+let valueStart = 0;
+let valueLength = 0;
+/** Fields that do not stand anywhere as bytes are laid out here. */
+let lineMemory: Buffer = Buffer.allocUnsafeSlow(1024);
+bytes = lineMemory;
+
+/** The entry of each three-digit status in the fixed table; 0 for none. */
+const staticStatuses = new Uint8Array(1000);
+for (let index = 1; index <= staticCount; index++) {
+  const text = String.fromCharCode(...(staticTable[index]?.line ?? []));
+  const status = /^:status: (\d+)/.exec(text)?.[1];
+  if (status !== undefined) staticStatuses[Number(status)] = index;
 }
 
 export class HpackEncoder {
   readonly #table: DynamicTable = new DynamicTable(initialTableBytes);
-  /** Where in the table a field, or a name, was put last: the number of its insertion plus one. */
-  readonly #byField: Int32Array = new Int32Array(cacheMask + 1);
-  readonly #byName: Int32Array = new Int32Array(cacheMask + 1);
+  /**
+   * Where in the table a field, or a name, was put last, by hash: the number of its insertion plus one.
+   * One behind the other, from the first insertion on.
+   */
+  #places: Int32Array = noPlaces;
   /** To be told in the next block, in this order; -1 is nothing. */
   #smallest = -1;
   #announced = -1;
-  /** The field being written, as the line it is. */
-  #line: Buffer = Buffer.allocUnsafeSlow(1024);
 
   /** The peer's SETTINGS_HEADER_TABLE_SIZE. Larger ones than the usual are not made use of. */
   setTableBytesMax(bytes: number): void {
@@ -88,162 +69,146 @@ export class HpackEncoder {
 
   /** `:status`. */
   status(out: ByteWriter, status: number): void {
-    for (let index = 8; index <= 14; index++) {
-      const { line } = staticTable[index] ?? { line: noBytes };
-      if (decimalAt(line, 9) === status) return writeInteger(out, 0x80, 0x7f, index);
-    }
-    this.field(out, ":status", String(status));
+    const index = staticStatuses[status] ?? 0;
+    if (index !== 0) out.byte(0x80 | index);
+    else this.field(out, ":status", String(status));
   }
 
-  /** Lower-case name; both of one byte per unit, and checked for what may not stand in a field. */
-  field(out: ByteWriter, name: string, value: string): void {
-    const length = name.length + value.length + 4;
-    if (length > this.#line.length) this.#line = Buffer.allocUnsafeSlow(length * 2);
-    const line = this.#line;
-    for (let at = 0; at < name.length; at++) line[at] = name.charCodeAt(at);
-    line[name.length] = 0x3a;
-    line[name.length + 1] = 0x20;
-    for (let at = 0; at < value.length; at++) line[name.length + 2 + at] = value.charCodeAt(at);
-    line[length - 2] = 0x0d;
-    line[length - 1] = 0x0a;
-    this.#write(
-      out,
-      hashName(name),
-      { bytes: line, start: 0, nameLength: name.length },
-      value.length,
-    );
+  /**
+   * Lower-case name. False, and nothing is written, where the value has what may not stand in a field:
+   * control characters, or units that are no bytes.
+   */
+  field(out: ByteWriter, name: string, value: string): boolean {
+    const rule = ruleOfText(name);
+    const start = name.length + 2;
+    const length = start + value.length + 2;
+    if (length > lineMemory.length) lineMemory = Buffer.allocUnsafeSlow(length * 2);
+    const line = lineMemory;
+    for (let at = 0; at < value.length; at++) {
+      const unit = value.charCodeAt(at);
+      if (valueTable[unit] !== 1) return false;
+      line[start + at] = unit;
+    }
+    for (let at = 0; at < name.length; at++) line[at] = rule.name[at] ?? 0;
+    bytes = line;
+    nameStart = 0;
+    nameLength = name.length;
+    valueStart = start;
+    valueLength = value.length;
+    this.#write(out, rule.hash, rule);
+    return true;
   }
 
   /** A field of a head. */
   fieldOf(out: ByteWriter, head: Http1Head, field: number): void {
     const slot = field * slotWidth;
     const { slots } = head;
-    const nameStart = slots[slot] ?? 0;
-    const nameLength = (slots[slot + 1] ?? 0) - nameStart;
-    const valueStart = slots[slot + 2] ?? 0;
-    const valueLength = (slots[slot + 3] ?? 0) - valueStart;
-    const length = nameLength + valueLength + 4;
-    if (length > this.#line.length) this.#line = Buffer.allocUnsafeSlow(length * 2);
-    // White space may stand around the value where it came from.
-    const line = this.#line;
-    head.bytes.copy(line, 0, nameStart, nameStart + nameLength);
-    line[nameLength] = 0x3a;
-    line[nameLength + 1] = 0x20;
-    head.bytes.copy(line, nameLength + 2, valueStart, valueStart + valueLength);
-    line[length - 2] = 0x0d;
-    line[length - 1] = 0x0a;
-    this.#write(out, head.hashes[field] ?? 0, { bytes: line, start: 0, nameLength }, valueLength);
+    bytes = head.bytes;
+    nameStart = slots[slot] ?? 0;
+    nameLength = (slots[slot + 1] ?? 0) - nameStart;
+    valueStart = slots[slot + 2] ?? 0;
+    valueLength = (slots[slot + 3] ?? 0) - valueStart;
+    const hash = head.hashes[field] ?? 0;
+    const id = head.ids[field] ?? 0;
+    const rule = ruleOfHash(hash, id);
+    const isOfName =
+      id !== 0 || (rule?.name.length === nameLength && isSame(rule.name, 0, nameStart, nameLength));
+    this.#write(out, hash, isOfName ? rule : undefined);
   }
 
-  #write(out: ByteWriter, nameHash: number, line: Line, valueLength: number): void {
-    const { bytes, nameLength } = line;
-    const valueStart = nameLength + 2;
-    const rule = rules.get(nameHash);
-    const kind = rule !== undefined && isText(bytes, nameLength, rule.name) ? rule.kind : "indexed";
-    const staticName = this.#staticName(nameHash, line);
-    if (kind === "secret") {
-      writeInteger(out, 0x10, 0x0f, staticName);
-      if (staticName === 0) writeString(out, bytes, 0, nameLength);
-      return writeString(out, bytes, valueStart, valueStart + valueLength);
-    }
+  #write(out: ByteWriter, nameHash: number, rule: FieldRule | undefined): void {
+    const staticName = rule === undefined ? 0 : rule.staticName;
+    const kind = rule === undefined ? "indexed" : rule.kind;
+    if (kind === "secret") return this.#writeLiteral(out, 0x10, staticName);
     if (kind === "fleeting" || nameLength + valueLength > indexedBytesMax) {
-      writeInteger(out, 0x00, 0x0f, staticName);
-      if (staticName === 0) writeString(out, bytes, 0, nameLength);
-      return writeString(out, bytes, valueStart, valueStart + valueLength);
+      return this.#writeLiteral(out, 0x00, staticName);
     }
-    const fixed = this.#staticField(staticName, line, valueLength);
-    if (fixed > 0) return writeInteger(out, 0x80, 0x7f, fixed);
+    const fixed = this.#staticField(staticName);
+    if (fixed > 0) return out.byte(0x80 | fixed);
     let fieldHash = nameHash;
-    for (let at = valueStart; at < valueStart + valueLength; at++) {
+    const valueEnd = valueStart + valueLength;
+    for (let at = valueStart; at < valueEnd; at++) {
       fieldHash = (Math.imul(fieldHash, 31) + (bytes[at] ?? 0)) | 0;
     }
-    const length = nameLength + valueLength + 4;
-    const known = this.#find(this.#byField, fieldHash, { line, length });
+    const known = this.#find(fieldHash & cacheMask, true);
     if (known > 0) return writeInteger(out, 0x80, 0x7f, known);
-    const name =
-      staticName > 0
-        ? staticName
-        : this.#find(this.#byName, nameHash, { line, length: nameLength + 2 });
+    const byName = cacheMask + 1 + (nameHash & cacheMask);
+    const name = staticName > 0 ? staticName : this.#find(byName, false);
     writeInteger(out, 0x40, 0x3f, name);
-    if (name === 0) writeString(out, bytes, 0, nameLength);
+    if (name === 0) writeString(out, bytes, nameStart, nameStart + nameLength);
+    writeString(out, bytes, valueStart, valueEnd);
+    const { insertions } = this.#table;
+    this.#insert(nameHash);
+    if (this.#table.insertions === insertions) return;
+    if (this.#places.length === 0) this.#places = new Int32Array((cacheMask + 1) * 2);
+    this.#places[fieldHash & cacheMask] = insertions + 1;
+    this.#places[byName] = insertions + 1;
+  }
+
+  /** A field that does not enter the table; `first` says whether it may at a later hop. */
+  #writeLiteral(out: ByteWriter, first: number, staticName: number): void {
+    writeInteger(out, first, 0x0f, staticName);
+    if (staticName === 0) writeString(out, bytes, nameStart, nameStart + nameLength);
     writeString(out, bytes, valueStart, valueStart + valueLength);
-    this.#table.insert(
-      bytes,
-      0,
-      { name: nameLength, value: valueLength },
-      { hash: nameHash, mark: 0 },
-    );
-    this.#byField[fieldHash & cacheMask] = this.#table.insertions;
-    this.#byName[nameHash & cacheMask] = this.#table.insertions;
   }
 
-  #staticName(nameHash: number, { bytes, nameLength }: Line): number {
-    const index = staticByName.get(nameHash) ?? 0;
-    const entry = staticTable[index];
-    if (index === 0 || entry?.nameLength !== nameLength) return 0;
-    return isSame(entry.line, 0, bytes, nameLength) ? index : 0;
+  #insert(hash: number): void {
+    const lengths = { name: nameLength, value: valueLength };
+    if (bytes !== lineMemory) {
+      // White space may stand around the value where it came from.
+      const length = nameLength + valueLength + 4;
+      if (length > lineMemory.length) lineMemory = Buffer.allocUnsafeSlow(length * 2);
+      const line = lineMemory;
+      for (let at = 0; at < nameLength; at++) line[at] = bytes[nameStart + at] ?? 0;
+      const start = nameLength + 2;
+      for (let at = 0; at < valueLength; at++) line[start + at] = bytes[valueStart + at] ?? 0;
+    }
+    lineMemory[nameLength] = 0x3a;
+    lineMemory[nameLength + 1] = 0x20;
+    const end = nameLength + 2 + valueLength;
+    lineMemory[end] = 0x0d;
+    lineMemory[end + 1] = 0x0a;
+    this.#table.insert(lineMemory, 0, lengths, { hash, mark: 0 });
   }
 
-  /** The entry of this name, the first of which stands at `name`, with this value. */
-  #staticField(name: number, { bytes, nameLength }: Line, valueLength: number): number {
+  /** The entry with this value, of a name whose first entry stands at `name`; 0 for none. */
+  #staticField(name: number): number {
     if (name === 0) return 0;
     for (let index = name; index <= name + 1; index++) {
       const entry = staticTable[index];
-      const isEqual =
-        entry?.nameLength === nameLength &&
-        entry.valueLength === valueLength &&
-        isSame(entry.line, 0, bytes, nameLength + valueLength + 4);
-      if (isEqual) return index;
+      if (entry?.nameLength !== nameLength || entry.valueLength !== valueLength) continue;
+      const { line } = entry;
+      if (
+        isSame(line, 0, nameStart, nameLength) &&
+        isSame(line, nameLength + 2, valueStart, valueLength)
+      ) {
+        return index;
+      }
     }
     return 0;
   }
 
-  /** The index of the entry that a cache leads to, if its line begins like this one; 0 for none. */
-  #find(
-    cache: Int32Array,
-    hash: number,
-    { line, length }: { readonly line: Line; readonly length: number },
-  ): number {
+  /** The index of the entry that a place leads to, if it has this name (and value); 0 for none. */
+  #find(cached: number, isWhole: boolean): number {
     const table = this.#table;
-    const insertion = cache[hash & cacheMask] ?? 0;
+    const insertion = this.#places[cached] ?? 0;
     const back = table.insertions - insertion;
     if (insertion === 0 || back >= table.count) return 0;
     const place = table.placeOf(back);
-    if (table.nameLength(place) !== line.nameLength) return 0;
-    const isWhole = length > line.nameLength + 2;
-    if (isWhole && table.valueLength(place) !== length - line.nameLength - 4) return 0;
-    return isSame(table.bytes, table.lineStart(place), line.bytes, length)
-      ? staticCount + 1 + back
-      : 0;
+    if (table.nameLength(place) !== nameLength) return 0;
+    const start = table.lineStart(place);
+    if (isWhole) {
+      if (table.valueLength(place) !== valueLength) return 0;
+      if (!isSame(table.bytes, start + nameLength + 2, valueStart, valueLength)) return 0;
+    }
+    return isSame(table.bytes, start, nameStart, nameLength) ? staticCount + 1 + back : 0;
   }
 }
 
-interface Line {
-  readonly bytes: Buffer;
-  readonly start: number;
-  readonly nameLength: number;
-}
-
-const noBytes = new Uint8Array(0);
-
-function decimalAt(bytes: Uint8Array, at: number): number {
-  return (
-    ((bytes[at] ?? 0) - 48) * 100 + ((bytes[at + 1] ?? 0) - 48) * 10 + (bytes[at + 2] ?? 0) - 48
-  );
-}
-
-/** Whether the first `length` bytes are those of `table` at `at`. */
-function isSame(table: Uint8Array, at: number, bytes: Uint8Array, length: number): boolean {
+/** Whether `length` bytes of the field in hand are those of `table` at `at`. */
+function isSame(table: Uint8Array, at: number, from: number, length: number): boolean {
   for (let index = 0; index < length; index++) {
-    if (table[at + index] !== bytes[index]) return false;
-  }
-  return true;
-}
-
-function isText(bytes: Uint8Array, length: number, text: string): boolean {
-  if (length !== text.length) return false;
-  for (let index = 0; index < length; index++) {
-    if (bytes[index] !== text.charCodeAt(index)) return false;
+    if (table[at + index] !== bytes[from + index]) return false;
   }
   return true;
 }
@@ -262,7 +227,7 @@ export function writeInteger(out: ByteWriter, first: number, mask: number, value
 
 /** `bytes[from, to)`, in Huffman's code where that is shorter. */
 function writeString(out: ByteWriter, bytes: Uint8Array, from: number, to: number): void {
-  const coded = huffmanBytes(bytes, from, to);
+  const coded = to - from < codedBytesMin ? to - from : huffmanBytes(bytes, from, to);
   if (coded >= to - from) {
     writeInteger(out, 0x00, 0x7f, to - from);
     return out.bytes(bytes, from, to);

@@ -59,11 +59,10 @@ export class StreamSender implements ResponseSender {
       }
     }
     for (let at = 0; at < headers.ownCount; at++) {
-      const value = headers.ownValue(at);
       // An answer of ours that is nothing but its head says so by ending.
       if (isEnd && head === undefined && headers.ownName(at) === "content-length") continue;
       // As on HTTP/1.1: what would break a line is not sent.
-      if (!unsendable.test(value)) encoder.field(writer, headers.ownName(at), value);
+      encoder.field(writer, headers.ownName(at), headers.ownValue(at));
     }
     this.#frames.endHead(stream, isEnd);
   }
@@ -95,8 +94,6 @@ export class StreamSender implements ResponseSender {
     return false;
   }
 }
-
-const unsendable = /[^\t\x20-\x7e\x80-\xff]/;
 
 /** Fields of one HTTP/1.1 connection (RFC 9113 section 8.2.2); a name that is none stands nowhere else. */
 function isOfConnection(head: Http1Head, field: number): boolean {
