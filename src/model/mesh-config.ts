@@ -22,8 +22,11 @@ export interface MeshSettings {
   /** Undefined: Istio's format. */
   readonly accessLogFormat: string | undefined;
   readonly connectTimeoutMs: number;
-  /** How long to wait for the first bytes where the protocol must be detected; 0 waits for ever. */
-  readonly protocolDetectionTimeoutMs: number;
+  /**
+   * How long to wait for the first bytes where the protocol must be detected; 0 waits for ever. Undefined:
+   * as the data plane can afford.
+   */
+  readonly protocolDetectionTimeoutMs: number | undefined;
   readonly pathNormalization: PathNormalization;
   /** Undefined: Istio's default, 2 attempts. */
   readonly defaultRetry: HttpRetry | undefined;
@@ -55,7 +58,7 @@ export const defaultMeshSettings: MeshSettings = {
   accessLogEncoding: "TEXT",
   accessLogFormat: undefined,
   connectTimeoutMs: 10_000,
-  protocolDetectionTimeoutMs: 0,
+  protocolDetectionTimeoutMs: undefined,
   pathNormalization: "BASE",
   defaultRetry: undefined,
   tracing: undefined,

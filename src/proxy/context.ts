@@ -195,7 +195,11 @@ export interface ConnectionHome {
    * why and the connection stays where it is.
    */
   move(first: Buffer): HomeRefusal | undefined;
+  /** Wants to hear who speaks first, where neither has before it was passed on, and the first of it. */
+  readonly onFirstWords?: FirstWords | undefined;
 }
+
+export type FirstWords = (by: "server" | "client", words: Uint8Array) => void;
 
 /** `gone`: no filter chain would take it, or not with its encryption. `denied`: a policy refuses it. */
 export type HomeRefusal = "gone" | "denied";

@@ -14,6 +14,7 @@ import type { SocketAddress } from "../base/socket-address.ts";
 import { createPortableDialler } from "../net/portable-dialler.ts";
 import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import type { RequestRecord } from "../telemetry/request-record.ts";
+import { TrafficDirection } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RBAC } from "../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
@@ -405,6 +406,51 @@ test(
     }
     assert.equal(await exchange(silent, "hello"), "raw:hello");
     assert.match(metrics.expose(), /pre_cx_timeout\{[^}]*\} 1\n/);
+  },
+);
+
+test(
+  "a listener waits once for a server that speaks first, and not at all when it knows",
+  { timeout: 10_000 },
+  async (t) => {
+    const greeter = createServer((socket) => socket.on("error", () => {}).end("220 ready"));
+    await new Promise<void>((resolve) => greeter.listen(0, "127.0.0.1", resolve));
+    t.after(() => greeter.close());
+    const { port: at } = greeter.address() as AddressInfo;
+    const clock = new FakeClock();
+    const { start, metrics } = bench(t, { one: { address: "127.0.0.1", port: at } }, clock);
+    const port = await start(
+      Listener.fromPartial({
+        name: "l",
+        address: anyPort,
+        trafficDirection: TrafficDirection.OUTBOUND,
+        listenerFilters: [tlsInspector],
+        listenerFiltersTimeout: { seconds: 1, nanos: 0 },
+        continueOnListenerFiltersTimeout: true,
+        filterChains: [{ filters: [tcpFilter("one")] }],
+      }),
+    );
+    const read = (): Promise<string> => {
+      const socket = connect({ port, ...half });
+      return new Promise((resolve) => {
+        let text = "";
+        socket.on("error", () => {}).on("data", (chunk) => (text += String(chunk)));
+        socket.on("end", () => resolve(text));
+      });
+    };
+    let first: string | undefined;
+    void read().then((text) => (first = text));
+    while (first === undefined) {
+      clock.advance(500);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(first, "220 ready");
+    // Nobody turns the clock any more.
+    assert.equal(await read(), "220 ready");
+    assert.equal(await read(), "220 ready");
+    const text = metrics.expose();
+    assert.match(text, /heddle_detection_total\{decided_by="bound",protocol="tcp"\} 1\n/);
+    assert.match(text, /heddle_detection_total\{decided_by="memory",protocol="tcp"\} 2\n/);
   },
 );
 

@@ -18,6 +18,7 @@ import { writeQueueBytes } from "./engine/watermark.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
+import { DetectionMemory } from "./listener/detection-memory.ts";
 import { Draining } from "./listener/draining.ts";
 import { EarlyConnections } from "./listener/early-connections.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
@@ -62,6 +63,7 @@ class RunningListeners implements ListenerSet {
   readonly #connections = new Map<Channel, Tracked>();
   readonly #young = new YoungConnections();
   readonly #early = new EarlyConnections();
+  readonly #memory: DetectionMemory;
   readonly #drains = new Set<Timer>();
   #draining: Draining | undefined;
   #lastAcceptMs = Number.NEGATIVE_INFINITY;
@@ -70,6 +72,7 @@ class RunningListeners implements ListenerSet {
     this.#context = context;
     this.#secrets = secrets;
     this.#log = context.log.area("listener");
+    this.#memory = new DetectionMemory(context.clock, context.metrics);
     this.#refusals = new BoundedLog({
       clock: context.clock,
       log: this.#log,
@@ -290,6 +293,7 @@ class RunningListeners implements ListenerSet {
       log: this.#log,
       refusals: this.#refusals,
       counters: running.counters,
+      memory: this.#memory,
       current: () => {
         const now = this.#running.get(name);
         return now === undefined ? undefined : this.#receiverFor(now, destination).compiled;

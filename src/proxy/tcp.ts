@@ -61,9 +61,10 @@ export function createTcpProxy(
     { tcp_prefix: config.statPrefix },
   );
   return {
-    accept(channel, connection, first) {
+    accept(channel, connection, first, home) {
       accepted.add();
-      new TcpSession(context, settings, { channel, connection }).start(first);
+      const { onFirstWords } = home;
+      new TcpSession(context, settings, { channel, connection, onFirstWords }).start(first);
     },
     deny(channel, connection, details) {
       const record = new TcpRecord(channel, connection, direction);

@@ -159,6 +159,7 @@ function localListener(view: ProxyView, destination: LocalDestination): Translat
           chains: [chain({ match, filters: [manager] })],
           fallback: tcp.chain,
           inspects: ["tls", "http"],
+          isDetected: true,
         })
       : listener(view, { ...base, chains: [chain({ filters: [manager] })], inspects: [] });
   return {

@@ -42,6 +42,8 @@ export interface ListenerParts {
   readonly inspects: readonly ("tls" | "http" | "original-dst" | "proxy-header")[];
   /** Destination ports where nobody waits to see whether HTTP is spoken. */
   readonly notHttp?: readonly number[];
+  /** Nobody declared the protocol, so that its server may speak first. */
+  readonly isDetected?: boolean;
   readonly isBound: boolean;
   readonly usesOriginalDst?: boolean;
 }
@@ -60,7 +62,9 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
     // A PROXY header that does not come ends the connection: nobody knows whose it is.
     ...(parts.inspects.some((kind) => kind === "tls" || kind === "http")
       ? {
-          listenerFiltersTimeout: duration(settings.protocolDetectionTimeoutMs),
+          listenerFiltersTimeout: duration(
+            settings.protocolDetectionTimeoutMs ?? detectionMs(view, parts),
+          ),
           continueOnListenerFiltersTimeout: true,
         }
       : {}),
@@ -68,6 +72,16 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
     ...(parts.usesOriginalDst === true ? { useOriginalDst: true } : {}),
     accessLog: listenerAccessLogs(view),
   });
+}
+
+/**
+ * Heddle's proxy remembers who speaks first, so that a server which does is waited for once and a client of an
+ * HTTP server may be silent. Envoy would ask each connection anew: as with Istio, it waits for ever.
+ */
+const detectionBoundMs = 1000;
+
+function detectionMs({ proxy }: ProxyView, { isDetected = false }: ListenerParts): number {
+  return isDetected && proxy.dataPlane === "heddle" ? detectionBoundMs : 0;
 }
 
 const listenerFilters = {

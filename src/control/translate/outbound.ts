@@ -170,6 +170,7 @@ function serviceListener(view: ProxyView, claim: TcpClaim): TranslatedListener[]
     chains: [chain({ match, filters: [manager] })],
     fallback: tcp.chain,
     inspects: ["tls", "http"],
+    isDetected: true,
   });
   const origins = [...tcp.origins, ...originsOf(service)];
   return [{ listener: built, origins, routeNames: [routeName] }];

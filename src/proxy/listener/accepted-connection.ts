@@ -7,13 +7,15 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError } from "../../net/channel.ts";
 import { startServerHandshake } from "../../net/server-handshake.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { ConnectionHome, HomeRefusal } from "../context.ts";
+import { inspectHttp } from "../../wire/http-inspect.ts";
+import type { ConnectionHome, FirstWords, HomeRefusal } from "../context.ts";
 import type { ConnectionFacts } from "../engine/filter-chains.ts";
 import { isLoopback, parseIp } from "../engine/ip.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
 import type { CompiledChain } from "./compiled-chain.ts";
 import { chainFor, type CompiledListener, inspectsAlike } from "./compiled-listener.ts";
+import type { DecidedBy, DetectionMemory } from "./detection-memory.ts";
 import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
 import type { ListenerCounters } from "./listener-counters.ts";
 
@@ -23,6 +25,7 @@ export interface AcceptServices {
   /** Log of refused connections, which others can provoke: bounded. */
   readonly refusals: { warn: Logger["warn"] };
   readonly counters: ListenerCounters;
+  readonly memory: DetectionMemory;
   /** The listener that takes connections like this one now; undefined when there is none. */
   readonly current: () => CompiledListener | undefined;
 }
@@ -41,6 +44,7 @@ const begunTimeoutMs = 15_000;
 export class AcceptedConnection implements ConnectionHome {
   /** The chain that serves it, once chosen. */
   chain: CompiledChain | undefined;
+  onFirstWords: FirstWords | undefined;
   /** When it was accepted; monotonic. */
   readonly startedMs: number;
   readonly #services: AcceptServices;
@@ -55,6 +59,7 @@ export class AcceptedConnection implements ConnectionHome {
   #hasEnded = false;
   /** The bytes so far are the beginning of a ClientHello. */
   #isHello = false;
+  #decidedBy: DecidedBy = "first_bytes";
 
   constructor(channel: Channel, listener: CompiledListener, services: AcceptServices) {
     this.#channel = channel;
@@ -68,14 +73,20 @@ export class AcceptedConnection implements ConnectionHome {
 
   start(): void {
     if (!this.#inspection.isNeeded) {
-      this.#step(this.#inspection.settle());
+      this.#settle("declared");
       return;
     }
     const { inspectionTimeoutMs, continuesOnTimeout } = this.#listener;
-    if (inspectionTimeoutMs > 0) {
+    const learnt = this.#learns ? this.#services.memory.of(this.#destination) : undefined;
+    if (learnt === "server-first") {
+      this.#settle("memory");
+      return;
+    }
+    // Clients of a server that speaks HTTP may open connections before they need them.
+    if (inspectionTimeoutMs > 0 && learnt !== "http") {
       this.#timer = this.#services.clock.schedule(inspectionTimeoutMs, () => {
         this.#services.counters.onInspectionTimeout();
-        if (continuesOnTimeout) this.#step(this.#inspection.settle());
+        if (continuesOnTimeout) this.#settle("bound");
         else this.#channel.destroy();
       });
     }
@@ -93,6 +104,36 @@ export class AcceptedConnection implements ConnectionHome {
   destroy(): void {
     this.#timer?.cancel();
     this.#channel.destroy();
+  }
+
+  /**
+   * Silence may be a server's that speaks first: only where the listener goes on without the client's first
+   * bytes. Not towards the workload: a peer's ClientHello must not be taken for anything else.
+   */
+  get #learns(): boolean {
+    const { direction, continuesOnTimeout, inspectionTimeoutMs, proxyProtocol } = this.#listener;
+    const isPatient = continuesOnTimeout && inspectionTimeoutMs > 0;
+    return direction === "outbound" && isPatient && proxyProtocol === undefined;
+  }
+
+  #settle(by: DecidedBy): void {
+    this.#decidedBy = by;
+    if (this.#listener.direction === "outbound") this.onFirstWords = this.#wordsFor(by);
+    this.#step(this.#inspection.settle());
+  }
+
+  #wordsFor(by: DecidedBy): FirstWords | undefined {
+    const { memory } = this.#services;
+    const destination = this.#destination;
+    if (by !== "declared") {
+      return this.#learns
+        ? (speaker, words) => memory.onFirstWords(destination, speaker, words)
+        : undefined;
+    }
+    return (speaker, words) => {
+      const found = speaker === "client" ? inspectHttp(words) : undefined;
+      if (found?.kind === "http") memory.note(destination, found.protocol);
+    };
   }
 
   #step(step: InspectionStep): void {
@@ -136,6 +177,7 @@ export class AcceptedConnection implements ConnectionHome {
         source.address === destination.address || (sourceIp !== undefined && isLoopback(sourceIp)),
     };
     this.#facts = facts;
+    this.#tellProtocol(inspected);
     this.chain = chainFor(this.#listener, facts);
     if (this.chain === undefined) {
       this.#services.counters.onNoFilterChain();
@@ -145,6 +187,18 @@ export class AcceptedConnection implements ConnectionHome {
       return;
     }
     this.#secure(this.chain, inspected, { source, destination });
+  }
+
+  #tellProtocol({ isTls, applicationProtocols }: Inspected): void {
+    const { memory } = this.#services;
+    const isHttp = !isTls && applicationProtocols.length > 0;
+    const protocol = isTls ? "tls" : isHttp ? "http" : "tcp";
+    memory.count(this.#decidedBy, protocol);
+    if (this.#decidedBy !== "first_bytes" || this.#listener.direction !== "outbound") return;
+    if (isHttp && this.#learns) memory.learn(this.#destination, "http");
+    const { httpInspector } = this.#listener;
+    const isHttpWanted = httpInspector?.(this.#destination.port) === false;
+    if (!isHttp && isHttpWanted) memory.note(this.#destination, protocol);
   }
 
   #logRefused(
@@ -201,7 +255,7 @@ export class AcceptedConnection implements ConnectionHome {
       return;
     }
     const { chain } = home;
-    this.#settle(home);
+    this.#moveTo(home);
     const details = deniedBy(chain, view);
     if (details !== undefined) {
       if (chain.terminal.deny === undefined) channel.destroy();
@@ -224,13 +278,13 @@ export class AcceptedConnection implements ConnectionHome {
     if (home === undefined || view === undefined) return "gone";
     const { chain } = home;
     if (deniedBy(chain, view) !== undefined) return "denied";
-    this.#settle(home);
+    this.#moveTo(home);
     chain.terminal.accept(this.#channel, view, first.length > 0 ? first : undefined, this);
     return undefined;
   }
 
   /** Nothing of an older configuration is kept for as long as the connection lives. */
-  #settle({ listener, chain }: Home): void {
+  #moveTo({ listener, chain }: Home): void {
     this.#listener = listener;
     this.chain = chain;
   }

@@ -6,7 +6,7 @@
 import type { Timer } from "../../base/clock.ts";
 import type { Channel, ChannelError } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
-import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { FirstWords, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
@@ -30,6 +30,8 @@ export interface TcpSettings {
 export interface TcpDownstream {
   readonly channel: Channel;
   readonly connection: ConnectionView;
+  /** Told once. */
+  readonly onFirstWords?: FirstWords | undefined;
 }
 
 const progressMs = 5_000;
@@ -41,6 +43,7 @@ export class TcpSession {
   readonly #connection: ConnectionView;
   readonly #record: TcpRecord;
   readonly #avoid = new Set<UpstreamEndpoint>();
+  #onFirstWords: FirstWords | undefined;
   #waiting: Buffer[] = [];
   #hasDownstreamEnded = false;
   #cluster: UpstreamCluster | undefined;
@@ -65,6 +68,7 @@ export class TcpSession {
     this.#settings = settings;
     this.#downstream = downstream.channel;
     this.#connection = downstream.connection;
+    this.#onFirstWords = downstream.onFirstWords;
     this.#record = new TcpRecord(downstream.channel, downstream.connection, settings.direction);
     this.#record.startMs = context.clock.nowMs();
     this.#record.startMonotonicMs = context.clock.monotonicMs();
@@ -227,12 +231,18 @@ export class TcpSession {
   #fromDownstream(chunk: Buffer): void {
     this.#record.bytesReceived += chunk.length;
     this.#touch();
+    if (this.#onFirstWords !== undefined) this.#tellFirstWords("client", chunk);
     const upstream = this.#upstream;
     if (!this.#isConnected || upstream === undefined) {
       this.#waiting.push(Buffer.from(chunk));
       return;
     }
     if (!upstream.writeShared(chunk, chunk.length)) this.#downstream.pause();
+  }
+
+  #tellFirstWords(by: "server" | "client", words: Buffer): void {
+    this.#onFirstWords?.(by, words);
+    this.#onFirstWords = undefined;
   }
 
   #fromUpstream(chunk: Buffer): void {
@@ -243,6 +253,7 @@ export class TcpSession {
     const record = this.#record;
     record.bytesSent += chunk.length;
     this.#touch();
+    if (this.#onFirstWords !== undefined) this.#tellFirstWords("server", chunk);
     if (!this.#downstream.writeShared(chunk, chunk.length)) this.#upstream?.pause();
   }
 
