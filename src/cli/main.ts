@@ -15,10 +15,10 @@ process.exitCode = await main(process.argv.slice(2));
 async function main(args: readonly string[]): Promise<number> {
   try {
     // One per workload: it does without the parser of command lines, which it would hold for its life.
-    const file = plainSidecar(args);
-    if (file !== undefined) {
+    const sidecar = plainSidecar(args);
+    if (sidecar !== undefined) {
       const { runSidecarProcess } = await import("./sidecar/process.ts");
-      return await runSidecarProcess(file);
+      return await runSidecarProcess(sidecar.file, sidecar);
     }
     const { commandNamed, createProgram } = await import("./program.ts");
     const name = commandNamed(args[0] ?? "");
@@ -32,13 +32,17 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** The file of `sidecar --options FILE`, where nothing else, variables neither, has to be understood. */
-function plainSidecar(args: readonly string[]): string | undefined {
-  const [command, option, file, ...others] = args;
-  const isPlain = command === "sidecar" && option === "--options" && others.length === 0;
+/** What `sidecar --options FILE --kept-sockets FD` says, where nothing else, variables neither, has to be understood. */
+function plainSidecar(
+  args: readonly string[],
+): { readonly file: string; readonly keptSockets?: string } | undefined {
+  const [command, option, file, keptOption, keptSockets, ...others] = args;
   const { HEDDLE_IO, HEDDLE_CONCURRENCY } = process.env;
-  const isUnset = HEDDLE_IO === undefined && HEDDLE_CONCURRENCY === undefined;
-  return isPlain && isUnset ? file : undefined;
+  if (command !== "sidecar" || option !== "--options" || file === undefined) return undefined;
+  if (HEDDLE_IO !== undefined || HEDDLE_CONCURRENCY !== undefined) return undefined;
+  if (keptOption === undefined) return { file };
+  const isPlain = keptOption === "--kept-sockets" && others.length === 0;
+  return isPlain && keptSockets !== undefined ? { file, keptSockets } : undefined;
 }
 
 function explain(error: unknown): number {

@@ -13,6 +13,7 @@ import { readAddressBooks } from "./mesh-addresses.ts";
 import { openNamespaces } from "./place/namespaces.ts";
 import { installationFolder, programFolders } from "./place/program-folders.ts";
 import { readUsableMeshFile } from "./run/mesh-source.ts";
+import { socketOpener } from "./run/open-sockets.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { SupervisorOptions } from "./supervisor-options.ts";
 
@@ -73,6 +74,7 @@ async function start(options: SupervisorOptions, link: HostLink): Promise<Superv
       onProcess: () => {
         // The PID namespace ends them all.
       },
+      openSockets: socketOpener((line) => void process.stderr.write(line)),
     },
     usable,
   );

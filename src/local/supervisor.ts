@@ -9,6 +9,7 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
 import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../model/workload.ts";
+import type { SocketKeeper } from "../net/kept-sockets.ts";
 import type { MeshFile } from "./mesh-file.ts";
 import type { Placement } from "./placement.ts";
 import type { InstancePlan } from "./plan.ts";
@@ -39,6 +40,8 @@ export interface SupervisorParts {
   readonly hostPorts: HostPortOpener;
   /** A process group that must not outlive the supervisor. */
   readonly onProcess: (pid: number) => void;
+  /** For the listening sockets of one sidecar; undefined where they cannot be kept. */
+  readonly openSockets: () => SocketKeeper | undefined;
 }
 
 const openAtOnce = 6;
@@ -263,6 +266,7 @@ export class Supervisor {
       settings: sidecarSettings(options, placement, this.#control.rootFile),
       environment: options.environment,
       heddle: options.heddle,
+      sockets: options.dataPlane === "heddle" ? this.#parts.openSockets() : undefined,
       onChange: () => this.#onInstanceChange(),
       onProcess,
     });

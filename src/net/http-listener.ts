@@ -6,6 +6,8 @@ import type { ListenOptions, Socket } from "node:net";
 import { HeddleError, messageOf } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import { nodeHttp } from "./node-http.ts";
+import { onClosed, onOpened, takeKept } from "./portable/kept.ts";
+import { descriptorOf } from "./socket-handle.ts";
 import { makePrivateSocket, removeStaleSocket } from "./unix-socket.ts";
 
 /** An inherited listening socket, an address, or a Unix socket made for its owner alone. */
@@ -37,13 +39,17 @@ export async function listenHttp(
   await listen(server, target);
   if ("socketPath" in target) await makePrivateSocket(target.socketPath);
   const bound = server.address();
+  const address =
+    bound === null || typeof bound === "string"
+      ? undefined
+      : { address: bound.address, port: bound.port };
+  const kept = "address" in target ? address : undefined;
+  if (kept !== undefined) onOpened(kept, descriptorOf(server), "tcp");
   return {
-    address:
-      bound === null || typeof bound === "string"
-        ? undefined
-        : { address: bound.address, port: bound.port },
+    address,
     close: () =>
       new Promise((resolve) => {
+        if (kept !== undefined) onClosed(kept, "tcp");
         server.close(() => resolve());
         server.closeAllConnections();
       }),
@@ -98,6 +104,8 @@ function listen(server: Server, target: HttpListenTarget): Promise<void> {
 function listenOptions(target: HttpListenTarget): ListenOptions & { readonly fd?: number } {
   if ("fd" in target) return { fd: target.fd };
   if ("socketPath" in target) return { path: target.socketPath };
+  const fd = takeKept(target);
+  if (fd !== undefined) return { fd };
   return { host: target.address, port: target.port };
 }
 

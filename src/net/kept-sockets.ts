@@ -5,8 +5,10 @@
 import { HeddleError } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { KeptSockets, SocketKeeper } from "./epoll/kept-sockets.ts";
+import type { DescriptorMessages } from "./epoll/native/descriptor-messages.ts";
 import { probeNative } from "./epoll/native/probe.ts";
 import { openReactor } from "./io-backend.ts";
+import { keepNodesSockets } from "./portable/kept.ts";
 
 export type { KeptLine, SocketKeeper } from "./epoll/kept-sockets.ts";
 
@@ -16,23 +18,30 @@ export function openSocketKeeper(log: Logger): SocketKeeper {
   return new SocketKeeper(reactor, messages);
 }
 
+/** What is kept: sockets of the epoll backend alone, or also those that Node serves (HTTP, DNS). */
+export type Keeping = "data-plane" | "everything";
+
 /**
  * From now on this process's listening sockets are the keeper's, too. `line` is the descriptor that
  * the keeper started it with. Returns what is to be called when all sockets are open. Throws as above.
  */
-export function joinSocketKeeper(line: number, log: Logger): () => void {
+export function joinSocketKeeper(line: number, log: Logger, keeping: Keeping): () => void {
   const { reactor, messages } = open(log);
   const kept = new KeptSockets(messages, line);
   reactor.kept = kept;
+  if (keeping === "everything") keepNodesSockets(kept);
   return () => {
     for (const fd of kept.onReady()) reactor.syscalls.close(fd);
   };
 }
 
+/** One for the process: its memory is never given back. */
+let messages: DescriptorMessages | undefined;
+
 function open(log: Logger) {
   const probe = probeNative();
   if (probe.kind === "absent") throw unavailable(probe.reason);
-  const messages = probe.native.openMessages?.();
+  messages ??= probe.native.openMessages?.();
   if (messages === undefined) throw unavailable("no messages between processes");
   return { reactor: openReactor(probe.native, log), messages };
 }

@@ -4,6 +4,7 @@ import { isIPv6 } from "node:net";
 
 import { HeddleError } from "../base/error.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
+import { onClosed, onOpened, takeKeptDatagrams } from "./portable/kept.ts";
 import { plainAddress } from "./portable/socket-channel.ts";
 
 export interface DatagramOptions {
@@ -29,15 +30,23 @@ export function listenDatagrams(options: DatagramOptions): Promise<BoundDatagram
       const message = `cannot listen on UDP ${address}:${port}: ${error.message}`;
       reject(new HeddleError("listen-failed", message, { cause: error }));
     });
-    socket.bind(port, address, () => {
+    const kept = takeKeptDatagrams({ address, port });
+    const onBound = (): void => {
       socket.removeAllListeners("error");
       socket.on("error", (error) => onError(error.message));
       const bound = socket.address();
+      const own = { address: plainAddress(bound.address), port: bound.port };
+      if (kept !== undefined) onOpened(own, kept, "udp");
       resolve({
-        address: { address: plainAddress(bound.address), port: bound.port },
-        close: () => new Promise((closed) => socket.close(() => closed())),
+        address: own,
+        close: () => {
+          onClosed(own, "udp");
+          return new Promise((closed) => socket.close(() => closed()));
+        },
       });
-    });
+    };
+    if (kept === undefined) socket.bind(port, address, onBound);
+    else socket.bind({ fd: kept }, onBound);
     socket.on("message", (bytes, from) => {
       onDatagram(bytes, (answer) => {
         // An asker that is gone is none of our business; the callback keeps it from being thrown.

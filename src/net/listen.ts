@@ -10,6 +10,7 @@ import type { Channel } from "./channel.ts";
 import type { TcpKeepAlive } from "./dialler.ts";
 import { listenFailure } from "./listen-failure.ts";
 import { reportFault } from "./portable/fault.ts";
+import { onClosed, onOpened, takeKept } from "./portable/kept.ts";
 import {
   localAddressOf,
   plainAddress,
@@ -86,10 +87,13 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
       server.on("error", (error) => {
         options.log.error("accepting connections failed", { reason: error.message });
       });
-      resolve(boundListener(server));
+      const bound = boundListener(server, on.kind === "address");
+      if (on.kind === "address") onOpened(bound.address, descriptorOf(server), "tcp");
+      resolve(bound);
     });
-    if (on.kind === "descriptor") server.listen({ fd: on.fd, backlog });
-    else {
+    const fd = on.kind === "descriptor" ? on.fd : takeKept(on);
+    if (fd !== undefined) server.listen({ fd, backlog });
+    else if (on.kind === "address") {
       // As Envoy without `ipv4_compat`: `::` and `0.0.0.0` are two listeners on one port.
       const ipv6Only = on.address.includes(":");
       server.listen({ host: on.address, port: on.port, backlog, ipv6Only });
@@ -149,7 +153,7 @@ function warnWithoutLibc(log: Logger): void {
   });
 }
 
-function boundListener(server: net.Server): BoundListener {
+function boundListener(server: net.Server, isOurs: boolean): BoundListener {
   const bound = server.address();
   const address =
     bound === null || typeof bound === "string"
@@ -159,6 +163,7 @@ function boundListener(server: net.Server): BoundListener {
     address,
     // The callback of `server.close` waits for every accepted connection; ours must not.
     close: () => {
+      if (isOurs && server.listening) onClosed(address, "tcp");
       server.close();
       return new Promise((resolve) => setImmediate(resolve));
     },

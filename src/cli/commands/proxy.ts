@@ -115,7 +115,9 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   const clock = systemClock;
   const { keptSockets } = options;
   const tellKeeper =
-    keptSockets === undefined ? undefined : joinSocketKeeper(Number(keptSockets), log);
+    keptSockets === undefined
+      ? undefined
+      : joinSocketKeeper(Number(keptSockets), log, "data-plane");
   const metrics = createSharedMetricRegistry();
   const overload = openOverload(options.memoryLimit);
   const reading = readBootstrapFile(options.config, overload.bounds);

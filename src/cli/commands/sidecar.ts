@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 
 import { concurrencyOption } from "../concurrency-option.ts";
 import { ioOption } from "../io-option.ts";
@@ -15,5 +15,6 @@ export function registerSidecarCommand(program: Command): void {
     .requiredOption("--options <file>", "JSON file of mode 0600")
     .addOption(ioOption("who does the I/O, instead of what the file says"))
     .addOption(concurrencyOption("data workers, instead of what the file says"))
+    .addOption(new Option("--kept-sockets <fd>", "the line to who keeps its listening sockets"))
     .action(({ options, ...chosen }: SidecarCommandOptions) => runSidecarProcess(options, chosen));
 }

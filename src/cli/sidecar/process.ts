@@ -9,6 +9,8 @@ import { runSidecar } from "./run.ts";
 export interface ChosenIo {
   readonly io?: IoChoice;
   readonly concurrency?: number;
+  /** Descriptor of the line to the process that keeps the listening sockets. */
+  readonly keptSockets?: string;
 }
 
 /** Does not return: what still keeps the process alive, once everything is closed and written, is not work. */
@@ -16,12 +18,13 @@ export async function runSidecarProcess(file: string, chosen: ChosenIo = {}): Pr
   const { promise: stopAsked, resolve } = Promise.withResolvers<void>();
   process.once("SIGTERM", resolve);
   process.once("SIGINT", resolve);
-  const { io, concurrency } = chosen;
+  const { io, concurrency, keptSockets } = chosen;
   const sidecar = {
     ...readSidecarOptions(file),
     ...(io === undefined ? {} : { io }),
     ...(concurrency === undefined ? {} : { concurrency }),
   };
-  await runSidecar({ sidecar, version: heddleVersion(), stopAsked });
+  const keeper = keptSockets === undefined ? {} : { keeperLine: Number(keptSockets) };
+  await runSidecar({ sidecar, version: heddleVersion(), stopAsked, ...keeper });
   process.exit(exitCodes.fine);
 }

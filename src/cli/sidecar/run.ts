@@ -14,6 +14,7 @@ import { envoyLinesArea, startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/error.ts";
 import { settleMemory } from "./settle-memory.ts";
 import { expireIdleSeries } from "../idle-series.ts";
 import { workerEntry } from "../worker-entry.ts";
@@ -34,10 +35,14 @@ export interface SidecarRun {
   readonly version: string;
   /** Resolves when the process is asked to end. */
   readonly stopAsked: Promise<void>;
+  /** Descriptor of the line to the process that keeps the listening sockets. */
+  readonly keeperLine?: number;
 }
 
 /** The data plane, and how it ends. */
 interface RunningPlane extends ServedDataPlane {
+  /** Resolves when the first complete configuration serves. */
+  readonly ready: Promise<void>;
   /** Its threads give up what only their start needed. */
   readonly settle: () => void;
   drain(): Promise<void>;
@@ -57,7 +62,8 @@ interface Parts {
 const drainMs = 5000;
 
 /** Resolves when everything has ended; rejects when it could not start. */
-export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): Promise<void> {
+export async function runSidecar(run: SidecarRun): Promise<void> {
+  const { sidecar, version, stopAsked } = run;
   const clock = systemClock;
   const metrics = createSharedMetricRegistry();
   const files = openLogFiles(clock, metrics);
@@ -72,6 +78,7 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
   let plane: RunningPlane | undefined;
   let dns: DnsServer | undefined;
   try {
+    const tellKeeper = await joinKeeper(run, log);
     const names = new LatestNames();
     agent = openAgent({ ...agentOptions(parts), onNames: (table) => names.update(table) });
     dns = await startDns(parts);
@@ -80,6 +87,7 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
       ? startEnvoyPlane(parts, agent)
       : startHeddlePlane(parts, agent));
     await agent.serve(plane);
+    void plane.ready.then(tellKeeper);
     expireIdleSeries(clock, metrics);
     const { settle } = plane;
     settleMemory(clock, log, settle);
@@ -99,6 +107,18 @@ export async function runSidecar({ sidecar, version, stopAsked }: SidecarRun): P
     await dns?.close();
     await agent?.close();
     files.close();
+  }
+}
+
+/** What is to be called when all sockets are open. Without a keeper the sidecar serves as well. */
+async function joinKeeper({ keeperLine }: SidecarRun, log: Log): Promise<() => void> {
+  if (keeperLine === undefined) return () => {};
+  const { joinSocketKeeper } = await import("../../net/kept-sockets.ts");
+  try {
+    return joinSocketKeeper(keeperLine, log, "everything");
+  } catch (thrown) {
+    log.warn("listening sockets are not kept", { reason: messageOf(thrown) });
+    return () => {};
   }
 }
 
@@ -148,6 +168,8 @@ async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane
     notReady: () => envoy.notReady(),
     exposeMetrics: () => envoy.exposeMetrics(),
     admin: envoy.admin,
+    // Its own sockets are not ours to keep.
+    ready: Promise.resolve(),
     settle: () => {},
     drain: () => envoy.drain(),
     close: () => envoy.close(drainMs),
@@ -188,6 +210,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     ...(concurrency === 0 ? { metricPieces: () => metrics.exposePieces() } : {}),
     exposeProtobuf: () => proxy.exposeProtobuf(),
     admin: proxy.admin,
+    ready: proxy.ready,
     settle: () => proxy.settle(),
     drain: () => proxy.drain(),
     async close() {

@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { HeddleError } from "../../base/error.ts";
 import { openExplicit } from "../place/explicit.ts";
 import { readUsableMeshFile } from "../run/mesh-source.ts";
+import { socketOpener } from "../run/open-sockets.ts";
 import { Supervisor } from "../supervisor.ts";
 import type { SupervisorOptions } from "../supervisor-options.ts";
 import { type HostListener, openHostListener } from "./host-listener.ts";
@@ -45,6 +46,7 @@ export async function startExplicitMesh(options: ExplicitMeshOptions): Promise<M
       onStep,
       onReady: (notReady) => readiness.tell(notReady),
       onProcess: (pid) => watchdog.watch(pid),
+      openSockets: socketOpener((line) => onStep(line.trimEnd())),
     },
     usable,
   );

@@ -10,17 +10,18 @@ import { join } from "node:path";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
 import type { InstanceState, WorkloadInstance } from "../../model/workload.ts";
+import type { SocketKeeper } from "../../net/kept-sockets.ts";
 import { logPathsOf } from "../log-paths.ts";
 import type { Place, Placement } from "../placement.ts";
 import type { InstancePlan } from "../plan.ts";
 import { applicationEnvironment } from "./application-environment.ts";
-import type { ProcessSpec } from "./kept-process.ts";
 import { KeptProcess } from "./kept-process.ts";
 import { LogFile } from "./log-file.ts";
 import { askReady } from "./ready.ts";
 import { makePrivateDirectory } from "./replace-file.ts";
 import type { SidecarFiles, SidecarSettings } from "./sidecar-files.ts";
 import { writeSidecarFiles } from "./sidecar-files.ts";
+import { SidecarProcess } from "./sidecar-process.ts";
 
 export interface InstanceOptions {
   readonly plan: InstancePlan;
@@ -31,12 +32,13 @@ export interface InstanceOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** How a process of Heddle's own is started: the program, then the arguments before the command. */
   readonly heddle: readonly string[];
+  /** For the listening sockets of the sidecar; undefined where they cannot be kept. */
+  readonly sockets: SocketKeeper | undefined;
   readonly onChange: () => void;
   /** Called with each process group that must not outlive the supervisor. */
   readonly onProcess: (pid: number) => void;
 }
 
-const sidecarBackOff = { firstMs: 50, longestMs: 800, stableMs: 10_000 };
 const applicationBackOff = { firstMs: 200, longestMs: 30_000, stableMs: 10_000 };
 /** An application that has ended so often in a row, without having been up for a while, is not waited for. */
 const failuresInVain = 2;
@@ -48,18 +50,6 @@ const sidecarFailuresInVain = 4;
 const portlessReadyMs = { first: 500, again: 3000 };
 const lastWordsMs = 50;
 const pollMs = { starting: 25, steady: 2000 };
-/**
- * Young objects of a proxy die with their request, so a small nursery costs no time, 1 MB as little as 2;
- * V8's usual one of 16 MB is 10 MB more in each sidecar at rest, and 50 MB under load. What survives is configuration: it
- * may grow by a fifth before somebody looks what of it is garbage. V8's own threads and the allocator's
- * arenas are counted for big servers; there is a sidecar for each replica.
- */
-const sidecarFlags: readonly string[] = [
-  "--max-semi-space-size=1",
-  "--heap-growing-percent=20",
-  "--v8-pool-size=2",
-];
-const sidecarVariables = { MALLOC_ARENA_MAX: "2" } as const;
 /** A sidecar that answers no probe for so long is started anew. */
 const silentProbesMax = 5;
 
@@ -71,7 +61,7 @@ export class Instance {
   #files: SidecarFiles | undefined;
   #state: InstanceState = "starting";
   #detail: string | undefined = "its network is being made";
-  #sidecar: KeptProcess | undefined;
+  #sidecar: SidecarProcess | undefined;
   #application: KeptProcess | undefined;
   #logs: readonly LogFile[] = [];
   #poll: Timer | undefined;
@@ -147,27 +137,19 @@ export class Instance {
   }
 
   startSidecar(): void {
-    const { clock, heddle, environment, onProcess } = this.#options;
+    const { clock, heddle, environment, sockets, onProcess } = this.#options;
     const [place, files, log] = [this.#place, this.#files, this.#logs[1]];
     if (place === undefined || files === undefined || log === undefined) return;
     if (this.#isClosing || this.#sidecar !== undefined) return;
-    const spec: ProcessSpec = {
-      command: [
-        ...heddle.slice(0, 1),
-        ...sidecarFlags,
-        ...heddle.slice(1),
-        "sidecar",
-        "--options",
-        files.optionsFile,
-      ],
+    this.#sidecar = new SidecarProcess({
+      heddle,
+      optionsFile: files.optionsFile,
       directory: files.directory,
-      environment: { ...sidecarVariables, ...environment },
-    };
-    this.#sidecar = new KeptProcess({
-      spec: () => place.sidecar(spec),
+      environment,
+      placed: (spec) => place.sidecar(spec),
+      sockets,
       log,
       clock,
-      backOff: sidecarBackOff,
       onStart: (started) => {
         if (started.pid !== undefined) onProcess(started.pid);
         this.#isSidecarReady = false;
@@ -281,6 +263,7 @@ export class Instance {
       this.#onUnready(ready.detail);
       return;
     }
+    if (!this.#isSidecarReady) this.#sidecar.onServing();
     this.#isSidecarReady = true;
     this.#silentProbes = 0;
     if (this.plan.role === "gateway") {

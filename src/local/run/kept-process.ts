@@ -75,6 +75,11 @@ export class KeptProcess {
     return this.#failures;
   }
 
+  /** Whatever made it end before is over. */
+  forgetFailures(): void {
+    this.#failures = 0;
+  }
+
   start(): void {
     if (this.#state.kind === "running" || this.#state.kind === "stopped") return;
     if (this.#state.kind === "waiting") this.#state.timer.cancel();
@@ -116,7 +121,7 @@ export class KeptProcess {
 
   /** Ends it and starts it again at once, without back-off. */
   restart(): void {
-    this.#failures = 0;
+    this.forgetFailures();
     if (this.#state.kind === "running") this.#signal("SIGKILL");
     else this.start();
   }

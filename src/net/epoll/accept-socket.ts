@@ -139,6 +139,9 @@ export class AcceptSocket implements Watched {
     this.#pause?.cancel();
     const { reactor, fd, listening } = this.#options;
     if (listening.on.kind === "address") reactor.kept?.onClosed(this.address);
+    // One that another process holds, too, stays in the set when it is closed, and tells of itself.
+    if (this.#isAccepting) reactor.remove(fd);
+    this.#isAccepting = false;
     reactor.close(fd);
   }
 

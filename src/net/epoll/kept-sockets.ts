@@ -1,5 +1,5 @@
 /**
- * Listening sockets that outlive the process that uses them: it tells a keeper, another process, of
+ * Bound sockets that outlive the process that uses them: it tells a keeper, another process, of
  * each that it opens and closes, and finds there what one before it has opened.
  */
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
@@ -10,6 +10,13 @@ import { readable, type Reactor, type Watched } from "./reactor.ts";
 type ToKeeper =
   | { readonly kind: "opened" | "closed"; readonly address: string }
   | { readonly kind: "ready" };
+
+export type Transport = "tcp" | "udp";
+
+/** TCP and UDP count their ports apart. */
+function keyOf(address: SocketAddress, transport: Transport): string {
+  return `${transport} ${formatSocketAddress(address)}`;
+}
 
 /** The line of a process to its keeper. */
 export class KeptSockets {
@@ -31,20 +38,20 @@ export class KeptSockets {
   }
 
   /** A socket that is bound there already; whoever takes it closes it. */
-  take(address: SocketAddress): number | undefined {
-    const key = formatSocketAddress(address);
+  take(address: SocketAddress, transport: Transport = "tcp"): number | undefined {
+    const key = keyOf(address, transport);
     const fd = this.#inherited.get(key);
     this.#inherited.delete(key);
     return fd;
   }
 
-  onOpened(address: SocketAddress, fd: number): void {
-    this.#tell({ kind: "opened", address: formatSocketAddress(address) }, fd);
+  onOpened(address: SocketAddress, fd: number, transport: Transport = "tcp"): void {
+    this.#tell({ kind: "opened", address: keyOf(address, transport) }, fd);
   }
 
   /** For good: nobody is to find it. */
-  onClosed(address: SocketAddress): void {
-    this.#tell({ kind: "closed", address: formatSocketAddress(address) });
+  onClosed(address: SocketAddress, transport: Transport = "tcp"): void {
+    this.#tell({ kind: "closed", address: keyOf(address, transport) });
   }
 
   /** All that shall be listened on is: what nobody asked for is of no use. The unused descriptors. */
@@ -65,7 +72,7 @@ export class KeptSockets {
 export interface KeptLine {
   /** For the process, as a descriptor it is started with; ours to close once it runs. */
   readonly theirs: number;
-  /** What it says is of no interest any more. */
+  /** What it says from now on is of no interest; what it has said still counts. */
   close(): void;
 }
 
@@ -79,9 +86,9 @@ export class SocketKeeper {
     this.#messages = messages;
   }
 
-  /** Addresses that are listened on, whether a process is there or not. */
-  get addresses(): readonly string[] {
-    return [...this.#held.keys()];
+  /** How many sockets are held, whether a process is there or not. */
+  get size(): number {
+    return this.#held.size;
   }
 
   /** For a process that is about to start: it finds in it all that is held. */
@@ -89,24 +96,31 @@ export class SocketKeeper {
     const pair = this.#messages.pair();
     if (typeof pair === "number") throw new Error(`no pair of sockets (${pair})`);
     const [ours, theirs] = pair;
-    for (const [address, fd] of this.#held) this.#messages.send(ours, { text: address, fd });
+    for (const [address, fd] of this.#held) {
+      if (this.#messages.send(ours, { text: address, fd }) === 0) continue;
+      // The process would find the address in use, by us.
+      this.#reactor.syscalls.close(fd);
+      this.#held.delete(address);
+    }
     let isOpen = true;
-    const close = (): void => {
+    const read = (): void => {
+      while (isOpen) {
+        const message = this.#messages.receive(ours);
+        if (message === undefined) return;
+        if (message === "end") return end();
+        this.#take(message.text, message.fd, onReady);
+      }
+    };
+    const end = (): void => {
       if (!isOpen) return;
       isOpen = false;
       this.#reactor.close(ours);
     };
-    const watched: Watched = {
-      onEvents: () => {
-        while (isOpen) {
-          const message = this.#messages.receive(ours);
-          if (message === undefined) return;
-          if (message === "end") return close();
-          this.#take(message.text, message.fd, onReady);
-        }
-      },
-      onFault: close,
+    const close = (): void => {
+      read();
+      end();
     };
+    const watched: Watched = { onEvents: read, onFault: end };
     this.#reactor.add(ours, watched, readable);
     return { theirs, close };
   }
