@@ -5,6 +5,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
+import { Http1Writer } from "../wire/http1-writer.ts";
 import { FrameMemory } from "../wire/http2-sender.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
@@ -22,7 +23,7 @@ import {
   filterOverrides,
   findFilter,
 } from "./http/filter-chain.ts";
-import { createCounters, createWriters, type HttpServices } from "./http/http-services.ts";
+import { createCounters, type HttpServices } from "./http/http-services.ts";
 import { LocalReplies } from "./http/local-replies.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
@@ -90,7 +91,7 @@ export function createHttpConnectionManager(
     direction: options.direction,
     routes,
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
-    ...createWriters(),
+    downstreamWriter: new Http1Writer(),
     counters: createCounters(context, config.statPrefix),
     isRetired: false,
   };

@@ -198,6 +198,7 @@ function isRetriable(outcome: AttemptOutcome, settings: Settings): boolean {
       return (
         onAnyFailure ||
         conditions.has("reset") ||
+        (outcome.isRefused === true && conditions.has("refused-stream")) ||
         (outcome.isBeforeRequest && conditions.has("reset-before-request"))
       );
     case "per-try-timeout":

@@ -149,6 +149,8 @@ export type AttemptOutcome =
   | {
       readonly kind: "reset";
       readonly isBeforeRequest: boolean;
+      /** The endpoint says that it has done nothing for it. */
+      readonly isRefused?: boolean;
       readonly isReusedConnection: boolean;
       readonly isIdempotent: boolean;
     }

@@ -2,8 +2,8 @@
  * Who was told to stop sending because the other side is slow: each side at most once. And which
  * content needs no gathering: it is sent from where it was received.
  */
-import type { Channel } from "../../net/channel.ts";
 import type { Downstream } from "./downstream.ts";
+import type { UpstreamExchange } from "./upstream-exchange.ts";
 
 const passedBytesMin = 4096;
 
@@ -15,15 +15,10 @@ export function isPassed(from: number, to: number): boolean {
 export class BackPressure {
   readonly #downstream: Downstream;
   #isDownstreamPaused = false;
-  #pausedUpstream: Channel | undefined;
+  #pausedUpstream: UpstreamExchange | undefined;
 
   constructor(downstream: Downstream) {
     this.#downstream = downstream;
-  }
-
-  /** Sends the first `length` bytes of a chunk from the client. */
-  pass(upstream: Channel | undefined, chunk: Buffer, length: number): void {
-    if (upstream?.writeShared(chunk, length) === false) this.pauseDownstream();
   }
 
   pauseDownstream(): void {
@@ -38,15 +33,15 @@ export class BackPressure {
     this.#downstream.resume();
   }
 
-  pauseUpstream(channel: Channel | undefined): void {
-    if (this.#pausedUpstream !== undefined || channel === undefined) return;
-    this.#pausedUpstream = channel;
-    channel.pause();
+  pauseUpstream(upstream: UpstreamExchange | undefined): void {
+    if (this.#pausedUpstream !== undefined || upstream === undefined) return;
+    this.#pausedUpstream = upstream;
+    upstream.pause();
   }
 
   resumeUpstream(): void {
-    const channel = this.#pausedUpstream;
+    const upstream = this.#pausedUpstream;
     this.#pausedUpstream = undefined;
-    if (channel !== undefined && !channel.isClosed) channel.resume();
+    upstream?.resume();
   }
 }

@@ -4,7 +4,6 @@
  * and without a record. One request, one whole answer, bounded in time and size.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
-import { Http1Writer } from "../../wire/http1-writer.ts";
 import type {
   ClusterSource,
   UpstreamCluster,
@@ -13,8 +12,15 @@ import type {
 } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
-import type { UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
-import type { EndpointPool, Upstreams } from "./upstream-pool.ts";
+import { MessageHeaders } from "./message-headers.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+import type {
+  UpstreamExchange,
+  UpstreamPool,
+  UpstreamReset,
+  UpstreamUser,
+} from "./upstream-exchange.ts";
+import type { Upstreams } from "./upstream-pool.ts";
 
 export interface CallServices {
   readonly clusters: ClusterSource;
@@ -89,8 +95,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   #bytes = 0;
   #cluster: UpstreamCluster | undefined;
   #endpoint: UpstreamEndpoint | undefined;
-  #pool: EndpointPool | undefined;
-  #connection: UpstreamConnection | undefined;
+  #pool: UpstreamPool | undefined;
+  #exchange: UpstreamExchange | undefined;
   #isFresh = false;
   #isOver = false;
   #sentMs = 0;
@@ -125,11 +131,24 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     this.#pool.acquire(this, cluster, this.#isFresh);
   }
 
-  onAttached(connection: UpstreamConnection): void {
-    this.#connection = connection;
+  onAttached(exchange: UpstreamExchange): void {
+    this.#exchange = exchange;
     this.#sentMs = this.#services.upstreams.wheel.nowMs;
-    connection.isRequestSent = true;
-    connection.channel?.write(compose(this.#request));
+    const { method, authority, path, body } = this.#request;
+    const headers = headersOf(this.#request);
+    const request = { method, scheme: "http", headers };
+    exchange.sendHead(
+      request,
+      { authority, path },
+      noFields,
+      body === undefined ? "none" : "length",
+    );
+    if (body !== undefined) {
+      const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+      exchange.sendBody(bytes, 0, bytes.length);
+    }
+    exchange.sendEnd(undefined);
+    exchange.flush();
   }
 
   onPoolFailure(failure: string): void {
@@ -143,7 +162,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
 
   onUpgraded(connection: UpstreamConnection): void {
     connection.abandon();
-    this.#connection = undefined;
+    this.#exchange = undefined;
     this.#fail("the answer is an upgrade", { kind: "reset" });
   }
 
@@ -158,10 +177,10 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   }
 
   onResponseEnd(): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    if (connection === undefined || this.#isOver) return;
-    const { head } = connection;
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange === undefined || this.#isOver) return;
+    const { head } = exchange;
     const durationMs = this.#services.upstreams.wheel.nowMs - this.#sentMs;
     this.#cluster?.counters.onResponse(head.status, durationMs);
     this.#end({ kind: "response", status: head.status, durationMs });
@@ -174,11 +193,11 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   onResponseFlush(): void {}
 
   /** What is asked changes nothing there, so it can be asked again where a pool was too late. */
-  onUpstreamReset(kind: "termination" | "protocol"): void {
-    const connection = this.#connection;
+  onUpstreamReset(kind: UpstreamReset): void {
+    const exchange = this.#exchange;
     const cluster = this.#cluster;
-    this.#connection = undefined;
-    const isLost = connection?.isReused === true && !connection.hasAnswered;
+    this.#exchange = undefined;
+    const isLost = exchange?.isReused === true && !exchange.hasAnswered;
     if (kind !== "termination" || !isLost || this.#isFresh || cluster === undefined) {
       return this.#fail("the connection broke", { kind: "reset" });
     }
@@ -208,10 +227,10 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#services.upstreams.wheel.release(this.#deadline);
-    const connection = this.#connection;
-    this.#connection = undefined;
-    if (connection === undefined) this.#pool?.cancel(this);
-    else connection.abandon();
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange === undefined) this.#pool?.cancel(this);
+    else exchange.abandon();
     this.#leaveEndpoint(outcome);
   }
 
@@ -224,13 +243,11 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   }
 }
 
-function compose({ method, path, authority, headers, body }: CallRequest): Buffer {
-  const writer = new Http1Writer();
-  writer.text(`${method} ${path} HTTP/1.1\r\n`);
-  writer.field("host", authority);
-  for (const [name, value] of headers) writer.field(name, value);
-  if (body !== undefined) writer.field("content-length", String(body.length));
-  writer.lineEnd();
-  if (body !== undefined) writer.bytes(body, 0, body.length);
-  return writer.take();
+const noFields = { expectedMs: 0, count: 0, isUpgrade: false };
+
+function headersOf({ headers: fields, body }: CallRequest): MessageHeaders {
+  const headers = new MessageHeaders();
+  for (const [name, value] of fields) headers.add(name, value);
+  if (body !== undefined) headers.add("content-length", String(body.length));
+  return headers;
 }

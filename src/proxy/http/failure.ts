@@ -42,6 +42,8 @@ export type FailureKind =
   | "connect-timeout"
   | "connection-termination"
   | "upstream-protocol"
+  | "remote-reset"
+  | "remote-refused"
   | "response-timeout"
   | "per-try-timeout"
   | "per-try-idle-timeout";
@@ -155,6 +157,12 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
     "protocol error",
     "protocol_error",
     502,
+  ),
+  "remote-reset": upstream(flag.upstreamRemoteReset, "remote reset", "remote_reset"),
+  "remote-refused": upstream(
+    flag.upstreamRemoteReset,
+    "remote refused stream reset",
+    "remote_refused_stream_reset",
   ),
   "response-timeout": plain(
     504,

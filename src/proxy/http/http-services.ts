@@ -1,7 +1,7 @@
 /** What all connections of one connection manager share, made once when it is configured. */
 import type { Counter, Histogram } from "../../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
-import { Http1Writer } from "../../wire/http1-writer.ts";
+import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { ProxyContext } from "../context.ts";
 import type { RouteTable } from "../engine/route-table.ts";
 import type { HttpFilter } from "./filter.ts";
@@ -25,9 +25,8 @@ export interface HttpServices {
   readonly routes: () => RouteTable | undefined;
   /** Bytes of a request that may be kept for a retry, or while it waits for an upstream. */
   readonly bufferBytesMax: number;
-  /** Bytes towards clients and towards upstreams; each is emptied before anything else is written. */
+  /** Bytes towards HTTP/1.1 clients; emptied before anything else is written. */
   readonly downstreamWriter: Http1Writer;
-  readonly upstreamWriter: Http1Writer;
   readonly counters: HttpCounters;
   /** Another configuration has taken the place of this one: no request begins under it any more. */
   isRetired: boolean;
@@ -87,8 +86,4 @@ export function refusesRequest({ context, counters }: HttpServices): boolean {
   if (context.overload?.refusesRequests !== true) return false;
   counters.overloaded.add();
   return true;
-}
-
-export function createWriters(): Pick<HttpServices, "downstreamWriter" | "upstreamWriter"> {
-  return { downstreamWriter: new Http1Writer(), upstreamWriter: new Http1Writer() };
 }

@@ -2,17 +2,20 @@
  * Copies of requests for another cluster: sent when the request is whole, their answers thrown away,
  * their failures nobody's. A request too large to keep is not copied.
  */
-import { Http1Writer } from "../../wire/http1-writer.ts";
+import type { BodyKind } from "../../wire/http1-head.ts";
 import type { CompiledRoute, MirrorPlan } from "../engine/route-table.ts";
 import type { HttpStream } from "./http-stream.ts";
-import { type UpstreamTarget, writeRequestHead } from "./request-head-writer.ts";
-import type { UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
+import { copyOfRequest, type OutgoingRequest, type UpstreamTarget } from "./request-head-writer.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+import type { UpstreamExchange, UpstreamUser } from "./upstream-exchange.ts";
 
 /** What the copies need to know of the request's body. */
 export interface MirrorSource {
   readonly target: Readonly<UpstreamTarget>;
-  readonly isChunked: boolean;
+  readonly bodyKind: BodyKind;
 }
+
+const noFields = { expectedMs: 0, count: 0, isUpgrade: false };
 
 export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: MirrorSource): void {
   const { body, services, request } = stream;
@@ -28,28 +31,8 @@ export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: Mi
     });
     if (cluster === undefined || endpoint === undefined) continue;
     cluster.counters.onRequest();
-    const copy = new Mirror(composeCopy(stream, source, plan), request.method === "HEAD");
-    services.upstreams.poolOf(endpoint).acquire(copy, cluster);
+    services.upstreams.poolOf(endpoint).acquire(new Mirror(stream, source, plan), cluster);
   }
-}
-
-/** The whole request; the authority says that it is a copy, as Envoy's does. */
-function composeCopy(stream: HttpStream, source: MirrorSource, plan: MirrorPlan): Buffer {
-  const writer = new Http1Writer();
-  const host = plan.host === "" ? source.target.authority : plan.host;
-  const authority = plan.marksHost ? shadowAuthority(host) : host;
-  const target = { ...source.target, authority };
-  writeRequestHead(writer, stream.request, target, {
-    expectedMs: 0,
-    count: 0,
-    isUpgrade: false,
-  });
-  for (const piece of stream.body.pieces) {
-    if (source.isChunked) writer.chunk(piece, 0, piece.length);
-    else writer.bytes(piece, 0, piece.length);
-  }
-  if (source.isChunked) writer.lastChunk(undefined);
-  return writer.take();
 }
 
 function shadowAuthority(authority: string): string {
@@ -57,19 +40,30 @@ function shadowAuthority(authority: string): string {
   return `${authority.slice(0, authority.length - port.length)}-shadow${port}`;
 }
 
+/** The whole request; the authority says that it is a copy, as Envoy's does. */
 class Mirror implements UpstreamUser {
   readonly isHeadRequest: boolean;
   readonly isUpgradeRequest = false;
-  readonly #bytes: Buffer;
+  readonly #request: OutgoingRequest;
+  readonly #target: UpstreamTarget;
+  readonly #pieces: readonly Buffer[];
+  readonly #bodyKind: BodyKind;
 
-  constructor(bytes: Buffer, isHeadRequest: boolean) {
-    this.#bytes = bytes;
-    this.isHeadRequest = isHeadRequest;
+  constructor({ request, body }: HttpStream, { target, bodyKind }: MirrorSource, plan: MirrorPlan) {
+    const host = plan.host === "" ? target.authority : plan.host;
+    const authority = plan.marksHost ? shadowAuthority(host) : host;
+    this.isHeadRequest = request.method === "HEAD";
+    this.#request = copyOfRequest(request);
+    this.#target = { path: target.path, authority };
+    this.#pieces = [...body.pieces];
+    this.#bodyKind = bodyKind;
   }
 
-  onAttached(connection: UpstreamConnection): void {
-    connection.channel?.write(this.#bytes);
-    connection.isRequestSent = true;
+  onAttached(exchange: UpstreamExchange): void {
+    exchange.sendHead(this.#request, this.#target, noFields, this.#bodyKind);
+    for (const piece of this.#pieces) exchange.sendBody(piece, 0, piece.length);
+    exchange.sendEnd(undefined);
+    exchange.flush();
   }
 
   onPoolFailure(): void {}

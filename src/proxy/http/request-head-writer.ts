@@ -3,11 +3,19 @@ import { known } from "../../wire/http1-tables.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
+import { MessageHeaders } from "./message-headers.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
 export interface UpstreamTarget {
   path: string;
   authority: string;
+}
+
+/** What is sent of a request, beside where it goes. */
+export interface OutgoingRequest {
+  readonly method: string;
+  readonly scheme: string;
+  readonly headers: MessageHeaders;
 }
 
 /**
@@ -37,9 +45,17 @@ export function rewriteTarget(
   target.authority = rewritten;
 }
 
+/** A request to be sent when the stream that it came on may carry another. */
+export function copyOfRequest({ method, scheme, headers: from }: OutgoingRequest): OutgoingRequest {
+  const headers = new MessageHeaders();
+  from.forEach((name, value) => headers.add(name, value));
+  if (mustSayLength({ method, scheme, headers: from })) headers.add("content-length", "0");
+  return { method, scheme, headers };
+}
+
 export function writeRequestHead(
   writer: Http1Writer,
-  request: HttpRequest,
+  request: OutgoingRequest,
   target: Readonly<UpstreamTarget>,
   attempt: AttemptFields,
 ): void {
@@ -52,9 +68,7 @@ export function writeRequestHead(
   // Ours alone, or it would say what a client made up, or both.
   if (attempt.count > 0) request.headers.remove("x-envoy-attempt-count");
   request.headers.writeTo(writer);
-  if (!bodilessMethods.has(request.method) && lacksLength(request)) {
-    writer.text("content-length: 0\r\n");
-  }
+  if (mustSayLength(request)) writer.text("content-length: 0\r\n");
   if (attempt.expectedMs > 0) {
     writer.field("x-envoy-expected-rq-timeout-ms", String(attempt.expectedMs));
   }
@@ -75,7 +89,8 @@ export interface AttemptFields {
 /** Of these nobody expects a body (RFC 9110 section 8.6). */
 const bodilessMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "DELETE", "TRACE", "CONNECT"]);
 
-/** No body follows, and nobody said so. */
-function lacksLength({ headers: { head } }: HttpRequest): boolean {
+/** A body could be expected, none follows, and nobody said so. */
+function mustSayLength({ method, headers: { head } }: OutgoingRequest): boolean {
+  if (bodilessMethods.has(method)) return false;
   return head !== undefined && head.bodyKind === "none" && head.findId(known.contentLength) < 0;
 }

@@ -7,44 +7,34 @@ import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts
 import { moment } from "../../telemetry/request-times.ts";
 import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
 import { frameResponse } from "../../wire/http1-framing.ts";
-import { type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
+import { type BodyKind, type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
+import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster } from "../context.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
+import { isPassed } from "./back-pressure.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
+import {
+  type AttemptFields,
+  type OutgoingRequest,
+  type UpstreamTarget,
+  writeRequestHead,
+} from "./request-head-writer.ts";
 import type { StreamRecord } from "./stream-record.ts";
+import type { UpstreamExchange, UpstreamUser } from "./upstream-exchange.ts";
 import type { EndpointPool } from "./upstream-pool.ts";
 
 /** Interim answers (1xx) tolerated before one request's final answer. */
 const interimMax = 16;
 const limits: HeadLimits = { headBytesMax: 60 * 1024, fieldsMax: 100 };
 
-export type PoolFailure = "overflow" | "connect-failure" | "connect-timeout";
-
-/** Whoever wants a connection: one attempt of one request. */
-export interface UpstreamUser {
-  readonly isHeadRequest: boolean;
-  readonly isUpgradeRequest: boolean;
-  /** The connection is the user's from now on; it writes its request. */
-  onAttached(connection: UpstreamConnection): void;
-  onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void;
-  /** An answer that is not the final one: 100, 102, 103. */
-  onInterim(status: number): void;
-  /** `connection.head` is complete. The user may `abandon()` the connection here. */
-  onResponseHead(connection: UpstreamConnection): void;
-  /** 101 arrived: the connection is the user's alone; `rest` are bytes of the new protocol. */
-  onUpgraded(connection: UpstreamConnection, rest: Buffer): void;
-  onResponseData(chunk: Buffer, from: number, to: number): void;
-  onResponseEnd(): void;
-  /** After `onResponseEnd()`, when the connection is free again. */
-  onReleased(): void;
-  /** What was told during one chunk should be written now. */
-  onResponseFlush(): void;
-  onUpstreamReset(kind: "termination" | "protocol", error: ChannelError | undefined): void;
-  onUpstreamDrain(): void;
+/** Requests are gathered here, those of one connection at a time. */
+export interface RequestMemory {
+  readonly writer: Http1Writer;
+  owner: UpstreamConnection | undefined;
 }
 
-export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
+export class UpstreamConnection implements UpstreamExchange, ChannelHandler, DeadlineOwner {
   readonly pool: EndpointPool;
   readonly cluster: UpstreamCluster;
   /** It holds one of the cluster's connections (limits). */
@@ -53,6 +43,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   readonly body: BodyReader = new BodyReader(limits);
   readonly idleDeadline: Deadline = new Deadline(this);
   readonly id: number = newConnectionId();
+  readonly #memory: RequestMemory;
   channel: Channel | undefined = undefined;
   user: UpstreamUser | undefined = undefined;
   isConnected = false;
@@ -73,11 +64,13 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
   /** The whole request has been written. */
   isRequestSent = false;
   #isHeadRead = false;
+  #isChunked = false;
   #interims = 0;
 
   constructor(pool: EndpointPool, cluster: UpstreamCluster, isCounted: boolean) {
     this.isCounted = isCounted;
     this.pool = pool;
+    this.#memory = pool.memory;
     this.cluster = cluster;
   }
 
@@ -85,7 +78,10 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
     return this.requests > 1;
   }
 
-  /** Whether a byte of the answer has arrived. */
+  get trailers(): Http1Head | undefined {
+    return this.body.trailers;
+  }
+
   get hasAnswered(): boolean {
     return this.#isHeadRead || this.head.length > 0;
   }
@@ -101,7 +97,6 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
     user.onAttached(this);
   }
 
-  /** What the record of a request says of the connection that carries it. */
   describe(record: StreamRecord): void {
     const { times } = record;
     const { channel } = this;
@@ -119,9 +114,65 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
     times.set(moment.handshakeEnd, this.securedMs);
   }
 
-  /** The user gives up: nobody can tell what this connection will say next. */
+  #claim(): Http1Writer {
+    const memory = this.#memory;
+    if (memory.owner !== this) {
+      memory.owner?.flush();
+      memory.owner = this;
+    }
+    return memory.writer;
+  }
+
+  sendHead(
+    request: OutgoingRequest,
+    target: Readonly<UpstreamTarget>,
+    attempt: AttemptFields,
+    bodyKind: BodyKind,
+  ): void {
+    this.#isChunked = bodyKind === "chunked";
+    writeRequestHead(this.#claim(), request, target, attempt);
+  }
+
+  sendBody(chunk: Buffer, from: number, to: number): boolean {
+    if (this.#isChunked) this.#claim().chunk(chunk, from, to);
+    else if (isPassed(from, to)) {
+      this.flush();
+      return this.channel?.writeShared(chunk, to) !== false;
+    } else this.#claim().bytes(chunk, from, to);
+    return true;
+  }
+
+  sendEnd(trailers: Http1Head | undefined): void {
+    if (this.#isChunked) this.#claim().lastChunk(trailers);
+    this.isRequestSent = true;
+  }
+
+  flush(): boolean {
+    if (this.#memory.owner !== this) return true;
+    const { writer } = this.#memory;
+    const { memory, length } = writer;
+    if (length === 0) return true;
+    writer.discard();
+    return this.channel?.writeShared(memory, length) !== false;
+  }
+
+  /** What was gathered is for nobody. */
+  #discard(): void {
+    if (this.#memory.owner === this) this.#memory.writer.discard();
+  }
+
+  pause(): void {
+    this.channel?.pause();
+  }
+
+  resume(): void {
+    if (this.channel?.isClosed === false) this.channel.resume();
+  }
+
+  /** Nobody can tell what this connection will say next. */
   abandon(): void {
     if (this.user === undefined) return;
+    this.#discard();
     this.user = undefined;
     this.cluster.limits.releaseRequest();
     this.channel?.destroy();
@@ -252,6 +303,7 @@ export class UpstreamConnection implements ChannelHandler, DeadlineOwner {
       this.#finish(user, true);
       return;
     }
+    this.#discard();
     this.user = undefined;
     this.cluster.limits.releaseRequest();
     user.onUpstreamReset("termination", error);

@@ -1,14 +1,26 @@
 /** Answers a request whose upstream failed, in Envoy's words: they stand in logs and in searches. */
 import type { ChannelError } from "../../net/channel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
-import type { PoolFailure } from "./upstream-connection.ts";
 import type { HttpStream } from "./http-stream.ts";
+import type { PoolFailure, UpstreamReset } from "./upstream-exchange.ts";
 
 export const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
   overflow: "upstream-overflow",
   "connect-failure": "connect-failure",
   "connect-timeout": "connect-timeout",
 };
+
+export const resetFailures: { readonly [Kind in UpstreamReset]: FailureKind } = {
+  termination: "connection-termination",
+  protocol: "upstream-protocol",
+  remote: "remote-reset",
+  refused: "remote-refused",
+};
+
+/** What stands in braces of the details that Envoy gives a reset. */
+export function resetReason(failure: FailureKind): string {
+  return /\{(.*)\}/.exec(failureMeanings[failure].details)?.[1] ?? "";
+}
 
 export interface UpstreamFailure {
   readonly failure: FailureKind;

@@ -6,13 +6,16 @@
 import type { ChannelError } from "../../net/channel.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
-import { type PoolFailure, UpstreamConnection, type UpstreamUser } from "./upstream-connection.ts";
+import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
+import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
 
 /** What the HTTP layer keeps per data plane. */
 export class Upstreams {
   readonly wheel: DeadlineWheel;
+  readonly memory: RequestMemory = { writer: new Http1Writer(), owner: undefined };
   readonly #context: ProxyContext;
   readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPool>();
   /** Open and opening, of all pools. */
@@ -76,9 +79,10 @@ interface Waiting {
   readonly cluster: UpstreamCluster;
 }
 
-export class EndpointPool {
+export class EndpointPool implements UpstreamPool {
   readonly endpoint: UpstreamEndpoint;
   readonly wheel: DeadlineWheel;
+  readonly memory: RequestMemory;
   readonly #context: ProxyContext;
   readonly #upstreams: Upstreams;
   /** The connection used last is last; those before it grow idle and close. */
@@ -94,6 +98,7 @@ export class EndpointPool {
     this.#context = context;
     this.#upstreams = upstreams;
     this.wheel = upstreams.wheel;
+    this.memory = upstreams.memory;
     endpoint.onRemoved = () => this.#closeIdle();
     endpoint.onDrained = () => {
       this.#generation++;
@@ -105,10 +110,6 @@ export class EndpointPool {
     for (const connection of this.#idle.splice(0)) connection.channel?.destroy();
   }
 
-  /**
-   * Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). `isFresh`: a
-   * connection that has carried a request will not do.
-   */
   acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh = false): void {
     while (!isFresh) {
       const connection = this.#idle.pop();
@@ -129,7 +130,6 @@ export class EndpointPool {
     else if (this.#open === 0) this.#connect(cluster, false);
   }
 
-  /** Stops waiting; true when it was. */
   cancel(user: UpstreamUser): boolean {
     const at = this.#waiting.findIndex((waiting) => waiting.user === user);
     if (at < 0) return false;

@@ -9,19 +9,31 @@ import type { BodyKind } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
 import { AttemptFacts } from "./attempt-facts.ts";
-import { BackPressure, isPassed } from "./back-pressure.ts";
+import { BackPressure } from "./back-pressure.ts";
 import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { sendMirrors } from "./mirror.ts";
-import { rewriteTarget, type UpstreamTarget, writeRequestHead } from "./request-head-writer.ts";
+import { rewriteTarget, type UpstreamTarget } from "./request-head-writer.ts";
 import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
 import { idempotentMethods, Retries, retriesFor } from "./retries.ts";
-import { poolFailures, replyUpstreamFailure } from "./upstream-failure.ts";
+import {
+  poolFailures,
+  replyUpstreamFailure,
+  resetFailures,
+  resetReason,
+} from "./upstream-failure.ts";
 import { UpstreamDeadlines } from "./upstream-deadlines.ts";
 import { routeTimeout } from "./route-timeout.ts";
-import type { PoolFailure, UpstreamConnection, UpstreamUser } from "./upstream-connection.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+import type {
+  PoolFailure,
+  UpstreamExchange,
+  UpstreamPool,
+  UpstreamReset,
+  UpstreamUser,
+} from "./upstream-exchange.ts";
 
 export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   readonly #stream: HttpStream;
@@ -29,9 +41,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #cluster: UpstreamCluster | undefined;
   #route: CompiledRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
-  #connection: UpstreamConnection | undefined;
+  #pool: UpstreamPool | undefined;
+  #exchange: UpstreamExchange | undefined;
   readonly #target: UpstreamTarget = { path: "", authority: "" };
   #bodyKind: BodyKind = "none";
+  /** For a connection. */
   #isWaiting = false;
   readonly #pressure: BackPressure;
   readonly #retries: Retries = new Retries();
@@ -73,8 +87,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#deadlines.onRequestWhole(this.isUpgradeRequest);
     const route = this.#route;
     if (route === undefined || route.mirrors.length === 0 || this.isUpgradeRequest) return;
-    const isChunked = this.#bodyKind === "chunked";
-    sendMirrors(this.#stream, route, { target: this.#target, isChunked });
+    sendMirrors(this.#stream, route, { target: this.#target, bodyKind: this.#bodyKind });
   }
 
   #try(): void {
@@ -101,27 +114,27 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     }
     cluster.counters.onRequest();
     this.#isWaiting = true;
-    services.upstreams.poolOf(endpoint).acquire(this, cluster, this.#retries.wantsFreshConnection);
+    this.#pool = services.upstreams.poolOf(endpoint);
+    this.#pool.acquire(this, cluster, this.#retries.wantsFreshConnection);
   }
 
-  onAttached(connection: UpstreamConnection): void {
+  onAttached(exchange: UpstreamExchange): void {
     const stream = this.#stream;
     const { services, record, body, request } = stream;
     this.#isWaiting = false;
-    this.#connection = connection;
+    this.#exchange = exchange;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
-    connection.describe(record);
+    exchange.describe(record);
     record.times.set(moment.sendBegin, this.#attemptStartMs);
     this.#isSendTimed = true;
-    const writer = services.upstreamWriter;
     const attempts = record.upstreamAttempts;
     const expectedMs = this.#deadlines.expectedMs(attempts === 1);
     const count = this.#route?.includeAttemptCount === true ? attempts : 0;
     const fields = this.#facts.fields(expectedMs, count, this.isUpgradeRequest);
-    writeRequestHead(writer, request, this.#target, fields);
-    for (const piece of body.pieces) this.#writePiece(piece, 0, piece.length);
+    exchange.sendHead(request, this.#target, fields, this.#bodyKind);
+    for (const piece of body.pieces) this.#sendPiece(exchange, piece, 0, piece.length);
     if (!this.#isReplayable()) body.forget();
-    if (body.isComplete) this.#finishRequest(connection);
+    if (body.isComplete) this.#finishRequest(exchange);
     if (stream.isRequestComplete) this.#deadlines.onAttempt();
     if (!stream.connection.isReading) this.flush();
     this.#pressure.resumeDownstream();
@@ -133,28 +146,25 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     return this.#bodyKind === "none";
   }
 
-  #writePiece(chunk: Buffer, from: number, to: number): void {
-    const writer = this.#stream.services.upstreamWriter;
-    if (this.#bodyKind === "chunked") writer.chunk(chunk, from, to);
-    else if (isPassed(from, to)) {
-      this.flush();
-      this.#pressure.pass(this.#connection?.channel, chunk, to);
-    } else writer.bytes(chunk, from, to);
+  #sendPiece(
+    exchange: UpstreamExchange,
+    chunk: Buffer,
+    ...[from, to]: [from: number, to: number]
+  ): void {
+    if (!exchange.sendBody(chunk, from, to)) this.#pressure.pauseDownstream();
   }
 
-  #finishRequest(connection: UpstreamConnection): void {
-    if (this.#bodyKind === "chunked") {
-      this.#stream.services.upstreamWriter.lastChunk(this.#stream.body.trailers);
-    }
-    connection.isRequestSent = true;
+  #finishRequest(exchange: UpstreamExchange): void {
+    exchange.sendEnd(this.#stream.body.trailers);
     const { record, services } = this.#stream;
     record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
     const { body } = this.#stream;
-    const isSent = this.#connection !== undefined;
-    if (isSent) this.#writePiece(chunk, from, to);
+    const exchange = this.#exchange;
+    const isSent = exchange !== undefined;
+    if (isSent) this.#sendPiece(exchange, chunk, from, to);
     if (isSent && !(body.isWhole && this.#isReplayable())) return;
     body.keep(chunk, from, to);
     if (body.bytes <= body.bytesMax) return;
@@ -163,22 +173,19 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   }
 
   onBodyEnd(): void {
-    const connection = this.#connection;
-    if (connection !== undefined) {
-      this.#finishRequest(connection);
+    const exchange = this.#exchange;
+    if (exchange !== undefined) {
+      this.#finishRequest(exchange);
       this.#deadlines.onAttempt();
     }
     if (this.#cluster !== undefined) this.#onRequestWhole();
   }
 
-  /** Writes what was gathered. */
+  /** Sends what was gathered. */
   flush(): void {
-    const writer = this.#stream.services.upstreamWriter;
-    const { memory, length } = writer;
-    if (length === 0) return;
-    writer.discard();
-    const channel = this.#connection?.channel;
-    if (channel?.writeShared(memory, length) === false) this.#pressure.pauseDownstream();
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    if (!exchange.flush()) this.#pressure.pauseDownstream();
     if (!this.#isSendTimed) return;
     this.#isSendTimed = false;
     this.#stream.record.endTurn(this.#stream.services.upstreams.wheel);
@@ -205,26 +212,26 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#retryOrFail({ kind: "connect-failure" }, kind, error);
   }
 
-  onUpstreamReset(kind: "termination" | "protocol", error: ChannelError | undefined): void {
-    const connection = this.#connection;
-    const failure = kind === "termination" ? "connection-termination" : "upstream-protocol";
-    this.#connection = undefined;
-    this.#stream.services.upstreamWriter.discard();
+  onUpstreamReset(kind: UpstreamReset, error: ChannelError | undefined): void {
+    const exchange = this.#exchange;
+    const failure = resetFailures[kind];
+    this.#exchange = undefined;
     this.#leaveEndpoint({ kind: "reset" });
     if (this.#stream.isResponseStarted) {
       const { record } = this.#stream;
       record.flags |= failureMeanings[failure].flag;
       this.#clear();
-      const reason = kind === "termination" ? "connection_termination" : "protocol_error";
+      const reason = resetReason(failure);
       return this.#stream.breakResponse(`upstream_reset_after_response_started{${reason}}`);
     }
     const outcome: AttemptOutcome = {
       kind: "reset",
       isBeforeRequest: false,
-      isReusedConnection: connection?.isReused ?? false,
+      isRefused: kind === "refused",
+      isReusedConnection: exchange?.isReused ?? false,
       isIdempotent: idempotentMethods.has(this.#stream.request.method),
     };
-    const isLost = connection?.hasAnswered === false && this.#stream.body.isWhole;
+    const isLost = exchange?.hasAnswered === false && this.#stream.body.isWhole;
     if (kind === "termination" && isLost && this.#retries.mayResend(outcome)) {
       this.#deadlines.endAttempt();
       return this.#try();
@@ -247,7 +254,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (!body.isWhole || this.isUpgradeRequest) return false;
     const delayMs = this.#retries.next(outcome, this.#stream.record, services.context);
     if (delayMs === undefined) return false;
-    this.#connection = undefined;
+    this.#exchange = undefined;
     this.#deadlines.pause(delayMs);
     return true;
   }
@@ -272,20 +279,20 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (status === 100) this.#stream.passContinue();
   }
 
-  onResponseHead(connection: UpstreamConnection): void {
-    const { head } = connection;
+  onResponseHead(exchange: UpstreamExchange): void {
+    const { head } = exchange;
     const stream = this.#stream;
     const nowMs = stream.services.upstreams.wheel.nowMs;
     const serviceTimeMs = nowMs - this.#attemptStartMs;
     const { status } = head;
-    stream.record.times.set(moment.answerBegin, connection.answeredMs);
+    stream.record.times.set(moment.answerBegin, exchange.answeredMs);
     this.#deadlines.attempt.disarm();
     this.#deadlines.touch();
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onResponse(status, serviceTimeMs);
       this.#leaveEndpoint(this.#facts.reported(status, serviceTimeMs));
-      connection.abandon();
+      exchange.abandon();
       return;
     }
     this.#endpoint?.report(this.#facts.reported(status, serviceTimeMs));
@@ -314,12 +321,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   onResponseFlush(): void {
     this.#stream.touch();
     this.#deadlines.touch();
-    if (!this.#stream.connection.sender.flush())
-      this.#pressure.pauseUpstream(this.#connection?.channel);
+    if (!this.#stream.connection.sender.flush()) this.#pressure.pauseUpstream(this.#exchange);
   }
 
   onResponseEnd(): void {
-    const connection = this.#connection;
+    const exchange = this.#exchange;
     const stream = this.#stream;
     const { wheel } = stream.services.upstreams;
     stream.record.times.set(moment.answerEnd, wheel.nowMs);
@@ -327,8 +333,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       stream.record.responseCode,
       wheel.nowMs - this.#attemptStartMs,
     );
-    const trailers = connection?.body.trailers;
-    this.#connection = undefined;
+    const trailers = exchange?.trailers;
+    this.#exchange = undefined;
     this.#leaveEndpoint(undefined);
     this.#clear();
     stream.endResponse(trailers);
@@ -368,16 +374,11 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   /** Leaves the attempt in flight, whatever its state. */
   #drop(outcome: UpstreamOutcome | undefined): void {
-    const connection = this.#connection;
-    const endpoint = this.#endpoint;
-    this.#connection = undefined;
-    if (connection !== undefined) {
-      this.#stream.services.upstreamWriter.discard();
-      connection.abandon();
-    } else if (this.#isWaiting && endpoint !== undefined) {
-      this.#stream.services.upstreams.poolOf(endpoint).cancel(this);
-      this.#isWaiting = false;
-    }
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange !== undefined) exchange.abandon();
+    else if (this.#isWaiting) this.#pool?.cancel(this);
+    this.#isWaiting = false;
     this.#leaveEndpoint(outcome);
   }
 

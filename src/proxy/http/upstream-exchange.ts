@@ -1,0 +1,81 @@
+/**
+ * The endpoint's side of one request, whichever protocol it speaks: a whole HTTP/1.1 connection, or a
+ * stream of one that carries many (`../http2/`). And whoever asks for it.
+ */
+import type { ChannelError } from "../../net/channel.ts";
+import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
+import type { UpstreamCluster } from "../context.ts";
+import type { AttemptFields, OutgoingRequest, UpstreamTarget } from "./request-head-writer.ts";
+import type { StreamRecord } from "./stream-record.ts";
+import type { UpstreamConnection } from "./upstream-connection.ts";
+
+export interface UpstreamExchange {
+  /** Of the final answer. */
+  readonly head: Http1Head;
+  /** Those behind the answer's content, once that has ended. */
+  readonly trailers: Http1Head | undefined;
+  /** Its connection has carried other requests. */
+  readonly isReused: boolean;
+  /** Whether a byte of the answer has arrived. */
+  readonly hasAnswered: boolean;
+  /** When the first byte of the answer came. */
+  readonly answeredMs: number;
+  /** What the record of a request says of the connection that carries it. */
+  describe(record: StreamRecord): void;
+  /** Gathers the request's head: its content and, once, its end follow. */
+  sendHead(
+    request: OutgoingRequest,
+    target: Readonly<UpstreamTarget>,
+    attempt: AttemptFields,
+    bodyKind: BodyKind,
+  ): void;
+  /** `chunk[from, to)` is the caller's again afterwards; false when the endpoint is slow. */
+  sendBody(chunk: Buffer, from: number, to: number): boolean;
+  sendEnd(trailers: Http1Head | undefined): void;
+  /** Sends what was gathered; false when the endpoint is slow, until `onUpstreamDrain()`. */
+  flush(): boolean;
+  /** The user gives up, and is told nothing any more. */
+  abandon(): void;
+  /** The answer's content shall wait. */
+  pause(): void;
+  resume(): void;
+}
+
+export type PoolFailure = "overflow" | "connect-failure" | "connect-timeout";
+
+/** `refused`: the endpoint says that it has done nothing for the request. */
+export type UpstreamReset = "termination" | "protocol" | "remote" | "refused";
+
+/** Whoever wants an exchange: one attempt of one request. */
+export interface UpstreamUser {
+  readonly isHeadRequest: boolean;
+  readonly isUpgradeRequest: boolean;
+  /** The exchange is the user's from now on; it sends its request. */
+  onAttached(exchange: UpstreamExchange): void;
+  onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void;
+  /** An answer that is not the final one: 100, 102, 103. */
+  onInterim(status: number): void;
+  /** The head of the answer is complete. The user may `abandon()` the exchange here. */
+  onResponseHead(exchange: UpstreamExchange): void;
+  /** 101 arrived: the connection is the user's alone; `rest` are bytes of the new protocol. */
+  onUpgraded(connection: UpstreamConnection, rest: Buffer): void;
+  onResponseData(chunk: Buffer, from: number, to: number): void;
+  onResponseEnd(): void;
+  /** After `onResponseEnd()`, when the connection is free again. */
+  onReleased(): void;
+  /** What was told during one chunk should be written now. */
+  onResponseFlush(): void;
+  onUpstreamReset(kind: UpstreamReset, error: ChannelError | undefined): void;
+  onUpstreamDrain(): void;
+}
+
+/** Where exchanges with one endpoint come from. */
+export interface UpstreamPool {
+  /**
+   * Calls `user.onAttached` (perhaps at once) or `user.onPoolFailure` (perhaps at once). `isFresh`: a
+   * connection that has carried a request will not do.
+   */
+  acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh?: boolean): void;
+  /** Stops waiting; true when it was. */
+  cancel(user: UpstreamUser): boolean;
+}
