@@ -22,6 +22,7 @@ import { makePrivateDirectory } from "./replace-file.ts";
 import type { SidecarFiles, SidecarSettings } from "./sidecar-files.ts";
 import { writeSidecarFiles } from "./sidecar-files.ts";
 import { SidecarProcess } from "./sidecar-process.ts";
+import { Silence } from "./silence.ts";
 
 export interface InstanceOptions {
   readonly plan: InstancePlan;
@@ -50,8 +51,6 @@ const sidecarFailuresInVain = 4;
 const portlessReadyMs = { first: 500, again: 3000 };
 const lastWordsMs = 50;
 const pollMs = { starting: 25, steady: 2000 };
-/** A sidecar that answers no probe for so long is started anew. */
-const silentProbesMax = 5;
 
 export class Instance {
   readonly plan: InstancePlan;
@@ -67,7 +66,7 @@ export class Instance {
   #poll: Timer | undefined;
   #mayStart: boolean;
   #isSidecarReady = false;
-  #silentProbes = 0;
+  readonly #silence = new Silence();
   #isClosing = false;
   /** The application has ended, and `#detail` says how. */
   #hasEnded = false;
@@ -153,7 +152,7 @@ export class Instance {
       onStart: (started) => {
         if (started.pid !== undefined) onProcess(started.pid);
         this.#isSidecarReady = false;
-        this.#silentProbes = 0;
+        this.#silence.end();
         this.#schedulePoll(pollMs.starting);
       },
       onExit: (reason) => {
@@ -265,7 +264,7 @@ export class Instance {
     }
     if (!this.#isSidecarReady) this.#sidecar.onServing();
     this.#isSidecarReady = true;
-    this.#silentProbes = 0;
+    this.#silence.end();
     if (this.plan.role === "gateway") {
       this.#set("ready", undefined);
     } else if (!this.#mayStart) {
@@ -283,8 +282,8 @@ export class Instance {
   // its own word, takes the instance out.
   #onUnready(detail: string): void {
     const wasReady = this.#isSidecarReady;
-    this.#silentProbes += 1;
-    if (wasReady && this.#silentProbes > silentProbesMax) {
+    const pid = this.#sidecar?.pid;
+    if (wasReady && pid !== undefined && this.#silence.lasts(pid)) {
       this.#logs[1]?.note("it answers no probe; starting it anew");
       this.#sidecar?.restart();
       return;
