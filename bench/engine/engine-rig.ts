@@ -87,6 +87,7 @@ export class EngineRig {
       routes: { get: (name) => configuration.get(name) },
       listen: this.#io.listen,
       dialler: this.#io.dialler,
+      turnEnd: this.#io.turnEnd,
       sinkFor: createSinkCompiler({ metrics, peers: noPeers, openLog: () => this.#openLog() }),
     };
     const listeners = createListenerSet({ context, secrets });
@@ -140,6 +141,7 @@ export class EngineRig {
     // Dialled connections stand a microtask later.
     await Promise.resolve();
     for (const upstream of this.#io.dialled) upstream.handler.onData(answer);
+    this.#io.endTurn();
   }
 
   /** `rounds` times as many requests on every connection as it carries, all of them in flight at once. */
@@ -148,9 +150,11 @@ export class EngineRig {
     const upstreams = this.#io.dialled;
     for (let round = 0; round < rounds; round++) {
       for (let index = 0; index < clients.length; index++) clients[index]?.ask();
+      this.#io.endTurn();
       for (let index = 0; index < upstreams.length; index++) {
         upstreams[index]?.handler.onData(answer);
       }
+      this.#io.endTurn();
     }
   }
 

@@ -3,6 +3,7 @@
  * little as connections can, so that what is measured through them is the engine.
  */
 import type { SocketAddress } from "../../src/base/socket-address.ts";
+import type { Deferred, TurnEnd } from "../../src/base/turn-end.ts";
 import type { Channel, ChannelHandler } from "../../src/net/channel.ts";
 import type { Dialler } from "../../src/net/dialler.ts";
 import type { ListenOptions } from "../../src/net/listen.ts";
@@ -89,6 +90,15 @@ export class MemoryIo {
       return channel;
     },
   };
+
+  readonly #deferred: Deferred[] = [];
+
+  readonly turnEnd: TurnEnd = { defer: (work) => void this.#deferred.push(work) };
+
+  /** Everything that came in this turn was read. */
+  endTurn(): void {
+    for (const work of this.#deferred.splice(0)) work.runDeferred();
+  }
 
   /** A client connects to the listener that was opened first. */
   connect(): MemoryChannel {

@@ -4,6 +4,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
+import type { TurnEnd } from "../base/turn-end.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Dialler } from "./dialler.ts";
 import { ConnectionGiver, type Receiver } from "./epoll/connection-giver.ts";
@@ -15,6 +16,7 @@ import { listenWithEpoll } from "./epoll/epoll-listener.ts";
 import { type Native, probeNative } from "./epoll/native/probe.ts";
 import { Reactor } from "./epoll/reactor.ts";
 import { type BoundListener, listen, type ListenOptions } from "./listen.ts";
+import { nodeTurnEnd } from "./portable/turn-end.ts";
 import { createPortableDialler } from "./portable-dialler.ts";
 import { adoptTicketSeed, type TicketSeed } from "./tls/ticket-keys.ts";
 
@@ -28,6 +30,7 @@ export interface IoBackend {
   readonly name: "portable" | "epoll";
   listen(options: ListenOptions): Promise<BoundListener>;
   createDialler(options: DiallerOptions): Dialler;
+  readonly turnEnd: TurnEnd;
 }
 
 export interface DiallerOptions {
@@ -115,6 +118,7 @@ function portableIo(clock: Clock): IoBackend {
   return {
     name: "portable",
     listen,
+    turnEnd: nodeTurnEnd,
     createDialler: (options) => createPortableDialler({ clock, ...options }),
   };
 }
@@ -122,6 +126,7 @@ function portableIo(clock: Clock): IoBackend {
 function epollIo(reactor: Reactor, clock: Clock): IoBackend {
   return {
     name: "epoll",
+    turnEnd: reactor,
     listen: async (options) => listenWithEpoll(reactor, clock, options),
     createDialler: ({ log, mark }) => {
       const other = createPortableDialler({ clock, log, ...(mark === undefined ? {} : { mark }) });

@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
+import type { TurnEnd } from "../base/turn-end.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ClientTls, Dialler, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
@@ -32,6 +33,8 @@ export interface ProxyContext {
   readonly clusters: ClusterSource;
   readonly routes: RouteSource;
   readonly dialler: Dialler;
+  /** What is gathered for many streams leaves at the end of the loop's turn; at once unless told. */
+  readonly turnEnd?: TurnEnd;
   /** Nothing is ever drained unless it is there. */
   readonly drain?: DrainState;
   /** Nothing is ever short unless it is there. */

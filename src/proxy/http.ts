@@ -6,7 +6,6 @@
 import { assert } from "../base/assert.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import { Http1Writer } from "../wire/http1-writer.ts";
-import { FrameMemory } from "../wire/http2-sender.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.ts";
@@ -29,6 +28,7 @@ import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
 import { Upstreams } from "./http/upstream-pool.ts";
 import { createHttp2Counters } from "./http2/counters.ts";
+import { framesOf } from "./http2/frames.ts";
 import { type Http2Services, ServerConnection } from "./http2/server-connection.ts";
 import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
@@ -202,14 +202,11 @@ function createHttp2Services({ settings, context }: HttpServices): () => Http2Se
     made ??= {
       settings: settings.http2,
       counters: createHttp2Counters(context, settings.statPrefix),
-      memory: frameMemory,
+      memory: framesOf(context),
     };
     return made;
   };
 }
-
-/** Frames of one connection at a time, sent before another's are gathered. */
-const frameMemory = new FrameMemory();
 
 /** Pools are shared by all connection managers of one data plane. */
 function upstreamsOf(context: ProxyContext): Upstreams {

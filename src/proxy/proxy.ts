@@ -323,6 +323,7 @@ function makeContext(
     buckets: options.buckets ?? new SharedBuckets(),
     node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
     listen: (listening) => io.listen(listening),
+    turnEnd: io.turnEnd,
     dialler: io.createDialler({
       log: log.area("upstream"),
       ...(options.socketMark === undefined ? {} : { mark: options.socketMark }),

@@ -10,8 +10,13 @@ const longRunBytes = 48;
 
 export class ByteWriter {
   /** What was written since the last `discard()` stands at its start. */
-  memory: Buffer = Buffer.allocUnsafeSlow(firstBytes);
+  memory: Buffer;
   length = 0;
+
+  /** `capacity`: bytes it has room for at first. */
+  constructor(capacity: number = firstBytes) {
+    this.memory = Buffer.allocUnsafeSlow(capacity);
+  }
 
   discard(): void {
     this.length = 0;

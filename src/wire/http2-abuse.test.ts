@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { Http1Head } from "./http1-head.ts";
 import { defaultFloodLimits } from "./http2-floods.ts";
 import { preface } from "./http2-frames.ts";
-import { FrameMemory } from "./http2-sender.ts";
+import { FrameMemory } from "./http2-frame-memory.ts";
 import { Http2Session } from "./http2-session.ts";
 import type { Http2Stream, StreamOwner } from "./http2-stream.ts";
 

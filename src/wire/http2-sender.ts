@@ -1,10 +1,10 @@
 /**
  * What leaves on an HTTP/2 connection: frames, header blocks, and content within the windows that the
  * peer gives (RFC 9113 section 5.2). Streams whose content waits take turns, a frame each. Sans I/O:
- * frames are gathered in memory that connections share; whoever wants to write while another's bytes
- * are in it has them sent first.
+ * frames are gathered in memory that is lent for it, and leave together.
  */
-import { ByteWriter } from "./byte-writer.ts";
+import type { ByteWriter } from "./byte-writer.ts";
+import type { FrameMemory } from "./http2-frame-memory.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
 import type { Http1Head } from "./http1-head.ts";
 import type { FloodGuard } from "./http2-floods.ts";
@@ -20,23 +20,20 @@ import {
 } from "./http2-frames.ts";
 import type { Http2Stream } from "./http2-stream.ts";
 
-/** Gathered frames of one connection at a time. */
-export class FrameMemory {
-  readonly writer: ByteWriter = new ByteWriter();
-  owner: Http2Sender | undefined = undefined;
-}
-
 /** Takes the first `length` bytes of memory that is used again afterwards; false when the peer is slow. */
 export type SendFrames = (memory: Buffer, length: number) => boolean;
 
 /** More than this is sent before more is gathered. */
 const gatheredBytesMax = 64 * 1024;
+/** More than this need not wait for the end of the turn: there is little to be saved any more. */
+const promptBytes = 8 * 1024;
 const prefaceBytes = Buffer.from(preface);
 
 export class Http2Sender {
   readonly encoder: HpackEncoder = new HpackEncoder();
   readonly #memory: FrameMemory;
-  readonly #writer: ByteWriter;
+  /** What has not left yet; undefined for nothing. */
+  #gathered: ByteWriter | undefined;
   readonly #send: SendFrames;
   readonly #guard: FloodGuard;
   /** The peer takes what is sent. */
@@ -50,19 +47,35 @@ export class Http2Sender {
 
   constructor(memory: FrameMemory, send: SendFrames, guard: FloodGuard) {
     this.#memory = memory;
-    this.#writer = memory.writer;
     this.#send = send;
     this.#guard = guard;
   }
 
   /** Sends what was gathered; false when the peer is slow. */
   flush(): boolean {
-    const { memory, length } = this.#writer;
-    if (length === 0 || this.#memory.owner !== this) return this.hasRoom;
-    this.#writer.discard();
-    this.hasRoom = this.#send(memory, length);
+    const writer = this.#gathered;
+    if (writer === undefined) return this.hasRoom;
+    this.#gathered = undefined;
+    this.hasRoom = this.#send(writer.memory, writer.length);
+    this.#memory.giveBack(writer);
     if (this.hasRoom) this.#guard.onRead();
     return this.hasRoom;
+  }
+
+  /** The same, at the end of the loop's turn at the latest: what is gathered until then leaves with it. */
+  flushSoon(): boolean {
+    const mayWait = this.#memory.isDeferring && (this.#gathered?.length ?? 0) < promptBytes;
+    return mayWait ? this.hasRoom : this.flush();
+  }
+
+  /** The connection is gone. */
+  close(): void {
+    if (this.#gathered !== undefined) this.#memory.giveBack(this.#gathered);
+    this.#gathered = undefined;
+  }
+
+  get #writer(): ByteWriter {
+    return (this.#gathered ??= this.#memory.lend(this));
   }
 
   #frame(
@@ -71,7 +84,6 @@ export class Http2Sender {
     ...[streamId, length]: [streamId: number, length: number]
   ): void {
     const writer = this.#writer;
-    this.#claim();
     writer.reserve(frameHeadBytes + length);
     const at = writer.length;
     const bytes = writer.memory;
@@ -85,16 +97,8 @@ export class Http2Sender {
     this.#guard.onSent(type !== frameType.data && type !== frameType.headers);
   }
 
-  #claim(): void {
-    const memory = this.#memory;
-    if (memory.owner === this) return;
-    memory.owner?.flush();
-    memory.owner = this;
-  }
-
   /** What a client says first of all. */
   preface(): void {
-    this.#claim();
     this.#writer.bytes(prefaceBytes, 0, prefaceBytes.length);
   }
 
@@ -136,9 +140,10 @@ export class Http2Sender {
   /** Then fields are written with the encoder to what is returned, and then `endHead()`. */
   beginHead(streamId: number): ByteWriter {
     this.#frame(frameType.headers, frameFlag.endHeaders, streamId, 0);
-    this.#blockAt = this.#writer.length;
-    this.encoder.beginBlock(this.#writer);
-    return this.#writer;
+    const writer = this.#writer;
+    this.#blockAt = writer.length;
+    this.encoder.beginBlock(writer);
+    return writer;
   }
 
   endHead(stream: Http2Stream, isEnd: boolean): void {
@@ -185,7 +190,7 @@ export class Http2Sender {
         this.#dataFrame(stream, step, isEnd && at + step === to);
         this.#writer.bytes(chunk, at, at + step);
         at += step;
-        if (this.#writer.length > gatheredBytesMax) this.flush();
+        this.#flushIfMuch();
       }
     }
     if (at < to) {
@@ -194,6 +199,10 @@ export class Http2Sender {
       stream.isEndQueued = isEnd;
       this.#makeReady(stream);
     } else if (isEnd) this.#endLocal(stream);
+  }
+
+  #flushIfMuch(): void {
+    if (this.#gathered !== undefined && this.#gathered.length > gatheredBytesMax) this.flush();
   }
 
   /** Nothing follows but these. */
@@ -260,7 +269,7 @@ export class Http2Sender {
       stream.isReady = false;
       this.#sendQueued(stream);
       this.#makeReady(stream);
-      if (this.#writer.length > gatheredBytesMax) this.flush();
+      this.#flushIfMuch();
     }
   }
 

@@ -8,6 +8,7 @@ import { HpackDecoder } from "./hpack-decoder.ts";
 import type { HeadLimits } from "./http1-head.ts";
 import { ClientSide } from "./http2-client-side.ts";
 import { type Flood, FloodGuard, type FloodLimits } from "./http2-floods.ts";
+import type { FrameMemory } from "./http2-frame-memory.ts";
 import { frameStep, FrameReader } from "./http2-frame-reader.ts";
 import {
   errorCode,
@@ -19,7 +20,7 @@ import {
 } from "./http2-frames.ts";
 import { HeaderBlock } from "./http2-header-block.ts";
 import { applySettings } from "./http2-peer-settings.ts";
-import { type FrameMemory, Http2Sender, type SendFrames } from "./http2-sender.ts";
+import { Http2Sender, type SendFrames } from "./http2-sender.ts";
 import { ServerSide } from "./http2-server-side.ts";
 import { BlockReader, type SessionSide } from "./http2-side.ts";
 import type { StreamOwner } from "./http2-stream.ts";

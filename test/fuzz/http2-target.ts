@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { Http1Head } from "../../src/wire/http1-head.ts";
 import { defaultFloodLimits } from "../../src/wire/http2-floods.ts";
 import { preface, windowMax } from "../../src/wire/http2-frames.ts";
-import { FrameMemory } from "../../src/wire/http2-sender.ts";
+import { FrameMemory } from "../../src/wire/http2-frame-memory.ts";
 import { Http2Session } from "../../src/wire/http2-session.ts";
 import type { Http2Stream, StreamOwner } from "../../src/wire/http2-stream.ts";
 import type { FuzzTarget } from "./fuzzer.ts";

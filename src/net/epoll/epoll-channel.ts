@@ -8,9 +8,10 @@ import os from "node:os";
 
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Deferred } from "../../base/turn-end.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
 import { type ByteStream, PlainStream, wantsWrite } from "./byte-stream.ts";
-import { type Deferred, readable, type Reactor, type Watched, writable } from "./reactor.ts";
+import { readable, type Reactor, type Watched, writable } from "./reactor.ts";
 import { channelError, setLinger, sslErrorCode } from "./socket-address.ts";
 import { WriteQueue } from "./write-queue.ts";
 

@@ -5,6 +5,7 @@ import os from "node:os";
 import { assert } from "../../base/assert.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import type { Deferred } from "../../base/turn-end.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
 import type { Dialler, DialOptions } from "../dialler.ts";
@@ -13,7 +14,7 @@ import { keepAliveOptions } from "../sysio/socket-options.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
 import { type ClientTlsHandshake, type Secured, startEpollClientTls } from "./client-tls.ts";
 import { EpollChannel } from "./epoll-channel.ts";
-import { type Deferred, type Reactor, type Watched, writable } from "./reactor.ts";
+import { type Reactor, type Watched, writable } from "./reactor.ts";
 import { channelError, errorName, localAddressOf } from "./socket-address.ts";
 
 const { EINPROGRESS } = os.constants.errno;

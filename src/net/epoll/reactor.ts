@@ -5,6 +5,7 @@
  */
 import { assert } from "../../base/assert.ts";
 import { messageOf } from "../../base/error.ts";
+import type { Deferred, TurnEnd } from "../../base/turn-end.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { DescriptorLedger } from "./descriptor-table.ts";
 import type { KeptSockets } from "./kept-sockets.ts";
@@ -27,11 +28,6 @@ export interface Watched {
   onFault(thrown: unknown): void;
 }
 
-/** Work for the end of the turn: what must not happen during a call of its owner. */
-export interface Deferred {
-  runDeferred(): void;
-}
-
 /** Taken from the kernel in one go; the rest comes in the next turn. */
 const eventsMax = 512;
 /** Times that one turn asks for more before Node's own work has its turn. */
@@ -39,7 +35,7 @@ const roundsMax = 4;
 /** Bytes of one read; Node's own reads are as large. */
 const slabBytes = 64 * 1024;
 
-export class Reactor {
+export class Reactor implements TurnEnd {
   readonly syscalls: Syscalls;
   /** Undefined where TLS must be left to Node. */
   readonly openssl: OpenSsl | undefined;

@@ -6,7 +6,7 @@
 import type { Channel, ChannelHandler } from "../../net/channel.ts";
 import type { Flood } from "../../wire/http2-floods.ts";
 import { errorCode, type Violation, windowMax } from "../../wire/http2-frames.ts";
-import type { FrameMemory } from "../../wire/http2-sender.ts";
+import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
 import { Http2Session, type SessionHandler } from "../../wire/http2-session.ts";
 import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
 import type { ConnectionHome } from "../context.ts";
@@ -81,7 +81,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     wheel.touch();
     http2.counters.connections.add();
     this.session.start();
-    this.session.sender.flush();
+    this.session.sender.flushSoon();
     wheel.arm(this.#settingsDeadline, settingsTimeoutMs);
     if (http2.settings.pingMs > 0) wheel.arm(this.#pingDeadline, http2.settings.pingMs);
     const { maxConnectionDurationMs } = services.settings;
@@ -102,7 +102,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.session.receive(chunk, wheel.nowMs);
     this.enter(undefined);
     this.#isReceiving = false;
-    this.session.sender.flush();
+    this.session.sender.flushSoon();
     if (this.session.isSettled) this.#settingsDeadline.disarm();
     this.#watch();
   }
@@ -117,7 +117,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
 
   /** Windows were given back outside of a chunk. */
   flushSoon(): void {
-    if (!this.#isReceiving) this.session.sender.flush();
+    if (!this.#isReceiving) this.session.sender.flushSoon();
   }
 
   /** What the connection waits for now has its time. */
@@ -231,6 +231,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   #close(): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
+    this.session.sender.flush();
     this.channel.end();
     this.services.upstreams.wheel.arm(this.#deadline, this.services.settings.delayedCloseMs);
   }
@@ -269,6 +270,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     wheel.touch();
     this.#isClosing = true;
     this.session.isEnded = true;
+    this.session.sender.close();
     this.#leaveStreams();
     for (const stream of this.#free.splice(0)) this.#release(stream);
     wheel.release(this.#deadline, this.#ageDeadline, this.#pingDeadline);

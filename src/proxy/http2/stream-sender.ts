@@ -48,6 +48,7 @@ export class StreamSender implements ResponseSender {
     if (stream === undefined) return;
     const { encoder } = this.#frames;
     const writer = this.#frames.beginHead(stream.id);
+    stream.isAnswered = true;
     encoder.status(writer, status);
     const { head } = headers;
     if (head !== undefined) {
@@ -86,7 +87,7 @@ export class StreamSender implements ResponseSender {
   }
 
   flush(): boolean {
-    const hasRoom = this.#frames.flush();
+    const hasRoom = this.#frames.flushSoon();
     const stream = this.#stream;
     if (stream === undefined) return true;
     if (hasRoom && stream.queuedBytes === 0) return true;
@@ -96,7 +97,7 @@ export class StreamSender implements ResponseSender {
 }
 
 /** Fields of one HTTP/1.1 connection (RFC 9113 section 8.2.2); a name that is none stands nowhere else. */
-function isOfConnection(head: Http1Head, field: number): boolean {
+export function isOfConnection(head: Http1Head, field: number): boolean {
   switch (head.ids[field] ?? known.other) {
     case known.connection:
     case known.keepAlive:
