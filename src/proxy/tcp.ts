@@ -7,6 +7,7 @@ import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts"
 import type { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import type { ConnectionFactory, ProxyContext } from "./context.ts";
 import { durationMs } from "./engine/duration.ts";
+import { tcpClusterKey } from "./engine/filter-state.ts";
 import { refuse } from "./engine/refusal.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import { TcpRecord } from "./tcp/tcp-record.ts";
@@ -37,7 +38,7 @@ export function createTcpProxy(
   }
   const settings: TcpSettings = {
     direction,
-    chooseCluster: compileChoice(config, context.random),
+    chooseCluster: preferringState(compileChoice(config, context.random)),
     idleTimeoutMs: durationMs(config.idleTimeout) ?? idleTimeoutMsDefault,
     durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
     hashes: config.hashPolicy.length > 0,
@@ -71,6 +72,8 @@ export function createTcpProxy(
       record.startMs = context.clock.nowMs();
       record.startMonotonicMs = context.clock.monotonicMs();
       record.connectionTerminationDetails = details;
+      // Envoy has chosen by the time it denies, and its logs say so.
+      record.upstreamCluster = settings.chooseCluster(connection);
       channel.destroy();
       settings.sink.onEnd(record);
     },
@@ -79,6 +82,11 @@ export function createTcpProxy(
     retire: () => {},
     moveIdle: () => {},
   };
+}
+
+/** A filter before this one may have said where the connection goes. */
+function preferringState(choose: () => string): (connection: ConnectionView) => string {
+  return ({ state }) => state?.get(tcpClusterKey)?.text ?? choose();
 }
 
 function compileChoice(config: TcpProxy, random: () => number): () => string {

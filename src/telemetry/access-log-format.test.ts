@@ -87,7 +87,7 @@ test("parseFormat() refuses operators it does not know", () => {
     "%REQ(a",
     "%REQ()%",
     "%DURATION(x)%",
-    "%FILTER_STATE(a)%",
+    "%FILTER_STATE(a:FIELD:b)%",
     "50% off",
   ]) {
     assert.equal(parseFormat(format).problems.length, 1, format);

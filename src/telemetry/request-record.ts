@@ -90,6 +90,8 @@ export interface RequestRecord {
   /** Messages of gRPC that have begun to pass; absent where nobody counts them. */
   readonly requestMessages?: number;
   readonly responseMessages?: number;
+  /** A text that filters have set for those behind them. */
+  filterState?(key: string): string | undefined;
   /** Bytes of all names and values of a head, as it stands when it is asked. */
   headBytes?(which: "request" | "response"): number;
   /** Looks a header up by lower-case name; undefined when absent. */

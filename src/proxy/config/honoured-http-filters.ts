@@ -9,6 +9,10 @@ import type { LocalRateLimit } from "../../wire/gen/ts/envoy/extensions/filters/
 import type { StatefulSession } from "../../wire/gen/ts/envoy/extensions/filters/http/stateful_session/v3/stateful_session.ts";
 import type { CookieBasedSessionState } from "../../wire/gen/ts/envoy/extensions/http/stateful_session/cookie/v3/cookie.ts";
 import type { HeaderBasedSessionState } from "../../wire/gen/ts/envoy/extensions/http/stateful_session/header/v3/header.ts";
+import type { FilterStateValue } from "../../wire/gen/ts/envoy/extensions/filters/common/set_filter_state/v3/value.ts";
+import type { Config as HttpState } from "../../wire/gen/ts/envoy/extensions/filters/http/set_filter_state/v3/set_filter_state.ts";
+import type { Config as NetworkState } from "../../wire/gen/ts/envoy/extensions/filters/network/set_filter_state/v3/set_filter_state.ts";
+import { honouredFormat } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 /** Shares of a limit among the proxies of one service are not known. */
@@ -59,3 +63,24 @@ export const honouredCookieSession: Honoured<CookieBasedSessionState> = {
 };
 
 export const honouredHeaderSession: Honoured<HeaderBasedSessionState> = { name: true };
+
+export const honouredStateValue: Honoured<FilterStateValue> = {
+  objectKey: true,
+  factoryKey: true,
+  formatString: honouredFormat,
+  // Envoy has no such state any more: what is set later stands.
+  readOnly: true,
+  sharedWithUpstream: true,
+  skipIfEmpty: true,
+};
+
+export const honouredHttpState: Honoured<HttpState> = {
+  onRequestHeaders: honouredStateValue,
+  clearRouteCache: true,
+};
+
+/** Nothing is set when bytes come: what ends a chain has begun by then. */
+export const honouredNetworkState: Honoured<NetworkState> = {
+  onNewConnection: honouredStateValue,
+  onDownstreamTlsHandshake: honouredStateValue,
+};

@@ -34,6 +34,7 @@ const match: Honoured<RouteMatch> = {
   grpc: true,
   tlsContext: true,
   dynamicMetadata: true,
+  filterState: true,
 };
 
 const retryPolicy: Honoured<RetryPolicy> = {

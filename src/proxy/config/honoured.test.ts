@@ -29,7 +29,7 @@ test("checkHonoured() refuses what would have no effect, by its place", () => {
       "access_log_options.flush_access_log_on_new_request",
     ],
     [{ internalAddressConfig: { unixSockets: true } }, "internal_address_config.unix_sockets"],
-    [{ setCurrentClientCertDetails: { chain: true } }, "set_current_client_cert_details.chain"],
+    [{ setCurrentClientCertDetails: { issuer: true } }, "set_current_client_cert_details.issuer"],
   ];
   for (const [fields, place] of cases) {
     assert.throws(() => checkManager(fields), new RegExp(`${place}.* is not supported`), place);

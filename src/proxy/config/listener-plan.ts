@@ -36,6 +36,7 @@ export const filterUrls = {
   http: "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
   tcp: "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
   rbac: "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
+  state: "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
 } as const;
 
 const downstreamTlsUrl =
@@ -113,6 +114,7 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
       checkHonoured(TcpProxy.decode(typed.value), honouredTcp, place, found.unknown);
       return true;
     case filterUrls.rbac:
+    case filterUrls.state:
     case statsUrl:
       return false;
     default:

@@ -1,5 +1,6 @@
 /** Conditions as closures: where code must not be generated, and for what is asked rarely. */
 import type { Condition, TextSource } from "./condition.ts";
+import { stateText } from "./filter-state.ts";
 import { isWithin } from "./ip.ts";
 import type { RequestView } from "./request.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
@@ -111,6 +112,10 @@ function sourceClosure(
     case "cookie": {
       const { name } = source;
       return (request) => cookieValue(request, name);
+    }
+    case "state": {
+      const { name } = source;
+      return (request) => stateText(request, name);
     }
   }
 }

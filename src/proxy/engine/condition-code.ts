@@ -1,6 +1,7 @@
 /** Conditions as generated code: straight lines, and each header is looked up once per request. */
 import { type RequestPredicate, conditionClosure } from "./condition-closure.ts";
 import type { Condition, TextSource } from "./condition.ts";
+import { stateText } from "./filter-state.ts";
 import { type CodeScope, CodeScope as Scope, generate, literal } from "./generated-code.ts";
 import { isWithin } from "./ip.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
@@ -198,6 +199,8 @@ class ConditionWriter {
         return `${this.scope.argument(queryValue)}(request.path, ${literal(source.name)})`;
       case "cookie":
         return `${this.scope.argument(cookieValue)}(request, ${literal(source.name)})`;
+      case "state":
+        return `${this.scope.argument(stateText)}(request, ${literal(source.name)})`;
       case "header":
         return this.#header(source.name);
     }

@@ -39,11 +39,11 @@ export interface TextCondition {
 
 /**
  * `path`: without query and fragment. `route-path`: the same, but missing where it is empty or the
- * method is CONNECT. Names of headers are in lower case.
+ * method is CONNECT. Names of headers are in lower case. `state`: what filters have set under a key.
  */
 export type TextSource =
   | { readonly kind: "path" | "route-path" }
-  | { readonly kind: "header" | "query" | "cookie"; readonly name: string };
+  | { readonly kind: "header" | "query" | "cookie" | "state"; readonly name: string };
 
 export const always: Condition = { kind: "always" };
 export const never: Condition = { kind: "never" };

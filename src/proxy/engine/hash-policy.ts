@@ -4,6 +4,7 @@ import type {
   RouteAction_HashPolicy_Cookie as CookiePolicy,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import type { HashBits } from "./chooser.ts";
+import { stateObject } from "./filter-state.ts";
 import { refuse } from "./refusal.ts";
 import { compileSubstitution } from "./regex.ts";
 import type { RequestView } from "./request.ts";
@@ -73,6 +74,13 @@ function compileSource(policy: HashPolicy, path: string): Source {
   if (policy.queryParameter !== undefined) {
     const { name } = policy.queryParameter;
     return (request) => queryValue(request.path, name);
+  }
+  if (policy.filterState !== undefined) {
+    const { key } = policy.filterState;
+    return (request) => {
+      const object = stateObject(request, key);
+      return object?.isHashable === true ? object.text : undefined;
+    };
   }
   return refuse(path, "this kind of hash policy is not supported");
 }

@@ -84,6 +84,8 @@ const metadata = fc.record({
   invert: fc.boolean(),
 });
 
+const stateKey = fc.constantFrom("s", "t", "__proto__");
+
 const { permission } = fc.letrec<{ permission: Fields<Permission> }>((tie) => ({
   permission: fc.oneof(
     { maxDepth: 4 },
@@ -116,6 +118,7 @@ const { principal } = fc.letrec<{ principal: Fields<Principal> }>((tie) => ({
     header.map((each) => ({ header: each })),
     stringMatch.map((path) => ({ urlPath: { path } })),
     metadata.map((each) => ({ metadata: each })),
+    fc.record({ key: stateKey, stringMatch }).map((filterState) => ({ filterState })),
     tie("principal").map((notId) => ({ notId })),
     fc.array(tie("principal"), { minLength: 1, maxLength: 4 }).map((ids) => ({ andIds: { ids } })),
     fc.array(tie("principal"), { minLength: 1, maxLength: 6 }).map((ids) => ({ orIds: { ids } })),
@@ -143,12 +146,20 @@ const found = fc.option(
   { nil: undefined },
 );
 
+const state = fc.option(
+  fc
+    .array(fc.tuple(stateKey, text), { maxLength: 2 })
+    .map((pairs) => new Map(pairs.map(([key, each]) => [key, { text: each, isHashable: false }]))),
+  { nil: undefined },
+);
+
 const request: fc.Arbitrary<RequestView> = fc
   .record({
     path: fc.constantFrom("/", "1", "/a?x=1", "12#a", "a"),
     method: fc.constantFrom("GET", "POST"),
     x: fc.option(text, { nil: undefined }),
     metadata: found,
+    state,
     remoteAddress: fc.constantFrom(undefined, "10.1.2.3", "not an address"),
     connection: fc.record({
       sourceAddress: fc.constantFrom("198.18.0.7", "198.18.0.6", "10.0.0.1"),
@@ -156,6 +167,7 @@ const request: fc.Arbitrary<RequestView> = fc
       destinationPort: fc.constantFrom(80, 8080, 8079),
       sni: fc.constantFrom(undefined, "a", "12"),
       peerUriSans: fc.array(san, { maxLength: 2 }),
+      state,
     }),
   })
   .map(({ x, remoteAddress, ...rest }) =>

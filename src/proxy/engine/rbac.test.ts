@@ -131,7 +131,7 @@ test("compileRbac() refuses what it cannot honour", () => {
   refused({ policies: policies({ metadata: { filter: "f" } }) }, /metadata\.path/);
   refused({ policies: policies({ uriTemplate: { name: "t" } }) }, /uri_template/);
   refused({ policies: policies({ andRules: { rules: [] } }) }, /and_rules/);
-  refused({ policies: policies({ any: true }, { filterState: { key: "k" } }) }, /filterState/);
+  refused({ policies: policies({ any: true }, { filterState: { key: "k" } }) }, /filter_state/);
   refused({ policies: { p: { permissions: [], principals: [{ any: true }] } } }, /permissions/);
   refused({ auditLoggingOptions: {} }, /audit_logging_options/);
 });

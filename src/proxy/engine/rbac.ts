@@ -15,6 +15,7 @@ import {
 import type { PathMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/path.ts";
 import { type CodeChoice, compileFirstMatch } from "./condition-code.ts";
 import { allOf, always, anyOf, type Condition, never, not } from "./condition.ts";
+import { stateCondition } from "./filter-state.ts";
 import { headerCondition } from "./header-matcher.ts";
 import { parseIpRange } from "./ip.ts";
 import { compileTemplateTest, templateOf } from "./uri-template.ts";
@@ -215,6 +216,9 @@ class PolicyPlan {
         `${path}.filter_state.string_match`,
       );
       return { kind: "peer", test };
+    }
+    if (principal.filterState !== undefined) {
+      return stateCondition(principal.filterState, `${path}.filter_state`);
     }
     const metadata = metadataOf(principal, path);
     if (metadata !== undefined) return metadata;

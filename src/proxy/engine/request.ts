@@ -3,6 +3,7 @@
  * the received bytes; tests and explanations implement it over plain values.
  */
 import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
+import type { FilterState } from "./filter-state.ts";
 
 export interface RequestView {
   readonly method: string;
@@ -17,6 +18,8 @@ export interface RequestView {
   readonly remoteAddress?: string;
   /** What filters have found out so far; absent = nothing. */
   readonly metadata?: DynamicMetadata | undefined;
+  /** What filters have set for those behind them; the connection has more. */
+  readonly state?: FilterState | undefined;
   /** What is reported of it, as far as it has come; absent outside of a proxy. */
   readonly record?: RequestRecord | undefined;
 }
@@ -33,4 +36,7 @@ export interface ConnectionView {
   readonly isTls: boolean;
   /** SPIFFE ids of the verified peer certificate; empty without mutual TLS. */
   readonly peerUriSans: readonly string[];
+  /** What network filters have found out, and set for those behind them; absent = nothing. */
+  metadata?: DynamicMetadata | undefined;
+  state?: FilterState | undefined;
 }

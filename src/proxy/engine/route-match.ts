@@ -10,6 +10,7 @@ import {
 } from "../../wire/gen/ts/envoy/type/v3/percent.ts";
 import { allOf, type Condition, not, type TextCondition } from "./condition.ts";
 import { headerCondition } from "./header-matcher.ts";
+import { stateCondition } from "./filter-state.ts";
 import { compileMetadataMatcher } from "./metadata-matcher.ts";
 import { refuse } from "./refusal.ts";
 import { compileRegex } from "./regex.ts";
@@ -61,7 +62,9 @@ export function planRouteMatch(match: RouteMatch, path: string): PlannedMatch {
     const matches = compileMetadataMatcher(matcher, `${path}.dynamic_metadata[${i}]`);
     rest.push({ kind: "metadata", matches });
   }
-  if (match.filterState.length > 0) refuse(`${path}.filter_state`, "is not supported");
+  for (const [i, matcher] of match.filterState.entries()) {
+    rest.push(stateCondition(matcher, `${path}.filter_state[${i}]`));
+  }
   const fraction = match.runtimeFraction?.defaultValue;
   if (fraction !== undefined) rest.push({ kind: "fraction", share: fractionOf(fraction) });
   return { path: place, rest: allOf(rest), ...(template === undefined ? {} : { template }) };

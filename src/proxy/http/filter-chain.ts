@@ -27,6 +27,7 @@ import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
 import { compileHeaderMutationOverride, createHeaderMutationFilter } from "./header-mutation.ts";
 import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
 import { compileStatefulSessionOverride, createStatefulSessionFilter } from "./stateful-session.ts";
+import { compileStateOverride, createStateFilter } from "./set-filter-state.ts";
 import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.filters.http.";
@@ -45,6 +46,7 @@ const urls = {
   headerMutationPerRoute: `${prefix}header_mutation.v3.HeaderMutationPerRoute`,
   session: `${prefix}stateful_session.v3.StatefulSession`,
   sessionPerRoute: `${prefix}stateful_session.v3.StatefulSessionPerRoute`,
+  state: `${prefix}set_filter_state.v3.Config`,
   localRateLimit: `${prefix}local_ratelimit.v3.LocalRateLimit`,
   grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
   forwardProxy: `${prefix}dynamic_forward_proxy.v3.FilterConfig`,
@@ -63,6 +65,7 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
   [urls.headerMutationPerRoute, compileHeaderMutationOverride],
   [urls.sessionPerRoute, compileStatefulSessionOverride],
   [urls.localRateLimit, compileLocalRateLimitOverride],
+  [urls.state, compileStateOverride],
 ]);
 
 /** Throws a refusal for a filter that is not known, unless it is optional. The router must be last. */
@@ -149,6 +152,8 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
       return [createStatefulSessionFilter(bytes, place)];
     case urls.headerMutation:
       return [createHeaderMutationFilter(bytes, place)];
+    case urls.state:
+      return [createStateFilter(bytes, place)];
     case urls.localRateLimit:
       return [createLocalRateLimitFilter(bytes, place)];
     case urls.grpcStats:

@@ -4,6 +4,7 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { slotWidth } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type { EndpointOverride } from "../context.ts";
+import type { FilterState } from "../engine/filter-state.ts";
 import type { ConnectionView, RequestView } from "../engine/request.ts";
 import { MessageHeaders } from "./message-headers.ts";
 
@@ -30,6 +31,8 @@ export class HttpRequest implements RequestView {
   readonly connection: ConnectionView;
   /** What filters have found out; it grows. */
   metadata: DynamicMetadata | undefined = undefined;
+  /** What filters have set for those behind them. */
+  state: FilterState | undefined = undefined;
   /** The endpoint that a session asks for. */
   endpoint: EndpointOverride | undefined = undefined;
   /** Set once, by the record itself. */
@@ -47,6 +50,7 @@ export class HttpRequest implements RequestView {
     this.method = methodOf(head);
     this.path = "";
     this.metadata = undefined;
+    this.state = undefined;
     this.endpoint = undefined;
     const host = head.findId(known.host);
     if (host < 0) this.authority = "";

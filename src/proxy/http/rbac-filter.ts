@@ -6,7 +6,8 @@ import {
   RBAC,
   RBACPerRoute,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
-import { compileRbac, deniedDetails, type Rbac, type RbacVerdict } from "../engine/rbac.ts";
+import { compileRbac, deniedDetails, type Rbac } from "../engine/rbac.ts";
+import { accessLogHint, shadowTelling } from "../engine/rbac-telling.ts";
 import { refuse } from "../engine/refusal.ts";
 import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
 
@@ -14,7 +15,8 @@ interface Rules {
   readonly enforced: Rbac | undefined;
   readonly rehearsed: Rbac | undefined;
   /** What a rehearsal found out, for filters behind and for logs. */
-  readonly tell: (verdict: RbacVerdict) => Readonly<Record<string, unknown>>;
+  readonly tell: ReturnType<typeof shadowTelling>;
+  readonly hint: ReturnType<typeof accessLogHint>;
 }
 
 /** What metadata is filed under, whatever the filter is called. */
@@ -41,26 +43,8 @@ function compileRules(config: RBAC, path: string): Rules {
   return {
     enforced: compileRbac(config.rules, `${path}.rules`),
     rehearsed: compileRbac(config.shadowRules, `${path}.shadow_rules`),
-    tell: telling(config.shadowRulesStatPrefix),
-  };
-}
-
-/** A verdict is one of a few objects, and what is told of each is made once. */
-function telling(prefix: string): Rules["tell"] {
-  const told = new WeakMap<RbacVerdict, Readonly<Record<string, unknown>>>();
-  return (verdict) => {
-    let fields = told.get(verdict);
-    if (fields === undefined) {
-      const result = verdict.isAllowed ? "allowed" : "denied";
-      fields = {
-        [`${prefix}shadow_engine_result`]: result,
-        ...(verdict.policy === undefined
-          ? {}
-          : { [`${prefix}shadow_effective_policy_id`]: verdict.policy }),
-      };
-      told.set(verdict, fields);
-    }
-    return fields;
+    tell: shadowTelling(config.shadowRulesStatPrefix),
+    hint: accessLogHint(config.rules),
   };
 }
 
@@ -98,6 +82,8 @@ export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): Htt
       }
       const verdict = rules.enforced?.evaluate(stream.request);
       if (verdict === undefined) return "continue";
+      const { hint } = rules;
+      if (hint !== undefined) stream.request.addMetadata(hint.namespace, hint.fieldsOf(verdict));
       if (verdict.isAllowed) {
         allowed.add();
         return "continue";

@@ -4,6 +4,7 @@ import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-rec
 import { moment, RequestTimes } from "../../telemetry/request-times.ts";
 import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
+import { stateText } from "../engine/filter-state.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { DeadlineWheel } from "./deadline-wheel.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -46,6 +47,10 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
 
   get dynamicMetadata(): DynamicMetadata | undefined {
     return this.#request.metadata;
+  }
+
+  filterState(key: string): string | undefined {
+    return stateText(this.#request, key);
   }
 
   get requestMessages(): number {

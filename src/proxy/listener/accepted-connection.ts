@@ -256,7 +256,7 @@ export class AcceptedConnection implements ConnectionHome {
     }
     const { chain } = home;
     this.#moveTo(home);
-    const details = deniedBy(chain, view);
+    const details = deniedBy(chain, view, channel);
     if (details !== undefined) {
       if (chain.terminal.deny === undefined) channel.destroy();
       else chain.terminal.deny(channel, view, details);
@@ -277,7 +277,7 @@ export class AcceptedConnection implements ConnectionHome {
     const home = this.#home();
     if (home === undefined || view === undefined) return "gone";
     const { chain } = home;
-    if (deniedBy(chain, view) !== undefined) return "denied";
+    if (deniedBy(chain, view, this.#channel) !== undefined) return "denied";
     this.#moveTo(home);
     chain.terminal.accept(this.#channel, view, first.length > 0 ? first : undefined, this);
     return undefined;
@@ -325,9 +325,16 @@ export class AcceptedConnection implements ConnectionHome {
 }
 
 /** Details of the denial by the first network filter that refuses. */
-function deniedBy(chain: CompiledChain, view: ConnectionView): string | undefined {
+function deniedBy(
+  chain: CompiledChain,
+  view: ConnectionView,
+  channel: Channel,
+): string | undefined {
+  // Nothing is left of what filters of another version have said.
+  view.metadata = undefined;
+  view.state = undefined;
   for (const filter of chain.filters) {
-    const details = filter(view);
+    const details = filter(view, channel);
     if (details !== undefined) return details;
   }
   return undefined;

@@ -1,7 +1,5 @@
 /** A filter chain, ready for connections: its TLS context, its filters, and what ends it. */
 import { assert } from "../../base/assert.ts";
-import { honouredNetworkRbac } from "../config/honoured-extensions.ts";
-import { honoured } from "../config/honoured.ts";
 import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
@@ -11,21 +9,20 @@ import type {
   FilterChain,
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
-import { RBAC } from "../../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { ConnectionFactory, ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
-import { compileNetworkRbac, deniedDetails } from "../engine/rbac.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
-import type { ConnectionView } from "../engine/request.ts";
 import { createHttpConnectionManager } from "../http.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { compileIstioStats, statsUrl } from "../istio/stats.ts";
+import {
+  compileNetworkRbacFilter,
+  compileNetworkState,
+  type NetworkFilter,
+} from "./network-filters.ts";
 import { createTcpProxy, type TcpFactory } from "../tcp.ts";
-
-/** Undefined lets the connection pass; otherwise the details of the denial. */
-export type NetworkFilter = (connection: ConnectionView) => string | undefined;
 
 export interface CompiledChain {
   readonly name: string;
@@ -51,6 +48,7 @@ export interface ChainOptions {
 const prefix = "type.googleapis.com/envoy.extensions.";
 const httpUrl = `${prefix}filters.network.http_connection_manager.v3.HttpConnectionManager`;
 const tcpUrl = `${prefix}filters.network.tcp_proxy.v3.TcpProxy`;
+const stateUrl = `${prefix}filters.network.set_filter_state.v3.Config`;
 const rbacUrl = `${prefix}filters.network.rbac.v3.RBAC`;
 const tlsUrl = `${prefix}transport_sockets.tls.v3.DownstreamTlsContext`;
 const rawUrl = `${prefix}transport_sockets.raw_buffer.v3.RawBuffer`;
@@ -132,7 +130,9 @@ function compileTerminal(
 function compileFilter(filter: Filter, options: ChainOptions, passing: Passing): void {
   const typed = filter.typedConfig;
   if (typed?.typeUrl === rbacUrl) {
-    passing.filters.push(compileNetworkFilter(typed.value, options));
+    passing.filters.push(compileNetworkRbacFilter(typed.value, options.context));
+  } else if (typed?.typeUrl === stateUrl) {
+    passing.filters.push(compileNetworkState(typed.value));
   } else if (typed?.typeUrl === statsUrl) {
     const { context, direction } = options;
     const node = context.node?.metadata ?? {};
@@ -143,31 +143,6 @@ function compileFilter(filter: Filter, options: ChainOptions, passing: Passing):
   } else {
     refuse("", "is not supported");
   }
-}
-
-function compileNetworkFilter(bytes: Uint8Array, { context }: ChainOptions): NetworkFilter {
-  const config = honoured(RBAC.decode(bytes), honouredNetworkRbac, "");
-  if (config.matcher !== undefined) refuse("matcher", "is not supported");
-  if (config.shadowMatcher !== undefined) refuse("shadow_matcher", "is not supported");
-  const count = (name: string, help: string): (() => void) => {
-    const labels = { rbac_prefix: config.statPrefix };
-    const counter = context.metrics.counter(`envoy_tcp_rbac_${name}`, help, labels);
-    return () => counter.add();
-  };
-  const allowed = count("allowed", "TCP connections a policy let pass");
-  const denied = count("denied", "TCP connections a policy refused");
-  const shadowAllowed = count("shadow_allowed", "TCP connections a rehearsed policy would pass");
-  const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
-  const rules = compileNetworkRbac(config.rules, "rules");
-  const shadow = compileNetworkRbac(config.shadowRules, "shadow_rules");
-  return (connection) => {
-    const rehearsed = shadow?.evaluate(connection);
-    if (rehearsed !== undefined) (rehearsed.isAllowed ? shadowAllowed : shadowDenied)();
-    const verdict = rules?.evaluate(connection);
-    if (verdict === undefined) return undefined;
-    (verdict.isAllowed ? allowed : denied)();
-    return verdict.isAllowed ? undefined : deniedDetails(verdict);
-  };
 }
 
 function transportOf(socket: TransportSocket | undefined, { tellsPeerChain }: Passing): string {

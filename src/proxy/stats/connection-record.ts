@@ -63,10 +63,10 @@ export class ConnectionRecord {
   isSampled = false;
   operation = "";
   grpcStatus: number | undefined = undefined;
-  readonly #channel: Channel;
+  readonly #channel: Pick<Channel, "tls">;
   #peerSubject: string | undefined = undefined;
 
-  constructor(channel: Channel, connection: ConnectionView) {
+  constructor(channel: Pick<Channel, "local" | "tls">, connection: ConnectionView) {
     const { tls } = channel;
     this.#channel = channel;
     this.downstreamDirectLocalAddress = channel.local;

@@ -8,6 +8,7 @@ import {
   type AccessLogFilter,
   type ComparisonFilter,
   type ExtensionFilter,
+  type MetadataFilter,
   type RuntimeFilter,
 } from "../../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import { AccessLogType } from "../../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
@@ -15,6 +16,7 @@ import { ExpressionFilter } from "../../wire/gen/ts/envoy/extensions/access_logg
 import { FractionalPercent_DenominatorType as DenominatorType } from "../../wire/gen/ts/envoy/type/v3/percent.ts";
 import { compileCelFilter } from "../../telemetry/cel.ts";
 import { compileHeaderMatcher } from "../engine/header-matcher.ts";
+import { compileMetadataMatcher, metadataAt } from "../engine/metadata-matcher.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileSearch } from "./file-logger.ts";
 
@@ -65,10 +67,28 @@ export function compileLogFilter(
     const isListed = !filter.grpcStatusFilter.exclude;
     return (record) => statuses.has(record.grpcStatus ?? 0) === isListed;
   }
+  if (filter.metadataFilter !== undefined) {
+    return compileMetadata(filter.metadataFilter, `${path}.metadata_filter`);
+  }
   if (filter.traceableFilter !== undefined) return (record) => record.isSampled;
   // Heddle's proxy answers no health checks itself, so there is never one to leave out.
   if (filter.notHealthCheckFilter !== undefined) return () => true;
   refuse(path, "has a filter of a kind that is not supported");
+}
+
+/** Entries whose metadata has nothing at that place pass, unless the filter says otherwise. */
+function compileMetadata(
+  { matcher, matchIfKeyNotFound }: MetadataFilter,
+  path: string,
+): LogPredicate {
+  const passesMissing = matchIfKeyNotFound ?? true;
+  if (matcher === undefined) return () => passesMissing;
+  const matches = compileMetadataMatcher(matcher, `${path}.matcher`);
+  const keys = matcher.path.map(({ key = "" }) => key);
+  return ({ dynamicMetadata }) =>
+    metadataAt(dynamicMetadata, matcher.filter, keys) === undefined
+      ? passesMissing
+      : matches(dynamicMetadata);
 }
 
 /** What types of entry a filter can let through at all; undefined when it does not say. */

@@ -1,6 +1,6 @@
 /** What happened to one TCP connection, for access logs and metrics. */
 import type { Channel } from "../../net/channel.ts";
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 
@@ -9,9 +9,24 @@ export class TcpRecord extends ConnectionRecord implements RequestRecord {
   entryType: RequestRecord["entryType"] = undefined;
   responseFlags = "";
 
-  constructor(channel: Channel, connection: ConnectionView, direction: RequestRecord["direction"]) {
+  readonly #connection: ConnectionView;
+
+  constructor(
+    channel: Pick<Channel, "local" | "tls">,
+    connection: ConnectionView,
+    direction: RequestRecord["direction"],
+  ) {
     super(channel, connection);
+    this.#connection = connection;
     this.direction = direction;
+  }
+
+  get dynamicMetadata(): DynamicMetadata | undefined {
+    return this.#connection.metadata;
+  }
+
+  filterState(key: string): string | undefined {
+    return this.#connection.state?.get(key)?.text;
   }
 
   requestHeader(): undefined {}

@@ -15,7 +15,7 @@ import { TunnelAnswerReader, type TunnelRequest } from "./tunnel.ts";
 
 export interface TcpSettings {
   readonly direction: RequestRecord["direction"];
-  readonly chooseCluster: () => string;
+  readonly chooseCluster: (connection: ConnectionView) => string;
   /** 0 means none. */
   readonly idleTimeoutMs: number;
   readonly durationMsMax: number;
@@ -91,7 +91,7 @@ export class TcpSession {
     }
     // Nothing more is read until there is somewhere to put it.
     this.#downstream.pause();
-    const name = this.#settings.chooseCluster();
+    const name = this.#settings.chooseCluster(this.#connection);
     this.#record.upstreamCluster = name;
     const cluster = this.#context.clusters.get(name);
     if (cluster === undefined) {

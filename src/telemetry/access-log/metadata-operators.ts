@@ -71,12 +71,29 @@ export const metadataOperatorMakers: { readonly [name: string]: OperatorMaker } 
   CLUSTER_METADATA: ofCluster,
   DYNAMIC_METADATA: ofRequest,
   METADATA: metadataOfType,
-  // Envoy keeps the state from the first message on.
-  FILTER_STATE: (argument) =>
-    argument === "envoy.filters.http.grpc_stats:PLAIN"
-      ? ({ requestMessages = 0, responseMessages = 0 }) =>
-          requestMessages + responseMessages > 0
-            ? `${requestMessages},${responseMessages}`
-            : undefined
-      : "names a filter state that is not kept",
+  FILTER_STATE: filterState,
 };
+
+/** `%FILTER_STATE(KEY:PLAIN)%` is the text, without PLAIN in quotes: JSON of Envoy's message. */
+function filterState(argument: string): Operator | string {
+  const [key = "", form = "TYPED", ...rest] = argument.split(":");
+  if (key === "") return "needs KEY, KEY:PLAIN or KEY:TYPED";
+  if (key === grpcStatsKey) {
+    return form === "PLAIN" ? grpcMessages : "names a filter state that is told as PLAIN alone";
+  }
+  if (!["PLAIN", "TYPED"].includes(form) || rest.length > 0) return "takes PLAIN or TYPED";
+  if (form === "PLAIN") return (record) => record.filterState?.(key);
+  return (record) => {
+    const text = record.filterState?.(key);
+    return text === undefined ? undefined : JSON.stringify(text);
+  };
+}
+
+const grpcStatsKey = "envoy.filters.http.grpc_stats";
+
+/** Envoy keeps the state from the first message on. */
+function grpcMessages({ requestMessages = 0, responseMessages = 0 }: RequestRecord): OperatorValue {
+  return requestMessages + responseMessages > 0
+    ? `${requestMessages},${responseMessages}`
+    : undefined;
+}

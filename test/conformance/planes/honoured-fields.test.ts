@@ -127,6 +127,11 @@ const tlsBase = {
     validationContextSdsSecretConfig: { name: "ROOTCA", sdsConfig: { ads: {} } },
   },
 };
+const stateValue = {
+  objectKey: "k",
+  factoryKey: "envoy.string",
+  formatString: { textFormatSource: { inlineString: "v" } },
+};
 const forwardBase = { dnsCacheConfig: { name: "d", dnsLookupFamily: "ALL" } };
 
 const jwtSet =
@@ -196,6 +201,11 @@ const walked: readonly Walked[] = [
     { rules: { policies } },
   ),
   inListener(
+    `${extensions}.filters.network.set_filter_state.v3.Config`,
+    (typedConfig) => listenerOf({ filters: [{ name: "state", typedConfig }, tcp] }),
+    { onNewConnection: [stateValue], onDownstreamTlsHandshake: [stateValue] },
+  ),
+  inListener(
     `${tls}.DownstreamTlsContext`,
     (typedConfig) => listenerOf({ filters: [tcp], transportSocket: { name: "tls", typedConfig } }),
     tlsBase,
@@ -214,6 +224,7 @@ const walked: readonly Walked[] = [
   ...jwtBases.map((base) => filter("jwt_authn.v3.JwtAuthentication", base)),
   filter("fault.v3.HTTPFault", { abort: { httpStatus: 503 } }),
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),
+  filter("set_filter_state.v3.Config", { onRequestHeaders: [stateValue] }),
   filter("cors.v3.Cors"),
   filter("grpc_stats.v3.FilterConfig"),
   filter("stateful_session.v3.StatefulSession"),

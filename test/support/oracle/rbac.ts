@@ -67,6 +67,12 @@ function identifies(id: Principal, request: RequestView): boolean {
   if (id.header !== undefined) return oracleHeader(id.header, request);
   if (id.urlPath?.path !== undefined) return oracleText(id.urlPath.path, pathOf(request));
   if (id.metadata !== undefined) return hasMetadata(id.metadata, request);
+  const { filterState } = id;
+  if (filterState?.stringMatch !== undefined) {
+    const states = [...(connection.state ?? []), ...(request.state ?? [])];
+    const found = states.findLast(([key]) => key === filterState.key);
+    return found !== undefined && oracleText(filterState.stringMatch, found[1].text);
+  }
   throw new Error("the test's principal says nothing");
 }
 

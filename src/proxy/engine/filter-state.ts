@@ -1,0 +1,96 @@
+/**
+ * Filter state: texts that filters set for those behind them, of a connection and of a request. What
+ * was set for the connection cannot be set for one of its requests again, as in Envoy.
+ */
+import type { FormatOptions } from "../../telemetry/access-log-format.ts";
+import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { FilterStateMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/filter_state.ts";
+import type { FilterStateValue } from "../../wire/gen/ts/envoy/extensions/filters/common/set_filter_state/v3/value.ts";
+import { compileBodyFormat } from "./body-format.ts";
+import type { Condition } from "./condition.ts";
+import { refuse } from "./refusal.ts";
+import type { RequestView } from "./request.ts";
+import { textTestOf } from "./string-matcher.ts";
+
+export interface StateObject {
+  readonly text: string;
+  readonly isHashable: boolean;
+}
+
+export type FilterState = ReadonlyMap<string, StateObject>;
+
+/** The cluster that `tcp_proxy` takes instead of its own. */
+export const tcpClusterKey = "envoy.tcp_proxy.cluster";
+
+/** What an object's type lets be done with it; others mean something that is not done here. */
+const factories: ReadonlyMap<string, Omit<StateObject, "text">> = new Map([
+  ["envoy.string", { isHashable: false }],
+  ["envoy.hashable_string", { isHashable: true }],
+  [tcpClusterKey, { isHashable: false }],
+]);
+
+export function stateObject(request: RequestView, key: string): StateObject | undefined {
+  return request.state?.get(key) ?? request.connection.state?.get(key);
+}
+
+export function stateText(request: RequestView, key: string): string | undefined {
+  return stateObject(request, key)?.text;
+}
+
+export function stateCondition(matcher: FilterStateMatcher, path: string): Condition {
+  if (matcher.key === "") refuse(`${path}.key`, "is required");
+  if (matcher.addressMatch !== undefined) refuse(`${path}.address_match`, "is not supported");
+  const test = textTestOf(matcher.stringMatch, `${path}.string_match`);
+  const source = { kind: "state", name: matcher.key } as const;
+  return { kind: "text", source, test, isInverted: false, whenMissing: false };
+}
+
+/** The state after it; `set` and `outer` are left as they are. */
+export type StateSetter = (
+  record: RequestRecord,
+  set: FilterState | undefined,
+  outer?: FilterState,
+) => FilterState | undefined;
+
+export function compileStateSetter(
+  values: readonly FilterStateValue[],
+  path: string,
+  extensions: FormatOptions,
+): StateSetter {
+  const setters = values.map((value, i) => compileValue(value, `${path}[${i}]`, extensions));
+  return (record, set, outer) => {
+    let state = set;
+    for (const { key, object } of setters) {
+      if (outer?.has(key) === true) continue;
+      const made = object(record);
+      if (made !== undefined) state = new Map([...(state ?? []), [key, made]]);
+    }
+    return state;
+  };
+}
+
+function compileValue(
+  value: FilterStateValue,
+  path: string,
+  extensions: FormatOptions,
+): { readonly key: string; readonly object: (record: RequestRecord) => StateObject | undefined } {
+  const { objectKey: key = "", factoryKey, formatString } = value;
+  if (key === "") return refuse(`${path}.object_key`, "is required");
+  const type = factoryKey === "" ? key : factoryKey;
+  const kind =
+    factories.get(type) ??
+    refuse(
+      factoryKey === "" ? `${path}.object_key` : `${path}.factory_key`,
+      `'${type}' is not supported; there are: ${[...factories.keys()].join(" ")}`,
+    );
+  if (value.sharedWithUpstream !== 0) refuse(`${path}.shared_with_upstream`, "is not supported");
+  if (formatString === undefined) return refuse(`${path}.format_string`, "is required");
+  const { write } = compileBodyFormat(formatString, `${path}.format_string`, extensions);
+  return {
+    key,
+    object: (record) => {
+      const text = write(record, "");
+      return value.skipIfEmpty && text === "" ? undefined : { text, ...kind };
+    },
+  };
+}
