@@ -142,7 +142,12 @@ const watched = ["client-0", "server-0"] as const;
 /** Throws where the machine allows no such groups. */
 function limitSidecars(mesh: TestMesh, cpus: number): readonly LimitedGroup[] {
   return watched.map((name) => {
-    const limits = { memoryBytes: limitBytes, cpus, periodUs: limitPeriodUs };
+    const limits = {
+      memoryBytes: limitBytes,
+      cpus,
+      periodUs: limitPeriodUs,
+      isReserved: true,
+    };
     const group = makeLimitedGroup(limits);
     if (group === undefined) throw new Error("soak: no cgroup may be made here; leave --cpus out");
     group.add(mesh.workload(name).sidecarPid);

@@ -26,6 +26,8 @@ export interface Limits {
   readonly cpus: number;
   /** Of the kernel's account of them; a short one makes shorter waits. */
   readonly periodUs?: number;
+  /** What it may take it gets, also where the rest of the machine's work has to wait for that. */
+  readonly isReserved?: boolean;
 }
 
 const usualPeriodUs = 100_000;
@@ -42,13 +44,14 @@ export function makeLimitedGroup(limits: Limits): LimitedGroup | undefined {
 }
 
 function makeOne(name: string, limits: Limits): LimitedGroup {
-  const { memoryBytes, cpus, periodUs = usualPeriodUs } = limits;
+  const { memoryBytes, cpus, periodUs = usualPeriodUs, isReserved = false } = limits;
   const memory = join(root, "memory", name);
   const cpu = join(root, "cpu", name);
   for (const folder of [memory, cpu]) mkdirSync(folder);
   writeFileSync(join(memory, "memory.limit_in_bytes"), String(memoryBytes));
   writeFileSync(join(cpu, "cpu.cfs_period_us"), String(periodUs));
   writeFileSync(join(cpu, "cpu.cfs_quota_us"), String(cpus * periodUs));
+  if (isReserved) writeFileSync(join(cpu, "cpu.shares"), "262144");
   return {
     enter: `echo $$ > ${memory}/cgroup.procs && echo $$ > ${cpu}/cgroup.procs`,
     add: (pid) => {
@@ -64,11 +67,12 @@ function makeOne(name: string, limits: Limits): LimitedGroup {
 }
 
 function makeTwo(name: string, limits: Limits): LimitedGroup {
-  const { memoryBytes, cpus, periodUs = usualPeriodUs } = limits;
+  const { memoryBytes, cpus, periodUs = usualPeriodUs, isReserved = false } = limits;
   const group = join(root, name);
   mkdirSync(group);
   writeFileSync(join(group, "memory.max"), String(memoryBytes));
   writeFileSync(join(group, "cpu.max"), `${cpus * periodUs} ${periodUs}`);
+  if (isReserved) writeFileSync(join(group, "cpu.weight"), "10000");
   return {
     enter: `echo $$ > ${group}/cgroup.procs`,
     add: (pid) => writeFileSync(join(group, "cgroup.procs"), String(pid)),
