@@ -107,6 +107,8 @@ import { file_envoy_extensions_filters_listener_original_src_v3_original_src } f
 import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector } from "./envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.ts";
 import { file_envoy_extensions_filters_listener_http_inspector_v3_http_inspector } from "./envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.ts";
 import { file_envoy_extensions_filters_listener_proxy_protocol_v3_proxy_protocol } from "./envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.ts";
+import { file_envoy_extensions_filters_udp_udp_proxy_v3_udp_proxy } from "./envoy/extensions/filters/udp/udp_proxy/v3/udp_proxy_pb.ts";
+import { file_envoy_extensions_filters_udp_udp_proxy_v3_route } from "./envoy/extensions/filters/udp/udp_proxy/v3/route_pb.ts";
 import { file_envoy_config_route_v3_scoped_route } from "./envoy/config/route/v3/scoped_route_pb.ts";
 import { file_envoy_type_http_v3_path_transformation } from "./envoy/type/http/v3/path_transformation_pb.ts";
 import { file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager } from "./envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts";
@@ -303,6 +305,8 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector,
   file_envoy_extensions_filters_listener_http_inspector_v3_http_inspector,
   file_envoy_extensions_filters_listener_proxy_protocol_v3_proxy_protocol,
+  file_envoy_extensions_filters_udp_udp_proxy_v3_udp_proxy,
+  file_envoy_extensions_filters_udp_udp_proxy_v3_route,
   file_envoy_config_route_v3_scoped_route,
   file_envoy_type_http_v3_path_transformation,
   file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager,
