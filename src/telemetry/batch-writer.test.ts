@@ -29,7 +29,7 @@ test("append() gathers lines until the flush time", () => {
   assert.equal(writes[0]?.text, "a\nb\n");
 });
 
-test("append() has one write in flight and sends the rest after it", () => {
+test("append() has one write in flight, and what came meanwhile waits for company after it", () => {
   const { clock, writes, append } = open();
   append("a\n");
   clock.advance(10);
@@ -37,7 +37,33 @@ test("append() has one write in flight and sends the rest after it", () => {
   clock.advance(100);
   assert.equal(writes.length, 1);
   writes[0]?.done({ kind: "written" });
-  assert.equal(writes[1]?.text, "b\n");
+  append("c\n");
+  assert.equal(writes.length, 1);
+  clock.advance(10);
+  assert.equal(writes[1]?.text, "b\nc\n");
+});
+
+test("append() does not wait after a write that as much as fills another has come behind", () => {
+  const { writes, append } = open();
+  append("a".repeat(50));
+  append("b".repeat(50));
+  assert.equal(writes.length, 1);
+  writes[0]?.done({ kind: "written" });
+  assert.equal(writes[1]?.text, "b".repeat(50));
+});
+
+test("flush() waits for no company", () => {
+  const { writes, writer, append } = open();
+  append("a".repeat(50));
+  append("b");
+  let isDone = false;
+  writer.flush(() => {
+    isDone = true;
+  });
+  writes[0]?.done({ kind: "written" });
+  assert.equal(writes[1]?.text, "b");
+  writes[1]?.done({ kind: "written" });
+  assert.ok(isDone);
 });
 
 test("append() drops and counts when a full pipe does not empty", () => {
@@ -73,6 +99,7 @@ test("append() keeps a batch as it was while it is written, and uses its memory 
     append("next");
     assert.equal(writes.at(-1)?.text, `${round}`.repeat(3000));
     writes.at(-1)?.done({ kind: "written" });
+    clock.advance(10);
     assert.equal(writes.at(-1)?.text, "next");
     writes.at(-1)?.done({ kind: "written" });
   }

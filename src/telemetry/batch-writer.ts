@@ -50,7 +50,7 @@ export class BatchWriter {
   constructor(options: BatchWriterOptions) {
     this.#options = {
       pendingBytesMax: 4 << 20,
-      flushBytes: 64 << 10,
+      flushBytes: 128 << 10,
       flushAfterMs: 250,
       ...options,
     };
@@ -58,7 +58,7 @@ export class BatchWriter {
 
   /** Takes one or more whole lines. */
   readonly append: AppendLines = (memory, length) => {
-    const { pendingBytesMax, flushBytes, flushAfterMs } = this.#options;
+    const { pendingBytesMax } = this.#options;
     const inFlight = this.#inFlight;
     const pending = this.#length + (inFlight === undefined ? 0 : inFlight.rest.length);
     if (this.#isClosed || pending > pendingBytesMax) {
@@ -69,10 +69,15 @@ export class BatchWriter {
     memory.copy(this.#memory, this.#length, 0, length);
     this.#length += length;
     this.#lines += 1;
-    if (inFlight !== undefined) return;
-    if (this.#length >= flushBytes) this.#start();
-    else this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.#start());
+    if (inFlight === undefined) this.#startIfDue();
   };
+
+  /** Each write wakes a thread: what has gathered while one was under way waits for company, too. */
+  #startIfDue(): void {
+    const { flushBytes, flushAfterMs } = this.#options;
+    if (this.#length >= flushBytes || this.#waiting.length > 0) this.#start();
+    else this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.#start());
+  }
 
   #reserve(length: number): void {
     const needed = this.#length + length;
@@ -131,7 +136,7 @@ export class BatchWriter {
       this.#inFlight = undefined;
       this.#timer = undefined;
       if (batch.memory.length <= keptBytesMax) this.#spare = batch.memory;
-      if (this.#length > 0) this.#start();
+      if (this.#length > 0) this.#startIfDue();
       else for (const done of this.#waiting.splice(0)) done();
     });
   }
