@@ -19,7 +19,10 @@ import {
   SocketChannel,
 } from "./portable/socket-channel.ts";
 import { openLibc } from "./sysio/libc.ts";
+import { openBoundSocket, setSocketOptions, type SocketOption } from "./sysio/listening-socket.ts";
 import { readOriginalDestination, setKeepAlive } from "./sysio/socket-options.ts";
+
+export type { SocketOption } from "./sysio/listening-socket.ts";
 
 export interface ListenOptions {
   /** What it is called; tells listeners apart where threads share them. */
@@ -36,6 +39,10 @@ export interface ListenOptions {
   readonly writeQueueBytesMax?: number;
   /** The kernel asks idle peers whether they are still there; never unless told. */
   readonly keepAlive?: TcpKeepAlive | undefined;
+  /** What else the kernel is asked of the socket; it is refused where the kernel refuses one. */
+  readonly socketOptions?: readonly SocketOption[];
+  /** Connections that are accepted in one turn of the loop; 64 unless told. Of the epoll backend. */
+  readonly acceptsMax?: number | undefined;
   /** Ask the kernel where a redirected connection was meant to go. */
   readonly readsOriginalDestination: boolean;
   readonly log: Logger;
@@ -75,13 +82,21 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
   });
   if (options.readsOriginalDestination) warnWithoutLibc(options.log);
   return new Promise((resolve, reject) => {
-    const { on, backlog = 511 } = options;
+    const { on, backlog = 511, socketOptions = [] } = options;
+    const refuse = (refusal: string): void =>
+      reject(listenFailure(options, { code: undefined, message: refusal }));
     server.once("error", (error) => {
       const { message } = error;
       reject(listenFailure(options, { code: codeOf(error), message, cause: error }));
     });
     server.once("listening", () => {
       server.removeAllListeners("error");
+      const refusal = setSocketOptions(descriptorOf(server), socketOptions, "listening");
+      if (refusal !== undefined) {
+        server.close();
+        refuse(refusal);
+        return;
+      }
       // Accepted sockets inherit it.
       setKeepAlive(descriptorOf(server), options.keepAlive);
       server.on("error", (error) => {
@@ -93,7 +108,11 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
     });
     const fd = on.kind === "descriptor" ? on.fd : takeKept(on);
     if (fd !== undefined) server.listen({ fd, backlog });
-    else if (on.kind === "address") {
+    else if (on.kind === "address" && socketOptions.length > 0) {
+      const opened = openBoundSocket(on, socketOptions);
+      if ("refusal" in opened) refuse(opened.refusal);
+      else server.listen({ fd: opened.fd, backlog });
+    } else if (on.kind === "address") {
       // As Envoy without `ipv4_compat`: `::` and `0.0.0.0` are two listeners on one port.
       const ipv6Only = on.address.includes(":");
       server.listen({ host: on.address, port: on.port, backlog, ipv6Only });

@@ -36,6 +36,7 @@ test("setHealthy() drains while it is false, and no drain that was begun is take
   const drain = new Drain(new FakeClock(), () => 0.5);
   drain.setHealthy(false);
   assert.equal(drain.closesAnswer("inbound"), true);
+  assert.equal(drain.closesAnswer("inbound", true), false, "a listener that ignores it");
   drain.setHealthy(true);
   assert.equal(drain.closesAnswer("inbound"), false);
   drain.begin(endingPlan(1000));

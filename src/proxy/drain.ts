@@ -23,8 +23,11 @@ export interface DrainPlan {
 /** What the rest of the data plane asks. */
 export interface DrainState {
   readonly isDraining: boolean;
-  /** Whether the answer that is being written shall be the last of its connection. */
-  closesAnswer(direction: RequestRecord["direction"]): boolean;
+  /**
+   * Whether the answer that is being written shall be the last of its connection. `ignoresHealth`: the
+   * listener's are not ended because an operator has called the process unhealthy.
+   */
+  closesAnswer(direction: RequestRecord["direction"], ignoresHealth?: boolean): boolean;
 }
 
 /** Of a process that was asked to end and has `totalMs` for it. */
@@ -58,10 +61,11 @@ export class Drain implements DrainState {
     this.isDraining = this.#isUnhealthy || this.#plan !== undefined;
   }
 
-  closesAnswer(direction: RequestRecord["direction"]): boolean {
+  closesAnswer(direction: RequestRecord["direction"], ignoresHealth = false): boolean {
     if (!this.isDraining) return false;
     const plan = this.#plan;
-    if (this.#isUnhealthy || plan === undefined) return true;
+    if (this.#isUnhealthy && !ignoresHealth) return true;
+    if (plan === undefined) return false;
     if (plan.isInboundOnly === true && direction !== "inbound") return false;
     if (plan.strategy === "immediate") return true;
     return this.#random() * plan.acceptMs < this.#clock.monotonicMs() - this.#startedMs;

@@ -38,6 +38,8 @@ export interface HttpConnectionManagerOptions {
   readonly direction: RequestRecord["direction"];
   /** Names it among all that the proxy has: what threads share is found by it. */
   readonly owner?: string;
+  /** The listener's `drain_type` is MODIFY_ONLY. */
+  readonly ignoresHealth?: boolean;
   /** The listener's `per_connection_buffer_limit_bytes`. */
   readonly bufferBytesMax?: number;
 }
@@ -90,6 +92,7 @@ export function createHttpConnectionManager(
     sink: joinSinks(observed(sink, spans, context.tap), stats),
     direction: options.direction,
     routes,
+    ignoresHealth: options.ignoresHealth ?? false,
     bufferBytesMax: options.bufferBytesMax ?? bufferBytesDefault,
     downstreamWriter: new Http1Writer(),
     counters: createCounters(context, config.statPrefix),

@@ -250,13 +250,15 @@ class RunningListeners implements ListenerSet {
   }
 
   #bind(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
-    const { name } = compiled;
+    const { name, socketOptions, addresses, acceptsMax } = compiled;
     return (this.#context.listen ?? listen)({
       name,
       on: { kind: "address", ...address },
       connectionsMax,
       backlog: compiled.backlog,
       keepAlive: compiled.keepAlive,
+      socketOptions: socketOptions[addresses.indexOf(address)] ?? [],
+      acceptsMax,
       readsOriginalDestination: compiled.restoresDestination,
       writeQueueBytesMax: writeQueueBytes(compiled.bufferBytesMax),
       log: this.#log,

@@ -12,6 +12,7 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import { listenFailure } from "../listen-failure.ts";
 import type { ListenOptions } from "../listen.ts";
 import { reportFault } from "../portable/fault.ts";
+import { openBoundSocket, setSocketOptions } from "../sysio/listening-socket.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
 import { readable, type Reactor, type Watched } from "./reactor.ts";
 import { errorName, localAddressOf } from "./socket-address.ts";
@@ -19,7 +20,7 @@ import { errorName, localAddressOf } from "./socket-address.ts";
 const { EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM } = os.constants.errno;
 
 /** Accepted in one turn; the rest waits in the kernel while connections have theirs. */
-const acceptsMax = 64;
+const acceptsMaxDefault = 64;
 /** How long nothing is accepted when descriptors or memory have run out. */
 const exhaustedMs = 100;
 const defaultBacklog = 511;
@@ -34,12 +35,17 @@ const ipv6Only = 26;
 
 /** A socket that the kernel queues connections for. Throws `listen-failed` with the reason. */
 export function openListeningSocket(reactor: Reactor, options: ListenOptions): number {
-  const { on, backlog = defaultBacklog } = options;
+  const { on, backlog = defaultBacklog, socketOptions = [] } = options;
   const fd = on.kind === "descriptor" ? on.fd : openSocket(reactor, options, on);
   const { syscalls } = reactor;
   setInherited(reactor, fd, options);
   let status = on.kind === "descriptor" ? syscalls.setNonBlocking(fd) : 0;
   if (status === 0) status = syscalls.listen(fd, backlog);
+  const refusal = status === 0 ? setSocketOptions(fd, socketOptions, "listening") : undefined;
+  if (refusal !== undefined) {
+    if (on.kind === "address") syscalls.close(fd);
+    throw listenFailure(options, { code: undefined, message: refusal });
+  }
   if (status === 0) {
     if (on.kind === "address") reactor.kept?.onOpened(localAddressOf(reactor, fd), fd);
     return fd;
@@ -59,6 +65,11 @@ function openSocket(
   }
   const kept = reactor.kept?.take({ address, port });
   if (kept !== undefined) return kept;
+  if (options.socketOptions !== undefined && options.socketOptions.length > 0) {
+    const opened = openBoundSocket({ address, port }, options.socketOptions);
+    if ("fd" in opened) return opened.fd;
+    throw listenFailure(options, { code: undefined, message: opened.refusal });
+  }
   const isV6 = isIPv6(address);
   const fd = syscalls.socket(isV6 ? familyIpv6 : familyIpv4, sockStream);
   if (fd < 0) throw failure(options, fd);
@@ -148,6 +159,7 @@ export class AcceptSocket implements Watched {
   onEvents(): void {
     const { reactor, fd: listening, onAccepted } = this.#options;
     const { syscalls, addressSlab } = reactor;
+    const { acceptsMax = acceptsMaxDefault } = this.#options.listening;
     for (let accepts = 0; accepts < acceptsMax && this.#isAccepting; accepts++) {
       if (this.#isClosed) return;
       const fd = syscalls.accept(listening, addressSlab);

@@ -1,4 +1,5 @@
 /** Which fields of listeners and of their connection managers are honoured. */
+import type { SocketOption } from "../../wire/gen/ts/envoy/config/core/v3/socket_option.ts";
 import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
@@ -15,10 +16,23 @@ const filterChain: Honoured<FilterChain> = {
   name: true,
 };
 
+const honouredSocketOption: Honoured<SocketOption> = {
+  description: true,
+  level: true,
+  name: true,
+  intValue: true,
+  bufValue: true,
+  state: true,
+  type: true,
+};
+
 export const honouredListener: Honoured<Listener> = {
   name: true,
   address: honouredAddress,
-  additionalAddresses: { address: honouredAddress },
+  additionalAddresses: {
+    address: honouredAddress,
+    socketOptions: { socketOptions: honouredSocketOption },
+  },
   statPrefix: true,
   filterChains: filterChain,
   filterChainMatcher: true,
@@ -31,6 +45,10 @@ export const honouredListener: Honoured<Listener> = {
   listenerFilters: { name: true, typedConfig: true, filterDisabled: true },
   listenerFiltersTimeout: true,
   continueOnListenerFiltersTimeout: true,
+  transparent: true,
+  freebind: true,
+  // Of sockets that are opened, too: one that stays open stays as it is.
+  socketOptions: honouredSocketOption,
   trafficDirection: true,
   // One thread accepts, so balance between threads is exact already.
   connectionBalanceConfig: true,

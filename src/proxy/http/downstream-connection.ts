@@ -90,10 +90,10 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
 
   /** Whether the connection closes after the request in hand. */
   isLastRequest(): boolean {
-    const { settings, context, direction } = this.services;
+    const { settings, context, direction, ignoresHealth } = this.services;
     const max = settings.maxRequestsPerConnection;
     return (
-      context.drain?.closesAnswer(direction) === true ||
+      context.drain?.closesAnswer(direction, ignoresHealth) === true ||
       context.overload?.endsConnections === true ||
       this.#isExpired ||
       !this.#head.isKeepAlive ||

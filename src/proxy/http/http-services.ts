@@ -21,6 +21,8 @@ export interface HttpServices {
   readonly countsGrpcMessages: boolean;
   readonly sink: RequestSink;
   readonly direction: RequestRecord["direction"];
+  /** The listener is drained when it changes, not when an operator calls the process unhealthy. */
+  readonly ignoresHealth: boolean;
   /** The current routes; undefined when they have not arrived. */
   readonly routes: () => RouteTable | undefined;
   /** Bytes of a request that may be kept for a retry, or while it waits for an upstream. */

@@ -197,10 +197,10 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
 
   /** An answer is being written: whether the connection shall end is asked now. */
   onAnswer(): void {
-    const { settings, context, direction } = this.services;
+    const { settings, context, direction, ignoresHealth } = this.services;
     const max = settings.maxRequestsPerConnection;
     const mustEnd =
-      context.drain?.closesAnswer(direction) === true ||
+      context.drain?.closesAnswer(direction, ignoresHealth) === true ||
       context.overload?.endsConnections === true ||
       (max > 0 && this.#requests >= max) ||
       this.services.isRetired;

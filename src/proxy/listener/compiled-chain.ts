@@ -39,6 +39,7 @@ export interface ChainOptions {
   readonly secrets: SecretSource;
   readonly direction: RequestRecord["direction"];
   readonly bufferBytesMax: number;
+  readonly ignoresHealth: boolean;
   /** Names the chain among all that the proxy has. */
   readonly owner?: string;
   /** Envoy's name for the listener in statistics: `0.0.0.0_15006`. */
@@ -109,7 +110,7 @@ function compileTerminal(
   options: ChainOptions,
   passing: Passing,
 ): CompiledChain["terminal"] {
-  const { context, direction, bufferBytesMax, owner } = options;
+  const { context, direction, bufferBytesMax, ignoresHealth, owner } = options;
   const typed = filter.typedConfig;
   if (typed?.typeUrl === httpUrl) {
     const config = HttpConnectionManager.decode(typed.value);
@@ -117,6 +118,7 @@ function compileTerminal(
     return createHttpConnectionManager(config, context, {
       direction,
       bufferBytesMax,
+      ignoresHealth,
       ...(owner === undefined ? {} : { owner }),
     });
   }

@@ -7,11 +7,15 @@ import { createHash } from "node:crypto";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
+import type { SocketOption } from "../../net/listen.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
 import { TrafficDirection } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
-import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import {
+  type Listener,
+  Listener_DrainType as DrainType,
+} from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import {
   FilterChain,
   type ListenerFilter,
@@ -27,6 +31,7 @@ import {
 } from "../engine/filter-chains.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
+import { compileSocketOptions } from "./socket-options.ts";
 import { compilePredicate, type PortPredicate } from "./filter-predicate.ts";
 
 export interface CompiledListener {
@@ -52,6 +57,9 @@ export interface CompiledListener {
   readonly bufferBytesMax: number;
   readonly backlog: number;
   readonly keepAlive: TcpKeepAlive | undefined;
+  /** Of each address, in their order. */
+  readonly socketOptions: readonly (readonly SocketOption[])[];
+  readonly acceptsMax: number | undefined;
   readonly direction: RequestRecord["direction"];
   /** Logs connections that no chain takes. */
   readonly refused: RequestSink;
@@ -92,13 +100,18 @@ export function compileListener(
     secrets: options.secrets,
     direction: directions[listener.trafficDirection] ?? "unspecified",
     bufferBytesMax,
+    ignoresHealth: listener.drainType === DrainType.MODIFY_ONLY,
     listenerAddress: statAddress,
   };
   const compiled = refusals.attempt(() => compileChains(listener, chainOptions, options.before));
   const refused = refusals.attempt(() => compileRefusedLog(listener, options.context));
+  const socketOptions = refusals.attempt(() => compileSocketOptions(listener, addresses));
   refusals.throwIfAny();
   assert(
-    filters !== undefined && compiled !== undefined && refused !== undefined,
+    socketOptions !== undefined &&
+      filters !== undefined &&
+      compiled !== undefined &&
+      refused !== undefined,
     "a listener that lacks a part was refused",
   );
   const usesOriginalDestination = listener.useOriginalDst === true;
@@ -117,6 +130,8 @@ export function compileListener(
     bufferBytesMax,
     backlog: listener.tcpBacklogSize ?? backlogDefault,
     keepAlive: compileKeepAlive(listener.tcpKeepalive, "tcp_keepalive"),
+    socketOptions,
+    acceptsMax: listener.maxConnectionsToAcceptPerSocketEvent || undefined,
     direction: chainOptions.direction,
     refused,
   };
@@ -192,7 +207,8 @@ function compileChains(
 function contentOf(chain: FilterChain, options: ChainOptions): string {
   const hash = createHash("sha256");
   hash.update(FilterChain.encode(chain).finish());
-  hash.update(`${options.direction} ${options.bufferBytesMax} ${options.listenerAddress}`);
+  const { direction, bufferBytesMax, listenerAddress, ignoresHealth } = options;
+  hash.update(`${direction} ${bufferBytesMax} ${listenerAddress} ${ignoresHealth}`);
   return hash.digest("base64");
 }
 
@@ -221,6 +237,7 @@ function compileFilters(filters: readonly ListenerFilter[]): Filters {
     const isOff = compilePredicate(filter.filterDisabled);
     switch (filter.typedConfig?.typeUrl) {
       case `${prefix}original_dst.v3.OriginalDst`:
+        refusePredicate(filter, `listener_filters[${i}]`);
         restoresDestination = true;
         break;
       case `${prefix}tls_inspector.v3.TlsInspector`:
@@ -231,6 +248,7 @@ function compileFilters(filters: readonly ListenerFilter[]): Filters {
         httpInspector = isOff;
         break;
       case `${prefix}proxy_protocol.v3.ProxyProtocol`: {
+        refusePredicate(filter, `listener_filters[${i}]`);
         const config = honoured(
           ProxyProtocol.decode(filter.typedConfig.value),
           honouredProxyProtocol,
@@ -249,4 +267,11 @@ function compileFilters(filters: readonly ListenerFilter[]): Filters {
     }
   }
   return { restoresDestination, tlsInspector, httpInspector, proxyProtocol };
+}
+
+/** What it would be asked about is not known before this filter has run. */
+function refusePredicate({ filterDisabled }: ListenerFilter, path: string): void {
+  if (filterDisabled !== undefined) {
+    refuse(`${path}.filter_disabled`, "is supported for inspectors alone");
+  }
 }
