@@ -5,7 +5,8 @@
  *
  * Bounded: what a block comes to is limited in bytes and in fields, whatever its own length is. A block
  * beyond a limit, or with characters that no field has, is read to its end nevertheless, because the
- * table must go on as the sender's does; `head.error` says what was wrong with it.
+ * table must go on as the sender's does; `head.error` says what was wrong with it. One that is many times
+ * beyond it (`isBomb`) is not.
  */
 import { DynamicTable, entryOverhead, lineOverhead } from "./hpack-dynamic-table.ts";
 import { decodeHuffman } from "./hpack-huffman.ts";
@@ -19,6 +20,9 @@ const integerBytesMax = 4;
 export const initialTableBytes = 4096;
 /** More changes of the table's size in one block say nothing (RFC 7541 section 4.2). */
 const sizeUpdatesMax = 2;
+/** A byte may name an entry of thousands (CVE-2016-6581): a block that comes to more is no honest mistake. */
+const bombBytesMin = 1024 * 1024;
+const bombFactor = 4;
 /** In an entry's mark, above its `knownId()`: characters stand there that no field has. */
 const faultyName = 256;
 const faultyValue = 512;
@@ -26,6 +30,7 @@ const faultyValue = 512;
 export class HpackDecoder {
   readonly #table: DynamicTable;
   readonly #limits: HeadLimits;
+  readonly #bombBytes: number;
   /** What the sender may make of the table's size. */
   #capacityMax: number = initialTableBytes;
   /** The sender must say in its next block that its table became smaller. */
@@ -45,6 +50,7 @@ export class HpackDecoder {
 
   constructor(limits: HeadLimits, tableBytesMax: number) {
     this.#limits = limits;
+    this.#bombBytes = Math.max(bombBytesMin, limits.headBytesMax * bombFactor);
     this.#table = new DynamicTable(Math.max(initialTableBytes, tableBytesMax));
     this.#table.resize(initialTableBytes);
   }
@@ -56,8 +62,8 @@ export class HpackDecoder {
   }
 
   /**
-   * Reads the whole block `block[from, to)` into a head that was reset. False when it is not one: then
-   * nobody knows what the peer's table holds, and the connection must end.
+   * Reads the whole block `block[from, to)` into a head that was reset. False when it is not one, or a
+   * bomb: then nobody knows what the peer's table holds, and the connection must end.
    */
   decode(block: Uint8Array, from: number, to: number, head: Http1Head): boolean {
     this.#block = block;
@@ -66,9 +72,14 @@ export class HpackDecoder {
     this.#cost = 0;
     if (!this.#readSizeUpdates()) return false;
     while (this.#at < to) {
-      if (!this.#readField(head)) return false;
+      if (!this.#readField(head) || this.isBomb) return false;
     }
     return true;
+  }
+
+  /** The block came to so much more than it may that reading on would be work for nothing. */
+  get isBomb(): boolean {
+    return this.#cost > this.#bombBytes;
   }
 
   #readSizeUpdates(): boolean {

@@ -29,6 +29,8 @@ export function applySettings(
   { sender, open, peer }: SettingsTarget,
 ): Violation | undefined {
   if ((end - start) % 6 !== 0) return "frame-length";
+  // Only the last counts, or a frame of thousands would go over all streams as often.
+  let initialWindow = peer.initialWindow;
   for (let at = start; at < end; at += 6) {
     const value = payload.readUInt32BE(at + 2);
     switch (payload.readUInt16BE(at)) {
@@ -43,11 +45,7 @@ export function applySettings(
         break;
       case setting.initialWindow:
         if (value > windowMax) return "settings-window";
-        for (const stream of open.values()) {
-          const change = value - peer.initialWindow;
-          if (!sender.addStreamWindow(stream, change)) return "settings-window";
-        }
-        peer.initialWindow = value;
+        initialWindow = value;
         break;
       case setting.maxFrameBytes:
         if (value < maxFrameBytesMin || value > maxFrameBytesMax) return "settings-value";
@@ -55,6 +53,12 @@ export function applySettings(
       default:
       // What is not known is passed over.
     }
+  }
+  const change = initialWindow - peer.initialWindow;
+  if (change === 0) return undefined;
+  peer.initialWindow = initialWindow;
+  for (const stream of open.values()) {
+    if (!sender.addStreamWindow(stream, change)) return "settings-window";
   }
   return undefined;
 }

@@ -5,7 +5,7 @@
 import type { HpackDecoder } from "./hpack-decoder.ts";
 import { Http1Head } from "./http1-head.ts";
 import type { Flood, FloodGuard } from "./http2-floods.ts";
-import { type Violation, violations } from "./http2-frames.ts";
+import { errorCode, type Violation, violations } from "./http2-frames.ts";
 import { frameHttp2Trailers } from "./http2-framing.ts";
 import type { HeaderBlock } from "./http2-header-block.ts";
 import type { Http2Sender } from "./http2-sender.ts";
@@ -53,8 +53,10 @@ export class BlockReader {
   /** False when the connection has ended for it. */
   read({ bytes, from, to }: HeaderBlock, head: Http1Head): boolean {
     const isSound = this.decoder.decode(bytes, from, to, head);
-    if (!isSound) this.#end(violations["header-block"].code, "header-block");
-    return isSound;
+    if (isSound) return true;
+    if (this.decoder.isBomb) this.#end(errorCode.enhanceYourCalm, "head-limit");
+    else this.#end(violations["header-block"].code, "header-block");
+    return false;
   }
 
   /** The table must go on as the peer's does, whoever the block was for. */

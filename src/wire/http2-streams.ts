@@ -165,7 +165,8 @@ export class Http2Streams {
     if (stream === undefined) return;
     this.#remove(stream, false);
     stream.owner.onReset(code);
-    this.#endIf(this.#ports.guard.onReset(this.nowMs));
+    // Who has had an answer may have had enough of it: that costs what an answer costs.
+    if (!stream.isAnswered) this.#endIf(this.#ports.guard.onReset(this.nowMs));
   }
 
   /** Breaks off a stream, for its owner's reasons. */

@@ -20,6 +20,10 @@ export interface ProxyProcessOptions {
   /** Two hops, mutual TLS between them. */
   readonly hasTls?: boolean;
   readonly bufferBytesMax?: number;
+  /** More of the connection managers. */
+  readonly manager?: Readonly<Record<string, unknown>>;
+  /** More clusters, by name, with a port on loopback each. */
+  readonly clusters?: Readonly<Record<string, number>>;
   /** More of the bootstrap. */
   readonly bootstrap?: Readonly<Record<string, unknown>>;
   /** Flags of Node. */
@@ -156,7 +160,7 @@ async function bootstrapOf(
     filter_chains: [
       {
         ...(socket === undefined ? {} : { transport_socket: socket }),
-        filters: [manager(name, cluster)],
+        filters: [manager(name, cluster, options.manager)],
       },
     ],
   });
@@ -182,6 +186,7 @@ async function bootstrapOf(
       clusters: [
         cluster("app", applicationPort),
         ...(tls === undefined ? [] : [cluster("peer", ports.peerPort, tls.client)]),
+        ...Object.entries(options.clusters ?? {}).map(([name, to]) => cluster(name, to)),
       ],
     },
     ...options.bootstrap,
@@ -192,7 +197,7 @@ function address(port: number): object {
   return { socket_address: { address: "127.0.0.1", port_value: port } };
 }
 
-function manager(name: string, cluster: string): object {
+function manager(name: string, cluster: string, more: object = {}): object {
   return {
     name: "http",
     typed_config: {
@@ -214,6 +219,7 @@ function manager(name: string, cluster: string): object {
           typed_config: { "@type": `${extensions}filters.http.router.v3.Router` },
         },
       ],
+      ...more,
     },
   };
 }
