@@ -11,7 +11,8 @@ import { type LimitedGroup, makeLimitedGroup } from "./limited-group.ts";
 import { type ProxyProcess, startProxyProcess } from "./proxy-process.ts";
 import { silentLog } from "./silent-log.ts";
 
-const limits = { memoryBytes: 128 * 2 ** 20, cpus: 0.2 };
+/** A fifth of a core is what it gets, not only what it may take: neighbours must not decide what is measured. */
+const limits = { memoryBytes: 128 * 2 ** 20, cpus: 0.2, isReserved: true };
 const large = Buffer.alloc(8 * 2 ** 20, "x");
 const slowSteps = 160;
 const slowStep = 25;
