@@ -15,7 +15,10 @@ import { plainPolicy, readAssignment, readPolicy, type TlsFor } from "./cluster/
 import { DnsWatch } from "./cluster/dns-watch.ts";
 import { meetsCriteria } from "./cluster/metadata.ts";
 import type { ClusterPlan } from "./cluster/plan.ts";
-import { type ClusterServices, type Ejection, RunningCluster } from "./cluster/running-cluster.ts";
+import type { HealthNews, HealthReport } from "./cluster/cluster-health.ts";
+import type { Ejection } from "./cluster/ejections.ts";
+import type { ClusterTraffic } from "./cluster/members.ts";
+import { type ClusterServices, RunningCluster } from "./cluster/running-cluster.ts";
 import type { ClusterSource, UpstreamCluster } from "./context.ts";
 import { type ClusterSeries, clusterSeries } from "./stats/envoy-series.ts";
 
@@ -25,6 +28,8 @@ export interface ClusterPoolOptions extends ClusterServices {
   readonly resolver: Resolver;
   /** Throws for what cannot be honoured; `statName` labels its counters. */
   readonly clientTls: (context: UpstreamTlsContext, statName: string) => ClosableTls;
+  /** What checks have found, for threads that do not check. */
+  readonly onHealthReport?: ((report: HealthReport) => void) | undefined;
 }
 
 export type ClosableTls = ClientTls & { close(): void };
@@ -38,6 +43,7 @@ interface Version {
 
 interface Entry {
   readonly series: ClusterSeries;
+  readonly traffic: ClusterTraffic;
   active: Version | undefined;
   warming: Version | undefined;
 }
@@ -130,6 +136,31 @@ export class ClusterPool implements ClusterSource {
     this.#entries.get(ejection.cluster)?.active?.running.eject(ejection);
   }
 
+  /** Another thread, which checks, has told. */
+  takeHealth(report: HealthReport): void {
+    this.#options.toldHealth?.take(report);
+    const entry = this.#entries.get(report.cluster);
+    if (entry === undefined) return;
+    entry.active?.running.onHealthTold(report.returned);
+    entry.warming?.running.onHealthTold(report.returned);
+    this.#promote(entry);
+  }
+
+  /** All that checks have found, for a thread that has just begun. */
+  healthReports(): readonly HealthReport[] {
+    return [...this.#entries.values()].flatMap(({ active }) =>
+      active?.running.plan.health === undefined ? [] : [wholeReport(active.running)],
+    );
+  }
+
+  /** Another thread, which does not check, has seen. */
+  takeHealthNews(news: HealthNews): void {
+    const entry = this.#entries.get(news.cluster);
+    if (entry === undefined) return;
+    if (news.kind === "traffic") entry.traffic.isSeen = true;
+    else entry.active?.running.suspect(news.endpoint);
+  }
+
   /** Before what threads have in flight together is shown. */
   refreshLimits(): void {
     for (const { active } of this.#entries.values()) active?.running.limits.refresh();
@@ -160,8 +191,14 @@ export class ClusterPool implements ClusterSource {
   apply(plan: ClusterPlan): void {
     const series =
       this.#entries.get(plan.name)?.series ?? clusterSeries(this.#options.metrics, plan.statName);
-    const version = this.#tryVersion(plan, series);
-    const entry = this.#entries.get(plan.name) ?? { series, active: undefined, warming: undefined };
+    const traffic = this.#entries.get(plan.name)?.traffic ?? { isSeen: false };
+    const version = this.#tryVersion(plan, series, traffic);
+    const entry = this.#entries.get(plan.name) ?? {
+      series,
+      traffic,
+      active: undefined,
+      warming: undefined,
+    };
     this.#entries.set(plan.name, entry);
     const services = servicesOf(entry);
     closeVersion(entry.warming);
@@ -185,6 +222,8 @@ export class ClusterPool implements ClusterSource {
     entry.warming = undefined;
     this.#wishes.update(entry, services);
     entry.series.remove();
+    const gone = { cluster: name, flags: new Map<string, number>(), isWhole: true, returned: [] };
+    this.#options.onHealthReport?.(gone);
   }
 
   /** Throws a refusal, before anything has changed. */
@@ -218,16 +257,16 @@ export class ClusterPool implements ClusterSource {
   }
 
   /** A refused first version leaves no series behind. */
-  #tryVersion(plan: ClusterPlan, series: ClusterSeries): Version {
+  #tryVersion(plan: ClusterPlan, series: ClusterSeries, traffic: ClusterTraffic): Version {
     try {
-      return this.#makeVersion(plan, series);
+      return this.#makeVersion(plan, series, traffic);
     } catch (thrown) {
       if (!this.#entries.has(plan.name)) series.remove();
       throw thrown;
     }
   }
 
-  #makeVersion(plan: ClusterPlan, series: ClusterSeries): Version {
+  #makeVersion(plan: ClusterPlan, series: ClusterSeries, traffic: ClusterTraffic): Version {
     const choices = plan.sockets.map(({ criteria, tls }) => ({
       criteria,
       tls: tls === undefined ? undefined : this.#options.clientTls(tls, plan.statName),
@@ -245,7 +284,20 @@ export class ClusterPool implements ClusterSource {
           )
         : [];
     const policy = "assignment" in discovery ? readPolicy(discovery.assignment) : plainPolicy;
-    const running = new RunningCluster(plan, series, this.#options, tlsFor({}));
+    const running: RunningCluster = new RunningCluster(plan, {
+      series,
+      services: this.#options,
+      tlsFor,
+      traffic,
+      onHealth: (flags, returned) => {
+        if (this.#entries.get(plan.name)?.active?.running !== running) return;
+        this.#options.onHealthReport?.({ cluster: plan.name, flags, isWhole: false, returned });
+      },
+      onHealthKnown: () => {
+        const entry = this.#entries.get(plan.name);
+        if (entry !== undefined) this.#promote(entry);
+      },
+    });
     if (discovery.kind === "static") {
       running.setEndpoints(localities, policy);
     }
@@ -276,7 +328,7 @@ export class ClusterPool implements ClusterSource {
 
   #promote(entry: Entry): void {
     const next = entry.warming;
-    if (next === undefined || !next.running.hasEndpoints) return;
+    if (next === undefined || !next.running.isWarm) return;
     for (const name of next.running.plan.secrets.keys()) {
       if (this.#options.secrets.get(name) === undefined) return;
     }
@@ -286,8 +338,18 @@ export class ClusterPool implements ClusterSource {
     entry.warming = undefined;
     this.#wishes.update(entry, services);
     closeVersion(before);
+    this.#reportHealth(entry);
     this.onReady();
   }
+
+  #reportHealth({ active }: Entry): void {
+    if (active?.running.plan.health === undefined) return;
+    this.#options.onHealthReport?.(wholeReport(active.running));
+  }
+}
+
+function wholeReport(running: RunningCluster): HealthReport {
+  return { cluster: running.name, flags: running.healthFlags(), isWhole: true, returned: [] };
 }
 
 function setAssignment(version: Version, assignment: ClusterLoadAssignment): void {

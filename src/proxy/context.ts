@@ -129,6 +129,8 @@ export interface UpstreamEndpoint {
   active: number;
   /** Feeds outlier detection. */
   report(outcome: UpstreamOutcome): void;
+  /** Where endpoints are checked: it has told a request that it is not well. */
+  readonly suspect?: (() => void) | undefined;
   /** No new streams come here: connections to it close as soon as they are idle. */
   readonly isRemoved?: boolean;
   /** Set by whoever keeps connections to it; called once when it is removed. */

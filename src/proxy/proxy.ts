@@ -7,23 +7,24 @@ import v8 from "node:v8";
 
 import type { Clock } from "../base/clock.ts";
 import { type IoBackend, type IoChoice, openAcceptingIo, openIo } from "../net/io-backend.ts";
+import type { Dialler } from "../net/dialler.ts";
 import { type Resolver, systemResolver } from "../net/resolver.ts";
 import type { SecretSource } from "../net/secret-source.ts";
-import { createClientTls, createTlsCounters } from "../net/tls-contexts.ts";
-import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { OwnedMetricRegistry, SharedMetricRegistry } from "../telemetry/metric-registry.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
 import type { XdsFeed } from "../xds/feed.ts";
 import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
-import { ClusterPool } from "./cluster.ts";
+import type { ClusterPool } from "./cluster.ts";
 import type { SharedLimits } from "./cluster/limits.ts";
-import type { Ejection } from "./cluster/running-cluster.ts";
+import type { HealthNews, HealthReport } from "./cluster/cluster-health.ts";
+import { composeClusters } from "./cluster/composition.ts";
+import type { Ejection } from "./cluster/ejections.ts";
 import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
 import { SharedBuckets } from "./engine/shared-buckets.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
-import type { ListenerSet, ProxyContext, RouteSource } from "./context.ts";
+import type { ListenerSet, ProxyContext } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
@@ -34,8 +35,6 @@ import { Tap, type TapAnswer } from "./stats/tap.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
 import type { WatchLimits } from "./workers/worker-watch.ts";
 
-/** All clusters share it: a server that fails is asked by each retry of each request. */
-const handshakeLinesPerSecond = 10;
 /** Istio's `terminationDrainDuration`. */
 const drainMs = 5000;
 
@@ -69,6 +68,7 @@ export interface ProxyOptions {
   readonly buckets?: BucketMemory;
   /** What it is to tell other threads. */
   readonly onEjected?: (ejection: Ejection) => void;
+  readonly onHealthNews?: (news: HealthNews) => void;
   readonly resolver?: Resolver;
   readonly nodeId: string;
   /** Of the node, as its control plane knows it; nothing unless told. */
@@ -103,6 +103,8 @@ export interface Proxy {
   loads(): readonly EndpointLoad[];
   /** What another thread has told. */
   eject(ejection: Ejection): void;
+  /** What the thread that checks endpoints has found. */
+  takeHealth(report: HealthReport): void;
   /** As an operator says: answers of an unhealthy one end their connections. */
   setHealthy(isHealthy: boolean): void;
   /** Single requests that this thread served. Throws what is wrong with the query. */
@@ -140,12 +142,12 @@ export function startProxy(options: ProxyOptions): Proxy {
   );
   const overloadFlags = overload?.flags ?? options.overloadFlags;
   const workers = openWorkers(options, overloadFlags);
-  const clusters = makeClusters(options, workers?.sharedLimits ?? options.sharedLimits);
-  const routes: RouteSource = { get: (name) => configuration.get(name) };
+  const opened = openedIo(options, workers?.io);
+  const clusters = composeClusters(options, { workers, dialler: opened.dialler });
   const draining = new Drain(clock, options.random);
-  const context = makeContext(options, workers?.io, {
+  const context = makeContext(options, opened, {
     clusters,
-    routes,
+    routes: { get: (name) => configuration.get(name) },
     drain: draining,
     ...(overloadFlags === undefined ? {} : { overload: overloadFlags }),
   });
@@ -163,7 +165,7 @@ export function startProxy(options: ProxyOptions): Proxy {
   const waitingFor = () => configuration.waitingFor ?? workers?.waitingFor;
   const exposeMetrics = () => workers?.exposeMetrics() ?? metrics.expose();
   const ready = readinessOf(configuration, workers, log);
-  workers?.start(configuration);
+  workers?.start(configuration, clusters);
   configuration.start();
   overload?.start();
   return {
@@ -171,6 +173,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     ready,
     loads: () => loadsOf(clusters.active()),
     eject: (ejection) => clusters.eject(ejection),
+    takeHealth: (report) => clusters.takeHealth(report),
     setHealthy,
     tap: (query) => context.tap.read(query),
     resetSlowest: (...asked) => listeners.resetSlowest(...asked),
@@ -305,14 +308,27 @@ function openWorkers(
     : new DataWorkers({ ...options, ...workers, resolver, io, socketMark, overloadFlags });
 }
 
+interface OpenedIo {
+  readonly io: IoBackend;
+  readonly dialler: Dialler;
+}
+
+function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): OpenedIo {
+  const { backend, io: choice = "portable", clock, log, socketMark } = options;
+  const io = backend ?? accepting ?? openIo(choice, clock, log.area("io"));
+  const dialler = io.createDialler({
+    log: log.area("upstream"),
+    ...(socketMark === undefined ? {} : { mark: socketMark }),
+  });
+  return { io, dialler };
+}
+
 function makeContext(
   options: ProxyOptions,
-  accepting: IoBackend | undefined,
+  { io, dialler }: OpenedIo,
   parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
 ): ProxyContext & { readonly tap: Tap } {
   const { clock, log, metrics } = options;
-  const io =
-    options.backend ?? accepting ?? openIo(options.io ?? "portable", clock, log.area("io"));
   return {
     clock,
     log,
@@ -320,14 +336,11 @@ function makeContext(
     random: options.random,
     tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
+    dialler,
     buckets: options.buckets ?? new SharedBuckets(),
     node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
     listen: (listening) => io.listen(listening),
     turnEnd: io.turnEnd,
-    dialler: io.createDialler({
-      log: log.area("upstream"),
-      ...(options.socketMark === undefined ? {} : { mark: options.socketMark }),
-    }),
     sinkFor: createSinkCompiler({
       metrics,
       peers: options.peers,
@@ -355,37 +368,6 @@ function makeOverload(
       workers()?.collectGarbage(kind);
     },
     heapElsewhere: () => workers()?.heapBytes ?? 0,
-  });
-}
-
-function makeClusters(options: ProxyOptions, sharedLimits: SharedLimits | undefined): ClusterPool {
-  const { clock, log, metrics, secrets } = options;
-  const failures = new BoundedLog({
-    clock,
-    log: log.area("upstream"),
-    linesPerSecond: handshakeLinesPerSecond,
-  });
-  return new ClusterPool({
-    sharedLimits,
-    onEjected: options.onEjected,
-    clock,
-    log: log.area("cluster"),
-    random: options.random,
-    metrics,
-    secrets,
-    resolver: options.resolver ?? systemResolver,
-    clientTls: (tls, statName) =>
-      createClientTls(tls, {
-        secrets,
-        log: log.area("tls"),
-        counters: createTlsCounters(metrics, "envoy_cluster", { cluster_name: statName }),
-        onFailure: ({ code, message }) =>
-          failures.warn("a TLS handshake with a server failed", {
-            cluster: statName,
-            code,
-            reason: message,
-          }),
-      }),
   });
 }
 

@@ -1,6 +1,7 @@
 /** `/clusters` as Envoy prints it: what each cluster balances over now. */
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { Endpoint, EndpointStatus } from "../cluster/endpoint.ts";
+import { healthFlag } from "../engine/health-check.ts";
 import type { RunningCluster } from "../cluster/running-cluster.ts";
 
 /** What one thread knows of an endpoint that carries traffic or has been ejected. */
@@ -95,12 +96,7 @@ export function clustersJson(
             value: String(loads.of(cluster, endpoint)?.active ?? 0),
           },
         ],
-        health_status: {
-          eds_health_status: endpoint.status === "UNKNOWN" ? "HEALTHY" : endpoint.status,
-          ...(loads.of(cluster, endpoint)?.isEjected === true
-            ? { failed_outlier_check: true }
-            : {}),
-        },
+        health_status: healthStatus(endpoint, loads.of(cluster, endpoint)),
         weight: endpoint.weight,
         hostname: endpoint.hostname,
         priority,
@@ -117,17 +113,55 @@ function endpointsOf(
   );
 }
 
-const edsFlags: { readonly [Status in EndpointStatus]?: string } = {
-  UNHEALTHY: "/failed_eds_health",
-  TIMEOUT: "/failed_eds_health",
-  DRAINING: "/eds_status_draining",
-  DEGRADED: "/degraded_eds_health",
-};
+/** What may be said against an endpoint, in Envoy's order: as text, and as a field. */
+const saidOf: readonly {
+  readonly is: (endpoint: Endpoint, load: EndpointLoad | undefined) => boolean;
+  readonly text: string;
+  readonly field: string | undefined;
+}[] = [
+  checkFlag(healthFlag.failed, "failed_active_hc", "failed_active_health_check"),
+  {
+    is: (_endpoint, load) => load?.isEjected === true,
+    text: "/failed_outlier_check",
+    field: "failed_outlier_check",
+  },
+  statusFlag(["UNHEALTHY", "TIMEOUT"], "failed_eds_health"),
+  checkFlag(healthFlag.degraded, "degraded_active_hc", "failed_active_degraded_check"),
+  statusFlag(["DEGRADED"], "degraded_eds_health"),
+  {
+    is: ({ isLeaving }) => isLeaving,
+    text: "/pending_dynamic_removal",
+    field: "pending_dynamic_removal",
+  },
+  checkFlag(healthFlag.pending, "pending_active_hc", "pending_active_hc"),
+  checkFlag(
+    healthFlag.excluded,
+    "excluded_via_immediate_hc_fail",
+    "excluded_via_immediate_hc_fail",
+  ),
+  checkFlag(healthFlag.timedOut, "active_hc_timeout", "active_hc_timeout"),
+  statusFlag(["DRAINING"], "eds_status_draining"),
+];
+
+function checkFlag(flag: number, text: string, field: string): (typeof saidOf)[number] {
+  return { is: ({ checked }) => (checked & flag) !== 0, text: `/${text}`, field };
+}
+
+function statusFlag(statuses: readonly EndpointStatus[], text: string): (typeof saidOf)[number] {
+  return { is: ({ status }) => statuses.includes(status), text: `/${text}`, field: undefined };
+}
 
 function healthFlags(endpoint: Endpoint, load: EndpointLoad | undefined): string {
-  const flags = [
-    load?.isEjected === true ? "/failed_outlier_check" : "",
-    edsFlags[endpoint.status] ?? "",
-  ].join("");
-  return flags === "" ? "healthy" : flags;
+  const flags = saidOf.flatMap(({ is, text }) => (is(endpoint, load) ? [text] : []));
+  return flags.length === 0 ? "healthy" : flags.join("");
+}
+
+function healthStatus(endpoint: Endpoint, load: EndpointLoad | undefined): object {
+  const said = saidOf.flatMap(({ is, field }) =>
+    field !== undefined && is(endpoint, load) ? [[field, true] as const] : [],
+  );
+  return {
+    ...Object.fromEntries(said),
+    eds_health_status: endpoint.status === "UNKNOWN" ? "HEALTHY" : endpoint.status,
+  };
 }

@@ -2,14 +2,23 @@
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
+import type { Locality } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { HealthStatus } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
-import type { LbEndpoint } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint_components.ts";
+import type {
+  Endpoint_HealthCheckConfig as HealthCheckConfig,
+  LbEndpoint,
+} from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint_components.ts";
 import { durationMs } from "../engine/duration.ts";
 import { parseIp } from "../engine/ip.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
-import type { EndpointDescription, EndpointMetadata, EndpointStatus } from "./endpoint.ts";
+import type {
+  EndpointCheck,
+  EndpointDescription,
+  EndpointMetadata,
+  EndpointStatus,
+} from "./endpoint.ts";
 import { flattenMetadata, subsetValuesOf } from "./metadata.ts";
 import type { LocalityDescription } from "./running-cluster.ts";
 
@@ -22,6 +31,7 @@ export function readAssignment(
   allowed: "addresses" | "names",
 ): readonly LocalityDescription[] {
   return assignment.endpoints.map((locality, i) => ({
+    name: localityName(locality.locality),
     priority: locality.priority,
     weight: locality.loadBalancingWeight ?? 0,
     endpoints: locality.lbEndpoints.map((entry, j) => {
@@ -34,6 +44,11 @@ export function readAssignment(
       return endpoint;
     }),
   }));
+}
+
+function localityName(locality: Locality | undefined): string {
+  if (locality === undefined) return "";
+  return `${locality.region}/${locality.zone}/${locality.subZone}`;
 }
 
 /** What an assignment says of all its endpoints together. */
@@ -91,7 +106,21 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
     subsetValues: subsetValuesOf(entry.metadata),
     metadata,
     tls: tlsFor(metadata),
+    check: readCheck(entry.endpoint.healthCheckConfig, `${path}.endpoint.health_check_config`),
   };
+}
+
+function readCheck(config: HealthCheckConfig | undefined, path: string): EndpointCheck | undefined {
+  if (config === undefined) return undefined;
+  const { address, portValue, hostname, disableActiveHealthCheck: isOff } = config;
+  if (portValue > 65_535) refuse(`${path}.port_value`, "is no port");
+  if (!/^[\x21-\x7e]*$/.test(hostname)) refuse(`${path}.hostname`, "is no name of a host");
+  if (address === undefined) return { address: undefined, port: portValue, hostname, isOff };
+  const own = readAddress(address, `${path}.address`);
+  if (parseIp(own.address) === undefined) {
+    refuse(`${path}.address`, `'${own.address}' is no IP address`);
+  }
+  return { address: own.address, port: portValue || own.port, hostname, isOff };
 }
 
 function readAddress(address: Address | undefined, path: string): SocketAddress {

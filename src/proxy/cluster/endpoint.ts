@@ -15,6 +15,15 @@ export type EndpointStatus =
   | "TIMEOUT"
   | "DEGRADED";
 
+/** How the endpoint is to be checked, where it says something of its own. */
+export interface EndpointCheck {
+  readonly address: string | undefined;
+  /** 0: the endpoint's own. */
+  readonly port: number;
+  readonly hostname: string;
+  readonly isOff: boolean;
+}
+
 /** What configuration says about one address; equal descriptions keep the same endpoint. */
 export interface EndpointDescription {
   readonly address: SocketAddress;
@@ -25,6 +34,7 @@ export interface EndpointDescription {
   /** Values of its `envoy.lb` metadata as JSON, for subsets. */
   readonly subsetValues?: ReadonlyMap<string, string> | undefined;
   readonly tls: ClientTls | undefined;
+  readonly check?: EndpointCheck | undefined;
   /** Local address that connections to it come from, where the cluster says so. */
   readonly sourceAddress?: string | undefined;
 }
@@ -32,7 +42,11 @@ export interface EndpointDescription {
 export interface EndpointOptions {
   /** What consistent hashing places on its ring is the hostname. */
   readonly hashesHostname: boolean;
+  /** It is the one endpoint of a name, whatever its address. */
+  readonly isNamed: boolean;
   readonly onReport: (endpoint: Endpoint, outcome: UpstreamOutcome) => void;
+  /** There where endpoints are checked: it has told a request that it is not well. */
+  readonly onSuspect?: (endpoint: Endpoint) => void;
 }
 
 /** One address of a cluster: lives across updates as long as it stays in the cluster. */
@@ -44,8 +58,16 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly tls: ClientTls | undefined;
   readonly sourceAddress: string | undefined;
   weight: number;
-  /** Ejection comes on top. */
+  /** Ejection and checks come on top. */
   status: EndpointStatus;
+  check: EndpointCheck | undefined;
+  /** What checks have found, of `healthFlag`. */
+  checked = 0;
+  /** It is named no more, and stays while it passes its checks. */
+  isLeaving = false;
+  /** What checks know it by. */
+  readonly healthKey: string;
+  readonly suspect: (() => void) | undefined;
   /** Since when it may take requests, by the monotonic clock; undefined before it may. */
   healthySinceMs: number | undefined = undefined;
   active = 0;
@@ -55,7 +77,8 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly hashKey: string;
   readonly #onReport: EndpointOptions["onReport"];
 
-  constructor(description: EndpointDescription, { hashesHostname, onReport }: EndpointOptions) {
+  constructor(description: EndpointDescription, options: EndpointOptions) {
+    const { hashesHostname, isNamed, onReport, onSuspect } = options;
     this.address = description.address;
     this.hostname = description.hostname;
     this.metadata = description.metadata;
@@ -64,8 +87,26 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.sourceAddress = description.sourceAddress;
     this.weight = description.weight;
     this.status = description.status;
+    this.check = description.check;
+    this.healthKey = isNamed
+      ? `${description.hostname}:${description.address.port}`
+      : formatSocketAddress(description.address);
+    this.suspect = onSuspect && (() => onSuspect(this));
     this.hashKey = hashKeyOf(description, hashesHostname);
     this.#onReport = onReport;
+  }
+
+  /** Whether it is checked, where its cluster's endpoints are. */
+  get isChecked(): boolean {
+    return this.check?.isOff !== true;
+  }
+
+  /** What may change while it stays the same endpoint. */
+  describe({ weight, status, check }: EndpointDescription): void {
+    this.weight = weight;
+    this.status = status;
+    this.check = check;
+    this.isLeaving = false;
   }
 
   report(outcome: UpstreamOutcome): void {

@@ -28,6 +28,7 @@ import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
 import { statuses } from "./assignment.ts";
 import type { EndpointStatus } from "./endpoint.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
+import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
 
 export interface ClusterPlan extends BalancingPolicy {
@@ -45,6 +46,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly limits: Limits;
   readonly outlier: OutlierSettings | undefined;
+  /** Active checks of its endpoints. */
+  readonly health: HealthPlan | undefined;
   readonly sockets: readonly SocketChoice[];
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
@@ -101,11 +104,17 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
       ? socket
       : { ...socket, tls: withoutExchange(socket.tls) },
   );
+  const discovery = compileDiscovery(cluster);
+  const health = compileHealth(cluster);
+  if (health !== undefined && (discovery.kind === "original-dst" || discovery.kind === "forward")) {
+    refuse("health_checks", "is not supported where requests name their endpoints");
+  }
   const maxRequests = common?.maxRequestsPerConnection ?? cluster.maxRequestsPerConnection;
   return {
     name: cluster.name,
     statName: cluster.altStatName === "" ? cluster.name : cluster.altStatName,
-    discovery: compileDiscovery(cluster),
+    discovery,
+    health,
     ...compilePolicy(cluster),
     // Envoy rounds it, too.
     panicPercent: Math.round(cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50),

@@ -1,10 +1,10 @@
 /**
- * One version of a cluster, running: its endpoints, their health and the balancer over them. How
+ * One version of a cluster, running: its endpoints (`members.ts`) and the balancer over them. How
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
-import type { Clock, Timer } from "../../base/clock.ts";
-import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
-import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Dialler, TcpKeepAlive } from "../../net/dialler.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
   ClusterCounters,
@@ -14,16 +14,19 @@ import type {
   UpstreamOutcome,
 } from "../context.ts";
 import type { Chooser, HashBits } from "../engine/chooser.ts";
-import { OutlierDetector } from "../engine/outlier-detector.ts";
-import { balancePriorities, type Health, type LocalityMembers } from "../engine/priorities.ts";
+import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
-import { Endpoint, type EndpointDescription, type EndpointStatus } from "./endpoint.ts";
-import { OriginalDestinations } from "./original-destinations.ts";
+import type { HealthNews } from "./cluster-health.ts";
+import type { Ejection } from "./ejections.ts";
+import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { addressOfAuthority } from "./forward.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
+import { Members, type MembersOptions } from "./members.ts";
+import { OriginalDestinations } from "./original-destinations.ts";
 import type { ClusterPlan, Discovery } from "./plan.ts";
+import type { ToldHealth } from "./told-health.ts";
 
 export interface ClusterServices {
   readonly clock: Clock;
@@ -33,24 +36,21 @@ export interface ClusterServices {
   readonly sharedLimits?: SharedLimits | undefined;
   /** Where several threads use a cluster: to be told to the others. */
   readonly onEjected?: ((ejection: Ejection) => void) | undefined;
-}
-
-/** An endpoint that one thread has taken out for a while. */
-export interface Ejection {
-  readonly cluster: string;
-  /** `address:port` */
-  readonly endpoint: string;
-  readonly durationMs: number;
+  /** For health checks. */
+  readonly dialler?: Dialler | undefined;
+  /** Where another thread checks. */
+  readonly toldHealth?: ToldHealth | undefined;
+  /** To be told to the thread that checks. */
+  readonly onHealthNews?: ((news: HealthNews) => void) | undefined;
 }
 
 export interface LocalityDescription {
+  /** Region, zone and what is in it; empty: it names none. */
+  readonly name?: string;
   readonly priority: number;
   readonly weight: number;
   readonly endpoints: readonly EndpointDescription[];
 }
-
-/** With which an endpoint takes requests like any other. */
-const fitStatuses: ReadonlySet<EndpointStatus> = new Set(["UNKNOWN", "HEALTHY"]);
 
 /** How often another endpoint is drawn when the one chosen was tried before. */
 const redrawsMaxDefault = 5;
@@ -63,41 +63,26 @@ export class RunningCluster implements UpstreamCluster {
   hasEndpoints = false;
   readonly #services: ClusterServices;
   readonly #series: ClusterSeries;
-  readonly #detector: OutlierDetector<Endpoint> | undefined;
+  readonly #members: Members;
   readonly #destinations: OriginalDestinations | undefined;
   readonly #choice: {
     hash: HashBits | undefined;
     attempt: number;
     readonly random: () => number;
   };
-  #endpoints = new Map<string, Endpoint>();
-  /** By `address:port`; made when the first request insists on an endpoint. */
-  #byHost: ReadonlyMap<string, Endpoint> | undefined;
-  #localities: readonly LocalityMembers<Endpoint>[] = [];
-  #policy = plainPolicy;
   #choose: Chooser<Endpoint> = () => undefined;
   #subsets: Subsets<Endpoint> | undefined;
-  #timer: Timer | undefined;
-  #staleTimer: Timer | undefined;
   #isClosed = false;
 
-  /** `defaultTls` is for endpoints without metadata: the destinations of ORIGINAL_DST. */
-  constructor(
-    plan: ClusterPlan,
-    series: ClusterSeries,
-    services: ClusterServices,
-    defaultTls: ClientTls | undefined,
-  ) {
+  constructor(plan: ClusterPlan, options: MembersOptions) {
+    const { series, services, tlsFor } = options;
     this.plan = plan;
     this.#series = series;
     this.#services = services;
-    this.counters = series.counters;
+    this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.limits = makeLimits(plan, series, services.sharedLimits);
     this.#choice = { hash: undefined, attempt: 0, random: services.random };
-    if (plan.outlier !== undefined) {
-      this.#detector = this.#makeDetector(plan.outlier);
-      this.#scheduleInterval(plan.outlier.intervalMs);
-    }
+    this.#members = new Members(plan, options, () => this.#rebalance());
     const { discovery } = plan;
     if (discovery.kind === "original-dst" || discovery.kind === "forward") {
       const { cleanupMs } = discovery;
@@ -108,7 +93,7 @@ export class RunningCluster implements UpstreamCluster {
           weight: 1,
           status: "HEALTHY",
           metadata: {},
-          tls: defaultTls,
+          tls: tlsFor({}),
         }),
       );
       this.hasEndpoints = true;
@@ -143,15 +128,25 @@ export class RunningCluster implements UpstreamCluster {
     return this.plan.idleTimeoutMs;
   }
   get dropShare(): number {
-    return this.#policy.dropShare;
+    return this.#members.policy.dropShare;
   }
 
   get localities(): readonly LocalityMembers<Endpoint>[] {
-    return this.#localities;
+    return this.#members.localities;
+  }
+
+  /** Its endpoints are known, and so is their health. */
+  get isWarm(): boolean {
+    return this.hasEndpoints && this.#members.isHealthKnown;
+  }
+
+  /** What checks have found, by endpoint. */
+  healthFlags(): ReadonlyMap<string, number> {
+    return this.#members.healthFlags();
   }
 
   isEjected(endpoint: Endpoint): boolean {
-    return this.#detector?.isEjected(endpoint) === true;
+    return this.#members.isEjected(endpoint);
   }
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
@@ -192,15 +187,9 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   #overriding(host: string): Endpoint | undefined {
-    this.#byHost ??= new Map(
-      [...this.#endpoints.values()].map((endpoint) => [
-        formatSocketAddress(endpoint.address),
-        endpoint,
-      ]),
-    );
-    const wanted = this.#byHost.get(host);
+    const wanted = this.#members.find(host);
     if (wanted === undefined) return undefined;
-    return this.plan.overridable.has(this.#statusOf(wanted)) ? wanted : undefined;
+    return this.plan.overridable.has(this.#members.statusOf(wanted)) ? wanted : undefined;
   }
 
   /** Replaces all endpoints. One whose address, metadata and TLS stay the same lives on. */
@@ -209,181 +198,90 @@ export class RunningCluster implements UpstreamCluster {
     policy: AssignmentPolicy = plainPolicy,
   ): void {
     if (this.#isClosed) return;
-    const before = this.#endpoints;
-    const after = new Map<string, Endpoint>();
-    const nowMs = this.#services.clock.monotonicMs();
-    this.#policy = policy;
-    this.#localities = localities.map(({ priority, weight, endpoints }) => ({
-      priority,
-      weight,
-      members: endpoints.map((description) => {
-        const key = endpointKey(description);
-        const kept = after.get(key) ?? before.get(key);
-        const endpoint =
-          kept !== undefined && kept.tls === description.tls
-            ? kept
-            : this.#makeEndpoint(description);
-        endpoint.weight = description.weight;
-        endpoint.status = description.status;
-        if (fitStatuses.has(endpoint.status)) endpoint.healthySinceMs ??= nowMs;
-        after.set(key, endpoint);
-        return endpoint;
-      }),
-    }));
-    this.#endpoints = after;
-    this.#byHost = undefined;
-    this.#detector?.setMembers(after.values());
-    let isChanged = after.size !== before.size;
-    for (const [key, endpoint] of before) {
-      if (after.get(key) === endpoint) continue;
-      isChanged = true;
-      endpoint.remove();
-    }
-    if (isChanged && this.plan.closesOnChange) for (const each of after.values()) each.drain();
     this.hasEndpoints = true;
-    this.#forgetLater(policy);
-    this.#rebalance();
-  }
-
-  /** What nobody confirms any more is not true for ever. */
-  #forgetLater({ staleAfterMs }: AssignmentPolicy): void {
-    this.#staleTimer?.cancel();
-    this.#staleTimer = undefined;
-    if (staleAfterMs <= 0) return;
-    this.#staleTimer = this.#services.clock.schedule(staleAfterMs, () => {
-      this.#services.log.warn("endpoints have become stale", { cluster: this.name, staleAfterMs });
-      this.setEndpoints([]);
-    });
+    this.#members.set(localities, policy, (description) => this.#makeEndpoint(description));
   }
 
   /** Streams in flight keep using it; its idle connections close. */
   close(): void {
     this.#isClosed = true;
-    this.#timer?.cancel();
-    this.#staleTimer?.cancel();
+    this.#members.close();
     this.#destinations?.close();
-    for (const endpoint of this.#endpoints.values()) endpoint.remove();
   }
 
   /** As another thread has decided. */
-  eject({ endpoint, durationMs }: Ejection): void {
-    const nowMs = this.#services.clock.monotonicMs();
-    for (const one of this.#endpoints.values()) {
-      if (formatSocketAddress(one.address) !== endpoint) continue;
-      this.#detector?.eject(one, durationMs, nowMs);
-    }
-    this.#rebalance();
+  eject(ejection: Ejection): void {
+    this.#members.eject(ejection);
+  }
+
+  /** Another thread that checks has told of it; `returned` are ejected no more. */
+  onHealthTold(returned: readonly string[]): void {
+    this.#members.onHealthTold(returned);
+  }
+
+  /** Another thread has been told by an endpoint that it is not well. */
+  suspect(healthKey: string): void {
+    this.#members.suspect(healthKey);
   }
 
   #makeEndpoint(description: EndpointDescription): Endpoint {
     const isIpv6 = description.address.address.includes(":");
-    const sourceAddress = this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
+    const { plan } = this;
+    const { discovery } = plan;
+    const sourceAddress = plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
     return new Endpoint(
       { ...description, sourceAddress },
       {
-        hashesHostname: this.plan.hashesHostname,
-        onReport: (endpoint, outcome) => this.#onReport(endpoint, outcome),
+        hashesHostname: plan.hashesHostname,
+        isNamed: discovery.kind === "dns" && !discovery.isStrict,
+        onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
+        ...(plan.health === undefined
+          ? {}
+          : { onSuspect: ({ healthKey }: Endpoint) => this.#members.suspect(healthKey) }),
       },
     );
-  }
-
-  #onReport(endpoint: Endpoint, outcome: UpstreamOutcome): void {
-    this.#detector?.report(
-      endpoint,
-      outcome.kind === "response"
-        ? { kind: "response", status: outcome.status }
-        : { kind: "local-failure" },
-      this.#services.clock.monotonicMs(),
-    );
-  }
-
-  #healthOf(endpoint: Endpoint): Health {
-    if (this.isEjected(endpoint)) return "unfit";
-    if (endpoint.status === "DEGRADED") return "degraded";
-    if (endpoint.status === "DRAINING") return "excluded";
-    return fitStatuses.has(endpoint.status) ? "healthy" : "unfit";
-  }
-
-  /** The control plane's word, unless we know better. */
-  #statusOf(endpoint: Endpoint): EndpointStatus {
-    return this.isEjected(endpoint) ? "UNHEALTHY" : endpoint.status;
   }
 
   #rebalance(): void {
     const { plan } = this;
     const { random, clock } = this.#services;
+    const members = this.#members;
+    const { localities, policy } = members;
     const make = (
-      localities: readonly LocalityMembers<Endpoint>[],
+      among: readonly LocalityMembers<Endpoint>[],
       countsWeights: boolean,
     ): Chooser<Endpoint> =>
-      balancePriorities<Endpoint>(localities, {
+      balancePriorities<Endpoint>(among, {
         policy: plan.policy,
-        healthOf: (endpoint) => this.#healthOf(endpoint),
+        healthOf: (endpoint) => members.healthOf(endpoint),
         isLocalityWeighted: plan.isLocalityWeighted && countsWeights,
         failsOnPanic: plan.failsOnPanic,
-        isHealthWeighted: this.#policy.isHealthWeighted,
-        overprovisioningPercent: this.#policy.overprovisioningPercent,
+        isHealthWeighted: policy.isHealthWeighted,
+        overprovisioningPercent: policy.overprovisioningPercent,
         panicPercent: plan.panicPercent,
         onPanic: () => this.#series.panics.add(1),
         random,
         nowMs: () => clock.monotonicMs(),
       });
-    const anybody = make(this.#localities, true);
+    const anybody = make(localities, true);
     this.#choose = anybody;
-    this.#subsets = plan.subsets && new Subsets(plan.subsets, this.#localities, { make, anybody });
-    this.#tell();
+    this.#subsets = plan.subsets && new Subsets(plan.subsets, localities, { make, anybody });
+    members.tell();
   }
+}
 
-  #tell(): void {
-    const counts: Record<Health, number> = { healthy: 0, degraded: 0, unfit: 0, excluded: 0 };
-    for (const endpoint of this.#endpoints.values()) counts[this.#healthOf(endpoint)]++;
-    const series = this.#series;
-    series.membershipTotal.set(this.#endpoints.size);
-    series.membershipHealthy.set(counts.healthy);
-    series.membershipDegraded.set(counts.degraded);
-    series.membershipExcluded.set(counts.excluded);
-    series.ejectionsActive.set(this.#detector?.ejectedCount ?? 0);
-  }
-
-  #makeDetector(settings: NonNullable<ClusterPlan["outlier"]>): OutlierDetector<Endpoint> {
-    const cluster = this.name;
-    const { log, random } = this.#services;
-    return new OutlierDetector<Endpoint>(
-      settings,
-      {
-        onEject: ({ address }, cause, durationMs) => {
-          const endpoint = formatSocketAddress(address);
-          this.#services.onEjected?.({ cluster, endpoint, durationMs });
-          this.#series.ejectionsEnforced.add(1);
-          log.info("endpoint ejected", {
-            cluster,
-            endpoint,
-            cause,
-            ejectedForMs: Math.round(durationMs),
-          });
-          this.#rebalance();
-        },
-        onReturn: (endpoint) => {
-          log.info("endpoint returned", {
-            cluster,
-            endpoint: formatSocketAddress(endpoint.address),
-          });
-          this.#rebalance();
-        },
-        onDetected: () => undefined,
-        onOverflow: () => log.debug("endpoint not ejected: too many are", { cluster }),
-      },
-      random,
-    );
-  }
-
-  #scheduleInterval(intervalMs: number): void {
-    this.#timer = this.#services.clock.schedule(intervalMs, () => {
-      if (this.#isClosed) return;
-      this.#detector?.onInterval(this.#services.clock.monotonicMs());
-      this.#scheduleInterval(intervalMs);
-    });
-  }
+/** Checks are made more often once there is something to be lost. */
+function watched(cluster: string, { series, services, traffic }: MembersOptions): ClusterCounters {
+  const { counters } = series;
+  return {
+    ...counters,
+    onConnectionOpened() {
+      counters.onConnectionOpened();
+      if (traffic.isSeen) return;
+      traffic.isSeen = true;
+      services.onHealthNews?.({ kind: "traffic", cluster });
+    },
+  };
 }
 
 function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddress | undefined {
@@ -393,8 +291,4 @@ function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddr
   const { destinationAddress, destinationPort } = choice.connection;
   const portOverride = discovery.kind === "original-dst" ? discovery.portOverride : undefined;
   return { address: destinationAddress, port: portOverride ?? destinationPort };
-}
-
-function endpointKey({ address, hostname, metadata }: EndpointDescription): string {
-  return `${formatSocketAddress(address)}|${hostname}|${JSON.stringify(metadata)}`;
 }

@@ -1,5 +1,6 @@
 /** Which fields of clusters and their endpoints are honoured. */
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import type { HealthCheck } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import {
   honouredAddress,
@@ -15,7 +16,16 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
     locality: true,
     metadata: true,
     lbEndpoints: {
-      endpoint: { address: honouredAddress, hostname: true },
+      endpoint: {
+        address: honouredAddress,
+        hostname: true,
+        healthCheckConfig: {
+          portValue: true,
+          hostname: true,
+          address: honouredAddress,
+          disableActiveHealthCheck: true,
+        },
+      },
       healthStatus: true,
       metadata: true,
       loadBalancingWeight: true,
@@ -29,6 +39,41 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
     endpointStaleAfter: true,
     weightedPriorityHealth: true,
   },
+};
+
+const payload = { text: true, binary: true } as const;
+
+export const honouredHealthCheck: Honoured<HealthCheck> = {
+  timeout: true,
+  interval: true,
+  initialJitter: true,
+  intervalJitter: true,
+  intervalJitterPercent: true,
+  unhealthyThreshold: true,
+  healthyThreshold: true,
+  reuseConnection: true,
+  httpHealthCheck: {
+    host: true,
+    path: true,
+    send: payload,
+    receive: payload,
+    responseBufferSize: true,
+    requestHeadersToAdd: true,
+    requestHeadersToRemove: true,
+    expectedStatuses: true,
+    retriableStatuses: true,
+    codecClientType: true,
+    serviceNameMatcher: true,
+    method: true,
+  },
+  tcpHealthCheck: { send: payload, receive: payload },
+  noTrafficInterval: true,
+  noTrafficHealthyInterval: true,
+  unhealthyInterval: true,
+  unhealthyEdgeInterval: true,
+  healthyEdgeInterval: true,
+  tlsOptions: { alpnProtocols: true },
+  transportSocketMatchCriteria: true,
 };
 
 export const honouredCluster: Honoured<Cluster> = {
@@ -62,6 +107,8 @@ export const honouredCluster: Honoured<Cluster> = {
   dnsJitter: true,
   respectDnsTtl: true,
   dnsLookupFamily: true,
+  healthChecks: honouredHealthCheck,
+  ignoreHealthOnHostRemoval: true,
   outlierDetection: honouredOutlierDetection,
   // Istio's exchange of metadata alone; the compiler refuses others.
   filters: true,
@@ -92,6 +139,7 @@ export const honouredCluster: Honoured<Cluster> = {
       minClusterSize: true,
       failTrafficOnPanic: true,
     },
+    ignoreNewHostsUntilFirstHc: true,
     overrideHostStatus: true,
     closeConnectionsOnHostSetChange: true,
   },

@@ -4,7 +4,7 @@
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
-import type { EndpointChoice, UpstreamOutcome } from "../context.ts";
+import type { EndpointChoice, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -55,6 +55,11 @@ export class AttemptFacts implements MadeCookies {
   answer(head: Http1Head): AttemptOutcome {
     this.#answer.head = head;
     return this.#answer;
+  }
+
+  /** An endpoint that is checked can ask, in any answer, not to be counted until it passes again. */
+  heed(head: Http1Head, endpoint: UpstreamEndpoint): void {
+    if (head.findName("x-envoy-immediate-health-check-fail") >= 0) endpoint.suspect?.();
   }
 
   /** For outlier detection. */

@@ -286,6 +286,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const serviceTimeMs = nowMs - this.#attemptStartMs;
     const { status } = head;
     stream.record.times.set(moment.answerBegin, exchange.answeredMs);
+    if (this.#endpoint?.suspect !== undefined) this.#facts.heed(head, this.#endpoint);
     this.#deadlines.attempt.disarm();
     this.#deadlines.touch();
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);

@@ -6,6 +6,7 @@
 import type { Counter, Gauge, MetricRegistry } from "../../telemetry/metrics.ts";
 import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 import type { ClusterCounters } from "../context.ts";
+import { type HealthSeries, healthSeries } from "./health-series.ts";
 
 export interface ClusterSeries {
   readonly counters: ClusterCounters;
@@ -27,6 +28,8 @@ export interface ClusterSeries {
   readonly ejectionsEnforced: Counter;
   readonly tlsHandshakes: Counter;
   readonly tlsErrors: Counter;
+  /** Made when the cluster first has checks. */
+  readonly health: () => HealthSeries;
   /** Forgets all of it; the handles are dead afterwards. */
   remove(): void;
 }
@@ -48,7 +51,9 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     const entry = named(suffix);
     return metrics.gauge(entry.name, help, entry.labels);
   };
+  let health: HealthSeries | undefined;
   return {
+    health: () => (health ??= healthSeries({ counter, gauge })),
     counters: requestCounters(metrics, { counter, gauge, named }),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),

@@ -89,6 +89,7 @@ class DataWorker {
       ...overloadOf(start),
       isWorker: true,
       onEjected: (ejection) => post({ kind: "ejected", ejection }),
+      onHealthNews: (news) => post({ kind: "health-news", news }),
       sharedLimits: (cluster, kind) => {
         const row = this.#rows.get(cluster);
         return row === undefined ? undefined : counts.of(row, kind);
@@ -150,6 +151,8 @@ class DataWorker {
         return globalThis.gc?.({ type: "major", execution: "sync", ...message.thoroughly });
       case "eject":
         return this.#proxy.eject(message.ejection);
+      case "health":
+        return this.#proxy.takeHealth(message.report);
       case "healthy":
         return this.#proxy.setHealthy(message.isHealthy);
       case "drain":

@@ -16,6 +16,8 @@ import type { SharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { type PeerDirectory, standardMetricNames } from "../../telemetry/standard-metrics.ts";
 import { typeUrls, type XdsFeed } from "../../xds/feed.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
+import type { ClusterPool } from "../cluster.ts";
+import type { HealthReport } from "../cluster/cluster-health.ts";
 import type { SharedLimits } from "../cluster/limits.ts";
 import type { Configuration } from "../config.ts";
 import { mergeTaps, type TapAnswer } from "../stats/tap.ts";
@@ -27,7 +29,7 @@ import type { OverloadFlags } from "../overload.ts";
 import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
 import type { FromWorker } from "./messages.ts";
 import { LimitRows } from "./limit-rows.ts";
-import { SharedResolver } from "./shared-resolver.ts";
+import { answerName, SharedResolver } from "./shared-resolver.ts";
 import { shareOf, WorkerLink } from "./worker-link.ts";
 import { answersWithin } from "./within.ts";
 import { defaultWatchLimits, endByForce, type WatchLimits, WorkerWatch } from "./worker-watch.ts";
@@ -78,6 +80,7 @@ export class DataWorkers {
   readonly #watch: WorkerWatch;
   readonly #ready = Promise.withResolvers<void>();
   #configuration: Configuration | undefined;
+  #clusters: ClusterPool | undefined;
   #stopSecrets: () => void = () => {};
   #stopPeers: (() => void) | undefined;
   #drainPlan: DrainPlan | undefined;
@@ -101,8 +104,9 @@ export class DataWorkers {
   }
 
   /** `configuration` decides what is accepted; to be called before it starts. */
-  start(configuration: Configuration): void {
+  start(configuration: Configuration, clusters: ClusterPool): void {
     this.#configuration = configuration;
+    this.#clusters = clusters;
     this.#stopSecrets = this.#options.secrets.onChange((name) => {
       if (this.#sentSecrets.has(name)) this.#sendSecret(name);
       else this.#sendNewSecrets();
@@ -181,6 +185,11 @@ export class DataWorkers {
     this.#postAll({ kind: "collect", thoroughly: { flavor: "last-resort" } });
   }
 
+  /** What checks have found of a cluster's endpoints. */
+  tellHealth(report: HealthReport): void {
+    this.#postAll({ kind: "health", report });
+  }
+
   setHealthy(isHealthy: boolean): void {
     this.#isHealthy = isHealthy;
     this.#postAll({ kind: "healthy", isHealthy });
@@ -251,6 +260,9 @@ export class DataWorkers {
     for (const name of this.#sentSecrets) {
       link.post({ kind: "secret", name, secret: secrets.get(name) });
     }
+    for (const report of this.#clusters?.healthReports() ?? []) {
+      link.post({ kind: "health", report });
+    }
     for (const typeUrl of forwardedTypes) {
       const resources = this.#accepted(typeUrl);
       if (resources.length === 0 && this.#configuration?.isReady !== true) continue;
@@ -296,7 +308,7 @@ export class DataWorkers {
         if ([...this.#links.values()].every(({ isReady }) => isReady)) this.#ready.resolve();
         return;
       case "resolve":
-        void this.#resolve(link, message);
+        void answerName(this.#resolver, link, message);
         return;
       case "log": {
         const { level, area, fields } = message;
@@ -310,7 +322,11 @@ export class DataWorkers {
         link.post({ kind: "lines-taken", path });
         return;
       }
+      case "health-news":
+        return this.#clusters?.takeHealthNews(message.news);
       case "ejected":
+        // A check that is passed ends it, and checks are made here.
+        this.#clusters?.eject(message.ejection);
         for (const other of this.#links.values()) {
           if (other !== link) other.post({ kind: "eject", ejection: message.ejection });
         }
@@ -322,18 +338,6 @@ export class DataWorkers {
       case "loads":
       case "tapped":
       case "drained":
-    }
-  }
-
-  async #resolve(
-    link: WorkerLink,
-    { id, hostname, family }: FromWorker & { readonly kind: "resolve" },
-  ): Promise<void> {
-    try {
-      const answer = await this.#resolver.resolve(hostname, family);
-      link.post({ kind: "resolved", id, answer });
-    } catch (thrown) {
-      link.post({ kind: "resolved", id, answer: messageOf(thrown) });
     }
   }
 

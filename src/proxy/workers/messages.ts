@@ -7,7 +7,8 @@ import type { MetricNews } from "../../telemetry/merged-metrics.ts";
 import type { PeerChange } from "../../telemetry/standard-metrics.ts";
 import type { XdsResource } from "../../xds/feed.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
-import type { Ejection } from "../cluster/running-cluster.ts";
+import type { HealthNews, HealthReport } from "../cluster/cluster-health.ts";
+import type { Ejection } from "../cluster/ejections.ts";
 import type { DrainPlan } from "../drain.ts";
 import type { TapAnswer } from "../stats/tap.ts";
 
@@ -65,6 +66,7 @@ export type ToWorker =
     }
   | { readonly kind: "healthy"; readonly isHealthy: boolean }
   | { readonly kind: "eject"; readonly ejection: Ejection }
+  | { readonly kind: "health"; readonly report: HealthReport }
   | { readonly kind: "close" };
 
 export type Question = "metrics" | "loads";
@@ -74,6 +76,7 @@ export type FromWorker =
   | { readonly kind: "serving"; readonly key: string; readonly listener: number | undefined }
   | { readonly kind: "ready" }
   | { readonly kind: "ejected"; readonly ejection: Ejection }
+  | { readonly kind: "health-news"; readonly news: HealthNews }
   | { readonly kind: "applied"; readonly id: number; readonly refusal: string | undefined }
   | {
       readonly kind: "resolve";

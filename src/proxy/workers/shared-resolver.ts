@@ -1,4 +1,6 @@
 /** One question for all threads that ask it within a moment of each other. */
+import { messageOf } from "../../base/error.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { AddressFamily, ResolvedName, Resolver } from "../../net/resolver.ts";
 
@@ -26,5 +28,19 @@ export class SharedResolver implements Resolver {
     };
     answer.then(forget, forget);
     return answer;
+  }
+}
+
+/** A worker's question. */
+export async function answerName(
+  resolver: Resolver,
+  link: { post(message: ToWorker): void },
+  { id, hostname, family }: FromWorker & { readonly kind: "resolve" },
+): Promise<void> {
+  try {
+    const answer = await resolver.resolve(hostname, family);
+    link.post({ kind: "resolved", id, answer });
+  } catch (thrown) {
+    link.post({ kind: "resolved", id, answer: messageOf(thrown) });
   }
 }

@@ -34,13 +34,17 @@ export interface Place {
   readonly adminPort: number;
 }
 
-/** Envoy is the last of them. */
-export async function startPlanes(textFor: (place: Place) => string): Promise<readonly Plane[]> {
+/** Envoy is the last of them; `workers`: Heddle's also with two threads that serve. */
+export async function startPlanes(
+  textFor: (place: Place) => string,
+  { workers = 0 }: { readonly workers?: number } = {},
+): Promise<readonly Plane[]> {
   const binary = findEnvoy();
   if (binary === undefined) throw new Error("no Envoy: npm test installs one, or set HEDDLE_ENVOY");
   const starting = await Promise.allSettled([
     startHeddle("portable", textFor),
     startHeddle("epoll", textFor),
+    ...(workers === 0 ? [] : [startHeddle("epoll", textFor, workers)]),
     startReference(binary, textFor),
   ]);
   const planes = starting.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
@@ -55,6 +59,7 @@ export async function startPlanes(textFor: (place: Place) => string): Promise<re
 async function startHeddle(
   io: "portable" | "epoll",
   textFor: (place: Place) => string,
+  workers = 0,
 ): Promise<Plane> {
   const port = await freePort();
   const { feed, secrets, nodeId } = parseBootstrap({
@@ -69,7 +74,7 @@ async function startHeddle(
     secrets,
     clock,
     log: createLog({ level: "error", format: "text", clock, sink: (line) => console.error(line) }),
-    ...threads(0),
+    ...threads(workers),
     random: Math.random,
     peers: noPeers,
     openLog: () => () => undefined,
@@ -84,7 +89,7 @@ async function startHeddle(
   await proxy.ready;
   const asking = askerOf(port);
   return {
-    name: `Heddle, ${io}`,
+    name: workers === 0 ? `Heddle, ${io}` : `Heddle, ${workers} workers`,
     isEnvoy: false,
     port,
     ask: asking.ask,

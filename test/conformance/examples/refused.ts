@@ -82,10 +82,12 @@ export const refusedExamples: readonly RefusedExample[] = [
     "Compressor",
   ),
   field(
-    "health checks",
-    { cluster: "health_checks: [{timeout: 1s, interval: 5s, tcp_health_check: {}}]" },
-    "health_checks",
-    "health_checks",
+    "health checks of Redis",
+    {
+      cluster: `health_checks: [{timeout: 1s, interval: 5s, unhealthy_threshold: 1, healthy_threshold: 1, custom_health_check: {name: envoy.health_checkers.redis}}]`,
+    },
+    "custom_health_check",
+    "custom_health_check",
   ),
   field(
     "load reporting",

@@ -173,6 +173,9 @@ export const runningExamples: readonly RunningExample[] = [
   one("circuit breakers and outlier detection", {
     cluster: `circuit_breakers: {thresholds: [{max_connections: 10, max_requests: 10}]}\noutlier_detection: {consecutive_5xx: 5}`,
   }),
+  one("health checks", {
+    cluster: `health_checks: [{timeout: 1s, interval: 5s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]`,
+  }),
   one("ring hash", {
     cluster: "lb_policy: RING_HASH",
     routes: `- {match: {prefix: "/"}, route: {cluster: app, hash_policy: [{header: {header_name: x-user}}]}}`,

@@ -146,6 +146,13 @@ const jwtBases: readonly JsonObject[] = [
   },
 ];
 
+const checkBase = { timeout: "1s", interval: "5s", unhealthyThreshold: 1, healthyThreshold: 1 };
+const checks: readonly JsonObject[] = [
+  { httpHealthCheck: { path: "/" } },
+  { httpHealthCheck: { path: "/", method: "POST" } },
+  { tcpHealthCheck: {} },
+];
+
 const walked: readonly Walked[] = [
   {
     type: clusterType,
@@ -155,6 +162,11 @@ const walked: readonly Walked[] = [
     },
     refusal: (bytes) => send(typeUrls.cluster, "c", bytes),
   },
+  ...checks.map((check) => ({
+    type: clusterType,
+    base: { name: "c", healthChecks: [{ ...checkBase, ...check }] },
+    refusal: (bytes: Uint8Array) => send(typeUrls.cluster, "c", bytes),
+  })),
   {
     type: "envoy.config.endpoint.v3.ClusterLoadAssignment",
     base: { clusterName: "c", endpoints: [{ lbEndpoints: [{ endpoint }] }] },

@@ -1,0 +1,248 @@
+/**
+ * Checks the endpoints of one version of a cluster, each on its own, as its plan says. Where several
+ * threads serve, one of them checks and tells the others (`told-health.ts`).
+ */
+import type { Timer } from "../../base/clock.ts";
+import type { Dialler, TcpKeepAlive } from "../../net/dialler.ts";
+import {
+  CheckedHealth,
+  type CheckFailure,
+  firstCheckMs,
+  type HealthChange,
+  healthFlag,
+  nextCheckMs,
+} from "../engine/health-check.ts";
+import type { HealthSeries } from "../stats/health-series.ts";
+import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
+import type { HealthPlan } from "./health-plan.ts";
+import { type Probe, type ProbeOwner, type ProbeTarget, TcpProbe } from "./health-probe.ts";
+import { HttpProbe } from "./http-probe.ts";
+import type { ClusterServices } from "./running-cluster.ts";
+
+export interface CheckerOptions {
+  readonly cluster: string;
+  readonly plan: HealthPlan;
+  readonly series: HealthSeries;
+  readonly keepAlive: TcpKeepAlive | undefined;
+  readonly dialler: Dialler;
+  readonly services: Pick<ClusterServices, "clock" | "random" | "log">;
+  /** The cluster has had connections for requests. */
+  readonly hasTraffic: () => boolean;
+  /** Flags of an endpoint have changed. */
+  readonly onChange: (key: string, flags: number) => void;
+  /** An endpoint that is fit has passed a check. */
+  readonly onPassed: (key: string) => void;
+  /** Some endpoint's first check is over. */
+  readonly onFirst: () => void;
+}
+
+/** A timer that comes so late tells of this thread more than of an endpoint. */
+const lateMs = 20;
+
+export class HealthChecker implements ClusterHealth {
+  readonly #options: CheckerOptions;
+  readonly #sessions = new Map<string, Session>();
+
+  constructor(options: CheckerOptions) {
+    this.#options = options;
+  }
+
+  get isKnown(): boolean {
+    for (const { health } of this.#sessions.values()) if (health.isFirstCheck) return false;
+    return true;
+  }
+
+  flagsOf(key: string): number {
+    return this.#sessions.get(key)?.health.flags ?? 0;
+  }
+
+  setMembers(members: ReadonlyMap<string, HealthMember>): void {
+    for (const [key, session] of this.#sessions) {
+      const member = members.get(key);
+      if (member !== undefined && session.follow(member)) continue;
+      this.#sessions.delete(key);
+      session.close();
+    }
+    const added: Session[] = [];
+    for (const [key, member] of members) {
+      if (this.#sessions.has(key)) continue;
+      const session = new Session(key, member, this.#options);
+      this.#sessions.set(key, session);
+      added.push(session);
+    }
+    for (const session of added) session.start();
+  }
+
+  suspect(key: string): void {
+    this.#sessions.get(key)?.exclude();
+  }
+
+  close(): void {
+    for (const session of this.#sessions.values()) session.close();
+    this.#sessions.clear();
+  }
+}
+
+class Session implements ProbeOwner {
+  readonly health: CheckedHealth;
+  readonly #key: string;
+  readonly #options: CheckerOptions;
+  #member: HealthMember;
+  #probe: Probe;
+  #interval: Timer | undefined;
+  #timeout: Timer | undefined;
+  #isClosed = false;
+  /** The answer that is being judged asks not to count the endpoint any more. */
+  #asksExclusion = false;
+
+  constructor(key: string, member: HealthMember, options: CheckerOptions) {
+    const { plan } = options;
+    this.#key = key;
+    this.#options = options;
+    this.#member = member;
+    this.health = new CheckedHealth(plan.settings, plan.ignoresNew);
+    this.#probe = this.#makeProbe(member.target);
+  }
+
+  /** False where it is to be asked elsewhere, so that nothing known of it holds. */
+  follow(member: HealthMember): boolean {
+    const before = this.#member;
+    this.#member = member;
+    if (sameTarget(before.target, member.target)) return true;
+    if (!member.isSameAnywhere) return false;
+    this.#probe.close();
+    this.#probe = this.#makeProbe(member.target);
+    return true;
+  }
+
+  start(): void {
+    const { plan, services } = this.#options;
+    const delayMs = firstCheckMs(plan.settings, services.random);
+    if (delayMs === 0) this.#ask();
+    else this.#interval = services.clock.schedule(delayMs, () => this.#ask());
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#interval?.cancel();
+    this.#timeout?.cancel();
+    this.#probe.close();
+    const { series } = this.#options;
+    if (!this.health.has(healthFlag.failed)) series.healthy.add(-1);
+    if (this.health.has(healthFlag.degraded)) series.degraded.add(-1);
+  }
+
+  /** It has said so in an answer to a request: the next check comes when it would have. */
+  exclude(): void {
+    this.#asksExclusion = true;
+    this.#judgeFailure("passive", false);
+  }
+
+  #makeProbe(target: ProbeTarget): Probe {
+    const { dialler, plan, keepAlive } = this.#options;
+    const parts = { dialler, plan, keepAlive, target, owner: this };
+    const { probe } = plan;
+    return probe.kind === "http" ? new HttpProbe(parts, probe) : new TcpProbe(parts, probe);
+  }
+
+  #ask(): void {
+    const { plan, services, series } = this.#options;
+    series.attempts.add(1);
+    const { timeoutMs } = plan.settings;
+    const endMs = services.clock.monotonicMs() + timeoutMs;
+    this.#timeout = services.clock.schedule(timeoutMs, () => {
+      // A thread that was busy may have the answer already, and looks at its sockets next.
+      if (services.clock.monotonicMs() - endMs < lateMs) return this.#onTimeout();
+      this.#timeout = services.clock.schedule(lateMs, () => this.#onTimeout());
+    });
+    this.#probe.ask();
+  }
+
+  #onTimeout(): void {
+    this.#probe.close();
+    this.#fail("network-timeout", false);
+  }
+
+  onPass(isDegraded: boolean): void {
+    if (this.#isClosed) return;
+    const { series, onPassed } = this.#options;
+    const before = this.health.flags;
+    const wasFirst = this.health.isFirstCheck;
+    const change = this.health.pass(isDegraded);
+    series.successes.add(1);
+    this.#tell(before, change, wasFirst);
+    if (!this.health.has(healthFlag.failed)) onPassed(this.#key);
+    this.#again(true, change);
+  }
+
+  onFail(kind: "network" | "active", isRetriable: boolean): void {
+    if (!this.#isClosed) this.#fail(kind, isRetriable);
+  }
+
+  onExcluded(): void {
+    this.#asksExclusion = true;
+  }
+
+  onServiceChecked(): void {
+    this.#options.series.verified.add(1);
+  }
+
+  #fail(kind: CheckFailure, isRetriable: boolean): void {
+    this.#again(false, this.#judgeFailure(kind, isRetriable));
+  }
+
+  #judgeFailure(kind: CheckFailure, isRetriable: boolean): HealthChange {
+    const { series } = this.#options;
+    const before = this.health.flags;
+    const wasFirst = this.health.isFirstCheck;
+    if (this.#asksExclusion) this.health.flags |= healthFlag.excluded;
+    this.#asksExclusion = false;
+    const change = this.health.fail(kind, isRetriable);
+    series.failures.add(1);
+    if (kind === "passive") series.passiveFailures.add(1);
+    else if (kind !== "active") series.networkFailures.add(1);
+    this.#tell(before, change, wasFirst);
+    return change;
+  }
+
+  #tell(before: number, change: HealthChange, wasFirst: boolean): void {
+    const { series, services, cluster, onChange, onFirst } = this.#options;
+    const { flags } = this.health;
+    if (((before ^ flags) & healthFlag.failed) !== 0) {
+      const isFit = !this.health.has(healthFlag.failed);
+      series.healthy.add(isFit ? 1 : -1);
+      services.log.info(
+        isFit ? "endpoint passes its health checks" : "endpoint fails its health checks",
+        {
+          cluster,
+          endpoint: this.#key,
+        },
+      );
+    }
+    if (((before ^ flags) & healthFlag.degraded) !== 0) {
+      series.degraded.add(this.health.has(healthFlag.degraded) ? 1 : -1);
+    }
+    if (change === "changed" || before !== flags) onChange(this.#key, flags);
+    if (wasFirst) onFirst();
+  }
+
+  #again(hasPassed: boolean, change: HealthChange): void {
+    if (this.#isClosed) return;
+    const { plan, services, hasTraffic } = this.#options;
+    this.#timeout?.cancel();
+    this.#interval?.cancel();
+    const outcome = { hasPassed, change, hasTraffic: hasTraffic() };
+    const delayMs = nextCheckMs(plan.settings, outcome, services.random);
+    this.#interval = services.clock.schedule(delayMs, () => this.#ask());
+  }
+}
+
+function sameTarget(a: ProbeTarget, b: ProbeTarget): boolean {
+  return (
+    a.address.address === b.address.address &&
+    a.address.port === b.address.port &&
+    a.hostname === b.hostname &&
+    a.tls === b.tls &&
+    a.sourceAddress === b.sourceAddress
+  );
+}

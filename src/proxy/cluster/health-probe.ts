@@ -1,0 +1,153 @@
+/**
+ * Asks one endpoint whether it is well, over a connection of its own: outside of pools and limits,
+ * without a record. Who asks decides when, and what the outcome means.
+ */
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Channel, ChannelHandler } from "../../net/channel.ts";
+import type { ClientTls, Dialler, TcpKeepAlive } from "../../net/dialler.ts";
+import { holdsInOrder, type HealthPlan, type TcpProbePlan } from "./health-plan.ts";
+
+export interface ProbeTarget {
+  readonly address: SocketAddress;
+  /** Of the endpoint's own check; empty: it names none. */
+  readonly hostname: string;
+  readonly tls: ClientTls | undefined;
+  readonly sourceAddress: string | undefined;
+}
+
+/** Told once for each `ask()`, unless it is ended before. */
+export interface ProbeOwner {
+  onPass(isDegraded: boolean): void;
+  onFail(kind: "network" | "active", isRetriable: boolean): void;
+  /** The answer asks not to count the endpoint any more; before `onFail`. */
+  onExcluded(): void;
+  /** The answer says which cluster it comes from, and that is looked at. */
+  onServiceChecked(): void;
+}
+
+export interface Probe {
+  /** Opens a connection where none is open. */
+  ask(): void;
+  /** No answer is waited for any more, and the connection closes. */
+  close(): void;
+}
+
+export interface ProbeParts {
+  readonly dialler: Dialler;
+  readonly plan: HealthPlan;
+  readonly keepAlive: TcpKeepAlive | undefined;
+  readonly target: ProbeTarget;
+  readonly owner: ProbeOwner;
+}
+
+/** The check's own time is what bounds it. */
+export function dialProbe(
+  { dialler, plan, keepAlive, target }: ProbeParts,
+  handler: ChannelHandler,
+  onConnect: () => void,
+): Channel {
+  const { address, tls, sourceAddress } = target;
+  return dialler.dial({
+    address,
+    tls,
+    timeoutMs: 0,
+    handler,
+    onConnect,
+    ...(plan.alpn === undefined || tls === undefined ? {} : { alpn: plan.alpn }),
+    ...(sourceAddress === undefined ? {} : { sourceAddress }),
+    ...(keepAlive === undefined ? {} : { keepAlive }),
+  });
+}
+
+/** What an endpoint may say without saying what is waited for. */
+const receivedBytesMax = 1024 * 1024;
+
+export class TcpProbe implements Probe {
+  readonly #parts: ProbeParts;
+  readonly #plan: TcpProbePlan;
+  #connection: TcpProbeConnection | undefined;
+
+  constructor(parts: ProbeParts, plan: TcpProbePlan) {
+    this.#parts = parts;
+    this.#plan = plan;
+  }
+
+  ask(): void {
+    this.#connection ??= new TcpProbeConnection(this.#parts, this.#plan, () => {
+      this.#connection = undefined;
+    });
+    this.#connection.ask();
+  }
+
+  close(): void {
+    this.#connection?.close();
+  }
+}
+
+class TcpProbeConnection implements ChannelHandler {
+  readonly #parts: ProbeParts;
+  readonly #plan: TcpProbePlan;
+  readonly #onOver: () => void;
+  #channel: Channel | undefined;
+  #isConnected = false;
+  #isAsked = false;
+  #isOver = false;
+  #received = Buffer.alloc(0);
+
+  constructor(parts: ProbeParts, plan: TcpProbePlan, onOver: () => void) {
+    this.#parts = parts;
+    this.#plan = plan;
+    this.#onOver = onOver;
+  }
+
+  ask(): void {
+    this.#isAsked = true;
+    if (this.#isConnected) return this.#send();
+    this.#channel ??= dialProbe(this.#parts, this, () => {
+      this.#isConnected = true;
+      if (this.#plan.receive.length > 0) return this.#send();
+      this.close();
+      this.#parts.owner.onPass(false);
+    });
+  }
+
+  #send(): void {
+    const { send } = this.#plan;
+    if (send !== undefined) this.#channel?.write(send);
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#isOver || this.#received.length + chunk.length > receivedBytesMax) return;
+    this.#received = Buffer.concat([this.#received, chunk]);
+    if (!holdsInOrder(this.#received, this.#plan.receive)) return;
+    this.#received = Buffer.alloc(0);
+    if (!this.#isAsked) return;
+    this.#isAsked = false;
+    if (!this.#parts.plan.reusesConnections) this.close();
+    this.#parts.owner.onPass(false);
+  }
+
+  onEnd(): void {
+    this.#channel?.destroy();
+  }
+
+  onDrain(): void {}
+
+  /** One that closes between two checks has failed one, too. */
+  onClose(): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.#parts.owner.onFail("network", false);
+  }
+
+  close(): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.#channel?.destroy();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#onOver();
+  }
+}
