@@ -21,6 +21,7 @@ import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/error.ts";
 import { rootFileName } from "../base/project-root-file.ts";
 import { removeOldBundles, touchBundle } from "./bundle/old-bundles.ts";
+import { removeCompiledSources } from "./compile-cache.ts";
 import { projectRoot } from "./project-root.ts";
 import { sourceHash } from "./source-hash.ts";
 
@@ -48,6 +49,7 @@ export async function openBundle(otherwise?: string): Promise<Bundle> {
     try {
       await build(root, folder, place);
       removeOldBundles(place, folder, systemClock);
+      removeCompiledSources(root);
       return { main };
     } catch (error) {
       problem ||= messageOf(error);

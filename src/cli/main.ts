@@ -1,14 +1,13 @@
 /** The command line: reads argv, runs the command, turns what was thrown into a sentence and a status. */
-import { enableCompileCache } from "node:module";
-
 import { HeddleError, messageOf } from "../base/error.ts";
 import { withSourcePositions } from "./bundle/source-positions.ts";
+import { useCompileCache } from "./compile-cache.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 /** What was named on the command line is not there. */
 const wrongUsage: ReadonlySet<string> = new Set(["local.no-directory", "local.no-mesh-file"]);
 
-enableCompileCache();
+useCompileCache();
 
 process.exitCode = await main(process.argv.slice(2));
 

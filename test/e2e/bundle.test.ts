@@ -64,6 +64,10 @@ describe(`the bundle, ${faultMode}`, () => {
     await using mesh = await startMesh({ mode: faultMode, processes: "heddle", files });
     const main = mainOf(mesh);
     assert.match(main, /\.cache\/bundle\/[0-9a-f]+\/main\.js$/);
+    assert(
+      existsSync(join(dirname(main), "compile-cache")),
+      "what is compiled goes with the bundle",
+    );
     const memory = await eventually(
       "what the start needed is given back",
       () => {

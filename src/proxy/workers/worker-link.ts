@@ -1,4 +1,5 @@
 /** One data worker as the control thread sees it: a thread, what it was told, what it still owes. */
+import { getCompileCacheDir } from "node:module";
 import { Worker } from "node:worker_threads";
 
 import type { Receiver } from "../../net/io-backend.ts";
@@ -9,6 +10,12 @@ import type { DrainPlan } from "../drain.ts";
 import type { OverloadFlags } from "../overload.ts";
 import type { ForwardedUpdate } from "./forwarding-feed.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
+
+/** What a worker needs to know before it loads its code. */
+export interface WorkerCode {
+  /** The folder that the process's own thread keeps compiled code in; none where it keeps none. */
+  readonly compileCache?: string;
+}
 
 export interface WorkerLinkOptions {
   readonly entry: URL;
@@ -37,7 +44,8 @@ export class WorkerLink {
     const { start, entry, receiver } = options;
     this.number = start.number;
     this.receiver = receiver;
-    this.#worker = new Worker(entry, { workerData: start, name: `data-${start.number}` });
+    const workerData = { ...start, ...workerCode() };
+    this.#worker = new Worker(entry, { workerData, name: `data-${start.number}` });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#worker.on("message", (message: FromWorker) => {
@@ -116,4 +124,11 @@ export function shareOf(
 ): WorkerStart["overload"] {
   if (flags === undefined) return undefined;
   return { shared: flags.shared, connectionsMax: Math.ceil(flags.connectionsMax / workers) };
+}
+
+/** Node tells the folder of its version and this user, in the one that it was given. */
+function workerCode(): WorkerCode {
+  const folder = getCompileCacheDir();
+  if (folder === undefined) return {};
+  return { compileCache: folder.slice(0, folder.lastIndexOf("/")) };
 }
