@@ -14,6 +14,8 @@ import {
 const warmupShare = 1 / 3;
 const warmupMinutesMax = 15;
 const slopeMax = 1;
+/** Minutes, of which the lowest counts. */
+const lowestOf = 5;
 /** A slope over less says more of garbage collection than of leaks. */
 const judgedMinutes = 20;
 
@@ -49,7 +51,7 @@ export function describeSoak(result: SoakResult): SoakReport {
     `- ${result.startedAt.toISOString().slice(0, 16)}Z, commit ${result.commit}, Node ${process.versions.node}, ${os.availableParallelism()} cores (${os.cpus()[0]?.model.trim() ?? "?"}), backend ${plan.io}`,
     `- ${minutes.length} minutes at ${result.rate} requests/s: ${rateText(result)}; ${result.pushes} changes`,
     `- ${requests} requests, ${failed} failed${failureText(failures)}`,
-    `- memory after ${warmup} minutes: ${slopes.map(([name, slope]) => `${name} ${slope >= 0 ? "+" : ""}${slope.toFixed(1)} MB/h`).join(", ")} (budget: below ${slopeMax} MB/h${isJudged ? "" : "; too short a run to judge"})`,
+    `- memory after ${warmup} minutes, by the lowest of each ${lowestOf}: ${slopes.map(([name, slope]) => `${name} ${slope >= 0 ? "+" : ""}${slope.toFixed(1)} MB/h`).join(", ")} (budget: below ${slopeMax} MB/h${isJudged ? "" : "; too short a run to judge"})`,
     `- certificates: ${names.map((name, at) => `${name} ${result.certificates[at] ?? 0}`).join(", ")} (more than ${renewalsAsked} each wanted)`,
     `- ${isSound ? (isJudged ? "passed" : "no failure") : "FAILED"}`,
     "",
@@ -69,12 +71,17 @@ function failureText(failures: Readonly<Record<string, number>>): string {
   return kinds.length === 0 ? "" : ` (${kinds.join("; ")})`;
 }
 
-/** Least squares, in MB an hour. */
+/**
+ * Of the lowest of each few minutes, by least squares, in MB an hour: between two collections garbage
+ * makes waves of several megabytes, and what leaks lies below them.
+ */
 function slopeOf(minutes: readonly SoakMinute[], at: number): number {
-  const points = minutes.map(({ minute, sidecars }): readonly [x: number, y: number] => [
-    minute / 60,
-    (sidecars[at]?.anonymousBytes ?? 0) / 1e6,
-  ]);
+  const points: (readonly [x: number, y: number])[] = [];
+  for (let from = 0; from + lowestOf <= minutes.length; from += lowestOf) {
+    const few = minutes.slice(from, from + lowestOf);
+    const lowest = Math.min(...few.map(({ sidecars }) => sidecars[at]?.anonymousBytes ?? 0));
+    points.push([(from + lowestOf / 2) / 60, lowest / 1e6]);
+  }
   const count = points.length;
   if (count < 2) return 0;
   const mean = (of: 0 | 1): number => points.reduce((sum, point) => sum + point[of], 0) / count;
