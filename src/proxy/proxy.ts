@@ -23,6 +23,7 @@ import { composeClusters } from "./cluster/composition.ts";
 import type { Ejection } from "./cluster/ejections.ts";
 import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
 import { SharedBuckets } from "./engine/shared-buckets.ts";
+import { bucketWatch } from "./stats/bucket-watch.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { ListenerSet, ProxyContext } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
@@ -337,7 +338,7 @@ function makeContext(
     tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
     dialler,
-    buckets: options.buckets ?? new SharedBuckets(),
+    buckets: options.buckets ?? new SharedBuckets(0, undefined, bucketWatch(metrics)),
     node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
     listen: (listening) => io.listen(listening),
     turnEnd: io.turnEnd,

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 
 import { SharedBuckets } from "./shared-buckets.ts";
-import { type BucketPlan, ownBuckets, TokenBucket } from "./token-bucket.ts";
+import { type BucketBeginning, type BucketPlan, ownBuckets, TokenBucket } from "./token-bucket.ts";
 
 const plan: BucketPlan = { tokensMax: 3, tokensPerFill: 2, fillIntervalMs: 1000 };
 const key = "k";
@@ -72,13 +72,42 @@ test("SharedBuckets keeps a bucket as it is when the configuration comes again",
   assert.equal(new TokenBucket(plan, memory, { key, nowMs: 1 }).remaining(1), 1);
 });
 
-test("SharedBuckets gives buckets beyond its number to the thread alone", () => {
-  const memory = new SharedBuckets();
+function fullOf(beginning: BucketBeginning): {
+  readonly memory: SharedBuckets;
+  readonly seen: { evicted: number; own: number };
+} {
+  const seen = { evicted: 0, own: 0 };
+  const memory = new SharedBuckets(0, undefined, {
+    onEvicted: () => seen.evicted++,
+    onOwn: () => seen.own++,
+  });
+  for (let i = 0; i < SharedBuckets.bucketsMax; i++) memory.cell(`${i}`, beginning);
+  return { memory, seen };
+}
+
+test("SharedBuckets gives buckets beyond its number to the thread alone, and says so", () => {
+  // None of them is full for a long time.
+  const { memory, seen } = fullOf({ emptyAt: 0n, span: 10n ** 15n });
   const thread = new SharedBuckets(0, memory.memory);
-  for (let i = 0; i < SharedBuckets.bucketsMax; i++) memory.cell(`${i}`, 0n);
   const own = new TokenBucket(plan, memory, { key: "late", nowMs: 0 });
   const other = new TokenBucket(plan, thread, { key: "late", nowMs: 0 });
   own.tryTake(0);
   assert.equal(own.remaining(0), 2);
   assert.equal(other.remaining(0), 3);
+  assert.deepEqual(seen, { evicted: 0, own: 1 });
+});
+
+test("SharedBuckets takes the place of a full bucket, which begins full where somebody has it", () => {
+  const rich = fullOf({ emptyAt: -(10n ** 12n), span: 10n ** 6n });
+  const held = new TokenBucket(plan, rich.memory, { key: "0", nowMs: 0 });
+  const late = new TokenBucket(plan, rich.memory, { key: "late", nowMs: 0 });
+  const thread = new SharedBuckets(0, rich.memory.memory);
+  const sameLate = new TokenBucket(plan, thread, { key: "late", nowMs: 0 });
+  late.tryTake(0);
+  assert.equal(sameLate.remaining(0), 2, "threads share what took its place");
+  assert.equal(held.remaining(0), 3, "and who had it begins anew");
+  held.tryTake(0);
+  assert.equal(held.remaining(0), 2);
+  assert.equal(late.remaining(0), 2, "without touching the other");
+  assert.deepEqual(rich.seen, { evicted: 2, own: 0 });
 });

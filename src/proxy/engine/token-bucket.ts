@@ -12,14 +12,21 @@ export interface BucketPlan {
 
 /** Where the number of a bucket lies: nanoseconds of its thread's monotonic clock. */
 export interface BucketCell {
-  load(): bigint;
+  /** `now`: of that clock, in nanoseconds. */
+  load(now: number): bigint;
   /** False when somebody else was faster; look again. */
   exchange(expected: bigint, next: bigint): boolean;
 }
 
 export interface BucketMemory {
-  /** The bucket of a key; a new one begins with this number. */
-  cell(key: string, emptyAt: bigint): BucketCell;
+  /** The bucket of a key, made if it is not there. */
+  cell(key: string, beginning: BucketBeginning): BucketCell;
+}
+
+/** Nanoseconds: the number of a new bucket, which is full, and how long an empty one takes to fill. */
+export interface BucketBeginning {
+  readonly emptyAt: bigint;
+  readonly span: bigint;
 }
 
 const nanosPerMs = 1e6;
@@ -39,7 +46,8 @@ export class TokenBucket {
     this.plan = plan;
     this.#nanosPerToken = (plan.fillIntervalMs * nanosPerMs) / plan.tokensPerFill;
     const now = place.nowMs * nanosPerMs;
-    this.#cell = memory.cell(place.key, nanos(now - plan.tokensMax * this.#nanosPerToken));
+    const span = plan.tokensMax * this.#nanosPerToken;
+    this.#cell = memory.cell(place.key, { emptyAt: nanos(now - span), span: nanos(span) });
   }
 
   get tokensPerSecond(): number {
@@ -50,7 +58,7 @@ export class TokenBucket {
   tryTake(nowMs: number): boolean {
     const now = nowMs * nanosPerMs;
     for (let tries = 0; tries < triesMax; tries++) {
-      const before = this.#cell.load();
+      const before = this.#cell.load(now);
       const next = this.#emptyAt(before, now) + this.#nanosPerToken;
       // What was added up from fractions is a whole token all the same.
       if (next > now + this.#nanosPerToken * slack) return false;
@@ -62,14 +70,14 @@ export class TokenBucket {
   /** Whole tokens. */
   remaining(nowMs: number): number {
     const now = nowMs * nanosPerMs;
-    const held = (now - this.#emptyAt(this.#cell.load(), now)) / this.#nanosPerToken;
+    const held = (now - this.#emptyAt(this.#cell.load(now), now)) / this.#nanosPerToken;
     return Math.max(0, Math.floor(held + slack));
   }
 
   /** Until there is a token; 0 when there is one. */
   nextTokenMs(nowMs: number): number {
     const now = nowMs * nanosPerMs;
-    const next = this.#emptyAt(this.#cell.load(), now) + this.#nanosPerToken;
+    const next = this.#emptyAt(this.#cell.load(now), now) + this.#nanosPerToken;
     return Math.max(0, (next - now) / nanosPerMs);
   }
 
@@ -85,7 +93,7 @@ function nanos(time: number): bigint {
 
 /** Of one thread. */
 export const ownBuckets: BucketMemory = {
-  cell(_key, emptyAt) {
+  cell(_key, { emptyAt }) {
     let value = emptyAt;
     return {
       load: () => value,

@@ -15,6 +15,7 @@ import {
 import { standardMetricNames } from "../../telemetry/standard-metrics.ts";
 import { OverloadFlags } from "../overload.ts";
 import { SharedBuckets } from "../engine/shared-buckets.ts";
+import { bucketWatch } from "../stats/bucket-watch.ts";
 import { SharedCounts } from "../engine/shared-counts.ts";
 import { type Proxy, type ProxyOptions, startProxy } from "../proxy.ts";
 import type { FromWorker, ToWorker, WorkerStart } from "./messages.ts";
@@ -94,7 +95,7 @@ class DataWorker {
         const row = this.#rows.get(cluster);
         return row === undefined ? undefined : counts.of(row, kind);
       },
-      buckets: new SharedBuckets(clockOffsetMs(clock), start.buckets),
+      buckets: new SharedBuckets(clockOffsetMs(clock), start.buckets, bucketWatch(this.#metrics)),
       resolver: this.#resolver,
       nodeId: start.nodeId,
       nodeMetadata: start.nodeMetadata,

@@ -14,7 +14,8 @@ import { readKnownDifferences } from "../http1/known-differences.ts";
 import { type ScenarioApplication, startApplication } from "../proxy/scenario-application.ts";
 import { runEnvoy, runHeddle, type RunningData } from "../proxy/scenario-proxies.ts";
 import { jwtBootstrap, remoteKeySet } from "./jwt-bootstrap.ts";
-import { jwtScenarios } from "./jwt-scenarios.ts";
+import { placeScenarios } from "./jwt-place-scenarios.ts";
+import { tokenScenarios } from "./jwt-token-scenarios.ts";
 
 const backends = {
   portable: { io: "portable", workers: 0 },
@@ -24,6 +25,8 @@ const backends = {
 
 /** Where Heddle differs, and is meant to. */
 const accepted = new Set(readKnownDifferences().flatMap(({ tokens }) => tokens));
+
+const jwtScenarios = [...tokenScenarios, ...placeScenarios];
 
 const applications: ScenarioApplication[] = [];
 const heddles = new Map<string, RunningData>();
