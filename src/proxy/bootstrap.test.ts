@@ -85,3 +85,37 @@ test("parseBootstrap() says where a file is wrong", () => {
     /^proxy\.yaml:\d: dynamic_resources\.ads_config: is required by lds_config or cds_config$/,
   );
 });
+
+test("parseBootstrap() takes a watchdog over workers, which ends nothing unless it says so", () => {
+  const limits = (text: string) => parse(`watchdogs: ${text}`).watch;
+  assert.equal(limits("{}"), undefined);
+  assert.deepEqual(limits("{worker_watchdog: {}}"), { missMs: 200, megaMissMs: 1000, killMs: 0 });
+  assert.deepEqual(
+    limits("{worker_watchdog: {miss_timeout: 0.3s, megamiss_timeout: 2s, kill_timeout: 60s}}"),
+    { missMs: 300, megaMissMs: 2000, killMs: 60_000 },
+  );
+});
+
+test("parseBootstrap() refuses what a watchdog cannot do", () => {
+  for (const [text, field] of [
+    ["watchdog: {kill_timeout: 1s}", "watchdog"],
+    ["watchdogs: {main_thread_watchdog: {kill_timeout: 1s}}", "watchdogs.main_thread_watchdog"],
+    [
+      "watchdogs: {worker_watchdog: {multikill_timeout: 1s}}",
+      "watchdogs.worker_watchdog.multikill_timeout",
+    ],
+    [
+      "watchdogs: {worker_watchdog: {max_kill_timeout_jitter: 1s}}",
+      "watchdogs.worker_watchdog.max_kill_timeout_jitter",
+    ],
+    [
+      "watchdogs: {worker_watchdog: {actions: [{event: MISS}]}}",
+      "watchdogs.worker_watchdog.actions",
+    ],
+  ] as const) {
+    assert.throws(
+      () => parse(text),
+      new RegExp(`${field.replaceAll(".", "\\.")}[^:]*: is not supported`),
+    );
+  }
+});

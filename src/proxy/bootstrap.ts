@@ -33,11 +33,13 @@ import { pruneJson } from "./bootstrap/prune-json.ts";
 import { readSecret } from "./bootstrap/secrets.ts";
 import { servesGrpcAlone } from "./bootstrap/grpc-clusters.ts";
 import { StaticFeed } from "./bootstrap/static-feed.ts";
+import { watchLimitsOf } from "./bootstrap/watch-limits.ts";
 import { inlineFiles } from "./config/inline-files.ts";
 import type { MemoryBounds, OverloadPlan } from "./overload.ts";
 import { compileOverload } from "./overload/compile.ts";
 import type { RefusedResourceFields } from "./config.ts";
 import { RefusalList, type RefusedField } from "./engine/refusal.ts";
+import type { WatchLimits } from "./workers/worker-watch.ts";
 
 export type { PlacedNode };
 
@@ -57,6 +59,8 @@ export interface BootstrapConfig {
   readonly bootstrap: ProxyBootstrap;
   /** Of its `overload_manager`, where it has one. */
   readonly overload: OverloadPlan | undefined;
+  /** Of its `watchdogs`, where it has one for workers. */
+  readonly watch: WatchLimits | undefined;
 }
 
 export interface BootstrapFile {
@@ -159,9 +163,8 @@ function configOf(
   refusals: RefusalList,
   bounds: MemoryBounds | undefined,
 ): BootstrapConfig {
-  refusals.attempt(() => {
-    checkBootstrap(BootstrapMessage.decode(toBinary(BootstrapSchema, bootstrap)));
-  });
+  const message = BootstrapMessage.decode(toBinary(BootstrapSchema, bootstrap));
+  refusals.attempt(() => checkBootstrap(message));
   const dynamic = refusals.attempt(() => planDynamic(bootstrap)) ?? {
     ads: undefined,
     sources: new Map(),
@@ -190,6 +193,7 @@ function configOf(
       json: toJson(BootstrapSchema, bootstrap, { registry, useProtoFieldName: true }),
     },
     overload: refusals.attempt(() => compileOverload(bootstrap.overloadManager, bounds)),
+    watch: watchLimitsOf(message),
   };
 }
 

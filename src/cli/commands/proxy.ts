@@ -137,7 +137,12 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     reopenLogs: () => logFiles.reopen(),
     // Only what the epoll backend opens can be kept.
     io: keptSockets === undefined ? (options.io ?? "portable") : "epoll",
-    workers: { count: options.concurrency ?? 0, entry: workerEntry(), metrics },
+    workers: {
+      count: options.concurrency ?? 0,
+      entry: workerEntry(),
+      metrics,
+      ...(bootstrap.watch === undefined ? {} : { watch: bootstrap.watch }),
+    },
     nodeId: bootstrap.nodeId,
     nodeMetadata: bootstrap.node.metadata ?? {},
     bootstrap: bootstrap.bootstrap,

@@ -29,9 +29,8 @@ export const honouredBootstrap: Honoured<Bootstrap> = {
   bootstrapExtensions: true,
   // Names are resolved by the machine's own resolver.
   typedDnsResolverConfig: true,
-  // Envoy's own watch over its threads.
-  watchdog: true,
-  watchdogs: true,
+  // Of data workers; nobody watches over the thread that watches.
+  watchdogs: { workerWatchdog: { missTimeout: true, megamissTimeout: true, killTimeout: true } },
   // The only one there is.
   defaultSocketInterface: true,
   // Checked by its own compiler.
