@@ -19,6 +19,8 @@ import type { ConnectionView } from "./engine/request.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import type { SubsetCriteria } from "./engine/subsets.ts";
+import type { PeerCounters } from "./http2/counters.ts";
+import type { Http2ServerSettings } from "./http2/settings.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
 
@@ -90,8 +92,17 @@ export interface UpstreamCluster {
    * dynamic forward proxies the authority.
    */
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
+  /** Where HTTP/2 is spoken; HTTP/1.1 otherwise. */
+  readonly http2?: UpstreamHttp2 | undefined;
   readonly limits: CircuitBreakers;
   readonly counters: ClusterCounters;
+}
+
+export interface UpstreamHttp2 {
+  /** `downstream`: for requests that came so. */
+  readonly when: "always" | "downstream";
+  readonly settings: Http2ServerSettings;
+  readonly counters: PeerCounters;
 }
 
 export interface EndpointChoice {

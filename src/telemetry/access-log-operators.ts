@@ -61,8 +61,7 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   ...headerOperators,
   ...connectionOperators,
   PROTOCOL: (record) => present(record.protocol),
-  UPSTREAM_PROTOCOL: (record) =>
-    record.kind === "http" && record.upstreamLocalAddress !== undefined ? "HTTP/1.1" : undefined,
+  UPSTREAM_PROTOCOL: (record) => present(record.upstreamProtocol),
   RESPONSE_CODE: (record) => record.responseCode,
   RESPONSE_FLAGS: (record) => (record.responseFlags === "" ? "-" : record.responseFlags),
   RESPONSE_FLAGS_LONG: (record) =>

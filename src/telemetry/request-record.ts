@@ -47,6 +47,8 @@ export interface RequestRecord {
   upstreamLocalAddress: SocketAddress | undefined;
   /** The endpoint's name; empty or absent where it has only its address. */
   upstreamHostName?: string;
+  /** `HTTP/1.1` or `HTTP/2`; empty or absent where no request was sent. */
+  upstreamProtocol?: string;
   /** Numbers of the two connections, unique in this process. */
   readonly connectionId?: number;
   upstreamConnectionId?: number | undefined;

@@ -30,6 +30,7 @@ import type { EndpointStatus } from "./endpoint.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
 import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
+import { compileUpstreamHttp2, type Http2Plan } from "./upstream-http.ts";
 
 export interface ClusterPlan extends BalancingPolicy {
   readonly name: string;
@@ -51,6 +52,7 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly sockets: readonly SocketChoice[];
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
+  readonly http2: Http2Plan | undefined;
   /** 0 means none. */
   readonly maxConnectionDurationMs: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
@@ -135,6 +137,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     sockets,
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
+    http2: compileUpstreamHttp2(cluster, http),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
@@ -179,11 +182,8 @@ function httpOptions(cluster: Cluster): HttpProtocolOptions | undefined {
   if (any === undefined) return undefined;
   const path = `typed_extension_protocol_options[${httpOptionsKey}]`;
   const options = honoured(HttpProtocolOptions.decode(any.value), honouredUpstreamHttp, path);
-  if (
-    options.explicitHttpConfig?.http2ProtocolOptions !== undefined ||
-    options.explicitHttpConfig?.http3ProtocolOptions !== undefined
-  ) {
-    refuse(`${path}.explicit_http_config`, "only HTTP/1.1 is supported towards upstreams");
+  if (options.explicitHttpConfig?.http3ProtocolOptions !== undefined) {
+    refuse(`${path}.explicit_http_config.http3_protocol_options`, "is not supported");
   }
   if (options.httpFilters.length > 0) refuse(`${path}.http_filters`, "is not supported");
   if (options.upstreamHttpProtocolOptions?.autoSni === true) {

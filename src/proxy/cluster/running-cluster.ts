@@ -11,6 +11,7 @@ import type {
   EndpointChoice,
   UpstreamCluster,
   UpstreamEndpoint,
+  UpstreamHttp2,
   UpstreamOutcome,
 } from "../context.ts";
 import type { Chooser, HashBits } from "../engine/chooser.ts";
@@ -59,6 +60,7 @@ export class RunningCluster implements UpstreamCluster {
   readonly plan: ClusterPlan;
   readonly counters: ClusterCounters;
   readonly limits: ClusterLimits;
+  readonly http2: UpstreamHttp2 | undefined;
   /** False until the first endpoints have arrived. */
   hasEndpoints = false;
   readonly #services: ClusterServices;
@@ -80,6 +82,7 @@ export class RunningCluster implements UpstreamCluster {
     this.#series = series;
     this.#services = services;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
+    this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = makeLimits(plan, series, services.sharedLimits);
     this.#choice = { hash: undefined, attempt: 0, random: services.random };
     this.#members = new Members(plan, options, () => this.#rebalance());

@@ -2,6 +2,7 @@
  * Which fields of filters, loggers and other extensions are honoured. What means nothing here, and
  * is let pass for that reason, says why; keys of a runtime do, for there is none.
  */
+import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
 import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
 import type { SubstitutionFormatString } from "../../wire/gen/ts/envoy/config/core/v3/substitution_format_string.ts";
@@ -154,17 +155,38 @@ const pool = {
 } as const;
 /** Trailers always pass. */
 const http1 = { enableTrailers: true } as const;
+const http2: Honoured<Http2ProtocolOptions> = {
+  hpackTableSize: true,
+  maxConcurrentStreams: true,
+  initialStreamWindowSize: true,
+  initialConnectionWindowSize: true,
+  maxOutboundFrames: true,
+  maxOutboundControlFrames: true,
+  maxConsecutiveInboundFramesWithEmptyPayload: true,
+  maxInboundPriorityFramesPerStream: true,
+  maxInboundWindowUpdateFramesPerDataFrameSent: true,
+  streamErrorOnInvalidHttpMessaging: true,
+  overrideStreamErrorOnInvalidHttpMessage: true,
+  connectionKeepalive: { interval: true, timeout: true },
+  allowConnect: true,
+  // Which library Envoy reads frames with.
+  useOghttp2Codec: true,
+};
 
 export const honouredUpstreamHttp: Honoured<HttpProtocolOptions> = {
   commonHttpProtocolOptions: pool,
-  upstreamHttpProtocolOptions: { autoSni: true },
+  upstreamHttpProtocolOptions: {
+    autoSni: true,
+    autoSanValidation: true,
+    overrideAutoSniHeader: true,
+  },
   explicitHttpConfig: {
     httpProtocolOptions: http1,
-    http2ProtocolOptions: true,
+    http2ProtocolOptions: http2,
     http3ProtocolOptions: true,
   },
-  // Requests come by HTTP/1.1 alone, and HTTP/1.1 is what endpoints are offered.
-  useDownstreamProtocolConfig: { httpProtocolOptions: http1, http2ProtocolOptions: true },
+  useDownstreamProtocolConfig: { httpProtocolOptions: http1, http2ProtocolOptions: http2 },
+  // HTTP/1.1 is what endpoints are offered.
   autoConfig: { httpProtocolOptions: http1, http2ProtocolOptions: true },
   httpFilters: true,
   outlierDetection: true,

@@ -127,7 +127,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     cluster.counters.onRequest();
     endpoint.active++;
     this.#endpoint = endpoint;
-    this.#pool = this.#services.upstreams.poolOf(endpoint);
+    this.#pool = this.#services.upstreams.poolOf(endpoint, cluster, false);
     this.#pool.acquire(this, cluster, this.#isFresh);
   }
 

@@ -254,8 +254,8 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.body.isComplete = true;
     this.record.times.set(moment.requestEnd, this.services.upstreams.wheel.nowMs);
     if (!this.isActive) return;
-    this.body.trailers = this.services.settings.forwardsTrailers ? trailers : undefined;
-    if (this.body.trailers !== undefined) dropForbiddenTrailers(this.body.trailers);
+    this.body.trailers = trailers;
+    if (trailers !== undefined) dropForbiddenTrailers(trailers);
     this.#upstream.onBodyEnd();
     this.pauses.onBody();
   }

@@ -31,7 +31,9 @@ export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: Mi
     });
     if (cluster === undefined || endpoint === undefined) continue;
     cluster.counters.onRequest();
-    services.upstreams.poolOf(endpoint).acquire(new Mirror(stream, source, plan), cluster);
+    const isHttp2 = stream.connection.protocol === "HTTP/2";
+    const pool = services.upstreams.poolOf(endpoint, cluster, isHttp2);
+    pool.acquire(new Mirror(stream, source, plan), cluster);
   }
 }
 

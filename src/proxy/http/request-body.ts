@@ -10,7 +10,6 @@ export class RequestBody {
   /** All of the body received so far is in `pieces`. */
   isWhole = true;
   isComplete = false;
-  /** Those that pass. */
   trailers: Http1Head | undefined = undefined;
   /** What may be kept. */
   bytesMax = 0;

@@ -15,6 +15,7 @@ export function chooseBodyMode(
   switch (head.bodyKind) {
     case "none":
       head.dropId(known.transferEncoding);
+      if (head.lacksLength) headers.add("content-length", "0");
       return "none";
     case "length":
       return "raw";

@@ -33,8 +33,9 @@ export function writeResponseHead(
 ): void {
   const { head } = headers;
   if (connection.isHttp10) writer.text(`HTTP/1.0 ${status} ${reasonPhrase(status)}\r\n`);
-  else if (head === undefined || head.status !== status) writer.text(statusLine(status));
-  else writeStatusLine(writer, head);
+  else if (head === undefined || head.isHttp2 || head.status !== status) {
+    writer.text(statusLine(status));
+  } else writeStatusLine(writer, head);
   headers.writeTo(writer);
   if (connection.isUpgrade) writer.text("connection: upgrade\r\n");
   else if (connection.closes) writer.text("connection: close\r\n");

@@ -139,7 +139,8 @@ export class ResponseSide {
       dropForbiddenTrailers(trailers);
       record.responseTrailers = trailers;
     }
-    connection.sender.end(services.settings.forwardsTrailers ? trailers : undefined);
+    const carries = connection.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
+    connection.sender.end(carries || services.settings.forwardsTrailers ? trailers : undefined);
   }
 
   #readGrpcStatus(head: Http1Head): void {

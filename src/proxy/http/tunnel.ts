@@ -9,7 +9,7 @@ import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
-import { queueOf } from "./upstream-pool.ts";
+import { queueOf } from "./dial-options.ts";
 
 /** A stream that shares its connection with others cannot become a tunnel. */
 export function mayUpgrade(

@@ -78,7 +78,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     return this.requests > 1;
   }
 
-  get trailers(): Http1Head | undefined {
+  get answerTrailers(): Http1Head | undefined {
     return this.body.trailers;
   }
 
@@ -101,6 +101,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     const { times } = record;
     const { channel } = this;
     record.upstreamConnectionId = this.id;
+    record.upstreamProtocol = "HTTP/1.1";
     if (channel !== undefined) {
       record.upstreamLocalAddress = channel.local;
       record.upstreamTls = channel.tls;

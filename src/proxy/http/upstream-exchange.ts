@@ -12,8 +12,8 @@ import type { UpstreamConnection } from "./upstream-connection.ts";
 export interface UpstreamExchange {
   /** Of the final answer. */
   readonly head: Http1Head;
-  /** Those behind the answer's content, once that has ended. */
-  readonly trailers: Http1Head | undefined;
+  /** Behind the answer's content, once that has ended. */
+  readonly answerTrailers: Http1Head | undefined;
   /** Its connection has carried other requests. */
   readonly isReused: boolean;
   /** Whether a byte of the answer has arrived. */

@@ -3,12 +3,13 @@
  * request takes the connection that was used last; without one it waits while another is opened,
  * within the cluster's limits.
  */
-import type { ChannelError } from "../../net/channel.ts";
-import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
+import { ClientPool } from "../http2/client-pool.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
+import { queueOf, sourceOf } from "./dial-options.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
 
@@ -17,9 +18,9 @@ export class Upstreams {
   readonly wheel: DeadlineWheel;
   readonly memory: RequestMemory = { writer: new Http1Writer(), owner: undefined };
   readonly #context: ProxyContext;
-  readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPool>();
+  readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPools>();
   /** Open and opening, of all pools. */
-  readonly #connections = new Set<UpstreamConnection>();
+  readonly #connections = new Set<PooledConnection>();
 
   constructor(context: ProxyContext) {
     this.#context = context;
@@ -32,11 +33,11 @@ export class Upstreams {
     this.wheel.close();
   }
 
-  onOpened(connection: UpstreamConnection): void {
+  onOpened(connection: PooledConnection): void {
     this.#connections.add(connection);
   }
 
-  onClosed(connection: UpstreamConnection): void {
+  onClosed(connection: PooledConnection): void {
     this.#connections.delete(connection);
   }
 
@@ -54,23 +55,71 @@ export class Upstreams {
     this.#meshProtocols = protocols;
   }
 
-  /** As an option of a dial. HTTP/2 is not spoken to endpoints, so it is not offered to them. */
-  offeredTo({ tls }: UpstreamEndpoint): { readonly alpn?: readonly string[] } {
+  /** As an option of a dial: what is spoken is offered, and nothing else. */
+  offeredTo(
+    { tls }: UpstreamEndpoint,
+    protocol: "http1" | "http2" = "http1",
+  ): { readonly alpn?: readonly string[] } {
     if (tls === undefined) return {};
     const isMesh = tls.alpn.includes("istio");
+    if (protocol === "http2") {
+      if (isMesh) return { alpn: meshHttp2 };
+      return tls.alpn.length === 0 ? { alpn: ["h2"] } : {};
+    }
     const alpn = isMesh ? (this.#meshProtocols ?? tls.alpn) : tls.alpn;
     if (alpn === tls.alpn && !alpn.some(isHttp2)) return {};
     const offered = alpn.filter((protocol) => !isHttp2(protocol));
     return { alpn: offered.length === 0 ? ["http/1.1"] : offered };
   }
 
-  poolOf(endpoint: UpstreamEndpoint): EndpointPool {
-    let pool = this.#pools.get(endpoint);
-    if (pool === undefined) {
-      pool = new EndpointPool(endpoint, this.#context, this);
-      this.#pools.set(endpoint, pool);
+  /** `isHttp2`: the request came so. */
+  poolOf(endpoint: UpstreamEndpoint, cluster: UpstreamCluster, isHttp2: boolean): UpstreamPool {
+    let pools = this.#pools.get(endpoint);
+    if (pools === undefined) {
+      pools = new EndpointPools(endpoint, this.#context, this);
+      this.#pools.set(endpoint, pools);
     }
-    return pool;
+    const { http2 } = cluster;
+    const isAsked = http2 !== undefined && (http2.when === "always" || isHttp2);
+    return isAsked ? pools.http2 : pools.http1;
+  }
+}
+
+/** As `istio.alpn` asks for: what proxies of the mesh expect of a client that speaks HTTP/2. */
+const meshHttp2: readonly string[] = ["istio-h2", "istio", "h2"];
+
+interface PooledConnection {
+  readonly channel: Channel | undefined;
+}
+
+/** Those of one endpoint, made when a request first needs them. */
+class EndpointPools {
+  readonly #endpoint: UpstreamEndpoint;
+  readonly #context: ProxyContext;
+  readonly #upstreams: Upstreams;
+  #http1: EndpointPool | undefined;
+  #http2: ClientPool | undefined;
+
+  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: Upstreams) {
+    this.#endpoint = endpoint;
+    this.#context = context;
+    this.#upstreams = upstreams;
+    endpoint.onRemoved = () => {
+      this.#http1?.closeIdle();
+      this.#http2?.drain();
+    };
+    endpoint.onDrained = () => {
+      this.#http1?.drain();
+      this.#http2?.drain();
+    };
+  }
+
+  get http1(): EndpointPool {
+    return (this.#http1 ??= new EndpointPool(this.#endpoint, this.#context, this.#upstreams));
+  }
+
+  get http2(): ClientPool {
+    return (this.#http2 ??= new ClientPool(this.#endpoint, this.#context, this.#upstreams));
   }
 }
 
@@ -99,14 +148,15 @@ export class EndpointPool implements UpstreamPool {
     this.#upstreams = upstreams;
     this.wheel = upstreams.wheel;
     this.memory = upstreams.memory;
-    endpoint.onRemoved = () => this.#closeIdle();
-    endpoint.onDrained = () => {
-      this.#generation++;
-      this.#closeIdle();
-    };
   }
 
-  #closeIdle(): void {
+  /** No connection of now carries a further request. */
+  drain(): void {
+    this.#generation++;
+    this.closeIdle();
+  }
+
+  closeIdle(): void {
     for (const connection of this.#idle.splice(0)) connection.channel?.destroy();
   }
 
@@ -244,21 +294,6 @@ export class EndpointPool implements UpstreamPool {
  */
 function keptForMs(seconds: number): number {
   return seconds === 0 ? Number.POSITIVE_INFINITY : seconds * 1000 - Math.min(1000, seconds * 500);
-}
-
-function sourceOf({ sourceAddress }: UpstreamEndpoint): { readonly sourceAddress?: string } {
-  return sourceAddress === undefined ? {} : { sourceAddress };
-}
-
-/** As options of a dial. */
-export function queueOf({ writeQueueBytesMax, keepAlive }: UpstreamCluster): {
-  readonly writeQueueBytesMax?: number;
-  readonly keepAlive?: TcpKeepAlive;
-} {
-  return {
-    ...(writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax }),
-    ...(keepAlive === undefined ? {} : { keepAlive }),
-  };
 }
 
 function isHttp2(protocol: string): boolean {

@@ -114,7 +114,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     }
     cluster.counters.onRequest();
     this.#isWaiting = true;
-    this.#pool = services.upstreams.poolOf(endpoint);
+    this.#pool = services.upstreams.poolOf(endpoint, cluster, record.protocol === "HTTP/2");
     this.#pool.acquire(this, cluster, this.#retries.wantsFreshConnection);
   }
 
@@ -155,8 +155,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   }
 
   #finishRequest(exchange: UpstreamExchange): void {
-    exchange.sendEnd(this.#stream.body.trailers);
-    const { record, services } = this.#stream;
+    const { record, services, body } = this.#stream;
+    const isHttp2 = record.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
+    const carries = isHttp2 || services.settings.forwardsTrailers;
+    exchange.sendEnd(carries ? body.trailers : undefined);
     record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
   }
 
@@ -334,7 +336,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       stream.record.responseCode,
       wheel.nowMs - this.#attemptStartMs,
     );
-    const trailers = exchange?.trailers;
+    const trailers = exchange?.answerTrailers;
     this.#exchange = undefined;
     this.#leaveEndpoint(undefined);
     this.#clear();

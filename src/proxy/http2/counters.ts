@@ -1,19 +1,23 @@
-/** How often clients met the bounds of HTTP/2: Envoy's series where it has one. */
+/** How often peers met the bounds of HTTP/2: Envoy's series where it has one. */
 import type { Counter } from "../../telemetry/metrics.ts";
 import type { Flood } from "../../wire/http2-floods.ts";
 import type { Violation } from "../../wire/http2-frames.ts";
 import type { ProxyContext } from "../context.ts";
 
-export interface Http2Counters {
+/** What connections of either side count. */
+export interface PeerCounters {
   readonly connections: Counter;
   readonly resetsReceived: Counter;
   readonly resetsSent: Counter;
-  readonly flushTimeouts: Counter;
   readonly keepaliveTimeouts: Counter;
-  readonly settingsTimeouts: Counter;
   readonly goAways: Counter;
   /** A bound was met, or a rule broken. */
   readonly onError: (why: Violation | Flood) => void;
+}
+
+export interface Http2Counters extends PeerCounters {
+  readonly flushTimeouts: Counter;
+  readonly settingsTimeouts: Counter;
 }
 
 const floods: { readonly [Kind in Flood]: readonly [name: string, help: string] } = {
@@ -39,22 +43,40 @@ export function createHttp2Counters(context: ProxyContext, statPrefix: string): 
   const labels = { http_conn_manager_prefix: statPrefix };
   const counter = (name: string, help: string): Counter =>
     context.metrics.counter(`envoy_http2_${name}`, help, labels);
+  const connections = context.metrics.counter(
+    "envoy_http_downstream_cx_http2_total",
+    "HTTP/2 connections accepted",
+    labels,
+  );
+  return {
+    ...commonCounters(counter, connections),
+    flushTimeouts: counter("tx_flush_timeout", "HTTP/2 answers that clients did not read in time"),
+    settingsTimeouts: counter("settings_timeout", "HTTP/2 connections without answer to SETTINGS"),
+  };
+}
+
+/** For connections to the endpoints of a cluster. */
+export function clusterHttp2Counters(
+  counter: (name: string, help: string) => Counter,
+): PeerCounters {
+  const named = (name: string, help: string): Counter => counter(`http2_${name}`, help);
+  return commonCounters(named, counter("upstream_cx_http2_total", "HTTP/2 connections begun"));
+}
+
+function commonCounters(
+  counter: (name: string, help: string) => Counter,
+  connections: Counter,
+): PeerCounters {
   const messaging = counter("rx_messaging_error", "HTTP/2 messages or frames that break its rules");
-  const overflow = counter("header_overflow", "HTTP/2 requests refused for a head beyond a limit");
+  const overflow = counter("header_overflow", "HTTP/2 messages refused for a head beyond a limit");
   const byFlood = new Map<string, Counter>(
     Object.entries(floods).map(([kind, [name, help]]) => [kind, counter(name, help)]),
   );
   return {
-    connections: context.metrics.counter(
-      "envoy_http_downstream_cx_http2_total",
-      "HTTP/2 connections accepted",
-      labels,
-    ),
-    resetsReceived: counter("rx_reset", "HTTP/2 streams broken off by clients"),
+    connections,
+    resetsReceived: counter("rx_reset", "HTTP/2 streams broken off by peers"),
     resetsSent: counter("tx_reset", "HTTP/2 streams broken off by the proxy"),
-    flushTimeouts: counter("tx_flush_timeout", "HTTP/2 answers that clients did not read in time"),
     keepaliveTimeouts: counter("keepalive_timeout", "HTTP/2 connections without answer to a PING"),
-    settingsTimeouts: counter("settings_timeout", "HTTP/2 connections without answer to SETTINGS"),
     goAways: counter("goaway_sent", "HTTP/2 farewells sent"),
     onError: (why) => {
       if (why === "head-limit") return overflow.add();

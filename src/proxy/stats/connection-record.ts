@@ -38,6 +38,7 @@ export class ConnectionRecord {
   upstreamHost: SocketAddress | undefined = undefined;
   upstreamLocalAddress: SocketAddress | undefined = undefined;
   upstreamHostName = "";
+  upstreamProtocol = "";
   upstreamConnectionId: number | undefined = undefined;
   upstreamTls: TlsDetails | undefined = undefined;
   upstreamAttempts = 0;
@@ -115,6 +116,7 @@ export class ConnectionRecord {
     this.upstreamHost = undefined;
     this.upstreamLocalAddress = undefined;
     this.upstreamHostName = "";
+    this.upstreamProtocol = "";
     this.upstreamConnectionId = undefined;
     this.upstreamTls = undefined;
     this.upstreamAttempts = 0;

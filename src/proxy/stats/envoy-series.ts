@@ -6,10 +6,13 @@
 import type { Counter, Gauge, MetricRegistry } from "../../telemetry/metrics.ts";
 import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 import type { ClusterCounters } from "../context.ts";
+import { clusterHttp2Counters, type PeerCounters } from "../http2/counters.ts";
 import { type HealthSeries, healthSeries } from "./health-series.ts";
 
 export interface ClusterSeries {
   readonly counters: ClusterCounters;
+  /** Made when a version of the cluster speaks it. */
+  readonly http2: () => PeerCounters;
   readonly connectionOverflow: Counter;
   readonly pendingOverflow: Counter;
   readonly circuitBreakersOpen: {
@@ -52,9 +55,11 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     return metrics.gauge(entry.name, help, entry.labels);
   };
   let health: HealthSeries | undefined;
+  let http2: PeerCounters | undefined;
   return {
     health: () => (health ??= healthSeries({ counter, gauge })),
     counters: requestCounters(metrics, { counter, gauge, named }),
+    http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
     circuitBreakersOpen: {

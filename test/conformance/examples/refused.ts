@@ -39,10 +39,10 @@ function field(kind: string, example: HttpExample, names: string, line: string):
 const compressor = (library: string): string => `- name: example
   typed_config: {${type("filters.http.compressor.v3.Compressor")}, compressor_library: {name: text_optimized, typed_config: {${type(`compression.${library}`)}}}}`;
 
-const http2Options = `typed_extension_protocol_options:
+const http3Options = `typed_extension_protocol_options:
   envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
     ${type("upstreams.http.v3.HttpProtocolOptions")}
-    explicit_http_config: {http2_protocol_options: {}}`;
+    explicit_http_config: {http3_protocol_options: {}}`;
 
 export const refusedExamples: readonly RefusedExample[] = [
   connection(
@@ -109,7 +109,7 @@ export const refusedExamples: readonly RefusedExample[] = [
     "single_host_per_subset",
     "single_host",
   ),
-  field("HTTP/2 upstream", { cluster: http2Options }, "only HTTP/1.1", "explicit_http_config"),
+  field("HTTP/3 upstream", { cluster: http3Options }, "http3_protocol_options", "http3"),
   field(
     "CONNECT over HTTP/2",
     { manager: "http2_protocol_options: {allow_connect: true}" },

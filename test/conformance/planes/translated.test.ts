@@ -26,7 +26,6 @@ const folder = new URL("../../../src/control/translate/testdata/", import.meta.u
 
 /** Refusals that are right, by a part of their text. */
 const expected: readonly { readonly part: string; readonly why: string }[] = [
-  { part: "only HTTP/1.1 is supported towards upstreams", why: "the proxy speaks HTTP/1.1 so far" },
   { part: "trusted_ca must be inline or come from SDS", why: "files are read by the agent alone" },
 ];
 

@@ -1,0 +1,38 @@
+/** How requests go to a cluster's endpoints: which protocol, and the bounds of HTTP/2. */
+import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
+import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
+import { type HeadLimits, defaultHeadLimits } from "../../wire/http1-head.ts";
+import type { UpstreamHttp2 } from "../context.ts";
+import { refuse } from "../engine/refusal.ts";
+import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
+
+export type Http2Plan = Pick<UpstreamHttp2, "when" | "settings">;
+
+/** Undefined where HTTP/1.1 alone is spoken. */
+export function compileUpstreamHttp2(
+  { http2ProtocolOptions: legacy }: Cluster,
+  options: HttpProtocolOptions | undefined,
+): Http2Plan | undefined {
+  if (options === undefined) {
+    return legacy === undefined ? undefined : { when: "always", settings: settingsOf(legacy) };
+  }
+  const { explicitHttpConfig: explicit, useDownstreamProtocolConfig: asClient } = options;
+  if (explicit?.http2ProtocolOptions !== undefined) {
+    return { when: "always", settings: settingsOf(explicit.http2ProtocolOptions) };
+  }
+  if (asClient?.http2ProtocolOptions !== undefined) {
+    return { when: "downstream", settings: settingsOf(asClient.http2ProtocolOptions) };
+  }
+  return undefined;
+}
+
+const limits: HeadLimits = defaultHeadLimits;
+
+function settingsOf(options: Http2ProtocolOptions): Http2ServerSettings {
+  if (options.allowConnect) refuse("http2_protocol_options.allow_connect", "is not supported");
+  const settings = compileHttp2Settings(options, { limits, resetsMalformed: false, drainMs: 0 });
+  // An endpoint that resets much costs its clients no more than one that answers much.
+  const floods = { ...settings.floods, resetsMax: Number.POSITIVE_INFINITY };
+  return { ...settings, floods };
+}

@@ -1,0 +1,158 @@
+/**
+ * HTTP/2 connections to one endpoint, shared by many requests at a time. A request takes the oldest
+ * connection with room for a stream; without one it waits while another is opened, within the
+ * cluster's limits.
+ */
+import type { ChannelError } from "../../net/channel.ts";
+import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
+import type { ProxyContext, UpstreamCluster, UpstreamEndpoint, UpstreamHttp2 } from "../context.ts";
+import type { DeadlineWheel } from "../http/deadline-wheel.ts";
+import { queueOf, sourceOf } from "../http/dial-options.ts";
+import type { PoolFailure, UpstreamPool, UpstreamUser } from "../http/upstream-exchange.ts";
+import { ClientConnection, type ConnectionKeeper } from "./client-connection.ts";
+import { framesOf } from "./frames.ts";
+
+/** What all pools of a data plane share. */
+export interface PoolHost {
+  readonly wheel: DeadlineWheel;
+  offeredTo(
+    endpoint: UpstreamEndpoint,
+    protocol: "http1" | "http2",
+  ): { readonly alpn?: readonly string[] };
+  onOpened(connection: ClientConnection): void;
+  onClosed(connection: ClientConnection): void;
+}
+
+interface Waiting {
+  readonly user: UpstreamUser;
+  readonly cluster: UpstreamCluster;
+}
+
+export class ClientPool implements UpstreamPool, ConnectionKeeper {
+  readonly wheel: DeadlineWheel;
+  readonly frames: FrameMemory;
+  readonly #endpoint: UpstreamEndpoint;
+  readonly #context: ProxyContext;
+  readonly #upstreams: PoolHost;
+  /** Those that take streams, the oldest first. */
+  #ready: ClientConnection[] = [];
+  readonly #waiting: Waiting[] = [];
+  #connecting = 0;
+  #open = 0;
+
+  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: PoolHost) {
+    this.#endpoint = endpoint;
+    this.#context = context;
+    this.#upstreams = upstreams;
+    this.wheel = upstreams.wheel;
+    this.frames = framesOf(context);
+  }
+
+  acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh = false): void {
+    for (const connection of this.#ready) {
+      if (connection.capacity <= 0 || (isFresh && connection.requests > 0)) continue;
+      return this.#attach(connection, user);
+    }
+    if (!cluster.limits.tryPending()) return user.onPoolFailure("overflow", undefined);
+    this.#waiting.push({ user, cluster });
+    this.#connectForWaiting();
+  }
+
+  cancel(user: UpstreamUser): boolean {
+    const at = this.#waiting.findIndex((waiting) => waiting.user === user);
+    if (at < 0) return false;
+    this.#waiting[at]?.cluster.limits.releasePending();
+    this.#waiting.splice(at, 1);
+    return true;
+  }
+
+  /** No connection of now carries a further request. */
+  drain(): void {
+    for (const connection of this.#ready.splice(0)) connection.drain();
+  }
+
+  #attach(connection: ClientConnection, user: UpstreamUser): void {
+    if (!connection.cluster.limits.tryRequest()) return user.onPoolFailure("overflow", undefined);
+    connection.attach(user);
+  }
+
+  onCapacity(connection: ClientConnection): void {
+    if (connection.isConnected && !this.#ready.includes(connection)) this.#ready.push(connection);
+    while (this.#waiting.length > 0 && connection.capacity > 0) {
+      const next = this.#waiting.shift();
+      next?.cluster.limits.releasePending();
+      if (next !== undefined) this.#attach(connection, next.user);
+    }
+    // Not before those who wait have had their turn: whoever chose the endpoint while it was one
+    // would wait for connection after connection.
+    if (this.#endpoint.isRemoved === true) connection.drain();
+  }
+
+  onDraining(connection: ClientConnection): void {
+    const at = this.#ready.indexOf(connection);
+    if (at >= 0) this.#ready.splice(at, 1);
+  }
+
+  onClosed(connection: ClientConnection, error: ChannelError | undefined): void {
+    const { cluster } = connection;
+    this.#open--;
+    this.#upstreams.onClosed(connection);
+    this.onDraining(connection);
+    if (connection.isCounted) cluster.limits.releaseConnection();
+    cluster.counters.onConnectionClosed();
+    if (connection.isConnected) return this.#connectForWaiting();
+    this.#connecting--;
+    cluster.counters.onConnectFailure();
+    // One refused connection speaks for the endpoint: whoever waits may try another.
+    this.#failWaiting(error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure", error);
+  }
+
+  #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
+    for (const { user, cluster } of this.#waiting.splice(0)) {
+      cluster.limits.releasePending();
+      user.onPoolFailure(failure, error);
+    }
+  }
+
+  /** Connections that are being opened are expected to take as many streams as we would begin. */
+  #connectForWaiting(): void {
+    const next = this.#waiting[0];
+    const http2 = next?.cluster.http2;
+    if (next === undefined || http2 === undefined) return;
+    const { cluster } = next;
+    const { maxRequestsPerConnection: requestsMax } = cluster;
+    const streamsMax = http2.settings.maxConcurrentStreams;
+    const each = requestsMax > 0 ? Math.min(requestsMax, streamsMax) : streamsMax;
+    if (this.#connecting * each >= this.#waiting.length) return;
+    // Over the limit of connections a request waits for one of those that are open; without any it
+    // is let through, as Envoy does, or it would wait for ever.
+    if (cluster.limits.tryConnection()) this.#connect(cluster, http2, true);
+    else if (this.#open === 0) this.#connect(cluster, http2, false);
+  }
+
+  #connect(cluster: UpstreamCluster, http2: UpstreamHttp2, isCounted: boolean): void {
+    const connection = new ClientConnection(this, cluster, http2, isCounted);
+    this.#connecting++;
+    this.#open++;
+    this.#upstreams.onOpened(connection);
+    cluster.counters.onConnectionOpened();
+    connection.dialledMs = this.wheel.nowMs;
+    connection.channel = this.#context.dialler.dial({
+      address: this.#endpoint.address,
+      tls: this.#endpoint.tls,
+      ...this.#upstreams.offeredTo(this.#endpoint, "http2"),
+      ...sourceOf(this.#endpoint),
+      timeoutMs: cluster.connectTimeoutMs,
+      ...queueOf(cluster),
+      handler: connection,
+      onTcpConnect: () => {
+        connection.tcpConnectedMs = this.wheel.touch();
+      },
+      onConnect: (channel) => {
+        this.wheel.touch();
+        this.#connecting--;
+        connection.start(channel);
+      },
+    });
+  }
+}

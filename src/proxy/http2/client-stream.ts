@@ -1,0 +1,211 @@
+/**
+ * One stream of an HTTP/2 connection to an endpoint: the exchange that one attempt of a request has
+ * with it. Used again for later streams of its connection.
+ */
+import type { ChannelError } from "../../net/channel.ts";
+import { type BodyKind, type HeadError, Http1Head } from "../../wire/http1-head.ts";
+import { errorCode, type Violation } from "../../wire/http2-frames.ts";
+import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
+import type {
+  AttemptFields,
+  OutgoingRequest,
+  UpstreamTarget,
+} from "../http/request-head-writer.ts";
+import type { StreamRecord } from "../http/stream-record.ts";
+import type { UpstreamExchange, UpstreamReset, UpstreamUser } from "../http/upstream-exchange.ts";
+import type { ClientConnection } from "./client-connection.ts";
+import { writeFields } from "./fields.ts";
+
+export class ClientStream implements StreamOwner, UpstreamExchange {
+  readonly head: Http1Head = new Http1Head();
+  isReused = false;
+  hasAnswered = false;
+  answeredMs = 0;
+  readonly #connection: ClientConnection;
+  #user: UpstreamUser | undefined;
+  #wire: Http2Stream | undefined;
+  #trailers: Http1Head | undefined;
+  #hasTrailers = false;
+  #isMalformed = false;
+
+  constructor(connection: ClientConnection) {
+    this.#connection = connection;
+  }
+
+  attach(user: UpstreamUser, isReused: boolean): void {
+    this.#user = user;
+    this.isReused = isReused;
+    this.hasAnswered = false;
+    this.#hasTrailers = false;
+    this.#isMalformed = false;
+    this.head.reset("response");
+    this.#connection.session.streams.beginOwn(this, user.isHeadRequest);
+    user.onAttached(this);
+  }
+
+  describe(record: StreamRecord): void {
+    this.#connection.describe(record);
+  }
+
+  /** While a block is read: where its fields go. */
+  get trailers(): Http1Head {
+    this.#trailers ??= new Http1Head();
+    return this.#trailers;
+  }
+
+  get answerTrailers(): Http1Head | undefined {
+    return this.#hasTrailers ? this.#trailers : undefined;
+  }
+
+  sendHead(
+    request: OutgoingRequest,
+    target: Readonly<UpstreamTarget>,
+    attempt: AttemptFields,
+    bodyKind: BodyKind,
+  ): void {
+    const stream = this.#wire;
+    if (stream === undefined) return;
+    const { sender } = this.#connection.session;
+    const { encoder } = sender;
+    const writer = sender.beginHead(stream.id);
+    encoder.field(writer, ":method", request.method);
+    encoder.field(writer, ":scheme", request.scheme);
+    encoder.field(writer, ":authority", target.authority);
+    encoder.field(writer, ":path", target.path);
+    // Ours alone, or it would say what a client made up, or both.
+    if (attempt.count > 0) request.headers.remove("x-envoy-attempt-count");
+    writeFields(encoder, writer, request.headers);
+    if (attempt.expectedMs > 0) {
+      encoder.field(writer, "x-envoy-expected-rq-timeout-ms", String(attempt.expectedMs));
+    }
+    if (attempt.count > 0) encoder.field(writer, "x-envoy-attempt-count", String(attempt.count));
+    sender.endHead(stream, bodyKind === "none");
+  }
+
+  sendBody(chunk: Buffer, from: number, to: number): boolean {
+    const stream = this.#wire;
+    if (stream === undefined || from === to) return true;
+    this.#connection.session.sender.data(stream, chunk, from, to, false);
+    return true;
+  }
+
+  sendEnd(trailers: Http1Head | undefined): void {
+    const stream = this.#wire;
+    if (stream === undefined || stream.isLocalEnded || stream.isEndQueued) return;
+    this.#connection.session.sender.end(stream, trailers);
+  }
+
+  flush(): boolean {
+    const hasRoom = this.#connection.flushSoon();
+    const stream = this.#wire;
+    if (stream === undefined || (hasRoom && stream.queuedBytes === 0)) return true;
+    stream.isWaiting = true;
+    return false;
+  }
+
+  pause(): void {
+    if (this.#wire !== undefined) this.#wire.isPaused = true;
+  }
+
+  resume(): void {
+    const stream = this.#wire;
+    if (stream === undefined || !stream.isPaused) return;
+    this.#connection.session.streams.window.release(stream);
+    this.#connection.flushSoon();
+  }
+
+  abandon(): void {
+    const stream = this.#wire;
+    if (stream === undefined) return;
+    this.#connection.breakOff(stream, errorCode.cancel);
+    this.#end();
+  }
+
+  onOpened(stream: Http2Stream): void {
+    this.#wire = stream;
+  }
+
+  onInterim(status: number): void {
+    this.#begin();
+    this.#user?.onInterim(status);
+  }
+
+  onHead(): void {
+    this.#begin();
+    this.#connection.enter(this);
+    this.#user?.onResponseHead(this);
+  }
+
+  #begin(): void {
+    if (this.hasAnswered) return;
+    this.hasAnswered = true;
+    this.answeredMs = this.#connection.nowMs;
+  }
+
+  onData(chunk: Buffer, from: number, to: number): void {
+    this.#connection.enter(this);
+    this.#user?.onResponseData(chunk, from, to);
+  }
+
+  /** Content that came in one chunk. */
+  flushAnswer(): void {
+    this.#user?.onResponseFlush();
+  }
+
+  onEnd(trailers: Http1Head | undefined): void {
+    const stream = this.#wire;
+    this.#hasTrailers = trailers !== undefined;
+    const user = this.#user;
+    user?.onResponseEnd();
+    // An answer before the whole request: nobody waits for the rest.
+    if (stream === undefined || stream.isLocalEnded || this.#wire !== stream) return;
+    this.#connection.breakOff(stream, errorCode.none);
+    this.#end();
+    user?.onReleased();
+  }
+
+  onClosed(): void {
+    const user = this.#user;
+    this.#end();
+    user?.onReleased();
+  }
+
+  onRoom(): void {
+    this.#user?.onUpstreamDrain();
+  }
+
+  onMalformed(_error: HeadError): void {
+    this.#isMalformed = true;
+  }
+
+  onReset(code: number, why?: Violation): void {
+    const isOurs = this.#isMalformed || why !== undefined;
+    if (!isOurs) this.#connection.onStreamReset();
+    this.#reset(isOurs ? "protocol" : resetBy(code), undefined);
+  }
+
+  /** The connection is gone; `isFaulty`: for what the endpoint said. */
+  onConnectionClose(isFaulty: boolean, error: ChannelError | undefined): void {
+    this.#reset(isFaulty ? "protocol" : "termination", error);
+  }
+
+  #reset(kind: UpstreamReset, error: ChannelError | undefined): void {
+    const user = this.#user;
+    this.#wire = undefined;
+    this.#user = undefined;
+    this.#connection.leave(this);
+    user?.onUpstreamReset(kind, error);
+    this.#connection.onStreamOver(this);
+  }
+
+  #end(): void {
+    this.#wire = undefined;
+    this.#user = undefined;
+    this.#connection.leave(this);
+    this.#connection.onStreamOver(this);
+  }
+}
+
+function resetBy(code: number): UpstreamReset {
+  return code === errorCode.refusedStream ? "refused" : "remote";
+}
