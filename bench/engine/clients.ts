@@ -41,13 +41,12 @@ export class Http1Client implements RigClient {
   }
 }
 
-/** What h2load asks. */
+/** What the other client asks. */
 const fields: readonly (readonly [name: string, value: string])[] = [
   [":path", "/"],
   [":scheme", "http"],
   [":authority", "127.0.0.1:19010"],
   [":method", "GET"],
-  ["user-agent", "h2load nghttp2/1.52.0"],
 ];
 
 /** HTTP/2 known beforehand, with windows that never close. */

@@ -91,13 +91,21 @@ export class MemoryIo {
     },
   };
 
+  /** Places are kept: what is counted is the engine's. */
   readonly #deferred: Deferred[] = [];
+  #due = 0;
 
-  readonly turnEnd: TurnEnd = { defer: (work) => void this.#deferred.push(work) };
+  readonly turnEnd: TurnEnd = {
+    defer: (work) => {
+      this.#deferred[this.#due++] = work;
+    },
+  };
 
   /** Everything that came in this turn was read. */
   endTurn(): void {
-    for (const work of this.#deferred.splice(0)) work.runDeferred();
+    const due = this.#due;
+    this.#due = 0;
+    for (let at = 0; at < due; at++) this.#deferred[at]?.runDeferred();
   }
 
   /** A client connects to the listener that was opened first. */

@@ -23,7 +23,9 @@ export class FrameMemory implements Deferred {
   readonly #turnEnd: TurnEnd | undefined;
   readonly #free: ByteWriter[] = [];
   /** Who has gathered in this turn, some of them in vain. */
-  readonly #waiting: Gatherer[] = [];
+  readonly #waiting: (Gatherer | undefined)[] = [];
+  /** So many of them; places are kept, or each turn would cost a new array. */
+  #count = 0;
   #lent = 0;
   #isDue = false;
 
@@ -38,8 +40,8 @@ export class FrameMemory implements Deferred {
 
   lend(gatherer: Gatherer): ByteWriter {
     if (this.#turnEnd !== undefined) {
-      if (this.#lent >= lentMax || this.#waiting.length >= waitingMax) this.#flushAll();
-      this.#waiting.push(gatherer);
+      if (this.#lent >= lentMax || this.#count >= waitingMax) this.#flushAll();
+      this.#waiting[this.#count++] = gatherer;
       if (!this.#isDue) {
         this.#isDue = true;
         this.#turnEnd.defer(this);
@@ -66,17 +68,24 @@ export class FrameMemory implements Deferred {
   #flushAll(): void {
     const waiting = this.#waiting;
     // What is gathered meanwhile waits for the next turn, or for its own flush.
-    const { length } = waiting;
+    const count = this.#count;
     let at = 0;
     try {
-      while (at < length) waiting[at++]?.flush();
+      while (at < count) waiting[at++]?.flush();
     } finally {
-      waiting.copyWithin(0, at);
-      waiting.length = Math.max(0, waiting.length - at);
-      if (waiting.length > 0 && !this.#isDue) {
-        this.#isDue = true;
-        this.#turnEnd?.defer(this);
-      }
+      this.#forget(at);
     }
+  }
+
+  /** The first `count` have had their turn. */
+  #forget(count: number): void {
+    const waiting = this.#waiting;
+    const left = Math.max(0, this.#count - count);
+    for (let at = 0; at < left; at++) waiting[at] = waiting[at + count];
+    waiting.fill(undefined, left, this.#count);
+    this.#count = left;
+    if (left === 0 || this.#isDue) return;
+    this.#isDue = true;
+    this.#turnEnd?.defer(this);
   }
 }

@@ -15,7 +15,7 @@ export const unsaidStreamsMax = 100;
 
 export interface SettingsTarget {
   readonly sender: Http2Sender;
-  readonly open: ReadonlyMap<number, Http2Stream>;
+  readonly open: { values(): readonly Http2Stream[] };
   readonly peer: PeerSettings;
 }
 

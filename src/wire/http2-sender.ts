@@ -34,7 +34,7 @@ export class Http2Sender {
   readonly #memory: FrameMemory;
   /** What has not left yet; undefined for nothing. */
   #gathered: ByteWriter | undefined;
-  readonly #send: SendFrames;
+  readonly #sendFrames: SendFrames;
   readonly #guard: FloodGuard;
   /** The peer takes what is sent. */
   hasRoom = true;
@@ -42,12 +42,14 @@ export class Http2Sender {
   /** Streams with content and a window, in the order of their turns. */
   #ready: Http2Stream[] = [];
   #blockAt = 0;
+  /** Nothing follows the content that is being sent. */
+  #isLast = false;
   /** A stream has ended on our side. */
   onLocalEnd: (stream: Http2Stream) => void = () => {};
 
   constructor(memory: FrameMemory, send: SendFrames, guard: FloodGuard) {
     this.#memory = memory;
-    this.#send = send;
+    this.#sendFrames = send;
     this.#guard = guard;
   }
 
@@ -56,7 +58,7 @@ export class Http2Sender {
     const writer = this.#gathered;
     if (writer === undefined) return this.hasRoom;
     this.#gathered = undefined;
-    this.hasRoom = this.#send(writer.memory, writer.length);
+    this.hasRoom = this.#sendFrames(writer.memory, writer.length);
     this.#memory.giveBack(writer);
     if (this.hasRoom) this.#guard.onRead();
     return this.hasRoom;
@@ -78,11 +80,7 @@ export class Http2Sender {
     return (this.#gathered ??= this.#memory.lend(this));
   }
 
-  #frame(
-    type: number,
-    flags: number,
-    ...[streamId, length]: [streamId: number, length: number]
-  ): void {
+  #frame(type: number, flags: number, streamId: number, length: number): void {
     const writer = this.#writer;
     writer.reserve(frameHeadBytes + length);
     const at = writer.length;
@@ -182,10 +180,29 @@ export class Http2Sender {
     from: number,
     ...[to, isEnd]: [number, boolean]
   ): void {
+    if (isEnd) this.lastContent(stream, chunk, from, to);
+    else this.content(stream, chunk, from, to);
+  }
+
+  /** As `data()`; more follows. */
+  content(stream: Http2Stream, chunk: Uint8Array, from: number, to: number): void {
+    this.#isLast = false;
+    this.#send(stream, chunk, from, to);
+  }
+
+  /** As `data()`; nothing follows. */
+  lastContent(stream: Http2Stream, chunk: Uint8Array, from: number, to: number): void {
+    this.#isLast = true;
+    this.#send(stream, chunk, from, to);
+    this.#isLast = false;
+  }
+
+  #send(stream: Http2Stream, chunk: Uint8Array, from: number, to: number): void {
+    const isEnd = this.#isLast;
     let at = from;
     if (stream.queuedBytes === 0 && this.hasRoom && this.#ready.length === 0) {
       while (at < to) {
-        const step = Math.min(to - at, frameBytesMax, stream.sendWindow, this.window);
+        const step = this.#stepOf(stream, to - at);
         if (step <= 0 || !this.hasRoom) break;
         this.#dataFrame(stream, step, isEnd && at + step === to);
         this.#writer.bytes(chunk, at, at + step);
@@ -199,6 +216,13 @@ export class Http2Sender {
       stream.isEndQueued = isEnd;
       this.#makeReady(stream);
     } else if (isEnd) this.#endLocal(stream);
+  }
+
+  /** What may be sent now, in one frame, of so many bytes. */
+  #stepOf({ sendWindow }: Http2Stream, bytes: number): number {
+    let step = bytes < frameBytesMax ? bytes : frameBytesMax;
+    if (sendWindow < step) step = sendWindow;
+    return this.window < step ? this.window : step;
   }
 
   #flushIfMuch(): void {
@@ -254,7 +278,7 @@ export class Http2Sender {
 
   /** The stream is gone. */
   forget(stream: Http2Stream): void {
-    stream.queue.length = 0;
+    if (stream.queuedBytes > 0) stream.queue.length = 0;
     stream.queuedBytes = 0;
     if (!stream.isReady) return;
     stream.isReady = false;
@@ -276,7 +300,7 @@ export class Http2Sender {
   #sendQueued(stream: Http2Stream): void {
     const piece = stream.queue[0];
     if (piece === undefined) return;
-    const step = Math.min(piece.length, frameBytesMax, stream.sendWindow, this.window);
+    const step = this.#stepOf(stream, piece.length);
     const isLast = step === stream.queuedBytes;
     const isEnd = isLast && stream.isEndQueued && stream.queuedTrailers === undefined;
     this.#dataFrame(stream, step, isEnd);

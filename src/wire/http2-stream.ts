@@ -9,6 +9,8 @@ export interface StreamOwner {
   /** Filled with the fields of the message, and later with its trailers. */
   readonly head: Http1Head;
   readonly trailers: Http1Head;
+  /** Used for each of its streams, where it has one after another. */
+  readonly wire?: Http2Stream | undefined;
   /** `head` is complete and sound. `isEnd`: that was all. */
   onHead(isEnd: boolean): void;
   /** `chunk[from, to)` belongs to the connection: whoever keeps it copies it. */
@@ -27,7 +29,7 @@ export interface StreamOwner {
 }
 
 export class Http2Stream {
-  readonly id: number;
+  id = 0;
   readonly owner: StreamOwner;
   /** The peer has said all it will. */
   isRemoteEnded = false;
@@ -35,7 +37,7 @@ export class Http2Stream {
   isLocalEnded = false;
   isClosed = false;
   /** What the peer may still send. */
-  receiveWindow: number;
+  receiveWindow = 0;
   /** Taken, but not yet given back to the peer. */
   unreturned = 0;
   /** The owner takes no more for now: the peer may fill the stream's window and no more. */
@@ -48,7 +50,7 @@ export class Http2Stream {
   isHead = false;
   isAnswered = false;
   interims = 0;
-  sendWindow: number;
+  sendWindow = 0;
   readonly queue: Buffer[] = [];
   queuedBytes = 0;
   /** Nothing follows what is queued but `queuedTrailers`. */
@@ -59,14 +61,30 @@ export class Http2Stream {
   /** The owner was told to wait. */
   isWaiting = false;
 
-  constructor(
-    id: number,
-    owner: StreamOwner,
-    windows: { readonly receive: number; readonly send: number },
-  ) {
-    this.id = id;
+  constructor(owner: StreamOwner) {
     this.owner = owner;
-    this.receiveWindow = windows.receive;
-    this.sendWindow = windows.send;
+  }
+
+  /** The first stream, or another one after it is over; windows in bytes. */
+  begin(id: number, receiveWindow: number, sendWindow: number): void {
+    this.id = id;
+    this.receiveWindow = receiveWindow;
+    this.sendWindow = sendWindow;
+    this.isRemoteEnded = false;
+    this.isLocalEnded = false;
+    this.isClosed = false;
+    this.unreturned = 0;
+    this.isPaused = false;
+    this.held = 0;
+    this.contentLeft = -1;
+    this.isHead = false;
+    this.isAnswered = false;
+    this.interims = 0;
+    if (this.queue.length > 0) this.queue.length = 0;
+    this.queuedBytes = 0;
+    this.isEndQueued = false;
+    this.queuedTrailers = undefined;
+    this.isReady = false;
+    this.isWaiting = false;
   }
 }

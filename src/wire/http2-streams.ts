@@ -11,6 +11,7 @@ import { type PeerSettings, unsaidStreamsMax } from "./http2-peer-settings.ts";
 import { ReceiveWindow } from "./http2-receive-window.ts";
 import type { Http2Sender } from "./http2-sender.ts";
 import { Http2Stream, type StreamOwner } from "./http2-stream.ts";
+import { StreamTable } from "./http2-stream-table.ts";
 
 /** What streams tell of and ask their connection. */
 export interface StreamsHandler {
@@ -36,7 +37,7 @@ export interface Windows {
 }
 
 export class Http2Streams {
-  readonly open: Map<number, Http2Stream> = new Map();
+  readonly open: StreamTable = new StreamTable();
   readonly closed: ClosedStreams = new ClosedStreams();
   readonly sender: Http2Sender;
   readonly window: ReceiveWindow;
@@ -61,10 +62,10 @@ export class Http2Streams {
   }
 
   begin(streamId: number, owner: StreamOwner, isEnd: boolean): Http2Stream {
-    const windows = { receive: this.#streamWindow, send: this.peer.initialWindow };
-    const stream = new Http2Stream(streamId, owner, windows);
+    const stream = owner.wire ?? new Http2Stream(owner);
+    stream.begin(streamId, this.#streamWindow, this.peer.initialWindow);
     stream.isRemoteEnded = isEnd;
-    this.open.set(streamId, stream);
+    this.open.add(stream);
     owner.onOpened(stream);
     return stream;
   }

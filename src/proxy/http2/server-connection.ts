@@ -53,7 +53,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   readonly #settingsDeadline: Deadline = new Deadline(this);
   readonly #drainDeadline: Deadline = new Deadline(this);
   readonly #free: ServerStream[] = [];
-  readonly #streams: Set<ServerStream> = new Set();
+  /** Those that serve a request, in no order. */
+  readonly #streams: ServerStream[] = [];
   #waitsFor: "nothing" | "idle" | "head" = "nothing";
   #isReceiving = false;
   #isPingSent = false;
@@ -149,15 +150,27 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     }
     this.#requests++;
     const stream = this.#free.pop() ?? new ServerStream(this);
-    this.#streams.add(stream);
+    stream.place = this.#streams.length;
+    this.#streams.push(stream);
     return stream;
   }
 
   onStreamOver(stream: ServerStream): void {
-    if (!this.#streams.delete(stream)) return;
+    if (!this.#forget(stream)) return;
     if (this.#free.length < keptStreamsMax) this.#free.push(stream);
     else this.#release(stream);
     if (!this.#isReceiving) this.#watch();
+  }
+
+  #forget(stream: ServerStream): boolean {
+    const { place } = stream;
+    if (place < 0) return false;
+    stream.place = -1;
+    const last = this.#streams.pop();
+    if (last === undefined || last === stream) return true;
+    last.place = place;
+    this.#streams[place] = last;
+    return true;
   }
 
   #release(stream: ServerStream): void {
@@ -183,8 +196,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.counters.onError(why);
     this.services.counters.protocolErrors.add();
     this.session.sender.flush();
-    for (const stream of this.#streams) stream.onConnectionClose();
-    this.#streams.clear();
+    this.#leaveStreams();
     this.#close();
   }
 
@@ -279,8 +291,10 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   }
 
   #leaveStreams(): void {
-    for (const stream of this.#streams) stream.onConnectionClose();
-    this.#streams.clear();
+    for (const stream of this.#streams.splice(0)) {
+      stream.place = -1;
+      stream.onConnectionClose();
+    }
   }
 
   onDeadline(deadline: Deadline): void {

@@ -4,7 +4,7 @@
  */
 import { type HeadError, Http1Head } from "../../wire/http1-head.ts";
 import { errorCode } from "../../wire/http2-frames.ts";
-import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
+import { Http2Stream, type StreamOwner } from "../../wire/http2-stream.ts";
 import type { Channel } from "../../net/channel.ts";
 import { assert } from "../../base/assert.ts";
 import type { ConnectionView } from "../engine/request.ts";
@@ -26,8 +26,11 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   readonly view: ConnectionView;
   readonly sender: StreamSender;
   readonly head: Http1Head = new Http1Head();
+  readonly wire: Http2Stream = new Http2Stream(this);
   readonly stream: HttpStream;
   headBeganMs = 0;
+  /** Where the connection keeps it among those that serve a request; -1 for nowhere. */
+  place = -1;
   readonly #connection: ServerConnection;
   #wire: Http2Stream | undefined;
   #trailers: Http1Head | undefined;

@@ -70,14 +70,15 @@ export class StreamSender implements ResponseSender {
 
   ownBody(text: string): void {
     const bytes = Buffer.from(text, "latin1");
-    if (this.#stream !== undefined) this.#frames.data(this.#stream, bytes, 0, bytes.length, true);
+    if (this.#stream !== undefined) this.#frames.lastContent(this.#stream, bytes, 0, bytes.length);
   }
 
   body(chunk: Buffer, from: number, to: number): void {
     const stream = this.#stream;
     if (stream === undefined || from === to) return;
     if (this.#contentLeft >= 0) this.#contentLeft -= to - from;
-    this.#frames.data(stream, chunk, from, to, this.#contentLeft === 0);
+    if (this.#contentLeft === 0) this.#frames.lastContent(stream, chunk, from, to);
+    else this.#frames.content(stream, chunk, from, to);
   }
 
   end(trailers: Http1Head | undefined): void {

@@ -50,6 +50,10 @@ after(async () => {
 
 const accidental = /^(date|x-envoy-upstream-service-time|server)$/;
 
+function byFirstLine([one = ""]: readonly string[], [other = ""]: readonly string[]): number {
+  return one < other ? -1 : Number(one > other);
+}
+
 async function ask(plane: string, door: Door, scenario: Scenario): Promise<Outcome> {
   const { ports, readLog } = planes.get(plane) ?? assert.fail();
   const { streams = [1] } = scenario;
@@ -73,7 +77,8 @@ async function ask(plane: string, door: Door, scenario: Scenario): Promise<Outco
         .toSorted(),
     ),
     ends: (client.goAway ?? 0) !== 0 || client.isClosed,
-    upstream: application?.takeSeen() ?? [],
+    // Which of two connections to the application is served first is chance.
+    upstream: (application?.takeSeen() ?? []).toSorted(byFirstLine),
     log: readLog().slice(logged),
   };
 }

@@ -19,11 +19,18 @@ interface Result {
   readonly lines: string;
 }
 
-async function measure(config: string): Promise<Result> {
+async function measure(config: string, ...more: readonly string[]): Promise<Result> {
   // Optimised code comes at the same request in every run, not when another thread has made it.
   const flags = ["--expose-gc", "--no-concurrent-recompilation"];
   const space = ["--min-semi-space-size=64", "--max-semi-space-size=64"];
-  const options = ["--disable-warning=ExperimentalWarning", main, "--json", "--config", config];
+  const options = [
+    "--disable-warning=ExperimentalWarning",
+    main,
+    "--json",
+    "--config",
+    config,
+    ...more,
+  ];
   const { stdout } = await run(process.execPath, [...flags, ...space, ...options], {
     timeout: 120_000,
   });
@@ -42,5 +49,20 @@ for (const [config, budgetBytes] of [
     if (config === "mesh.yaml") assert.match(lines, /"route_name":"default"/);
     assert.ok(bytes > 0, "nothing was counted");
     assert.ok(bytes <= budgetBytes, `${bytes} bytes of garbage a request`);
+  });
+}
+
+for (const [name, ...load] of [
+  ["one request at a time on a connection", "--streams", "1"],
+  ["sixteen", "--connections", "8", "--streams", "16"],
+] as const) {
+  test(`HTTP/2, ${name}: a request leaves at most 512 bytes to the collector`, async (t) => {
+    const { bytes, answer, request, lines } = await measure("mesh.yaml", ...load);
+    t.diagnostic(`${bytes} bytes a request`);
+    assert.match(answer, /^:status: 200\r\n[^]*\r\n0123456789/);
+    assert.match(request, /^GET \/ HTTP\/1\.1\r\nhost: 127\.0\.0\.1:19010\r\n/);
+    assert.match(lines, /"protocol":"HTTP\/2"/);
+    assert.ok(bytes > 0, "nothing was counted");
+    assert.ok(bytes <= 512, `${bytes} bytes of garbage a request`);
   });
 }
