@@ -9,6 +9,7 @@ import {
   type FractionalPercent,
 } from "../../wire/gen/ts/envoy/type/v3/percent.ts";
 import { allOf, type Condition, not, type TextCondition } from "./condition.ts";
+import { isGrpcContentType } from "./grpc-content-type.ts";
 import { headerCondition } from "./header-matcher.ts";
 import { stateCondition } from "./filter-state.ts";
 import { compileMetadataMatcher } from "./metadata-matcher.ts";
@@ -73,7 +74,7 @@ export function planRouteMatch(match: RouteMatch, path: string): PlannedMatch {
 const isGrpc: Condition = {
   kind: "text",
   source: { kind: "header", name: "content-type" },
-  test: { kind: "custom", matches: (value) => /^application\/grpc(?:$|[+;])/.test(value) },
+  test: { kind: "custom", matches: isGrpcContentType },
   isInverted: false,
   whenMissing: false,
 };

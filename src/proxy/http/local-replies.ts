@@ -77,13 +77,14 @@ export function directReply(
   record: RequestRecord,
 ): ReplyChanges {
   const text = Buffer.from(body).toString("latin1");
-  if (format === undefined) return { status, body: text, speaksGrpc: true };
-  return {
-    status,
-    body: written(format, record, text),
-    speaksGrpc: true,
-    headers: [["content-type", format.contentType]],
-  };
+  const headers: [name: string, value: string][] = [];
+  // As Envoy does: what such an answer points to is where it was asked for.
+  if (status === 201 || (status >= 300 && status < 400)) {
+    headers.push(["location", `${record.scheme}://${record.authority}${record.path}`]);
+  }
+  if (format === undefined) return { status, body: text, speaksGrpc: true, headers };
+  headers.push(["content-type", format.contentType]);
+  return { status, body: written(format, record, text), speaksGrpc: true, headers };
 }
 
 /** Takes and gives one byte per unit. */

@@ -6,6 +6,7 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
+import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpStream } from "./http-stream.ts";
@@ -53,7 +54,7 @@ export class ResponseSide {
     this.#applyRoute(status);
     this.#stream.services.localReplies?.rewrite(reply, record, { headers, request });
     record.flags |= flags;
-    const isGrpc = request.header("content-type")?.startsWith("application/grpc") === true;
+    const isGrpc = isGrpcContentType(request.header("content-type"));
     if (isGrpc && (meaning !== undefined || changes.speaksGrpc === true)) {
       const isRewritten = reply.status !== status;
       record.grpcStatus =
@@ -204,9 +205,9 @@ function utf8(body: string): string {
   return Buffer.from(body, "latin1").toString("utf8");
 }
 
-/** Percent-encoding of the gRPC specification: what is not visible ASCII, and `%`. */
+/** Percent-encoding of the gRPC specification: what is not visible ASCII, and `%`; Envoy writes `~` so, too. */
 function encodeGrpcMessage(text: string): string {
-  return text.replaceAll(/[^\x20-\x24\x26-\x7e]/g, (character) =>
+  return text.replaceAll(/[^\x20-\x24\x26-\x7d]/g, (character) =>
     [...Buffer.from(character)]
       .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`)
       .join(""),

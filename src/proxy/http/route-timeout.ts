@@ -1,3 +1,4 @@
+import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import { parseGrpcTimeout } from "./stream-duration.ts";
@@ -16,7 +17,7 @@ function ownTimeout(
   { timeoutMs, grpcTimeoutCapMs }: CompiledRoute,
 ): number {
   if (grpcTimeoutCapMs === undefined) return timeoutMs;
-  if (!/^application\/grpc(?:$|[+;])/.test(headers.get("content-type") ?? "")) return timeoutMs;
+  if (!isGrpcContentType(headers.get("content-type"))) return timeoutMs;
   const askedMs = parseGrpcTimeout(headers.get("grpc-timeout")) ?? 0;
   const isOver = askedMs === 0 || askedMs > grpcTimeoutCapMs;
   return grpcTimeoutCapMs > 0 && isOver ? grpcTimeoutCapMs : askedMs;

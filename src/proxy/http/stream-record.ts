@@ -4,15 +4,13 @@ import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-rec
 import { moment, RequestTimes } from "../../telemetry/request-times.ts";
 import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
+import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import { stateText } from "../engine/filter-state.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { DeadlineWheel } from "./deadline-wheel.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import { formatFlags } from "./response-flags.ts";
-
-/** As Envoy reads it: with a suffix (`+proto`) or without. */
-const grpcContentType = /^application\/grpc(?:\+|$)/;
 
 export class StreamRecord extends ConnectionRecord implements RequestRecord {
   readonly kind = "http";
@@ -64,14 +62,14 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   onRequestBody(chunk: Buffer, from: number, to: number): void {
     this.bytesReceived += to - from;
     if (!this.#countsMessages) return;
-    this.#isGrpcRequest ??= grpcContentType.test(this.requestHeader("content-type") ?? "");
+    this.#isGrpcRequest ??= isGrpcContentType(this.requestHeader("content-type"));
     if (this.#isGrpcRequest) this.#requestMessages.read(chunk, from, to);
   }
 
   onResponseBody(chunk: Buffer, from: number, to: number): void {
     this.bytesSent += to - from;
     if (!this.#countsMessages) return;
-    this.#isGrpcResponse ??= grpcContentType.test(this.responseHeader("content-type") ?? "");
+    this.#isGrpcResponse ??= isGrpcContentType(this.responseHeader("content-type"));
     if (this.#isGrpcResponse) this.#responseMessages.read(chunk, from, to);
   }
 
