@@ -2,6 +2,7 @@
  * Listening sockets that outlive a process, for whoever composes processes: the keeper, which starts
  * processes and holds their sockets, and the process that is kept. The epoll backend alone can do it.
  */
+import { systemClock } from "../base/clock.ts";
 import { HeddleError } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { KeptSockets, SocketKeeper } from "./epoll/kept-sockets.ts";
@@ -9,6 +10,7 @@ import type { DescriptorMessages } from "./epoll/native/descriptor-messages.ts";
 import { probeNative } from "./epoll/native/probe.ts";
 import { openReactor } from "./io-backend.ts";
 import { keepNodesSockets } from "./portable/kept.ts";
+import { adoptTicketSeed, followTicketSeed } from "./tls/ticket-keys.ts";
 
 export type { KeptLine, SocketKeeper } from "./epoll/kept-sockets.ts";
 
@@ -18,8 +20,11 @@ export function openSocketKeeper(log: Logger): SocketKeeper {
   return new SocketKeeper(reactor, messages);
 }
 
-/** What is kept: sockets of the epoll backend alone, or also those that Node serves (HTTP, DNS). */
-export type Keeping = "data-plane" | "everything";
+/**
+ * What is kept: sockets of the epoll backend and the secret of TLS sessions, so that one proxy takes another's
+ * place unnoticed; or sockets alone, but also those that Node serves (HTTP, DNS): a sidecar's keys stay with it.
+ */
+export type Keeping = "data-plane" | "every-socket";
 
 /**
  * From now on this process's listening sockets are the keeper's, too. `line` is the descriptor that
@@ -29,10 +34,22 @@ export function joinSocketKeeper(line: number, log: Logger, keeping: Keeping): (
   const { reactor, messages } = open(log);
   const kept = new KeptSockets(messages, line);
   reactor.kept = kept;
-  if (keeping === "everything") keepNodesSockets(kept);
+  if (keeping === "every-socket") keepNodesSockets(kept);
+  else keepSessions(kept);
   return () => {
     for (const fd of kept.onReady()) reactor.syscalls.close(fd);
   };
+}
+
+/** Tickets that the process before us has sealed open here, too. */
+function keepSessions(kept: KeptSockets): void {
+  const [period, secret] = kept.secret?.split(" ") ?? [];
+  if (period !== undefined && secret !== undefined) {
+    adoptTicketSeed({ period: Number(period), secret: Buffer.from(secret, "base64") });
+  }
+  followTicketSeed(systemClock.nowMs(), (seed) => {
+    kept.leaveSecret(`${seed.period} ${Buffer.from(seed.secret).toString("base64")}`);
+  });
 }
 
 /** One for the process: its memory is never given back. */

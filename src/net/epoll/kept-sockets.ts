@@ -9,7 +9,12 @@ import { readable, type Reactor, type Watched } from "./reactor.ts";
 /** What processes say to their keeper. */
 type ToKeeper =
   | { readonly kind: "opened" | "closed"; readonly address: string }
+  /** For the next process, as it is; kept in memory alone. */
+  | { readonly kind: "secret"; readonly text: string }
   | { readonly kind: "ready" };
+
+/** Before a secret on its way to a process; addresses begin otherwise. */
+const secretMark = "secret ";
 
 export type Transport = "tcp" | "udp";
 
@@ -24,6 +29,8 @@ export class KeptSockets {
   readonly #line: number;
   /** Of those before us, not used yet; by address. */
   readonly #inherited = new Map<string, number>();
+  /** What the process before us has left for us. */
+  readonly secret: string | undefined;
 
   /** `line` is the descriptor that the keeper started this process with. */
   constructor(messages: DescriptorMessages, line: number) {
@@ -33,8 +40,14 @@ export class KeptSockets {
     for (;;) {
       const message = messages.receive(line);
       if (message === undefined || message === "end") return;
-      if (message.fd !== undefined) this.#inherited.set(message.text, message.fd);
+      const { text, fd } = message;
+      if (fd !== undefined) this.#inherited.set(text, fd);
+      else if (text.startsWith(secretMark)) this.secret = text.slice(secretMark.length);
     }
+  }
+
+  leaveSecret(text: string): void {
+    this.#tell({ kind: "secret", text });
   }
 
   /** A socket that is bound there already; whoever takes it closes it. */
@@ -80,6 +93,7 @@ export class SocketKeeper {
   readonly #reactor: Reactor;
   readonly #messages: DescriptorMessages;
   readonly #held = new Map<string, number>();
+  #secret: string | undefined;
 
   constructor(reactor: Reactor, messages: DescriptorMessages) {
     this.#reactor = reactor;
@@ -101,6 +115,9 @@ export class SocketKeeper {
       // The process would find the address in use, by us.
       this.#reactor.syscalls.close(fd);
       this.#held.delete(address);
+    }
+    if (this.#secret !== undefined) {
+      this.#messages.send(ours, { text: `${secretMark}${this.#secret}`, fd: undefined });
     }
     let isOpen = true;
     const read = (): void => {
@@ -133,12 +150,17 @@ export class SocketKeeper {
   close(): void {
     for (const fd of this.#held.values()) this.#reactor.syscalls.close(fd);
     this.#held.clear();
+    this.#secret = undefined;
   }
 
   #take(text: string, fd: number | undefined, onReady: () => void): void {
     // Only a process of ours has the other end.
     const message = JSON.parse(text) as ToKeeper;
     if (message.kind === "ready") return onReady();
+    if (message.kind === "secret") {
+      this.#secret = message.text;
+      return;
+    }
     const before = this.#held.get(message.address);
     if (before !== undefined) this.#reactor.syscalls.close(before);
     this.#held.delete(message.address);

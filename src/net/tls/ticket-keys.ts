@@ -26,20 +26,31 @@ const secretBytes = 32;
 
 let seed: TicketSeed | undefined;
 let before: TicketSeed | undefined;
+let onSeed: ((seed: TicketSeed) => void) | undefined;
 
 /** Also of the thread that is started now: it can go on from there. */
 export function ticketSeed(nowMs: number): TicketSeed {
   const period = Math.floor(nowMs / periodMs);
   let current = seed ?? { period, secret: randomBytes(secretBytes) };
+  const known = seed;
   while (current.period < period) {
     before = current;
     const secret = hash("sha256", Buffer.concat([current.secret, nextPeriod]), "buffer");
     current = { period: current.period + 1, secret };
   }
-  return (seed = current);
+  seed = current;
+  if (seed !== known) onSeed?.(seed);
+  return seed;
 }
 
 const nextPeriod = Buffer.from("the next period");
+
+/** Told of the secret now and of each that takes its place. */
+export function followTicketSeed(nowMs: number, tell: (seed: TicketSeed) => void): void {
+  onSeed = tell;
+  if (seed === undefined) ticketSeed(nowMs);
+  else tell(seed);
+}
 
 /** Before this thread seals anything. */
 export function adoptTicketSeed(given: TicketSeed): void {

@@ -5,17 +5,19 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import tls from "node:tls";
 
 import { openBundle } from "../../../src/cli/bundle.ts";
 import { freePort } from "../../support/free-port.ts";
 import { watchProcessorWait } from "../../support/processor-wait.ts";
+import { makeTestAuthority } from "../../support/test-certificates.ts";
 
 const streamMs = 2500;
 
@@ -26,6 +28,8 @@ interface Supervised {
   /** Of the proxies that there are now. */
   readonly proxies: () => readonly number[];
   readonly ended: Promise<unknown>;
+  /** Of the file it was started with. */
+  readonly folder: string;
 }
 
 async function startApplication(t: TestContext): Promise<number> {
@@ -44,7 +48,7 @@ async function startApplication(t: TestContext): Promise<number> {
   return (application.address() as AddressInfo).port;
 }
 
-function fileOf(port: number, application: number): string {
+function fileOf(port: number, application: number, transportSocket: string): string {
   const type = "type.googleapis.com/envoy.extensions.filters";
   return `
 static_resources:
@@ -52,7 +56,8 @@ static_resources:
     - name: l
       address: { socket_address: { address: 127.0.0.1, port_value: ${port} } }
       filter_chains:
-        - filters:
+        - ${transportSocket}
+          filters:
             - name: http
               typed_config:
                 "@type": ${type}.network.http_connection_manager.v3.HttpConnectionManager
@@ -75,12 +80,20 @@ static_resources:
 }
 
 async function supervise(t: TestContext, ...more: readonly string[]): Promise<Supervised> {
+  return await superviseWith(t, "", more);
+}
+
+async function superviseWith(
+  t: TestContext,
+  transportSocket: string,
+  more: readonly string[],
+): Promise<Supervised> {
   const { main, problem } = await openBundle();
   assert.equal(problem, undefined);
   const folder = mkdtempSync(join(tmpdir(), "heddle-supervised-"));
   const port = await freePort();
   const file = join(folder, "proxy.yaml");
-  writeFileSync(file, fileOf(port, await startApplication(t)));
+  writeFileSync(file, fileOf(port, await startApplication(t), transportSocket));
   const args = ["--disable-warning=ExperimentalWarning", main, "proxy", "--config", file];
   const keeper = spawn(process.execPath, [...args, "--supervised", ...more], {
     stdio: ["ignore", "ignore", "pipe"],
@@ -102,7 +115,7 @@ async function supervise(t: TestContext, ...more: readonly string[]): Promise<Su
     assert.equal(keeper.exitCode, null, errors);
     await sleep(20);
   }
-  return { keeper, port, errors: () => errors, proxies, ended };
+  return { keeper, port, errors: () => errors, proxies, ended, folder };
 }
 
 /** One request on a connection of its own: what was answered, or what became of the connection. */
@@ -192,3 +205,58 @@ test("a supervised proxy ends with its keeper, and gives its port back", async (
   assert.equal(keeper.exitCode, 0);
   assert.equal(await ask(port), "ECONNREFUSED");
 });
+
+for (const workers of ["0", "2"]) {
+  test(`a TLS session outlives the proxy that began it (${workers} workers)`, async (t) => {
+    const authority = await makeTestAuthority();
+    const { chainPem, privateKeyPem } = await authority.issue({ dnsNames: ["kept.example"] });
+    const socket = {
+      name: "tls",
+      typed_config: {
+        "@type":
+          "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context: {
+          tls_certificates: [
+            {
+              certificate_chain: { inline_string: chainPem },
+              private_key: { inline_string: privateKeyPem },
+            },
+          ],
+        },
+      },
+    };
+    const written = `transport_socket: ${JSON.stringify(socket)}`;
+    const { keeper, port, proxies, folder } = await superviseWith(t, written, [
+      "--concurrency",
+      workers,
+    ]);
+    const first = await handshake(port, authority.rootPem);
+    assert.equal(first.isResumed, false);
+    for (const signal of ["SIGHUP", "SIGKILL"] as const) {
+      const [pid = 0] = proxies();
+      if (signal === "SIGHUP") keeper.kill(signal);
+      else process.kill(pid, signal);
+      while (proxies().includes(pid)) await sleep(5);
+      const again = await handshake(port, authority.rootPem, first.session);
+      assert.equal(again.isResumed, true, signal);
+    }
+    assert.deepEqual(readdirSync(folder), ["proxy.yaml"], "nothing of it is on disk");
+  });
+}
+
+/** One connection with a request, which brings the session. */
+async function handshake(
+  port: number,
+  ca: string,
+  session?: Buffer,
+): Promise<{ readonly isResumed: boolean; readonly session: Buffer }> {
+  const offered = session === undefined ? {} : { session };
+  const socket = tls.connect({ port, ca, servername: "kept.example", ...offered });
+  const given = once(socket, "session");
+  socket.write("GET / HTTP/1.1\r\nhost: kept.example\r\n\r\n");
+  const [next]: Buffer[] = await given;
+  const isResumed = socket.isSessionReused();
+  socket.destroy();
+  assert(next !== undefined);
+  return { isResumed, session: next };
+}
