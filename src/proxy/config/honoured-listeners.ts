@@ -77,7 +77,6 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     provider: true,
     spawnUpstreamSpan: true,
     maxPathTagLength: "absent",
-    // Without a provider there are no spans for them; with one, its compiler refuses them.
     customTags: true,
     operation: true,
     upstreamOperation: true,

@@ -25,48 +25,102 @@ export interface Fault {
   decide(header: HeaderLookup, cluster: string, random: () => number): FaultDecision | undefined;
 }
 
+const headers = {
+  delay: "x-envoy-fault-delay-request",
+  delayShare: "x-envoy-fault-delay-request-percentage",
+  abort: "x-envoy-fault-abort-request",
+  grpcAbort: "x-envoy-fault-abort-grpc-request",
+  abortShare: "x-envoy-fault-abort-request-percentage",
+  node: "x-envoy-downstream-service-node",
+} as const;
+
+/** What a request is asked for one part of a fault; undefined: nothing is injected. */
+type PartOf<T> = (header: HeaderLookup) => T | undefined;
+type ShareOf = (header: HeaderLookup) => number;
+
 export function compileFault(config: HTTPFault, path: string): Fault {
   if (config.responseRateLimit !== undefined) {
     refuse(`${path}.response_rate_limit`, "is not supported");
   }
-  if (config.delay?.headerDelay !== undefined) {
-    refuse(`${path}.delay.header_delay`, "is not supported");
-  }
-  if (config.abort?.headerAbort !== undefined) {
-    refuse(`${path}.abort.header_abort`, "is not supported");
-  }
-  if (config.downstreamNodes.length > 0) refuse(`${path}.downstream_nodes`, "is not supported");
-  const headers = compileHeaderMatchers(config.headers, `${path}.headers`);
-  const delayMs = durationMs(config.delay?.fixedDelay) ?? 0;
-  const delayShare = shareOf(config.delay?.percentage);
-  const abort = compileAbort(config, path);
-  const abortShare = shareOf(config.abort?.percentage);
+  const matchers = compileHeaderMatchers(config.headers, `${path}.headers`);
+  const nodes = new Set(config.downstreamNodes);
+  const delayOf = compileDelay(config);
+  const delayShareOf = compileShare(
+    config.delay?.percentage,
+    config.delay?.headerDelay === undefined ? undefined : headers.delayShare,
+  );
+  const abortOf = compileAbort(config, path);
+  const abortShareOf = compileShare(
+    config.abort?.percentage,
+    config.abort?.headerAbort === undefined ? undefined : headers.abortShare,
+  );
+  const canDelay = delayOf !== undefined && delayShareOf.most > 0;
+  const canAbort = abortOf !== undefined && abortShareOf.most > 0;
   return {
-    canInject: (delayMs > 0 && delayShare > 0) || (abort !== undefined && abortShare > 0),
+    canInject: canDelay || canAbort,
     activeMax: config.maxActiveFaults ?? 0,
     decide(header, cluster, random) {
       if (config.upstreamCluster !== "" && config.upstreamCluster !== cluster) return undefined;
-      if (!headers.every((matches) => matches(header))) return undefined;
-      const delay = delayMs > 0 && random() < delayShare ? delayMs : 0;
-      const failure = abort !== undefined && random() < abortShare ? abort : undefined;
+      if (nodes.size > 0 && !nodes.has(header(headers.node) ?? "")) return undefined;
+      if (!matchers.every((matches) => matches(header))) return undefined;
+      const delay = canDelay && random() < delayShareOf.of(header) ? (delayOf(header) ?? 0) : 0;
+      const failure = canAbort && random() < abortShareOf.of(header) ? abortOf(header) : undefined;
       if (delay === 0 && failure === undefined) return undefined;
       return { delayMs: delay, abort: failure };
     },
   };
 }
 
-function shareOf(percentage: FractionalPercent | undefined): number {
-  return percentage === undefined ? 0 : fractionOf(percentage);
+/** The whole number that a header says; as Envoy reads it, its first value alone. */
+function numberIn(header: HeaderLookup, name: string): number | undefined {
+  const text = header(name)?.split(",", 1)[0]?.trim() ?? "";
+  const number = /^\+?\d+$/.test(text) ? Number(text) : Number.NaN;
+  return number <= 0xff_ff_ff_ff ? number : undefined;
 }
 
-function compileAbort(config: HTTPFault, path: string): FaultAbort | undefined {
-  const { abort } = config;
+/** `name`: of the header that may ask for less, never for more. */
+function compileShare(
+  percentage: FractionalPercent | undefined,
+  name: string | undefined,
+): { readonly most: number; readonly of: ShareOf } {
+  const most = percentage === undefined ? 0 : fractionOf(percentage);
+  if (name === undefined || percentage === undefined) return { most, of: () => most };
+  const { numerator, denominator } = percentage;
+  return {
+    most,
+    of(header) {
+      const asked = numberIn(header, name);
+      if (asked === undefined) return most;
+      return fractionOf({ numerator: Math.min(asked, numerator), denominator });
+    },
+  };
+}
+
+function compileDelay({ delay }: HTTPFault): PartOf<number> | undefined {
+  if (delay?.headerDelay !== undefined) return (header) => numberIn(header, headers.delay);
+  const delayMs = durationMs(delay?.fixedDelay) ?? 0;
+  return delayMs > 0 ? () => delayMs : undefined;
+}
+
+const usualBody = "fault filter abort";
+
+function compileAbort({ abort }: HTTPFault, path: string): PartOf<FaultAbort> | undefined {
   if (abort === undefined) return undefined;
-  const body = abort.responseBody === "" ? "fault filter abort" : abort.responseBody;
-  if (abort.grpcStatus !== undefined) return { kind: "grpc", status: abort.grpcStatus, body };
-  const status = abort.httpStatus;
+  const body = abort.responseBody === "" ? usualBody : abort.responseBody;
+  if (abort.headerAbort !== undefined) {
+    return (header) => {
+      const status = numberIn(header, headers.abort);
+      if (status !== undefined && status >= 200 && status < 600) {
+        return { kind: "http", status, body };
+      }
+      const grpc = numberIn(header, headers.grpcAbort);
+      return grpc === undefined ? undefined : { kind: "grpc", status: grpc, body };
+    };
+  }
+  const { grpcStatus, httpStatus: status } = abort;
+  if (grpcStatus !== undefined) return () => ({ kind: "grpc", status: grpcStatus, body });
   if (status === undefined || status < 200 || status > 599) {
     return refuse(`${path}.abort.http_status`, "must be between 200 and 599");
   }
-  return { kind: "http", status, body };
+  return () => ({ kind: "http", status, body });
 }

@@ -6,13 +6,12 @@ import { honouredTelemetry } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
-import type {
-  HttpConnectionManager,
-  HttpConnectionManager_Tracing,
-} from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { CustomTag } from "../../wire/gen/ts/envoy/type/tracing/v3/custom_tag.ts";
+import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
+import { compileOperation, compileTags } from "../stats/span-tags.ts";
 import { SpanSink } from "../stats/span-sink.ts";
 import { type PostTarget, postToCluster } from "./cluster-post.ts";
 import type { Upstreams } from "./upstream-pool.ts";
@@ -38,12 +37,20 @@ export function compileSpanReporter(
   if (provider?.typeUrl !== openTelemetryType) {
     refuse("tracing.provider", `${tracing.provider.name} is not supported`);
   }
-  refuseUnhonoured(tracing);
+  if (tracing.noContextPropagation) refuse("tracing.no_context_propagation", "is not supported");
+  const style = {
+    tags: compileTags(tracing.customTags, "tracing.custom_tags"),
+    operation: compileOperation(tracing.operation, "tracing.operation"),
+    upstreamOperation: compileOperation(tracing.upstreamOperation, "tracing.upstream_operation"),
+  };
   const config = honoured(OpenTelemetryConfig.decode(provider.value), honouredTelemetry, path);
   const target = targetOf(config);
   const spawnsUpstreamSpan = tracing.spawnUpstreamSpan ?? false;
   // One for all connection managers alike, across updates: spans that wait outlive a version.
-  const key = JSON.stringify([target, config.serviceName, spawnsUpstreamSpan]);
+  const { operation, upstreamOperation } = tracing;
+  const tags = tracing.customTags.map((tag) => CustomTag.encode(tag).finish().join());
+  const said = [config.serviceName, spawnsUpstreamSpan, operation, upstreamOperation, ...tags];
+  const key = JSON.stringify([target, ...said]);
   const reporters = reportersByContext.get(context) ?? new Map<string, SpanSink>();
   reportersByContext.set(context, reporters);
   const known = reporters.get(key);
@@ -53,17 +60,11 @@ export function compileSpanReporter(
     metrics: context.metrics,
     resource: { "service.name": config.serviceName || "unknown_service:heddle" },
     spawnsUpstreamSpan,
+    style,
     post: poster(context, upstreams, target),
   });
   reporters.set(key, made);
   return made;
-}
-
-function refuseUnhonoured(tracing: HttpConnectionManager_Tracing): void {
-  if (tracing.customTags.length > 0) refuse("tracing.custom_tags", "is not supported");
-  if (tracing.operation !== "") refuse("tracing.operation", "is not supported");
-  if (tracing.upstreamOperation !== "") refuse("tracing.upstream_operation", "is not supported");
-  if (tracing.noContextPropagation) refuse("tracing.no_context_propagation", "is not supported");
 }
 
 function targetOf(config: OpenTelemetryConfig): PostTarget {

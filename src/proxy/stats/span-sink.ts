@@ -6,7 +6,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
-import { writeAttribute, writeSpan, type SpanRole } from "./span-writer.ts";
+import { writeAttribute, writeSpan, type SpanRole, type SpanStyle } from "./span-writer.ts";
 
 export interface SpanSinkOptions {
   readonly clock: Clock;
@@ -15,6 +15,7 @@ export interface SpanSinkOptions {
   readonly resource: Readonly<Record<string, string>>;
   /** The request gets a span of its own towards the upstream, below that of the server. */
   readonly spawnsUpstreamSpan?: boolean;
+  readonly style?: SpanStyle;
   /** Sends one encoded ExportTraceServiceRequest; must not throw. */
   readonly post: (body: Uint8Array, done: (isAccepted: boolean) => void) => void;
 }
@@ -65,7 +66,7 @@ export class SpanSink {
   }
 
   #write(record: RequestRecord, role: SpanRole): void {
-    writeSpan(this.#filling, scopeSpans.spans, record, role);
+    writeSpan(this.#filling, scopeSpans.spans, record, { role, style: this.#options.style });
     if (++this.#spans >= batchSpans) this.#full.push(this.#close());
   }
 

@@ -13,7 +13,7 @@ import { writeSpan } from "./span-writer.ts";
 /** What the generated codec reads of a record's span. */
 function spanOf(record: RequestRecord): Span | undefined {
   const writer = new ProtobufWriter(1);
-  writeSpan(writer, 2, record, "server");
+  writeSpan(writer, 2, record, { role: "server" });
   return ScopeSpans.decode(writer.memory.subarray(0, writer.length)).spans[0];
 }
 

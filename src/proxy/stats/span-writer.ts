@@ -2,10 +2,12 @@
  * One request as a span of OTLP, written as bytes: field numbers are those of
  * `opentelemetry/proto/trace/v1/trace.proto` and `common/v1/common.proto`.
  */
+import type { FormatFunction } from "../../telemetry/access-log-format.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { phases, type RequestTimes, TimeSplit } from "../../telemetry/request-times.ts";
 import { upstreamSpanId } from "../../telemetry/trace-context.ts";
 import type { ProtobufWriter } from "../../wire/protobuf-writer.ts";
+import type { SpanTag } from "./span-tags.ts";
 import {
   Span_SpanKind,
   Status_StatusCode,
@@ -29,12 +31,20 @@ const anyValue = { string: 1, int: 3 } as const;
 /** `upstream`: the span below the request's own, where there are two. */
 export type SpanRole = "server" | "client" | "upstream";
 
+/** What configuration says of spans beside what all have. */
+export interface SpanStyle {
+  readonly tags: readonly SpanTag[];
+  readonly operation: FormatFunction | undefined;
+  /** Of spans towards upstreams. */
+  readonly upstreamOperation: FormatFunction | undefined;
+}
+
 /** Adds a field with the span to the message being written. */
 export function writeSpan(
   writer: ProtobufWriter,
   field: number,
   record: RequestRecord,
-  role: SpanRole,
+  { role, style }: { readonly role: SpanRole; readonly style?: SpanStyle | undefined },
 ): void {
   const start = writer.begin(field);
   const isUpstream = role === "upstream";
@@ -42,13 +52,19 @@ export function writeSpan(
   writer.hex(span.traceId, record.traceId);
   writer.hex(span.spanId, isUpstream ? upstreamSpanId(record.spanId) : record.spanId);
   if (parent !== "") writer.hex(span.parentSpanId, parent);
-  writer.text(span.name, record.operation || `${record.method} ${record.authority}`);
+  const nameOf = isUpstream ? style?.upstreamOperation : style?.operation;
+  const name = nameOf?.(record) ?? "";
+  writer.text(span.name, name || record.operation || `${record.method} ${record.authority}`);
   const { SPAN_KIND_SERVER, SPAN_KIND_CLIENT } = Span_SpanKind;
   writer.number(span.kind, role === "server" ? SPAN_KIND_SERVER : SPAN_KIND_CLIENT);
   const startUs = Math.round(record.startMs * 1000);
   writer.nanoseconds(span.startTime, startUs, 0);
   writer.nanoseconds(span.endTime, startUs, Math.round(record.durationMs * 1e6));
   writeAttributes(writer, record);
+  for (const tag of style?.tags ?? []) {
+    const value = tag.valueOf(record);
+    if (value !== "") text(writer, tag.name, value);
+  }
   if (record.responseCode >= 500 || record.responseCode === 0) {
     const status = writer.begin(span.status);
     writer.text(statusFields.message, record.responseCodeDetails);

@@ -201,6 +201,9 @@ const virtualHosts = `
               - {name: fault-delay, match: {prefix: /fault/delay}, ${abort(`delay: {fixed_delay: 0.05s, ${always}}`)}, route: {cluster: app}}
               - {name: fault-both, match: {prefix: /fault/both}, ${abort(`delay: {fixed_delay: 0.05s, ${always}}, abort: {http_status: 503, ${always}}`)}, route: {cluster: app}}
               - {name: fault-header, match: {prefix: /fault/header}, ${abort(`abort: {http_status: 400, ${always}}, headers: [{name: x-fault, string_match: {exact: "1"}}]`)}, route: {cluster: app}}
+              - {name: fault-asked, match: {prefix: /fault/asked}, ${abort(`delay: {header_delay: {}, ${always}}, abort: {header_abort: {}, ${always}}`)}, route: {cluster: app}}
+              - {name: fault-rare, match: {prefix: /fault/rare}, ${abort("abort: {header_abort: {}, percentage: {numerator: 0}}")}, route: {cluster: app}}
+              - {name: fault-node, match: {prefix: /fault/node}, ${abort(`abort: {http_status: 400, ${always}}, downstream_nodes: [one, two]`)}, route: {cluster: app}}
               - {name: cors, match: {prefix: /cors}, typed_per_filter_config: {envoy.filters.http.cors: ${cors}}, route: {cluster: app}}
               - {name: cors-strict, match: {prefix: /strict-cors}, typed_per_filter_config: {envoy.filters.http.cors: ${cors.replace("max_age", "forward_not_matching_preflights: false, max_age")}}, route: {cluster: app}}
               - {name: rbac-off, match: {prefix: /denied/not}, typed_per_filter_config: {envoy.filters.http.rbac: ${disabled}}, route: {cluster: app}}

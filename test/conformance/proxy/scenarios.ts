@@ -194,6 +194,65 @@ export const scenarios: readonly Scenario[] = [
     text: get("/fault/header/ok", "X-Fault: 1"),
     logs: "400 FI",
   },
+  ...(
+    [
+      ["the status that is asked for", "x-envoy-fault-abort-request: 418", "418 FI"],
+      ["no status that is none", "x-envoy-fault-abort-request: 199", "200 -"],
+      ["no status beyond the last", "x-envoy-fault-abort-request: 600", "200 -"],
+      ["no status in words", "x-envoy-fault-abort-request: 4xx", "200 -"],
+      ["the gRPC status that is asked for", "x-envoy-fault-abort-grpc-request: 5", "200 FI"],
+      ["a gRPC status that has no name", "x-envoy-fault-abort-grpc-request: 77", "200 FI"],
+      ["the delay that is asked for", "x-envoy-fault-delay-request: 30", "200 DI"],
+      ["no delay of nothing", "x-envoy-fault-delay-request: 0", "200 -"],
+      ["no delay below zero", "x-envoy-fault-delay-request: -5", "200 -"],
+      ["nothing where nobody asks", "x-other: 1", "200 -"],
+    ] as const
+  ).map(([what, field, logs]) => ({
+    name: `injects ${what}`,
+    text: get("/fault/asked/ok", field),
+    logs,
+  })),
+  {
+    name: "injects both as asked",
+    text: get(
+      "/fault/asked/ok",
+      "x-envoy-fault-delay-request: 30",
+      "x-envoy-fault-abort-request: 503",
+      "x-envoy-fault-abort-grpc-request: 5",
+    ),
+    logs: "503 DI,FI",
+  },
+  {
+    name: "injects less often where less is asked for",
+    text: get(
+      "/fault/asked/ok",
+      "x-envoy-fault-abort-request: 503",
+      "x-envoy-fault-abort-request-percentage: 0",
+      "x-envoy-fault-delay-request: 30",
+      "x-envoy-fault-delay-request-percentage: 0",
+    ),
+    logs: "200 -",
+  },
+  {
+    name: "injects no more often than it may",
+    text: get(
+      "/fault/rare/ok",
+      "x-envoy-fault-abort-request: 503",
+      "x-envoy-fault-abort-request-percentage: 100",
+    ),
+    logs: "200 -",
+  },
+  {
+    name: "injects for nodes that are listed",
+    text: get("/fault/node/ok", "x-envoy-downstream-service-node: two"),
+    logs: "400 FI",
+  },
+  {
+    name: "injects nothing for other nodes",
+    text: get("/fault/node/ok", "x-envoy-downstream-service-node: three"),
+    logs: "200 -",
+  },
+  { name: "injects nothing for no node", text: get("/fault/node/ok"), logs: "200 -" },
   { name: "injects nothing without the header", text: get("/fault/header/ok"), logs: "200 -" },
   { name: "denies by policy", text: get("/denied/x"), logs: "403 -" },
   { name: "denies gRPC by policy", text: post("/denied/x", "", grpc), logs: "200 -" },
