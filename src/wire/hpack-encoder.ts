@@ -8,7 +8,7 @@ import { DynamicTable } from "./hpack-dynamic-table.ts";
 import { initialTableBytes } from "./hpack-decoder.ts";
 import { encodeHuffman, huffmanBytes } from "./hpack-huffman.ts";
 import { type FieldRule, ruleOfHash, ruleOfText } from "./hpack-field-rules.ts";
-import { staticCount, staticTable } from "./hpack-tables.ts";
+import { staticCount, staticTable, staticStatuses } from "./hpack-tables.ts";
 import { type Http1Head, slotWidth } from "./http1-head.ts";
 import { valueTable } from "./http1-tables.ts";
 
@@ -29,14 +29,6 @@ let valueLength = 0;
 /** Fields that do not stand anywhere as bytes are laid out here. */
 let lineMemory: Buffer = Buffer.allocUnsafeSlow(1024);
 bytes = lineMemory;
-
-/** The entry of each three-digit status in the fixed table; 0 for none. */
-const staticStatuses = new Uint8Array(1000);
-for (let index = 1; index <= staticCount; index++) {
-  const text = String.fromCharCode(...(staticTable[index]?.line ?? []));
-  const status = /^:status: (\d+)/.exec(text)?.[1];
-  if (status !== undefined) staticStatuses[Number(status)] = index;
-}
 
 export class HpackEncoder {
   readonly #table: DynamicTable = new DynamicTable(initialTableBytes);
@@ -69,7 +61,7 @@ export class HpackEncoder {
 
   /** `:status`. */
   status(out: ByteWriter, status: number): void {
-    const index = staticStatuses[status] ?? 0;
+    const index = status < staticStatuses.length ? (staticStatuses[status] ?? 0) : 0;
     if (index !== 0) out.byte(0x80 | index);
     else this.field(out, ":status", String(status));
   }
@@ -191,6 +183,7 @@ export class HpackEncoder {
   /** The index of the entry that a place leads to, if it has this name (and value); 0 for none. */
   #find(cached: number, isWhole: boolean): number {
     const table = this.#table;
+    if (table.count === 0) return 0;
     const insertion = this.#places[cached] ?? 0;
     const back = table.insertions - insertion;
     if (insertion === 0 || back >= table.count) return 0;

@@ -95,6 +95,13 @@ function toEntry(text: string): StaticEntry {
   };
 }
 
+/** The entry of each three-digit status; 0 for none. */
+export const staticStatuses: Uint8Array = new Uint8Array(1000);
+for (const [index, { line }] of staticTable.entries()) {
+  const status = /^:status: (\d+)/.exec(String.fromCharCode(...line))?.[1];
+  if (status !== undefined) staticStatuses[Number(status)] = index;
+}
+
 /** Bits of each byte's word, one digit of base 36 for each; the last is the end of the string. */
 const lengthText =
   "dnsssssssoussussssssssusssssssss6aacd68baa8b8666555666666678f6cad6777777777777777777777787" +

@@ -11,7 +11,7 @@ export const codecFiles: Readonly<Record<Codec, readonly string[]>> = {
     (part) => `src/wire/hpack-${part}.ts`,
   ),
   // What is sent, and floods, are held by `src/wire/http2-abuse.test.ts`: no input drives them far.
-  http2: "session streams framing frame-reader header-block peer-settings"
+  http2: "session server-side streams framing frame-reader header-block peer-settings"
     .split(" ")
     .map((part) => `src/wire/http2-${part}.ts`),
 };

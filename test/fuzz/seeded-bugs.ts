@@ -348,9 +348,9 @@ const http2: readonly SeededBug[] = [
   ),
   bug(
     "one stream too many",
-    "http2-session",
-    "this.streams.open.size >= this",
-    "this.streams.open.size > this",
+    "http2-server-side",
+    "streams.open.size >= this",
+    "streams.open.size > this",
   ),
   bug(
     "a head that is cut loses its first part",
