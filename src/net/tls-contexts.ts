@@ -4,6 +4,7 @@
  * connections keep theirs. A context whose secrets have not arrived, or that OpenSSL refuses, fails
  * handshakes.
  */
+import { assert } from "../base/assert.ts";
 import { HeddleError } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Labels, MetricRegistry } from "../telemetry/metrics.ts";
@@ -72,15 +73,41 @@ export function createClientTls(
   config: UpstreamTlsContext,
   dependencies: TlsDependencies,
 ): ClientTls & { close(): void } {
-  if (config.autoHostSni) throw unsupported("auto_host_sni");
-  if (config.autoSniSanValidation) throw unsupported("auto_sni_san_validation");
   if (config.allowRenegotiation) throw unsupported("allow_renegotiation");
   if (config.enforceRsaKeyUsage === true) throw unsupported("enforce_rsa_key_usage");
   const context = new TlsContext(config.commonTlsContext, dependencies);
   const { alpn } = context.plan;
   const made = { kind: "client-tls", alpn, close: () => context.close() } as const;
   const sni = config.sni === "" ? undefined : config.sni;
-  clientContexts.set(made, { context, sni, sessionsMax: config.maxSessionKeys ?? 1 });
+  clientContexts.set(made, {
+    context,
+    sni,
+    sessionsMax: config.maxSessionKeys ?? 1,
+    usesHostname: config.autoHostSni,
+    expectsSni: config.autoSniSanValidation,
+    expectedName: undefined,
+  });
+  return made;
+}
+
+/** Whether servers are asked for by the names of their endpoints (`auto_host_sni`). */
+export function asksByHostname(tls: ClientTls): boolean {
+  return clientContexts.get(tls)?.usesHostname === true;
+}
+
+export interface ServerName {
+  /** To ask for; undefined: what the context says. */
+  readonly sni: string | undefined;
+  /** That the server's certificate must have, beside what the context asks; undefined: any. */
+  readonly expected: string | undefined;
+}
+
+/** The same context for a server of this name. It is closed with the one that it comes from. */
+export function withServerName(tls: ClientTls, { sni, expected }: ServerName): ClientTls {
+  const side = clientContexts.get(tls);
+  assert(side !== undefined, "a client TLS context of another make");
+  const made = { kind: "client-tls", alpn: tls.alpn } as const;
+  clientContexts.set(made, { ...side, sni: sni ?? side.sni, expectedName: expected });
   return made;
 }
 

@@ -115,6 +115,8 @@ export interface EndpointChoice {
   readonly redrawsMax?: number;
   /** Of the request, where there is one. */
   readonly authority?: string;
+  /** What it says of the server that it wants, for clusters that ask for servers by name. */
+  readonly wanted?: { hostOr(header: string): string } | undefined;
   /** An endpoint that is taken instead, if it is there and its health allows it (`address:port`). */
   readonly override?: EndpointOverride | undefined;
   /** Metadata that endpoints must have, where the cluster has subsets. */
@@ -132,6 +134,8 @@ export interface UpstreamEndpoint {
   readonly address: SocketAddress;
   readonly hostname: string;
   readonly metadata: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  /** Of one that stands for another under a name: the other. */
+  readonly origin?: UpstreamEndpoint;
   /** How to speak TLS to it; undefined for plaintext. Fixed when the endpoint is made. */
   readonly tls: ClientTls | undefined;
   /** Local address (no port) to connect from, where its cluster says so. */

@@ -161,6 +161,7 @@ class Handshake implements ClientTlsHandshake {
       requiresCertificate: true,
       sni,
       verifyCode: verifyCodeOf(connection),
+      server: this.#side,
     });
     if (verdict.kind === "refused") {
       this.#fail(verdict.failure, verdict.detail);

@@ -131,6 +131,7 @@ class Handshake implements ClientHandshake {
       requiresCertificate: true,
       sni,
       verifyCode,
+      server: this.#side,
     });
     if (verdict.kind === "refused") {
       this.#fail(verdict.failure, verdict.detail);

@@ -28,6 +28,12 @@ export interface ClientSide {
   readonly sni: string | undefined;
   /** Sessions to keep for each endpoint. */
   readonly sessionsMax: number;
+  /** The server is asked for by its endpoint's name, where it has one. */
+  readonly usesHostname: boolean;
+  /** A server must have the name that it was asked for by; what the context says of names is void. */
+  readonly expectsSni: boolean;
+  /** A name that the server must have beside all others; undefined: any. */
+  readonly expectedName: string | undefined;
 }
 
 /** What stands behind the opaque handles that other areas pass around. */

@@ -45,6 +45,30 @@ export function isSoundSvid(names: CertificateNames): boolean {
   return names.uriSans.length <= 1 || !names.uriSans.some((uri) => /^spiffe:/i.test(uri));
 }
 
+/** Whether a certificate is of a host: by DNS name, with wildcards, by URI or by address. */
+export function isNamedSo(names: CertificateNames, name: string): boolean {
+  if (name === "") return false;
+  return hasDnsName(names, name) || names.uriSans.includes(name) || names.ipSans.includes(name);
+}
+
+export function hasDnsName(names: CertificateNames, name: string): boolean {
+  return names.dnsSans.some((pattern) => matchesDnsName(pattern, name));
+}
+
+/** RFC 6125 §6.4.3: one star, in the first label alone, and none within an internationalised one. */
+function matchesDnsName(pattern: string, name: string): boolean {
+  const [wanted, given] = [pattern.toLowerCase(), name.toLowerCase()];
+  if (wanted === given) return given !== "";
+  const [wantedDot, givenDot] = [wanted.indexOf("."), given.indexOf(".")];
+  if (wantedDot < 0 || givenDot < 0) return false;
+  if (wanted.slice(wantedDot) !== given.slice(givenDot)) return false;
+  const [before = "", after, ...more] = wanted.slice(0, wantedDot).split("*");
+  if (after === undefined || more.length > 0 || wanted.startsWith("xn--")) return false;
+  const label = given.slice(0, givenDot);
+  const isLongEnough = label.length >= before.length + after.length && label.length > 0;
+  return isLongEnough && label.startsWith(before) && label.endsWith(after);
+}
+
 function namesOf(names: CertificateNames, type: SanType): readonly string[] {
   if (type === SanType.URI) return names.uriSans;
   if (type === SanType.DNS) return names.dnsSans;

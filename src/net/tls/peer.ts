@@ -4,11 +4,12 @@
  */
 import { X509Certificate } from "node:crypto";
 
+import type { CertificateNames } from "../../wire/certificate-names.ts";
 import type { TlsSession } from "../channel.ts";
 import { kindOfVerifyCode, type TlsFailureKind } from "./failure.ts";
 import type { TlsMaterial, TlsPlan } from "./material.ts";
 import type { PeerCertificate } from "./peer-certificate.ts";
-import { isSoundSvid } from "./peer-names.ts";
+import { hasDnsName, isNamedSo, isSoundSvid } from "./peer-names.ts";
 
 export type PeerVerdict =
   | { readonly kind: "accepted"; readonly session: TlsSession }
@@ -36,6 +37,14 @@ export interface PeerQuestion {
   readonly sni: string | undefined;
   /** OpenSSL's verdict on the chain: undefined when it verified. */
   readonly verifyCode: string | undefined;
+  /** Of a server: names that it must have because of whom it was asked for. */
+  readonly server?: ServerExpectation;
+}
+
+export interface ServerExpectation {
+  readonly sni: string | undefined;
+  readonly expectsSni: boolean;
+  readonly expectedName: string | undefined;
 }
 
 export function judgePeer(question: PeerQuestion): PeerVerdict {
@@ -50,11 +59,12 @@ export function judgePeer(question: PeerQuestion): PeerVerdict {
     return refuse(kindOfVerifyCode(verifyCode), verifyCode);
   }
   const { names } = certificate;
-  if (isVerified || plan.peerNames !== undefined) {
+  const isNamed = question.server?.expectedName !== undefined || question.server?.expectsSni;
+  if (isVerified || plan.peerNames !== undefined || isNamed === true) {
     if (names === undefined) return refuse("wrong-identity", "its names cannot be read");
     if (!isSoundSvid(names))
       return refuse("wrong-identity", "more than one URI beside a SPIFFE id");
-    if (plan.peerNames !== undefined && !plan.peerNames(names)) return refuse("wrong-identity", "");
+    if (!hasExpectedNames(names, plan, question.server)) return refuse("wrong-identity", "");
   }
   if (plan.pins?.(new X509Certificate(certificate.der)) === false) {
     return refuse("wrong-identity", "its certificate is none of those that are accepted");
@@ -62,6 +72,18 @@ export function judgePeer(question: PeerQuestion): PeerVerdict {
   // Names that nobody verified are nobody's.
   const believed = isVerified && names !== undefined ? certificate : undefined;
   return { kind: "accepted", session: sessionOf(question, believed) };
+}
+
+function hasExpectedNames(
+  names: CertificateNames,
+  plan: TlsPlan,
+  server: ServerExpectation | undefined,
+): boolean {
+  const { sni, expectsSni = false, expectedName } = server ?? {};
+  if (expectedName !== undefined && !isNamedSo(names, expectedName)) return false;
+  // Without a name to ask for there is none to expect: what the context says of names holds then.
+  if (expectsSni && sni !== undefined) return hasDnsName(names, sni);
+  return plan.peerNames === undefined || plan.peerNames(names);
 }
 
 function refuse(failure: TlsFailureKind, detail: string): PeerVerdict {

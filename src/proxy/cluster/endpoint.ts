@@ -1,6 +1,7 @@
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
+import { asksByHostname, withServerName } from "../../net/tls-contexts.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { Balanced } from "../engine/chooser.ts";
 
@@ -45,6 +46,8 @@ export interface EndpointOptions {
   /** It is the one endpoint of a name, whatever its address. */
   readonly isNamed: boolean;
   readonly onReport: (endpoint: Endpoint, outcome: UpstreamOutcome) => void;
+  /** Of connections to it that others keep by other names. */
+  readonly onConnectionsOver: (endpoint: Endpoint, how: "remove" | "drain") => void;
   /** There where endpoints are checked: it has told a request that it is not well. */
   readonly onSuspect?: (endpoint: Endpoint) => void;
 }
@@ -56,6 +59,8 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly metadata: EndpointMetadata;
   readonly subsetValues: ReadonlyMap<string, string> | undefined;
   readonly tls: ClientTls | undefined;
+  /** What it was described with: `tls` may add its name to that. */
+  readonly configuredTls: ClientTls | undefined;
   readonly sourceAddress: string | undefined;
   weight: number;
   /** Ejection and checks come on top. */
@@ -76,14 +81,16 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   onDrained: (() => void) | undefined;
   readonly hashKey: string;
   readonly #onReport: EndpointOptions["onReport"];
+  readonly #onConnectionsOver: EndpointOptions["onConnectionsOver"];
 
   constructor(description: EndpointDescription, options: EndpointOptions) {
-    const { hashesHostname, isNamed, onReport, onSuspect } = options;
+    const { hashesHostname, isNamed, onReport, onConnectionsOver, onSuspect } = options;
     this.address = description.address;
     this.hostname = description.hostname;
     this.metadata = description.metadata;
     this.subsetValues = description.subsetValues;
-    this.tls = description.tls;
+    this.configuredTls = description.tls;
+    this.tls = namedTls(description);
     this.sourceAddress = description.sourceAddress;
     this.weight = description.weight;
     this.status = description.status;
@@ -94,6 +101,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.suspect = onSuspect && (() => onSuspect(this));
     this.hashKey = hashKeyOf(description, hashesHostname);
     this.#onReport = onReport;
+    this.#onConnectionsOver = onConnectionsOver;
   }
 
   /** Whether it is checked, where its cluster's endpoints are. */
@@ -117,11 +125,13 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     if (this.isRemoved) return;
     this.isRemoved = true;
     this.onRemoved?.();
+    this.#onConnectionsOver(this, "remove");
   }
 
   /** Connections that stand now carry no further request. */
   drain(): void {
     this.onDrained?.();
+    this.#onConnectionsOver(this, "drain");
   }
 }
 
@@ -133,4 +143,10 @@ function hashKeyOf(
   const given = metadata["envoy.lb"]?.["hash_key"];
   if (given !== undefined && given !== "") return given;
   return hashesHostname && hostname !== "" ? hostname : formatSocketAddress(address);
+}
+
+/** A context may ask for servers by the names of their endpoints. */
+function namedTls({ tls, hostname }: EndpointDescription): ClientTls | undefined {
+  if (tls === undefined || hostname === "" || !asksByHostname(tls)) return tls;
+  return withServerName(tls, { sni: hostname, expected: undefined });
 }

@@ -137,7 +137,7 @@ export class Members {
       members: endpoints.map((description) => {
         const key = endpointKey(description);
         const kept = after.get(key) ?? before.get(key);
-        const isKept = kept !== undefined && kept.tls === description.tls;
+        const isKept = kept !== undefined && kept.configuredTls === description.tls;
         const endpoint = isKept ? kept : make(description);
         endpoint.describe(description);
         after.set(key, endpoint);

@@ -30,6 +30,7 @@ import type { EndpointStatus } from "./endpoint.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
 import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
+import { compileServerNames, type ServerNamesPlan } from "./server-names.ts";
 import { compileUpstreamHttp2, type Http2Plan } from "./upstream-http.ts";
 
 export interface ClusterPlan extends BalancingPolicy {
@@ -50,6 +51,8 @@ export interface ClusterPlan extends BalancingPolicy {
   /** Active checks of its endpoints. */
   readonly health: HealthPlan | undefined;
   readonly sockets: readonly SocketChoice[];
+  /** Servers are asked for, or must be, who requests name. */
+  readonly serverNames: ServerNamesPlan | undefined;
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
   readonly http2: Http2Plan | undefined;
@@ -135,6 +138,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
         ? undefined
         : compileOutlierDetection(cluster.outlierDetection, "outlier_detection"),
     sockets,
+    serverNames: compileServerNames(http?.upstreamHttpProtocolOptions),
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     http2: compileUpstreamHttp2(cluster, http),
@@ -186,9 +190,6 @@ function httpOptions(cluster: Cluster): HttpProtocolOptions | undefined {
     refuse(`${path}.explicit_http_config.http3_protocol_options`, "is not supported");
   }
   if (options.httpFilters.length > 0) refuse(`${path}.http_filters`, "is not supported");
-  if (options.upstreamHttpProtocolOptions?.autoSni === true) {
-    refuse(`${path}.upstream_http_protocol_options.auto_sni`, "is not supported");
-  }
   if (options.outlierDetection?.errorMatcher !== undefined) {
     refuse(`${path}.outlier_detection.error_matcher`, "is not supported");
   }

@@ -27,6 +27,7 @@ import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import type { ClusterPlan, Discovery } from "./plan.ts";
+import { ServerNames } from "./server-names.ts";
 import type { ToldHealth } from "./told-health.ts";
 
 export interface ClusterServices {
@@ -67,6 +68,7 @@ export class RunningCluster implements UpstreamCluster {
   readonly #series: ClusterSeries;
   readonly #members: Members;
   readonly #destinations: OriginalDestinations | undefined;
+  readonly #serverNames: ServerNames | undefined;
   readonly #choice: {
     hash: HashBits | undefined;
     attempt: number;
@@ -85,6 +87,10 @@ export class RunningCluster implements UpstreamCluster {
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = makeLimits(plan, series, services.sharedLimits);
     this.#choice = { hash: undefined, attempt: 0, random: services.random };
+    if (plan.serverNames !== undefined) {
+      const onDropped = (): void => series.serverNamesDropped().add(1);
+      this.#serverNames = new ServerNames(plan.serverNames, onDropped);
+    }
     this.#members = new Members(plan, options, () => this.#rebalance());
     const { discovery } = plan;
     if (discovery.kind === "original-dst" || discovery.kind === "forward") {
@@ -153,6 +159,15 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
+    const picked = this.#pickOne(choice);
+    const names = this.#serverNames;
+    if (names === undefined || picked?.tls === undefined) return picked;
+    // What is no request names nobody.
+    const authority = choice.wanted?.hostOr(names.header) ?? choice.authority;
+    return authority === undefined ? picked : names.of(picked, picked.tls, authority);
+  }
+
+  #pickOne(choice: EndpointChoice): UpstreamEndpoint | undefined {
     if (this.#destinations !== undefined) {
       const address = destinationOf(this.plan.discovery, choice);
       return address === undefined ? undefined : this.#destinations.pick(address);
@@ -237,6 +252,7 @@ export class RunningCluster implements UpstreamCluster {
       {
         hashesHostname: plan.hashesHostname,
         isNamed: discovery.kind === "dns" && !discovery.isStrict,
+        onConnectionsOver: (endpoint, how) => this.#serverNames?.forget(endpoint, how),
         onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
         ...(plan.health === undefined
           ? {}

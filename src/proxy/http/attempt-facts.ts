@@ -17,6 +17,7 @@ export class AttemptFacts implements MadeCookies {
   cookies: string[] | undefined = undefined;
   readonly #request: HttpRequest;
   readonly #choice: Changeable<EndpointChoice>;
+  #route: CompiledRoute | undefined = undefined;
   readonly #fields: Changeable<AttemptFields> = { expectedMs: 0, count: 0, isUpgrade: false };
   readonly #answer: AnswerOutcome = new AnswerOutcome();
   readonly #reported: Changeable<Extract<UpstreamOutcome, { kind: "response" }>> = {
@@ -27,12 +28,18 @@ export class AttemptFacts implements MadeCookies {
 
   constructor(request: HttpRequest) {
     this.#request = request;
-    this.#choice = { connection: request.connection, hash: undefined, avoid: undefined };
+    this.#choice = {
+      connection: request.connection,
+      hash: undefined,
+      avoid: undefined,
+      wanted: this,
+    };
   }
 
   choice(route: CompiledRoute, retries: Retries): EndpointChoice {
     const choice = this.#choice;
     this.cookies = undefined;
+    this.#route = route;
     choice.hash = route.hash?.(this.#request, this);
     choice.criteria = route.criteria;
     // A session's endpoint had its turn.
@@ -41,6 +48,15 @@ export class AttemptFacts implements MadeCookies {
     choice.redrawsMax = retries.redrawsMax;
     choice.authority = this.#request.authority;
     return choice;
+  }
+
+  /** The host that will be asked for, unless a header of this name says another. */
+  hostOr(header: string): string {
+    const request = this.#request;
+    const told = header === "" ? undefined : request.header(header);
+    if (told !== undefined && told !== "") return told;
+    const route = this.#route;
+    return route?.hostRewriteFrom?.(request) ?? route?.hostRewrite ?? request.authority;
   }
 
   fields(expectedMs: number, count: number, isUpgrade: boolean): AttemptFields {

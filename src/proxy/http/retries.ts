@@ -56,7 +56,8 @@ export class Retries {
   }
 
   avoid(endpoint: UpstreamEndpoint): void {
-    if (this.#policy?.avoidPreviousHosts === true) (this.#tried ??= new Set()).add(endpoint);
+    if (this.#policy?.avoidPreviousHosts !== true) return;
+    (this.#tried ??= new Set()).add(endpoint.origin ?? endpoint);
   }
 
   /** The stream, or its last retry, is over. */

@@ -31,6 +31,8 @@ export interface ClusterSeries {
   readonly ejectionsEnforced: Counter;
   readonly tlsHandshakes: Counter;
   readonly tlsErrors: Counter;
+  /** Names that connections were kept by, given up for newer ones. */
+  readonly serverNamesDropped: () => Counter;
   /** Made when the cluster first has checks. */
   readonly health: () => HealthSeries;
   /** Forgets all of it; the handles are dead afterwards. */
@@ -77,6 +79,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     ejectionsEnforced: counter("outlier_detection_ejections_enforced_total"),
     tlsHandshakes: counter("ssl_handshake"),
     tlsErrors: counter("ssl_connection_error"),
+    serverNamesDropped: () => counter("server_names_dropped"),
     remove() {
       for (const entry of names) metrics.remove(entry.name, entry.labels);
     },
