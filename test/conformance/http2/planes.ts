@@ -177,7 +177,7 @@ export async function runEnvoy(applicationPort: number): Promise<Plane> {
   return { name: "envoy", ports, readLog, close };
 }
 
-async function untilOpen(port: number, log: () => string): Promise<void> {
+export async function untilOpen(port: number, log: () => string): Promise<void> {
   const deadline = Date.now() + 20_000;
   for (;;) {
     const isOpen = await new Promise<boolean>((resolve) => {
