@@ -1,15 +1,11 @@
 /**
  * What the data plane costs beside nginx, HAProxy and Envoy, side by side in one run: the proxy on one
  * core, load and application on the other. CPU time is compared, because on a shared machine it is
- * steady where requests per second are not.
+ * steady where requests per second are not. `--help` says how it is asked; everything its budgets name
+ * takes about 23 minutes, and what is measured is told as it goes.
  *
- *   node bench/data-plane/main.ts [--rounds 5] [--seconds 3] [--scenario REGEX] [--only REGEX]
- *        [--grid] [--file FILE]… [--port 19000] [--write]
- *
- * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. `--file`
- * runs both data planes with a bootstrap file as it is, one after the other, and answers on every port
- * that its clusters dial. `--write` puts the tables into docs/performance.md. Needs nginx, haproxy, wrk,
- * openssl, h2load and Envoy (`HEDDLE_ENVOY`, .cache/envoy or PATH).
+ * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. Before
+ * that each is warmed up alike: V8 takes some 100,000 requests until it compiles nothing any more.
  */
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -23,21 +19,51 @@ import { fill, portsOf } from "./configurations.ts";
 import { type Contestant, contestants, contestantsOfFile, type Programs } from "./contestants.ts";
 import type { Measurement } from "./measure.ts";
 import { type Running, start, waitForPort } from "./processes.ts";
-import { describeCircumstances, formatReport, writePerformancePage } from "./report.ts";
+import { Progress } from "./progress.ts";
+import {
+  describeCircumstances,
+  formatReport,
+  reportAsJson,
+  writePerformancePage,
+} from "./report.ts";
 import { grid, type Scenario, scenarios } from "./scenarios.ts";
+
+const usage = `node bench/data-plane/main.ts [options]
+
+  --rounds N        measurements of each proxy, of which the median is shown (5)
+  --seconds N       of each measurement (2)
+  --warm N          seconds before a proxy's first measurement in a scenario (5)
+  --scenario REGEX  only scenarios with such names
+  --only REGEX      only proxies with such names
+  --grid            connections by sizes, and more rates: an hour, on a quiet machine
+  --file FILE       both data planes with this bootstrap file as it is, one after the other;
+                    answers on every port that its clusters dial; several times for several files
+  --port N          the application's, and others above it (19000)
+  --write           puts the tables into docs/performance.md
+  -o, --output FORM text (Markdown) or json
+  -h, --help        this
+
+Needs nginx, haproxy, wrk, openssl, h2load and Envoy (HEDDLE_ENVOY, .cache/envoy or PATH).`;
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "2" },
     rounds: { type: "string", default: "5" },
+    warm: { type: "string", default: "5" },
     scenario: { type: "string", default: "" },
     only: { type: "string", default: "" },
     grid: { type: "boolean", default: false },
     file: { type: "string", multiple: true, default: [] },
     port: { type: "string", default: "19000" },
     write: { type: "boolean", default: false },
+    output: { type: "string", short: "o", default: "text" },
+    help: { type: "boolean", short: "h", default: false },
   },
 });
+if (values.help) {
+  console.log(usage);
+  process.exit(0);
+}
 
 /** By scenario, then by contestant: one for each round. */
 export type Results = ReadonlyMap<Scenario, Map<Contestant, Measurement[]>>;
@@ -49,9 +75,12 @@ const collectorPort = backendPort + 1;
 const http2Port = backendPort + 2;
 const firstProxyPort = backendPort + 10;
 const bodyBytes = [1024, 65_536, 10_485_760];
-const seconds = Number(values.seconds);
-const rounds = Number(values.rounds);
+const seconds = wholeNumber("seconds", values.seconds);
+const rounds = wholeNumber("rounds", values.rounds);
+const warmSeconds = wholeNumber("warm", values.warm);
+if (values.output !== "text" && values.output !== "json") refuse("--output is text or json");
 const running = new Set<Running>();
+const progress = new Progress((line) => console.error(line));
 try {
   await main();
 } finally {
@@ -83,8 +112,20 @@ async function main(): Promise<void> {
   }
   const circumstances = describeCircumstances(programs.envoy, loadBefore, loadavg());
   const report = `${circumstances}\n\n${formatReport(results)}`;
-  console.log(report);
+  if (values.output === "text") console.log(report);
+  else console.log(JSON.stringify({ circumstances, ...reportAsJson(results) }, undefined, 2));
   if (values.write) writePerformancePage(report);
+}
+
+function wholeNumber(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) refuse(`--${name} is a whole number from 1`);
+  return value;
+}
+
+function refuse(what: string): never {
+  console.error(`data-plane: ${what}; --help tells more`);
+  process.exit(2);
 }
 
 /** All proxies run all the time; those that are not asked wait. */
@@ -96,14 +137,24 @@ async function runAll(chosen: readonly Contestant[], results: Results): Promise<
     const port = firstProxyPort + index * 2;
     started.set(contestant, { port, pid: (await startProxy(contestant, port)).pid });
   }
+  const partsOf = (scenario: Scenario): [Contestant, { port: number; pid: number }][] =>
+    [...started].filter(([{ kind }]) => scenario.kinds.test(kind));
+  for (const scenario of results.keys()) {
+    progress.expect(partsOf(scenario).length * (warmSeconds + rounds * seconds));
+  }
   for (const [scenario, byContestant] of results) {
-    const own = [...started].filter(([{ kind }]) => scenario.kinds.test(kind));
+    const own = partsOf(scenario);
     // Caches, connections and compiled code are warm before anything counts, for everyone alike.
-    for (const [, { port, pid }] of own) await scenario.run({ port, pid, folder }, 2);
-    for (let round = 0; round < rounds; round++) {
+    for (const [{ name }, { port, pid }] of own) {
+      await scenario.run({ port, pid, folder }, warmSeconds);
+      progress.passed(warmSeconds, `${scenario.name}: ${name} is warm`);
+    }
+    for (let round = 1; round <= rounds; round++) {
       for (const [contestant, { port, pid }] of own) {
         const result = await scenario.run({ port, pid, folder }, seconds);
         byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
+        const cost = `${contestant.name} ${result.cpuUs.toFixed(1)} µs/${scenario.unit}`;
+        progress.passed(seconds, `${scenario.name} ${round}/${rounds}: ${cost}`);
       }
     }
   }
@@ -120,7 +171,7 @@ async function runFile(programs: Programs, file: string, results: Results): Prom
       const target = { port: listens, pid: process.pid, folder };
       for (const [scenario, byContestant] of results) {
         if (!scenario.kinds.test(contestant.kind)) continue;
-        await scenario.run(target, 2);
+        await scenario.run(target, warmSeconds);
         const result = await scenario.run(target, seconds);
         byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
       }

@@ -5,7 +5,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 
 import { median } from "../median.ts";
-import { budgets, judge } from "./budgets.ts";
+import { budgets, judge, type Judgement } from "./budgets.ts";
 import type { Contestant } from "./contestants.ts";
 import type { Measurement } from "./measure.ts";
 import type { Scenario } from "./scenarios.ts";
@@ -54,24 +54,48 @@ export function formatReport(results: Results): string {
   return [formatBudgets(results), ...tables].filter((part) => part !== "").join("\n\n");
 }
 
+/** Medians of everything, for programs. */
+export function reportAsJson(results: Results): object {
+  return {
+    budgets: judgeAll(results).map(({ budget, own, reference, isKept }) => {
+      const { what, unit, shareMax, valueMax } = budget;
+      return { what, isKept, own, reference, share: own / reference, unit, shareMax, valueMax };
+    }),
+    scenarios: [...results].map(([{ name, what, unit }, byContestant]) => ({
+      name,
+      what,
+      unit,
+      proxies: [...byContestant].map(([contestant, measured]) => ({
+        name: contestant.name,
+        cpuUs: median(measured.map(({ cpuUs }) => cpuUs)),
+        measured,
+      })),
+    })),
+  };
+}
+
 /** Missed ones first. */
+function judgeAll(results: Results): readonly Judgement[] {
+  return [...results]
+    .flatMap(([scenario, byContestant]) =>
+      budgets
+        .filter((budget) => budget.scenario === scenario.name)
+        .flatMap((budget) => judge(budget, byContestant) ?? []),
+    )
+    .toSorted((a, b) => Number(a.isKept) - Number(b.isKept));
+}
+
 function formatBudgets(results: Results): string {
-  const judged = [...results].flatMap(([scenario, byContestant]) =>
-    budgets
-      .filter((budget) => budget.scenario === scenario.name)
-      .flatMap((budget) => judge(budget, byContestant) ?? []),
-  );
+  const judged = judgeAll(results);
   if (judged.length === 0) return "";
-  const rows = judged
-    .toSorted((a, b) => Number(a.isKept) - Number(b.isKept))
-    .map(({ budget, own, reference, isKept }) => [
-      budget.what,
-      isKept ? "kept" : "**missed**",
-      `${own.toFixed(1)} ${budget.unit}`,
-      reference.toFixed(1),
-      `${(own / reference).toFixed(2)} ×`,
-      `${budget.shareMax} ×${budget.valueMax === undefined ? "" : ` and ${budget.valueMax}`}`,
-    ]);
+  const rows = judged.map(({ budget, own, reference, isKept }) => [
+    budget.what,
+    isKept ? "kept" : "**missed**",
+    `${own.toFixed(1)} ${budget.unit}`,
+    reference.toFixed(1),
+    `${(own / reference).toFixed(2)} ×`,
+    `${budget.shareMax} ×${budget.valueMax === undefined ? "" : ` and ${budget.valueMax}`}`,
+  ]);
   return table(["budget", "", "Heddle", "Envoy's best", "share", "allowed"], rows);
 }
 

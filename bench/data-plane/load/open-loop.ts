@@ -4,7 +4,7 @@
  *
  *   node open-loop.ts PORT RATE SECONDS CONNECTIONS
  *
- * Prints one line of JSON. It never sleeps, so it needs a core.
+ * Prints one line of JSON, with null for what no answer was counted for. It never sleeps, so it needs a core.
  */
 import { connect, type Socket } from "node:net";
 
@@ -75,7 +75,7 @@ function tick(): void {
 
 function finish(): void {
   delays.sort((a, b) => a - b);
-  const at = (share: number): number => delays[Math.floor(delays.length * share)] ?? 0;
+  const at = (share: number): number => delays[Math.floor(delays.length * share)] ?? Number.NaN;
   const lost = total - answers;
   console.log(
     JSON.stringify({
@@ -84,7 +84,7 @@ function finish(): void {
       p50: at(0.5),
       p99: at(0.99),
       p999: at(0.999),
-      max: delays.at(-1) ?? 0,
+      max: delays.at(-1) ?? Number.NaN,
     }),
   );
   process.exit(0);
