@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { messageOf } from "../base/error.ts";
 import { listenHttp, type HttpListener, type HttpListenTarget } from "../net/http-listener.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { AnswerBytes } from "./io/answer-bytes.ts";
+import { PieceSender } from "./io/piece-sender.ts";
 
 export interface AdminRequest {
   readonly method: string;
@@ -65,26 +65,25 @@ export function serveAdmin(
   handler: AdminHandler,
   log: Logger,
 ): Promise<HttpListener> {
-  const memory = new AnswerBytes();
+  const sender = new PieceSender();
   return listenHttp(target, (incoming, outgoing) => {
     incoming.resume();
-    void answer(incoming, outgoing, { handler, log, memory });
+    void answer(incoming, outgoing, { handler, log, sender });
   });
 }
 
 interface Answering {
   readonly handler: AdminHandler;
   readonly log: Logger;
-  readonly memory: AnswerBytes;
+  readonly sender: PieceSender;
 }
 
 async function answer(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { handler, log, memory }: Answering,
+  { handler, log, sender }: Answering,
 ): Promise<void> {
   let response: AdminResponse;
-  let body: string | Uint8Array;
   try {
     const url = new URL(incoming.url ?? "/", "http://admin");
     response = await handler({
@@ -93,17 +92,31 @@ async function answer(
       query: url.searchParams,
       accept: incoming.headers.accept ?? "",
     });
-    body = response.body;
     if (response.pieces !== undefined) {
-      const held = memory.hold(response.pieces);
-      outgoing.once("close", held.release);
-      body = held.bytes;
+      outgoing.writeHead(response.status, { "content-type": response.contentType });
+      await sender.send(response.pieces, (bytes) => written(outgoing, bytes));
+      outgoing.end();
+      return;
     }
   } catch (thrown) {
     log.error("an admin request failed", { path: incoming.url ?? "", reason: messageOf(thrown) });
+    // What has begun cannot become another answer.
+    if (outgoing.headersSent) return void outgoing.destroy();
     response = plainText(500, "internal error\n");
-    body = response.body;
   }
   outgoing.writeHead(response.status, { "content-type": response.contentType });
-  outgoing.end(body);
+  outgoing.end(response.body);
+}
+
+/** Resolves when the bytes have left this process, with false when they never will. */
+function written(outgoing: ServerResponse, bytes: Uint8Array): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (outgoing.destroyed) return resolve(false);
+    const onClose = (): void => resolve(false);
+    outgoing.once("close", onClose);
+    outgoing.write(bytes, (error) => {
+      outgoing.off("close", onClose);
+      resolve(error === null || error === undefined);
+    });
+  });
 }

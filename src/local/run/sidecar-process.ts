@@ -10,15 +10,19 @@ import { KeptProcess, type KeptProcessOptions, type ProcessSpec } from "./kept-p
 /**
  * Young objects of a proxy die with their request, so a small nursery costs no time, 1 MB as little as 2;
  * V8's usual one of 16 MB is 10 MB more in each sidecar at rest, and 50 MB under load. What survives is configuration: it
- * may grow by a fifth before somebody looks what of it is garbage. V8's own threads and the allocator's
- * arenas are counted for big servers; there is a sidecar for each replica.
+ * may grow by a fifth before somebody looks what of it is garbage. V8's own threads are counted for big
+ * servers; there is a sidecar for each replica.
  */
 const flags: readonly string[] = [
   "--max-semi-space-size=1",
   "--heap-growing-percent=20",
   "--v8-pool-size=2",
 ];
-const variables = { MALLOC_ARENA_MAX: "2" } as const;
+/**
+ * With one thread that serves, one arena: what V8's compiler has freed (10 MB, for a moment) is taken
+ * again, where in an arena of its threads' own it would stay. Data workers would wait for each other.
+ */
+const arenasFor = (workers: string | undefined): string => ((workers ?? "0") === "0" ? "1" : "2");
 const backOff = { firstMs: 50, longestMs: 800, stableMs: 10_000 };
 /** Of the line to us, as the sidecar sees it. */
 const lineDescriptor = 4;
@@ -97,7 +101,8 @@ function specOf(options: SidecarProcessOptions, line: number | undefined): Proce
   const { heddle, optionsFile, directory, environment, placed } = options;
   const [program = "", ...before] = heddle;
   const command = [program, ...flags, ...before, "sidecar", "--options", optionsFile];
-  const spec = { directory, environment: { ...variables, ...environment } };
+  const arenas = { MALLOC_ARENA_MAX: arenasFor(environment["HEDDLE_CONCURRENCY"]) };
+  const spec = { directory, environment: { ...arenas, ...environment } };
   if (line === undefined) return placed({ ...spec, command });
   const withLine = [...command, "--kept-sockets", String(lineDescriptor)];
   return placed({ ...spec, command: withLine, descriptors: [line] });
