@@ -8,14 +8,28 @@ import type { EndpointChoice, UpstreamEndpoint, UpstreamOutcome } from "../conte
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
+import type { HttpServices } from "./http-services.ts";
 import type { AttemptFields } from "./request-head-writer.ts";
 import type { Retries } from "./retries.ts";
+import { formatGrpcTimeout, streamDurationMs, tellsGrpcTimeout } from "./stream-duration.ts";
+import type { StreamRecord } from "./stream-record.ts";
 
 type Changeable<T> = { -readonly [Key in keyof T]: T[Key] };
 
+/** Of the stream whose attempt it is. */
+export interface AttemptStream {
+  readonly request: HttpRequest;
+  readonly record: StreamRecord;
+  readonly services: HttpServices;
+}
+
 export class AttemptFacts implements MadeCookies {
   cookies: string[] | undefined = undefined;
+  readonly #stream: AttemptStream;
   readonly #request: HttpRequest;
+  /** The caller speaks gRPC, and its server is told how long it waits; its stream's limit, 0 without one. */
+  #tellsDeadline = false;
+  #limitMs = 0;
   readonly #choice: Changeable<EndpointChoice>;
   #route: CompiledRoute | undefined = undefined;
   readonly #fields: Changeable<AttemptFields> = { expectedMs: 0, count: 0, isUpgrade: false };
@@ -26,7 +40,9 @@ export class AttemptFacts implements MadeCookies {
     durationMs: 0,
   };
 
-  constructor(request: HttpRequest) {
+  constructor(stream: AttemptStream) {
+    const { request } = stream;
+    this.#stream = stream;
     this.#request = request;
     this.#choice = {
       connection: request.connection,
@@ -40,6 +56,7 @@ export class AttemptFacts implements MadeCookies {
     const choice = this.#choice;
     this.cookies = undefined;
     this.#route = route;
+    if (retries.count === 0) this.#readDeadline(route);
     choice.hash = route.hash?.(this.#request, this);
     choice.criteria = route.criteria;
     // A session's endpoint had its turn.
@@ -61,10 +78,33 @@ export class AttemptFacts implements MadeCookies {
 
   fields(expectedMs: number, count: number, isUpgrade: boolean): AttemptFields {
     const fields = this.#fields;
+    if (this.#tellsDeadline) this.#tellDeadline(expectedMs);
     fields.expectedMs = expectedMs;
     fields.count = count;
     fields.isUpgrade = isUpgrade;
     return fields;
+  }
+
+  #readDeadline(route: CompiledRoute): void {
+    const { record, services } = this.#stream;
+    const isHttp2 = record.protocol === "HTTP/2";
+    this.#tellsDeadline = isHttp2 && tellsGrpcTimeout(this.#request, route);
+    if (!this.#tellsDeadline) return;
+    const { maxStreamDurationMs } = services.settings;
+    const isNewer = route.grpcTimeoutCapMs === undefined;
+    this.#limitMs = isNewer ? streamDurationMs(this.#request, route, maxStreamDurationMs) : 0;
+  }
+
+  /** What has passed since the request came is gone for the server, too. `expectedMs`: of the attempt. */
+  #tellDeadline(expectedMs: number): void {
+    const { record, services } = this.#stream;
+    const passedMs = services.upstreams.wheel.nowMs - record.startMonotonicMs;
+    const attemptMs = record.upstreamAttempts > 1 ? expectedMs : expectedMs - passedMs;
+    const leftMs = Math.min(
+      this.#limitMs > 0 ? this.#limitMs - passedMs : Infinity,
+      expectedMs > 0 ? attemptMs : Infinity,
+    );
+    if (leftMs < Infinity) this.#request.headers.set("grpc-timeout", formatGrpcTimeout(leftMs));
   }
 
   /** For the retry policy. */

@@ -1,4 +1,5 @@
 /** How long a whole stream may take. */
+import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 
@@ -36,4 +37,23 @@ export function parseGrpcTimeout(text: string | undefined): number | undefined {
   const [, digits, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(text ?? "") ?? [];
   const unitMs = unitsMs[unit];
   return unitMs === undefined ? undefined : Math.max(1, Math.ceil(Number(digits) * unitMs));
+}
+
+/** Whether a server is told the deadline that holds here: of gRPC, where the route says anything of it. */
+export function tellsGrpcTimeout(request: HttpRequest, route: CompiledRoute): boolean {
+  const { grpcTimeoutCapMs, grpcTimeoutMaxMs, maxStreamDurationMs } = route;
+  const isAsked = (grpcTimeoutCapMs ?? grpcTimeoutMaxMs ?? maxStreamDurationMs) !== undefined;
+  return isAsked && isGrpcContentType(request.header("content-type"));
+}
+
+/** The largest number that a deadline may have: eight digits. */
+const grpcDigitsMax = 99_999_999;
+
+/** A deadline as `grpc-timeout` writes it; no earlier than in a millisecond. */
+export function formatGrpcTimeout(ms: number): string {
+  const whole = Math.max(1, Math.ceil(ms));
+  if (whole <= grpcDigitsMax) return `${whole}m`;
+  if (whole / 1000 <= grpcDigitsMax) return `${Math.floor(whole / 1000)}S`;
+  if (whole / 60_000 <= grpcDigitsMax) return `${Math.floor(whole / 60_000)}M`;
+  return `${Math.min(grpcDigitsMax, Math.floor(whole / 3_600_000))}H`;
 }

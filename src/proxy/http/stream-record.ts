@@ -8,6 +8,7 @@ import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import { stateText } from "../engine/filter-state.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { DeadlineWheel } from "./deadline-wheel.ts";
+import { grpcStatusOf } from "./failure.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import { formatFlags } from "./response-flags.ts";
@@ -127,7 +128,14 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   finish(wheel: DeadlineWheel): void {
     const nowMs = this.endTurn(wheel);
     this.times.set(moment.responseEnd, nowMs);
+    if (this.protocol === "HTTP/2" && this.grpcStatus === undefined) this.#inferGrpcStatus();
     this.durationMs = nowMs - this.startMonotonicMs;
+  }
+
+  /** A call of gRPC whose answer does not say how it went: what its HTTP status means. */
+  #inferGrpcStatus(): void {
+    if (this.responseCode === 0 || !isGrpcContentType(this.requestHeader("content-type"))) return;
+    this.grpcStatus = grpcStatusOf(this.responseCode);
   }
 
   /** Envoy's count: names and values, `:method`, `:status` and their like among them. */

@@ -57,7 +57,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
-    this.#facts = new AttemptFacts(stream.request);
+    this.#facts = new AttemptFacts(stream);
     this.#pressure = new BackPressure(stream.connection);
     this.#deadlines = new UpstreamDeadlines(this, stream.services.upstreams.wheel);
   }
