@@ -93,3 +93,18 @@ test("upstreamSpanId() is another id, always the same, and never zero", () => {
   assert.equal(upstreamSpanId("00000000ffffffff"), "0000000000000001");
   assert.match(upstreamSpanId("0000000000000001"), /^00000000fffffffe$/);
 });
+
+test("parseTraceContext() reads the usual form as it reads any other", () => {
+  const usual = `00-${traceId}-${spanId}-01`;
+  const units = ["0", "9", "a", "f", "g", "A", "F", "-", "/", ":", "`", "@", " ", "é", "\0"];
+  for (const base of [usual, `00-${"0".repeat(32)}-${spanId}-01`]) {
+    for (let at = 0; at < base.length; at++) {
+      for (const unit of units) {
+        const text = base.slice(0, at) + unit + base.slice(at + 1);
+        // White space around it is none of the usual form.
+        const other = parse({ traceparent: `\t${text}` });
+        if (text.trim() === text) assert.deepEqual(parse({ traceparent: text }), other, text);
+      }
+    }
+  }
+});

@@ -58,6 +58,46 @@ function isId(text: string | undefined, length: number): text is string {
 
 /** `version-traceid-parentid-flags`; versions after 00 may carry more fields, ff is forbidden. */
 export function parseTraceparent(text: string): TraceContext | undefined {
+  return parseUsual(text) ?? parseAny(text);
+}
+
+/** As nearly all are: `00-`, 32 digits, `-`, 16 digits, `-`, 2 digits. Without patterns or parts. */
+function parseUsual(text: string): TraceContext | undefined {
+  if (text.length !== 55 || !text.startsWith("00-")) return undefined;
+  if (text.charCodeAt(35) !== dash || text.charCodeAt(52) !== dash) return undefined;
+  if (!isIdAt(text, 3, 35) || !isIdAt(text, 36, 52)) return undefined;
+  const high = digitAt(text, 53);
+  const low = digitAt(text, 54);
+  if (high < 0 || low < 0) return undefined;
+  return {
+    traceId: text.slice(3, 35),
+    spanId: text.slice(36, 52),
+    isSampled: (low & 1) === 1,
+    tracestate: undefined,
+  };
+}
+
+const dash = 0x2d;
+
+/** Lower-case hexadecimal digits, not all of them zeros. */
+function isIdAt(text: string, from: number, to: number): boolean {
+  let any = 0;
+  for (let at = from; at < to; at++) {
+    const digit = digitAt(text, at);
+    if (digit < 0) return false;
+    any |= digit;
+  }
+  return any !== 0;
+}
+
+/** -1 where there is none. */
+function digitAt(text: string, at: number): number {
+  const unit = text.charCodeAt(at);
+  if (unit >= 0x30 && unit <= 0x39) return unit - 0x30;
+  return unit >= 0x61 && unit <= 0x66 ? unit - 0x57 : -1;
+}
+
+function parseAny(text: string): TraceContext | undefined {
   const [version, traceId, spanId, flags, ...rest] = text.trim().split("-");
   if (version?.length !== 2 || !hex.test(version) || version === "ff") return undefined;
   if (version === "00" && rest.length > 0) return undefined;
