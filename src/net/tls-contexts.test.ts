@@ -423,6 +423,33 @@ onBoth("a secret that is taken away serves no handshake any more", async (t) => 
   }
 });
 
+onBoth("a client whose certificate was taken back is refused, and no other", async (t) => {
+  const authority = await makeTestAuthority();
+  const [certificate, revoked] = [
+    await authority.issue({ uris: [catalog] }),
+    await authority.issue({ uris: [cart] }),
+  ];
+  const counters = new Counts();
+  const crl = { inlineString: await authority.revoke([revoked]) };
+  const serverTls = createServerTls(
+    DownstreamTlsContext.fromPartial({
+      requireClientCertificate: true,
+      commonTlsContext: {
+        alpnProtocols: ["istio"],
+        tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+        combinedValidationContext: {
+          defaultValidationContext: { crl },
+          validationContextSdsSecretConfig: { name: "ROOTCA" },
+        },
+      },
+    }),
+    { secrets: secretsOf(certificate, authority.rootPem), log: silentLog, counters },
+  );
+  session((await shakeRaw(t, serverTls, certificate)).server);
+  const ended = await shakeRaw(t, serverTls, revoked);
+  assert.equal(failure(ended.server).code, "tls-bad-certificate");
+});
+
 onBoth("a server's names that nobody verified are nobody's", async (t) => {
   const [authority, foreign] = [await makeTestAuthority(), await makeTestAuthority()];
   const outcome = await shake(t, {

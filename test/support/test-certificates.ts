@@ -7,6 +7,8 @@ import * as x509 from "@peculiar/x509";
 export interface TestAuthority {
   readonly rootPem: string;
   issue(request: TestCertificateRequest): Promise<TestCertificate>;
+  /** The list of those of its certificates that it has taken back. */
+  revoke(certificates: readonly TestCertificate[]): Promise<string>;
   /** One that this one vouches for; chains of its certificates have its own behind them. */
   intermediate(): Promise<TestAuthority>;
 }
@@ -54,6 +56,24 @@ function authorityOf(signer: Signer, root: x509.X509Certificate): TestAuthority 
   return {
     rootPem: root.toString("pem"),
     issue: (request) => issue(signer, request),
+    revoke: async (certificates) => {
+      const list = await x509.X509CrlGenerator.create({
+        issuer: signer.certificate.subject,
+        thisUpdate: new Date(Date.now() - 3_600_000),
+        nextUpdate: new Date(Date.now() + 86_400_000),
+        entries: certificates.map(({ chainPem }) => ({
+          serialNumber: new x509.X509Certificate(chainPem).serialNumber,
+          revocationDate: new Date(Date.now() - 60_000),
+          // Without a reason the list would not be well-formed for all.
+          reason: x509.X509CrlReason.keyCompromise,
+        })),
+        signingAlgorithm: algorithm,
+        signingKey: signer.signingKey,
+      });
+      // OpenSSL knows it by this name alone.
+      const text = list.toString("pem").replaceAll(/(BEGIN|END) (X509 )?CRL/g, "$1 X509 CRL");
+      return `${text}\n`;
+    },
     intermediate: async () => {
       const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
       const certificate = await x509.X509CertificateGenerator.create({
@@ -77,7 +97,10 @@ function authorityFields() {
     signingAlgorithm: algorithm,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
+        true,
+      ),
     ],
   };
 }

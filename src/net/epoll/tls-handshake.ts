@@ -131,9 +131,13 @@ export function peerCertificateOf(connection: SslConnection): X509Certificate | 
 /** Of X509_V_ERR_…, as Node names them; numbers that are not here refuse the peer all the same. */
 const verifyCodes: Readonly<Record<number, string>> = {
   2: "UNABLE_TO_GET_ISSUER_CERT",
+  3: "UNABLE_TO_GET_CRL",
   7: "CERT_SIGNATURE_FAILURE",
+  8: "CRL_SIGNATURE_FAILURE",
   9: "CERT_NOT_YET_VALID",
   10: "CERT_HAS_EXPIRED",
+  11: "CRL_NOT_YET_VALID",
+  12: "CRL_HAS_EXPIRED",
   18: "DEPTH_ZERO_SELF_SIGNED_CERT",
   19: "SELF_SIGNED_CERT_IN_CHAIN",
   20: "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",

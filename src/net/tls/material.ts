@@ -26,6 +26,8 @@ export interface TlsPlan {
   readonly certificate: { readonly chainPem: string; readonly privateKeyPem: string } | undefined;
   readonly validationSecret: string | undefined;
   readonly trustedCaPem: string | undefined;
+  /** What issuers have taken back; undefined: it is not looked at. */
+  readonly crlPem: string | undefined;
   /** Whether there is, or will be, something peers must chain to. */
   readonly canVerify: boolean;
   readonly peerNames: PeerNameCheck | undefined;
@@ -51,6 +53,7 @@ export interface TlsParts {
   readonly chainPem: string | undefined;
   readonly privateKeyPem: string | undefined;
   readonly trustedCaPem: string | undefined;
+  readonly crlPem: string | undefined;
 }
 
 export interface TlsMaterial {
@@ -84,7 +87,10 @@ export function planTls(common: CommonTlsContext): TlsPlan {
   const validation = combined?.defaultValidationContext ?? common.validationContext;
   const validationSds =
     combined?.validationContextSdsSecretConfig ?? common.validationContextSdsSecretConfig;
-  if (validation !== undefined) refuseUnsupportedValidation(validation);
+  if (validation !== undefined)
+    refuseUnsupportedValidation(validation, validationSds !== undefined);
+  // Refused now, not when the first peer comes.
+  if (validation?.crl !== undefined) revocationLists(inlineText(validation.crl, "crl"));
   const secretNames = new Set<string>();
   if (certificateSds !== undefined) secretNames.add(certificateSds.name);
   if (validationSds !== undefined) secretNames.add(validationSds.name);
@@ -102,6 +108,7 @@ export function planTls(common: CommonTlsContext): TlsPlan {
       validation?.trustedCa === undefined
         ? undefined
         : inlineText(validation.trustedCa, "trusted_ca"),
+    crlPem: validation?.crl === undefined ? undefined : inlineText(validation.crl, "crl"),
     canVerify: validationSds !== undefined || validation?.trustedCa !== undefined,
     peerNames: compilePeerNames(validation ?? CertificateValidationContext.create()),
     pins: compilePins(validation ?? CertificateValidationContext.create()),
@@ -140,10 +147,10 @@ function materialOf(
   certificate: Certificate | undefined,
   trustedCaPem: string | undefined,
 ): TlsMaterial {
-  const { versions, ciphers, curves } = plan;
+  const { versions, ciphers, curves, crlPem = null } = plan;
   const { chainPem, privateKeyPem } = certificate ?? {};
   const parts = [versions, ciphers, curves ?? null, chainPem ?? null, privateKeyPem ?? null];
-  const key = hash("sha256", JSON.stringify([...parts, trustedCaPem ?? null]));
+  const key = hash("sha256", JSON.stringify([...parts, trustedCaPem ?? null, crlPem]));
   const known = made.get(key)?.deref();
   if (known !== undefined) return known;
   const material = makeMaterial(plan, certificate, trustedCaPem);
@@ -160,7 +167,7 @@ function makeMaterial(
   certificate: Certificate | undefined,
   trustedCaPem: string | undefined,
 ): TlsMaterial {
-  const { versions, ciphers, curves } = plan;
+  const { versions, ciphers, curves, crlPem } = plan;
   const parts: TlsParts = {
     ...versions,
     ciphers,
@@ -168,6 +175,7 @@ function makeMaterial(
     chainPem: certificate?.chainPem,
     privateKeyPem: certificate?.privateKeyPem,
     trustedCaPem,
+    crlPem,
   };
   // Without tickets there is nothing to go on with: every connection is verified anew.
   const context = createNodeContext(parts, { secureOptions: constants.SSL_OP_NO_TICKET });
@@ -191,6 +199,7 @@ export function createNodeContext(
   more: tls.SecureContextOptions,
 ): tls.SecureContext {
   const { minVersion, maxVersion, ciphers, curves, chainPem, privateKeyPem, trustedCaPem } = parts;
+  const { crlPem } = parts;
   return tls.createSecureContext({
     minVersion,
     maxVersion,
@@ -199,8 +208,16 @@ export function createNodeContext(
     ...(chainPem === undefined ? {} : { cert: chainPem }),
     ...(privateKeyPem === undefined ? {} : { key: privateKeyPem }),
     ca: trustedCaPem ?? noAuthorities,
+    ...(crlPem === undefined ? {} : { crl: revocationLists(crlPem) }),
     ...more,
   });
+}
+
+/** Of several in one text Node reads the first alone. */
+function revocationLists(pem: string): string[] {
+  const lists = pem.match(/-----BEGIN X509 CRL-----[^]*?-----END X509 CRL-----/g);
+  if (lists === null) throw new HeddleError("tls-unsupported", "crl holds no revocation list");
+  return lists;
 }
 
 function refuseUnsupported(common: CommonTlsContext): void {
@@ -225,12 +242,16 @@ function refuseUnsupported(common: CommonTlsContext): void {
   refuseAny(refused);
 }
 
-function refuseUnsupportedValidation(validation: CertificateValidationContext): void {
+function refuseUnsupportedValidation(
+  validation: CertificateValidationContext,
+  hasTrustedSecret: boolean,
+): void {
   refuseAny({
     ca_certificate_provider_instance: validation.caCertificateProviderInstance !== undefined,
     system_root_certs: validation.systemRootCerts !== undefined,
     require_signed_certificate_timestamp: validation.requireSignedCertificateTimestamp === true,
-    crl: validation.crl !== undefined,
+    "crl without trusted CA":
+      validation.crl !== undefined && validation.trustedCa === undefined && !hasTrustedSecret,
     allow_expired_certificate: validation.allowExpiredCertificate,
     "trust_chain_verification other than VERIFY_TRUST_CHAIN":
       validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN,

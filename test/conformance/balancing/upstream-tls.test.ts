@@ -25,6 +25,15 @@ const noFingerprint = digest(Buffer.from("nobody"), "hex");
 const noKeyHash = digest(Buffer.from("nobody"), "base64");
 const colons = fingerprint.toUpperCase().replaceAll(/..(?=.)/g, "$&:");
 
+const other = await authority.issue({ dnsNames: ["other.test"] });
+const revoked = await authority.revoke([issued]);
+const otherRevoked = await authority.revoke([other]);
+// Of another name: lists are found by it.
+const elsewhere = await stranger.intermediate();
+const stranged = await elsewhere.revoke([await elsewhere.issue({})]);
+const crl = (...lists: readonly string[]): string =>
+  `crl: {inline_string: ${JSON.stringify(lists.join(""))}}`;
+
 const trusted = `trusted_ca: {inline_string: ${JSON.stringify(authority.rootPem)}}`;
 const untrusted = `trusted_ca: {inline_string: ${JSON.stringify(stranger.rootPem)}}`;
 const named = (type: string, matcher: string): string =>
@@ -47,6 +56,11 @@ const contexts: readonly (readonly [validation: string, passes: boolean])[] = [
     `${trusted}, verify_certificate_spki: ["${noKeyHash}"], verify_certificate_hash: ["${fingerprint}"]`,
     true,
   ],
+  [`${trusted}, ${crl(otherRevoked)}`, true],
+  [`${trusted}, ${crl(revoked)}`, false],
+  [`${trusted}, ${crl(stranged)}`, false],
+  [`${trusted}, ${crl(stranged, otherRevoked)}`, true],
+  [`${trusted}, ${crl(stranged, revoked)}`, false],
   [named("URI", "exact: spiffe://cluster.local/ns/shop/sa/catalog"), true],
   [named("URI", "prefix: spiffe://cluster.local/ns/shop/"), true],
   [named("URI", "safe_regex: {regex: 'spiffe://[^/]+/ns/shop/sa/[a-z]+'}"), true],
@@ -93,8 +107,17 @@ after(async () => {
   server.close();
 });
 
+const lists = { revoked, otherRevoked, stranged };
+function shorten(validation: string): string {
+  let text = validation;
+  for (const [name, pem] of Object.entries(lists)) {
+    text = text.replace(JSON.stringify(pem).slice(1, -1), ` ${name}`);
+  }
+  return text;
+}
+
 for (const [i, [validation, passes]] of contexts.entries()) {
-  const shown = validation.replaceAll(/trusted_ca: \{.*?\}/g, (ca) =>
+  const shown = shorten(validation).replaceAll(/trusted_ca: \{.*?\}/g, (ca) =>
     ca.includes(JSON.stringify(authority.rootPem)) ? "its CA" : "another CA",
   );
   test(`a server ${passes ? "passes" : "fails"} ${shown}`, async () => {

@@ -13,6 +13,8 @@ export interface SslContextOptions {
   readonly chainPem: string | undefined;
   readonly privateKeyPem: string | undefined;
   readonly trustedCaPem: string | undefined;
+  /** What the issuers of chains have taken back; undefined: it is not looked at. */
+  readonly crlPem: string | undefined;
   readonly minVersion: string;
   readonly maxVersion: string;
   /** Names of TLS 1.2 and 1.3, in one list. */
@@ -54,6 +56,14 @@ const setTicketKeyCallback = 72;
 const pemBytesMax = 256 * 1024;
 const derBytesMax = 32 * 1024;
 const alpnBytesMax = 512;
+
+/** X509_V_FLAG_CRL_CHECK and X509_V_FLAG_CRL_CHECK_ALL. */
+const checksRevocation = 0x4n | 0x8n;
+
+interface PemKind {
+  readonly read: OpenSslFunctions["PEM_read_bio_X509"];
+  readonly free: OpenSslFunctions["X509_free"];
+}
 
 export class OpenSsl {
   readonly ffi: Ffi;
@@ -160,8 +170,9 @@ export class OpenSsl {
     }
   }
 
-  #certify(context: bigint, { chainPem, privateKeyPem, trustedCaPem }: SslContextOptions): void {
+  #certify(context: bigint, options: SslContextOptions): void {
     const { functions } = this;
+    const { chainPem, privateKeyPem, trustedCaPem, crlPem } = options;
     if (chainPem !== undefined && privateKeyPem !== undefined) {
       let isLeaf = true;
       this.#eachCertificate(chainPem, (certificate) => {
@@ -185,24 +196,42 @@ export class OpenSsl {
       this.#check(functions.X509_STORE_add_cert(store, certificate) === 1, "a trusted CA");
       functions.SSL_CTX_add_client_CA(context, certificate);
     });
+    if (crlPem !== undefined) this.#revoke(store, crlPem);
+  }
+
+  /** Every certificate of a chain must be on no list of its issuer's, and there must be one. */
+  #revoke(store: bigint, crlPem: string): void {
+    const { functions } = this;
+    const { PEM_read_bio_X509_CRL: read, X509_CRL_free: free } = functions;
+    const count = this.#each(crlPem, { read, free }, (list) => {
+      this.#check(functions.X509_STORE_add_crl(store, list) === 1, "a revocation list");
+    });
+    this.#check(count > 0, "a PEM without a revocation list");
+    this.#check(functions.X509_STORE_set_flags(store, checksRevocation) === 1, "revocation lists");
   }
 
   #eachCertificate(pem: string, take: (certificate: bigint) => void): void {
-    const { functions } = this;
+    const { PEM_read_bio_X509: read, X509_free: free } = this.functions;
+    const count = this.#each(pem, { read, free }, take);
+    this.#check(count > 0, "a PEM without a certificate");
+  }
+
+  /** How many there are. */
+  #each(pem: string, { read, free }: PemKind, take: (item: bigint) => void): number {
     let count = 0;
     this.#withBio(pem, (bio) => {
       for (;;) {
-        const certificate = functions.PEM_read_bio_X509(bio, 0n, 0n, 0n);
-        if (certificate === 0n) break;
+        const item = read(bio, 0n, 0n, 0n);
+        if (item === 0n) break;
         count++;
         try {
-          take(certificate);
+          take(item);
         } finally {
-          functions.X509_free(certificate);
+          free(item);
         }
       }
     });
-    this.#check(count > 0, "a PEM without a certificate");
+    return count;
   }
 
   #withBio(pem: string, use: (bio: bigint) => void): void {
