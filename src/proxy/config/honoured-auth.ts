@@ -83,6 +83,8 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
       dynamicMetadataFromHeaders: true,
     },
   },
+  // An answer that changes the query is no answer: nothing is done by half.
+  grpcService: { envoyGrpc: { clusterName: true, authority: true }, timeout: true },
   transportApiVersion: true,
   failureModeAllow: true,
   failureModeAllowHeaderAdd: true,
@@ -95,6 +97,7 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
   denyAtDisable: true,
   // It concerns questions over gRPC.
   includePeerCertificate: true,
+  includeTlsSession: true,
   statPrefix: true,
   allowedHeaders: true,
   disallowedHeaders: true,

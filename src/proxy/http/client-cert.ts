@@ -61,7 +61,7 @@ function clientCertElement(channel: Channel, settings: HttpSettings): string {
   return text;
 }
 
-function pemOf(der: Uint8Array): string {
+export function pemOf(der: Uint8Array): string {
   const lines =
     Buffer.from(der)
       .toString("base64")

@@ -45,6 +45,7 @@ export interface CallRequest {
 export interface CallAnswer {
   readonly status: number;
   readonly head: Http1Head;
+  readonly trailers: Http1Head | undefined;
   readonly body: Buffer;
   /** From the question's last byte to the answer's. */
   readonly durationMs: number;
@@ -180,12 +181,12 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     const exchange = this.#exchange;
     this.#exchange = undefined;
     if (exchange === undefined || this.#isOver) return;
-    const { head } = exchange;
+    const { head, answerTrailers: trailers } = exchange;
     const durationMs = this.#services.upstreams.wheel.nowMs - this.#sentMs;
     this.#cluster?.counters.onResponse(head.status, durationMs);
     this.#end({ kind: "response", status: head.status, durationMs });
     const body = Buffer.concat(this.#pieces);
-    this.#caller.onAnswer({ status: head.status, head, body, durationMs });
+    this.#caller.onAnswer({ status: head.status, head, trailers, body, durationMs });
   }
 
   onReleased(): void {}

@@ -249,7 +249,8 @@ test("ext_authz: counts what came of its questions", () => {
 test("ext_authz: refuses configurations that it cannot honour", () => {
   const refused: readonly (readonly [Fields<ExtAuthz>, RegExp])[] = [
     [{ httpService: undefined }, /names no service/],
-    [{ grpcService: { envoyGrpc: { clusterName: "a" } } }, /grpc_service: is not supported/],
+    [{ grpcService: { googleGrpc: {} } }, /grpc_service\.google_grpc: is not supported/],
+    [{ grpcService: { envoyGrpc: {} } }, /cluster_name: is required/],
     [{ httpService: { serverUri: { cluster: "" } } }, /server_uri\.cluster/],
     [{ httpService: { ...httpService, pathPrefix: "check" } }, /path_prefix/],
     [{ httpService: { ...httpService, pathOverride: "/x" } }, /path_override/],

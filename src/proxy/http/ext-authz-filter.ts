@@ -10,6 +10,7 @@ import {
   ExtAuthz,
   ExtAuthzPerRoute,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
+import { LayeredOverride } from "../engine/filter-overrides.ts";
 import { compileMetadataMatcher, type MetadataPredicate } from "../engine/metadata-matcher.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
@@ -21,6 +22,7 @@ import {
   compileService,
   type Decision,
 } from "./ext-authz-service.ts";
+import { compileGrpcService } from "./ext-authz-grpc.ts";
 import type { FilterStream, FilterVerdict, HttpFilter, PauseTicket } from "./filter.ts";
 import { flag } from "./response-flags.ts";
 
@@ -35,15 +37,35 @@ export class ExtAuthzOverride {
   readonly isDisabled: boolean;
   readonly asksWithoutBody: boolean;
   readonly body: BodyPlan;
+  readonly context: Readonly<Record<string, string>>;
 
-  constructor(isDisabled: boolean, asksWithoutBody: boolean, body: BodyPlan) {
+  constructor(
+    isDisabled: boolean,
+    asksWithoutBody: boolean,
+    ...[body, context = {}]: [body: BodyPlan, context?: Readonly<Record<string, string>>]
+  ) {
     this.isDisabled = isDisabled;
     this.asksWithoutBody = asksWithoutBody;
     this.body = body;
+    this.context = context;
   }
 }
 
-export function compileExtAuthzOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
+/** What every level tells the service; the most specific wins. */
+function contextOf(override: unknown): Readonly<Record<string, string>> {
+  if (!(override instanceof LayeredOverride)) return {};
+  const context: Record<string, string> = {};
+  for (const layer of override.layers.toReversed()) {
+    if (layer instanceof ExtAuthzOverride) Object.assign(context, layer.context);
+  }
+  return context;
+}
+
+export function compileExtAuthzOverride(bytes: Uint8Array, path: string): unknown {
+  return new LayeredOverride([compileOverride(bytes, path)]);
+}
+
+function compileOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
   const config = honoured(ExtAuthzPerRoute.decode(bytes), honouredExtAuthzPerRoute, path);
   if (config.disabled === true) return new ExtAuthzOverride(true, false, undefined);
   const { checkSettings } = config;
@@ -55,7 +77,8 @@ export function compileExtAuthzOverride(bytes: Uint8Array, path: string): ExtAut
   if (asksWithoutBody && withRequestBody !== undefined) {
     refuse(place, "stands beside disable_request_body_buffering");
   }
-  return new ExtAuthzOverride(false, asksWithoutBody, compileBody(withRequestBody, place));
+  const body = compileBody(withRequestBody, place);
+  return new ExtAuthzOverride(false, asksWithoutBody, body, checkSettings.contextExtensions);
 }
 
 export interface ExtAuthzPlace extends CallServices {
@@ -111,7 +134,11 @@ class ExtAuthzFilter {
     const { path } = place;
     this.#config = config;
     this.#place = place;
-    this.#service = compileService(config, path);
+    const { grpcService } = config;
+    this.#service =
+      grpcService === undefined
+        ? compileService(config, path)
+        : compileGrpcService(config, grpcService, path);
     this.#body = compileBody(config.withRequestBody, `${path}.with_request_body`);
     const enabled = config.filterEnabled?.defaultValue;
     this.#share = enabled === undefined ? 1 : fractionOf(enabled);
@@ -126,7 +153,8 @@ class ExtAuthzFilter {
 
   onRequest(stream: FilterStream): FilterVerdict {
     const override = stream.override(this.#place.name);
-    const own = override instanceof ExtAuthzOverride ? override : undefined;
+    const layer = override instanceof LayeredOverride ? override.layers[0] : undefined;
+    const own = layer instanceof ExtAuthzOverride ? layer : undefined;
     if (own?.isDisabled === true) return "continue";
     if (!this.#isEnabled(stream)) {
       this.#counters.disabled.add();
@@ -175,7 +203,9 @@ class ExtAuthzFilter {
   }
 
   #ask(stream: FilterStream, asked: Asked, body: CheckBody | undefined): void {
-    const question = this.#service.question(stream.request, body);
+    const { request, record } = stream;
+    const contextExtensions = contextOf(stream.override(this.#place.name));
+    const question = this.#service.question({ request, record, contextExtensions }, body);
     const onDecision = (decision: Decision): void => this.#onDecision(stream, asked, decision);
     if (question === undefined) return onDecision({ kind: "error" });
     const call = callCluster(this.#place, question, {
@@ -199,6 +229,7 @@ class ExtAuthzFilter {
         break;
       case "denied":
         this.#count(stream, "denied");
+        this.#tell(stream, asked, decision.metadata);
         return deny(stream, decision);
       case "allowed":
         this.#count(stream, "ok");
@@ -231,18 +262,25 @@ class ExtAuthzFilter {
     asked: Asked,
     decision: Extract<Decision, { kind: "allowed" }>,
   ): void {
-    const { set, append, remove, response, metadata } = decision;
+    const { set, append, join, remove, response, metadata } = decision;
     const { headers } = stream.request;
     for (const [name, value] of set) headers.set(name, value);
     for (const [name, value] of append) headers.add(name, value);
+    for (const [name, value] of join) {
+      const before = headers.get(name);
+      if (before !== undefined) headers.set(name, `${before},${value}`);
+    }
     for (const name of remove) headers.remove(name);
     if (response.length > 0) this.#responses.set(stream, response);
-    if (Object.keys(metadata).length > 0) {
-      const tookMs = Math.floor(this.#place.clock.monotonicMs() - asked.askedMs);
-      stream.request.addMetadata(namespace, { ...metadata, ext_authz_duration: tookMs });
-    }
-    const hasChanged = set.length > 0 || append.length > 0 || remove.length > 0;
+    this.#tell(stream, asked, metadata);
+    const hasChanged = [set, append, join, remove].some((changes) => changes.length > 0);
     if (this.#config.clearRouteCache && hasChanged) stream.refreshRoute();
+  }
+
+  #tell(stream: FilterStream, asked: Asked, metadata: Readonly<Record<string, unknown>>): void {
+    if (Object.keys(metadata).length === 0) return;
+    const tookMs = Math.floor(this.#place.clock.monotonicMs() - asked.askedMs);
+    stream.request.addMetadata(namespace, { ...metadata, ext_authz_duration: tookMs });
   }
 
   /** No answer, or none is wanted: nobody can say that the request may pass. */

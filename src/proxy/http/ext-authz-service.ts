@@ -16,8 +16,9 @@ import { lowerAscii } from "../engine/text-test.ts";
 import type { CallAnswer, CallRequest } from "./cluster-call.ts";
 import { framingFields } from "./framing-fields.ts";
 import type { HttpRequest } from "./http-request.ts";
+import type { StreamRecord } from "./stream-record.ts";
 
-type Field = readonly [name: string, value: string];
+export type Field = readonly [name: string, value: string];
 type NamePredicate = (name: string) => boolean;
 
 /** What of a body goes with the question; it is `bytes` at most, and the whole unless `isPartial`. */
@@ -33,20 +34,31 @@ export type Decision =
       readonly status: number;
       readonly body: string;
       readonly fields: readonly Field[];
+      readonly metadata: Readonly<Record<string, unknown>>;
     }
   | {
       readonly kind: "allowed";
       readonly set: readonly Field[];
       readonly append: readonly Field[];
+      /** Joined to what the request has of that name. */
+      readonly join: readonly Field[];
       readonly remove: readonly string[];
       /** For the client. */
       readonly response: readonly Field[];
       readonly metadata: Readonly<Record<string, unknown>>;
     };
 
+/** Whom and what is asked about. */
+export interface AuthzSubject {
+  readonly request: HttpRequest;
+  readonly record: StreamRecord;
+  /** What routes tell the service. */
+  readonly contextExtensions: Readonly<Record<string, string>>;
+}
+
 export interface AuthzService {
   /** Undefined: the request cannot be asked about. */
-  question(request: HttpRequest, body: CheckBody | undefined): CallRequest | undefined;
+  question(subject: AuthzSubject, body: CheckBody | undefined): CallRequest | undefined;
   decide(answer: CallAnswer): Decision;
 }
 
@@ -92,12 +104,14 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
           status,
           body: body.toString("latin1"),
           fields: which(isForDenied),
+          metadata: {},
         };
       }
       return {
         kind: "allowed",
         set: which(isSet),
         append: which(isAppended),
+        join: [],
         remove: fields
           .filter(([name]) => name === removalsHeader)
           .flatMap(([, value]) => value.split(","))
@@ -142,7 +156,7 @@ function compileQuestion(
     return { name, value: compileHeaderFormat(header.value, `${at}.value`) };
   });
   const timeoutMs = durationMs(serverUri?.timeout) ?? timeoutDefaultMs;
-  return (request, body) => {
+  return ({ request }, body) => {
     // A CONNECT has no path that a service could be asked about.
     if (request.method === "CONNECT" || request.path === "") return undefined;
     const told = new Map<string, string>();
@@ -172,7 +186,7 @@ function compileQuestion(
 }
 
 /** Nothing where the list is missing. */
-function anyOf(list: ListStringMatcher | undefined, path: string): NamePredicate {
+export function anyOf(list: ListStringMatcher | undefined, path: string): NamePredicate {
   const patterns = (list?.patterns ?? []).map((pattern, i) =>
     compileStringMatcher(pattern, `${path}.patterns[${i}]`),
   );

@@ -63,9 +63,9 @@ export const refusedExamples: readonly RefusedExample[] = [
   filter("rate limit service", "ratelimit.v3.RateLimit", "domain: example"),
   {
     ...filter(
-      "ext_authz over gRPC",
+      "ext_authz over gRPC with Google's client",
       "ext_authz.v3.ExtAuthz",
-      "grpc_service: {envoy_grpc: {cluster_name: app}}",
+      "grpc_service: {google_grpc: {target_uri: app, stat_prefix: app}}",
     ),
     names: "grpc_service",
   },

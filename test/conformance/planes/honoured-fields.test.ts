@@ -233,6 +233,7 @@ const walked: readonly Walked[] = [
   listenerFilter("proxy_protocol.v3.ProxyProtocol"),
   filter("rbac.v3.RBAC", { rules: { policies } }),
   filter("ext_authz.v3.ExtAuthz", { httpService: { serverUri: { cluster: "app" } } }),
+  filter("ext_authz.v3.ExtAuthz", { grpcService: { envoyGrpc: { clusterName: "app" } } }),
   ...jwtBases.map((base) => filter("jwt_authn.v3.JwtAuthentication", base)),
   filter("fault.v3.HTTPFault", { abort: { httpStatus: 503 } }),
   filter("fault.v3.HTTPFault", { delay: { fixedDelay: "1s" } }),

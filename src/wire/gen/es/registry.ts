@@ -42,6 +42,9 @@ import { file_google_api_annotations } from "./google/api/annotations_pb.ts";
 import { file_envoy_service_status_v3_csds } from "./envoy/service/status/v3/csds_pb.ts";
 import { file_envoy_annotations_resource } from "./envoy/annotations/resource_pb.ts";
 import { file_envoy_service_secret_v3_sds } from "./envoy/service/secret/v3/sds_pb.ts";
+import { file_envoy_service_auth_v3_attribute_context } from "./envoy/service/auth/v3/attribute_context_pb.ts";
+import { file_envoy_type_v3_http_status } from "./envoy/type/v3/http_status_pb.ts";
+import { file_envoy_service_auth_v3_external_auth } from "./envoy/service/auth/v3/external_auth_pb.ts";
 import { file_envoy_data_accesslog_v3_accesslog } from "./envoy/data/accesslog/v3/accesslog_pb.ts";
 import { file_envoy_service_accesslog_v3_als } from "./envoy/service/accesslog/v3/als_pb.ts";
 import { file_io_prometheus_client_metrics } from "./io/prometheus/client/metrics_pb.ts";
@@ -132,7 +135,6 @@ import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation }
 import { file_envoy_config_core_v3_grpc_method_list } from "./envoy/config/core/v3/grpc_method_list_pb.ts";
 import { file_envoy_extensions_filters_http_grpc_stats_v3_config } from "./envoy/extensions/filters/http/grpc_stats/v3/config_pb.ts";
 import { file_envoy_extensions_common_ratelimit_v3_ratelimit } from "./envoy/extensions/common/ratelimit/v3/ratelimit_pb.ts";
-import { file_envoy_type_v3_http_status } from "./envoy/type/v3/http_status_pb.ts";
 import { file_envoy_extensions_filters_http_local_ratelimit_v3_local_rate_limit } from "./envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit_pb.ts";
 import { file_envoy_extensions_filters_http_set_filter_state_v3_set_filter_state } from "./envoy/extensions/filters/http/set_filter_state/v3/set_filter_state_pb.ts";
 import { file_envoy_extensions_filters_http_stateful_session_v3_stateful_session } from "./envoy/extensions/filters/http/stateful_session/v3/stateful_session_pb.ts";
@@ -240,6 +242,9 @@ export const registry: Registry = createRegistry(
   file_envoy_service_status_v3_csds,
   file_envoy_annotations_resource,
   file_envoy_service_secret_v3_sds,
+  file_envoy_service_auth_v3_attribute_context,
+  file_envoy_type_v3_http_status,
+  file_envoy_service_auth_v3_external_auth,
   file_envoy_data_accesslog_v3_accesslog,
   file_envoy_service_accesslog_v3_als,
   file_io_prometheus_client_metrics,
@@ -330,7 +335,6 @@ export const registry: Registry = createRegistry(
   file_envoy_config_core_v3_grpc_method_list,
   file_envoy_extensions_filters_http_grpc_stats_v3_config,
   file_envoy_extensions_common_ratelimit_v3_ratelimit,
-  file_envoy_type_v3_http_status,
   file_envoy_extensions_filters_http_local_ratelimit_v3_local_rate_limit,
   file_envoy_extensions_filters_http_set_filter_state_v3_set_filter_state,
   file_envoy_extensions_filters_http_stateful_session_v3_stateful_session,

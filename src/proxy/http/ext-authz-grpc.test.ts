@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import fc from "fast-check";
+
+import { type Fields, message } from "../../../test/support/message.ts";
+import { ExtAuthz } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
+import { CheckResponse } from "../../wire/gen/ts/envoy/service/auth/v3/external_auth.ts";
+import { grpcPrefix } from "../../wire/grpc.ts";
+import { Http1Head } from "../../wire/http1-head.ts";
+import { feedHead } from "../../wire/http1-parser.ts";
+import { compileGrpcService } from "./ext-authz-grpc.ts";
+import type { Decision } from "./ext-authz-service.ts";
+
+const config = message(ExtAuthz, { grpcService: { envoyGrpc: { clusterName: "authz" } } });
+assert.ok(config.grpcService !== undefined);
+const service = compileGrpcService(config, config.grpcService, "authz");
+
+function head(text: string): Http1Head {
+  const made = new Http1Head();
+  made.reset("response");
+  feedHead(made, Buffer.from(`${text}\r\n\r\n`), 0, { headBytesMax: 1000, fieldsMax: 10 });
+  return made;
+}
+
+const sound = head("HTTP/1.1 200 OK\r\ngrpc-status: 0");
+
+function decide(body: Uint8Array, of: Http1Head = sound): Decision {
+  return service.decide({
+    status: of.status,
+    head: of,
+    trailers: undefined,
+    body: Buffer.from(body),
+    durationMs: 1,
+  });
+}
+
+function framed(fields: Fields<CheckResponse>): Buffer {
+  const bytes = CheckResponse.encode(message(CheckResponse, fields)).finish();
+  return Buffer.concat([grpcPrefix(bytes.length), bytes]);
+}
+
+test("decide() takes nothing but one whole message and status 0 for an answer", () => {
+  const pass = framed({});
+  assert.equal(decide(pass).kind, "allowed");
+  for (const broken of [
+    Buffer.alloc(0),
+    pass.subarray(0, 4),
+    Buffer.concat([pass, pass]),
+    Buffer.concat([pass, Buffer.from([0])]),
+    Buffer.concat([Buffer.from([1]), pass.subarray(1)]),
+    Buffer.concat([grpcPrefix(2), Buffer.from([0xff, 0xff])]),
+    framed({ errorResponse: {} }),
+    framed({ status: { code: 7 }, deniedResponse: { status: { code: 100 } } }),
+  ]) {
+    assert.equal(decide(broken).kind, "error", broken.toString("hex"));
+  }
+  for (const status of ["grpc-status: 14", "grpc-status: x", "x: 1"]) {
+    assert.equal(decide(pass, head(`HTTP/1.1 200 OK\r\n${status}`)).kind, "error", status);
+  }
+  assert.equal(decide(pass, head("HTTP/1.1 503 No\r\ngrpc-status: 0")).kind, "error");
+});
+
+test("decide() lets no service write another message, or half of what it wanted", () => {
+  const field = (key: string, value: string, more = {}) => ({ header: { key, value }, ...more });
+  const answers = (headers: Fields<CheckResponse>["okResponse"]): Decision["kind"] =>
+    decide(framed({ okResponse: headers })).kind;
+  for (const value of ["a\r\nx: 1", "a\nb", "a\0", "a\x7f"]) {
+    assert.equal(answers({ headers: [field("x", value)] }), "error");
+    assert.equal(answers({ responseHeadersToAdd: [field("x", value)] }), "error");
+    const denied = { status: { code: 7 }, deniedResponse: { headers: [field("x", value)] } };
+    assert.equal(decide(framed(denied)).kind, "error");
+  }
+  assert.equal(answers({ headers: [field("x y", "1")] }), "error");
+  assert.equal(answers({ headers: [field("", "1")] }), "error");
+  assert.equal(answers({ headers: [field("x", "1", { appendAction: 1 })] }), "error");
+  assert.equal(answers({ queryParametersToSet: [{ key: "a", value: "b" }] }), "error");
+  assert.equal(answers({ queryParametersToRemove: ["a"] }), "error");
+  const framing = [":path", "host", "Content-Length", "transfer-encoding", "connection"];
+  const passed = decide(framed({ okResponse: { headers: framing.map((one) => field(one, "1")) } }));
+  assert.ok(passed.kind === "allowed");
+  assert.deepEqual([...passed.set, ...passed.join], []);
+  const removing = decide(framed({ okResponse: { headersToRemove: [":path", "HOST", "x-a"] } }));
+  assert.deepEqual(removing.kind === "allowed" ? removing.remove : [], ["x-a"]);
+});
+
+test("decide() comes to a decision whatever bytes it is sent, and to no pass by chance", () => {
+  const random = fc.uint8Array({ maxLength: 60 });
+  fc.assert(
+    fc.property(random, fc.boolean(), (bytes, isFramed) => {
+      const body = isFramed ? Buffer.concat([grpcPrefix(bytes.length), bytes]) : bytes;
+      const { kind } = decide(body);
+      if (kind === "allowed") assert.ok(isFramed || body[0] === 0);
+    }),
+    { numRuns: 3000 },
+  );
+});

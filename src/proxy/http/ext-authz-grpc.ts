@@ -1,0 +1,274 @@
+/**
+ * How an authorization service is asked over gRPC, and what its answer means: Envoy's `grpc_service`.
+ * Pure: the filter sends the question and acts on the answer.
+ */
+import { decodeCertificateNames } from "../../wire/certificate-names.ts";
+import {
+  type HeaderValueOption,
+  HeaderValueOption_HeaderAppendAction as AppendAction,
+} from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { GrpcService } from "../../wire/gen/ts/envoy/config/core/v3/grpc_service.ts";
+import type { ExtAuthz } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
+import type { AttributeContext_Peer as Peer } from "../../wire/gen/ts/envoy/service/auth/v3/attribute_context.ts";
+import {
+  CheckRequest,
+  CheckResponse,
+  type OkHttpResponse,
+} from "../../wire/gen/ts/envoy/service/auth/v3/external_auth.ts";
+import { GrpcMessageReader, grpcPrefix, grpcStatus, parseGrpcStatus } from "../../wire/grpc.ts";
+import { durationMs } from "../engine/duration.ts";
+import { refuse } from "../engine/refusal.ts";
+import { lowerAscii } from "../engine/text-test.ts";
+import type { CallAnswer } from "./cluster-call.ts";
+import type {
+  AuthzService,
+  AuthzSubject,
+  CheckBody,
+  Decision,
+  Field,
+} from "./ext-authz-service.ts";
+import { anyOf } from "./ext-authz-service.ts";
+import { framingFields } from "./framing-fields.ts";
+import { pemOf } from "./client-cert.ts";
+
+const timeoutDefaultMs = 200;
+const answerBytesMax = 1024 * 1024;
+const checkPath = "/envoy.service.auth.v3.Authorization/Check";
+const partialBodyHeader = "x-envoy-auth-partial-body";
+
+export function compileGrpcService(
+  config: ExtAuthz,
+  service: GrpcService,
+  path: string,
+): AuthzService {
+  const place = `${path}.grpc_service`;
+  const { envoyGrpc } = service;
+  if (envoyGrpc === undefined) return refuse(place, "only envoy_grpc is supported");
+  const { clusterName: cluster, authority } = envoyGrpc;
+  if (cluster === "") refuse(`${place}.envoy_grpc.cluster_name`, "is required");
+  const timeoutMs = durationMs(service.timeout) ?? timeoutDefaultMs;
+  const isAllowed =
+    config.allowedHeaders === undefined
+      ? (): boolean => true
+      : anyOf(config.allowedHeaders, `${path}.allowed_headers`);
+  const isDisallowed = anyOf(config.disallowedHeaders, `${path}.disallowed_headers`);
+  const isTold = (name: string): boolean =>
+    name !== partialBodyHeader && isAllowed(name) && !isDisallowed(name);
+  const packsBytes = config.withRequestBody?.packAsBytes ?? false;
+  return {
+    question(subject, body) {
+      const message = CheckRequest.encode({
+        attributes: {
+          source: sourceOf(subject, config.includePeerCertificate),
+          destination: destinationOf(subject),
+          request: requestOf(subject, body, { isTold, packsBytes }),
+          metadataContext: { filterMetadata: {}, typedFilterMetadata: {} },
+          routeMetadataContext: { filterMetadata: {}, typedFilterMetadata: {} },
+          contextExtensions: { ...subject.contextExtensions },
+          tlsSession: config.includeTlsSession
+            ? { sni: subject.record.requestedServerName }
+            : undefined,
+        },
+      }).finish();
+      return {
+        cluster,
+        method: "POST",
+        path: checkPath,
+        authority: authority === "" ? cluster : authority,
+        headers: [
+          ["te", "trailers"],
+          ["grpc-timeout", `${Math.ceil(timeoutMs)}m`],
+          ["content-type", "application/grpc"],
+          ["x-envoy-internal", "true"],
+        ],
+        body: Buffer.concat([grpcPrefix(message.length), message]),
+        timeoutMs,
+        answerBytesMax,
+      };
+    },
+    decide: (answer) => decide(answer),
+  };
+}
+
+function sourceOf({ request, record }: AuthzSubject, tellsCertificate: boolean): Peer {
+  const der = record.downstreamTls?.peerCertificateDer;
+  const { address, port } = record.downstreamDirectAddress;
+  return {
+    address: socketAddress(address, port),
+    service: request.header("x-envoy-downstream-service-cluster") ?? "",
+    labels: {},
+    principal: record.downstreamPeerUriSans[0] ?? otherNameOf(der),
+    certificate: tellsCertificate && der !== undefined ? encodeURIComponent(pemOf(der)) : "",
+  };
+}
+
+/** Of a certificate without URIs. */
+function otherNameOf(der: Uint8Array | undefined): string {
+  const names = der === undefined ? undefined : decodeCertificateNames(der);
+  return names?.dnsSans[0] ?? names?.subject ?? "";
+}
+
+function destinationOf({ record }: AuthzSubject): Peer {
+  const { address, port } = record.downstreamLocalAddress;
+  return {
+    address: socketAddress(address, port),
+    service: "",
+    labels: {},
+    principal: record.downstreamLocalUriSans[0] ?? "",
+    certificate: "",
+  };
+}
+
+function socketAddress(address: string, portValue: number): Peer["address"] {
+  return {
+    socketAddress: {
+      protocol: 0,
+      address,
+      portValue,
+      resolverName: "",
+      ipv4Compat: false,
+      networkNamespaceFilepath: "",
+    },
+  };
+}
+
+interface HeadersTold {
+  readonly isTold: (name: string) => boolean;
+  readonly packsBytes: boolean;
+}
+
+function requestOf(
+  { request, record }: AuthzSubject,
+  body: CheckBody | undefined,
+  { isTold, packsBytes }: HeadersTold,
+) {
+  const told = new Map<string, string>();
+  const tell = (name: string, value: string): void => {
+    if (!isTold(name)) return;
+    const before = told.get(name);
+    told.set(name, utf8(before === undefined ? value : `${before},${value}`));
+  };
+  const { method, path, authority, scheme } = request;
+  tell(":method", method);
+  tell(":authority", authority);
+  if (path !== "") tell(":path", path);
+  if (scheme !== "") tell(":scheme", scheme);
+  request.headers.forEach((name, value) => {
+    if (name !== "host") tell(name, value);
+  });
+  if (body !== undefined) told.set(partialBodyHeader, String(body.isPartial));
+  return {
+    time: new Date(record.startMs),
+    http: {
+      id: String(Math.floor(Math.random() * 2 ** 53)),
+      method,
+      headers: Object.fromEntries(told),
+      headerMap: undefined,
+      path: utf8(path),
+      host: utf8(authority),
+      scheme,
+      query: "",
+      fragment: "",
+      size: BigInt(record.bytesReceived),
+      protocol: record.protocol,
+      body: body === undefined || packsBytes ? "" : Buffer.from(body.bytes).toString("utf8"),
+      rawBody: body !== undefined && packsBytes ? body.bytes : new Uint8Array(0),
+    },
+  };
+}
+
+/** Texts of requests are one byte a unit; a message's are UTF-8. */
+function utf8(text: string): string {
+  return /^[\x20-\x7e]*$/.test(text) ? text : Buffer.from(text, "latin1").toString("utf8");
+}
+
+function decide({ status, head, trailers, body }: CallAnswer): Decision {
+  const code = trailers?.joined("grpc-status") ?? head.joined("grpc-status");
+  if (status !== 200 || parseGrpcStatus(code) !== grpcStatus.ok) return { kind: "error" };
+  const response = messageIn(body);
+  return response === undefined ? { kind: "error" } : meaningOf(response);
+}
+
+/** The one message of the answer; undefined for anything else. */
+function messageIn(body: Buffer): CheckResponse | undefined {
+  const found: CheckResponse[] = [];
+  try {
+    const reader = new GrpcMessageReader(answerBytesMax);
+    const error = reader.read(body, (message) => {
+      found.push(CheckResponse.decode(message));
+    });
+    return error === undefined && !reader.isPartial && found.length === 1 ? found[0] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function meaningOf(response: CheckResponse): Decision {
+  const metadata = response.dynamicMetadata ?? {};
+  if (response.errorResponse !== undefined) return { kind: "error" };
+  if ((response.status?.code ?? 0) !== 0) {
+    const denied = response.deniedResponse;
+    const fields = fieldsOf(denied?.headers ?? []);
+    const status = denied?.status?.code || 403;
+    if (fields === undefined || status < 200 || status > 599) return { kind: "error" };
+    return {
+      kind: "denied",
+      status,
+      body: Buffer.from(denied?.body ?? "").toString("latin1"),
+      // Envoy leaves out of a denial what shall be appended.
+      fields: fields.filter(({ appends }) => !appends).map(({ field }) => field),
+      metadata,
+    };
+  }
+  const ok: Partial<OkHttpResponse> = response.okResponse ?? {};
+  const changes = fieldsOf(ok.headers ?? []);
+  const forClient = fieldsOf(ok.responseHeadersToAdd ?? []);
+  const queries =
+    (ok.queryParametersToSet ?? []).length + (ok.queryParametersToRemove ?? []).length;
+  // What cannot be done as it was said is not done by half.
+  if (changes === undefined || forClient === undefined || queries > 0) return { kind: "error" };
+  const which = (appends: boolean): readonly Field[] =>
+    changes.filter((one) => one.appends === appends).map(({ field }) => field);
+  return {
+    kind: "allowed",
+    set: which(false),
+    append: [],
+    join: which(true),
+    remove: (ok.headersToRemove ?? [])
+      .map(lowerAscii)
+      .filter((name) => name !== "" && !name.startsWith(":") && name !== "host"),
+    response: forClient.map(({ field }) => field),
+    metadata,
+  };
+}
+
+interface Change {
+  readonly field: Field;
+  readonly appends: boolean;
+}
+
+const nameCharacters = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
+const forbidden = /[\0-\x08\x0a-\x1f\x7f]/;
+
+/** Undefined where one of them could become another message. */
+function fieldsOf(options: readonly HeaderValueOption[]): readonly Change[] | undefined {
+  const changes: Change[] = [];
+  for (const { header, append, appendAction } of options) {
+    const name = lowerAscii(header?.key ?? "");
+    const raw = header?.rawValue ?? new Uint8Array(0);
+    const bytes = raw.length > 0 ? Buffer.from(raw) : Buffer.from(header?.value ?? "");
+    const value = bytes.toString("latin1");
+    if (name.startsWith(":") || framingFields.has(name)) continue;
+    if (!nameCharacters.test(name) || forbidden.test(value)) return undefined;
+    if (
+      appendAction !== AppendAction.APPEND_IF_EXISTS_OR_ADD &&
+      appendAction !== AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+    ) {
+      return undefined;
+    }
+    const appends = append ?? false;
+    changes.push({ field: [name, value], appends });
+  }
+  return changes;
+}
