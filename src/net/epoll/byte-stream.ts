@@ -1,6 +1,10 @@
 /** What a channel reads from and writes to: a plain socket, or TLS on one. */
+import os from "node:os";
+
 import type { Block } from "./native/block.ts";
 import type { Syscalls } from "./native/libc.ts";
+
+const { EAGAIN, EINTR } = os.constants.errno;
 
 export interface ByteStream {
   /** Whether bytes may wait inside it, where epoll cannot see them. */
@@ -23,6 +27,11 @@ export interface ByteStream {
 
 /** A read that waits for room to write (TLS may have to answer before it can go on). */
 export const wantsWrite = -1_000_000;
+
+/** Nothing has failed: it can be tried again. */
+export function isPassing(status: number): boolean {
+  return status === -EAGAIN || status === -EINTR;
+}
 
 export class PlainStream implements ByteStream {
   readonly buffers = false;

@@ -1,7 +1,6 @@
 /**
- * A `Channel` on a descriptor of our own: reads when epoll says so, writes at once and waits for
- * epoll only where the kernel takes no more. What it tells its handler, and when, is what the
- * portable backend's channel tells.
+ * A `Channel` on a descriptor of our own: reads when epoll says so; writes at once, or what is short at
+ * the end of the turn; waits for epoll only where the kernel takes no more. Tells what portable ones tell.
  */
 import { Socket } from "node:net";
 import os from "node:os";
@@ -10,10 +9,13 @@ import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Deferred } from "../../base/turn-end.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
-import { type ByteStream, PlainStream, wantsWrite } from "./byte-stream.ts";
+import { type ByteStream, isPassing, PlainStream, wantsWrite } from "./byte-stream.ts";
+import type { EpollChannelOptions, Surrendered } from "./channel-options.ts";
+import type { Block } from "./native/block.ts";
+import { placeBytes, type Sender } from "./outbox.ts";
 import { readable, type Reactor, type Watched, writable } from "./reactor.ts";
 import { channelError, setLinger, sslErrorCode } from "./socket-address.ts";
-import { WriteQueue } from "./write-queue.ts";
+import { shortBytesMax, WriteQueue, writeOnce } from "./write-queue.ts";
 
 const { EAGAIN, EINTR } = os.constants.errno;
 
@@ -21,39 +23,10 @@ const { EAGAIN, EINTR } = os.constants.errno;
 const readsMax = 4;
 /** What may wait although `write` said false; the connection is reset beyond it. */
 const queuedBytesMax = 64 * 1024 * 1024;
-/** What is longer is not copied if C can read it where it is; and of a read no more is wiped. */
-const shortBytesMax = 4096;
 /** Interest of a connection that epoll has been told to forget for now. */
 const parked = -1;
 
-export interface EpollChannelOptions {
-  readonly reactor: Reactor;
-  readonly fd: number;
-  readonly handler: ChannelHandler;
-  readonly local: SocketAddress;
-  readonly remote: SocketAddress;
-  readonly originalDestination?: SocketAddress;
-  /** What is read and written; the descriptor itself unless told. Freed with the channel. */
-  readonly stream?: ByteStream;
-  readonly tls?: TlsSession;
-  /** `write` says false from here on. */
-  readonly writeQueueBytesMax: number;
-  /** A handler threw: our mistake. The connection is already being closed. */
-  readonly onFault: (thrown: unknown) => void;
-  /** The connection is gone, also where it was released and ended elsewhere. */
-  readonly onGone?: () => void;
-}
-
-/** A connection without an owner. */
-export interface Surrendered {
-  readonly fd: number;
-  /** What it is watched for; undefined where it is not. */
-  readonly interest: number | undefined;
-  readonly options: EpollChannelOptions;
-  readonly close: () => void;
-}
-
-export class EpollChannel implements Channel, Watched, Deferred {
+export class EpollChannel implements Channel, Watched, Deferred, Sender {
   handler: ChannelHandler;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
@@ -64,6 +37,9 @@ export class EpollChannel implements Channel, Watched, Deferred {
   readonly #fd: number;
   readonly #stream: ByteStream;
   readonly #queue = new WriteQueue();
+  /** Where a message waits for the end of the turn; the queue is empty then. */
+  #place: Block | undefined;
+  #placedBytes = 0;
   #interest: number;
   #corks = 0;
   #isPaused = false;
@@ -108,28 +84,46 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   writeShared(memory: Uint8Array, length: number): boolean {
     if (this.#isClosed || this.#isEnding || length === 0) return true;
+    if (length <= placeBytes && this.#mayPlace()) {
+      const place = this.#reactor.outbox.take(this);
+      place.put(memory, length);
+      this.#place = place;
+      this.#placedBytes = length;
+      return true;
+    }
     const sent = this.#writeNow(memory, length);
     return sent === length || this.#enqueue(new Uint8Array(memory.subarray(sent, length)));
   }
 
+  /** A second message of a turn finds the first on its way; and no watermark is passed by a place. */
+  #mayPlace(): boolean {
+    return (
+      this.#reactor.isInTurn &&
+      this.#place === undefined &&
+      this.#queue.bytes === 0 &&
+      this.#corks === 0 &&
+      this.#options.writeQueueBytesMax > placeBytes
+    );
+  }
+
+  sendPlaced(): void {
+    const place = this.#place;
+    if (place === undefined) return;
+    this.#place = undefined;
+    const length = this.#placedBytes;
+    const count = this.#stream.write(place, length);
+    if (count === length || this.#isClosed) return;
+    if (count < 0 && !isPassing(count)) this.#failed("write", count);
+    else this.#enqueue(new Uint8Array(place.bytes.subarray(Math.max(0, count), length)));
+  }
+
   /** How many bytes nobody need keep: what the kernel took, or all where there is no connection left. */
   #writeNow(memory: Uint8Array, length: number): number {
+    this.sendPlaced();
+    if (this.#isClosed) return length;
     if (this.#queue.bytes > 0 || this.#corks > 0) return 0;
-    const { writeSlab, readSlab } = this.#reactor;
-    const stream = this.#stream;
-    let count: number;
-    if (length > shortBytesMax && readSlab.startsWith(memory)) {
-      count = stream.write(readSlab, length);
-    } else if (length <= writeSlab.bytes.length) {
-      writeSlab.put(memory, length);
-      count = stream.write(writeSlab, length);
-    } else if (stream.writeVector === undefined) {
-      return 0;
-    } else {
-      count = stream.writeVector([memory.length === length ? memory : memory.subarray(0, length)]);
-    }
-    if (count >= 0) return count;
-    if (count === -EAGAIN || count === -EINTR) return 0;
+    const count = writeOnce(this.#stream, this.#reactor, memory, length);
+    if (count >= 0 || isPassing(count)) return Math.max(0, count);
     this.#failed("write", count);
     return length;
   }
@@ -154,6 +148,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
   }
 
   cork(): void {
+    this.sendPlaced();
     this.#corks++;
   }
 
@@ -165,6 +160,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
   }
 
   end(): void {
+    this.sendPlaced();
     if (this.#isClosed || this.#isEnding) return;
     this.#isEnding = true;
     this.#corks = 0;
@@ -198,7 +194,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
   }
 
   get queuedBytes(): number {
-    return this.#queue.bytes;
+    return this.#queue.bytes + (this.#place === undefined ? 0 : this.#placedBytes);
   }
 
   get isClosed(): boolean {
@@ -207,6 +203,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   /** Gives the connection up as a paused Node socket; this channel is dead from here on. */
   release(): Socket {
+    this.sendPlaced();
     assert(!this.#isClosed, "release of a closed channel");
     assert(this.#queue.bytes === 0, "release of a channel with bytes to send");
     this.#isClosed = true;
@@ -222,6 +219,7 @@ export class EpollChannel implements Channel, Watched, Deferred {
 
   /** Gives the connection up to `successor`, which `destroy()` of this dead channel ends from now on. */
   surrender(successor: { destroy(): void }): Surrendered {
+    this.sendPlaced();
     assert(!this.#isClosed, "surrender of a closed channel");
     assert(this.#queue.bytes === 0, "surrender of a channel with bytes to send");
     this.#isClosed = true;
@@ -291,16 +289,16 @@ export class EpollChannel implements Channel, Watched, Deferred {
   #read(): void {
     const { readSlab } = this.#reactor;
     const stream = this.#stream;
-    const slab = readSlab.bytes;
+    const slabBytes = readSlab.bytes.length;
     this.#readsOnRoom = false;
     for (let reads = 0; reads < readsMax; reads++) {
-      const count = stream.read(readSlab, slab.length);
+      const count = stream.read(readSlab, slabBytes);
       if (count > 0) {
         this.handler.onData(readSlab.view(count));
         // Whoever kept the chunk sees zeros, and notices.
-        slab.fill(0, 0, Math.min(count, shortBytesMax));
+        readSlab.wipe(Math.min(count, shortBytesMax));
         if (this.#isClosed || this.#isPaused) break;
-        if (stream.buffers ? !stream.holds() : count < slab.length) {
+        if (stream.buffers ? !stream.holds() : count < slabBytes) {
           this.#mayHold = false;
           return;
         }
@@ -309,19 +307,16 @@ export class EpollChannel implements Channel, Watched, Deferred {
         return;
       } else if (count !== -EINTR) {
         this.#mayHold = false;
-        if (count === wantsWrite) this.#waitForRoom();
-        else if (count !== -EAGAIN) this.#failed("read", count);
+        if (count === wantsWrite) {
+          this.#readsOnRoom = true;
+          this.#want(writable);
+        } else if (count !== -EAGAIN) this.#failed("read", count);
         return;
       }
     }
     // Stopped before the stream was empty: epoll knows only of what is still in the socket.
     this.#mayHold = stream.buffers;
     if (this.#mayHold && !this.#isClosed && !this.#isPaused) this.#reactor.defer(this);
-  }
-
-  #waitForRoom(): void {
-    this.#readsOnRoom = true;
-    this.#want(writable);
   }
 
   #failed(call: string, status: number): void {
@@ -392,6 +387,9 @@ export class EpollChannel implements Channel, Watched, Deferred {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#error = error;
+    // What was taken before leaves, unless the connection has failed.
+    if (error === undefined || error.code === "fault") this.sendPlaced();
+    this.#place = undefined;
     this.#queue.clear();
     this.#stream.free();
     this.#reactor.close(this.#fd);

@@ -14,6 +14,7 @@ import { epollEventBytes, epollFdWord, type Syscalls } from "./native/libc.ts";
 import type { LoopWatch } from "./native/node-loop.ts";
 import type { OpenSsl } from "./native/openssl.ts";
 import type { Native } from "./native/probe.ts";
+import { Outbox } from "./outbox.ts";
 
 export const readable = 0x001;
 export const writable = 0x004;
@@ -43,6 +44,8 @@ export class Reactor implements TurnEnd {
   readonly readSlab: Block;
   /** Small chunks that leave together are laid side by side here. */
   readonly writeSlab: Block;
+  /** What is put into it during a turn leaves at its end; to be used only then. */
+  readonly outbox: Outbox;
   /** For socket addresses. */
   readonly addressSlab: Block;
   #ledger: DescriptorLedger | undefined;
@@ -69,6 +72,7 @@ export class Reactor implements TurnEnd {
     this.#log = log;
     this.readSlab = syscalls.allocate(slabBytes);
     this.writeSlab = syscalls.allocate(slabBytes);
+    this.outbox = new Outbox(syscalls);
     this.addressSlab = syscalls.allocate(128);
     this.#events = syscalls.allocate(eventsMax * epollEventBytes);
     this.#words = new Int32Array(this.#events.bytes.buffer);
@@ -155,12 +159,17 @@ export class Reactor implements TurnEnd {
     });
   }
 
+  get isInTurn(): boolean {
+    return this.#isInTurn;
+  }
+
   #turn(): void {
     this.#isInTurn = true;
     for (let round = 0; round < roundsMax; round++) {
       const count = this.syscalls.epollWait(this.#epoll, this.#events, eventsMax);
       for (let i = 0; i < count; i++) this.#tell(i);
       this.#runDeferred();
+      this.outbox.sendAll();
       if (count < eventsMax) break;
     }
     this.#isInTurn = false;

@@ -9,7 +9,8 @@ import { describeFailure, type TlsFailureKind } from "../tls/failure.ts";
 import type { TlsMaterial } from "../tls/material.ts";
 import { judgePeer } from "../tls/peer.ts";
 import { bindingFor } from "../tls/resumption.ts";
-import { EpollChannel, type Surrendered } from "./epoll-channel.ts";
+import type { Surrendered } from "./channel-options.ts";
+import { EpollChannel } from "./epoll-channel.ts";
 import type { OpenSsl } from "./native/openssl.ts";
 import type { SslConnection } from "./native/ssl-connection.ts";
 import {

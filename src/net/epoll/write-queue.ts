@@ -11,6 +11,25 @@ const { EAGAIN, EINTR } = os.constants.errno;
 const copiedBytesMax = 16 * 1024;
 const sent = new Uint8Array(0);
 
+/** What is longer is not copied if C can read it where it is; and of a read no more is wiped. */
+export const shortBytesMax = 4096;
+
+/** Offers bytes of which nothing was offered yet: how many were taken, or the negative error number. */
+export function writeOnce(
+  stream: ByteStream,
+  { readSlab, writeSlab }: { readonly readSlab: Block; readonly writeSlab: Block },
+  memory: Uint8Array,
+  length: number,
+): number {
+  if (length > shortBytesMax && readSlab.startsWith(memory)) return stream.write(readSlab, length);
+  if (length <= writeSlab.bytes.length) {
+    writeSlab.put(memory, length);
+    return stream.write(writeSlab, length);
+  }
+  if (stream.writeVector === undefined) return 0;
+  return stream.writeVector([memory.length === length ? memory : memory.subarray(0, length)]);
+}
+
 export class WriteQueue {
   /** Sent chunks before `#first` are gone; the array is shortened when they are many. */
   #chunks: Uint8Array[] = [];

@@ -45,3 +45,29 @@ test("Block.put() and Block.view() are of the block's own bytes, whole sources a
   assert.equal(block.startsWith(block.view(3000).subarray(1)), false);
   assert.equal(block.startsWith(Buffer.alloc(8)), false);
 });
+
+test("Block.parts() are blocks of the same memory, each with bounds of its own", () => {
+  const block = Block.allocate(40, () => 4096n);
+  const parts = block.parts(16);
+  assert.deepEqual(
+    parts.map((part) => Block.addressOf(part, 16)),
+    [4096n, 4112n],
+  );
+  for (const part of parts) {
+    assert.throws(() => Block.addressOf(part, 17), /outside of a native block/);
+  }
+  parts[1]?.put(Buffer.from("abc"), 3);
+  assert.equal(block.bytes.toString("latin1", 16, 19), "abc");
+  assert.equal(parts[1]?.startsWith(block.bytes.subarray(16)), true);
+  assert.equal(parts[0]?.startsWith(block.bytes.subarray(16)), false);
+});
+
+test("Block.wipe() leaves zeros for all of a length", () => {
+  for (const length of [1, 7, 8, 9, 63, 64]) {
+    const block = Block.allocate(64, () => 1n);
+    block.bytes.fill(0x61);
+    block.wipe(length);
+    assert.ok(block.view(length).every((byte) => byte === 0));
+    assert.equal(block.bytes.indexOf(0x61), length > 56 ? -1 : Math.ceil(length / 8) * 8);
+  }
+});

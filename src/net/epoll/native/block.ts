@@ -15,6 +15,7 @@ export class Block {
   readonly bytes: Buffer;
   readonly #address: bigint;
   readonly #views: (Buffer | undefined)[] = [];
+  #words: Float64Array | undefined;
 
   private constructor(bytes: Buffer, address: bigint) {
     this.bytes = bytes;
@@ -30,12 +31,31 @@ export class Block {
     return block;
   }
 
+  /** Blocks of `bytes` each, side by side in the memory of this one. */
+  parts(bytes: number): readonly Block[] {
+    const count = Math.floor(this.bytes.length / bytes);
+    return Array.from({ length: count }, (_, index) => {
+      const start = index * bytes;
+      const view = this.bytes.subarray(start, start + bytes);
+      return new Block(view, this.#address + BigInt(start));
+    });
+  }
+
   /** The first `length` bytes. Who asks for as many later may be given the same object. */
   view(length: number): Buffer {
     if (length > keptViewBytesMax) return this.bytes.subarray(0, length);
     const views = this.#views;
     while (views.length <= length) views.push(undefined);
     return (views[length] ??= this.bytes.subarray(0, length));
+  }
+
+  /** Zeros at the start, `length` bytes and up to seven more: for short ones cheaper than `fill()`. */
+  wipe(length: number): void {
+    const { bytes } = this;
+    this.#words ??= new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length >> 3);
+    const words = this.#words;
+    const end = Math.min((length + 7) >> 3, words.length);
+    for (let at = 0; at < end; at++) words[at] = 0;
   }
 
   /** Whether a view begins where this block does. */
