@@ -1,4 +1,4 @@
-/** Builds gRPC's own client and server for tests of interoperation, from their pinned Go module, into .cache/interop. */
+/** Builds gRPC's own clients and server for tests of interoperation, from their pinned Go module, into .cache/interop. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
@@ -7,9 +7,9 @@ import { buildGo, type RunCommand } from "./go.ts";
 const folder = resolve(".cache/interop");
 const source = "test/conformance/grpc/interop";
 
-/** Again when what they are made of has changed. Returns the folder with `client` and `server`. Throws a sentence that says what failed. */
+/** Again when what they are made of has changed. Returns the folder with `client`, `server` and `http2`. Throws a sentence that says what failed. */
 export function buildInterop(run: RunCommand): string {
-  const wanted = ["go.mod", "go.sum"]
+  const wanted = ["go.mod", "go.sum", "tools.go"]
     .map((file) => readFileSync(join(source, file), "utf8"))
     .join("\n");
   const mark = join(folder, "built-from.txt");
@@ -17,7 +17,7 @@ export function buildInterop(run: RunCommand): string {
   console.log("building gRPC's client and server for tests of interoperation (about a minute)");
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  for (const name of ["client", "server"]) {
+  for (const name of ["client", "server", "http2"]) {
     const program = `google.golang.org/grpc/interop/${name}`;
     buildGo({ folder: source, package: program, binary: join(folder, name) }, run);
   }

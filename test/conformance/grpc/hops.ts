@@ -79,6 +79,7 @@ export function hopBootstrap(
           name: "next",
           type: "STATIC",
           connect_timeout: "5s",
+          circuit_breakers: { thresholds: [{ max_retries: 1000 }] },
           ...(isOuter ? { transport_socket: client } : {}),
           typed_extension_protocol_options: {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
