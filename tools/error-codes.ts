@@ -51,6 +51,7 @@ export const failureCodes: Readonly<Record<string, string>> = {
   "agent.options": "A sidecar was started with options that cannot be used.",
   "agent.state": "A sidecar cannot use its state directory.",
   "agent.names": "A table of names cannot be read.",
+  "agent.capture": "The kernel does not take what a sidecar tells it of datagrams.",
   "agent.envoy": "There is no Envoy to run.",
   "access-log.operator": "An access-log format has an operator that nobody knows.",
   "bootstrap.invalid": "A bootstrap file cannot be used.",

@@ -145,7 +145,7 @@ export interface GraphEdge {
   readonly id: string;
   readonly source: string;
   readonly target: string;
-  readonly protocol: "http" | "grpc" | "tcp";
+  readonly protocol: "http" | "grpc" | "tcp" | "udp";
   readonly traffic: Traffic;
   readonly health: Health;
   readonly mtls: MtlsState;

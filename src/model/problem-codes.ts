@@ -72,6 +72,7 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "serviceentry.indistinct":
     "Nothing tells TCP connections to the host from those to another; the other gets them.",
   "serviceentry.no-address-left": "Every address for hosts without one is given away.",
+  "serviceentry.udp-not-captured": "UDP to a host goes around its callers' sidecars.",
   "serviceentry.wildcard-dns": "A wildcard cannot be resolved by DNS.",
   "serviceentry.static-name": "An endpoint is a name where an address is needed.",
   "policy.not-the-root-namespace":
@@ -81,6 +82,7 @@ export const problemCodes: Readonly<Record<string, string>> = {
     "A policy cannot be honoured and has no earlier good version: what it selects denies.",
   "policy.selects-nothing": "No workload has the labels of the policy's selector.",
   "peerauthentication.duplicate-scope": "Two PeerAuthentications hold for the same workloads.",
+  "peerauthentication.udp-closed": "A port of UDP asks for mutual TLS, and gets nothing.",
   "peerauthentication.ports-without-selector": "Modes of single ports need a selector.",
   "authorizationpolicy.unknown-key": "A condition names an attribute that does not exist.",
   "authorizationpolicy.bad-service-account": "A text cannot be the name of a service account.",

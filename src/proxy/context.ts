@@ -47,12 +47,20 @@ export interface ProxyContext {
   readonly buckets?: BucketMemory;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
   readonly listen?: typeof listen;
+  /** Absent: datagrams are somebody else's to serve. `mark` is the SO_MARK of what is sent. */
+  readonly datagrams?: { readonly mark: number | undefined; readonly capture?: DatagramCapture };
   /** Compiles the access loggers of a filter (files, statistics) into one sink. */
   readonly sinkFor: (
     loggers: readonly AccessLog[],
     statPrefix: string,
     options?: LogOptions,
   ) => RequestSink;
+}
+
+/** Brings here what is sent to an address and port that are not ours. */
+export interface DatagramCapture {
+  add(service: SocketAddress, port: number): Promise<void>;
+  remove(service: SocketAddress, port: number): Promise<void>;
 }
 
 export interface LogOptions {

@@ -23,6 +23,7 @@ import { Draining } from "./listener/draining.ts";
 import { EarlyConnections } from "./listener/early-connections.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
 import { YoungConnections } from "./listener/young-connections.ts";
+import { isUdpListener, UdpListeners } from "./udp.ts";
 
 export interface ListenerSetOptions {
   readonly context: ProxyContext;
@@ -64,6 +65,7 @@ class RunningListeners implements ListenerSet {
   readonly #young = new YoungConnections();
   readonly #early = new EarlyConnections();
   readonly #memory: DetectionMemory;
+  readonly #udp: UdpListeners;
   readonly #drains = new Set<Timer>();
   #draining: Draining | undefined;
   #lastAcceptMs = Number.NEGATIVE_INFINITY;
@@ -72,6 +74,7 @@ class RunningListeners implements ListenerSet {
     this.#context = context;
     this.#secrets = secrets;
     this.#log = context.log.area("listener");
+    this.#udp = new UdpListeners(context);
     this.#memory = new DetectionMemory(context.clock, context.metrics);
     this.#refusals = new BoundedLog({
       clock: context.clock,
@@ -81,6 +84,7 @@ class RunningListeners implements ListenerSet {
   }
 
   prepare(listener: Listener): PreparedListener {
+    if (isUdpListener(listener)) return this.#udp.prepare(listener);
     const before = this.#running.get(listener.name)?.compiled;
     const compiled = this.#compile(listener);
     const opened = new Map<string, BoundListener>();
@@ -123,6 +127,7 @@ class RunningListeners implements ListenerSet {
   }
 
   remove(name: string): void {
+    this.#udp.remove(name);
     const running = this.#running.get(name);
     if (running === undefined) return;
     this.#running.delete(name);
@@ -133,9 +138,10 @@ class RunningListeners implements ListenerSet {
   }
 
   bound(): readonly { readonly name: string; readonly address: SocketAddress }[] {
-    return [...this.#running].flatMap(([name, { sockets }]) =>
+    const streams = [...this.#running].flatMap(([name, { sockets }]) =>
       [...sockets.values()].map(({ address }) => ({ name, address })),
     );
+    return [...streams, ...this.#udp.bound()];
   }
 
   drain(plan: DrainPlan): Promise<void> {
@@ -188,6 +194,7 @@ class RunningListeners implements ListenerSet {
 
   async close(): Promise<void> {
     this.#refusals.close();
+    this.#udp.close();
     this.#early.dropAll();
     this.#draining?.close();
     for (const timer of this.#drains) timer.cancel();

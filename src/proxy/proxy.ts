@@ -25,7 +25,7 @@ import { Configuration, type ConfigurationOptions, type RefusedResourceFields } 
 import { SharedBuckets } from "./engine/shared-buckets.ts";
 import { bucketWatch } from "./stats/bucket-watch.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
-import type { ListenerSet, ProxyContext } from "./context.ts";
+import type { DatagramCapture, ListenerSet, ProxyContext } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
 import { createListenerSet } from "./listener.ts";
@@ -54,6 +54,8 @@ export interface ProxyOptions {
   readonly reopenLogs?: () => void;
   /** SO_MARK of every connection the proxy opens. */
   readonly socketMark?: number;
+  /** Listeners of UDP that are not bound are not served unless told. */
+  readonly datagramCapture?: DatagramCapture | undefined;
   /** Who does the I/O; `portable` unless told. */
   readonly io?: IoChoice;
   /** Threads that serve connections; this thread itself unless told. They need the epoll backend. */
@@ -324,6 +326,11 @@ function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): Open
   return { io, dialler };
 }
 
+function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams"]> {
+  const { socketMark: mark, datagramCapture: capture } = options;
+  return { mark, ...(capture === undefined ? {} : { capture }) };
+}
+
 function makeContext(
   options: ProxyOptions,
   { io, dialler }: OpenedIo,
@@ -341,6 +348,7 @@ function makeContext(
     buckets: options.buckets ?? new SharedBuckets(0, undefined, bucketWatch(metrics)),
     node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
     listen: (listening) => io.listen(listening),
+    ...(options.isWorker === true ? {} : { datagrams: datagramsOf(options) }),
     turnEnd: io.turnEnd,
     sinkFor: createSinkCompiler({
       metrics,

@@ -109,6 +109,12 @@ interface TcpProgress {
   bytesSent: number;
 }
 
+const ends: ReadonlySet<AccessLogType> = new Set([
+  AccessLogType.DownstreamEnd,
+  AccessLogType.TcpConnectionEnd,
+  AccessLogType.UdpSessionEnd,
+]);
+
 class AccessLogSink implements RequestSink {
   readonly #loggers: readonly CompiledLogger[];
   readonly #tellsConnected: boolean;
@@ -120,8 +126,9 @@ class AccessLogSink implements RequestSink {
   }
 
   onEnd(record: RequestRecord): void {
-    if (record.kind === "http") {
-      this.#run(record, AccessLogType.DownstreamEnd);
+    if (record.kind !== "tcp") {
+      const isHttp = record.kind === "http";
+      this.#run(record, isHttp ? AccessLogType.DownstreamEnd : AccessLogType.UdpSessionEnd);
       return;
     }
     const progress = this.#progress.get(record);
@@ -141,6 +148,12 @@ class AccessLogSink implements RequestSink {
     progress.isOpenReported = true;
     record.entryType = "TcpUpstreamConnected";
     this.#run(record, AccessLogType.TcpUpstreamConnected);
+    record.entryType = undefined;
+  }
+
+  onDatagrams(record: RequestRecord): void {
+    record.entryType = "UdpPeriodic";
+    this.#run(record, AccessLogType.UdpPeriodic);
     record.entryType = undefined;
   }
 
@@ -166,7 +179,7 @@ class AccessLogSink implements RequestSink {
   }
 
   #run(record: RequestRecord, type: AccessLogType, progress?: TcpProgress): void {
-    const isEnd = type === AccessLogType.DownstreamEnd || type === AccessLogType.TcpConnectionEnd;
+    const isEnd = ends.has(type);
     for (const logger of this.#loggers) {
       // As in Envoy: ends, and what the filter was told to log besides.
       const isWanted = logger.types?.has(type) ?? (isEnd || this.#tellsConnected);

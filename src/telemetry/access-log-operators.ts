@@ -56,6 +56,8 @@ function findOperator(
   return simple === undefined ? "is not supported" : "takes no argument";
 }
 
+const endTypes = { http: "DownstreamEnd", tcp: "TcpConnectionEnd", udp: "UdpSessionEnd" } as const;
+
 const simpleOperators: { readonly [name: string]: Operator } = {
   ...timeOperators,
   ...headerOperators,
@@ -83,8 +85,7 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   SPAN_ID: (record) => present(record.spanId),
   STREAM_ID: (record) => present(record.requestId),
   UNIQUE_ID: () => newRequestId(),
-  ACCESS_LOG_TYPE: (record) =>
-    record.entryType ?? (record.kind === "http" ? "DownstreamEnd" : "TcpConnectionEnd"),
+  ACCESS_LOG_TYPE: (record) => record.entryType ?? endTypes[record.kind],
 };
 
 const operatorMakers: { readonly [name: string]: OperatorMaker } = {

@@ -12,14 +12,14 @@ export interface TlsDetails {
 export type DynamicMetadata = ReadonlyMap<string, Readonly<Record<string, unknown>>>;
 
 /**
- * What happened to one request, or to one TCP connection: filled in by the data plane while it
+ * What happened to one request, TCP connection or session of UDP: filled in by the data plane while it
  * happens, read once at the end by access logs, metrics and spans. One object per stream; fields
  * are written in place, so nothing else is allocated for reporting.
  */
 export interface RequestRecord {
-  readonly kind: "http" | "tcp";
+  readonly kind: "http" | "tcp" | "udp";
   /** Of the log entry being written, in Envoy's words; absent at the end. */
-  entryType?: "TcpUpstreamConnected" | undefined;
+  entryType?: "TcpUpstreamConnected" | "UdpPeriodic" | undefined;
   startMs: number;
   /** Monotonic, with fractions; `durationMs` is set when the stream has ended. */
   startMonotonicMs: number;
@@ -109,4 +109,6 @@ export interface RequestSink {
   onConnected?(record: RequestRecord): void;
   /** TCP only, now and then (about every 5 s): `bytesReceived` and `bytesSent` so far. */
   onProgress?(record: RequestRecord): void;
+  /** UDP only, now and then and before `onEnd`: numbers of the record are what was added since the last time. */
+  onDatagrams?(record: RequestRecord): void;
 }

@@ -75,7 +75,15 @@ export const standardMetricNames: ReadonlySet<string> = new Set([
   "istio_tcp_connections_closed_total",
   "istio_tcp_received_bytes_total",
   "istio_tcp_sent_bytes_total",
+  "heddle_udp_sessions_total",
+  "heddle_udp_received_datagrams_total",
+  "heddle_udp_sent_datagrams_total",
+  "heddle_udp_received_bytes_total",
+  "heddle_udp_sent_bytes_total",
 ]);
+
+/** Of what Istio has no metric for; labels and last step are the same. */
+export const udpMetricPrefix = "heddle_udp_";
 
 /** Upper bounds of every histogram, Istio's and Envoy's default; milliseconds or bytes. */
 export const standardBuckets: readonly number[] = [
@@ -155,6 +163,31 @@ export function standardTcpLoggers(reporter: Reporter, own: PeerLabels): StatsLo
         { name: "istio_tcp_received_bytes_total", tags, value: "%BYTES_RECEIVED%" },
         { name: "istio_tcp_sent_bytes_total", tags, value: "%BYTES_SENT%" },
       ],
+      histograms: [],
+    },
+  ];
+}
+
+/** Loggers for sessions of UDP that leave the workload described by `own`; Envoy's names for what they ask. */
+export function udpLoggers(own: PeerLabels): StatsLogger[] {
+  const tags: readonly StandardTag[] = [
+    ...peerTags("source", own),
+    { name: "request_protocol", format: "udp" },
+    { name: "response_flags", format: "%RESPONSE_FLAGS%" },
+  ];
+  const session = (key: string): string => `%DYNAMIC_METADATA(udp.proxy.session:${key})%`;
+  const growing = ["datagrams", "bytes"].flatMap((what) =>
+    ["received", "sent"].map((way) => ({
+      name: `${udpMetricPrefix}${way}_${what}_total`,
+      tags,
+      value: session(`${what}_${way}`),
+    })),
+  );
+  return [
+    { filter: { logTypes: ["UdpPeriodic"] }, counters: growing, histograms: [] },
+    {
+      filter: { logTypes: ["UdpSessionEnd"] },
+      counters: [{ name: `${udpMetricPrefix}sessions_total`, tags, value: 1 }],
       histograms: [],
     },
   ];
@@ -271,7 +304,8 @@ export function finishStandardLabels(tags: Labels, peers: PeerDirectory): Labels
   } else {
     labels["connection_security_policy"] = unknown;
   }
-  if (tags["request_protocol"] !== "tcp") {
+  const isOpaque = tags["request_protocol"] === "tcp" || tags["request_protocol"] === "udp";
+  if (!isOpaque) {
     const isGrpc = (labels["grpc_response_status"] ?? "") !== "";
     labels["request_protocol"] = isGrpc ? "grpc" : "http";
   }

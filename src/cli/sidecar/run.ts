@@ -10,6 +10,7 @@ import {
   type MeshName,
   type ServedDataPlane,
 } from "../../agent/agent.ts";
+import { DatagramCapture } from "../../agent/datagram-capture.ts";
 import { envoyLinesArea, startEnvoy } from "../../agent/envoy.ts";
 import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
@@ -195,6 +196,9 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     openLog: (path) => files.open(path === "/dev/stdout" ? accessLogFile : path),
     reopenLogs: () => files.reopen(),
     ...(socketMark === undefined ? {} : { socketMark }),
+    ...(sidecar.capture === "transparent"
+      ? { datagramCapture: new DatagramCapture(log.area("capture")) }
+      : {}),
     io,
     workers: { count: concurrency, entry: workerEntry(), metrics },
     ...resolverOf(parts),

@@ -3,7 +3,7 @@
  * source reports the same requests with both names. This finds the pairs: what a source sent without
  * a certificate is what the destination received from nobody. What is left of the latter is foreign.
  */
-import { endId, type Flow, requestsPerSecond } from "./flow.ts";
+import { endId, type Flow, isOpaque, requestsPerSecond } from "./flow.ts";
 
 export interface Reports {
   source: Flow | undefined;
@@ -44,7 +44,7 @@ function targetKey({ target, service, protocol }: Flow): string {
 }
 
 function amountOf(flow: Flow): number {
-  return flow.protocol === "tcp"
+  return isOpaque(flow.protocol)
     ? flow.tcpSentBytesPerSecond + flow.tcpReceivedBytesPerSecond
     : requestsPerSecond([flow]);
 }

@@ -10,7 +10,7 @@ export interface Flow {
   readonly target: FlowEnd;
   /** Service the request was for; undefined where none is known. */
   readonly service: { readonly name: string; readonly namespace: string } | undefined;
-  readonly protocol: "http" | "grpc" | "tcp";
+  readonly protocol: "http" | "grpc" | "tcp" | "udp";
   /** Requests per second by response code. */
   readonly codes: Map<string, number>;
   readonly flags: Map<string, number>;
@@ -87,9 +87,14 @@ export function mtlsOf(flows: readonly Flow[]): MtlsState {
   return plaintext > 0 ? "plaintext" : "unknown";
 }
 
+/** Bytes that nobody reads as requests. */
+export function isOpaque(protocol: Flow["protocol"]): boolean {
+  return protocol === "tcp" || protocol === "udp";
+}
+
 /** Of the requests whose destination said; bytes where there are no requests; undefined without any. */
 export function mtlsFraction(flows: readonly Flow[]): number | undefined {
-  const requests = flows.filter(({ protocol }) => protocol !== "tcp");
+  const requests = flows.filter(({ protocol }) => !isOpaque(protocol));
   return fractionOf(requests) ?? fractionOf(flows);
 }
 

@@ -40,8 +40,8 @@ export async function readFlows(query: FlowQuery): Promise<readonly Flow[]> {
   const [requests, durations, sent, received] = await Promise.all([
     ask(`${endLabels}, ${codes}, ${securityLabels}`, "istio_requests_total"),
     ask(`${endLabels}, le`, "istio_request_duration_milliseconds_bucket"),
-    ask(`${endLabels}, ${securityLabels}`, "istio_tcp_sent_bytes_total"),
-    ask(`${endLabels}, ${securityLabels}`, "istio_tcp_received_bytes_total"),
+    ask(`${endLabels}, ${securityLabels}`, bytesMetric("sent")),
+    ask(`${endLabels}, ${securityLabels}`, bytesMetric("received")),
   ]);
   const table = new FlowTable(query.workloads);
   for (const sample of requests) addRequests(table.reported(sample.labels), sample);
@@ -51,12 +51,18 @@ export async function readFlows(query: FlowQuery): Promise<readonly Flow[]> {
     [received, "tcpReceivedBytesPerSecond"],
   ] as const) {
     for (const sample of samples) {
-      const flow = table.reported(sample.labels, "tcp");
+      const isUdp = sample.labels["request_protocol"] === "udp";
+      const flow = table.reported(sample.labels, isUdp ? "udp" : "tcp");
       flow[field] += sample.value;
       addSecurity(flow, sample);
     }
   }
   return table.joined();
+}
+
+/** Of connections of TCP and of sessions of UDP. */
+function bytesMetric(way: "sent" | "received"): string {
+  return `{__name__=~"istio_tcp_${way}_bytes_total|heddle_udp_${way}_bytes_total"}`;
 }
 
 async function askVector(query: FlowQuery, expr: string): Promise<readonly InstantSample[]> {

@@ -10,6 +10,7 @@ import { hostHint, problemOf } from "./finding.ts";
 import { hostMatches, isVisible, resolveHost } from "./lookup.ts";
 import { tcpClaims } from "./tcp-claims.ts";
 import { checkSecurity } from "./check-security.ts";
+import { checkUdp } from "./check-udp.ts";
 import { checkGateways } from "./check-gateways.ts";
 import { checkVirtualService, checkVirtualServiceHosts } from "./check-routes.ts";
 
@@ -21,6 +22,7 @@ export function checkMesh(model: MeshModel): Problem[] {
     ...model.destinationRules.flatMap((one) => checkDestinationRule(model, one)),
     ...checkGateways(model),
     ...checkTcpPlaces(model),
+    ...checkUdp(model),
     ...checkSecurity(model),
     ...checkTracing(model),
   ];

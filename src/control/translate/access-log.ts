@@ -167,7 +167,7 @@ function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function statsLog(logger: StatsLogger): AccessLogInit {
+export function statsLog(logger: StatsLogger): AccessLogInit {
   return {
     name: "envoy.access_loggers.stats",
     filter: statsFilter(logger.filter),

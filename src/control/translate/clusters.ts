@@ -33,6 +33,7 @@ import { adsSource, any, duration } from "./proto.ts";
 import type { ClientView } from "./proxy-view.ts";
 import { protocolAt, refOf, spiffeId } from "./proxy-view.ts";
 import type { TransportSocketInit } from "./tls.ts";
+import { udpClusters } from "./udp.ts";
 import { externalUpstreamTls, meshUpstreamTls, rawBuffer, upstreamAlpn } from "./tls.ts";
 
 /** A cluster and what it was made from; `usesEds` names the assignment it needs. */
@@ -57,7 +58,7 @@ export function outboundClusters(view: ClientView): TranslatedCluster[] {
     clusters.push(cluster);
     if (hasTwin(view, outbound)) clusters.push(tcpTwin(view, outbound, cluster));
   }
-  return [...clusters, passthrough(view), blackHole()];
+  return [...clusters, ...udpClusters(view), passthrough(view), blackHole()];
 }
 
 /** What `outboundClusters` are called. */

@@ -12,6 +12,7 @@ import type { ClusterLoadAssignment } from "../../wire/gen/es/envoy/config/endpo
 import { ClusterLoadAssignmentSchema } from "../../wire/gen/es/envoy/config/endpoint/v3/endpoint_pb.ts";
 import type { MeshEndpoint, MeshPort, MeshShape } from "../mesh-model.ts";
 import { mtlsModeFor } from "../mesh/security.ts";
+import { isClosedToUdp } from "../mesh/udp.ts";
 import { endpointMetadata } from "./metadata.ts";
 import type { Init } from "./proto.ts";
 import { socketAddress } from "./proto.ts";
@@ -66,9 +67,13 @@ function lbEndpoint(
   const target = endpoint.targets.get(port.number);
   if (target === undefined || endpoint.weight === 0) return undefined;
   const { instance } = endpoint;
+  const isUdp = port.protocol === "udp";
+  if (isUdp && instance !== undefined && isClosedToUdp(model, instance, port.targetPort)) {
+    return undefined;
+  }
   // A port whose policy is DISABLE takes plaintext only: callers must not start TLS there.
   const speaksMtls =
-    instance !== undefined && mtlsModeFor(model, instance, port.targetPort) !== "DISABLE";
+    !isUdp && instance !== undefined && mtlsModeFor(model, instance, port.targetPort) !== "DISABLE";
   return {
     hostIdentifier: {
       case: "endpoint",

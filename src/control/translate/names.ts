@@ -11,6 +11,11 @@ export function tcpClusterName(cluster: string): string {
   return `${direction}|${port}|${subset}~tcp|${hostname}`;
 }
 
+/** Of UDP, which may have a number that TCP has, too: `outbound|53|~udp|…`. */
+export function udpClusterName(hostname: string, port: number): string {
+  return `outbound|${port}|~udp|${hostname}`;
+}
+
 /** `inbound|8080||`; the port is the application's. */
 export function inboundClusterName(port: number): string {
   return `inbound|${port}||`;

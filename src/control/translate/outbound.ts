@@ -20,6 +20,7 @@ import { isInScope } from "./route-match.ts";
 import { clusterOf } from "./routes.ts";
 import type { TcpTarget } from "./tcp-proxy.ts";
 import { tcpProxy } from "./tcp-proxy.ts";
+import { udpListeners } from "./udp.ts";
 import type { TranslatedRoutes } from "./virtual-hosts.ts";
 import { httpPorts, meshScope, outboundRoutes, singleServiceRoutes } from "./virtual-hosts.ts";
 
@@ -56,6 +57,7 @@ export function capturedListeners(view: ProxyView): TranslatedListener[] {
     }),
     ...claims.flatMap((claim) => serviceListener(view, claim)),
     ...shared.map(([port, those]) => sharedListener(view, port, those)),
+    ...udpListeners(view),
   ];
 }
 

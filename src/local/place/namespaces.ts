@@ -11,6 +11,7 @@ import type { SidecarPorts } from "../../base/sidecar-options.ts";
 import { HeddleError } from "../../base/error.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { InstancePort } from "../../model/workload.ts";
+import { datagramRules } from "../capture/datagram-rules.ts";
 import type { CaptureRules } from "../capture/rules.ts";
 import { iptablesEdgeRules, iptablesRules, nftEdgeRules, nftRules } from "../capture/rules.ts";
 import { uplinkPort } from "../file/ports.ts";
@@ -54,7 +55,6 @@ export interface NamespacesOptions {
 /** Istio's mark for the proxy's own sockets. */
 export const proxySocketMark = 0x539;
 const bridge = "heddle0";
-
 /** A placement that can also say where its gateways hear from the edge. */
 export interface NamespacesPlacement extends Placement {
   /** The port for what arrives for a gateway's `target`, with a PROXY header that says from whom. */
@@ -166,8 +166,7 @@ class Namespaces implements NamespacesPlacement {
     return this.#relayPorts.get(formatSocketAddress(target));
   }
 
-  // UDP that is not DNS follows outboundTrafficPolicy. A table is replaced in one transaction, so no
-  // packet passes between the old rules and the new ones; connections keep their redirection.
+  // Undeclared UDP follows outboundTrafficPolicy. A table is replaced in one transaction.
   async follow(file: MeshFile): Promise<void> {
     const udp = file.outboundTrafficPolicy === "ALLOW_ANY" ? "pass" : "refuse";
     if (udp === this.#udp) return;
@@ -203,7 +202,7 @@ class Namespaces implements NamespacesPlacement {
       `route add default via ${edgeAddress.ipv4}`,
       ...(ipv6 === undefined ? [] : [`route add default via ${edgeAddress.ipv6} dev eth0`]),
     ];
-    const capture = plan.role === "gateway" ? "" : this.#captureScript();
+    const capture = plan.role === "gateway" ? "" : this.#captureScript(true);
     const device = `veth${index}`;
     const path = quote(namespace);
     return [
@@ -221,9 +220,10 @@ class Namespaces implements NamespacesPlacement {
     ].join("\n");
   }
 
-  #captureScript(): string {
+  #captureScript(isNew = false): string {
     const rules = this.#captureRules();
-    return firewallScript(this.#options, nftRules(rules), (family) => iptablesRules(rules, family));
+    const nft = nftRules(rules) + (isNew ? datagramRules(proxySocketMark) : "");
+    return firewallScript(this.#options, nft, (family) => iptablesRules(rules, family));
   }
 
   #captureRules(): CaptureRules {

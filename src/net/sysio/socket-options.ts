@@ -125,6 +125,42 @@ export function openMarkedSocket(
   return { fd };
 }
 
+const ipTransparent = 19;
+const ipv6Transparent = 75;
+const ipv6Only = 26;
+const soReceiveBuffer = 8;
+/** Bursts of datagrams wait here while the loop turns; the kernel gives what it allows. */
+const receiveBufferBytes = 4 << 20;
+
+/** A socket for datagrams at an address that need not be this machine's; the caller owns it. */
+export function openTransparentSocket(
+  at: SocketAddress,
+): { readonly fd: number } | { readonly refusal: string } {
+  const probe = openLibc();
+  if (probe.kind === "absent") return { refusal: probe.reason };
+  const { libc } = probe;
+  const isIpv4At = isIPv4(at.address);
+  const family = isIpv4At ? familyIpv4 : familyIpv6;
+  const fd = libc.socket(family, sockDgram | sockCloexec | sockNonblock, 0);
+  if (fd < 0) return { refusal: "no descriptor is left" };
+  const set = (level: number, option: number, setting: number): boolean => {
+    const value = int32(setting);
+    return libc.setsockopt(fd, level, option, value, value.length) === 0;
+  };
+  const refuse = (refusal: string): { refusal: string } => {
+    libc.close(fd);
+    return { refusal };
+  };
+  const isTransparent = isIpv4At
+    ? set(solIp, ipTransparent, 1)
+    : set(solIpv6, ipv6Transparent, 1) && set(solIpv6, ipv6Only, 1);
+  if (!isTransparent) return refuse("the kernel refuses it; it needs CAP_NET_ADMIN");
+  set(solSocket, soReceiveBuffer, receiveBufferBytes);
+  const address = encodeSockaddr(at);
+  if (libc.bind(fd, address, address.length) !== 0) return refuse("the address is in use");
+  return { fd };
+}
+
 /** Closing the socket tells its peer with RST from here on. False where that cannot be asked for. */
 export function resetOnClose(fd: number): boolean {
   const probe = openLibc();

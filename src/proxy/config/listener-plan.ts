@@ -12,6 +12,7 @@ import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transpo
 import type { SecretOrigin } from "../../xds/feed.ts";
 import { isPeerExchange } from "../istio/exchange.ts";
 import { statsUrl } from "../istio/stats.ts";
+import { isUdpListener, planUdpListener } from "../udp.ts";
 import { compileFilterChains } from "../engine/filter-chains.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
@@ -45,6 +46,10 @@ const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buf
 
 /** Throws a refusal. */
 export function checkListener(listener: Listener, unknown: UnknownFieldCount): ListenerNeeds {
+  if (isUdpListener(listener)) {
+    planUdpListener(listener, unknown);
+    return { routes: new Set(), secrets: new Map(), inlineRoutes: [] };
+  }
   const refusals = new RefusalList();
   refusals.attempt(() => checkHonoured(listener, honouredListener, "", unknown));
   refusals.attempt(() => compileFilterChains(listener));

@@ -15,6 +15,7 @@ import {
   grpcMessagesCounter,
   grpcMessagesTag,
   standardBuckets,
+  udpMetricPrefix,
   type PeerDirectory,
 } from "../../telemetry/standard-metrics.ts";
 import type {
@@ -217,7 +218,7 @@ class TagGroup {
     });
     const { metrics, peers } = this.#options;
     const standard = finishStandardLabels(tags, peers);
-    const labelsFor = (name: string): Labels => (name.startsWith("istio_") ? standard : tags);
+    const labelsFor = (name: string): Labels => (isStandard(name) ? standard : tags);
     return {
       counters: this.counters.map(({ name }) =>
         metrics.counter(name, helpOf(name), labelsFor(name)),
@@ -229,7 +230,14 @@ class TagGroup {
   }
 }
 
+/** Ends of a flow are told in Istio's labels, also where Istio has no metric. */
+function isStandard(name: string): boolean {
+  return name.startsWith("istio_") || name.startsWith(udpMetricPrefix);
+}
+
 function helpOf(name: string): string {
+  if (name.startsWith(udpMetricPrefix))
+    return "Counted of UDP, with the labels of Istio's metrics.";
   return name.startsWith("istio_")
     ? "Istio standard metric, see docs/decisions/0003-standard-metrics.md."
     : "Counted by an access logger of the configuration.";

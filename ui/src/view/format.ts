@@ -48,9 +48,14 @@ export function plural(count: number, noun: string): string {
   return `${count} ${count === 1 ? noun : `${noun}s`}`;
 }
 
+/** Bytes that nobody reads as requests. */
+export function isOpaque(protocol: string | undefined): boolean {
+  return protocol === "tcp" || protocol === "udp";
+}
+
 /** One line for an edge: what flows, how much of it fails, how slow. */
 export function edgeLabel(traffic: Traffic, protocol: string): string {
-  if (protocol === "tcp") {
+  if (isOpaque(protocol)) {
     return `${formatBytes(traffic.tcpSentBytesPerSecond + traffic.tcpReceivedBytesPerSecond)}/s`;
   }
   if (traffic.requestsPerSecond === 0) return "idle";
@@ -62,9 +67,9 @@ export function edgeLabel(traffic: Traffic, protocol: string): string {
 
 /** The same for who listens instead of looking. */
 export function edgeSentence(traffic: Traffic, protocol: string): string {
-  if (protocol === "tcp") {
+  if (isOpaque(protocol)) {
     const bytes = traffic.tcpSentBytesPerSecond + traffic.tcpReceivedBytesPerSecond;
-    return `${formatBytes(bytes)} per second over TCP`;
+    return `${formatBytes(bytes)} per second over ${protocol.toUpperCase()}`;
   }
   if (traffic.requestsPerSecond === 0) return "no requests";
   const parts = [
