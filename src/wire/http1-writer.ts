@@ -14,6 +14,8 @@ const longTextUnits = 100;
 const longRunBytes = 48;
 const cr = 0x0d;
 const lf = 0x0a;
+/** Node's global `Buffer` is a getter, which would be called each time. */
+const NodeBuffer = Buffer;
 
 export class Http1Writer {
   /** What was written since the last `discard()` stands at its start. */
@@ -56,7 +58,7 @@ export class Http1Writer {
     const at = this.length;
     if (length < longRunBytes) {
       for (let index = 0; index < length; index++) slab[at + index] = source[from + index] ?? 0;
-    } else if (Buffer.isBuffer(source)) {
+    } else if (NodeBuffer.isBuffer(source)) {
       source.copy(slab, at, from, to);
     } else {
       slab.set(source.subarray(from, to), at);

@@ -10,6 +10,8 @@ const registry = new Set<Block>();
 const blocksMax = 256;
 /** Views of up to this many bytes are kept: most messages are short, and come in few lengths. */
 const keptViewBytesMax = 2048;
+/** Node's global `Buffer` is a getter, which would be called each time. */
+const NodeBuffer = Buffer;
 
 export class Block {
   readonly bytes: Buffer;
@@ -67,7 +69,7 @@ export class Block {
   put(source: Uint8Array, length: number): void {
     if (length === source.length) this.bytes.set(source);
     // A part of a typed array would be an object of its own.
-    else if (Buffer.isBuffer(source)) source.copy(this.bytes, 0, 0, length);
+    else if (NodeBuffer.isBuffer(source)) source.copy(this.bytes, 0, 0, length);
     else this.bytes.set(source.subarray(0, length));
   }
 
