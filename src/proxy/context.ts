@@ -3,8 +3,8 @@
  * the listeners and TCP proxying depend on these interfaces, not on each other.
  */
 import type { Clock } from "../base/clock.ts";
-import type { SocketAddress } from "../base/socket-address.ts";
 import type { TurnEnd } from "../base/turn-end.ts";
+import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ClientTls, Dialler, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
@@ -123,12 +123,19 @@ export interface EndpointChoice {
   readonly redrawsMax?: number;
   /** Of the request, where there is one. */
   readonly authority?: string;
-  /** What it says of the server that it wants, for clusters that ask for servers by name. */
-  readonly wanted?: { hostOr(header: string): string } | undefined;
+  /** What it says of the server that it wants, for clusters that heed that. */
+  readonly wanted?: WantedServer | undefined;
   /** An endpoint that is taken instead, if it is there and its health allows it (`address:port`). */
   readonly override?: EndpointOverride | undefined;
   /** Metadata that endpoints must have, where the cluster has subsets. */
   readonly criteria?: SubsetCriteria | undefined;
+}
+
+export interface WantedServer {
+  /** The host that will be asked for, unless a header of this name says another. */
+  hostOr(header: string): string;
+  /** By name in lower case. */
+  header(name: string): string | undefined;
 }
 
 export interface EndpointOverride {

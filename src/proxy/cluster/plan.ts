@@ -19,6 +19,7 @@ import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
 import { refuse } from "../engine/refusal.ts";
+import { lowerAscii } from "../engine/text-test.ts";
 import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
@@ -85,6 +86,8 @@ export type Discovery =
   | {
       readonly kind: "original-dst";
       readonly portOverride: number | undefined;
+      /** A request may name its destination by it. */
+      readonly header: string | undefined;
       readonly cleanupMs: number;
     }
   | ForwardDiscovery;
@@ -223,26 +226,30 @@ function compileDiscovery(cluster: Cluster): Discovery {
         jitterMs: durationMs(cluster.dnsJitter) ?? 0,
       };
     case DiscoveryType.ORIGINAL_DST:
-      return {
-        kind: "original-dst",
-        portOverride: originalDstPort(cluster),
-        cleanupMs: durationMs(cluster.cleanupInterval) ?? 5000,
-      };
+      return compileOriginalDst(cluster);
     case DiscoveryType.UNRECOGNIZED:
     default:
       return refuse("type", `${cluster.type} is not known`);
   }
 }
 
-function originalDstPort(cluster: Cluster): number | undefined {
+/** Envoy's own name of the header that names a destination. */
+const destinationHeader = "x-envoy-original-dst-host";
+
+function compileOriginalDst(cluster: Cluster): Extract<Discovery, { kind: "original-dst" }> {
   const config = cluster.originalDstLbConfig;
-  if (config?.useHttpHeader === true) {
-    refuse("original_dst_lb_config.use_http_header", "is not supported");
-  }
   if (config?.metadataKey !== undefined) {
     refuse("original_dst_lb_config.metadata_key", "is not supported");
   }
-  return config?.upstreamPortOverride;
+  return {
+    kind: "original-dst",
+    portOverride: config?.upstreamPortOverride,
+    header:
+      config?.useHttpHeader === true
+        ? lowerAscii(config.httpHeaderName || destinationHeader)
+        : undefined,
+    cleanupMs: durationMs(cluster.cleanupInterval) ?? 5000,
+  };
 }
 
 function familyOf(family: LookupFamily): DnsFamily {

@@ -12,9 +12,9 @@ import type {
   UpstreamCluster,
   UpstreamEndpoint,
   UpstreamHttp2,
-  UpstreamOutcome,
 } from "../context.ts";
 import type { Chooser, HashBits } from "../engine/chooser.ts";
+import { parseIp } from "../engine/ip.ts";
 import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
@@ -308,6 +308,18 @@ function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddr
     return addressOfAuthority(choice.authority ?? "", discovery.defaultPort);
   }
   const { destinationAddress, destinationPort } = choice.connection;
-  const portOverride = discovery.kind === "original-dst" ? discovery.portOverride : undefined;
-  return { address: destinationAddress, port: portOverride ?? destinationPort };
+  if (discovery.kind !== "original-dst") {
+    return { address: destinationAddress, port: destinationPort };
+  }
+  const { header, portOverride } = discovery;
+  const told = header === undefined ? undefined : choice.wanted?.header(header);
+  const named = told === undefined ? undefined : addressAndPort(told);
+  const { address, port } = named ?? { address: destinationAddress, port: destinationPort };
+  return { address, port: portOverride ?? port };
+}
+
+/** Undefined for what is no IP address with a port, which names nothing. */
+function addressAndPort(text: string): SocketAddress | undefined {
+  const named = addressOfAuthority(text, 0);
+  return named === undefined || parseIp(named.address) === undefined ? undefined : named;
 }

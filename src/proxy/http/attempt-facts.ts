@@ -4,7 +4,12 @@
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
-import type { EndpointChoice, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
+import type {
+  EndpointChoice,
+  UpstreamEndpoint,
+  UpstreamOutcome,
+  WantedServer,
+} from "../context.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -23,7 +28,7 @@ export interface AttemptStream {
   readonly services: HttpServices;
 }
 
-export class AttemptFacts implements MadeCookies {
+export class AttemptFacts implements MadeCookies, WantedServer {
   cookies: string[] | undefined = undefined;
   readonly #stream: AttemptStream;
   readonly #request: HttpRequest;
@@ -67,7 +72,10 @@ export class AttemptFacts implements MadeCookies {
     return choice;
   }
 
-  /** The host that will be asked for, unless a header of this name says another. */
+  header(name: string): string | undefined {
+    return this.#request.header(name);
+  }
+
   hostOr(header: string): string {
     const request = this.#request;
     const told = header === "" ? undefined : request.header(header);
