@@ -13,9 +13,13 @@ import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import { type DnsServer, startDnsServer } from "./dns.ts";
 
 /** Closed after the test, also after one that failed: an open socket would keep the process. */
-async function start(t: TestContext, upstream?: SocketAddress): Promise<DnsServer> {
+async function start(
+  t: TestContext,
+  upstream?: SocketAddress,
+  addresses: readonly string[] = ["127.0.0.1"],
+): Promise<DnsServer> {
   const server = await startDnsServer({
-    addresses: ["127.0.0.1"],
+    addresses,
     proxyAddress: "127.0.0.2",
     port: 0,
     scope: { namespace: "default", domain: "cluster.local" },
@@ -148,6 +152,75 @@ test("startDnsServer() asks the outside over TCP, and truncates what no datagram
   });
   assert.equal(addressesOf(answer).length, 100);
   client.destroy();
+});
+
+const edns = {
+  type: "OPT" as const,
+  name: "." as const,
+  udpPayloadSize: 512,
+  flags: 0,
+  options: [],
+  extendedRcode: 0,
+  ednsVersion: 0,
+  flag_do: false,
+};
+
+/** One question over UDP or TCP to one address, with or without EDNS. */
+function ask(
+  { address, port }: { readonly address: string; readonly port: number },
+  how: { readonly over: "udp" | "tcp"; readonly ednsBytes?: number; readonly name: string },
+): Promise<Answer> {
+  const { over, ednsBytes, name } = how;
+  const query = {
+    type: "query" as const,
+    id: 5,
+    flags: 256,
+    questions: [{ type: "A" as const, name }],
+    ...(ednsBytes === undefined ? {} : { additionals: [{ ...edns, udpPayloadSize: ednsBytes }] }),
+  };
+  return new Promise((resolve, reject) => {
+    if (over === "udp") {
+      const socket = dgram.createSocket(address.includes(":") ? "udp6" : "udp4");
+      socket.on("error", reject).on("message", (bytes) => {
+        socket.close();
+        resolve(dnsPacket.decode(bytes));
+      });
+      socket.send(dnsPacket.encode(query), port, address);
+      return;
+    }
+    const socket = net.connect(port, address);
+    const chunks: Buffer[] = [];
+    socket.on("error", reject).on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      const all = Buffer.concat(chunks);
+      if (all.length < 2 || all.length < 2 + all.readUInt16BE(0)) return;
+      socket.destroy();
+      resolve(dnsPacket.streamDecode(all));
+    });
+    socket.write(dnsPacket.streamEncode(query));
+  });
+}
+
+test("startDnsServer() answers over UDP and TCP, in both families, as much as the asker takes", async (t) => {
+  const server = await start(t, undefined, ["127.0.0.1", "::1"]);
+  const many = Array.from({ length: 60 }, (_, i) => `198.19.1.${i}`);
+  const name = "many.default.svc.cluster.local";
+  server.update(new Map([...table, [name, { ipv4: many, ipv6: [] }]]));
+  for (const [i, family] of (["IPv4", "IPv6"] as const).entries()) {
+    const [udp, tcp] = [server.udp[i], server.tcp[i]];
+    assert.ok(udp !== undefined && tcp !== undefined, family);
+    const short = await ask(udp, { over: "udp", name });
+    assert.equal(Reflect.get(short, "flag_tc"), true, family);
+    assert.ok(addressesOf(short).length < 60, family);
+    const longer = await ask(udp, { over: "udp", name, ednsBytes: 4096 });
+    assert.deepEqual([Reflect.get(longer, "flag_tc"), addressesOf(longer).length], [false, 60]);
+    assert.ok(
+      (longer.additionals ?? []).some(({ type }) => type === "OPT"),
+      family,
+    );
+    const whole = await ask(tcp, { over: "tcp", name });
+    assert.deepEqual([Reflect.get(whole, "flag_tc"), addressesOf(whole).length], [false, 60]);
+  }
 });
 
 test("startDnsServer() says SERVFAIL when the outside is silent or gone", async (t) => {

@@ -100,7 +100,7 @@ export function encodeDnsResponse(response: DnsResponse): Buffer {
   const records: Buffer[] = [];
   let isTruncated = false;
   for (const answer of response.answers) {
-    const record = encodeRecord(answer, ttlSeconds);
+    const record = encodeRecord(answer, ttlSeconds, query.question.name);
     if (bytes + record.length > response.bytesMax) {
       isTruncated = true;
       break;
@@ -258,14 +258,18 @@ function encodeName(name: string): Buffer {
   return Buffer.concat(parts);
 }
 
-function encodeRecord(answer: DnsAnswer, ttlSeconds: number): Buffer {
+/** Where the question's name stands: an answer about it points there, so that more answers fit. */
+const questionPointer = Buffer.from([0xc0, headerBytes]);
+
+function encodeRecord(answer: DnsAnswer, ttlSeconds: number, asked: string): Buffer {
   const body = encodeBody(answer);
   const fixed = Buffer.alloc(10);
   fixed.writeUInt16BE(recordTypes[answer.type], 0);
   fixed.writeUInt16BE(classInternet, 2);
   fixed.writeUInt32BE(ttlSeconds, 4);
   fixed.writeUInt16BE(body.length, 8);
-  return Buffer.concat([encodeName(answer.name), fixed, body]);
+  const owner = answer.name === asked ? questionPointer : encodeName(answer.name);
+  return Buffer.concat([owner, fixed, body]);
 }
 
 function encodeBody(answer: DnsAnswer): Buffer {
