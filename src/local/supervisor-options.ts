@@ -15,6 +15,8 @@ export interface SupervisorOptions {
   readonly trustDomain: string;
   readonly dataPlane: "heddle" | "envoy";
   readonly envoyBinary?: string;
+  /** Of Heddle's proxy in every sidecar and gateway. */
+  readonly serving: Pick<SidecarOptions, "io" | "concurrency">;
   readonly logLevel: SidecarOptions["logLevel"];
   readonly logFormat: SidecarOptions["logFormat"];
   readonly certificateTtlMs: number;

@@ -35,6 +35,8 @@ export interface StartOptions {
   readonly uid: number;
   readonly heddle: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** Of every sidecar and gateway. */
+  readonly serving?: SupervisorOptions["serving"];
   readonly logLevel: SupervisorOptions["logLevel"];
   readonly logFormat: SupervisorOptions["logFormat"];
   readonly certificateTtlMs?: number;
@@ -134,6 +136,7 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
     trustDomain: file.trustDomain,
     dataPlane: options.dataPlane,
     ...(options.envoyBinary === undefined ? {} : { envoyBinary: options.envoyBinary }),
+    serving: options.serving ?? {},
     logLevel: options.logLevel,
     logFormat: options.logFormat,
     certificateTtlMs: options.certificateTtlMs ?? dayMs,

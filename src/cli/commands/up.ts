@@ -7,12 +7,15 @@ import { systemClock } from "../../base/clock.ts";
 import { formatProblem, type Problem } from "../../base/problem.ts";
 import type { ConfigAnswer } from "../../console/api.ts";
 import { type RunningMesh, startMesh, stateDirOf, type StartOptions } from "../../local/up.ts";
+import type { IoChoice } from "../../net/io-backend.ts";
 import { openBundle } from "../bundle.ts";
 import { calledAs } from "../called-as.ts";
 import { openConsolePages } from "../console-pages.ts";
 import { parseDurationMs } from "../duration.ts";
 import { type EnvoyProgram, findEnvoy } from "../envoy-program.ts";
+import { concurrencyOption } from "../concurrency-option.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
+import { ioOption } from "../io-option.ts";
 import { connectToMesh, meshWords, stateRoot } from "../mesh-api.ts";
 import { toYaml } from "../output.ts";
 import { upDetached } from "../up/detached.ts";
@@ -26,6 +29,8 @@ interface Options {
   readonly logLevel: StartOptions["logLevel"];
   readonly logFormat: StartOptions["logFormat"];
   readonly certificateTtl?: number;
+  readonly io?: IoChoice;
+  readonly concurrency?: number;
 }
 
 export function registerUpCommand(program: Command): void {
@@ -54,6 +59,12 @@ export function registerUpCommand(program: Command): void {
         .default("info"),
     )
     .addOption(new Option("--log-format <format>").choices(["text", "json"]).default("text"))
+    .addOption(ioOption("who does the I/O of Heddle's proxies; auto unless told"))
+    .addOption(
+      concurrencyOption(
+        "data workers of each of Heddle's proxies, 20 MB each; none unless told: then its main thread serves",
+      ),
+    )
     .addOption(
       new Option("--certificate-ttl <duration>", "how long workloads' certificates are valid")
         .argParser((text) => parseDurationMs(text, "--certificate-ttl"))
@@ -127,7 +138,7 @@ function startOptions(
   print: Printer,
   { main, envoy }: Programs,
 ): StartOptions {
-  const { proxy, mode, stateDir, logLevel, logFormat, certificateTtl } = options;
+  const { proxy, mode, stateDir, logLevel, logFormat, certificateTtl, io, concurrency } = options;
   return {
     directory,
     mode,
@@ -138,6 +149,10 @@ function startOptions(
     uid: process.getuid?.() ?? 0,
     heddle: [process.execPath, ...process.execArgv, main],
     environment: inheritedEnvironment(),
+    serving: {
+      ...(io === undefined ? {} : { io }),
+      ...(concurrency === undefined ? {} : { concurrency }),
+    },
     logLevel,
     logFormat,
     ...(certificateTtl === undefined ? {} : { certificateTtlMs: certificateTtl }),

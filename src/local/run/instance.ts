@@ -136,7 +136,7 @@ export class Instance {
   }
 
   startSidecar(): void {
-    const { clock, heddle, environment, sockets, onProcess } = this.#options;
+    const { clock, heddle, environment, settings, sockets, onProcess } = this.#options;
     const [place, files, log] = [this.#place, this.#files, this.#logs[1]];
     if (place === undefined || files === undefined || log === undefined) return;
     if (this.#isClosing || this.#sidecar !== undefined) return;
@@ -145,6 +145,7 @@ export class Instance {
       optionsFile: files.optionsFile,
       directory: files.directory,
       environment,
+      concurrency: settings.serving.concurrency ?? 0,
       placed: (spec) => place.sidecar(spec),
       sockets,
       log,

@@ -19,6 +19,7 @@ export interface SidecarSettings {
   readonly rootFile: string;
   readonly dnsUpstream: string | undefined;
   readonly accessLogFile: string;
+  readonly serving: SupervisorOptions["serving"];
   readonly logLevel: SidecarOptions["logLevel"];
   readonly logFormat: SidecarOptions["logFormat"];
 }
@@ -48,6 +49,7 @@ export function sidecarSettings(
     rootFile,
     dnsUpstream: placement.dnsUpstream,
     accessLogFile: "-",
+    serving: options.serving,
     logLevel: options.logLevel,
     logFormat: options.logFormat,
   };
@@ -105,6 +107,7 @@ function sidecarOptions(
     },
     stateDir: paths.directory,
     capture: place.capture,
+    ...settings.serving,
     ...(place.socketMark === undefined ? {} : { socketMark: place.socketMark }),
     ports: place.sidecarPorts,
     statusAddress: place.statusAddress,

@@ -22,7 +22,7 @@ const flags: readonly string[] = [
  * With one thread that serves, one arena: what V8's compiler has freed (10 MB, for a moment) is taken
  * again, where in an arena of its threads' own it would stay. Data workers would wait for each other.
  */
-const arenasFor = (workers: string | undefined): string => ((workers ?? "0") === "0" ? "1" : "2");
+const arenasFor = (workers: number): string => (workers === 0 ? "1" : "2");
 const backOff = { firstMs: 50, longestMs: 800, stableMs: 10_000 };
 /** Of the line to us, as the sidecar sees it. */
 const lineDescriptor = 4;
@@ -36,6 +36,8 @@ export interface SidecarProcessOptions extends Pick<
   readonly optionsFile: string;
   readonly directory: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Data workers. */
+  readonly concurrency: number;
   /** How to start it in its place. */
   readonly placed: (spec: ProcessSpec) => ProcessSpec;
   /** Undefined where sockets cannot be kept. */
@@ -98,10 +100,10 @@ export class SidecarProcess {
 }
 
 function specOf(options: SidecarProcessOptions, line: number | undefined): ProcessSpec {
-  const { heddle, optionsFile, directory, environment, placed } = options;
+  const { heddle, optionsFile, directory, environment, concurrency, placed } = options;
   const [program = "", ...before] = heddle;
   const command = [program, ...flags, ...before, "sidecar", "--options", optionsFile];
-  const arenas = { MALLOC_ARENA_MAX: arenasFor(environment["HEDDLE_CONCURRENCY"]) };
+  const arenas = { MALLOC_ARENA_MAX: arenasFor(concurrency) };
   const spec = { directory, environment: { ...arenas, ...environment } };
   if (line === undefined) return placed({ ...spec, command });
   const withLine = [...command, "--kept-sockets", String(lineDescriptor)];

@@ -1,6 +1,10 @@
 /** One mesh for each mode, and everything that traffic must do in it. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe } from "node:test";
 
+import type { SidecarOptions } from "../../../src/base/sidecar-options.ts";
 import { type MeshMode, meshModes } from "../support/mesh.ts";
 import { startTraffic, type Traffic } from "../support/traffic.ts";
 import { agreementTests } from "./agreement.ts";
@@ -36,6 +40,7 @@ export function trafficSuite(
       let traffic: Traffic | undefined;
       before(async () => {
         traffic = await startTraffic({ mode, dataPlane, environment });
+        assertServing(traffic, serving);
         // A thread's first request takes as long as compiling what serves it does: not of the time that
         // the requests below have.
         if (workers !== undefined) await traffic.many({ host: "web", path: "/" }, 32, 8);
@@ -59,4 +64,15 @@ export function trafficSuite(
       if (mode !== "explicit") linkTests(running);
     });
   }
+}
+
+/** What the suite asks for is what its sidecars do, or it would pass for nothing. */
+function assertServing({ mesh }: Traffic, { io, workers }: Serving): void {
+  const file = join(mesh.stateDir, "i", "client-0.default", "options.json");
+  const options: SidecarOptions = JSON.parse(readFileSync(file, "utf8"));
+  assert.equal(options.io, io);
+  if (workers === undefined) return;
+  const tasks = `/proc/${mesh.workload("client-0").sidecarPid}/task`;
+  const threads = readdirSync(tasks).map((id) => readFileSync(join(tasks, id, "comm"), "utf8"));
+  assert.equal(threads.filter((name) => name.startsWith("data-")).length, workers);
 }
