@@ -86,6 +86,30 @@ async function send(mesh: TestMesh, { host, port, family = 4, texts, waitMs = 30
   }
 }
 
+/** How many addresses a resolver somewhere gives for a service. */
+async function askName(mesh: TestMesh, resolver: string, over: "udp" | "tcp"): Promise<string> {
+  const program = `
+    const labels = "echo.default.svc.cluster.local".split(".");
+    const name = Buffer.concat([
+      ...labels.map((one) => Buffer.from([one.length, ...Buffer.from(one)])),
+      Buffer.from([0, 0, 1, 0, 1]),
+    ]);
+    const query = Buffer.concat([Buffer.from([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), name]);
+    const tell = (answer) => { console.log(answer.readUInt16BE(6) + " answers"); process.exit(); };
+    setTimeout(() => process.exit(), 5000);
+    if ("${over}" === "udp") {
+      const family = "${resolver}".includes(":") ? "udp6" : "udp4";
+      const socket = require("node:dgram").createSocket(family);
+      socket.on("message", tell).connect(53, "${resolver}", () => socket.send(query));
+    } else {
+      const socket = require("node:net").connect(53, "${resolver}");
+      socket.on("data", (bytes) => tell(bytes.subarray(2)));
+      socket.write(Buffer.concat([Buffer.from([0, query.length]), query]));
+    }`;
+  const script = `${process.execPath} <<'END'\n${program}\nEND`;
+  return (await mesh.workload("client-0").exec(script)).stdout.trim();
+}
+
 async function untilServed(mesh: TestMesh): Promise<void> {
   await eventually("UDP is served", async () => {
     const [answer] = await send(mesh, { host: "echo", port: 9000, texts: ["a"], waitMs: 500 });
@@ -139,6 +163,16 @@ for (const mode of capturingModes) {
       const script = `${process.execPath} <<'END'\n${program}\nEND`;
       const { stdout } = await mesh.workload("client-0").exec(script);
       assert.equal(stdout.trim(), "192.0.2.53");
+    });
+
+    await t.test("names are answered over UDP and TCP, whichever resolver is asked", async () => {
+      const { stdout: links } = await mesh.workload("client-0").exec("cat /proc/net/if_inet6");
+      const resolvers = ["203.0.113.53", ...(links.includes("fd48") ? ["2001:db8::53"] : [])];
+      for (const resolver of resolvers) {
+        for (const over of ["udp", "tcp"] as const) {
+          assert.equal(await askName(mesh, resolver, over), "1 answers", `${resolver}, ${over}`);
+        }
+      }
     });
 
     await t.test("a port of a service that nobody declared is refused at once", async () => {
