@@ -23,7 +23,7 @@ export function viewEndpoints(text: string, filter: ViewFilter): View {
     rows: shown.flatMap(({ name, hostStatuses }) =>
       hostStatuses.map((host) => [
         formatAddress(host.address),
-        enumName(HealthStatus, host.healthStatus?.edsHealthStatus ?? 0),
+        enumName(HealthStatus, healthOf(host.healthStatus)),
         isEjected(host.healthStatus) ? "EJECTED" : "OK",
         String(host.weight),
         name,
@@ -33,12 +33,21 @@ export function viewEndpoints(text: string, filter: ViewFilter): View {
       name: status.name,
       endpoints: status.hostStatuses.map((host) => ({
         address: formatAddress(host.address),
-        healthStatus: enumName(HealthStatus, host.healthStatus?.edsHealthStatus ?? 0),
+        healthStatus: enumName(HealthStatus, healthOf(host.healthStatus)),
         isEjected: isEjected(host.healthStatus),
         weight: host.weight,
       })),
     })),
   };
+}
+
+/** What the proxy's own checks have found counts before what its control plane says. */
+function healthOf(status: HostHealthStatus | undefined): HealthStatus {
+  if (status === undefined) return HealthStatus.UNKNOWN;
+  const { edsHealthStatus: told } = status;
+  if (status.failedActiveHealthCheck) return HealthStatus.UNHEALTHY;
+  const isFit = told === HealthStatus.UNKNOWN || told === HealthStatus.HEALTHY;
+  return status.failedActiveDegradedCheck && isFit ? HealthStatus.DEGRADED : told;
 }
 
 function isEjected(status: HostHealthStatus | undefined): boolean {

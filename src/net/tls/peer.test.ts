@@ -36,7 +36,7 @@ const material: TlsMaterial = {
     chainPem: undefined,
     privateKeyPem: undefined,
     trustedCaPem: undefined,
-  crlPem: undefined,
+    crlPem: undefined,
   },
   localUriSans: [],
   localNames: [],
