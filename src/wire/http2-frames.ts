@@ -22,6 +22,7 @@ export const setting = {
   initialWindow: 4,
   maxFrameBytes: 5,
   maxHeadBytes: 6,
+  enableConnectProtocol: 8,
 } as const;
 
 export const errorCode = {

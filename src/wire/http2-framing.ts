@@ -14,6 +14,10 @@ const pseudoHashes: readonly number[] = pseudoNames.map(hashName);
 const lengthDigitsMax = 15;
 const hostHash = hashName("host");
 const chunkedLine = Buffer.from("transfer-encoding: chunked\r\n");
+const upgradeName = Buffer.from("upgrade: ");
+const upgradeHash = hashName("upgrade");
+const lineEnd = Buffer.from("\r\n");
+const getBytes = Buffer.from("GET");
 const chunkedHash = hashName("transfer-encoding");
 
 /** Places of the pseudo-fields of one head, -1 where there is none; filled again for each. */
@@ -31,19 +35,27 @@ class Pseudo {
   get path(): number {
     return this.places[3] ?? -1;
   }
+  get protocol(): number {
+    return this.places[4] ?? -1;
+  }
 }
 
 const pseudo = new Pseudo();
 
 /**
  * Settles a request's head. `isEnd`: no body follows. The error when it is malformed. CONNECT has an
- * authority only, which becomes its target.
+ * authority only, which becomes its target. Where CONNECT is allowed no body follows it, whatever else
+ * does; with `:protocol` it becomes what asks HTTP/1.1 to switch to that (RFC 8441).
  */
-export function frameHttp2Request(head: Http1Head, isEnd: boolean): HeadError | undefined {
+export function frameHttp2Request(
+  head: Http1Head,
+  isEnd: boolean,
+  allowsConnect = false,
+): HeadError | undefined {
   const error =
     head.error ??
     readPseudo(head) ??
-    checkRequest(head) ??
+    checkRequest(head, allowsConnect) ??
     readConnectionFields(head) ??
     readLength(head, isEnd);
   if (error !== undefined) return error;
@@ -51,6 +63,11 @@ export function frameHttp2Request(head: Http1Head, isEnd: boolean): HeadError | 
   if (isLate !== undefined) return isLate;
   settleHost(head);
   joinCookies(head);
+  if (allowsConnect && valueIs(head, pseudo.method, "CONNECT")) {
+    if (head.findId(known.contentLength) >= 0) return "invalid-character";
+    head.bodyKind = "none";
+    if (pseudo.protocol >= 0) askForUpgrade(head);
+  }
   if (head.bodyKind === "chunked")
     appendLine(head, chunkedLine, { hash: chunkedHash, id: known.transferEncoding });
   finish(head);
@@ -91,14 +108,16 @@ function readPseudo(head: Http1Head): HeadError | undefined {
   return undefined;
 }
 
-function checkRequest(head: Http1Head): HeadError | undefined {
+function checkRequest(head: Http1Head, allowsConnect: boolean): HeadError | undefined {
   const { method, scheme, authority, path } = pseudo;
-  // `:protocol` asks for what is not offered here (RFC 8441).
-  if ((pseudo.places[4] ?? -1) >= 0) return "invalid-character";
+  const isExtended = pseudo.protocol >= 0;
+  if (isExtended && !(allowsConnect && isToken(head, pseudo.protocol))) return "invalid-character";
   if (method < 0) return "syntax";
   if (!isToken(head, method)) return "invalid-method";
   const isConnect = valueIs(head, method, "CONNECT");
-  if (isConnect) return scheme < 0 && path < 0 && authority >= 0 ? checkHost(head) : "syntax";
+  if (isExtended && !isConnect) return "invalid-character";
+  if (isConnect && !isExtended)
+    return scheme < 0 && path < 0 && authority >= 0 ? checkHost(head) : "syntax";
   if (scheme < 0 || path < 0) return "syntax";
   if (!head.isValue(scheme, "http") && !head.isValue(scheme, "https")) return "invalid-character";
   if (!isTarget(head, path)) return "invalid-target";
@@ -209,6 +228,15 @@ function joinCookies(head: Http1Head): void {
   appendLine(head, line, { hash: hashName("cookie"), id: known.cookie });
 }
 
+/** As HTTP/1.1 asks for another protocol: Upgrade, and GET. */
+function askForUpgrade(head: Http1Head): void {
+  const slot = pseudo.protocol * slotWidth;
+  const protocol = head.bytes.subarray(head.slots[slot + 2] ?? 0, head.slots[slot + 3] ?? 0);
+  const line = Buffer.concat([upgradeName, protocol, lineEnd]);
+  appendLine(head, line, { hash: upgradeHash, id: known.upgrade });
+  head.hasUpgrade = true;
+}
+
 function appendLine(
   head: Http1Head,
   line: Buffer,
@@ -247,13 +275,17 @@ function finish(head: Http1Head): void {
   const target = path >= 0 ? path : authority;
   const { slots } = head;
   const methodStart = slots[method * slotWidth + 2] ?? 0;
-  const methodBytes = (slots[method * slotWidth + 3] ?? 0) - methodStart;
+  const isUpgrade = head.hasUpgrade;
+  const methodBytes = isUpgrade
+    ? getBytes.length
+    : (slots[method * slotWidth + 3] ?? 0) - methodStart;
   const targetStart = slots[target * slotWidth + 2] ?? 0;
   const targetBytes = (slots[target * slotWidth + 3] ?? 0) - targetStart;
   const at = head.length;
   const end = at + methodBytes + 1 + targetBytes;
   if (end > head.bytes.length) head.growBytes(end);
-  head.bytes.copyWithin(at, methodStart, methodStart + methodBytes);
+  if (isUpgrade) getBytes.copy(head.bytes, at);
+  else head.bytes.copyWithin(at, methodStart, methodStart + methodBytes);
   head.bytes[at + methodBytes] = 0x20;
   head.bytes.copyWithin(at + methodBytes + 1, targetStart, targetStart + targetBytes);
   head.lineStart = at;

@@ -24,12 +24,14 @@ export class ServerSide implements SessionSide {
   }
 
   start(): void {
-    const { maxConcurrentStreams, streamWindow, tableBytes, limits } = this.#settings;
+    const { maxConcurrentStreams, streamWindow, tableBytes, limits, allowsConnect } =
+      this.#settings;
     const entries: [id: number, value: number][] = [
       [setting.maxConcurrentStreams, maxConcurrentStreams],
       [setting.initialWindow, streamWindow],
       [setting.maxHeadBytes, limits.headBytesMax],
     ];
+    if (allowsConnect === true) entries.push([setting.enableConnectProtocol, 1]);
     if (tableBytes !== initialTableBytes) entries.unshift([setting.headerTableBytes, tableBytes]);
     this.#parts.sender.settings(entries);
     this.#parts.streams.window.start();
@@ -67,7 +69,7 @@ export class ServerSide implements SessionSide {
     head.reset("request");
     if (!blocks.read(block, head)) return;
     if (block.isOwnParent) return streams.fail(stream, "self-dependency");
-    const error = frameHttp2Request(head, isEndOfStream);
+    const error = frameHttp2Request(head, isEndOfStream, this.#settings.allowsConnect);
     if (error !== undefined) return streams.onMalformed(stream, error);
     if (head.bodyKind === "length") stream.contentLeft = head.bodyLength;
     owner.onHead(isEndOfStream);

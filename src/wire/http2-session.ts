@@ -34,6 +34,8 @@ export interface Http2Settings {
   readonly tableBytes: number;
   readonly limits: HeadLimits;
   readonly floods: FloodLimits;
+  /** CONNECT, and with `:protocol` (RFC 8441); a server's. Refused unless told. */
+  readonly allowsConnect?: boolean;
 }
 
 /** Whose end it is: a server unless told. */

@@ -111,6 +111,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     streamErrorOnInvalidHttpMessaging: true,
     overrideStreamErrorOnInvalidHttpMessage: true,
     connectionKeepalive: { interval: true, timeout: true },
+    allowConnect: true,
     // Which library Envoy reads frames with.
     useOghttp2Codec: true,
   },

@@ -14,7 +14,7 @@ import { type AcceptedHttp, type ConnectionOwner, isHttp2Beginning } from "./acc
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { type FailureKind, headFailures } from "./failure.ts";
 import { ClientSender } from "./client-sender.ts";
-import type { Downstream } from "./downstream.ts";
+import type { Downstream, TunnelEnd } from "./downstream.ts";
 import type { HttpServices } from "./http-services.ts";
 import { HttpStream } from "./http-stream.ts";
 import { hasUnderscores } from "./underscores.ts";
@@ -285,8 +285,8 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     this.services.upstreams.wheel.arm(this.#deadline, this.services.settings.delayedCloseMs);
   }
 
-  /** Stops reading HTTP; the caller takes the channel. Returns bytes that arrived early. */
-  becomeTunnel(): Buffer | undefined {
+  readonly mayTunnel = true;
+  becomeTunnel(): TunnelEnd {
     const held = this.#held;
     this.#held = undefined;
     this.#state = "tunnel";
@@ -295,7 +295,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
       this.#isHeldPaused = false;
       this.resume();
     }
-    return held;
+    return { channel: this.channel, early: held, hasEnded: false };
   }
 
   /**

@@ -28,9 +28,20 @@ export interface Downstream {
   onStreamEnd(): void;
   /** The answer cannot become whole: the client must see that. */
   breakOff(): void;
-  /** Stops reading HTTP; the caller takes the channel. Returns bytes that arrived early. */
-  becomeTunnel(): Buffer | undefined;
+  /** It can carry another protocol than HTTP. */
+  readonly mayTunnel: boolean;
+  /** Stops reading HTTP; the caller takes the channel. */
+  becomeTunnel(): TunnelEnd;
   onTunnelClosed(): void;
+}
+
+/** A client's end of a tunnel. */
+export interface TunnelEnd {
+  readonly channel: Channel;
+  /** What came before it was one. */
+  readonly early: Buffer | undefined;
+  /** And nothing follows. */
+  readonly hasEnded: boolean;
 }
 
 /** What leaves for a client as the answer of one stream. */

@@ -11,13 +11,12 @@ import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
 import { queueOf } from "./dial-options.ts";
 
-/** A stream that shares its connection with others cannot become a tunnel. */
 export function mayUpgrade(
   { upgrade, connection, services }: HttpStream,
   { upgrades }: CompiledRoute,
 ): boolean {
   const isAllowed = upgrades.get(upgrade) ?? services.settings.upgrades.get(upgrade);
-  return connection.protocol === "HTTP/1.1" && isAllowed === true;
+  return connection.mayTunnel && isAllowed === true;
 }
 
 export interface UpgradedUpstream {
@@ -48,14 +47,15 @@ interface TunnelUpstream {
 
 function openTunnel(stream: HttpStream, upstream: TunnelUpstream): void {
   const { connection } = stream;
-  const tunnel = new Tunnel(stream, upstream);
-  const early = connection.becomeTunnel();
-  connection.channel.handler = tunnel.downstream;
+  const { channel, early, hasEnded } = connection.becomeTunnel();
+  const tunnel = new Tunnel(stream, upstream, channel);
+  channel.handler = tunnel.downstream;
   upstream.channel.handler = tunnel.upstream;
   if (upstream.first !== undefined && upstream.first.length > 0) {
     tunnel.upstream.onData(upstream.first);
   }
-  if (early !== undefined) tunnel.downstream.onData(early);
+  if (early !== undefined && early.length > 0) tunnel.downstream.onData(early);
+  if (hasEnded) tunnel.downstream.onEnd();
 }
 
 class Tunnel {
@@ -67,11 +67,10 @@ class Tunnel {
   #open = 2;
   #first: TunnelSide | undefined;
 
-  constructor(stream: HttpStream, upstream: TunnelUpstream) {
+  constructor(stream: HttpStream, upstream: TunnelUpstream, channel: Channel) {
     this.#stream = stream;
     this.#endpoint = upstream.endpoint;
     this.#onUpstreamClosed = upstream.onClosed;
-    const { channel } = stream.connection;
     this.downstream = new TunnelSide(this, channel, upstream.channel, "received");
     this.upstream = new TunnelSide(this, upstream.channel, channel, "sent");
   }

@@ -90,6 +90,10 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.#watch();
   }
 
+  get allowsConnect(): boolean {
+    return this.#settings.allowsConnect;
+  }
+
   get isIdle(): boolean {
     return !this.#isClosing && this.session.streams.open.size === 0 && !this.session.isInHead;
   }

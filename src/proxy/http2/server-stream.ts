@@ -5,16 +5,17 @@
 import { type HeadError, Http1Head } from "../../wire/http1-head.ts";
 import { errorCode } from "../../wire/http2-frames.ts";
 import { Http2Stream, type StreamOwner } from "../../wire/http2-stream.ts";
-import type { Channel } from "../../net/channel.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
 import { assert } from "../../base/assert.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
-import type { Downstream } from "../http/downstream.ts";
+import type { Downstream, TunnelEnd } from "../http/downstream.ts";
 import type { FailureKind } from "../http/failure.ts";
 import { malformedReason, remoteReset } from "../http/downstream-reason.ts";
 import { HttpStream } from "../http/http-stream.ts";
 import { hasUnderscores } from "../http/underscores.ts";
 import type { ServerConnection } from "./server-connection.ts";
+import { StreamChannel } from "./stream-channel.ts";
 import { StreamSender } from "./stream-sender.ts";
 
 /** For a client to read what was queued, where the configuration names no idle time. */
@@ -34,6 +35,13 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   readonly #connection: ServerConnection;
   #wire: Http2Stream | undefined;
   #trailers: Http1Head | undefined;
+  /** The stream carries another protocol than HTTP. */
+  #tunnel: StreamChannel | undefined;
+  /** What came before it did: no more than the stream's window. */
+  #early: Buffer = noBytes;
+  #earlyBytes = 0;
+  #hasEarlyEnd = false;
+  #awaitsTunnel = false;
   #pauses = 0;
   /** While the request arrives: that it does. After the answer: that it is read. */
   readonly #deadline: Deadline = new Deadline(this);
@@ -58,6 +66,8 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   onOpened(wire: Http2Stream): void {
     this.#wire = wire;
     this.#pauses = 0;
+    this.#tunnel = undefined;
+    this.#awaitsTunnel = false;
     this.sender.attach(wire);
   }
 
@@ -66,7 +76,11 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     const { settings, upstreams } = services;
     this.headBeganMs = headBeganMs;
     this.#connection.enter(this);
-    if (!isEnd && settings.requestTimeoutMs > 0) {
+    // What follows a request for a tunnel is none of it.
+    this.#awaitsTunnel = !isEnd && this.head.bodyKind === "none";
+    this.#hasEarlyEnd = this.head.bodyKind === "none" && isEnd;
+    if (this.#awaitsTunnel) wireOf(this.#wire).isPaused = true;
+    else if (!isEnd && settings.requestTimeoutMs > 0) {
       upstreams.wheel.arm(this.#deadline, settings.requestTimeoutMs);
     }
     this.stream.begin(this.head, this.#checkHead());
@@ -81,17 +95,25 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   }
 
   onData(chunk: Buffer, from: number, to: number): void {
+    if (this.#tunnel !== undefined) return this.#tunnel.handler.onData(chunk.subarray(from, to));
+    if (this.#awaitsTunnel) return this.#keepEarly(chunk, from, to);
     this.#connection.enter(this);
     this.stream.onBody(chunk, from, to);
   }
 
   onEnd(trailers: Http1Head | undefined): void {
+    if (this.#tunnel !== undefined) return this.#tunnel.handler.onEnd();
+    if (this.#awaitsTunnel) {
+      this.#hasEarlyEnd = true;
+      return;
+    }
     this.#deadline.disarm();
     this.#connection.enter(this);
     if (this.stream.isActive) this.stream.onBodyEnd(trailers);
   }
 
   onRoom(): void {
+    if (this.#tunnel !== undefined) return this.#tunnel.handler.onDrain();
     this.stream.onDownstreamDrain();
     if (this.#deadline.isArmed && !this.stream.isActive) this.#armFlush();
   }
@@ -107,29 +129,38 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   }
 
   onReset(): void {
-    this.#detach();
+    const tunnel = this.#detach();
     this.#connection.enter(undefined);
-    this.stream.onDownstreamClose(remoteReset);
+    if (tunnel === undefined) this.stream.onDownstreamClose(remoteReset);
+    else tunnel.close(resetByClient);
     this.#recycle();
   }
 
   onClosed(): void {
-    this.#detach();
+    this.#detach()?.close(undefined);
     this.#recycle();
   }
 
   /** The connection is gone. */
   onConnectionClose(): void {
-    this.#detach();
-    this.stream.onDownstreamClose();
+    const tunnel = this.#detach();
+    if (tunnel === undefined) this.stream.onDownstreamClose();
+    else tunnel.close(undefined);
     this.#connection.services.upstreams.wheel.release(this.#deadline);
     this.stream.release();
   }
 
-  #detach(): void {
+  /** Returns the tunnel that went through the stream. */
+  #detach(): StreamChannel | undefined {
+    const tunnel = this.#tunnel;
     this.#wire = undefined;
+    this.#tunnel = undefined;
+    this.#awaitsTunnel = false;
+    this.#early = noBytes;
+    this.#earlyBytes = 0;
     this.sender.attach(undefined);
     this.#deadline.disarm();
+    return tunnel;
   }
 
   #recycle(): void {
@@ -143,13 +174,12 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   }
 
   pause(): void {
-    if (this.#pauses++ === 0 && this.#wire !== undefined) {
-      this.#wire.isPaused = true;
-    }
+    if (this.#pauses++ === 0 && this.#wire !== undefined) this.#wire.isPaused = true;
   }
 
   resume(): void {
     if (this.#pauses === 0 || --this.#pauses > 0 || this.#wire === undefined) return;
+    if (this.#awaitsTunnel) return;
     this.#connection.session.streams.window.release(this.#wire);
     this.#connection.flushSoon();
   }
@@ -177,8 +207,9 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   #breakOff(code: number): void {
     const wire = this.#wire;
     if (wire === undefined) return;
-    this.#detach();
+    const tunnel = this.#detach();
     this.#connection.breakOff(wire, code);
+    tunnel?.close(undefined);
     this.#recycle();
   }
 
@@ -188,11 +219,50 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     this.#breakOff(errorCode.cancel);
   }
 
-  becomeTunnel(): Buffer | undefined {
-    assert(false, "a stream of HTTP/2 becomes no tunnel: upgrades are refused before");
+  /** In one piece, or a client could have us keep an object for each byte. */
+  #keepEarly(chunk: Buffer, from: number, to: number): void {
+    const before = this.#earlyBytes;
+    this.#earlyBytes += to - from;
+    if (this.#earlyBytes > this.#early.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(this.#earlyBytes * 2, earlyBytesMin));
+      this.#early.copy(larger, 0, 0, before);
+      this.#early = larger;
+    }
+    chunk.copy(this.#early, before, from, to);
+  }
+
+  get mayTunnel(): boolean {
+    return this.#connection.allowsConnect;
+  }
+
+  becomeTunnel(): TunnelEnd {
+    const wire = wireOf(this.#wire);
+    const channel = new StreamChannel(this.#connection, wire);
+    const early = this.#early.subarray(0, this.#earlyBytes);
+    const hasEnded = this.#hasEarlyEnd;
+    this.#tunnel = channel;
+    this.#early = noBytes;
+    this.#earlyBytes = 0;
+    this.#awaitsTunnel = false;
+    this.#deadline.disarm();
+    if (this.#pauses === 0) channel.resume();
+    return { channel, early, hasEnded };
   }
 
   onTunnelClosed(): void {
-    assert(false, "a stream of HTTP/2 becomes no tunnel: upgrades are refused before");
+    // The stream has told its connection already that it is over.
   }
+}
+
+const noBytes = Buffer.alloc(0);
+const earlyBytesMin = 1024;
+
+const resetByClient: ChannelError = {
+  code: "ECONNRESET",
+  message: "the client broke off the stream",
+};
+
+function wireOf(wire: Http2Stream | undefined): Http2Stream {
+  assert(wire !== undefined, "a request without its stream");
+  return wire;
 }

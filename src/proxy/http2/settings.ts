@@ -14,6 +14,7 @@ export interface Http2ServerSettings extends Http2Settings {
   readonly pingMs: number;
   /** How long the answer to a PING may take. */
   readonly pingTimeoutMs: number;
+  readonly allowsConnect: boolean;
   /** Between the first word of a farewell and the last. */
   readonly drainMs: number;
 }
@@ -69,6 +70,7 @@ export function compileHttp2Settings(
     resetsMalformed:
       options?.overrideStreamErrorOnInvalidHttpMessage ??
       (options?.streamErrorOnInvalidHttpMessaging === true || context.resetsMalformed),
+    allowsConnect: options?.allowConnect === true,
     pingMs: durationMs(keepalive?.interval) ?? 0,
     pingTimeoutMs: durationMs(keepalive?.timeout) ?? 0,
     drainMs: context.drainMs,

@@ -49,8 +49,11 @@ export class StreamSender implements ResponseSender {
     const { encoder } = this.#frames;
     const writer = this.#frames.beginHead(stream.id);
     stream.isAnswered = true;
-    encoder.status(writer, status);
+    // HTTP/2 has no 101: what was asked for by CONNECT begins with success (RFC 8441 section 5).
+    const isSwitch = status === 101;
+    encoder.status(writer, isSwitch ? 200 : status);
     const { head } = headers;
+    if (isSwitch) head?.dropId(known.contentLength);
     if (head !== undefined) {
       const { count, dropped } = head;
       for (let field = 0; field < count; field++) {

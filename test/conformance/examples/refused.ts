@@ -111,12 +111,6 @@ export const refusedExamples: readonly RefusedExample[] = [
   ),
   field("HTTP/3 upstream", { cluster: http3Options }, "http3_protocol_options", "http3"),
   field(
-    "CONNECT over HTTP/2",
-    { manager: "http2_protocol_options: {allow_connect: true}" },
-    "allow_connect",
-    "allow_connect",
-  ),
-  field(
     "Zipkin",
     {
       manager: `tracing:
