@@ -195,29 +195,32 @@ for (const mode of capturingModes) {
         reporter: "source",
         source_workload: "client",
         destination_workload: "echo",
-        destination_service: "echo.default.svc.cluster.local",
+        destination_service: "entry.example",
         request_protocol: "udp",
       };
-      const text = "x".repeat(1200);
-      const counted = async (name: string): Promise<number> =>
-        total(await scrape(mesh, { name: "client-0" }), `heddle_udp_${name}_total`, labels);
-      // What was sent before is told within seconds.
-      await new Promise((resolve) => {
-        setTimeout(resolve, 6000);
-      });
-      const before = await Promise.all(
-        ["sent_bytes", "received_bytes", "sent_datagrams", "received_datagrams"].map(counted),
-      );
-      const texts = Array.from({ length: 10 }, () => text);
-      const answers = await send(mesh, { host: "echo", port: 9000, texts });
+      const texts = Array.from({ length: 10 }, () => "x".repeat(1200));
+      const answers = await send(mesh, { host: "entry.example", port: 700, texts });
       assert.equal(answers.length, 10);
-      const wanted = [10 * 1207, 10 * 1200, 10, 10];
-      await eventually("they are counted", async () => {
-        const now = await Promise.all(
-          ["sent_bytes", "received_bytes", "sent_datagrams", "received_datagrams"].map(counted),
+      // Beside the one that was sent there before, and its answer.
+      const wanted = {
+        received_datagrams: 11,
+        sent_datagrams: 11,
+        received_bytes: 10 * 1200 + "hi".length,
+        sent_bytes: 10 * ("echo-0 ".length + 1200) + "echo-0 hi".length,
+      };
+      let counted: Record<string, number> = {};
+      const isCounted = async (): Promise<boolean> => {
+        const samples = await scrape(mesh, { name: "client-0" });
+        counted = Object.fromEntries(
+          Object.keys(wanted).map((name) => [
+            name,
+            total(samples, `heddle_udp_${name}_total`, labels),
+          ]),
         );
-        return now.every((value, i) => value - (before[i] ?? 0) === wanted[i]);
-      });
+        return counted["sent_bytes"] === wanted.sent_bytes;
+      };
+      await eventually("they are counted", isCounted, 20_000);
+      assert.deepEqual(counted, wanted);
     });
 
     await t.test("the graph has an edge for it", async () => {
