@@ -3,8 +3,9 @@
  * access log says of it. Heddle on either backend, and Envoy with the same file.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import http from "node:http";
-import type { AddressInfo } from "node:net";
+import net, { type AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -43,6 +44,10 @@ function routes(): readonly object[] {
     ...[200, 204, 301, 400, 401, 403, 404, 408, 418, 429, 500, 502, 503, 504].map((status) =>
       to(`/direct-${status}`, direct(status, status === 204 ? "" : `it is ${status}`)),
     ),
+    {
+      match: { path: "/cased", headers: [{ name: "X-Any-CASE", string_match: { exact: "1" } }] },
+      ...direct(200, "matched"),
+    },
     to("/message", direct(503, "50% of \u00fcber\n\ttwo lines \u20ac ~")),
     to("/redirect", { redirect: { path_redirect: "/elsewhere" } }),
     to("/no-cluster", { route: { cluster: "nowhere" } }),
@@ -232,6 +237,7 @@ const questions: Readonly<Record<string, Fields>> = {
   "gRPC-Web": call("/direct-503", "application/grpc-web"),
   "a type in capitals": call("/direct-503", "Application/gRPC"),
   "another type": call("/direct-503", "application/json"),
+  "a header that is named in another case": call("/cased", grpc, ["x-any-case", "1"]),
   "a match for gRPC": call("/matched", grpc),
   "a match for gRPC with a subtype": call("/matched", "application/grpc+proto"),
   "a match for gRPC with a parameter": call("/matched", "application/grpc; charset=utf-8"),
@@ -246,4 +252,18 @@ for (const [name, fields] of Object.entries(questions)) {
       assert.deepEqual(heddle, envoy, "actual: Heddle, expected: Envoy");
     });
   }
+}
+
+for (const name of planeNames) {
+  test(`names of headers match in any case over HTTP/1.1 (${name})`, async () => {
+    const { port } = planes.get(name) ?? assert.fail();
+    for (const header of ["x-any-case", "X-ANY-CASE", "x-Any-casE"]) {
+      const socket = net.connect(port, "127.0.0.1");
+      let answer = "";
+      socket.on("data", (chunk: Buffer) => (answer += chunk.toString()));
+      socket.write(`GET /cased HTTP/1.1\r\nHost: a\r\n${header}: 1\r\nConnection: close\r\n\r\n`);
+      await once(socket, "close");
+      assert.match(answer, /matched$/);
+    }
+  });
 }
