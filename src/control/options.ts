@@ -52,10 +52,15 @@ export interface ControlReadyMessage {
   readonly kind: "ready";
 }
 
-/** Sent by the control plane: every proxy it could reach in time works by this snapshot, or a later one. */
+/**
+ * Sent by the control plane: every proxy it could reach in time works by this snapshot, or a later one.
+ * Where some were late it is said again when they do.
+ */
 export interface ControlAppliedMessage {
   readonly kind: "applied";
   readonly revision: number;
+  /** Without an exception. */
+  readonly isEverywhere: boolean;
 }
 
 /**

@@ -21,6 +21,7 @@ import { FirstReady, type Progress } from "./run/first-ready.ts";
 import { gatewayTargets, withPlaces } from "./run/gateway-ports.ts";
 import { type GatewayTarget, type HostPortOpener, HostPorts } from "./run/host-ports.ts";
 import { Instance } from "./run/instance.ts";
+import { KnownRevisions } from "./run/known-revisions.ts";
 import { MeshProblems } from "./run/mesh-problems.ts";
 import { readMeshFile, type UsableMeshFile } from "./run/mesh-source.ts";
 import { watchMeshFile } from "./run/mesh-watch.ts";
@@ -49,8 +50,10 @@ const openAtOnce = 6;
 const sidecarsBeyondCores = 2;
 const publishQuietMs = 5;
 const stopGraceMs = 3000;
-/** From being taken out of the endpoints until the application is ended: so long may that take. */
+/** From being taken out of the endpoints until the application is ended, at least: for what is on its way. */
 const drainMs = 1000;
+/** At most, where a proxy does not answer. */
+const withdrawnMaxMs = 10_000;
 /** How long a replica that was replaced may take until the next is replaced all the same. */
 const replacedReadyMaxMs = 15_000;
 const replacedPollMs = 50;
@@ -71,8 +74,7 @@ export class Supervisor {
   #revision = 0;
   /** By instance, the revision that first told that it is ready. */
   readonly #readySince = new Map<string, number>();
-  /** The last revision that every proxy works by. */
-  #applied = 0;
+  readonly #known = new KnownRevisions();
   #publish: Timer | undefined;
   #isControlReady = false;
   #mayStartSidecars = false;
@@ -101,7 +103,10 @@ export class Supervisor {
       onProcess,
       onReady: () => this.#onControlReady(),
       onFailing: (why) => this.#firstReady.onControlFailing(why),
-      onApplied: (revision) => this.#onApplied(revision),
+      onApplied: (message) => {
+        this.#known.take(message);
+        this.#followReadiness();
+      },
       onProblems: (problems) => this.#configuration.follow(problems),
       message: () => this.#workloadsMessage(),
     });
@@ -161,6 +166,7 @@ export class Supervisor {
     this.#headStart?.cancel();
     this.#starts.close();
     for (const end of this.#pauses) end();
+    this.#known.close();
     await this.#changes.catch(() => {});
     const all = [...this.#instances.values(), ...this.#leaving];
     await Promise.all(all.map((one) => closeQuietly(one)));
@@ -219,7 +225,11 @@ export class Supervisor {
     this.#leaving.add(instance);
     this.#instances.delete(key);
     instance.drain();
-    if (wasEndpoint) await this.#pause(drainMs);
+    if (wasEndpoint) {
+      // What is told next says that it leaves.
+      const known = this.#known.everywhere(this.#revision + 1, this.#parts.clock, withdrawnMaxMs);
+      await Promise.all([this.#pause(drainMs), known]);
+    }
     await closeQuietly(instance);
     instance.forget();
     this.#leaving.delete(instance);
@@ -303,11 +313,6 @@ export class Supervisor {
     this.#followReadiness();
   }
 
-  #onApplied(revision: number): void {
-    this.#applied = Math.max(this.#applied, revision);
-    this.#followReadiness();
-  }
-
   /** Starts who waited for others, and says when all is ready, once every proxy knows. */
   #followReadiness(): void {
     this.#starts.follow();
@@ -330,7 +335,7 @@ export class Supervisor {
 
   #isKnownReady(key: string): boolean {
     if (!this.#instances.has(key)) return true;
-    return (this.#readySince.get(key) ?? Infinity) <= this.#applied;
+    return (this.#readySince.get(key) ?? Infinity) <= this.#known.applied;
   }
 
   #onHostPort({ name }: GatewayTarget, address: SocketAddress): void {

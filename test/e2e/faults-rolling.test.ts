@@ -83,6 +83,28 @@ for (const dataPlane of dataPlanes) {
       assert.equal(stdout, "two\n");
     });
 
+    test("a replica that leaves serves on until the last proxy has heard of it", async () => {
+      const [caller, leaving] = ["client-0", "server-1"].map((name) => sidecarOf(mesh, name));
+      assert(caller !== undefined);
+      process.kill(caller, "SIGSTOP");
+      try {
+        mesh.write("heddle.yaml", meshFile(1, "two"));
+        await eventually("it is on its way out", async () =>
+          (await workloads(mesh)).some(
+            ({ instance, state }) => instance === "server-1" && state === "draining",
+          ),
+        );
+        // Three times what is left to requests that are on their way.
+        await pause(3000);
+        assert.equal(sidecarOf(mesh, "server-1"), leaving);
+      } finally {
+        process.kill(caller, "SIGCONT");
+      }
+      await eventually("it has left", () => sidecarOf(mesh, "server-1") === undefined);
+      mesh.write("heddle.yaml", meshFile(2, "two"));
+      await settled(mesh, 3);
+    });
+
     test("with a slow control plane a new replica waits, says why, and nothing passes it by", async () => {
       const control = controlPid(mesh);
       assert(control !== undefined);
@@ -113,6 +135,25 @@ for (const dataPlane of dataPlanes) {
       }
       assert((await ask(mesh, "status")) !== undefined);
     });
+
+    if (dataPlane === "heddle") {
+      test("nobody takes the port of a sidecar that has crashed while it is started again", async () => {
+        const marker = join(dirname(mesh.directory), "exec", "hog");
+        const hog = mesh.workload("server-1").exec(hogging(15_006, marker));
+        await eventually("somebody wants the port", () => existsSync(marker));
+        const crashed = mesh.workload("server-1").sidecarPid;
+        process.kill(crashed, "SIGKILL");
+        await eventually("it runs again", () => {
+          const pid = sidecarOf(mesh, "server-1");
+          return pid !== undefined && pid !== crashed;
+        });
+        await settled(mesh, 5);
+        assert.equal(await readiness(mesh, "server-1"), "ready 200");
+        rmSync(marker);
+        assert.equal((await hog).code, neverHadIt);
+      });
+      return;
+    }
 
     test("a sidecar that cannot bind a listener is not ready, says so, and recovers", async () => {
       const marker = join(dirname(mesh.directory), "exec", "hog");
@@ -146,6 +187,10 @@ function sidecarOf(mesh: TestMesh, name: string): number | undefined {
  * A script that takes a port of the sidecar's as soon as it is free, and holds it for as long as a file
  * is there, which it makes when it begins to try.
  */
+/** What it ends with when the port was never free until it was told to end. */
+const neverHadIt = 2;
+
+/** Takes a port as soon as it is free, and holds it until the marker is gone. */
 function hogging(port: number, marker: string): string {
   const code = `
     const [net, fs] = [require("node:net"), require("node:fs")];
@@ -153,7 +198,8 @@ function hogging(port: number, marker: string): string {
     const hold = () => (fs.existsSync("${marker}") ? setTimeout(hold, 20) : process.exit(0));
     const take = () => {
       const server = net.createServer();
-      server.on("error", () => (Date.now() > end ? process.exit(1) : setTimeout(take, 1)));
+      server.on("error", () => 
+        (!fs.existsSync("${marker}") ? process.exit(${neverHadIt}) : Date.now() > end ? process.exit(1) : setTimeout(take, 1)));
       server.listen(${port}, "0.0.0.0", hold);
     };
     fs.writeFileSync("${marker}", "");

@@ -44,6 +44,8 @@ export interface ControlChannel {
 const firstMessageMs = 1000;
 /** A proxy that does not answer must not keep the others' word back. */
 const appliedMaxMs = 2000;
+/** After that; an instance that leaves the mesh waits for them before it ends. */
+const lateMaxMs = 8000;
 
 /** Resolves when everything has ended; rejects when it could not start. */
 export async function runControl({
@@ -116,15 +118,29 @@ function listen({ controlPlane, meshMetrics, channel, log }: Listening): Promise
         controlPlane.setWorkloads(message);
         meshMetrics.use(message.prometheusUrl);
         const { revision } = message.snapshot;
-        void controlPlane
-          .waitFor([], { timeoutMs: appliedMaxMs })
-          .then(() => channel.send({ kind: "applied", revision }));
+        void tellApplied(revision, controlPlane, channel);
       } catch (error) {
         log.error("what runs cannot be taken over", { reason: messageOf(error) });
       }
       resolve();
     });
   });
+}
+
+async function tellApplied(
+  revision: number,
+  controlPlane: StartedControlPlane,
+  channel: ControlChannel,
+): Promise<void> {
+  for (const timeoutMs of [appliedMaxMs, lateMaxMs]) {
+    // oxlint-disable-next-line no-await-in-loop -- the second time for those who were late
+    const { pending } = await controlPlane.waitFor([], { timeoutMs });
+    const isEverywhere = pending.length === 0;
+    if (isEverywhere || timeoutMs === appliedMaxMs) {
+      channel.send({ kind: "applied", revision, isEverywhere });
+    }
+    if (isEverywhere) return;
+  }
 }
 
 /** The channel's other end is our own supervisor: its shape is checked as far as it tells kinds apart. */

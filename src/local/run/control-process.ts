@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import type { Problem } from "../../base/problem.ts";
 import type {
+  ControlAppliedMessage,
   ControlOptions,
   ControlProblemsMessage,
   WorkloadsMessage,
@@ -26,8 +27,8 @@ export interface ControlProcessOptions {
   readonly onReady: () => void;
   /** It has ended several times without having been ready; a sentence. */
   readonly onFailing: (why: string) => void;
-  /** Every proxy works by what was told with this revision, or later. */
-  readonly onApplied: (revision: number) => void;
+  /** Proxies work by what was told with a revision, or later. */
+  readonly onApplied: (message: ControlAppliedMessage) => void;
   /** What is wrong with the configuration has changed; all of it, but what the mesh file itself says. */
   readonly onProblems: (problems: readonly Problem[]) => void;
   readonly onProcess: (pid: number) => void;
@@ -79,9 +80,7 @@ export class ControlProcess {
       onMessage: (message) => {
         if (!isMessage(message)) return;
         if (message.kind === "ready") parts.onReady();
-        if (message.kind === "applied" && "revision" in message) {
-          parts.onApplied(Number(message.revision));
-        }
+        if (isAppliedMessage(message)) parts.onApplied(message);
         if (isProblemsMessage(message)) parts.onProblems(message.problems);
       },
     });
@@ -125,6 +124,10 @@ function controlOptions(parts: ControlProcessOptions): ControlOptions {
     logLevel: options.logLevel,
     logFormat: options.logFormat,
   };
+}
+
+function isAppliedMessage(message: object): message is ControlAppliedMessage {
+  return "kind" in message && message.kind === "applied" && "revision" in message;
 }
 
 /** The channel's other end is our own program: its shape is checked as far as it tells kinds apart. */
