@@ -320,7 +320,7 @@ async function leaveSocket(path: string): Promise<void> {
 
 test("startGrpcServer() says where it could not listen", async (t) => {
   const start = startGrpcServer({
-    listen: { path: "/nonexistent/socket" },
+    listen: { path: "/proc/nonexistent/socket" },
     methods: [],
     keepalive: defaultGrpcKeepalive,
     clock: systemClock,
@@ -329,19 +329,19 @@ test("startGrpcServer() says where it could not listen", async (t) => {
   t.after(() => start.then((server) => server.close()).catch(() => {}));
   await assert.rejects(start, {
     code: "net.listen-failed",
-    message: /^listening on unix:\/nonexistent\/socket: /,
+    message: /^listening on unix:\/proc\/nonexistent\/socket: /,
   });
 });
 
 test("openGrpcChannel() says what it dialled when nobody listens", async (t) => {
   const channel = openGrpcChannel({
-    target: { path: "/nonexistent/socket" },
+    target: { path: "/proc/nonexistent/socket" },
     keepalive: defaultGrpcKeepalive,
     clock: systemClock,
   });
   t.after(() => channel.close());
   await assert.rejects(channel.unary("/a/b", Buffer.of(), { timeoutMs: 1000 }), {
     code: grpcStatus.unavailable,
-    message: /connecting to unix:\/nonexistent\/socket: .*ENOENT/,
+    message: /connecting to unix:\/proc\/nonexistent\/socket: .*ENOENT/,
   });
 });
