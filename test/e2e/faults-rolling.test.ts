@@ -74,7 +74,9 @@ for (const dataPlane of dataPlanes) {
       await pause(500);
       mesh.write("heddle.yaml", meshFile(2, "two"));
       for (const [index, name] of ["server-0", "server-1"].entries()) {
-        await eventually(`${name} is another`, () => sidecarOf(mesh, name) !== pids[index]);
+        const isAnother = (): boolean => sidecarOf(mesh, name) !== pids[index];
+        // One after the other, each when every proxy has heard of it and the one before serves.
+        await eventually(`${name} is another`, isAnother, 30_000);
       }
       await settled(mesh, 3);
       await endLoad(mesh, "client-0");
