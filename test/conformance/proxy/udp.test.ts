@@ -19,7 +19,7 @@ import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
 import { threads } from "../../support/workers.ts";
 
 const types = "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3";
-const idleMs = 1000;
+const idleMs = 2000;
 
 interface Setup {
   readonly port: number;
