@@ -273,3 +273,34 @@ test("Http2Session takes turns between streams", () => {
   assert.ok(Math.abs(one - other) <= 16_384, String(left()));
   assert.equal(100_000 - one - other, 65_535);
 });
+
+test("Http2Session lets a client have enough of answers that have begun", () => {
+  const server = new Server();
+  for (let turn = 0; turn < 3000; turn++) {
+    const id = 2 * turn + 1;
+    server.give(frame(1, 5, id, request));
+    const stream = server.streams.at(-1);
+    assert.ok(stream !== undefined);
+    stream.isAnswered = true;
+    server.give(frame(3, 0, id, [0, 0, 0, 8]));
+  }
+  assert.equal(server.error, undefined);
+});
+
+test("Http2Session ends a header block that names a large entry again and again (CVE-2016-6581)", () => {
+  const server = new Server();
+  const large = [0x40, 1, 0x78, 0x7f, 0xbd, 0x1d, ...Array.from({ length: 3900 }, () => 0x78)];
+  const block = [...request, ...large, ...Array.from({ length: 1000 }, () => 0xbe)];
+  server.give(frame(1, 5, 1, block));
+  assert.equal(server.error, "head-limit");
+});
+
+test("Http2Session applies the last window that a SETTINGS frame says, and to streams once", () => {
+  const server = new Server();
+  server.give(frame(1, 5, 1, request));
+  const [stream] = server.streams;
+  const largest = [0, 4, 0x7f, 0xff, 0xff, 0xff];
+  server.give(frame(4, 0, 0, [...largest, ...[0, 4, 0, 0, 0, 10], ...largest, 0, 4, 0, 0, 0, 20]));
+  assert.equal(stream?.sendWindow, 20);
+  assert.equal(server.error, undefined);
+});
