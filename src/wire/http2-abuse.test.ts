@@ -300,7 +300,7 @@ test("Http2Session applies the last window that a SETTINGS frame says, and to st
   server.give(frame(1, 5, 1, request));
   const [stream] = server.streams;
   const largest = [0, 4, 0x7f, 0xff, 0xff, 0xff];
-  server.give(frame(4, 0, 0, [...largest, ...[0, 4, 0, 0, 0, 10], ...largest, 0, 4, 0, 0, 0, 20]));
+  server.give(frame(4, 0, 0, [...largest, 0, 4, 0, 0, 0, 10, ...largest, 0, 4, 0, 0, 0, 20]));
   assert.equal(stream?.sendWindow, 20);
   assert.equal(server.error, undefined);
 });
