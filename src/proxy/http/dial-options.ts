@@ -1,4 +1,4 @@
-/** What a cluster and an endpoint say of connections, as options of a dial. */
+/** What a cluster and an endpoint say of connections to it; most of it as options of a dial. */
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 
@@ -14,4 +14,10 @@ export function queueOf({ writeQueueBytesMax, keepAlive }: UpstreamCluster): {
     ...(writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax }),
     ...(keepAlive === undefined ? {} : { keepAlive }),
   };
+}
+
+/** `isAsked`: by a request that came so. */
+export function speaksHttp2(cluster: UpstreamCluster | undefined, isAsked: boolean): boolean {
+  const when = cluster?.http2?.when;
+  return when === "always" || (when === "downstream" && isAsked);
 }

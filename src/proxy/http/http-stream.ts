@@ -27,7 +27,7 @@ import { ResponseSide } from "./response-side.ts";
 import { streamDurationMs } from "./stream-duration.ts";
 import { StreamRecord } from "./stream-record.ts";
 import { decorateRequest, traceRequest } from "./stream-tracing.ts";
-import { mayUpgrade } from "./tunnel.ts";
+import { refusesUpgrade } from "./tunnel.ts";
 import { UpstreamRequest } from "./upstream-request.ts";
 
 const noRoute: RouteOutcome = { kind: "no-route" };
@@ -219,8 +219,8 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   }
 
   #forward(route: CompiledRoute): void {
-    if (this.upgrade !== "" && !mayUpgrade(this, route)) return this.reply("upgrade-refused");
     const cluster = this.#cluster;
+    if (refusesUpgrade(this, route, cluster)) return this.reply("upgrade-refused");
     if (cluster === undefined) {
       return this.reply("no-cluster", { status: route.clusterNotFoundStatus ?? 503 });
     }

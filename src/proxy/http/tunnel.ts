@@ -9,14 +9,18 @@ import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
-import { queueOf } from "./dial-options.ts";
+import { queueOf, speaksHttp2 } from "./dial-options.ts";
 
-export function mayUpgrade(
-  { upgrade, connection, services }: HttpStream,
-  { upgrades }: CompiledRoute,
+export function refusesUpgrade(
+  { upgrade, connection, services, record }: HttpStream,
+  { upgrades, isConnect }: CompiledRoute,
+  cluster: UpstreamCluster | undefined,
 ): boolean {
+  if (upgrade === "") return false;
+  // To become a tunnel there, a request would have to be an extended CONNECT.
+  if (!isConnect && speaksHttp2(cluster, record.protocol === "HTTP/2")) return true;
   const isAllowed = upgrades.get(upgrade) ?? services.settings.upgrades.get(upgrade);
-  return connection.mayTunnel && isAllowed === true;
+  return !connection.mayTunnel || isAllowed !== true;
 }
 
 export interface UpgradedUpstream {

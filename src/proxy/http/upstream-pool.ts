@@ -9,7 +9,7 @@ import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
 import { ClientPool } from "../http2/client-pool.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
-import { queueOf, sourceOf } from "./dial-options.ts";
+import { queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
 
@@ -79,9 +79,7 @@ export class Upstreams {
       pools = new EndpointPools(endpoint, this.#context, this);
       this.#pools.set(endpoint, pools);
     }
-    const { http2 } = cluster;
-    const isAsked = http2 !== undefined && (http2.when === "always" || isHttp2);
-    return isAsked ? pools.http2 : pools.http1;
+    return speaksHttp2(cluster, isHttp2) ? pools.http2 : pools.http1;
   }
 }
 

@@ -86,6 +86,12 @@ const served: readonly Question[] = [
 ];
 
 const broken: readonly Question[] = [
+  {
+    name: "an upgrade that nobody allows",
+    client: "http1",
+    path: "/",
+    headers: { connection: "upgrade", upgrade: "websocket" },
+  },
   { name: "an endpoint that resets", path: "/reset" },
   { name: "an endpoint that refuses", path: "/refused" },
   { name: "an endpoint that refuses, tried again", path: "/refused-retry" },
