@@ -12,7 +12,7 @@ test("datagramRules() lets the proxy's own datagrams pass before it redirects an
   for (const [family, map] of [
     ["ip", "services4"],
     ["ip6", "services6"],
-  ]) {
+  ] as const) {
     const redirect = `udp redirect to :${family} daddr . udp dport map @${map}`;
     assert.ok(at(redirect) > at("meta mark 0x539 return"), family);
   }
