@@ -156,7 +156,13 @@ async function startReference<Name extends string>(
   const whole = { admin, ...(typeof bootstrap === "object" ? bootstrap : {}) };
   const envoy = startEnvoy(binary, whole, ["--file-flush-interval-msec", "10"]);
   const [first] = names;
-  await untilOpen(first === undefined ? adminPort : ports[first], envoy.log);
+  try {
+    await untilOpen(first === undefined ? adminPort : ports[first], envoy.log);
+  } catch (thrown) {
+    await envoy.stop();
+    rmSync(folder, { recursive: true });
+    throw thrown;
+  }
   return {
     ports,
     log: () => readLines(logFile),
