@@ -46,9 +46,10 @@ export class Http2Stream {
   held = 0;
   /** Content bytes the head promised, less those that came; -1 where it promised nothing. */
   contentLeft = -1;
-  /** Of a stream that we began: its request was HEAD, its final head has come, so many others have. */
-  isHead = false;
+  /** The answer's final head has come, or left. */
   isAnswered = false;
+  /** Of a stream that we began: its request was HEAD; so many heads have come before the final one. */
+  isHead = false;
   interims = 0;
   sendWindow = 0;
   readonly queue: Buffer[] = [];
