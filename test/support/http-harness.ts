@@ -58,6 +58,8 @@ export class HttpHarness {
   readonly log: LoggedRequest[] = [];
   readonly metrics: OwnedMetricRegistry = createMetricRegistry();
   readonly outcomes: UpstreamOutcome[] = [];
+  /** By each choice of an endpoint: the host of the request it was for. */
+  readonly askedFor: (string | undefined)[] = [];
   readonly endpoints: UpstreamEndpoint[] = [];
   /** Dialled connections, in order. */
   readonly upstreams: ScriptedUpstream[] = [];
@@ -168,8 +170,10 @@ export class HttpHarness {
       maxRequestsPerConnection: options.maxRequestsPerConnection ?? 0,
       maxConnectionDurationMs: options.maxConnectionDurationMs ?? 0,
       idleTimeoutMs: 60_000,
-      pick: ({ avoid }) =>
-        this.endpoints.find((endpoint) => avoid?.(endpoint) !== true) ?? this.endpoints[0],
+      pick: ({ avoid, authority }) => {
+        this.askedFor.push(authority);
+        return this.endpoints.find((endpoint) => avoid?.(endpoint) !== true) ?? this.endpoints[0];
+      },
       limits: {
         tryConnection: () => take("connection"),
         releaseConnection: () => void inUse.connection--,

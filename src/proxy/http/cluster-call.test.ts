@@ -51,6 +51,8 @@ test("callCluster() sends a whole request and tells the whole answer", () => {
   assert.deepEqual(asked.told, []);
   upstream.send("ah");
   assert.deepEqual(asked.told, ["200 1 yeah"]);
+  // A cluster whose servers prove to be whom requests name is told the name.
+  assert.deepEqual(mesh.askedFor, ["keys.test"]);
   new Asked(mesh);
   assert.equal(mesh.upstreams.length, 1, "the connection is kept for the next");
   assert.deepEqual(

@@ -120,7 +120,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   }
 
   #try(cluster: UpstreamCluster): void {
-    const choice = { connection: noConnection, hash: undefined, avoid: undefined };
+    const { authority } = this.#request;
+    const choice = { connection: noConnection, hash: undefined, avoid: undefined, authority };
     const endpoint = cluster.pick(choice);
     if (endpoint === undefined) {
       return this.#fail(`cluster ${cluster.name} has no healthy endpoint`, undefined);

@@ -14,7 +14,10 @@ function hostOfCopy(policy: Fields<Policy>): string | undefined {
   mesh.connect().send("GET /a HTTP/1.1\r\nhost: shop.test:80\r\n\r\n");
   assert.equal(mesh.upstreams.length, 2);
   const heads = mesh.upstreams.map((_, i) => mesh.upstream(i).take());
-  return /\r\nhost: (.*)\r\n/.exec(heads.at(-1) ?? "")?.[1];
+  const host = /\r\nhost: (.*)\r\n/.exec(heads.at(-1) ?? "")?.[1];
+  // Of a cluster whose servers prove to be whom requests name, the copy's must.
+  assert.ok(mesh.askedFor.includes(host));
+  return host;
 }
 
 test("sendMirrors() tells by the host that a request is a copy, unless it is told not to", () => {

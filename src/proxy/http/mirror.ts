@@ -28,6 +28,7 @@ export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: Mi
       connection: request.connection,
       hash: undefined,
       avoid: undefined,
+      authority: authorityOf(plan, source),
     });
     if (cluster === undefined || endpoint === undefined) continue;
     cluster.counters.onRequest();
@@ -35,6 +36,12 @@ export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: Mi
     const pool = services.upstreams.poolOf(endpoint, cluster, isHttp2);
     pool.acquire(new Mirror(stream, source, plan), cluster);
   }
+}
+
+/** As the copy's server is asked for, and believed, where names come from requests. */
+function authorityOf(plan: MirrorPlan, { target }: MirrorSource): string {
+  const host = plan.host === "" ? target.authority : plan.host;
+  return plan.marksHost ? shadowAuthority(host) : host;
 }
 
 function shadowAuthority(authority: string): string {
@@ -51,9 +58,9 @@ class Mirror implements UpstreamUser {
   readonly #pieces: readonly Buffer[];
   readonly #bodyKind: BodyKind;
 
-  constructor({ request, body }: HttpStream, { target, bodyKind }: MirrorSource, plan: MirrorPlan) {
-    const host = plan.host === "" ? target.authority : plan.host;
-    const authority = plan.marksHost ? shadowAuthority(host) : host;
+  constructor({ request, body }: HttpStream, source: MirrorSource, plan: MirrorPlan) {
+    const { target, bodyKind } = source;
+    const authority = authorityOf(plan, source);
     this.isHeadRequest = request.method === "HEAD";
     this.#request = copyOfRequest(request);
     this.#target = { path: target.path, authority };
