@@ -107,7 +107,7 @@ workloads: []
       writeFileSync(join(folder, "text"), "", { mode: 0o644 });
       for (const [named, sentence] of [
         [
-          "/nonexistent",
+          join(folder, "none"),
           /^the envoy that HEDDLE_ENVOY names does not run: .*ENOENT; install Envoy/,
         ],
         [

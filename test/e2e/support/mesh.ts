@@ -186,7 +186,8 @@ function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): Chi
   ];
   return spawn(command[0] ?? "", command.slice(1), {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, HOME: "/nonexistent", ...setup.environment },
+    // Nothing is to be written outside the checkout.
+    env: { ...process.env, HOME: join(root, ".cache", "home"), ...setup.environment },
   });
 }
 

@@ -100,7 +100,8 @@ function standInControl(options: ControlOptions): void {
   process.on("message", (message: WorkloadsMessage) => {
     last = message;
     writeFileSync(join(options.stateDir, "workloads.json"), JSON.stringify(message));
-    process.send?.({ kind: "applied", revision: message.snapshot.revision });
+    const { revision } = message.snapshot;
+    process.send?.({ kind: "applied", revision, isEverywhere: true });
   });
   process.once("disconnect", () => process.exit(0));
   const server = createHttpServer((_, response) => response.end(JSON.stringify(last ?? {})));
