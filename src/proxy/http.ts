@@ -26,12 +26,14 @@ import { createCounters, type HttpServices } from "./http/http-services.ts";
 import { LocalReplies } from "./http/local-replies.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
-import { Upstreams } from "./http/upstream-pool.ts";
+import { type Upstreams, upstreamsOf } from "./http/upstream-pool.ts";
 import { createHttp2Counters } from "./http2/counters.ts";
 import { framesOf } from "./http2/frames.ts";
 import { type Http2Services, ServerConnection } from "./http2/server-connection.ts";
 import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
+
+export { closeUpstreams } from "./http/upstream-pool.ts";
 
 export interface HttpConnectionManagerOptions {
   /** What the listener's `traffic_direction` says. */
@@ -48,8 +50,6 @@ const bufferBytesDefault = 1024 * 1024;
 
 /** The compilers that route configurations need for filters' per-route messages. */
 export const httpFilterOverrides: FilterOverrideCompilers = filterOverrides;
-
-const upstreamsByContext = new WeakMap<ProxyContext, Upstreams>();
 
 /** Throws a refusal (`xds.refused`) that names a field which cannot be honoured. */
 export function createHttpConnectionManager(
@@ -209,22 +209,6 @@ function createHttp2Services({ settings, context }: HttpServices): () => Http2Se
     };
     return made;
   };
-}
-
-/** Pools are shared by all connection managers of one data plane. */
-function upstreamsOf(context: ProxyContext): Upstreams {
-  let upstreams = upstreamsByContext.get(context);
-  if (upstreams === undefined) {
-    upstreams = new Upstreams(context);
-    upstreamsByContext.set(context, upstreams);
-  }
-  return upstreams;
-}
-
-/** Ends what the connection managers of a data plane keep open towards endpoints. */
-export function closeUpstreams(context: ProxyContext): void {
-  upstreamsByContext.get(context)?.close();
-  upstreamsByContext.delete(context);
 }
 
 function routesOf(

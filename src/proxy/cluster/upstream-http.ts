@@ -4,7 +4,6 @@ import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v
 import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { type HeadLimits, defaultHeadLimits } from "../../wire/http1-head.ts";
 import type { UpstreamHttp2 } from "../context.ts";
-import { refuse } from "../engine/refusal.ts";
 import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
 
 export type Http2Plan = Pick<UpstreamHttp2, "when" | "settings">;
@@ -30,7 +29,6 @@ export function compileUpstreamHttp2(
 const limits: HeadLimits = defaultHeadLimits;
 
 function settingsOf(options: Http2ProtocolOptions): Http2ServerSettings {
-  if (options.allowConnect) refuse("http2_protocol_options.allow_connect", "is not supported");
   const settings = compileHttp2Settings(options, { limits, resetsMalformed: false, drainMs: 0 });
   // An endpoint that resets much costs its clients no more than one that answers much.
   const floods = { ...settings.floods, resetsMax: Number.POSITIVE_INFINITY };

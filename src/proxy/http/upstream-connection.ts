@@ -78,6 +78,14 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     return this.requests > 1;
   }
 
+  get carrier(): Channel | undefined {
+    return this.channel;
+  }
+
+  get queuedBytes(): number {
+    return this.channel?.queuedBytes ?? 0;
+  }
+
   get answerTrailers(): Http1Head | undefined {
     return this.body.trailers;
   }

@@ -2,7 +2,7 @@
  * The endpoint's side of one request, whichever protocol it speaks: a whole HTTP/1.1 connection, or a
  * stream of one that carries many (`../http2/`). And whoever asks for it.
  */
-import type { ChannelError } from "../../net/channel.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
 import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster } from "../context.ts";
 import type { AttemptFields, OutgoingRequest, UpstreamTarget } from "./request-head-writer.ts";
@@ -16,6 +16,10 @@ export interface UpstreamExchange {
   readonly answerTrailers: Http1Head | undefined;
   /** Its connection has carried other requests. */
   readonly isReused: boolean;
+  /** The connection that carries it. */
+  readonly carrier: Channel | undefined;
+  /** Gathered, and not taken by the connection yet. */
+  readonly queuedBytes: number;
   /** Whether a byte of the answer has arrived. */
   readonly hasAnswered: boolean;
   /** When the first byte of the answer came. */
@@ -50,6 +54,8 @@ export type UpstreamReset = "termination" | "protocol" | "remote" | "refused";
 export interface UpstreamUser {
   readonly isHeadRequest: boolean;
   readonly isUpgradeRequest: boolean;
+  /** After the answer's head both sides say what they like, for as long as they like. */
+  readonly isTunnel?: boolean;
   /** The exchange is the user's from now on; it sends its request. */
   onAttached(exchange: UpstreamExchange): void;
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void;

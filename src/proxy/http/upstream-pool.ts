@@ -83,6 +83,24 @@ export class Upstreams {
   }
 }
 
+const upstreamsByContext = new WeakMap<ProxyContext, Upstreams>();
+
+/** Pools are shared by everything in one data plane that reaches endpoints. */
+export function upstreamsOf(context: ProxyContext): Upstreams {
+  let upstreams = upstreamsByContext.get(context);
+  if (upstreams === undefined) {
+    upstreams = new Upstreams(context);
+    upstreamsByContext.set(context, upstreams);
+  }
+  return upstreams;
+}
+
+/** Ends what a data plane keeps open towards endpoints. */
+export function closeUpstreams(context: ProxyContext): void {
+  upstreamsByContext.get(context)?.close();
+  upstreamsByContext.delete(context);
+}
+
 /** As `istio.alpn` asks for: what proxies of the mesh expect of a client that speaks HTTP/2. */
 const meshHttp2: readonly string[] = ["istio-h2", "istio", "h2"];
 

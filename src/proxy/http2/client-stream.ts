@@ -2,7 +2,7 @@
  * One stream of an HTTP/2 connection to an endpoint: the exchange that one attempt of a request has
  * with it. Used again for later streams of its connection.
  */
-import type { ChannelError } from "../../net/channel.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
 import { type BodyKind, type HeadError, Http1Head } from "../../wire/http1-head.ts";
 import { errorCode, type Violation } from "../../wire/http2-frames.ts";
 import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
@@ -30,6 +30,14 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
+  }
+
+  get carrier(): Channel | undefined {
+    return this.#connection.channel;
+  }
+
+  get queuedBytes(): number {
+    return this.#wire?.queuedBytes ?? 0;
   }
 
   attach(user: UpstreamUser, isReused: boolean): void {
@@ -69,9 +77,11 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
     const { encoder } = sender;
     const writer = sender.beginHead(stream.id);
     encoder.field(writer, ":method", request.method);
-    encoder.field(writer, ":scheme", request.scheme);
+    // A tunnel leads to an authority, and to nothing of it (RFC 9113 section 8.5).
+    const { path } = target;
+    if (path !== "") encoder.field(writer, ":scheme", request.scheme);
     encoder.field(writer, ":authority", target.authority);
-    encoder.field(writer, ":path", target.path);
+    if (path !== "") encoder.field(writer, ":path", path);
     // Ours alone, or it would say what a client made up, or both.
     if (attempt.count > 0) request.headers.remove("x-envoy-attempt-count");
     writeFields(encoder, writer, request.headers);
@@ -132,6 +142,8 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
 
   onHead(): void {
     this.#begin();
+    // What an answer to CONNECT says of its length means nothing (RFC 9110 section 9.3.6).
+    if (this.#user?.isTunnel === true && this.#wire !== undefined) this.#wire.contentLeft = -1;
     this.#connection.enter(this);
     this.#user?.onResponseHead(this);
   }
@@ -159,6 +171,7 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
     user?.onResponseEnd();
     // An answer before the whole request: nobody waits for the rest.
     if (stream === undefined || stream.isLocalEnded || this.#wire !== stream) return;
+    if (user?.isTunnel === true) return;
     this.#connection.breakOff(stream, errorCode.none);
     this.#end();
     user?.onReleased();

@@ -82,7 +82,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
       onEnd: (record) =>
         void log.push(`${record.responseFlags} ${record.upstreamTransportFailureReason}`),
     },
-    tunnel: () => "CONNECT a:1 HTTP/1.1\r\n\r\n",
+    tunnel: () => ({ authority: "a:1", fields: [] }),
     ...more,
   };
   const client = new ScriptedChannel();
@@ -96,7 +96,7 @@ test("TcpSession sends nothing of the client's before the tunnel stands, then ev
   const { client, upstreams, log, connections } = start();
   await Promise.resolve();
   const [upstream] = upstreams;
-  assert.equal(upstream?.take(), "CONNECT a:1 HTTP/1.1\r\n\r\n");
+  assert.equal(upstream?.take(), "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n");
   client.send("second");
   assert.equal(upstream.take(), "");
   upstream.send("HTTP/1.1 200 OK\r\n\r\nhello");
@@ -118,7 +118,7 @@ test("TcpSession tries again where a tunnel is refused, and says why when no try
   upstreams[0]?.send("HTTP/1.1 403 Forbidden\r\n\r\n");
   await Promise.resolve();
   assert.equal(upstreams.length, 2);
-  assert.equal(upstreams[1]?.take(), "CONNECT a:1 HTTP/1.1\r\n\r\n");
+  assert.equal(upstreams[1]?.take(), "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n");
   upstreams[1]?.send("HTTP/1.1 502 Bad Gateway\r\n\r\n");
   assert.ok(client.isClosed);
   assert.deepEqual(log, ["UF,URX no tunnel: the answer is 502"]);

@@ -4,14 +4,17 @@
  * bounded by the channels' watermarks. Half-close passes through.
  */
 import type { Timer } from "../../base/clock.ts";
-import type { Channel, ChannelError } from "../../net/channel.ts";
+import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { FirstWords, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { TcpRecord } from "./tcp-record.ts";
-import { TunnelAnswerReader, type TunnelRequest } from "./tunnel.ts";
+import { openConnectChannel, tunnelOverflow } from "../http2/connect-channel.ts";
+import { queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
+import { upstreamsOf } from "../http/upstream-pool.ts";
+import { TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
 export interface TcpSettings {
   readonly direction: RequestRecord["direction"];
@@ -24,7 +27,7 @@ export interface TcpSettings {
   readonly hashes: boolean;
   readonly sink: RequestSink;
   /** Connections go through another proxy; undefined: straight to the endpoint. */
-  readonly tunnel: TunnelRequest | undefined;
+  readonly tunnel: TunnelPlan | undefined;
 }
 
 export interface TcpDownstream {
@@ -50,6 +53,8 @@ export class TcpSession {
   #endpoint: UpstreamEndpoint | undefined;
   #upstream: Channel | undefined;
   #isConnected = false;
+  /** The endpoint's connection carries other tunnels, too. */
+  #isPooled = false;
   /** While the proxy on the way has not answered. */
   #tunnel: TunnelAnswerReader | undefined;
   /** Why it did not open the tunnel. */
@@ -120,7 +125,10 @@ export class TcpSession {
       this.#give("UH", "");
       return;
     }
-    if (!cluster.limits.tryConnection()) {
+    const { tunnel } = this.#settings;
+    // Connections of a pool are the pool's to count.
+    this.#isPooled = tunnel !== undefined && speaksHttp2(cluster, false);
+    if (!this.#isPooled && !cluster.limits.tryConnection()) {
       this.#give("UO", "");
       return;
     }
@@ -130,24 +138,33 @@ export class TcpSession {
     this.#record.upstreamMetadata = endpoint.metadata;
     this.#endpoint = endpoint;
     this.#isUpstreamClosed = false;
+    if (tunnel !== undefined && this.#isPooled) this.#openStream(cluster, endpoint, tunnel);
+    else this.#dial(cluster, endpoint);
+  }
+
+  /** A tunnel is a stream of a connection that others use, too. */
+  #openStream(cluster: UpstreamCluster, endpoint: UpstreamEndpoint, plan: TunnelPlan): void {
+    this.#upstream = openConnectChannel({
+      upstreams: upstreamsOf(this.#context),
+      cluster,
+      endpoint,
+      request: plan({ connection: this.#connection, record: this.#record }),
+      handler: this.#handlerFor(cluster, endpoint),
+      onConnect: (channel) => this.#onConnected(cluster, endpoint, channel),
+    });
+    // A proxy that never answers is given up like a connection on which nothing moves.
+    this.#touch();
+    if (this.#ticker === undefined) this.#schedule();
+  }
+
+  #dial(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): void {
     this.#upstream = this.#context.dialler.dial({
       address: endpoint.address,
       tls: endpoint.tls,
-      ...(endpoint.sourceAddress === undefined ? {} : { sourceAddress: endpoint.sourceAddress }),
+      ...sourceOf(endpoint),
       timeoutMs: cluster.connectTimeoutMs,
-      ...(cluster.writeQueueBytesMax === undefined
-        ? {}
-        : { writeQueueBytesMax: cluster.writeQueueBytesMax }),
-      ...(cluster.keepAlive === undefined ? {} : { keepAlive: cluster.keepAlive }),
-      handler: {
-        onData: (chunk) => this.#fromUpstream(chunk),
-        onEnd: () => this.#onUpstreamEnd(),
-        onDrain: () => this.#downstream.resume(),
-        onClose: (error) => {
-          if (this.#isConnected) this.#onUpstreamClosed(error);
-          else this.#onConnectFailed(cluster, endpoint, error);
-        },
-      },
+      ...queueOf(cluster),
+      handler: this.#handlerFor(cluster, endpoint),
       onConnect: (channel) => {
         const { tunnel } = this.#settings;
         if (tunnel === undefined) this.#onConnected(cluster, endpoint, channel);
@@ -156,11 +173,22 @@ export class TcpSession {
     });
   }
 
-  #openTunnel(channel: Channel, request: TunnelRequest): void {
+  #handlerFor(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): ChannelHandler {
+    return {
+      onData: (chunk) => this.#fromUpstream(chunk),
+      onEnd: () => this.#onUpstreamEnd(),
+      onDrain: () => this.#downstream.resume(),
+      onClose: (error) => {
+        if (this.#isConnected) this.#onUpstreamClosed(error);
+        else this.#onConnectFailed(cluster, endpoint, error);
+      },
+    };
+  }
+
+  #openTunnel(channel: Channel, plan: TunnelPlan): void {
     this.#tunnel = new TunnelAnswerReader();
     this.#tunnelRefusal = undefined;
-    const about = { connection: this.#connection, record: this.#record };
-    channel.write(Buffer.from(request(about), "latin1"));
+    channel.write(writeTunnelHead(plan({ connection: this.#connection, record: this.#record })));
     // A proxy that never answers is given up like a connection on which nothing moves.
     this.#touch();
     if (this.#ticker === undefined) this.#schedule();
@@ -193,7 +221,7 @@ export class TcpSession {
     const record = this.#record;
     this.#isConnected = true;
     endpoint.active += 1;
-    cluster.counters.onConnectionOpened();
+    if (!this.#isPooled) cluster.counters.onConnectionOpened();
     record.upstreamLocalAddress = channel.local;
     record.upstreamTls = channel.tls;
     record.upstreamConnectionId = newConnectionId();
@@ -214,13 +242,17 @@ export class TcpSession {
     endpoint: UpstreamEndpoint,
     error: ChannelError | undefined,
   ): void {
-    cluster.limits.releaseConnection();
+    if (!this.#isPooled) cluster.limits.releaseConnection();
     this.#isUpstreamClosed = true;
     if (this.#isCut || this.#isDownstreamClosed) {
       if (this.#isDownstreamClosed) this.#end();
       return;
     }
-    cluster.counters.onConnectFailure();
+    if (error?.code === tunnelOverflow) {
+      this.#give("UO", "");
+      return;
+    }
+    if (!this.#isPooled) cluster.counters.onConnectFailure();
     endpoint.report({ kind: "connect-failure" });
     this.#avoid.add(endpoint);
     if (this.#record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
@@ -270,8 +302,10 @@ export class TcpSession {
 
   #onUpstreamClosed(error: ChannelError | undefined): void {
     const { limits, counters } = this.#cluster ?? {};
-    limits?.releaseConnection();
-    counters?.onConnectionClosed();
+    if (!this.#isPooled) {
+      limits?.releaseConnection();
+      counters?.onConnectionClosed();
+    }
     if (this.#endpoint !== undefined) this.#endpoint.active -= 1;
     this.#isUpstreamClosed = true;
     if (error !== undefined) this.#endpoint?.report({ kind: "reset" });

@@ -7,7 +7,7 @@ import { message } from "../../../test/support/message.ts";
 import { requestView } from "../../../test/support/request-view.ts";
 import { TcpProxy_TunnelingConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { Refusal } from "../engine/refusal.ts";
-import { compileTunnel, type TunnelAnswer, TunnelAnswerReader } from "./tunnel.ts";
+import { compileTunnel, type TunnelAnswer, TunnelAnswerReader, writeTunnelHead } from "./tunnel.ts";
 
 const { connection } = requestView({ connection: { sni: "shop.test\r\nx-made: up" } });
 
@@ -17,7 +17,7 @@ test("compileTunnel() asks for the host, with headers that a peer cannot add to"
     headersToAdd: [{ header: { key: "X-Sni", value: "%REQUESTED_SERVER_NAME%" } }],
   });
   assert.equal(
-    compileTunnel(config, "t")({ connection }),
+    writeTunnelHead(compileTunnel(config, "t")({ connection })).toString("latin1"),
     "CONNECT proxy.test:443 HTTP/1.1\r\nhost: proxy.test:443\r\nx-sni: shop.testx-made: up\r\n\r\n",
   );
   assert.throws(() => compileTunnel(message(TcpProxy_TunnelingConfig, {}), "t"), Refusal);

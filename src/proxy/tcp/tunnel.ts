@@ -1,6 +1,7 @@
 /**
- * A TCP connection through another proxy (`tunneling_config`): what is asked of it (CONNECT over
- * HTTP/1.1), and how its answer is read. What follows the answer is the connection itself.
+ * A TCP connection through another proxy (`tunneling_config`): what is asked of it by CONNECT, and how
+ * that is written, and the answer read, over HTTP/1.1. What follows the answer is the connection itself.
+ * Over HTTP/2 it is a stream (`../http2/connect-channel.ts`).
  */
 import type { TcpProxy_TunnelingConfig as TunnelingConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { compileHeaderEdit, type EditableHeaders } from "../engine/header-edit.ts";
@@ -8,11 +9,12 @@ import { compileHeaderFormat } from "../engine/header-format.ts";
 import { compileAdditions } from "../engine/header-operations.ts";
 import { refuse } from "../engine/refusal.ts";
 import type { RequestView } from "../engine/request.ts";
+import type { ConnectRequest } from "../http2/connect-channel.ts";
 
-/** The head of the request that opens the tunnel of a connection. */
-export type TunnelRequest = (connection: Pick<RequestView, "connection" | "record">) => string;
+/** The request that opens the tunnel of a connection. */
+export type TunnelPlan = (connection: Pick<RequestView, "connection" | "record">) => ConnectRequest;
 
-export function compileTunnel(config: TunnelingConfig, path: string): TunnelRequest {
+export function compileTunnel(config: TunnelingConfig, path: string): TunnelPlan {
   if (config.hostname === "") refuse(`${path}.hostname`, "is required");
   const hostname = compileHeaderFormat(config.hostname, `${path}.hostname`);
   const edit = compileHeaderEdit(compileAdditions(config.headersToAdd, `${path}.headers_to_add`));
@@ -20,11 +22,15 @@ export function compileTunnel(config: TunnelingConfig, path: string): TunnelRequ
     const request = { ...noRequest, ...about };
     const host = typeof hostname === "string" ? hostname : hostname(request);
     const fields = new Fields();
-    fields.add("host", host);
     edit?.(fields, request);
-    const lines = fields.list.map(([name, value]) => `${name}: ${value}\r\n`);
-    return `CONNECT ${host} HTTP/1.1\r\n${lines.join("")}\r\n`;
+    return { authority: printable(host), fields: fields.list };
   };
+}
+
+/** Its head over HTTP/1.1. */
+export function writeTunnelHead({ authority, fields }: ConnectRequest): Buffer {
+  const lines = [["host", authority], ...fields].map(([name, value]) => `${name}: ${value}\r\n`);
+  return Buffer.from(`CONNECT ${authority} HTTP/1.1\r\n${lines.join("")}\r\n`, "latin1");
 }
 
 /** A connection says nothing that a header could. */
@@ -43,9 +49,8 @@ class Fields implements EditableHeaders {
     return this.list.some(([other]) => other === name);
   }
 
-  /** What would end its line is left out: it comes from a peer. */
   add(name: string, value: string): void {
-    this.list.push([name, value.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, "")]);
+    this.list.push([name, printable(value)]);
   }
 
   set(name: string, value: string): void {
@@ -60,6 +65,11 @@ class Fields implements EditableHeaders {
   removeMatching(matches: (name: string) => boolean): void {
     this.list = this.list.filter(([other]) => !matches(other));
   }
+}
+
+/** What would end its line is left out: it comes from a peer. */
+function printable(value: string): string {
+  return value.replaceAll(/[^\t\x20-\x7e\x80-\xff]/g, "");
 }
 
 /** `early`: bytes of the tunnel that came with the answer. */

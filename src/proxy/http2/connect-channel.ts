@@ -1,0 +1,228 @@
+/**
+ * A tunnel through another proxy by CONNECT on a stream of a pooled HTTP/2 connection (RFC 9113 section
+ * 8.5), as a connection of its own: who asks for one gets a channel, as from a dial. Which connection
+ * carries the stream, and how many streams each has, is the pool's business.
+ */
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../../net/channel.ts";
+import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { MessageHeaders } from "../http/message-headers.ts";
+import type {
+  PoolFailure,
+  UpstreamExchange,
+  UpstreamPool,
+  UpstreamReset,
+  UpstreamUser,
+} from "../http/upstream-exchange.ts";
+import type { Upstreams } from "../http/upstream-pool.ts";
+
+export interface ConnectRequest {
+  /** Where the tunnel leads: `:authority`. */
+  readonly authority: string;
+  /** Names in lower case. */
+  readonly fields: readonly (readonly [name: string, value: string])[];
+}
+
+export interface ConnectOptions {
+  readonly upstreams: Upstreams;
+  readonly cluster: UpstreamCluster;
+  readonly endpoint: UpstreamEndpoint;
+  readonly request: ConnectRequest;
+  /** As of a dial: `onClose` reports failure, never during the call. */
+  readonly handler: ChannelHandler;
+  /** The proxy on the way has answered 2xx: from now on bytes pass. */
+  readonly onConnect: (channel: ConnectChannel) => void;
+}
+
+/** `ECONNREFUSED` of a proxy that is there and says no; its status stands in the message. */
+export const tunnelRefused = "tunnel-refused";
+/** The cluster's limits leave no room. */
+export const tunnelOverflow = "tunnel-overflow";
+
+export function openConnectChannel(options: ConnectOptions): ConnectChannel {
+  const channel = new ConnectChannel(options);
+  channel.start();
+  return channel;
+}
+
+const nowhere: SocketAddress = { address: "", port: 0 };
+const noFields = { expectedMs: 0, count: 0, isUpgrade: false };
+
+export class ConnectChannel implements Channel, UpstreamUser {
+  readonly isHeadRequest = false;
+  readonly isUpgradeRequest = false;
+  readonly isTunnel = true;
+  handler: ChannelHandler;
+  isClosed = false;
+  readonly #options: ConnectOptions;
+  #pool: UpstreamPool | undefined;
+  #exchange: UpstreamExchange | undefined;
+  /** What carries the stream. */
+  #carrier: Channel | undefined;
+  #isOpen = false;
+  #isPaused = false;
+  /** The pool or the connection may fail while it is asked. */
+  #isStarting = true;
+  #hasEnded = false;
+  #hasRemoteEnded = false;
+
+  constructor(options: ConnectOptions) {
+    this.#options = options;
+    this.handler = options.handler;
+  }
+
+  start(): void {
+    const { upstreams, cluster, endpoint } = this.#options;
+    upstreams.wheel.touch();
+    cluster.counters.onRequest();
+    this.#pool = upstreams.poolOf(endpoint, cluster, true);
+    this.#pool.acquire(this, cluster);
+    this.#isStarting = false;
+  }
+
+  get local(): SocketAddress {
+    return this.#carrier?.local ?? nowhere;
+  }
+
+  get remote(): SocketAddress {
+    return this.#options.endpoint.address;
+  }
+
+  get originalDestination(): SocketAddress {
+    return this.local;
+  }
+
+  get tls(): TlsSession | undefined {
+    return this.#carrier?.tls;
+  }
+
+  get queuedBytes(): number {
+    return this.#exchange?.queuedBytes ?? 0;
+  }
+
+  onAttached(exchange: UpstreamExchange): void {
+    const { authority, fields } = this.#options.request;
+    this.#exchange = exchange;
+    this.#carrier = exchange.carrier;
+    const headers = new MessageHeaders();
+    for (const [name, value] of fields) headers.add(name, value);
+    const request = { method: "CONNECT", scheme: "", headers };
+    exchange.sendHead(request, { authority, path: "" }, noFields, "until-close");
+    exchange.flush();
+  }
+
+  onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
+    if (failure === "overflow") {
+      return this.#close({ code: tunnelOverflow, message: "the cluster's limits are reached" });
+    }
+    this.#close(error ?? { code: "ECONNREFUSED", message: "no connection to the endpoint" });
+  }
+
+  onInterim(): void {}
+
+  onUpgraded(): void {}
+
+  onResponseHead(exchange: UpstreamExchange): void {
+    const { status } = exchange.head;
+    const { cluster, onConnect } = this.#options;
+    cluster.counters.onResponse(status, 0);
+    if (status >= 200 && status < 300) {
+      this.#isOpen = true;
+      if (this.#isPaused) exchange.pause();
+      return onConnect(this);
+    }
+    this.#exchange = undefined;
+    exchange.abandon();
+    this.#close({ code: tunnelRefused, message: `no tunnel: the answer is ${status}` });
+  }
+
+  onResponseData(chunk: Buffer, from: number, to: number): void {
+    if (!this.#isOpen || this.isClosed) return;
+    this.handler.onData(chunk.subarray(from, to));
+  }
+
+  onResponseEnd(): void {
+    if (this.isClosed) return;
+    this.#hasRemoteEnded = true;
+    this.handler.onEnd();
+  }
+
+  onReleased(): void {
+    this.#exchange = undefined;
+    this.#close(undefined);
+  }
+
+  onResponseFlush(): void {}
+
+  onUpstreamReset(kind: UpstreamReset, error: ChannelError | undefined): void {
+    this.#exchange = undefined;
+    if (!this.#isOpen) {
+      return this.#close(error ?? { code: "ECONNRESET", message: `no tunnel: ${resets[kind]}` });
+    }
+    // Both have said all: that the stream was broken off behind it concerns nobody.
+    if (this.#hasRemoteEnded && this.#hasEnded) return this.#close(undefined);
+    this.#close({ code: "ECONNRESET", message: resets[kind] });
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.isClosed) this.handler.onDrain();
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.writeShared(bytes, bytes.length);
+  }
+
+  writeShared(memory: Uint8Array, length: number): boolean {
+    const exchange = this.#exchange;
+    if (exchange === undefined || this.#hasEnded || length === 0) return true;
+    const bytes = Buffer.isBuffer(memory)
+      ? memory
+      : Buffer.from(memory.buffer, memory.byteOffset, memory.byteLength);
+    exchange.sendBody(bytes, 0, length);
+    return exchange.flush();
+  }
+
+  cork(): void {}
+  uncork(): void {}
+
+  end(): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined || this.#hasEnded) return;
+    this.#hasEnded = true;
+    exchange.sendEnd(undefined);
+    this.#exchange?.flush();
+  }
+
+  destroy(): void {
+    if (this.isClosed) return;
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (exchange === undefined) this.#pool?.cancel(this);
+    else exchange.abandon();
+    this.#close(undefined);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#exchange?.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#exchange?.resume();
+  }
+
+  #close(error: ChannelError | undefined): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    if (this.#isStarting) queueMicrotask(() => this.handler.onClose(error));
+    else this.handler.onClose(error);
+  }
+}
+
+const resets: { readonly [Kind in UpstreamReset]: string } = {
+  termination: "the connection that carried the tunnel is gone",
+  protocol: "the proxy on the way broke the rules of HTTP/2",
+  remote: "the proxy on the way broke the tunnel off",
+  refused: "the proxy on the way takes no more streams",
+};
