@@ -163,7 +163,7 @@ export class ClusterPool implements ClusterSource {
 
   /** Before what threads have in flight together is shown. */
   refreshLimits(): void {
-    for (const { active } of this.#entries.values()) active?.running.limits.refresh();
+    for (const { active } of this.#entries.values()) active?.running.refreshLimits();
   }
 
   /** Names of clusters that have no version serving yet. */

@@ -18,6 +18,7 @@ import type { HashBits } from "./engine/chooser.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
+import type { PreviousPriorities } from "./engine/previous-priorities.ts";
 import type { SubsetCriteria } from "./engine/subsets.ts";
 import type { PeerCounters } from "./http2/counters.ts";
 import type { Http2ServerSettings } from "./http2/settings.ts";
@@ -86,15 +87,15 @@ export interface UpstreamCluster {
   /** Whether the kernel asks idle endpoints if they are still there. */
   readonly keepAlive?: TcpKeepAlive | undefined;
   /** What may wait to be sent to one endpoint before whoever writes must stop. */
-  readonly writeQueueBytesMax?: number;
+  readonly writeQueueBytesMax?: number | undefined;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Limits on the connections kept to one endpoint; 0 means none. */
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
   /** A connection older than this takes no more requests; 0 or absent means any age. */
-  readonly maxConnectionDurationMs?: number;
+  readonly maxConnectionDurationMs?: number | undefined;
   /** From 0 to 1: so many requests are turned away, as the control plane asks. */
-  readonly dropShare?: number;
+  readonly dropShare?: number | undefined;
   /**
    * Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination,
    * dynamic forward proxies the authority.
@@ -119,6 +120,10 @@ export interface EndpointChoice {
   readonly hash: HashBits | undefined;
   /** Endpoints that are not wanted, if there is another: those of earlier attempts, canaries. */
   readonly avoid: ((endpoint: UpstreamEndpoint) => boolean) | undefined;
+  /** The same cluster for requests of priority HIGH. */
+  readonly high?: UpstreamCluster;
+  /** It is that. */
+  readonly isHigh?: boolean;
   /** How often another is drawn when one to avoid came; 5 unless told. */
   readonly redrawsMax?: number;
   /** Of the request, where there is one. */
@@ -134,6 +139,8 @@ export interface EndpointChoice {
 export interface WantedServer {
   /** The host that will be asked for, unless a header of this name says another. */
   hostOr(header: string): string;
+  /** Priorities that the request's earlier attempts have been to, where they count. */
+  readonly priorities?: PreviousPriorities | undefined;
   /** By name in lower case. */
   header(name: string): string | undefined;
 }
@@ -165,6 +172,8 @@ export interface UpstreamEndpoint {
   readonly isRemoved?: boolean;
   /** Set by whoever keeps connections to it; called once when it is removed. */
   onRemoved?: (() => void) | undefined;
+  /** The one it belongs to, 0 first. */
+  readonly priority?: number;
   /** The same; called when its connections are to be replaced, though it stays. */
   onDrained?: (() => void) | undefined;
 }
@@ -175,7 +184,10 @@ export type UpstreamOutcome =
 
 /** Counted tries: each returns false, and counts the overflow, when its limit is reached. */
 export interface CircuitBreakers {
-  tryConnection(): boolean;
+  /** `to`: counted by itself, too, where the cluster limits connections to one endpoint. */
+  tryConnection(to?: UpstreamEndpoint): boolean;
+  /** Connections of this thread to it, of any kind; whoever opens and closes them counts. */
+  connections?: number;
   releaseConnection(): void;
   tryPending(): boolean;
   releasePending(): void;
@@ -196,12 +208,19 @@ export interface ClusterCounters {
   onRetry(): void;
   onRetrySuccess(): void;
   onRetryOverflow(): void;
-  onTimeout(): void;
+  /** Of whole requests: so many attempts were in flight. */
+  onTimeout(attempts: number): void;
+  /** Of one attempt; `isIdle`: it said nothing for too long. */
+  onTryTimeout(isIdle: boolean): void;
+  /** An answer that is counted under another name, too, as its request asked. */
+  onNamedResponse(name: string, status: number, durationMs: number): void;
 }
 
 /** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */
 export interface ConnectionFactory {
   /**
+  /** Of pools with connections, or requests that wait for one; absent where there may be any number. */
+  readonly pools?: { try(): boolean; release(): void };
    * `first` are bytes already read while inspecting; the factory sets `channel.handler`. `home` is
    * asked once the factory was retired.
    */

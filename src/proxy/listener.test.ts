@@ -125,6 +125,8 @@ function clusterOf(name: string, address: SocketAddress): UpstreamCluster {
       onRetrySuccess: nothing,
       onRetryOverflow: nothing,
       onTimeout: nothing,
+      onTryTimeout: nothing,
+      onNamedResponse: nothing,
     },
   };
 }

@@ -200,6 +200,8 @@ const silentCounters: UpstreamCluster["counters"] = {
   onRetrySuccess: nothing,
   onRetryOverflow: nothing,
   onTimeout: nothing,
+  onTryTimeout: nothing,
+  onNamedResponse: nothing,
 };
 
 const view = {

@@ -1,6 +1,7 @@
 /** `/clusters` as Envoy prints it: what each cluster balances over now. */
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { Endpoint, EndpointStatus } from "../cluster/endpoint.ts";
+import type { Limits } from "../engine/circuit-breakers.ts";
 import { healthFlag } from "../engine/health-check.ts";
 import type { RunningCluster } from "../cluster/running-cluster.ts";
 
@@ -54,10 +55,8 @@ export function clustersText(
   for (const cluster of clusters) {
     const { name, plan } = cluster;
     text += `${name}::observability_name::${cluster.statName}\n`;
-    text += `${name}::default_priority::max_connections::${plan.limits.connection}\n`;
-    text += `${name}::default_priority::max_pending_requests::${plan.limits.pending}\n`;
-    text += `${name}::default_priority::max_requests::${plan.limits.request}\n`;
-    text += `${name}::default_priority::max_retries::${plan.limits.retry}\n`;
+    text += limitsText(`${name}::default_priority`, plan.limits);
+    text += limitsText(`${name}::high_priority`, plan.highLimits);
     text += `${name}::added_via_api::true\n`;
     for (const { endpoint, priority } of endpointsOf(cluster)) {
       const load = loads.of(cluster, endpoint);
@@ -70,6 +69,17 @@ export function clustersText(
     }
   }
   return text;
+}
+
+function limitsText(prefix: string, limits: Limits): string {
+  return [
+    `max_connections::${limits.connection}`,
+    `max_pending_requests::${limits.pending}`,
+    `max_requests::${limits.request}`,
+    `max_retries::${limits.retry}`,
+  ]
+    .map((line) => `${prefix}::${line}\n`)
+    .join("");
 }
 
 export function clustersJson(

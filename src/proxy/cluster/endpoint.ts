@@ -81,6 +81,8 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   onDrained: (() => void) | undefined;
   readonly hashKey: string;
   readonly #onReport: EndpointOptions["onReport"];
+  connections = 0;
+  priority = 0;
   readonly #onConnectionsOver: EndpointOptions["onConnectionsOver"];
 
   constructor(description: EndpointDescription, options: EndpointOptions) {

@@ -1,38 +1,47 @@
 /** The circuit breakers of one version of a cluster, and the series that tell of them. */
-import type { CircuitBreakers } from "../context.ts";
+import type { CircuitBreakers, UpstreamEndpoint } from "../context.ts";
 import {
   type Breaker,
   type BreakerOptions,
+  type CountedKind,
   type LimitedKind,
+  type Limits,
   LocalBreaker,
   SharedBreaker,
 } from "../engine/circuit-breakers.ts";
 import type { SharedCount } from "../engine/shared-counts.ts";
 import type { Gauge } from "../../telemetry/metrics.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
-import type { ClusterPlan } from "./plan.ts";
 
 /** What all threads have in flight in a cluster; undefined where this one counts for itself. */
-export type SharedLimits = (cluster: string, kind: LimitedKind) => SharedCount | undefined;
+export type SharedLimits = (cluster: string, kind: CountedKind) => SharedCount | undefined;
 
 export interface ClusterLimits extends CircuitBreakers {
   /** Shared ones are told to be open, or not, by whoever shows them. */
   refresh(): void;
 }
 
-export function makeLimits(
-  { name, limits }: ClusterPlan,
-  series: ClusterSeries,
-  shared: SharedLimits | undefined,
-): ClusterLimits {
+export interface LimitsOptions {
+  readonly cluster: string;
+  readonly limits: Limits;
+  /** Routes of this priority have limits of their own. */
+  readonly priority: "default" | "high";
+  readonly series: ClusterSeries;
+  readonly shared: SharedLimits | undefined;
+}
+
+export function makeLimits(options: LimitsOptions): ClusterLimits {
+  const { cluster, limits, priority, series, shared } = options;
   const all: SharedBreaker[] = [];
+  const countOf = (kind: LimitedKind): SharedCount | undefined =>
+    shared?.(cluster, priority === "high" ? `high-${kind}` : kind);
   const make = (kind: LimitedKind, open: Gauge, onOverflow: () => void): Breaker => {
     const onChange: BreakerOptions["onChange"] = (isOpen) => open.set(isOpen ? 1 : 0);
     const limit = (kind === "retry" ? budget : undefined) ?? limits[kind];
-    const options = { limit, onOverflow, onChange };
-    const count = shared?.(name, kind);
-    if (count === undefined) return new LocalBreaker(options);
-    const breaker = new SharedBreaker(options, count);
+    const breakerOptions = { limit, onOverflow, onChange };
+    const count = countOf(kind);
+    if (count === undefined) return new LocalBreaker(breakerOptions);
+    const breaker = new SharedBreaker(breakerOptions, count);
     all.push(breaker);
     return breaker;
   };
@@ -40,14 +49,22 @@ export function makeLimits(
   const budget =
     retryBudget &&
     (() => Math.max(retryBudget.share * (pending.count + requests.count), retryBudget.min));
-  const open = series.circuitBreakersOpen;
-  const connections = make("connection", open.connections, () => series.connectionOverflow.add(1));
+  const open = series.circuitBreakersOpen(priority);
+  const onConnectionOverflow = (): void => series.connectionOverflow.add(1);
+  const connections = make("connection", open.connections, onConnectionOverflow);
   const pending = make("pending", open.pending, () => series.pendingOverflow.add(1));
   // Envoy counts requests beyond `max_requests` as pending overflow too.
   const requests = make("request", open.requests, () => series.pendingOverflow.add(1));
   const retries = make("retry", open.retries, () => series.counters.onRetryOverflow());
+  // Each thread keeps to its part, so that all of them together do.
+  const perEndpoint = Math.ceil(limits.perEndpoint / (countOf("connection")?.threads ?? 1));
+  const mayConnect = (to: UpstreamEndpoint | undefined): boolean => {
+    if ((to?.connections ?? 0) < perEndpoint) return true;
+    onConnectionOverflow();
+    return false;
+  };
   return {
-    tryConnection: () => connections.try(),
+    tryConnection: (to) => mayConnect(to) && connections.try(),
     releaseConnection: () => connections.release(),
     tryPending: () => pending.try(),
     releasePending: () => pending.release(),
@@ -55,6 +72,9 @@ export function makeLimits(
     releaseRequest: () => requests.release(),
     tryRetry: () => retries.try(),
     releaseRetry: () => retries.release(),
+    ...(limits.pool === Number.POSITIVE_INFINITY
+      ? {}
+      : { pools: make("pool", open.pools(), () => series.poolOverflow().add(1)) }),
     refresh: () => {
       for (const breaker of all) breaker.refresh();
     },

@@ -147,6 +147,7 @@ export class Members {
     this.#localities = this.#withStaying(named, after);
     this.#endpoints = after;
     this.#byHost = undefined;
+        endpoint.priority = priority;
     this.#ejections?.setMembers(after.values());
     this.#followHealth();
     let isChanged = after.size !== before.size;

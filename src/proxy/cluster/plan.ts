@@ -9,7 +9,10 @@ import {
   Cluster_DnsLookupFamily as LookupFamily,
   type Cluster,
 } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
-import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import {
+  RoutingPriority,
+  type TransportSocket,
+} from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
@@ -49,6 +52,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly limits: Limits;
   readonly outlier: OutlierSettings | undefined;
+  /** Of routes of priority HIGH. */
+  readonly highLimits: Limits;
   /** Active checks of its endpoints. */
   readonly health: HealthPlan | undefined;
   readonly sockets: readonly SocketChoice[];
@@ -145,6 +150,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     http2: compileUpstreamHttp2(cluster, http),
+    highLimits: compileLimits(cluster.circuitBreakers, "circuit_breakers", RoutingPriority.HIGH),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),

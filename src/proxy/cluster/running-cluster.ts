@@ -16,6 +16,7 @@ import type {
 import type { Chooser, HashBits } from "../engine/chooser.ts";
 import { parseIp } from "../engine/ip.ts";
 import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
+import type { PreviousPriorities } from "../engine/previous-priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
@@ -25,6 +26,7 @@ import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { addressOfAuthority } from "./forward.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
+import { HighPriority } from "./high-priority.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import type { ClusterPlan, Discovery } from "./plan.ts";
 import { ServerNames } from "./server-names.ts";
@@ -78,15 +80,23 @@ export class RunningCluster implements UpstreamCluster {
   #subsets: Subsets<Endpoint> | undefined;
   #isClosed = false;
 
+    priorities: PreviousPriorities | undefined;
   constructor(plan: ClusterPlan, options: MembersOptions) {
     const { series, services, tlsFor } = options;
     this.plan = plan;
     this.#series = series;
     this.#services = services;
+  #high: HighPriority | undefined;
+  #highLimits: ClusterLimits | undefined;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
-    this.limits = makeLimits(plan, series, services.sharedLimits);
-    this.#choice = { hash: undefined, attempt: 0, random: services.random };
+    this.limits = this.#limitsFor("default");
+    this.#choice = {
+      hash: undefined,
+      attempt: 0,
+      priorities: undefined,
+      random: services.random,
+    };
     if (plan.serverNames !== undefined) {
       const onDropped = (): void => series.serverNamesDropped().add(1);
       this.#serverNames = new ServerNames(plan.serverNames, onDropped);
@@ -116,6 +126,31 @@ export class RunningCluster implements UpstreamCluster {
     return this.plan.statName;
   }
   get connectTimeoutMs(): number {
+  #limitsFor(priority: "default" | "high"): ClusterLimits {
+    const { name: cluster, limits, highLimits } = this.plan;
+    return makeLimits({
+      cluster,
+      limits: priority === "high" ? highLimits : limits,
+      priority,
+      series: this.#series,
+      shared: this.#services.sharedLimits,
+    });
+  }
+
+  get high(): UpstreamCluster {
+    if (this.#high === undefined) {
+      this.#highLimits = this.#limitsFor("high");
+      this.#high = new HighPriority(this, this.#highLimits);
+    }
+    return this.#high;
+  }
+
+  /** Before what threads have in flight together is shown. */
+  refreshLimits(): void {
+    this.limits.refresh();
+    this.#highLimits?.refresh();
+  }
+
     return this.plan.connectTimeoutMs;
   }
   get keepAlive(): TcpKeepAlive | undefined {
@@ -203,6 +238,7 @@ export class RunningCluster implements UpstreamCluster {
     if (subsets === undefined) return this.#choose(this.#choice);
     return subsets.choose(criteria, this.#choice);
   }
+    drawn.priorities = choice.priorities;
 
   #overriding(host: string): Endpoint | undefined {
     const wanted = this.#members.find(host);

@@ -46,6 +46,8 @@ const retryPolicy: Honoured<RetryPolicy> = {
   hostSelectionRetryMaxAttempts: true,
   retriableStatusCodes: true,
   retryBackOff: true,
+  retryPriority: true,
+  retryOptionsPredicates: true,
   retriableHeaders: true,
   retriableRequestHeaders: true,
   rateLimitedRetryBackOff: {
@@ -53,6 +55,10 @@ const retryPolicy: Honoured<RetryPolicy> = {
     maxInterval: true,
   },
 };
+
+const hedgePolicy = {
+  hedgeOnPerTryTimeout: true,
+} as const;
 
 const weightedClusters: Honoured<WeightedCluster> = {
   clusters: {
@@ -98,6 +104,8 @@ const action: Honoured<RouteAction> = {
   timeout: true,
   idleTimeout: true,
   retryPolicy,
+  hedgePolicy,
+  priority: true,
   requestMirrorPolicies: mirrors,
   rateLimits,
   includeVhRateLimits: true,
@@ -144,6 +152,7 @@ const virtualHost: Honoured<VirtualHost> = {
   includeRequestAttemptCount: true,
   includeAttemptCountInResponse: true,
   retryPolicy,
+  hedgePolicy,
   requestMirrorPolicies: mirrors,
   rateLimits,
   metadata: true,

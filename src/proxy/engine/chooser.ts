@@ -1,5 +1,6 @@
 /** Choosing one endpoint among equals in fitness: the policies that need no hash. */
 import { EarliestDeadline } from "./earliest-deadline.ts";
+import type { PreviousPriorities } from "./previous-priorities.ts";
 import { type SlowStart, slowStartFactor } from "./slow-start.ts";
 
 /** What balancing looks at. */
@@ -25,6 +26,8 @@ export interface Choice {
   /** How many endpoints were drawn for this request already, and were not wanted. */
   readonly attempt: number;
   readonly random: () => number;
+  /** Of a retry that keeps away from priorities. */
+  readonly priorities?: PreviousPriorities | undefined;
 }
 
 /** Chooses among a fixed, non-empty list; rebuilt when the list changes. */

@@ -4,11 +4,15 @@ import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts"
 import { refuse } from "./refusal.ts";
 import type { SharedCount } from "./shared-counts.ts";
 
-export type LimitedKind = "connection" | "pending" | "request" | "retry";
+export type LimitedKind = "connection" | "pending" | "request" | "retry" | "pool";
+/** Routes of priority HIGH are counted apart. */
+export type CountedKind = LimitedKind | `high-${LimitedKind}`;
 
 export type Limits = { readonly [kind in LimitedKind]: number } & {
   /** Instead of the number of retries. */
   readonly retryBudget: RetryBudget | undefined;
+  /** Connections to one endpoint. */
+  readonly perEndpoint: number;
 };
 
 /** Retries may be so much of what is in flight, or so many. */
@@ -18,30 +22,49 @@ export interface RetryBudget {
   readonly min: number;
 }
 
-/** Envoy's defaults; thresholds of priority HIGH are not used, no route may ask for it. */
-export function compileLimits(config: Config | undefined, path: string): Limits {
-  const index = (config?.thresholds ?? []).findIndex(
-    (each) => each.priority === RoutingPriority.DEFAULT,
-  );
+/** Of one priority; where nothing is said Envoy's defaults hold. */
+export function compileLimits(
+  config: Config | undefined,
+  path: string,
+  priority: RoutingPriority = RoutingPriority.DEFAULT,
+): Limits {
+  const index = (config?.thresholds ?? []).findIndex((each) => each.priority === priority);
   const thresholds = config?.thresholds[index];
   const budget = thresholds?.retryBudget;
   const percent = budget?.budgetPercent?.value ?? 20;
   if (percent < 0 || percent > 100) {
     refuse(`${path}.thresholds[${index}].retry_budget.budget_percent`, "must be from 0 to 100");
   }
-  if ((config?.perHostThresholds ?? []).length > 0) {
-    refuse(`${path}.per_host_thresholds`, "is not supported");
-  }
   return {
     connection: thresholds?.maxConnections ?? 1024,
     pending: thresholds?.maxPendingRequests ?? 1024,
     request: thresholds?.maxRequests ?? 1024,
     retry: thresholds?.maxRetries ?? 3,
+    pool: thresholds?.maxConnectionPools ?? Number.POSITIVE_INFINITY,
+    perEndpoint: perEndpointOf(config, path, priority),
     retryBudget:
       budget === undefined
         ? undefined
         : { share: percent / 100, min: budget.minRetryConcurrency ?? 3 },
   };
+}
+
+/** As Envoy, which refuses the other fields: of an endpoint it limits connections alone. */
+function perEndpointOf(
+  config: Config | undefined,
+  path: string,
+  priority: RoutingPriority,
+): number {
+  let found = Number.POSITIVE_INFINITY;
+  for (const [i, each] of (config?.perHostThresholds ?? []).entries()) {
+    for (const field of ["maxPendingRequests", "maxRequests", "maxRetries"] as const) {
+      if (each[field] === undefined) continue;
+      const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      refuse(`${path}.per_host_thresholds[${i}].${name}`, "limits no endpoint");
+    }
+    if (each.priority === priority) found = Math.min(found, each.maxConnections ?? found);
+  }
+  return found;
 }
 
 /** Counts what is in flight of one kind. */

@@ -2,7 +2,13 @@
 import type { Balanced, Choice, Chooser, ChooserTools, MakeChooser } from "./chooser.ts";
 import { hashOf, type MakeHashedChooser, remainder, type Weighted } from "./consistent-hash.ts";
 import { EarliestDeadline } from "./earliest-deadline.ts";
-import { type LoadRules, type PriorityHealth, priorityLoads } from "./priority-loads.ts";
+import {
+  availabilityOf,
+  type LoadRules,
+  type PriorityHealth,
+  type PriorityLoad,
+  priorityLoads,
+} from "./priority-loads.ts";
 
 /** Degraded ones get what the healthy cannot carry; excluded ones are not even counted. */
 export type Health = "healthy" | "degraded" | "unfit" | "excluded";
@@ -49,31 +55,47 @@ export function balancePriorities<E extends Balanced>(
     levels.map(({ health }) => health),
     options,
   );
-  const parts: Load<E>[] = [];
-  let until = 0;
-  const add = (percent: number, make: () => Chooser<E>): void => {
-    if (percent <= 0) return;
-    until += percent;
-    parts.push({ until, choose: make() });
+  const isHashed = options.policy.kind === "hashed";
+  const made = new Map<string, Chooser<E>>();
+  const chooserOf = (at: number, kind: "healthy" | "degraded"): Chooser<E> => {
+    const isPanicking = loads[at]?.isPanicking === true;
+    // Hashes know the healthy alone.
+    const among = isHashed ? "healthy" : kind;
+    const key = `${at} ${isPanicking ? "panic" : among}`;
+    const known = made.get(key);
+    if (known !== undefined) return known;
+    const level = levels[at];
+    const chooser = isPanicking ? level?.inPanic() : level?.among(among);
+    made.set(key, chooser ?? nobody);
+    return chooser ?? nobody;
   };
-  for (const [i, level] of levels.entries()) {
-    const load = loads[i];
-    add(load?.healthy ?? 0, () =>
-      load?.isPanicking === true ? level.inPanic() : level.among("healthy"),
-    );
-  }
-  for (const [i, level] of levels.entries()) {
-    const load = loads[i];
-    add(load?.degraded ?? 0, () => {
-      if (load?.isPanicking === true) return level.inPanic();
-      // Hashes know the healthy alone.
-      return level.among(options.policy.kind === "hashed" ? "healthy" : "degraded");
-    });
-  }
-  const [only] = parts;
-  if (parts.length <= 1) return only === undefined ? nobody : only.choose;
-  return options.policy.kind === "hashed" ? byHash(parts) : byChance(parts);
+  const spread = (shares: readonly Shares[]): Chooser<E> => {
+    const parts: Load<E>[] = [];
+    let until = 0;
+    for (const kind of ["healthy", "degraded"] as const) {
+      for (const [at, share] of shares.entries()) {
+        if (share[kind] <= 0) continue;
+        until += share[kind];
+        parts.push({ until, choose: chooserOf(at, kind) });
+      }
+    }
+    const [only] = parts;
+    if (parts.length <= 1) return only === undefined ? nobody : only.choose;
+    return isHashed ? byHash(parts) : byChance(parts);
+  };
+  const usual = spread(loads);
+  if (levels.length <= 1) return usual;
+  const available = availabilityOf(
+    levels.map(({ health }) => health),
+    options,
+  );
+  return (choice) => {
+    const shares = choice.priorities?.shares(available);
+    return shares === undefined ? usual(choice) : spread(shares)(choice);
+  };
 }
+
+type Shares = Pick<PriorityLoad, "healthy" | "degraded">;
 
 function byChance<E>(parts: readonly Load<E>[]): Chooser<E> {
   return (choice) => {

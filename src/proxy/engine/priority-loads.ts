@@ -31,15 +31,26 @@ export interface LoadRules {
   readonly panicPercent: number;
 }
 
+/** In per cent, by priority: what could be carried. */
+export function availabilityOf(
+  priorities: readonly PriorityHealth[],
+  { overprovisioningPercent }: LoadRules,
+): { readonly healthy: readonly number[]; readonly degraded: readonly number[] } {
+  const share = (part: number, whole: number): number =>
+    whole === 0 ? 0 : Math.min(100, Math.floor((overprovisioningPercent * part) / whole));
+  return {
+    healthy: priorities.map((each) => share(each.healthy, each.counted)),
+    degraded: priorities.map((each) => share(each.degraded, each.counted)),
+  };
+}
+
 /** In order of priority. Loads add up to 100 unless there is nobody at all. */
 export function priorityLoads(
   priorities: readonly PriorityHealth[],
-  { overprovisioningPercent, panicPercent }: LoadRules,
+  rules: LoadRules,
 ): readonly PriorityLoad[] {
-  const availability = (part: number, whole: number): number =>
-    whole === 0 ? 0 : Math.min(100, Math.floor((overprovisioningPercent * part) / whole));
-  const healthy = priorities.map((each) => availability(each.healthy, each.counted));
-  const degraded = priorities.map((each) => availability(each.degraded, each.counted));
+  const { panicPercent } = rules;
+  const { healthy, degraded } = availabilityOf(priorities, rules);
   const total = Math.min(100, sum(healthy) + sum(degraded));
   const loads = distribute(healthy, degraded, total);
   const first = loads[0];

@@ -1,5 +1,6 @@
 /** When an attempt may be made again, and after which pause: Envoy's `retry_on` conditions. */
 import type { RetryPolicy as RetryConfig } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { PreviousPrioritiesConfig } from "../../wire/gen/ts/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config.ts";
 import { durationMs } from "./duration.ts";
 import {
   compileHeaderMatchers,
@@ -9,6 +10,7 @@ import {
 import { compileResets, type RateLimitResets, resetAfterMs } from "./rate-limit-resets.ts";
 import { refuse } from "./refusal.ts";
 import type { AttemptOutcome, RetryPolicy } from "./route-table.ts";
+import { lowerAscii } from "./text-test.ts";
 
 interface Settings {
   readonly conditions: ReadonlySet<string>;
@@ -23,6 +25,8 @@ interface Settings {
   /** Requests that no retry is made for, unless one of these says yes. */
   readonly requests: readonly HeaderPredicate[];
   readonly resets: RateLimitResets | undefined;
+  /** Attempts after which priorities that were tried are left out; 0: they never are. */
+  readonly priorityFrequency: number;
   readonly hostSelectionMaxAttempts: number;
   readonly baseMs: number;
   readonly maxMs: number;
@@ -60,9 +64,9 @@ const noNumbers: ReadonlySet<number> = new Set();
 const settingsOf = new WeakMap<RetryPolicy, Settings>();
 
 export function compileRetryPolicy(config: RetryConfig, path: string): RetryPolicy {
-  if (config.retryPriority !== undefined) refuse(`${path}.retry_priority`, "is not supported");
-  if (config.retryOptionsPredicates.length > 0) {
-    refuse(`${path}.retry_options_predicates`, "is not supported");
+  // As Envoy, which has none of its own either.
+  for (const [i, { name }] of config.retryOptionsPredicates.entries()) {
+    refuse(`${path}.retry_options_predicates[${i}]`, `'${name}' is not known`);
   }
   for (const [i, predicate] of config.retryHostPredicate.entries()) {
     if (predicate.name !== previousHostsName && predicate.name !== omitCanariesName) {
@@ -91,15 +95,30 @@ export function compileRetryPolicy(config: RetryConfig, path: string): RetryPoli
       config.rateLimitedRetryBackOff &&
       compileResets(config.rateLimitedRetryBackOff, `${path}.rate_limited_retry_back_off`),
     hostSelectionMaxAttempts: Math.max(1, Number(config.hostSelectionRetryMaxAttempts)),
+    priorityFrequency: frequencyOf(config.retryPriority, `${path}.retry_priority`),
     baseMs,
     maxMs,
   });
 }
 
+const prioritiesUrl =
+  "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
+
+function frequencyOf(config: RetryConfig["retryPriority"], path: string): number {
+  if (config === undefined) return 0;
+  const { typedConfig, name } = config;
+  if (typedConfig?.typeUrl !== prioritiesUrl) {
+    return refuse(`${path}.typed_config`, `'${typedConfig?.typeUrl ?? name}' is not supported`);
+  }
+  const { updateFrequency } = PreviousPrioritiesConfig.decode(typedConfig.value);
+  if (updateFrequency < 1) refuse(`${path}.typed_config.update_frequency`, "must be at least 1");
+  return updateFrequency;
+}
+
 /**
  * The policy for a request whose sender is trusted to control retries by `x-envoy-max-retries`,
- * `x-envoy-retry-on`, `x-envoy-retry-grpc-on`, `x-envoy-retriable-status-codes` and
- * `x-envoy-upstream-rq-per-try-timeout-ms`. Returns `base` itself when no such header is there.
+ * `x-envoy-retry-on`, `x-envoy-retry-grpc-on`, `x-envoy-retriable-status-codes`,
+ * `x-envoy-retriable-header-names` and `x-envoy-upstream-rq-per-try-timeout-ms`. Returns `base` itself when no such header is there.
  */
 export function retryPolicyFor(
   base: RetryPolicy | undefined,
@@ -110,8 +129,10 @@ export function retryPolicyFor(
   const count = decimal(header("x-envoy-max-retries"));
   const perTryMs = decimal(header("x-envoy-upstream-rq-per-try-timeout-ms"));
   const statuses = header("x-envoy-retriable-status-codes");
+  const names = header("x-envoy-retriable-header-names");
   const isChanged = retryOn !== undefined || retryGrpcOn !== undefined || count !== undefined;
-  if (!isChanged && perTryMs === undefined && statuses === undefined) return base;
+  const isWider = statuses !== undefined || names !== undefined;
+  if (!isChanged && perTryMs === undefined && !isWider) return base;
   const settings = base === undefined ? noRetries : (settingsOf.get(base) ?? noRetries);
   const asked = parseConditions([retryOn, retryGrpcOn].filter((text) => text !== undefined).join());
   const listed = (statuses ?? "").split(",").map((text) => decimal(text.trim()));
@@ -120,9 +141,19 @@ export function retryPolicyFor(
     conditions: settings.conditions.union(asked.conditions),
     grpcCodes: settings.grpcCodes.union(asked.grpcCodes),
     statuses: settings.statuses.union(new Set(listed.filter((code) => code !== undefined))),
+    headers: [...settings.headers, ...headersNamed(names)],
     maxRetries: Math.min(retriesMax, count ?? Math.max(1, settings.maxRetries)),
     perTryTimeoutMs: perTryMs ?? settings.perTryTimeoutMs,
   });
+}
+
+/** Headers that are there, whatever they say. */
+function headersNamed(names: string | undefined): readonly HeaderPredicate[] {
+  return (names ?? "")
+    .split(",")
+    .map((name) => lowerAscii(name.trim()))
+    .filter((name) => name !== "")
+    .map((name) => (header) => header(name) !== undefined);
 }
 
 const noRetries: Settings = {
@@ -137,6 +168,7 @@ const noRetries: Settings = {
   avoidCanaries: false,
   requests: [],
   resets: undefined,
+  priorityFrequency: 0,
   hostSelectionMaxAttempts: 1,
   baseMs: 25,
   maxMs: 250,
@@ -166,6 +198,7 @@ function fromSettings(settings: Settings): RetryPolicy {
     avoidPreviousHosts: settings.avoidPreviousHosts,
     avoidCanaries: settings.avoidCanaries,
     hostSelectionMaxAttempts: settings.hostSelectionMaxAttempts,
+    priorityFrequency: settings.priorityFrequency,
     isRetriable: (outcome) => isRetriable(outcome, settings),
     backoffMs: (n, random, after) => {
       const asked = settings.resets && after && resetAfterMs(settings.resets, after);
@@ -201,6 +234,9 @@ function isRetriable(outcome: AttemptOutcome, settings: Settings): boolean {
         (outcome.isRefused === true && conditions.has("refused-stream")) ||
         (outcome.isBeforeRequest && conditions.has("reset-before-request"))
       );
+    // As Envoy: whatever the conditions.
+    case "late":
+      return true;
     case "per-try-timeout":
       return onAnyFailure || conditions.has("reset");
   }

@@ -4,8 +4,10 @@ import {
   type RouteAction,
   type VirtualHost,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { durationMs } from "./duration.ts";
 import { compileHashPolicies } from "./hash-policy.ts";
+import { compileRedirects } from "./internal-redirect.ts";
 import { pathOf, splitPath } from "./request-path.ts";
 import { compileRateLimits } from "./rate-limits.ts";
 import { compileSubstitution } from "./regex.ts";
@@ -38,6 +40,8 @@ export function compileActionSettings(
   // Deprecated, and without effect beside max_stream_duration.
   const grpcTimeoutCapMs =
     action.maxStreamDuration === undefined ? durationMs(action.maxGrpcTimeout) : undefined;
+  const redirects = compileRedirects(action, path);
+  const hedges = hedgesOf(action, virtualHost);
   const rateLimits = limitsOf(action, virtualHost, path);
   const grpcTimeoutMaxMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax);
   const grpcTimeoutOffsetMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderOffset);
@@ -65,6 +69,9 @@ export function compileActionSettings(
     includeAttemptCount: virtualHost.includeRequestAttemptCount,
     includeAttemptCountInResponse: virtualHost.includeAttemptCountInResponse,
     clusterNotFoundStatus: notFoundStatus(action.clusterNotFoundResponseCode),
+    ...(action.priority === RoutingPriority.HIGH ? { isHighPriority: true } : {}),
+    ...(hedges ? { hedges } : {}),
+    ...(redirects === undefined ? {} : { redirects }),
     ...(rateLimits === undefined ? {} : { rateLimits }),
     ...(criteria === undefined ? {} : { criteria }),
     ...(hostRewriteFrom === undefined ? {} : { hostRewriteFrom }),
@@ -73,6 +80,12 @@ export function compileActionSettings(
     ...(grpcTimeoutOffsetMs === undefined ? {} : { grpcTimeoutOffsetMs }),
     ...(grpcTimeoutCapMs === undefined ? {} : { grpcTimeoutCapMs }),
   };
+}
+
+/** As Envoy: a route's policy takes the place of its virtual host's. */
+function hedgesOf(action: RouteAction, virtualHost: VirtualHost): boolean {
+  const policy = action.hedgePolicy ?? virtualHost.hedgePolicy;
+  return policy?.hedgeOnPerTryTimeout === true;
 }
 
 /** The virtual host's are checked where it is: a path of its own would be of no route. */

@@ -1,5 +1,6 @@
 import type { BodyFormat } from "./body-format.ts";
 import type { HeaderEdit } from "./header-edit.ts";
+import type { RedirectPlan } from "./internal-redirect.ts";
 import type { RouteRateLimit } from "./rate-limits.ts";
 import type { RequestHash } from "./hash-policy.ts";
 import type { RequestView } from "./request.ts";
@@ -58,6 +59,12 @@ export interface CompiledRoute {
   readonly propagatesOperation?: boolean;
   /** Overrides of HTTP filters at this level, by filter name: compiled by the filter's own factory. */
   readonly filterConfigs: ReadonlyMap<string, unknown>;
+  /** Limits and connections are those of priority HIGH. */
+  readonly isHighPriority?: boolean;
+  /** A try that takes its time goes on beside the next one. */
+  readonly hedges?: boolean;
+  /** Answers that are followed instead of passed on. */
+  readonly redirects?: RedirectPlan;
   readonly hash: RequestHash | undefined;
   /** Which endpoints will do, where the cluster has subsets. */
   readonly criteria?: SubsetCriteria;
@@ -124,6 +131,8 @@ export interface RetryPolicy {
   /** Whether a request is tried again at all; absent: each is. */
   readonly appliesTo?: (header: (name: string) => string | undefined) => boolean;
   readonly hostSelectionMaxAttempts: number;
+  /** Retries keep away from priorities that were tried, from so many attempts on; 0: they do not. */
+  readonly priorityFrequency?: number;
   readonly perTryIdleTimeoutMs?: number;
   /** Whether this outcome of an attempt may be tried again. */
   isRetriable(outcome: AttemptOutcome): boolean;
@@ -154,4 +163,6 @@ export type AttemptOutcome =
       readonly isReusedConnection: boolean;
       readonly isIdempotent: boolean;
     }
-  | { readonly kind: "per-try-timeout" };
+  | { readonly kind: "per-try-timeout" }
+  /** It goes on, and another may be made beside it. */
+  | { readonly kind: "late" };

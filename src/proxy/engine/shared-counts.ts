@@ -3,7 +3,7 @@
  * cell of its own, and all of them are read. So what a thread that ended had counted is forgotten by
  * clearing its cells.
  */
-import type { LimitedKind } from "./circuit-breakers.ts";
+import type { CountedKind } from "./circuit-breakers.ts";
 
 /** Of one kind, in one cluster. */
 export interface SharedCount {
@@ -11,15 +11,23 @@ export interface SharedCount {
   add(amount: 1 | -1): void;
   /** Of all threads. */
   total(): number;
+  /** Of those that count. */
+  readonly threads: number;
 }
 
-const kinds: { readonly [Kind in LimitedKind]: number } = {
+const kinds: { readonly [Kind in CountedKind]: number } = {
   connection: 0,
   pending: 1,
   request: 2,
   retry: 3,
+  pool: 4,
+  "high-connection": 5,
+  "high-pending": 6,
+  "high-request": 7,
+  "high-retry": 8,
+  "high-pool": 9,
 };
-const kindsMax = 4;
+const kindsMax = 10;
 /** Clusters beyond this many, over the life of a process, are counted by each thread for itself. */
 const rowsMax = 8192;
 
@@ -39,12 +47,13 @@ export class SharedCounts {
 
   static readonly rowsMax: number = rowsMax;
 
-  of(row: number, kind: LimitedKind): SharedCount {
+  of(row: number, kind: CountedKind): SharedCount {
     const cells = this.#cells;
     const from = (row * kindsMax + kinds[kind]) * this.#threads;
     const end = from + this.#threads;
     const own = from + this.#thread;
     return {
+      threads: this.#threads,
       add(amount) {
         if (amount > 0 || Atomics.load(cells, own) > 0) Atomics.add(cells, own, amount);
       },
@@ -59,7 +68,8 @@ export class SharedCounts {
   /** The thread has ended, and nothing of it is in flight any more. */
   forget(thread: number): void {
     for (let cell = thread; cell < this.#cells.length; cell += this.#threads) {
-      Atomics.store(this.#cells, cell, 0);
+      // Memory that was never written to is never there.
+      if (Atomics.load(this.#cells, cell) !== 0) Atomics.store(this.#cells, cell, 0);
     }
   }
 }

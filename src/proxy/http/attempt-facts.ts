@@ -10,14 +10,16 @@ import type {
   UpstreamOutcome,
   WantedServer,
 } from "../context.ts";
+import type { FilterState } from "../engine/filter-state.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { HttpServices } from "./http-services.ts";
 import type { AttemptFields } from "./request-head-writer.ts";
-import type { Retries } from "./retries.ts";
+import { idempotentMethods, type Retries } from "./retries.ts";
 import { formatGrpcTimeout, streamDurationMs, tellsGrpcTimeout } from "./stream-duration.ts";
 import type { StreamRecord } from "./stream-record.ts";
+import type { UpstreamExchange, UpstreamReset } from "./upstream-exchange.ts";
 
 type Changeable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -53,8 +55,13 @@ export class AttemptFacts implements MadeCookies, WantedServer {
       connection: request.connection,
       hash: undefined,
       avoid: undefined,
+      priorities: undefined,
       wanted: this,
     };
+  }
+
+  get state(): FilterState | undefined {
+    return this.#request.state;
   }
 
   choice(route: CompiledRoute, retries: Retries): EndpointChoice {
@@ -68,6 +75,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     choice.override = retries.count === 0 ? this.#request.endpoint : undefined;
     choice.avoid = retries.avoided;
     choice.redrawsMax = retries.redrawsMax;
+    choice.priorities = retries.priorities;
     choice.authority = this.#request.authority;
     return choice;
   }
@@ -84,11 +92,12 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     return route?.hostRewriteFrom?.(request) ?? route?.hostRewrite ?? request.authority;
   }
 
-  fields(expectedMs: number, count: number, isUpgrade: boolean): AttemptFields {
+  fields(expectedMs: number, isUpgrade: boolean): AttemptFields {
     const fields = this.#fields;
+    const isTold = this.#route?.includeAttemptCount === true;
     if (this.#tellsDeadline) this.#tellDeadline(expectedMs);
     fields.expectedMs = expectedMs;
-    fields.count = count;
+    fields.count = isTold ? this.#stream.record.upstreamAttempts : 0;
     fields.isUpgrade = isUpgrade;
     return fields;
   }
@@ -113,6 +122,27 @@ export class AttemptFacts implements MadeCookies, WantedServer {
       expectedMs > 0 ? attemptMs : Infinity,
     );
     if (leftMs < Infinity) this.#request.headers.set("grpc-timeout", formatGrpcTimeout(leftMs));
+  }
+
+  /** The record says where the attempt goes. */
+  tell(endpoint: UpstreamEndpoint | undefined): void {
+    if (endpoint === undefined) return;
+    const { address, hostname, metadata } = endpoint;
+    const { record } = this.#stream;
+    record.upstreamHost = address;
+    record.upstreamHostName = hostname;
+    record.upstreamMetadata = metadata;
+  }
+
+  /** An attempt whose exchange has broken off before its answer, for the retry policy. */
+  lost(kind: UpstreamReset, exchange: UpstreamExchange | undefined): AttemptOutcome {
+    return {
+      kind: "reset",
+      isBeforeRequest: false,
+      isRefused: kind === "refused",
+      isReusedConnection: exchange?.isReused ?? false,
+      isIdempotent: idempotentMethods.has(this.#request.method),
+    };
   }
 
   /** For the retry policy. */

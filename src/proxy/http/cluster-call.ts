@@ -211,7 +211,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   onUpstreamDrain(): void {}
 
   onDeadline(): void {
-    this.#cluster?.counters.onTimeout();
+    this.#cluster?.counters.onTimeout(1);
     this.#fail(`no answer in ${this.#request.timeoutMs} ms`, { kind: "timeout" });
   }
 

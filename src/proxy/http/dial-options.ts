@@ -21,3 +21,8 @@ export function speaksHttp2(cluster: UpstreamCluster | undefined, isAsked: boole
   const when = cluster?.http2?.when;
   return when === "always" || (when === "downstream" && isAsked);
 }
+/** One to it has been opened, or closed. */
+export function countConnection(endpoint: UpstreamEndpoint, change: 1 | -1): void {
+  endpoint.connections = (endpoint.connections ?? 0) + change;
+}
+

@@ -232,7 +232,8 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
       if (this.services.settings.passesContinue) this.request.headers.set("expect", "100-continue");
       else this.passContinue();
     }
-    this.#upstream.start(cluster, route, this.#head?.bodyKind ?? "none");
+    const used = route.isHighPriority === true ? (cluster.high ?? cluster) : cluster;
+    this.#upstream.start(used, route, this.#head?.bodyKind ?? "none");
   }
 
   /** Tells a client that waits to send its body; at most once. */

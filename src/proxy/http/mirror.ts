@@ -17,9 +17,16 @@ export interface MirrorSource {
 
 const noFields = { expectedMs: 0, count: 0, isUpgrade: false };
 
-export function sendMirrors(stream: HttpStream, route: CompiledRoute, source: MirrorSource): void {
+export function sendMirrors(
+  stream: HttpStream,
+  route: CompiledRoute | undefined,
+  target: Readonly<UpstreamTarget>,
+  bodyKind: BodyKind,
+): void {
+  if (route === undefined || route.mirrors.length === 0) return;
   const { body, services, request } = stream;
-  if (!body.isWhole) return;
+  if (!body.isWhole || stream.upgrade !== "") return;
+  const source: MirrorSource = { target, bodyKind };
   for (const plan of route.mirrors) {
     const { cluster: name, fraction } = plan;
     if (fraction < 1 && stream.random() >= fraction) continue;

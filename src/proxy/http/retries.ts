@@ -1,5 +1,6 @@
 /** Whether, and when, a request is tried again: the route's policy, the cluster's limit, the race of pools. */
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { PreviousPriorities } from "../engine/previous-priorities.ts";
 import type { AttemptOutcome, RetryPolicy } from "../engine/route-table.ts";
 import { retryPolicyFor } from "../engine/retry-policy.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -22,6 +23,7 @@ export class Retries {
   #cluster: UpstreamCluster | undefined;
   #policy: RetryPolicy | undefined;
   #tried: Set<UpstreamEndpoint> | undefined;
+  #priorities: PreviousPriorities | undefined;
   #hasResent = false;
   /** One of the cluster's concurrent retries is ours. */
   #hasPermit = false;
@@ -31,6 +33,8 @@ export class Retries {
     this.#cluster = cluster;
     this.#policy = policy;
     this.#tried = undefined;
+    const frequency = policy?.priorityFrequency ?? 0;
+    this.#priorities = frequency > 0 ? new PreviousPriorities(frequency) : undefined;
     this.#hasResent = false;
   }
 
@@ -55,9 +59,21 @@ export class Retries {
     return this.#policy?.hostSelectionMaxAttempts ?? 1;
   }
 
-  avoid(endpoint: UpstreamEndpoint): void {
+  /** Where those have been that were made before; the first attempt may go anywhere. */
+  get priorities(): PreviousPriorities | undefined {
+    return this.count === 0 ? undefined : this.#priorities;
+  }
+
+  /** An attempt goes there. */
+  onChosen(endpoint: UpstreamEndpoint): void {
+    this.#priorities?.onAttempt(endpoint.origin ?? endpoint);
     if (this.#policy?.avoidPreviousHosts !== true) return;
     (this.#tried ??= new Set()).add(endpoint.origin ?? endpoint);
+  }
+
+  /** The client gets an answer. */
+  onAnswer(status: number): void {
+    if (this.count > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
   }
 
   /** The stream, or its last retry, is over. */
@@ -112,6 +128,7 @@ const retryControls = [
   "x-envoy-retry-on",
   "x-envoy-retry-grpc-on",
   "x-envoy-max-retries",
+  "x-envoy-retriable-header-names",
   "x-envoy-retriable-status-codes",
   "x-envoy-upstream-rq-per-try-timeout-ms",
 ] as const;

@@ -158,7 +158,7 @@ export function openConnectTunnel(
 ): void {
   const { generation, services, record } = stream;
   const { limits, counters } = cluster;
-  if (!takePermits(cluster)) {
+  if (!takePermits(cluster, endpoint)) {
     endpoint.active--;
     replyUpstreamFailure(stream, {
       failure: "upstream-overflow",
@@ -214,8 +214,8 @@ export function openConnectTunnel(
 }
 
 /** A tunnel is one connection and one request, of those that the cluster allows. */
-function takePermits({ limits }: UpstreamCluster): boolean {
-  if (!limits.tryConnection()) return false;
+function takePermits({ limits }: UpstreamCluster, endpoint: UpstreamEndpoint): boolean {
+  if (!limits.tryConnection(endpoint)) return false;
   if (limits.tryRequest()) return true;
   limits.releaseConnection();
   return false;

@@ -178,6 +178,10 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     if (this.channel?.isClosed === false) this.channel.resume();
   }
 
+  handTo(user: UpstreamUser): void {
+    this.user = user;
+  }
+
   /** Nobody can tell what this connection will say next. */
   abandon(): void {
     if (this.user === undefined) return;

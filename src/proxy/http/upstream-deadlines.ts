@@ -57,10 +57,15 @@ export class UpstreamDeadlines {
     this.attemptIdle.disarm();
   }
 
-  clear(): void {
+  /** No other follows. */
+  endAttempts(): void {
     this.endAttempt();
-    this.total.disarm();
     this.backoff.disarm();
+  }
+
+  clear(): void {
+    this.endAttempts();
+    this.total.disarm();
   }
 
   /** None is armed again. */

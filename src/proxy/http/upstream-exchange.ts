@@ -38,6 +38,8 @@ export interface UpstreamExchange {
   sendEnd(trailers: Http1Head | undefined): void;
   /** Sends what was gathered; false when the endpoint is slow, until `onUpstreamDrain()`. */
   flush(): boolean;
+  /** Another hears what comes from now on; not from within a call to the user. */
+  handTo(user: UpstreamUser): void;
   /** The user gives up, and is told nothing any more. */
   abandon(): void;
   /** The answer's content shall wait. */
@@ -45,7 +47,8 @@ export interface UpstreamExchange {
   resume(): void;
 }
 
-export type PoolFailure = "overflow" | "connect-failure" | "connect-timeout";
+/** `no-pool`: the cluster has as many pools as it may. */
+export type PoolFailure = "overflow" | "no-pool" | "connect-failure" | "connect-timeout";
 
 /** `refused`: the endpoint says that it has done nothing for the request. */
 export type UpstreamReset = "termination" | "protocol" | "remote" | "refused";

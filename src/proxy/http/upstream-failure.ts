@@ -2,10 +2,12 @@
 import type { ChannelError } from "../../net/channel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
+import { flag } from "./response-flags.ts";
 import type { PoolFailure, UpstreamReset } from "./upstream-exchange.ts";
 
 export const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
   overflow: "upstream-overflow",
+  "no-pool": "no-healthy-endpoint",
   "connect-failure": "connect-failure",
   "connect-timeout": "connect-timeout",
 };
@@ -17,21 +19,31 @@ export const resetFailures: { readonly [Kind in UpstreamReset]: FailureKind } = 
   refused: "remote-refused",
 };
 
-/** What stands in braces of the details that Envoy gives a reset. */
-export function resetReason(failure: FailureKind): string {
-  return /\{(.*)\}/.exec(failureMeanings[failure].details)?.[1] ?? "";
+/** The endpoint broke off what the client has already begun to get. */
+export function breakAnswer(stream: HttpStream, failure: FailureKind): void {
+  const { details, flag: why } = failureMeanings[failure];
+  // What stands in braces of the details that Envoy gives a reset.
+  const reason = /\{(.*)\}/.exec(details)?.[1];
+  const isReset = reason !== undefined;
+  stream.record.flags |= why;
+  stream.breakResponse(isReset ? `upstream_reset_after_response_started{${reason}}` : details);
 }
 
 export interface UpstreamFailure {
   readonly failure: FailureKind;
   readonly error: ChannelError | undefined;
   readonly hasRetried: boolean;
+  /** A client would rather have 204 than 504. */
+  readonly isTimeoutEmpty?: boolean;
 }
 
 export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure): void {
   const { failure, error } = cause;
   const meaning = failureMeanings[failure];
-  if (!meaning.details.startsWith("upstream_reset_before")) return stream.reply(failure);
+  if (!meaning.details.startsWith("upstream_reset_before")) {
+    const isEmpty = cause.isTimeoutEmpty === true && meaning.flag === flag.upstreamRequestTimeout;
+    return stream.reply(failure, isEmpty ? { status: 204, body: "" } : {});
+  }
   let { body, details } = meaning;
   if (cause.hasRetried) {
     body = body.replace("reset reason", "retried and the latest reset reason");

@@ -4,12 +4,17 @@
  * within the cluster's limits.
  */
 import type { Channel, ChannelError } from "../../net/channel.ts";
-import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type {
+  CircuitBreakers,
+  ProxyContext,
+  UpstreamCluster,
+  UpstreamEndpoint,
+} from "../context.ts";
 import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
 import { ClientPool } from "../http2/client-pool.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
-import { queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
+import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
 
@@ -79,6 +84,7 @@ export class Upstreams {
       pools = new EndpointPools(endpoint, this.#context, this);
       this.#pools.set(endpoint, pools);
     }
+    if (cluster.isHigh === true) pools = pools.high;
     return speaksHttp2(cluster, isHttp2) ? pools.http2 : pools.http1;
   }
 }
@@ -115,19 +121,41 @@ class EndpointPools {
   readonly #upstreams: Upstreams;
   #http1: EndpointPool | undefined;
   #http2: ClientPool | undefined;
+  #high: EndpointPools | undefined;
 
   constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: Upstreams) {
     this.#endpoint = endpoint;
     this.#context = context;
     this.#upstreams = upstreams;
+    endpoint.onRemoved = () => this.#remove();
+    endpoint.onDrained = () => this.#drain();
+  }
+
+  /** For requests of priority HIGH, whose connections are apart from the others'. */
+  get high(): EndpointPools {
+    if (this.#high !== undefined) return this.#high;
+    const endpoint = this.#endpoint;
+    const made = new EndpointPools(endpoint, this.#context, this.#upstreams);
     endpoint.onRemoved = () => {
-      this.#http1?.closeIdle();
-      this.#http2?.drain();
+      this.#remove();
+      made.#remove();
     };
     endpoint.onDrained = () => {
-      this.#http1?.drain();
-      this.#http2?.drain();
+      this.#drain();
+      made.#drain();
     };
+    this.#high = made;
+    return made;
+  }
+
+  #remove(): void {
+    this.#http1?.closeIdle();
+    this.#http2?.drain();
+  }
+
+  #drain(): void {
+    this.#http1?.drain();
+    this.#http2?.drain();
   }
 
   get http1(): EndpointPool {
@@ -155,6 +183,8 @@ export class EndpointPool implements UpstreamPool {
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
   #open = 0;
+  /** One of the cluster's pools is this one, where they are counted. */
+  #permit: CircuitBreakers["pools"];
   /** Connections of an earlier one carry no further request. */
   #generation = 0;
 
@@ -187,13 +217,28 @@ export class EndpointPool implements UpstreamPool {
       }
       return this.#attach(connection, user);
     }
-    if (!cluster.limits.tryPending()) return user.onPoolFailure("overflow", undefined);
+    const { pools } = cluster.limits;
+    if (pools !== undefined && this.#permit === undefined) {
+      if (!pools.try()) return user.onPoolFailure("no-pool", undefined);
+      this.#permit = pools;
+    }
+    if (!cluster.limits.tryPending()) {
+      this.#leaveIfEmpty();
+      return user.onPoolFailure("overflow", undefined);
+    }
     this.#waiting.push({ user, cluster });
     if (this.#connecting >= this.#waiting.length) return;
     // Over the limit of connections a request waits for one of those that are open; without any it
     // is let through, as Envoy does, or it would wait for ever.
-    if (cluster.limits.tryConnection()) this.#connect(cluster, true);
+    if (cluster.limits.tryConnection(this.endpoint)) this.#connect(cluster, true);
     else if (this.#open === 0) this.#connect(cluster, false);
+  }
+
+  /** Nothing is here any more: another endpoint may have a pool instead. */
+  #leaveIfEmpty(): void {
+    if (this.#permit === undefined || this.#open > 0 || this.#waiting.length > 0) return;
+    this.#permit.release();
+    this.#permit = undefined;
   }
 
   cancel(user: UpstreamUser): boolean {
@@ -201,6 +246,7 @@ export class EndpointPool implements UpstreamPool {
     if (at < 0) return false;
     this.#waiting[at]?.cluster.limits.releasePending();
     this.#waiting.splice(at, 1);
+    this.#leaveIfEmpty();
     return true;
   }
 
@@ -234,17 +280,22 @@ export class EndpointPool implements UpstreamPool {
 
   onConnectionClosed(connection: UpstreamConnection, error: ChannelError | undefined): void {
     this.#open--;
+    countConnection(this.endpoint, -1);
     this.#upstreams.onClosed(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (connection.isCounted) connection.cluster.limits.releaseConnection();
     connection.cluster.counters.onConnectionClosed();
-    if (connection.isConnected) return this.#connectForWaiting();
+    if (connection.isConnected) {
+      this.#connectForWaiting();
+      return this.#leaveIfEmpty();
+    }
     this.#connecting--;
     connection.cluster.counters.onConnectFailure();
     // One refused connection speaks for the endpoint: whoever waits may try another.
     const failure = error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure";
     this.#failWaiting(failure, error);
+    this.#leaveIfEmpty();
   }
 
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
@@ -259,7 +310,7 @@ export class EndpointPool implements UpstreamPool {
   #connectForWaiting(): void {
     const next = this.#waiting[this.#connecting];
     if (next === undefined) return;
-    if (next.cluster.limits.tryConnection()) this.#connect(next.cluster, true);
+    if (next.cluster.limits.tryConnection(this.endpoint)) this.#connect(next.cluster, true);
     else if (this.#open === 0) this.#connect(next.cluster, false);
   }
 
@@ -277,6 +328,7 @@ export class EndpointPool implements UpstreamPool {
     connection.generation = this.#generation;
     this.#connecting++;
     this.#open++;
+    countConnection(this.endpoint, 1);
     this.#upstreams.onOpened(connection);
     cluster.counters.onConnectionOpened();
     connection.dialledMs = this.wheel.nowMs;

@@ -9,20 +9,21 @@ import type { BodyKind } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
 import { AttemptFacts } from "./attempt-facts.ts";
-import { BackPressure } from "./back-pressure.ts";
 import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
-import { type FailureKind, failureMeanings } from "./failure.ts";
+import type { FailureKind } from "./failure.ts";
+import { type HedgedAttempt, HedgedAttempts, type HedgingRequest } from "./hedged-attempts.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { sendMirrors } from "./mirror.ts";
+import { RequestControls } from "./request-controls.ts";
+import { RequestFeed } from "./request-feed.ts";
 import { rewriteTarget, type UpstreamTarget } from "./request-head-writer.ts";
-import { flag } from "./response-flags.ts";
 import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
-import { idempotentMethods, Retries, retriesFor } from "./retries.ts";
+import { Retries, retriesFor } from "./retries.ts";
 import {
+  breakAnswer,
   poolFailures,
   replyUpstreamFailure,
   resetFailures,
-  resetReason,
 } from "./upstream-failure.ts";
 import { UpstreamDeadlines } from "./upstream-deadlines.ts";
 import { routeTimeout } from "./route-timeout.ts";
@@ -32,33 +33,32 @@ import type {
   UpstreamExchange,
   UpstreamPool,
   UpstreamReset,
-  UpstreamUser,
 } from "./upstream-exchange.ts";
 
-export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
+export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   readonly #stream: HttpStream;
   readonly #deadlines: UpstreamDeadlines;
   #cluster: UpstreamCluster | undefined;
   #route: CompiledRoute | undefined;
   #endpoint: UpstreamEndpoint | undefined;
+  /** The request waits there for a connection. */
   #pool: UpstreamPool | undefined;
   #exchange: UpstreamExchange | undefined;
   readonly #target: UpstreamTarget = { path: "", authority: "" };
   #bodyKind: BodyKind = "none";
-  /** For a connection. */
-  #isWaiting = false;
-  readonly #pressure: BackPressure;
+  readonly #feed: RequestFeed;
   readonly #retries: Retries = new Retries();
+  readonly #controls: RequestControls = new RequestControls();
+  /** Made when a request first needs it. */
+  #late: HedgedAttempts | undefined;
   readonly #facts: AttemptFacts;
   #retry: RetryPolicy | undefined;
   #attemptStartMs = 0;
-  /** The head of the attempt is gathered, and not written yet. */
-  #isSendTimed = false;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
     this.#facts = new AttemptFacts(stream);
-    this.#pressure = new BackPressure(stream.connection);
+    this.#feed = new RequestFeed(stream);
     this.#deadlines = new UpstreamDeadlines(this, stream.services.upstreams.wheel);
   }
 
@@ -76,7 +76,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#route = route;
     this.#bodyKind = bodyKind;
     this.#retry = retriesFor(request, route.retry);
+    this.#controls.read(request, route);
     this.#retries.reset(cluster, this.#retry);
+    this.#feed.reset(route, this.#retry, bodyKind);
     this.#deadlines.reset(routeTimeout(request.headers, route), this.#retry);
     route.editRequest?.(request.headers, request);
     this.#try();
@@ -85,9 +87,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   #onRequestWhole(): void {
     this.#deadlines.onRequestWhole(this.isUpgradeRequest);
-    const route = this.#route;
-    if (route === undefined || route.mirrors.length === 0 || this.isUpgradeRequest) return;
-    sendMirrors(this.#stream, route, { target: this.#target, bodyKind: this.#bodyKind });
+    sendMirrors(this.#stream, this.#route, this.#target, this.#bodyKind);
   }
 
   #try(): void {
@@ -101,83 +101,45 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
     endpoint.active++;
     this.#endpoint = endpoint;
-    record.upstreamHost = endpoint.address;
-    record.upstreamHostName = endpoint.hostname;
-    record.upstreamMetadata = endpoint.metadata;
+    this.#retries.onChosen(endpoint);
+    this.#facts.tell(endpoint);
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
       rewriteTarget(this.#target, this.#stream, route, endpoint.hostname);
     if (this.#stream.upgrade === "connect" && route.isConnect) {
       this.#endpoint = undefined;
-      openConnectTunnel(this.#stream, cluster, endpoint);
-      return;
+      return openConnectTunnel(this.#stream, cluster, endpoint);
     }
     cluster.counters.onRequest();
-    this.#isWaiting = true;
     this.#pool = services.upstreams.poolOf(endpoint, cluster, record.protocol === "HTTP/2");
     this.#pool.acquire(this, cluster, this.#retries.wantsFreshConnection);
   }
 
   onAttached(exchange: UpstreamExchange): void {
     const stream = this.#stream;
-    const { services, record, body, request } = stream;
-    this.#isWaiting = false;
+    const { services, record, request } = stream;
+    this.#pool = undefined;
     this.#exchange = exchange;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     exchange.describe(record);
     record.times.set(moment.sendBegin, this.#attemptStartMs);
-    this.#isSendTimed = true;
-    const attempts = record.upstreamAttempts;
-    const expectedMs = this.#deadlines.expectedMs(attempts === 1);
-    const count = this.#route?.includeAttemptCount === true ? attempts : 0;
-    const fields = this.#facts.fields(expectedMs, count, this.isUpgradeRequest);
+    const expectedMs = this.#deadlines.expectedMs(record.upstreamAttempts === 1);
+    const fields = this.#facts.fields(expectedMs, this.isUpgradeRequest);
     exchange.sendHead(request, this.#target, fields, this.#bodyKind);
-    for (const piece of body.pieces) this.#sendPiece(exchange, piece, 0, piece.length);
-    if (!this.#isReplayable()) body.forget();
-    if (body.isComplete) this.#finishRequest(exchange);
+    this.#feed.start(exchange);
     if (stream.isRequestComplete) this.#deadlines.onAttempt();
     if (!stream.connection.isReading) this.flush();
-    this.#pressure.resumeDownstream();
-  }
-
-  #isReplayable(): boolean {
-    const route = this.#route;
-    if (this.#retry !== undefined || (route?.mirrors.length ?? 0) > 0) return true;
-    return this.#bodyKind === "none";
-  }
-
-  #sendPiece(
-    exchange: UpstreamExchange,
-    chunk: Buffer,
-    ...[from, to]: [from: number, to: number]
-  ): void {
-    if (!exchange.sendBody(chunk, from, to)) this.#pressure.pauseDownstream();
-  }
-
-  #finishRequest(exchange: UpstreamExchange): void {
-    const { record, services, body } = this.#stream;
-    const isHttp2 = record.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
-    const carries = isHttp2 || services.settings.forwardsTrailers;
-    exchange.sendEnd(carries ? body.trailers : undefined);
-    record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
+    this.#feed.pressure.resumeDownstream();
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
-    const { body } = this.#stream;
-    const exchange = this.#exchange;
-    const isSent = exchange !== undefined;
-    if (isSent) this.#sendPiece(exchange, chunk, from, to);
-    if (isSent && !(body.isWhole && this.#isReplayable())) return;
-    body.keep(chunk, from, to);
-    if (body.bytes <= body.bytesMax) return;
-    if (isSent) body.forget();
-    else this.#pressure.pauseDownstream();
+    this.#feed.onBody(this.#exchange, chunk, from, to);
   }
 
   onBodyEnd(): void {
     const exchange = this.#exchange;
     if (exchange !== undefined) {
-      this.#finishRequest(exchange);
+      this.#feed.finish(exchange);
       this.#deadlines.onAttempt();
     }
     if (this.#cluster !== undefined) this.#onRequestWhole();
@@ -185,29 +147,25 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   /** Sends what was gathered. */
   flush(): void {
-    const exchange = this.#exchange;
-    if (exchange === undefined) return;
-    if (!exchange.flush()) this.#pressure.pauseDownstream();
-    if (!this.#isSendTimed) return;
-    this.#isSendTimed = false;
-    this.#stream.record.endTurn(this.#stream.services.upstreams.wheel);
+    this.#feed.flush(this.#exchange);
   }
 
   onUpstreamDrain(): void {
-    this.#pressure.resumeDownstream();
+    this.#feed.pressure.resumeDownstream();
   }
 
   /** The client takes bytes again. */
   resume(): void {
-    this.#pressure.resumeUpstream();
+    this.#feed.pressure.resumeUpstream();
   }
 
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
-    this.#isWaiting = false;
+    this.#pool = undefined;
     const kind = poolFailures[failure];
-    if (failure === "overflow") {
+    if (failure === "overflow" || failure === "no-pool") {
       this.#leaveEndpoint(undefined);
-      this.#stream.responseHeaders.set("x-envoy-overloaded", "true");
+      if (this.#hasLate) return;
+      if (failure === "overflow") this.#stream.responseHeaders.set("x-envoy-overloaded", "true");
       return this.#fail(kind, undefined);
     }
     this.#leaveEndpoint({ kind: "connect-failure" });
@@ -220,19 +178,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#exchange = undefined;
     this.#leaveEndpoint({ kind: "reset" });
     if (this.#stream.isResponseStarted) {
-      const { record } = this.#stream;
-      record.flags |= failureMeanings[failure].flag;
       this.#clear();
-      const reason = resetReason(failure);
-      return this.#stream.breakResponse(`upstream_reset_after_response_started{${reason}}`);
+      return breakAnswer(this.#stream, failure);
     }
-    const outcome: AttemptOutcome = {
-      kind: "reset",
-      isBeforeRequest: false,
-      isRefused: kind === "refused",
-      isReusedConnection: exchange?.isReused ?? false,
-      isIdempotent: idempotentMethods.has(this.#stream.request.method),
-    };
+    const outcome = this.#facts.lost(kind, exchange);
     const isLost = exchange?.hasAnswered === false && this.#stream.body.isWhole;
     if (kind === "termination" && isLost && this.#retries.mayResend(outcome)) {
       this.#deadlines.endAttempt();
@@ -241,12 +190,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#retryOrFail(outcome, failure, error);
   }
 
-  #retryOrFail(
-    outcome: AttemptOutcome,
-    failure: FailureKind,
-    error: ChannelError | undefined,
-  ): void {
-    if (this.#scheduleRetry(outcome)) return;
+  #retryOrFail(outcome: AttemptOutcome, failure: FailureKind, error?: ChannelError): void {
+    if (this.#scheduleRetry(outcome) || this.#hasLate) return;
     this.#fail(failure, error);
   }
 
@@ -268,13 +213,13 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     this.#endpoint = undefined;
     endpoint.active--;
     if (outcome !== undefined) endpoint.report(outcome);
-    this.#retries.avoid(endpoint);
   }
 
   #fail(failure: FailureKind, error: ChannelError | undefined): void {
     const hasRetried = this.#retries.count > 0;
+    const { isTimeoutEmpty } = this.#controls;
     this.#clear();
-    replyUpstreamFailure(this.#stream, { failure, error, hasRetried });
+    replyUpstreamFailure(this.#stream, { failure, error, hasRetried, isTimeoutEmpty });
   }
 
   onInterim(status: number): void {
@@ -284,8 +229,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   onResponseHead(exchange: UpstreamExchange): void {
     const { head } = exchange;
     const stream = this.#stream;
-    const nowMs = stream.services.upstreams.wheel.nowMs;
-    const serviceTimeMs = nowMs - this.#attemptStartMs;
+    const serviceTimeMs = stream.services.upstreams.wheel.nowMs - this.#attemptStartMs;
     const { status } = head;
     stream.record.times.set(moment.answerBegin, exchange.answeredMs);
     if (this.#endpoint?.suspect !== undefined) this.#facts.heed(head, this.#endpoint);
@@ -298,21 +242,75 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
       exchange.abandon();
       return;
     }
-    this.#endpoint?.report(this.#facts.reported(status, serviceTimeMs));
-    if (this.#retries.count > 0 && status < 500) this.#cluster?.counters.onRetrySuccess();
-    stream.startResponse(head, serviceTimeMs, this.#facts.cookies);
+    const reported = this.#facts.reported(status, serviceTimeMs);
+    if (this.#hasLate) {
+      if (outcome !== undefined && this.#retry?.isRetriable(outcome) === true) {
+        return this.#drop(reported);
+      }
+      this.#late?.abandon();
+    }
+    this.#endpoint?.report(reported);
+    this.#deliver(exchange, serviceTimeMs);
+  }
+
+  #deliver({ head }: UpstreamExchange, serviceTimeMs: number): void {
+    this.#retries.onAnswer(head.status);
+    this.#stream.startResponse(head, serviceTimeMs, this.#facts.cookies);
+  }
+
+  /** Others that were begun before may answer. */
+  get #hasLate(): boolean {
+    return this.#late !== undefined && this.#late.count > 0;
+  }
+
+  /** The attempt takes its time: another is begun beside it, where one may be. */
+  #hedge(): void {
+    const exchange = this.#exchange;
+    const endpoint = this.#endpoint;
+    endpoint?.report({ kind: "timeout" });
+    const startMs = this.#attemptStartMs;
+    if (exchange === undefined || !this.#scheduleRetry({ kind: "late" })) return;
+    this.#endpoint = undefined;
+    (this.#late ??= new HedgedAttempts(this)).add({ exchange, endpoint, startMs });
+  }
+
+  onLateHead(attempt: HedgedAttempt): boolean {
+    const { exchange, endpoint, startMs } = attempt;
+    const { record, services } = this.#stream;
+    const serviceTimeMs = services.upstreams.wheel.nowMs - startMs;
+    endpoint?.report(this.#facts.reported(exchange.head.status, serviceTimeMs));
+    const isBad = this.#retry?.isRetriable(this.#facts.answer(exchange.head)) === true;
+    if (isBad && this.#mayBeAnswered) return false;
+    this.#drop(undefined);
+    this.#late?.abandon();
+    this.#deadlines.endAttempts();
+    this.#exchange = exchange;
+    this.#endpoint = endpoint;
+    this.#attemptStartMs = startMs;
+    this.#facts.tell(endpoint);
+    exchange.describe(record);
+    this.#deliver(exchange, serviceTimeMs);
+    return true;
+  }
+
+  onLateReset(kind: UpstreamReset, error: ChannelError | undefined): void {
+    if (!this.#mayBeAnswered) this.#fail(resetFailures[kind], error);
+  }
+
+  /** By an attempt that is there, or will be. */
+  get #mayBeAnswered(): boolean {
+    const isThere = this.#exchange !== undefined || this.#pool !== undefined || this.#hasLate;
+    return isThere || this.#deadlines.backoff.isArmed;
   }
 
   onUpgraded(connection: UpstreamConnection, rest: Buffer): void {
-    const stream = this.#stream;
-    const cluster = this.#cluster;
     const endpoint = this.#endpoint;
+    this.#cluster?.counters.onResponse(101, 0);
     this.#endpoint = undefined;
     this.#clear();
-    endpoint?.report({ kind: "response", status: 101, durationMs: 0 });
-    cluster?.counters.onResponse(101, 0);
-    stream.startUpgrade(connection.head);
-    openUpgradeTunnel(stream, { connection, endpoint, first: rest });
+    endpoint?.report(this.#facts.reported(101, 0));
+    this.#stream.startUpgrade(connection.head);
+    openUpgradeTunnel(this.#stream, { connection, endpoint, first: rest });
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {
@@ -324,7 +322,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   onResponseFlush(): void {
     this.#stream.touch();
     this.#deadlines.touch();
-    if (!this.#stream.connection.sender.flush()) this.#pressure.pauseUpstream(this.#exchange);
+    if (!this.#stream.connection.sender.flush()) this.#feed.pressure.pauseUpstream(this.#exchange);
   }
 
   onResponseEnd(): void {
@@ -332,10 +330,8 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     const stream = this.#stream;
     const { wheel } = stream.services.upstreams;
     stream.record.times.set(moment.answerEnd, wheel.nowMs);
-    this.#cluster?.counters.onResponse(
-      stream.record.responseCode,
-      wheel.nowMs - this.#attemptStartMs,
-    );
+    const durationMs = wheel.nowMs - this.#attemptStartMs;
+    this.#controls.countAnswer(this.#cluster?.counters, stream.record.responseCode, durationMs);
     const trailers = exchange?.answerTrailers;
     this.#exchange = undefined;
     this.#leaveEndpoint(undefined);
@@ -352,17 +348,20 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
     if (!stream.isActive) return;
     const { backoff, total, attemptIdle } = this.#deadlines;
     if (deadline === backoff) return this.#try();
-    this.#cluster?.counters.onTimeout();
+    const isIdle = deadline === attemptIdle;
+    if (deadline === total) this.#cluster?.counters.onTimeout(1 + (this.#late?.count ?? 0));
+    else this.#cluster?.counters.onTryTimeout(isIdle);
+    const isLate = !isIdle && deadline !== total && this.#controls.hedges;
+    if (isLate && !stream.isResponseStarted) return this.#hedge();
     this.#drop({ kind: "timeout" });
     if (deadline !== total && !stream.isResponseStarted) {
       this.#deadlines.endAttempt();
-      const failure = deadline === attemptIdle ? "per-try-idle-timeout" : "per-try-timeout";
-      return this.#retryOrFail({ kind: "per-try-timeout" }, failure, undefined);
+      const failure = isIdle ? "per-try-idle-timeout" : "per-try-timeout";
+      return this.#retryOrFail({ kind: "per-try-timeout" }, failure);
     }
     if (stream.isResponseStarted) {
-      stream.record.flags |= flag.upstreamRequestTimeout;
       this.#clear();
-      return stream.breakResponse("response_timeout");
+      return breakAnswer(stream, "response-timeout");
     }
     this.#fail("response-timeout", undefined);
   }
@@ -370,7 +369,7 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   /** The stream no longer wants an answer. */
   abort(): void {
     // The client may have been told to stop before there was any attempt.
-    if (this.#cluster === undefined) return this.#pressure.resumeDownstream();
+    if (this.#cluster === undefined) return this.#feed.pressure.resumeDownstream();
     this.#drop(undefined);
     this.#clear();
   }
@@ -379,9 +378,9 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
   #drop(outcome: UpstreamOutcome | undefined): void {
     const exchange = this.#exchange;
     this.#exchange = undefined;
-    if (exchange !== undefined) exchange.abandon();
-    else if (this.#isWaiting) this.#pool?.cancel(this);
-    this.#isWaiting = false;
+    exchange?.abandon();
+    this.#pool?.cancel(this);
+    this.#pool = undefined;
     this.#leaveEndpoint(outcome);
   }
 
@@ -392,9 +391,10 @@ export class UpstreamRequest implements UpstreamUser, DeadlineOwner {
 
   #clear(): void {
     this.#deadlines.clear();
+    this.#late?.abandon();
     this.#retries.release();
     this.#cluster = undefined;
-    this.#pressure.resumeUpstream();
-    this.#pressure.resumeDownstream();
+    this.#feed.pressure.resumeUpstream();
+    this.#feed.pressure.resumeDownstream();
   }
 }

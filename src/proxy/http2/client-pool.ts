@@ -5,9 +5,15 @@
  */
 import type { ChannelError } from "../../net/channel.ts";
 import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
-import type { ProxyContext, UpstreamCluster, UpstreamEndpoint, UpstreamHttp2 } from "../context.ts";
+import type {
+  CircuitBreakers,
+  ProxyContext,
+  UpstreamCluster,
+  UpstreamEndpoint,
+  UpstreamHttp2,
+} from "../context.ts";
 import type { DeadlineWheel } from "../http/deadline-wheel.ts";
-import { queueOf, sourceOf } from "../http/dial-options.ts";
+import { countConnection, queueOf, sourceOf } from "../http/dial-options.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "../http/upstream-exchange.ts";
 import { ClientConnection, type ConnectionKeeper } from "./client-connection.ts";
 import { framesOf } from "./frames.ts";
@@ -39,6 +45,8 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
   #open = 0;
+  /** One of the cluster's pools is this one, where they are counted. */
+  #permit: CircuitBreakers["pools"];
 
   constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: PoolHost) {
     this.#endpoint = endpoint;
@@ -53,9 +61,24 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
       if (connection.capacity <= 0 || (isFresh && connection.requests > 0)) continue;
       return this.#attach(connection, user);
     }
-    if (!cluster.limits.tryPending()) return user.onPoolFailure("overflow", undefined);
+    const { pools } = cluster.limits;
+    if (pools !== undefined && this.#permit === undefined) {
+      if (!pools.try()) return user.onPoolFailure("no-pool", undefined);
+      this.#permit = pools;
+    }
+    if (!cluster.limits.tryPending()) {
+      this.#leaveIfEmpty();
+      return user.onPoolFailure("overflow", undefined);
+    }
     this.#waiting.push({ user, cluster });
     this.#connectForWaiting();
+  }
+
+  /** Nothing is here any more: another endpoint may have a pool instead. */
+  #leaveIfEmpty(): void {
+    if (this.#permit === undefined || this.#open > 0 || this.#waiting.length > 0) return;
+    this.#permit.release();
+    this.#permit = undefined;
   }
 
   cancel(user: UpstreamUser): boolean {
@@ -63,6 +86,7 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
     if (at < 0) return false;
     this.#waiting[at]?.cluster.limits.releasePending();
     this.#waiting.splice(at, 1);
+    this.#leaveIfEmpty();
     return true;
   }
 
@@ -96,15 +120,20 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
   onClosed(connection: ClientConnection, error: ChannelError | undefined): void {
     const { cluster } = connection;
     this.#open--;
+    countConnection(this.#endpoint, -1);
     this.#upstreams.onClosed(connection);
     this.onDraining(connection);
     if (connection.isCounted) cluster.limits.releaseConnection();
     cluster.counters.onConnectionClosed();
-    if (connection.isConnected) return this.#connectForWaiting();
+    if (connection.isConnected) {
+      this.#connectForWaiting();
+      return this.#leaveIfEmpty();
+    }
     this.#connecting--;
     cluster.counters.onConnectFailure();
     // One refused connection speaks for the endpoint: whoever waits may try another.
     this.#failWaiting(error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure", error);
+    this.#leaveIfEmpty();
   }
 
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
@@ -126,7 +155,7 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
     if (this.#connecting * each >= this.#waiting.length) return;
     // Over the limit of connections a request waits for one of those that are open; without any it
     // is let through, as Envoy does, or it would wait for ever.
-    if (cluster.limits.tryConnection()) this.#connect(cluster, http2, true);
+    if (cluster.limits.tryConnection(this.#endpoint)) this.#connect(cluster, http2, true);
     else if (this.#open === 0) this.#connect(cluster, http2, false);
   }
 
@@ -134,6 +163,7 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
     const connection = new ClientConnection(this, cluster, http2, isCounted);
     this.#connecting++;
     this.#open++;
+    countConnection(this.#endpoint, 1);
     this.#upstreams.onOpened(connection);
     cluster.counters.onConnectionOpened();
     connection.dialledMs = this.wheel.nowMs;

@@ -124,6 +124,10 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
     this.#connection.flushSoon();
   }
 
+  handTo(user: UpstreamUser): void {
+    this.#user = user;
+  }
+
   abandon(): void {
     const stream = this.#wire;
     if (stream === undefined) return;

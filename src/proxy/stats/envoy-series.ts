@@ -15,12 +15,10 @@ export interface ClusterSeries {
   readonly http2: () => PeerCounters;
   readonly connectionOverflow: Counter;
   readonly pendingOverflow: Counter;
-  readonly circuitBreakersOpen: {
-    readonly connections: Gauge;
-    readonly pending: Gauge;
-    readonly requests: Gauge;
-    readonly retries: Gauge;
-  };
+  /** Requests without a pool, where there may be only so many. */
+  readonly poolOverflow: () => Counter;
+  /** Made when routes first ask for the priority. */
+  readonly circuitBreakersOpen: (priority: "default" | "high") => BreakerGauges;
   readonly membershipTotal: Gauge;
   readonly membershipHealthy: Gauge;
   readonly membershipDegraded: Gauge;
@@ -41,6 +39,14 @@ export interface ClusterSeries {
 
 /** `clusterName` is the value of the tag `cluster_name`. */
 export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
+export interface BreakerGauges {
+  readonly connections: Gauge;
+  readonly pending: Gauge;
+  readonly requests: Gauge;
+  readonly retries: Gauge;
+  readonly pools: () => Gauge;
+}
+
   const labels = { cluster_name: clusterName };
   const names: { readonly name: string; readonly labels: Readonly<Record<string, string>> }[] = [];
   const named = (suffix: string, more: Readonly<Record<string, string>> = {}) => {
@@ -60,16 +66,18 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
   let http2: PeerCounters | undefined;
   return {
     health: () => (health ??= healthSeries({ counter, gauge })),
+  const breakers = new Map<string, BreakerGauges>();
+  const breakersOf = (priority: string): BreakerGauges => {
+    let made = breakers.get(priority);
+    if (made === undefined) breakers.set(priority, (made = breakerGauges(priority, gauge)));
+    return made;
+  };
     counters: requestCounters(metrics, { counter, gauge, named }),
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
-    circuitBreakersOpen: {
-      connections: gauge("circuit_breakers_default_cx_open"),
-      pending: gauge("circuit_breakers_default_rq_pending_open"),
-      requests: gauge("circuit_breakers_default_rq_open"),
-      retries: gauge("circuit_breakers_default_rq_retry_open"),
-    },
+    poolOverflow: () => counter("upstream_cx_pool_overflow"),
+    circuitBreakersOpen: breakersOf,
     membershipTotal: gauge("membership_total"),
     membershipHealthy: gauge("membership_healthy"),
     membershipDegraded: gauge("membership_degraded"),
@@ -89,14 +97,25 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
 /** Gauges that every thread sets to the same fact, or to its own view of one. */
 export const factGauges: ReadonlySet<string> = new Set([
   "envoy_cluster_membership_total",
+function breakerGauges(priority: string, gauge: Makers["gauge"]): BreakerGauges {
+  return {
+    connections: gauge(`circuit_breakers_${priority}_cx_open`),
+    pending: gauge(`circuit_breakers_${priority}_rq_pending_open`),
+    requests: gauge(`circuit_breakers_${priority}_rq_open`),
+    retries: gauge(`circuit_breakers_${priority}_rq_retry_open`),
+    pools: () => gauge(`circuit_breakers_${priority}_cx_pool_open`),
+  };
+}
+
   "envoy_cluster_membership_healthy",
   "envoy_cluster_membership_degraded",
   "envoy_cluster_membership_excluded",
   "envoy_cluster_outlier_detection_ejections_active",
-  "envoy_cluster_circuit_breakers_default_cx_open",
-  "envoy_cluster_circuit_breakers_default_rq_pending_open",
-  "envoy_cluster_circuit_breakers_default_rq_open",
-  "envoy_cluster_circuit_breakers_default_rq_retry_open",
+  ...["default", "high"].flatMap((priority) =>
+    ["cx_open", "cx_pool_open", "rq_pending_open", "rq_open", "rq_retry_open"].map(
+      (name) => `envoy_cluster_circuit_breakers_${priority}_${name}`,
+    ),
+  ),
 ]);
 
 const help = "As Envoy counts it.";
@@ -115,14 +134,12 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
   const opened = make.counter("upstream_cx_total");
   const connectFailed = make.counter("upstream_cx_connect_fail");
   const requests = make.counter("upstream_rq_total");
-  const completed = make.counter("upstream_rq_completed");
   const retries = make.counter("upstream_rq_retry");
   const retrySuccess = make.counter("upstream_rq_retry_success");
   const retryOverflow = make.counter("upstream_rq_retry_overflow");
   const timeouts = make.counter("upstream_rq_timeout");
-  const time = make.named("upstream_rq_time");
-  const durations = metrics.histogram(time.name, help, standardBuckets, time.labels);
-  const classes: Counter[] = [];
+  const tryTimeouts: Counter[] = [];
+  const named = new NamedAnswers(metrics, make);
   return {
     onConnectionOpened() {
       opened.add(1);
@@ -131,19 +148,70 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
     onConnectionClosed: () => active.add(-1),
     onConnectFailure: () => connectFailed.add(1),
     onRequest: () => requests.add(1),
-    onResponse(status, durationMs) {
-      completed.add(1);
-      durations.record(durationMs);
-      const index = Math.floor(status / 100);
-      const ofClass = (classes[index] ??= make.counter("upstream_rq_xx", {
-        response_code_class: String(index),
-      }));
-      ofClass.add(1);
-    },
+    onResponse: answerCounters(metrics, make, ""),
     onRetry: () => retries.add(1),
     onRetrySuccess: () => retrySuccess.add(1),
     onRetryOverflow: () => retryOverflow.add(1),
-    onTimeout: () => timeouts.add(1),
+    onTimeout: (attempts) => timeouts.add(attempts),
+    onTryTimeout(isIdle) {
+      tryTimeouts[isIdle ? 1 : 0] ??= make.counter(
+        isIdle ? "upstream_rq_per_try_idle_timeout" : "upstream_rq_per_try_timeout",
+      );
+      tryTimeouts[isIdle ? 1 : 0]?.add(1);
+    },
+    onNamedResponse: (name, status, durationMs) => named.of(name)?.(status, durationMs),
+  };
+}
+
+/** Names that requests may give what their answers are counted as, beside the cluster's own. */
+const answerNamesMax = 64;
+
+/** Series by the names that internal clients ask for, of a cluster. */
+class NamedAnswers {
+  readonly #metrics: MetricRegistry;
+  readonly #make: Makers;
+  readonly #known = new Map<string, ClusterCounters["onResponse"]>();
+  #refused: Counter | undefined;
+
+  constructor(metrics: MetricRegistry, make: Makers) {
+    this.#metrics = metrics;
+    this.#make = make;
+  }
+
+  /** Undefined for one name too many. */
+  of(text: string): ClusterCounters["onResponse"] | undefined {
+    // As Envoy writes names of metrics.
+    const name = text.replaceAll(/[^A-Za-z0-9_]/g, "_");
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    if (this.#known.size >= answerNamesMax) {
+      this.#refused ??= this.#make.counter("alt_stat_names_dropped");
+      this.#refused.add(1);
+      return undefined;
+    }
+    const made = answerCounters(this.#metrics, this.#make, `${name}_`);
+    this.#known.set(name, made);
+    return made;
+  }
+}
+
+function answerCounters(
+  metrics: MetricRegistry,
+  make: Makers,
+  prefix: string,
+): ClusterCounters["onResponse"] {
+  const completed = make.counter(`${prefix}upstream_rq_completed`);
+  const time = make.named(`${prefix}upstream_rq_time`);
+  const durations = metrics.histogram(time.name, help, standardBuckets, time.labels);
+  const classes: Counter[] = [];
+  return (status, durationMs) => {
+    completed.add(1);
+    durations.record(durationMs);
+    const index = Math.floor(status / 100);
+    const ofClass = (classes[index] ??= make.counter(`${prefix}upstream_rq_xx`, {
+      response_code_class: String(index),
+    }));
+    ofClass.add(1);
   };
 }
 

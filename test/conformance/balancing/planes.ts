@@ -164,7 +164,12 @@ const extensions = "type.googleapis.com/envoy.extensions";
 /** `routes` and `clusters` are YAML, of flow mappings, one in a line. */
 export function bootstrapOf(
   { port, adminPort }: Place,
-  parts: { readonly routes: readonly string[]; readonly clusters: readonly string[] },
+  parts: {
+    readonly routes: readonly string[];
+    readonly clusters: readonly string[];
+    /** Of the connection manager, one in a line. */
+    readonly manager?: readonly string[];
+  },
 ): string {
   return `
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: ${adminPort}}}}
@@ -180,7 +185,7 @@ ${parts.clusters.map((cluster) => `  - ${cluster}\n`).join("")}
         typed_config:
           "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: test
-          http_filters:
+${(parts.manager ?? []).map((line) => `          ${line}\n`).join("")}          http_filters:
           - name: envoy.filters.http.router
             typed_config: {"@type": ${extensions}.filters.http.router.v3.Router}
           route_config:

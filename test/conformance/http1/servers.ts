@@ -150,6 +150,8 @@ export async function startHeddle(
       onRetrySuccess: nothing,
       onRetryOverflow: nothing,
       onTimeout: nothing,
+      onTryTimeout: nothing,
+      onNamedResponse: nothing,
     },
   };
   const backend = openIo(io, systemClock, silentLog);

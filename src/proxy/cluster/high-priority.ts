@@ -1,0 +1,62 @@
+/** A cluster as requests of priority HIGH use it: the same endpoints, limits and connections apart. */
+import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type {
+  CircuitBreakers,
+  ClusterCounters,
+  EndpointChoice,
+  UpstreamCluster,
+  UpstreamEndpoint,
+  UpstreamHttp2,
+} from "../context.ts";
+
+export class HighPriority implements UpstreamCluster {
+  readonly isHigh = true;
+  readonly limits: CircuitBreakers;
+  readonly #cluster: UpstreamCluster;
+
+  constructor(cluster: UpstreamCluster, limits: CircuitBreakers) {
+    this.#cluster = cluster;
+    this.limits = limits;
+  }
+
+  get name(): string {
+    return this.#cluster.name;
+  }
+  get statName(): string {
+    return this.#cluster.statName;
+  }
+  get connectTimeoutMs(): number {
+    return this.#cluster.connectTimeoutMs;
+  }
+  get keepAlive(): TcpKeepAlive | undefined {
+    return this.#cluster.keepAlive;
+  }
+  get writeQueueBytesMax(): number | undefined {
+    return this.#cluster.writeQueueBytesMax;
+  }
+  get metadata(): UpstreamCluster["metadata"] {
+    return this.#cluster.metadata;
+  }
+  get maxRequestsPerConnection(): number {
+    return this.#cluster.maxRequestsPerConnection;
+  }
+  get idleTimeoutMs(): number {
+    return this.#cluster.idleTimeoutMs;
+  }
+  get maxConnectionDurationMs(): number | undefined {
+    return this.#cluster.maxConnectionDurationMs;
+  }
+  get dropShare(): number | undefined {
+    return this.#cluster.dropShare;
+  }
+  get http2(): UpstreamHttp2 | undefined {
+    return this.#cluster.http2;
+  }
+  get counters(): ClusterCounters {
+    return this.#cluster.counters;
+  }
+
+  pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
+    return this.#cluster.pick(choice);
+  }
+}

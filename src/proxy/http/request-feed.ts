@@ -1,0 +1,76 @@
+/** The body of a request on its way to the endpoint of an attempt, and kept where another may need it. */
+import { moment } from "../../telemetry/request-times.ts";
+import type { BodyKind } from "../../wire/http1-head.ts";
+import type { CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
+import { BackPressure } from "./back-pressure.ts";
+import type { HttpStream } from "./http-stream.ts";
+import type { UpstreamExchange } from "./upstream-exchange.ts";
+
+export class RequestFeed {
+  readonly pressure: BackPressure;
+  readonly #stream: HttpStream;
+  /** What was sent may have to be sent again. */
+  #isReplayable = false;
+  /** The head of the attempt is gathered, and not written yet. */
+  #isSendTimed = false;
+
+  constructor(stream: HttpStream) {
+    this.#stream = stream;
+    this.pressure = new BackPressure(stream.connection);
+  }
+
+  reset(route: CompiledRoute, retry: RetryPolicy | undefined, bodyKind: BodyKind): void {
+    const isCopied = route.mirrors.length > 0 || route.redirects !== undefined;
+    this.#isReplayable = isCopied || retry !== undefined || bodyKind === "none";
+  }
+
+  /** An attempt's head is gathered: what has come of the body follows it. */
+  start(exchange: UpstreamExchange): void {
+    const { body } = this.#stream;
+    this.#isSendTimed = true;
+    for (const piece of body.pieces) this.#send(exchange, piece, 0, piece.length);
+    if (!this.#isReplayable) body.forget();
+    if (body.isComplete) this.finish(exchange);
+  }
+
+  /** More has come; there may be no exchange for it yet. */
+  onBody(
+    exchange: UpstreamExchange | undefined,
+    chunk: Buffer,
+    ...[from, to]: [from: number, to: number]
+  ): void {
+    const { body } = this.#stream;
+    const isSent = exchange !== undefined;
+    if (isSent) this.#send(exchange, chunk, from, to);
+    if (isSent && !(body.isWhole && this.#isReplayable)) return;
+    body.keep(chunk, from, to);
+    if (body.bytes <= body.bytesMax) return;
+    if (isSent) body.forget();
+    else this.pressure.pauseDownstream();
+  }
+
+  finish(exchange: UpstreamExchange): void {
+    const { record, services, body } = this.#stream;
+    const isHttp2 = record.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
+    const carries = isHttp2 || services.settings.forwardsTrailers;
+    exchange.sendEnd(carries ? body.trailers : undefined);
+    record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
+  }
+
+  /** Sends what was gathered. */
+  flush(exchange: UpstreamExchange | undefined): void {
+    if (exchange === undefined) return;
+    if (!exchange.flush()) this.pressure.pauseDownstream();
+    if (!this.#isSendTimed) return;
+    this.#isSendTimed = false;
+    this.#stream.record.endTurn(this.#stream.services.upstreams.wheel);
+  }
+
+  #send(
+    exchange: UpstreamExchange,
+    chunk: Buffer,
+    ...[from, to]: [from: number, to: number]
+  ): void {
+    if (!exchange.sendBody(chunk, from, to)) this.pressure.pauseDownstream();
+  }
+}
