@@ -18,7 +18,7 @@ import {
   startApplication,
 } from "./planes.ts";
 import { RawClient } from "./raw-client.ts";
-import { type Scenario, scenarios } from "./scenarios.ts";
+import { get, type Scenario, scenarios } from "./scenarios.ts";
 
 interface Outcome {
   /** Of each stream: status, code of a reset, body. */
@@ -57,14 +57,16 @@ function byFirstLine([one = ""]: readonly string[], [other = ""]: readonly strin
 async function ask(plane: string, door: Door, scenario: Scenario): Promise<Outcome> {
   const { ports, readLog } = planes.get(plane) ?? assert.fail();
   const { streams = [1] } = scenario;
-  const logged = readLog().length;
+  // What the scenario before left behind, when its connection closed, stands before this.
+  const logFrom = 1 + (await untilLogged(readLog, ports[door]));
   application?.takeSeen();
   const client = await RawClient.connect(ports[door]);
   client.begin();
-  await scenario.send(client);
-  await client.settle(streams, scenario.patienceMs ?? 2000);
-  const until = performance.now() + 150;
-  while (readLog().length < logged + streams.length && performance.now() < until) await sleep(5);
+  await scenario.send(client, application ?? assert.fail());
+  const { isOver, patienceMs = 5000 } = scenario;
+  if (isOver === undefined) await client.settle(streams, patienceMs);
+  else await client.until(() => isOver(client), patienceMs);
+  const logTo = await untilLogged(readLog, ports[door]);
   client.close();
   const answers = streams.map((id) => client.streams.get(id));
   const body = (text: string): string => (text.length > 100 ? String(text.length) : text);
@@ -79,8 +81,30 @@ async function ask(plane: string, door: Door, scenario: Scenario): Promise<Outco
     ends: (client.goAway ?? 0) !== 0 || client.isClosed,
     // Which of two connections to the application is served first is chance.
     upstream: (application?.takeSeen() ?? []).toSorted(byFirstLine),
-    log: readLog().slice(logged),
+    log: readLog().slice(logFrom, logTo),
   };
+}
+
+let markers = 0;
+
+/**
+ * Asks for something whose line in the log stands behind all that was logged until now, and waits for it:
+ * its place.
+ */
+async function untilLogged(readLog: Plane["readLog"], port: number): Promise<number> {
+  const path = `/direct?marker=${++markers}`;
+  const client = await RawClient.connect(port);
+  client.begin();
+  client.request(1, get(path));
+  await client.settle([1], 20_000);
+  client.close();
+  const until = performance.now() + 20_000;
+  while (performance.now() < until) {
+    const place = readLog().findIndex((line) => line.includes(` ${path} `));
+    if (place >= 0) return place;
+    await sleep(2);
+  }
+  return assert.fail(`${path} is not logged`);
 }
 
 const cases = scenarios.flatMap((scenario) =>

@@ -29,6 +29,8 @@ export interface Application {
   readonly port: number;
   /** Requests since the last call: first line, then fields but those that differ by chance, then the body. */
   takeSeen(): readonly (readonly string[])[];
+  /** A request has come since `takeSeen()`. */
+  untilSeen(): Promise<void>;
   close(): void;
 }
 
@@ -36,9 +38,11 @@ const accidental = /^(x-request-id|x-envoy-expected-rq-timeout-ms|x-forwarded-pr
 
 export async function startApplication(): Promise<Application> {
   const seen: string[][] = [];
+  let onSeen = (): void => {};
   const server = http.createServer({ insecureHTTPParser: true }, (request, response) => {
     const entry = [`${request.method} ${request.url}`, ...fieldsOf(request)];
     seen.push(entry);
+    onSeen();
     let body = "";
     request.on("data", (chunk: Buffer) => (body += chunk.toString("latin1")));
     request.on("error", () => {});
@@ -52,6 +56,11 @@ export async function startApplication(): Promise<Application> {
   return {
     port: address !== null && typeof address !== "string" ? address.port : 0,
     takeSeen: () => seen.splice(0),
+    untilSeen: () =>
+      new Promise((resolve) => {
+        onSeen = resolve;
+        if (seen.length > 0) resolve();
+      }),
     close: () => {
       server.close();
       server.closeAllConnections();
@@ -86,6 +95,8 @@ function answer(request: http.IncomingMessage, response: http.ServerResponse): v
     case "/break":
       response.writeHead(200, { "content-length": "10" }).write("half");
       return void setTimeout(() => request.socket.destroy(), 20);
+    case "/never":
+      return;
     case "/slow":
       return void setTimeout(() => response.end("slow"), 300);
     default:
@@ -118,6 +129,7 @@ function bootstrap(ports: Ports, logFile: string, applicationPort: number): stri
         typed_config:
           "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: ${door}
+          delayed_close_timeout: 0.1s
           ${options[door]}
           access_log:
           - name: file

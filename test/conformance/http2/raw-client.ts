@@ -72,6 +72,8 @@ export class RawClient {
   readonly streams: Map<number, StreamAnswer> = new Map();
   /** GOAWAY's code. */
   goAway: number | undefined;
+  /** What came, in order, but content and answers to SETTINGS: `HEAD 1 200`, `END 1`, `RESET 1 8`, `GOAWAY max 0`. */
+  readonly events: string[] = [];
   isClosed = false;
   readonly #socket: net.Socket;
   readonly #decoder = new HpackDecoder({ headBytesMax: 1_000_000, fieldsMax: 1000 }, 4096);
@@ -107,17 +109,22 @@ export class RawClient {
     this.frame(frame.headers, flags, streamId, block(fields));
   }
 
-  /** Until the streams have ended or the connection has, or the time is over. */
+  /** Until the streams have ended or the connection has, be it by a farewell, or the time is over. */
   async settle(streamIds: readonly number[], timeoutMs: number): Promise<void> {
-    const until = performance.now() + timeoutMs;
     const isOver = (id: number): boolean => {
       const answer = this.streams.get(id);
       return answer !== undefined && (answer.isWhole || answer.reset !== undefined);
     };
-    while (!this.isClosed && performance.now() < until) {
-      if (streamIds.length > 0 && streamIds.every(isOver)) return;
-      await sleep(5);
-    }
+    await this.until(
+      () => streamIds.length > 0 && (streamIds.every(isOver) || (this.goAway ?? 0) > 0),
+      timeoutMs,
+    );
+  }
+
+  /** Until it is so, or the connection or the time is over. */
+  async until(isSo: () => boolean, timeoutMs: number): Promise<void> {
+    const until = performance.now() + timeoutMs;
+    while (!this.isClosed && !isSo() && performance.now() < until) await sleep(5);
   }
 
   close(): void {
@@ -138,7 +145,7 @@ export class RawClient {
     const type = head[3] ?? 0;
     const flags = head[4] ?? 0;
     const streamId = head.readUInt32BE(5);
-    if (type === 7) this.goAway = payload.readUInt32BE(4);
+    if (type === 7) this.#onGoAway(payload);
     if (type === frame.settings && flags === 0) this.frame(frame.settings, 1, 0, Buffer.alloc(0));
     if (streamId === 0) return;
     let answer = this.streams.get(streamId);
@@ -146,10 +153,24 @@ export class RawClient {
       answer = { status: "", fields: {}, body: "", isWhole: false, reset: undefined };
       this.streams.set(streamId, answer);
     }
-    if (type === frame.headers) this.#onHead(payload, answer);
+    if (type === frame.headers) {
+      this.#onHead(payload, answer);
+      this.events.push(`HEAD ${streamId} ${answer.status}`);
+    }
     if (type === frame.data) answer.body += payload.toString("latin1");
-    if (type === frame.reset) answer.reset = payload.readUInt32BE(0);
-    else if (type <= 1 && (flags & endStream) !== 0) answer.isWhole = true;
+    if (type === frame.reset) {
+      answer.reset = payload.readUInt32BE(0);
+      this.events.push(`RESET ${streamId} ${answer.reset}`);
+    } else if (type <= 1 && (flags & endStream) !== 0) {
+      answer.isWhole = true;
+      this.events.push(`END ${streamId}`);
+    }
+  }
+
+  #onGoAway(payload: Buffer): void {
+    this.goAway = payload.readUInt32BE(4);
+    const last = payload.readUInt32BE(0);
+    this.events.push(`GOAWAY ${last === 2 ** 31 - 1 ? "max" : last} ${this.goAway}`);
   }
 
   #onHead(payload: Buffer, answer: StreamAnswer): void {
