@@ -20,7 +20,7 @@ test("reopen() writes to a new file of the same name, and loses no line", async 
     renameSync(path, `${path}.1`);
     files.reopen();
     say("two");
-    files.close();
+    await files.close();
     assert.equal(readFileSync(`${path}.1`, "utf8"), "one\n");
     assert.equal(readFileSync(path, "utf8"), "two\n");
   } finally {

@@ -15,8 +15,8 @@ export interface LogFiles {
   openText(path: string): (lines: string) => void;
   /** Opens every file by its name again: what was rotated away gets no more lines. */
   reopen(): void;
-  /** Writes what is left, blocking for a moment at most, and closes. */
-  close(): void;
+  /** Waits a second at most for what is being written, writes what is left, and closes. */
+  close(): Promise<void>;
 }
 
 export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
@@ -57,7 +57,9 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
         writer.flush(() => closeSync(fd));
       }
     },
-    close() {
+    async close() {
+      // What a thread is writing at this moment would be written once more.
+      await Promise.all([...writers.values()].map(({ writer }) => written(writer, clock)));
       for (const { writer, file } of writers.values()) {
         const { fd } = file;
         writeRest(fd, writer.close());
@@ -72,6 +74,17 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
 interface OpenFile {
   readonly writer: BatchWriter;
   readonly file: { fd: number };
+}
+
+const closeMaxMs = 1000;
+
+/** Resolves when all that was appended is written, or when that takes too long: a pipe that nobody reads. */
+async function written(writer: BatchWriter, clock: Clock): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = clock.schedule(closeMaxMs, resolve);
+  writer.flush(resolve);
+  await promise;
+  timer.cancel();
 }
 
 function streamName(path: string): string {

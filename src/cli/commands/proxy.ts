@@ -154,7 +154,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   if (problems.length > 0) {
     await proxy.close();
     sources.close();
-    logFiles.close();
+    await logFiles.close();
     throw refusal(problems);
   }
   // Not before: its timer would keep a process that ends with a refusal.
@@ -177,7 +177,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       sources.close();
       await admin.close();
       idleSeries.cancel();
-      logFiles.close();
+      await logFiles.close();
     },
   };
 }

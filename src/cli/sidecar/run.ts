@@ -107,7 +107,7 @@ export async function runSidecar(run: SidecarRun): Promise<void> {
     await plane?.close();
     await dns?.close();
     await agent?.close();
-    files.close();
+    await files.close();
   }
 }
 
