@@ -16,9 +16,9 @@ import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { HashBits } from "./engine/chooser.ts";
 import type { ConnectionView } from "./engine/request.ts";
+import type { PreviousPriorities } from "./engine/previous-priorities.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
-import type { PreviousPriorities } from "./engine/previous-priorities.ts";
 import type { SubsetCriteria } from "./engine/subsets.ts";
 import type { PeerCounters } from "./http2/counters.ts";
 import type { Http2ServerSettings } from "./http2/settings.ts";
@@ -105,6 +105,10 @@ export interface UpstreamCluster {
   readonly http2?: UpstreamHttp2 | undefined;
   readonly limits: CircuitBreakers;
   readonly counters: ClusterCounters;
+  /** The same cluster for requests of priority HIGH. */
+  readonly high?: UpstreamCluster;
+  /** It is that. */
+  readonly isHigh?: boolean;
 }
 
 export interface UpstreamHttp2 {
@@ -120,10 +124,8 @@ export interface EndpointChoice {
   readonly hash: HashBits | undefined;
   /** Endpoints that are not wanted, if there is another: those of earlier attempts, canaries. */
   readonly avoid: ((endpoint: UpstreamEndpoint) => boolean) | undefined;
-  /** The same cluster for requests of priority HIGH. */
-  readonly high?: UpstreamCluster;
-  /** It is that. */
-  readonly isHigh?: boolean;
+  /** Priorities that the request's earlier attempts have been to, where they count. */
+  readonly priorities?: PreviousPriorities | undefined;
   /** How often another is drawn when one to avoid came; 5 unless told. */
   readonly redrawsMax?: number;
   /** Of the request, where there is one. */
@@ -139,8 +141,6 @@ export interface EndpointChoice {
 export interface WantedServer {
   /** The host that will be asked for, unless a header of this name says another. */
   hostOr(header: string): string;
-  /** Priorities that the request's earlier attempts have been to, where they count. */
-  readonly priorities?: PreviousPriorities | undefined;
   /** By name in lower case. */
   header(name: string): string | undefined;
 }
@@ -155,6 +155,8 @@ export interface EndpointOverride {
 export interface UpstreamEndpoint {
   readonly address: SocketAddress;
   readonly hostname: string;
+  /** The one it belongs to, 0 first. */
+  readonly priority?: number;
   readonly metadata: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /** Of one that stands for another under a name: the other. */
   readonly origin?: UpstreamEndpoint;
@@ -164,6 +166,8 @@ export interface UpstreamEndpoint {
   readonly sourceAddress?: string | undefined;
   /** Requests (or TCP connections) in flight, for least-request; the user increments and decrements. */
   active: number;
+  /** Connections of this thread to it, of any kind; whoever opens and closes them counts. */
+  connections?: number;
   /** Feeds outlier detection. */
   report(outcome: UpstreamOutcome): void;
   /** Where endpoints are checked: it has told a request that it is not well. */
@@ -172,8 +176,6 @@ export interface UpstreamEndpoint {
   readonly isRemoved?: boolean;
   /** Set by whoever keeps connections to it; called once when it is removed. */
   onRemoved?: (() => void) | undefined;
-  /** The one it belongs to, 0 first. */
-  readonly priority?: number;
   /** The same; called when its connections are to be replaced, though it stays. */
   onDrained?: (() => void) | undefined;
 }
@@ -186,8 +188,6 @@ export type UpstreamOutcome =
 export interface CircuitBreakers {
   /** `to`: counted by itself, too, where the cluster limits connections to one endpoint. */
   tryConnection(to?: UpstreamEndpoint): boolean;
-  /** Connections of this thread to it, of any kind; whoever opens and closes them counts. */
-  connections?: number;
   releaseConnection(): void;
   tryPending(): boolean;
   releasePending(): void;
@@ -195,6 +195,8 @@ export interface CircuitBreakers {
   releaseRequest(): void;
   tryRetry(): boolean;
   releaseRetry(): void;
+  /** Of pools with connections, or requests that wait for one; absent where there may be any number. */
+  readonly pools?: { try(): boolean; release(): void };
 }
 
 /** Envoy's per-cluster series; implemented where metrics live, incremented where things happen. */
@@ -219,8 +221,6 @@ export interface ClusterCounters {
 /** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */
 export interface ConnectionFactory {
   /**
-  /** Of pools with connections, or requests that wait for one; absent where there may be any number. */
-  readonly pools?: { try(): boolean; release(): void };
    * `first` are bytes already read while inspecting; the factory sets `channel.handler`. `home` is
    * asked once the factory was retired.
    */

@@ -76,13 +76,13 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   /** Since when it may take requests, by the monotonic clock; undefined before it may. */
   healthySinceMs: number | undefined = undefined;
   active = 0;
+  connections = 0;
+  priority = 0;
   isRemoved = false;
   onRemoved: (() => void) | undefined;
   onDrained: (() => void) | undefined;
   readonly hashKey: string;
   readonly #onReport: EndpointOptions["onReport"];
-  connections = 0;
-  priority = 0;
   readonly #onConnectionsOver: EndpointOptions["onConnectionsOver"];
 
   constructor(description: EndpointDescription, options: EndpointOptions) {

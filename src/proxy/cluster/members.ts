@@ -140,6 +140,7 @@ export class Members {
         const isKept = kept !== undefined && kept.configuredTls === description.tls;
         const endpoint = isKept ? kept : make(description);
         endpoint.describe(description);
+        endpoint.priority = priority;
         after.set(key, endpoint);
         return endpoint;
       }),
@@ -147,7 +148,6 @@ export class Members {
     this.#localities = this.#withStaying(named, after);
     this.#endpoints = after;
     this.#byHost = undefined;
-        endpoint.priority = priority;
     this.#ejections?.setMembers(after.values());
     this.#followHealth();
     let isChanged = after.size !== before.size;

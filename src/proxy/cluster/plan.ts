@@ -51,9 +51,9 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly writeQueueBytesMax: number;
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly limits: Limits;
-  readonly outlier: OutlierSettings | undefined;
   /** Of routes of priority HIGH. */
   readonly highLimits: Limits;
+  readonly outlier: OutlierSettings | undefined;
   /** Active checks of its endpoints. */
   readonly health: HealthPlan | undefined;
   readonly sockets: readonly SocketChoice[];
@@ -141,6 +141,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
       "upstream_connection_options.tcp_keepalive",
     ),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
+    highLimits: compileLimits(cluster.circuitBreakers, "circuit_breakers", RoutingPriority.HIGH),
     outlier:
       cluster.outlierDetection === undefined
         ? undefined
@@ -150,7 +151,6 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     http2: compileUpstreamHttp2(cluster, http),
-    highLimits: compileLimits(cluster.circuitBreakers, "circuit_breakers", RoutingPriority.HIGH),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),

@@ -15,8 +15,8 @@ import type {
 } from "../context.ts";
 import type { Chooser, HashBits } from "../engine/chooser.ts";
 import { parseIp } from "../engine/ip.ts";
-import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import type { PreviousPriorities } from "../engine/previous-priorities.ts";
+import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
@@ -24,9 +24,9 @@ import type { HealthNews } from "./cluster-health.ts";
 import type { Ejection } from "./ejections.ts";
 import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { addressOfAuthority } from "./forward.ts";
+import { HighPriority } from "./high-priority.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
-import { HighPriority } from "./high-priority.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import type { ClusterPlan, Discovery } from "./plan.ts";
 import { ServerNames } from "./server-names.ts";
@@ -74,20 +74,20 @@ export class RunningCluster implements UpstreamCluster {
   readonly #choice: {
     hash: HashBits | undefined;
     attempt: number;
+    priorities: PreviousPriorities | undefined;
     readonly random: () => number;
   };
   #choose: Chooser<Endpoint> = () => undefined;
   #subsets: Subsets<Endpoint> | undefined;
   #isClosed = false;
+  #high: HighPriority | undefined;
+  #highLimits: ClusterLimits | undefined;
 
-    priorities: PreviousPriorities | undefined;
   constructor(plan: ClusterPlan, options: MembersOptions) {
     const { series, services, tlsFor } = options;
     this.plan = plan;
     this.#series = series;
     this.#services = services;
-  #high: HighPriority | undefined;
-  #highLimits: ClusterLimits | undefined;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = this.#limitsFor("default");
@@ -119,13 +119,6 @@ export class RunningCluster implements UpstreamCluster {
     }
   }
 
-  get name(): string {
-    return this.plan.name;
-  }
-  get statName(): string {
-    return this.plan.statName;
-  }
-  get connectTimeoutMs(): number {
   #limitsFor(priority: "default" | "high"): ClusterLimits {
     const { name: cluster, limits, highLimits } = this.plan;
     return makeLimits({
@@ -151,6 +144,13 @@ export class RunningCluster implements UpstreamCluster {
     this.#highLimits?.refresh();
   }
 
+  get name(): string {
+    return this.plan.name;
+  }
+  get statName(): string {
+    return this.plan.statName;
+  }
+  get connectTimeoutMs(): number {
     return this.plan.connectTimeoutMs;
   }
   get keepAlive(): TcpKeepAlive | undefined {
@@ -220,6 +220,7 @@ export class RunningCluster implements UpstreamCluster {
     const drawn = this.#choice;
     drawn.hash = choice.hash;
     drawn.attempt = 0;
+    drawn.priorities = choice.priorities;
     const first = this.#draw(criteria);
     if (avoid === undefined || first === undefined || !avoid(first)) return first;
     let last = first;
@@ -238,7 +239,6 @@ export class RunningCluster implements UpstreamCluster {
     if (subsets === undefined) return this.#choose(this.#choice);
     return subsets.choose(criteria, this.#choice);
   }
-    drawn.priorities = choice.priorities;
 
   #overriding(host: string): Endpoint | undefined {
     const wanted = this.#members.find(host);

@@ -16,13 +16,13 @@ export function queueOf({ writeQueueBytesMax, keepAlive }: UpstreamCluster): {
   };
 }
 
-/** `isAsked`: by a request that came so. */
-export function speaksHttp2(cluster: UpstreamCluster | undefined, isAsked: boolean): boolean {
-  const when = cluster?.http2?.when;
-  return when === "always" || (when === "downstream" && isAsked);
-}
 /** One to it has been opened, or closed. */
 export function countConnection(endpoint: UpstreamEndpoint, change: 1 | -1): void {
   endpoint.connections = (endpoint.connections ?? 0) + change;
 }
 
+/** `isAsked`: by a request that came so. */
+export function speaksHttp2(cluster: UpstreamCluster | undefined, isAsked: boolean): boolean {
+  const when = cluster?.http2?.when;
+  return when === "always" || (when === "downstream" && isAsked);
+}

@@ -37,8 +37,6 @@ export interface ClusterSeries {
   remove(): void;
 }
 
-/** `clusterName` is the value of the tag `cluster_name`. */
-export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
 export interface BreakerGauges {
   readonly connections: Gauge;
   readonly pending: Gauge;
@@ -47,6 +45,8 @@ export interface BreakerGauges {
   readonly pools: () => Gauge;
 }
 
+/** `clusterName` is the value of the tag `cluster_name`. */
+export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
   const labels = { cluster_name: clusterName };
   const names: { readonly name: string; readonly labels: Readonly<Record<string, string>> }[] = [];
   const named = (suffix: string, more: Readonly<Record<string, string>> = {}) => {
@@ -64,14 +64,14 @@ export interface BreakerGauges {
   };
   let health: HealthSeries | undefined;
   let http2: PeerCounters | undefined;
-  return {
-    health: () => (health ??= healthSeries({ counter, gauge })),
   const breakers = new Map<string, BreakerGauges>();
   const breakersOf = (priority: string): BreakerGauges => {
     let made = breakers.get(priority);
     if (made === undefined) breakers.set(priority, (made = breakerGauges(priority, gauge)));
     return made;
   };
+  return {
+    health: () => (health ??= healthSeries({ counter, gauge })),
     counters: requestCounters(metrics, { counter, gauge, named }),
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     connectionOverflow: counter("upstream_cx_overflow"),
@@ -94,9 +94,6 @@ export interface BreakerGauges {
   };
 }
 
-/** Gauges that every thread sets to the same fact, or to its own view of one. */
-export const factGauges: ReadonlySet<string> = new Set([
-  "envoy_cluster_membership_total",
 function breakerGauges(priority: string, gauge: Makers["gauge"]): BreakerGauges {
   return {
     connections: gauge(`circuit_breakers_${priority}_cx_open`),
@@ -107,6 +104,9 @@ function breakerGauges(priority: string, gauge: Makers["gauge"]): BreakerGauges 
   };
 }
 
+/** Gauges that every thread sets to the same fact, or to its own view of one. */
+export const factGauges: ReadonlySet<string> = new Set([
+  "envoy_cluster_membership_total",
   "envoy_cluster_membership_healthy",
   "envoy_cluster_membership_degraded",
   "envoy_cluster_membership_excluded",
