@@ -89,10 +89,15 @@ test("parseBootstrap() says where a file is wrong", () => {
 test("parseBootstrap() takes a watchdog over workers, which ends nothing unless it says so", () => {
   const limits = (text: string) => parse(`watchdogs: ${text}`).watch;
   assert.equal(limits("{}"), undefined);
-  assert.deepEqual(limits("{worker_watchdog: {}}"), { missMs: 200, megaMissMs: 1000, killMs: 0 });
+  assert.deepEqual(limits("{worker_watchdog: {}}"), {
+    missMs: 200,
+    megaMissMs: 1000,
+    endMs: 0,
+    killMs: 0,
+  });
   assert.deepEqual(
     limits("{worker_watchdog: {miss_timeout: 0.3s, megamiss_timeout: 2s, kill_timeout: 60s}}"),
-    { missMs: 300, megaMissMs: 2000, killMs: 60_000 },
+    { missMs: 300, megaMissMs: 2000, endMs: 0, killMs: 60_000 },
   );
 });
 

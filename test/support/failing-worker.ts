@@ -6,7 +6,7 @@ import "../../src/proxy/workers/worker-main.ts";
 export interface Failure {
   /** Of the worker that is to fail. */
   readonly number: number;
-  readonly how: "throw" | "reject" | "exit" | "hang";
+  readonly how: "throw" | "reject" | "exit" | "hang" | "memory";
   /** Of one that hangs; it never comes back unless told. */
   readonly ms?: number;
 }
@@ -19,6 +19,10 @@ channel.onmessage = ({ data: { number, how, ms } }: { readonly data: Failure }) 
     const endMs = performance.now() + (ms ?? Number.POSITIVE_INFINITY);
     while (performance.now() < endMs);
     return;
+  }
+  if (how === "memory") {
+    const all: object[] = [];
+    for (;;) all.push(Array.from({ length: 1000 }, (_, index) => ({ index })));
   }
   if (how === "throw") throw new Error("a fault of a data worker, made by a test");
   if (how === "exit") process.exit(7);

@@ -174,8 +174,6 @@ export class Reactor implements TurnEnd {
     }
     this.#isInTurn = false;
     if (this.#deferred.length > 0) this.defer(afterTurn);
-    // Our callback is in no scope of Node's: this lets it run the promises and ticks we queued.
-    setImmediate(nothing);
   }
 
   #tell(index: number): void {
@@ -209,5 +207,3 @@ export class Reactor implements TurnEnd {
 }
 
 const afterTurn: Deferred = { runDeferred: () => {} };
-
-function nothing(): void {}

@@ -11,6 +11,7 @@ export function watchLimitsOf(bootstrap: Bootstrap): WatchLimits | undefined {
   return {
     missMs: durationMs(watchdog.missTimeout) ?? missMs,
     megaMissMs: durationMs(watchdog.megamissTimeout) ?? megaMissMs,
+    endMs: 0,
     killMs: durationMs(watchdog.killTimeout) ?? 0,
   };
 }

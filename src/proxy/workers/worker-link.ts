@@ -67,6 +67,9 @@ export class WorkerLink {
     this.receiver.isSilent = isSilent;
   };
 
+  /** Wherever it is in its code: for one that does not answer. */
+  readonly end = (): void => void this.#worker.terminate();
+
   post(message: ToWorker): void {
     if (!this.hasEnded) this.#worker.postMessage(message);
   }

@@ -31,6 +31,7 @@ function start(limits: WatchLimits = defaultWatchLimits) {
     number: 2,
     beats: () => worker.count,
     onSilent: (isSilent: boolean) => said.push(isSilent ? "silent" : "back"),
+    end: () => said.push("ended"),
   };
   watch.watch(watched);
   const pass = (ms: number, doesBeat: boolean): void => {
@@ -63,14 +64,16 @@ describe("WorkerWatch", () => {
     assert.match(lines.join(""), /does not answer.*worker=2.*\n?.*answers again/s);
   });
 
-  test("watch() ends the process for one that never comes back, once", () => {
+  test("watch() ends one that never comes back, and the process where that does not end it", () => {
     const { pass, said } = start();
+    pass(12_000, false);
+    assert.deepEqual(said, ["silent", "ended"]);
     pass(30_000, false);
-    assert.deepEqual(said, ["silent", "hangs"]);
+    assert.deepEqual(said, ["silent", "ended", "hangs"]);
   });
 
   test("watch() ends nothing where that is not wanted", () => {
-    const { pass, said } = start({ ...defaultWatchLimits, killMs: 0 });
+    const { pass, said } = start({ ...defaultWatchLimits, endMs: 0, killMs: 0 });
     pass(60_000, false);
     assert.deepEqual(said, ["silent"]);
   });

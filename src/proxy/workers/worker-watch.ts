@@ -1,8 +1,8 @@
 /**
  * Watches over data workers: each counts beats in shared memory while its loop turns. One that has not
- * for a while is counted and told of, is given no new connections, and at last ends the process: a
- * thread that never comes back cannot be ended alone, and whoever supervises the process starts
- * another. Envoy's watchdog with its names; by default Envoy ends nothing.
+ * for a while is counted and told of, is given no new connections, and at last ended, so that another
+ * takes its place. Should it not end, within C code, then the process does, and whoever supervises it
+ * starts another. Envoy's watchdog with its names; by default Envoy ends nothing.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -11,12 +11,19 @@ import type { MetricRegistry } from "../../telemetry/metrics.ts";
 export interface WatchLimits {
   readonly missMs: number;
   readonly megaMissMs: number;
-  /** 0: never. */
+  /** After that the thread is ended; 0: never. */
+  readonly endMs: number;
+  /** After that the process is; 0: never. */
   readonly killMs: number;
 }
 
 /** Envoy's first two. Nothing of a request, nor of a configuration, takes ten seconds of a loop. */
-export const defaultWatchLimits: WatchLimits = { missMs: 200, megaMissMs: 1000, killMs: 10_000 };
+export const defaultWatchLimits: WatchLimits = {
+  missMs: 200,
+  megaMissMs: 1000,
+  endMs: 10_000,
+  killMs: 15_000,
+};
 
 /** Between two beats of a worker, and between two looks at it. */
 export const beatMs = 100;
@@ -24,7 +31,7 @@ export const beatMs = 100;
 /** What was logged has this long to be written. */
 const lastWordsMs = 100;
 
-/** A thread that hangs answers no wish to end, and holds up the process's own. */
+/** A thread that hangs may hold up the process's own end. */
 export function endByForce(clock: Clock): void {
   clock.schedule(lastWordsMs, () => process.kill(process.pid, "SIGKILL"));
 }
@@ -35,6 +42,8 @@ export interface WatchedWorker {
   readonly beats: () => number;
   /** It does not answer, or it answers again. */
   readonly onSilent: (isSilent: boolean) => void;
+  /** Wherever it is in its code. */
+  readonly end: () => void;
 }
 
 export interface WorkerWatchOptions {
@@ -120,6 +129,10 @@ export class WorkerWatch {
         silentMs: Math.round(seen.silentMs),
       });
       worker.onSilent(true);
+    }
+    if (passes(limits.endMs)) {
+      log.error("a data worker hangs; another takes its place", { worker: number });
+      worker.end();
     }
     if (!passes(limits.killMs)) return;
     log.error("a data worker hangs; the process ends", { worker: number });

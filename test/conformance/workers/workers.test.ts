@@ -3,7 +3,7 @@
  * connections with it, and what is told of them all is one.
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -24,6 +24,7 @@ import { freePort } from "../../support/free-port.ts";
 import { watchProcessorWait } from "../../support/processor-wait.ts";
 import { threads } from "../../support/workers.ts";
 import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
+import type { WatchLimits } from "../../../src/proxy/workers/worker-watch.ts";
 import type { Failure } from "../../support/failing-worker.ts";
 
 const failingEntry = new URL("../../support/failing-worker.ts", import.meta.url);
@@ -337,7 +338,63 @@ function descriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }
 
-const hang = 'new BroadcastChannel("heddle-test-failures").postMessage({ number: 1, how: "hang" })';
+/** With two data workers, in a process of its own that fails as it is told by messages. */
+async function scriptOf(
+  application: number,
+  watch: WatchLimits,
+): Promise<{ readonly port: number; readonly script: string }> {
+  const port = await freePort();
+  const source = (path: string): string =>
+    JSON.stringify(new URL(`../../../${path}`, import.meta.url).href);
+  const script = `
+      import { systemClock as clock } from ${source("src/base/clock.ts")};
+      import { startProxy } from ${source("src/proxy/proxy.ts")};
+      import { parseBootstrap } from ${source("src/proxy/bootstrap.ts")};
+      import { createLog } from ${source("src/telemetry/log.ts")};
+      import { noPeers } from ${source("src/telemetry/standard-metrics.ts")};
+      import { threads } from ${source("test/support/workers.ts")};
+      const text = ${JSON.stringify(bootstrapText(port, application))};
+      const file = { name: "test", text, parseYaml: JSON.parse, readFile: () => Buffer.alloc(0) };
+      const { feed, secrets } = parseBootstrap(file);
+      const log = createLog({ level: "error", format: "text", clock,
+        sink: (line) => process.stderr.write(line) });
+      const { metrics, workers } = threads(2);
+      const watch = ${JSON.stringify(watch)};
+      const proxy = startProxy({ feed, secrets, clock, log, metrics, random: Math.random,
+        workers: { ...workers, entry: new URL(${JSON.stringify(failingEntry.href)}), watch },
+        peers: noPeers, openLog: () => () => {}, nodeId: "n", version: "test" });
+      await proxy.ready;
+      const fail = (failure) => new BroadcastChannel("heddle-test-failures").postMessage(failure);
+      process.on("message", fail);
+      process.send("ready");`;
+  return { port, script };
+}
+
+interface ScriptProcess {
+  readonly child: ChildProcess;
+  readonly errors: () => string;
+}
+
+/** Resolves when it serves, or has said so and ended. */
+async function run(t: TestContext, script: string, flags: string[] = []): Promise<ScriptProcess> {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-workers-"));
+  const file = join(folder, "main.mjs");
+  writeFileSync(file, script);
+  const args = ["--disable-warning=ExperimentalWarning", ...flags, file];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe", "ipc"] });
+  t.after(() => {
+    child.kill("SIGKILL");
+    rmSync(folder, { recursive: true });
+  });
+  let errors = "";
+  child.stderr?.on("data", (chunk: Buffer) => (errors += chunk.toString()));
+  await once(child, "message");
+  return { child, errors: () => errors };
+}
+
+/** Shorter than those of a process that is not a test's. */
+const shortWatch: WatchLimits = { missMs: 200, megaMissMs: 400, endMs: 0, killMs: 800 };
+const hang = 'fail({ number: 1, how: "hang" })';
 
 for (const [how, code, signal] of [
   ["process.exit(3)", 3, null],
@@ -345,37 +402,49 @@ for (const [how, code, signal] of [
   [hang, null, "SIGKILL"],
 ] as const) {
   test(`a process with workers ends as it says (${how})`, async (t) => {
-    const source = (path: string): string =>
-      JSON.stringify(new URL(`../../../${path}`, import.meta.url).href);
-    const script = `
-      import { systemClock as clock } from ${source("src/base/clock.ts")};
-      import { startProxy } from ${source("src/proxy/proxy.ts")};
-      import { parseBootstrap } from ${source("src/proxy/bootstrap.ts")};
-      import { createLog } from ${source("src/telemetry/log.ts")};
-      import { noPeers } from ${source("src/telemetry/standard-metrics.ts")};
-      import { threads } from ${source("test/support/workers.ts")};
-      const text = ${JSON.stringify(bootstrapText(await freePort(), 1))};
-      const file = { name: "test", text, parseYaml: JSON.parse, readFile: () => Buffer.alloc(0) };
-      const { feed, secrets } = parseBootstrap(file);
-      const log = createLog({ level: "error", format: "text", clock,
-        sink: (line) => process.stderr.write(line) });
-      const { metrics, workers } = threads(2);
-      const watch = { missMs: 200, megaMissMs: 400, killMs: 800 };
-      const proxy = startProxy({ feed, secrets, clock, log, metrics, random: Math.random,
-        workers: { ...workers, entry: new URL(${JSON.stringify(failingEntry.href)}), watch },
-        peers: noPeers, openLog: () => () => {}, nodeId: "n", version: "test" });
-      await proxy.ready;
-      setImmediate(() => { ${how}; });`;
-    const folder = mkdtempSync(join(tmpdir(), "heddle-workers-"));
-    t.after(() => rmSync(folder, { recursive: true }));
-    const file = join(folder, "main.mjs");
-    writeFileSync(file, script);
-    const args = ["--disable-warning=ExperimentalWarning", file];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
-    let errors = "";
-    child.stderr.on("data", (chunk: Buffer) => (errors += chunk.toString()));
-    await once(child, "close");
-    assert.deepEqual([child.exitCode, child.signalCode], [code, signal], errors);
-    if (signal !== null) assert.match(errors, /a data worker hangs; the process ends worker=1/);
+    const { script } = await scriptOf(1, shortWatch);
+    const { child, errors } = await run(t, `${script}\nsetImmediate(() => { ${how}; });`);
+    if (child.exitCode === null && child.signalCode === null) await once(child, "close");
+    assert.deepEqual([child.exitCode, child.signalCode], [code, signal], errors());
+    if (signal !== null) assert.match(errors(), /a data worker hangs; the process ends worker=1/);
+  });
+}
+
+for (const [how, endMs, reason] of [
+  // Collecting what cannot be collected holds it up, too.
+  ["memory", 60_000, /a data worker failed worker=1 .*memory/],
+  ["hang", 800, /a data worker hangs; another takes its place worker=1/],
+] as const) {
+  test(`a process outlives a worker that is ended within its code (${how})`, async (t) => {
+    const application = http.createServer((request, response) => {
+      if (request.url === "/stream") response.write("begun");
+      else response.end("ok");
+    });
+    await new Promise<void>((resolve) => application.listen(0, "127.0.0.1", resolve));
+    t.after(() => {
+      application.closeAllConnections();
+      application.close();
+    });
+    const watch = { ...shortWatch, endMs, killMs: 0 };
+    const { port: at } = application.address() as AddressInfo;
+    const { port, script } = await scriptOf(at, watch);
+    const { child, errors } = await run(t, script, ["--max-old-space-size=64"]);
+    const streams: Client[] = [];
+    for (let i = 0; i < 10; i++) streams.push(await openStream(port));
+    child.send({ number: 1, how });
+    // Both that it has and new ones have something to say to it, all the time.
+    const closed = (): number => streams.filter(({ state }) => state.isClosed).length;
+    while (closed() === 0 && child.exitCode === null && child.signalCode === null) {
+      for (const { socket } of streams) socket.write("x");
+      await Promise.race([get(port), sleep(20)]);
+    }
+    await until(async () => String(closed()), "5");
+    assert.deepEqual([child.exitCode, child.signalCode], [null, null], errors());
+    const hasEnded = /a data worker has ended worker=1 code=1 closed=\d+/;
+    await until(async () => String(hasEnded.test(errors())), "true");
+    assert.match(errors(), reason);
+    const answers = await Promise.all(Array.from({ length: 20 }, () => get(port)));
+    assert.deepEqual(new Set(answers), new Set(["200"]));
+    for (const { socket } of streams) socket.destroy();
   });
 }

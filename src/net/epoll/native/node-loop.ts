@@ -1,6 +1,8 @@
 /**
- * Lets Node's own event loop watch an epoll descriptor: a `uv_poll_t` on it, whose callback is ours.
- * So timers, DNS, xDS and everything else of Node run as ever, and one thread serves both.
+ * Lets Node's own event loop wait for an epoll descriptor: a `uv_poll_t` on it wakes the loop, and an
+ * immediate in each of its turns runs our code. So timers, DNS, xDS and everything else of Node run as
+ * ever, one thread serves both, and libuv itself calls nothing of ours: a callback of FFI in a thread
+ * that is being ended would take the process along.
  */
 import { assert } from "../../../base/assert.ts";
 
@@ -13,6 +15,10 @@ export interface LoopWatch {
 
 const uvPollType = 8;
 const uvReadable = 1;
+/** Flags of libuv's handles, which no function sets. */
+const flag = { isReferenced: 0x08, isInternal: 0x10 } as const;
+/** Longer than timers can be; what it is for is its reference. */
+const foreverMs = 2 ** 31 - 1;
 
 const signatures = {
   calloc: { arguments: ["u64", "u64"], return: "pointer" },
@@ -25,11 +31,11 @@ const signatures = {
 } as const;
 
 /**
- * Calls `onReady` while `fd` is readable, from now to the end of the process. Throws where libuv
- * refuses. `onReady` runs in no scope of Node's: promises and ticks that it queues run after the next
- * callback that is in one.
+ * Calls `onTurn` in every turn of Node's loop, which turns while `fd` is readable, from now to the end
+ * of the thread. Promises and ticks that it queues run as after any callback of Node's. Throws where
+ * libuv refuses.
  */
-export function watchFromNode(ffi: Ffi, fd: number, onReady: () => void): LoopWatch {
+export function watchFromNode(ffi: Ffi, fd: number, onTurn: () => void): LoopWatch {
   const { lib, functions } = ffi.dlopen(null, signatures);
   const bytes = functions.uv_handle_size(uvPollType);
   assert(bytes > 0 && bytes <= 1024, "uv_poll_t has an unlikely size");
@@ -38,35 +44,44 @@ export function watchFromNode(ffi: Ffi, fd: number, onReady: () => void): LoopWa
   assert(handle !== 0n, "no memory");
   const check = (status: number): void => assert(status === 0, `libuv refuses (${status})`);
   check(functions.uv_poll_init(ffi.getCurrentEventLoop(), handle, fd));
-  // The library holds the callback. What it throws would end the process without a word.
-  const signature = { arguments: ["pointer", "i32", "i32"], return: "void" } as const;
-  const callback = lib.registerCallback(signature, () => {
-    try {
-      onReady();
-    } catch (thrown) {
-      setImmediate(() => {
-        throw thrown;
-      });
-    }
-  });
-  check(functions.uv_poll_start(handle, uvReadable, callback));
+  // A function of C's that takes the same first argument, and does nothing.
+  check(functions.uv_poll_start(handle, uvReadable, lib.getSymbol("uv_is_active")));
+  const words = (): readonly number[] => readWords(ffi, handle, bytes);
+  const referenced = words();
   functions.uv_unref(handle);
-  // Node turns its loop once more while it ends, when no JavaScript may run; and the loop of a thread
-  // that ends with an open handle takes the process with it.
-  process.once("exit", () => {
-    isOpen = false;
-    functions.uv_close(handle, 0n);
-  });
-  libraries.add(lib);
-  let isOpen = true;
+  const flagsAt = changedWord(referenced, words());
+  // A thread that is ended from outside, or at the limit of its heap, closes nothing: libuv passes over
+  // open handles of its own, and ends the process over any other.
+  ffi.setUint32(handle, flagsAt, ffi.getUint32(handle, flagsAt) | flag.isInternal);
+  const turn = (): void => {
+    setImmediate(turn).unref();
+    onTurn();
+  };
+  setImmediate(turn).unref();
+  process.once("exit", () => functions.uv_close(handle, 0n));
+  return holdOn();
+}
+
+/** By a timer of Node's, which ends with its thread whatever becomes of that. */
+function holdOn(): LoopWatch {
+  const timer = setInterval(() => {}, foreverMs).unref();
   return {
     hold: (isHeld) => {
-      if (!isOpen) return;
-      if (isHeld) functions.uv_ref(handle);
-      else functions.uv_unref(handle);
+      if (isHeld) timer.ref();
+      else timer.unref();
     },
   };
 }
 
-/** A collected library would take its callback with it. */
-const libraries = new Set<object>();
+function readWords(ffi: Ffi, at: bigint, bytes: number): readonly number[] {
+  return Array.from({ length: bytes / 4 }, (_, index) => ffi.getUint32(at, index * 4));
+}
+
+/** Where the flags are: the one word that tells whether the handle is referenced. In bytes. */
+function changedWord(before: readonly number[], after: readonly number[]): number {
+  const changed = before.flatMap((word, index) => (word === after[index] ? [] : [index]));
+  const [index = 0] = changed;
+  const difference = (before[index] ?? 0) ^ (after[index] ?? 0);
+  assert(changed.length === 1 && difference === flag.isReferenced, "uv_poll_t has another layout");
+  return index * 4;
+}
