@@ -281,3 +281,25 @@ test("Http2Session takes late frames of a stream that it broke off", () => {
   assert.deepEqual(events, []);
   assert.deepEqual(client.errors, []);
 });
+
+test("Http2Session gives nobody the rest of a frame whose stream it broke off meanwhile", () => {
+  const { client, events } = tell();
+  const stream = client.session.streams.open.get(1);
+  assert.ok(stream !== undefined);
+  const head = frame(frameType.headers, endHeaders, 1, [0x88]);
+  const content = frame(frameType.data, endStream, 1, [1, 2, 3, 4]);
+  client.session.receive(Buffer.concat([head, content.subarray(0, 11)]), 0);
+  const before = events.length;
+  client.session.streams.breakOff(stream, errorCode.cancel);
+  client.session.receive(content.subarray(11), 0);
+  assert.equal(events.length, before);
+  assert.deepEqual(client.errors, []);
+});
+
+test("Http2Session ends a server that speaks of streams that neither side can have begun", () => {
+  const errorOf = (...args: Parameters<typeof frame>): readonly string[] =>
+    tell(frame(...args)).client.errors;
+  assert.deepEqual(errorOf(frameType.data, 0, 2, [1]), ["idle-stream"]);
+  assert.deepEqual(errorOf(frameType.reset, 0, 2, [0, 0, 0, 8]), ["idle-stream"]);
+  assert.deepEqual(errorOf(frameType.windowUpdate, 0, 3, [0, 0, 0, 8]), ["idle-stream"]);
+});

@@ -291,7 +291,8 @@ export class Http2Sender {
       const stream = this.#ready.shift();
       if (stream === undefined) break;
       stream.isReady = false;
-      this.#sendQueued(stream);
+      // SETTINGS may have made its window smaller since it was found ready, even less than nothing.
+      if (stream.sendWindow > 0) this.#sendQueued(stream);
       this.#makeReady(stream);
       this.#flushIfMuch();
     }

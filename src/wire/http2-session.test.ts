@@ -131,3 +131,52 @@ for (const stepBytes of [1, 7, 100_000]) {
     assert.deepEqual(server.errors, []);
   });
 }
+
+test("Http2Session sends nothing on a stream whose window was taken back while its content waited", () => {
+  const sent: Buffer[] = [];
+  const echo = new EchoServer(
+    new Duplex({
+      read: () => {},
+      write: (chunk: Buffer, _encoding, done) => {
+        sent.push(chunk);
+        done();
+      },
+    }),
+    1,
+  );
+  const { session } = echo;
+  const frame = (type: number, flags: number, ...[id, payload]: [number, Buffer]): Buffer => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head[3] = type;
+    head[4] = flags;
+    head.writeUInt32BE(id, 5);
+    return Buffer.concat([head, payload]);
+  };
+  const number = (value: number): Buffer => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32BE(value);
+    return bytes;
+  };
+  const setting = (value: number): Buffer => Buffer.concat([Buffer.from([0, 4]), number(value)]);
+  session.receive(Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0);
+  session.receive(frame(4, 0, 0, setting(2 ** 30)), 0);
+  const post = Buffer.from([0x83, 0x86, 0x84, 0x01, 1, 0x61]);
+  session.receive(frame(1, 4, 1, post), 0);
+  // More than the connection's window: the rest waits, with the stream's own window wide open.
+  for (let piece = 0; piece < 5; piece++) {
+    session.receive(frame(0, 0, 1, Buffer.alloc(16_000)), 0);
+  }
+  session.sender.flush();
+  const before = Buffer.concat(sent).length;
+  session.receive(frame(4, 0, 0, setting(0)), 0);
+  session.receive(frame(8, 0, 0, number(100_000)), 0);
+  session.sender.flush();
+  // SETTINGS are acknowledged, and that is all.
+  assert.equal(Buffer.concat(sent).length - before, 9);
+  session.receive(frame(8, 0, 1, number(2 ** 30)), 0);
+  session.sender.flush();
+  const stream = session.streams.open.get(1);
+  assert.equal(stream?.queuedBytes, 0);
+  assert.deepEqual(echo.errors, []);
+});

@@ -244,7 +244,7 @@ export class Http2Session {
     const { streamId, length, bytes, start } = this.#reader;
     if (length !== 4) return this.#fail("frame-length");
     if (streamId === 0) return this.#fail("stream-zero");
-    if (streamId > this.streams.lastId) return this.#fail("idle-stream");
+    if (this.streams.isIdle(streamId)) return this.#fail("idle-stream");
     this.streams.onReset(streamId, bytes.readUInt32BE(start));
   }
 
@@ -289,7 +289,7 @@ export class Http2Session {
       if (this.sender.window > windowMax) this.#fail("connection-window-overflow");
       return;
     }
-    if (streamId > this.streams.lastId) return this.#fail("idle-stream");
+    if (this.streams.isIdle(streamId)) return this.#fail("idle-stream");
     const stream = this.streams.open.get(streamId);
     if (stream === undefined) return;
     if (more === 0) return this.streams.fail(stream, "stream-window-zero");

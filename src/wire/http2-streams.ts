@@ -108,9 +108,14 @@ export class Http2Streams {
     this.fail(stream, "content-length");
   }
 
+  /** Never begun, by either side: servers begin none. */
+  isIdle(streamId: number): boolean {
+    return streamId > this.lastId || streamId % 2 === 0;
+  }
+
   beginData({ streamId, length }: FrameReader): void {
     if (streamId === 0) return this.#failAll("stream-zero");
-    if (streamId > this.lastId) return this.#failAll("idle-stream");
+    if (this.isIdle(streamId)) return this.#failAll("idle-stream");
     if (!this.window.take(length)) return this.#failAll("connection-window");
     const stream = this.open.get(streamId);
     this.#dataStream = undefined;
@@ -135,16 +140,21 @@ export class Http2Streams {
     this.#hasContent = true;
     const stream = this.#dataStream;
     if (stream === undefined) return;
+    // It may have closed since the frame began: its owner may serve another by now.
+    if (stream.isClosed) return this.#passOver(length);
     if (stream.contentLeft >= 0) {
       stream.contentLeft -= end - start;
       if (stream.contentLeft < 0) {
-        this.#dataStream = undefined;
-        this.window.returnToConnection(length);
+        this.#passOver(length);
         return this.#onWrongLength(stream);
       }
     }
     stream.owner.onData(bytes, start, end);
-    if (!stream.isClosed) return;
+    if (stream.isClosed) this.#passOver(length);
+  }
+
+  /** Nobody takes the rest of the DATA frame, which is so long. */
+  #passOver(length: number): void {
     this.#dataStream = undefined;
     this.window.returnToConnection(length);
   }
