@@ -7,9 +7,9 @@ import { buildGo, type RunCommand } from "./go.ts";
 const folder = resolve(".cache/interop");
 const source = "test/conformance/grpc/interop";
 
-/** Again when what they are made of has changed. Returns the folder with `client`, `server` and `http2`. Throws a sentence that says what failed. */
+/** Again when what they are made of has changed. Returns the folder with `client`, `server`, `http2` and `services`. Throws a sentence that says what failed. */
 export function buildInterop(run: RunCommand): string {
-  const wanted = ["go.mod", "go.sum", "tools.go"]
+  const wanted = ["go.mod", "go.sum", "tools.go", "services/main.go"]
     .map((file) => readFileSync(join(source, file), "utf8"))
     .join("\n");
   const mark = join(folder, "built-from.txt");
@@ -21,6 +21,7 @@ export function buildInterop(run: RunCommand): string {
     const program = `google.golang.org/grpc/interop/${name}`;
     buildGo({ folder: source, package: program, binary: join(folder, name) }, run);
   }
+  buildGo({ folder: source, package: "./services", binary: join(folder, "services") }, run);
   writeFileSync(mark, wanted);
   return folder;
 }

@@ -18,7 +18,7 @@ control plane gets a NACK with the field's path. A field that holds messages and
 own, which refuses what it would not do (a value, an extension); \`test/conformance/planes/honoured-fields.txt\` lists what it takes,
 found by setting each field alone. A note says what a field means here where that is not what it says, or why it means nothing.
 
-Extensions: the messages below, and \`OriginalDst\`, \`HttpInspector\` (listener filters), \`Cors\`, \`HTTPFault\`, Istio's \`peer_metadata\`,
+Extensions: the messages below, and \`OriginalDst\`, \`HttpInspector\` (listener filters), \`Cors\`, \`GrpcWeb\`, \`HTTPFault\`, Istio's \`peer_metadata\`,
 \`istio.alpn\`, \`istio.stats\` and \`istio.metadata_exchange\` (docs/heddle-proxy.md), \`ClusterProvided\`, \`RawBuffer\`, \`PreviousHosts\`, \`OmitCanaryHostsPredicate\`.
 `;
 

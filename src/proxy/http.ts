@@ -18,7 +18,6 @@ import type { AcceptedHttp, ServedConnection } from "./http/accepted-http.ts";
 import { DownstreamConnection } from "./http/downstream-connection.ts";
 import {
   compileFilters,
-  countsGrpcMessages,
   filterOverrides,
   findFilter,
 } from "./http/filter-chain.ts";
@@ -88,7 +87,6 @@ export function createHttpConnectionManager(
     upstreams,
     filters,
     localReplies,
-    countsGrpcMessages: countsGrpcMessages(config.httpFilters),
     sink: joinSinks(observed(sink, spans, context.tap), stats),
     direction: options.direction,
     routes,

@@ -7,12 +7,15 @@ import { createLog } from "../../src/telemetry/log.ts";
 import { createMetricRegistry } from "../../src/telemetry/metric-registry.ts";
 import { noPeers } from "../../src/telemetry/standard-metrics.ts";
 
-/** `bootstrap`: as JSON has it. Access logs go to `onLogged`. Resolves once it serves; throws what it refuses. */
+/**
+ * `bootstrap`: as JSON has it. Access logs go to `onLogged`. Resolves once it serves; throws what it refuses.
+ * `metrics()`: all series as text.
+ */
 export async function startProxyInProcess(
   bootstrap: unknown,
   io: IoChoice,
   onLogged: (text: string) => void = () => {},
-): Promise<{ readonly close: () => Promise<void> }> {
+): Promise<{ readonly close: () => Promise<void>; readonly metrics: () => string }> {
   const clock = systemClock;
   const { feed, secrets, nodeId } = parseBootstrap({
     name: "bootstrap.json",
@@ -20,12 +23,13 @@ export async function startProxyInProcess(
     parseYaml: (text) => JSON.parse(text),
     readFile: () => Buffer.alloc(0),
   });
+  const metrics = createMetricRegistry();
   const proxy = startProxy({
     feed,
     secrets,
     clock,
     log: createLog({ level: "error", format: "text", clock, sink: (line) => console.error(line) }),
-    metrics: createMetricRegistry(),
+    metrics,
     random: Math.random,
     peers: noPeers,
     openLog: () => (memory, length) => onLogged(memory.toString("utf8", 0, length)),
@@ -35,5 +39,5 @@ export async function startProxyInProcess(
   });
   if (proxy.refusals().length > 0) throw new Error(proxy.refusals().join("\n"));
   await proxy.ready;
-  return { close: () => proxy.close() };
+  return { close: () => proxy.close(), metrics: () => metrics.expose() };
 }

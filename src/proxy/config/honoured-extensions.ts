@@ -71,8 +71,13 @@ export const honouredCors: Honoured<CorsPolicy> = {
   forwardNotMatchingPreflights: true,
 };
 
-/** What it counts stands in each stream's record; the rest are more series of Envoy's. */
-export const honouredGrpcStats: Honoured<GrpcStats> = { emitFilterState: true };
+export const honouredGrpcStats: Honoured<GrpcStats> = {
+  emitFilterState: true,
+  individualMethodStatsAllowlist: { services: { name: true, methodNames: true } },
+  statsForAllMethods: true,
+  enableUpstreamStats: true,
+  replaceDotsInGrpcServiceName: true,
+};
 
 /** The cluster resolves; this filter only names the same cache. */
 export const honouredForwardProxy: Honoured<ForwardProxy> = {

@@ -5,6 +5,7 @@ import type {
   HeaderMutationPerRoute,
   Mutations,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/header_mutation/v3/header_mutation.ts";
+import type { GrpcWeb } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_web/v3/grpc_web.ts";
 import type { LocalRateLimit } from "../../wire/gen/ts/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.ts";
 import type { StatefulSession } from "../../wire/gen/ts/envoy/extensions/filters/http/stateful_session/v3/stateful_session.ts";
 import type { CookieBasedSessionState } from "../../wire/gen/ts/envoy/extensions/http/stateful_session/cookie/v3/cookie.ts";
@@ -84,3 +85,6 @@ export const honouredNetworkState: Honoured<NetworkState> = {
   onNewConnection: honouredStateValue,
   onDownstreamTlsHandshake: honouredStateValue,
 };
+
+/** It has no fields. */
+export const honouredGrpcWeb: Honoured<GrpcWeb> = {};

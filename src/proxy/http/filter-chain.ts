@@ -1,13 +1,8 @@
 /** Makes the HTTP filters of a connection manager from their configurations, in order. */
-import {
-  honouredForwardProxy,
-  honouredGrpcStats,
-  honouredRouter,
-} from "../config/honoured-extensions.ts";
+import { honouredForwardProxy, honouredRouter } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import type { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
-import { FilterConfig as GrpcStats } from "../../wire/gen/ts/envoy/extensions/filters/http/grpc_stats/v3/config.ts";
 import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
@@ -23,6 +18,8 @@ import { compileExtAuthzOverride, createExtAuthzFilter } from "./ext-authz-filte
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
 import type { CallServices } from "./cluster-call.ts";
 import type { FilterStream, HttpFilter } from "./filter.ts";
+import { createGrpcStatsFilter } from "./grpc-stats-filter.ts";
+import { createGrpcWebFilter } from "./grpc-web-filter.ts";
 import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
 import { compileHeaderMutationOverride, createHeaderMutationFilter } from "./header-mutation.ts";
 import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
@@ -49,6 +46,7 @@ const urls = {
   state: `${prefix}set_filter_state.v3.Config`,
   localRateLimit: `${prefix}local_ratelimit.v3.LocalRateLimit`,
   grpcStats: `${prefix}grpc_stats.v3.FilterConfig`,
+  grpcWeb: `${prefix}grpc_web.v3.GrpcWeb`,
   forwardProxy: `${prefix}dynamic_forward_proxy.v3.FilterConfig`,
 } as const;
 
@@ -157,9 +155,9 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
     case urls.localRateLimit:
       return [createLocalRateLimitFilter(bytes, place)];
     case urls.grpcStats:
-      // `countsGrpcMessages()` asks for what it measures: the request record of each stream has it.
-      honoured(GrpcStats.decode(bytes), honouredGrpcStats, place.path);
-      return [];
+      return [createGrpcStatsFilter(bytes, place)];
+    case urls.grpcWeb:
+      return [createGrpcWebFilter(bytes, place)];
     case urls.forwardProxy:
       // Envoy resolves names here, before the router; our clusters do when they connect.
       honoured(ForwardProxy.decode(bytes), honouredForwardProxy, place.path);
@@ -192,11 +190,4 @@ export function findFilter(
   const at = configs.findIndex((one) => one.typedConfig?.typeUrl === typeUrl && !one.disabled);
   const bytes = configs[at]?.typedConfig?.value;
   return bytes === undefined ? undefined : { bytes, path: `http_filters[${at}].typed_config` };
-}
-
-/** Whether messages of gRPC are to be counted. */
-export function countsGrpcMessages(configs: readonly FilterConfig[]): boolean {
-  return configs.some(
-    ({ typedConfig, disabled }) => typedConfig?.typeUrl === urls.grpcStats && !disabled,
-  );
 }

@@ -2,10 +2,12 @@
  * The filter interface between a stream and the HTTP filters before its router. A filter that must
  * wait says so and later calls `resume()` with the ticket of its pause; nothing here is a promise.
  */
+import type { Http1Head } from "../../wire/http1-head.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import type { FailureKind } from "./failure.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
+import type { RequestBody } from "./request-body.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
 /** `continue`: on to the next filter. `answered`: a reply was sent. `wait`: `resume()` will follow. */
@@ -51,6 +53,16 @@ export interface FilterStream {
   reply(failure: FailureKind | "direct", changes?: ReplyChanges): void;
   /** What a filter keeps for the stream's life, one slot. */
   filterState: unknown;
+  /** Set, for the stream's life, by a filter whose bodies are others than those of the protocol behind it. */
+  coder: BodyCoder | undefined;
+  readonly isActive: boolean;
+  readonly body: RequestBody;
+  /** The answer's head has left, or is about to. */
+  readonly isResponseStarted: boolean;
+  /** Bytes of the body as the endpoint gets them. */
+  passBody(chunk: Buffer, from: number, to: number): void;
+  /** The answer broke off. */
+  breakResponse(details: string): void;
 }
 
 /** What a filter does that answers `wait`. */
@@ -68,6 +80,24 @@ export interface StreamPauses {
    * client that waits for leave to send it gets it.
    */
   readBody(reader: BodyReader, bytes: number): void;
+}
+
+/**
+ * Stands between what a client and its endpoint say, from the moment a filter has set it: for protocols
+ * that differ in their bodies. It passes on what it makes of them (`passBody()`).
+ */
+export interface BodyCoder {
+  onRequestBody(chunk: Buffer, from: number, to: number): void;
+  /** The request has ended; true where it cannot end so, and was answered. */
+  refusesEnd(): boolean;
+  /** An endpoint's answer begins. True: its head waits until all of it is there. */
+  beginAnswer(head: Http1Head): boolean;
+  /** What the client gets for a piece of the answer. */
+  encode(chunk: Buffer, from: number, to: number): Buffer;
+  /** What it gets behind the last piece; edits the head of an answer that waited. */
+  endAnswer(trailers: Http1Head | undefined): Buffer;
+  /** The body of an answer of the proxy's own, as it leaves; edits its head. */
+  ownAnswer(status: number, body: string): string;
 }
 
 export interface ReceivedBody {

@@ -17,8 +17,6 @@ export interface HttpServices {
   readonly filters: readonly HttpFilter[];
   /** Undefined where the proxy's own answers stay as they are. */
   readonly localReplies: LocalReplies | undefined;
-  /** The chain holds `grpc_stats`. */
-  readonly countsGrpcMessages: boolean;
   readonly sink: RequestSink;
   readonly direction: RequestRecord["direction"];
   /** The listener is drained when it changes, not when an operator calls the process unhealthy. */

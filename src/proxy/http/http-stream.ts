@@ -13,7 +13,7 @@ import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { Downstream } from "./downstream.ts";
 import { disconnected, type DownstreamReason } from "./downstream-reason.ts";
 import { type FailureKind, failureMeanings, isRefusedService } from "./failure.ts";
-import type { ReplyChanges } from "./filter.ts";
+import type { BodyCoder, ReplyChanges } from "./filter.ts";
 import { type FilteredStream, FilterRun } from "./filter-run.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { HttpRequest } from "./http-request.ts";
@@ -42,6 +42,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   outcome: RouteOutcome = noRoute;
   route: CompiledRoute | undefined = undefined;
   filterState: unknown = undefined;
+  coder: BodyCoder | undefined = undefined;
   isActive = false;
   /** Changes with every request: what was begun for an earlier one can tell. */
   generation = 0;
@@ -52,6 +53,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   readonly #response: ResponseSide;
   readonly #upstream: UpstreamRequest;
   readonly #idle: Deadline = new Deadline(this);
+  #idleMs = 0;
   readonly pauses: FilterRun;
   readonly #duration: Deadline = new Deadline(this);
   #head: Http1Head | undefined;
@@ -63,7 +65,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.services = services;
     this.request = new HttpRequest(connection.view);
     const headers = { request: this.request, response: this.responseHeaders };
-    this.record = new StreamRecord(connection.channel, headers, services.countsGrpcMessages);
+    this.record = new StreamRecord(connection.channel, headers);
     this.#response = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
     this.pauses = new FilterRun(this, services.filters, services.upstreams);
@@ -96,6 +98,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.outcome = noRoute;
     this.route = undefined;
     this.filterState = undefined;
+    this.coder = undefined;
     this.#cluster = undefined;
     this.pauses.reset();
     this.body.reset(services.bufferBytesMax);
@@ -108,10 +111,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (failure === undefined) return this.#admit(head);
     if (typeof failure === "object") return this.onDownstreamClose(failure);
     // The request line was sound: the log shall say what it was.
-    if (failure === "host-missing" || isRefusedService(failure)) {
-      record.method = request.method;
-      record.path = head.text(head.methodEnd + 1, head.targetEnd);
-    }
+    if (failure === "host-missing" || isRefusedService(failure)) record.takeRequestLine(head);
     this.#refuse(failure);
   }
 
@@ -120,9 +120,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     const { settings } = services;
     if (head.minorVersion === 0) record.protocol = "HTTP/1.0";
     const target = settleTarget(request, head, settings);
-    record.method = request.method;
-    record.path = request.path;
-    record.authority = request.authority;
+    record.takeTarget();
     if (refusesRequest(services)) return this.reply("resources-short");
     if (target.kind === "fail") return this.#refuse(target.failure);
     if (target.kind === "redirect") {
@@ -182,8 +180,6 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (durationMs > 0) upstreams.wheel.arm(this.#duration, durationMs);
   }
 
-  #idleMs = 0;
-
   /** Something moved: the idle time starts again. */
   touch(): void {
     if (this.#idleMs > 0) this.services.upstreams.wheel.arm(this.#idle, this.#idleMs);
@@ -198,7 +194,6 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     return this.body;
   }
 
-  /** Does what the route says. */
   onFiltered(): void {
     const { outcome } = this;
     this.record.times.set(moment.filtersEnd, this.services.upstreams.wheel.nowMs);
@@ -244,7 +239,12 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   }
 
   onBody(chunk: Buffer, from: number, to: number): void {
+    if (this.coder !== undefined) return this.coder.onRequestBody(chunk, from, to);
     this.record.onRequestBody(chunk, from, to);
+    this.passBody(chunk, from, to);
+  }
+
+  passBody(chunk: Buffer, from: number, to: number): void {
     if (!this.isActive) return;
     this.touch();
     this.#upstream.onBody(chunk, from, to);
@@ -254,7 +254,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   onBodyEnd(trailers: Http1Head | undefined): void {
     this.body.isComplete = true;
     this.record.times.set(moment.requestEnd, this.services.upstreams.wheel.nowMs);
-    if (!this.isActive) return;
+    if (!this.isActive || this.coder?.refusesEnd() === true) return;
     this.body.trailers = trailers;
     if (trailers !== undefined) dropForbiddenTrailers(trailers);
     this.#upstream.onBodyEnd();

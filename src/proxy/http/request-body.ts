@@ -29,6 +29,19 @@ export class RequestBody {
     this.bytes += to - from;
   }
 
+  /** What is kept, in another form; false where it has none. */
+  recode(code: (piece: Buffer) => Buffer | undefined): boolean {
+    const { pieces } = this;
+    this.bytes = 0;
+    for (let at = 0; at < pieces.length; at++) {
+      const coded = code(pieces[at] ?? none);
+      if (coded === undefined) return false;
+      pieces[at] = coded;
+      this.bytes += coded.length;
+    }
+    return true;
+  }
+
   /** No retry any more: what was sent need not be remembered. */
   forget(): void {
     this.pieces.length = 0;
@@ -36,3 +49,5 @@ export class RequestBody {
     this.isWhole = false;
   }
 }
+
+const none = Buffer.alloc(0);

@@ -9,6 +9,7 @@ import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
 import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
+import { encodeGrpcMessage } from "./grpc-message.ts";
 import type { HttpStream } from "./http-stream.ts";
 import type { OwnReply } from "./local-replies.ts";
 import { flag } from "./response-flags.ts";
@@ -24,6 +25,8 @@ export class ResponseSide {
   /** Filled again for each answer of our own. */
   readonly #reply: OwnReply = { status: 0, body: "", contentType: "" };
   #isConnected = false;
+  /** The head waits for the body. */
+  #isHeld = false;
   /** Filled again for each answer. */
   readonly #connection: ResponseConnection = { isHttp10: false, closes: false, isUpgrade: false };
 
@@ -54,7 +57,8 @@ export class ResponseSide {
     this.#applyRoute(status);
     this.#stream.services.localReplies?.rewrite(reply, record, { headers, request });
     record.flags |= flags;
-    const isGrpc = isGrpcContentType(request.header("content-type"));
+    const { coder } = this.#stream;
+    const isGrpc = coder === undefined && isGrpcContentType(request.header("content-type"));
     if (isGrpc && (meaning !== undefined || changes.speaksGrpc === true)) {
       const isRewritten = reply.status !== status;
       record.grpcStatus =
@@ -67,7 +71,7 @@ export class ResponseSide {
       if (reply.body !== "")
         headers.set("grpc-message", encodeGrpcMessage(utf8(reply.body).trimEnd()));
       reply.body = "";
-    }
+    } else if (coder !== undefined) reply.body = coder.ownAnswer(reply.status, reply.body);
     this.#finishOwn(reply);
   }
 
@@ -98,6 +102,7 @@ export class ResponseSide {
     record.responseCodeDetails = "via_upstream";
     record.upstreamServiceTimeMs = serviceTimeMs;
     this.#readGrpcStatus(head);
+    this.#isHeld = this.#stream.coder?.beginAnswer(head) === true;
     this.#stream.connection.sender.beginBody(head, headers, record.protocol === "HTTP/1.0");
     head.dropId(known.upgrade);
     head.dropId(known.envoyUpstreamServiceTime);
@@ -110,7 +115,8 @@ export class ResponseSide {
     if (route?.includeAttemptCountInResponse === true) {
       headers.set("x-envoy-attempt-count", String(record.upstreamAttempts));
     }
-    this.#finishHeaders(head.status, head.bodyKind === "none");
+    if (this.#isHeld) this.isStarted = true;
+    else this.#finishHeaders(head.status, head.bodyKind === "none");
   }
 
   /** 101 from the upstream. */
@@ -128,17 +134,33 @@ export class ResponseSide {
   }
 
   writeBody(chunk: Buffer, from: number, to: number): void {
+    const { coder } = this.#stream;
+    if (coder !== undefined) {
+      this.#stream.record.onResponseMessages(chunk, from, to);
+      return this.#writeCoded(coder.encode(chunk, from, to));
+    }
     this.#stream.record.onResponseBody(chunk, from, to);
     this.#stream.connection.sender.body(chunk, from, to);
   }
 
+  #writeCoded(bytes: Buffer): void {
+    this.#stream.record.bytesSent += bytes.length;
+    this.#stream.connection.sender.body(bytes, 0, bytes.length);
+  }
+
   /** The upstream's answer is whole. */
   finish(trailers: Http1Head | undefined): void {
-    const { record, services, connection } = this.#stream;
+    const { record, services, connection, coder } = this.#stream;
     if (trailers !== undefined) {
       this.#readGrpcStatus(trailers);
       dropForbiddenTrailers(trailers);
       record.responseTrailers = trailers;
+    }
+    if (coder !== undefined) {
+      const last = coder.endAnswer(trailers);
+      if (this.#isHeld) this.#finishHeaders(record.responseCode, true);
+      this.#writeCoded(last);
+      return connection.sender.end(undefined);
     }
     const carries = connection.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
     connection.sender.end(carries || services.settings.forwardsTrailers ? trailers : undefined);
@@ -203,13 +225,4 @@ export class ResponseSide {
 /** Of a body that is held as one byte per unit. */
 function utf8(body: string): string {
   return Buffer.from(body, "latin1").toString("utf8");
-}
-
-/** Percent-encoding of the gRPC specification: what is not visible ASCII, and `%`; Envoy writes `~` so, too. */
-function encodeGrpcMessage(text: string): string {
-  return text.replaceAll(/[^\x20-\x24\x26-\x7d]/g, (character) =>
-    [...Buffer.from(character)]
-      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`)
-      .join(""),
-  );
 }

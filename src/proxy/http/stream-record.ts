@@ -9,6 +9,7 @@ import { stateText } from "../engine/filter-state.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { DeadlineWheel } from "./deadline-wheel.ts";
 import { grpcStatusOf } from "./failure.ts";
+import type { CallSeries } from "./grpc-series.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import { formatFlags } from "./response-flags.ts";
@@ -22,18 +23,21 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   responseTrailers: Http1Head | undefined = undefined;
   readonly #request: HttpRequest;
   readonly #response: MessageHeaders;
-  readonly #countsMessages: boolean;
+  /** Where a call of gRPC is counted; undefined for nowhere. */
+  calls: CallSeries | undefined = undefined;
+  /** Whether the answer is gRPC's; undefined until bytes of it pass, or somebody has said so. */
+  isGrpcAnswer: boolean | undefined = undefined;
   readonly #requestMessages = new GrpcMessageCounter();
   readonly #responseMessages = new GrpcMessageCounter();
-  /** Whether the bodies are gRPC's; undefined until bytes of them pass. */
-  #isGrpcRequest: boolean | undefined = undefined;
-  #isGrpcResponse: boolean | undefined = undefined;
+  /** The request is gRPC's, and its messages are counted; whether logs and metrics hear of them. */
+  #countsMessages = false;
+  #tellsMessages = false;
+  /** The status of the call is what its HTTP status means. */
+  #isStatusInferred = false;
 
-  /** `countsMessages`: of gRPC, as `grpc_stats` asks for. */
   constructor(
     channel: Channel,
     headers: { readonly request: HttpRequest; readonly response: MessageHeaders },
-    countsMessages: boolean,
   ) {
     const { request, response } = headers;
     super(channel, request.connection);
@@ -41,7 +45,6 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.#request = request;
     request.record = this;
     this.#response = response;
-    this.#countsMessages = countsMessages;
   }
 
   get dynamicMetadata(): DynamicMetadata | undefined {
@@ -53,25 +56,53 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   }
 
   get requestMessages(): number {
-    return this.#requestMessages.count;
+    return this.#tellsMessages ? this.#requestMessages.count : 0;
   }
 
   get responseMessages(): number {
-    return this.#responseMessages.count;
+    return this.#tellsMessages ? this.#responseMessages.count : 0;
   }
 
+  /** A call of gRPC, whose answer said how it went; undefined where none did. */
+  get toldGrpcStatus(): number | undefined {
+    return this.#isStatusInferred ? undefined : this.grpcStatus;
+  }
+
+  /** This is a call of gRPC. `tells`: logs and metrics hear of its messages, too. */
+  countMessages(calls: CallSeries | undefined, tells: boolean): void {
+    this.calls = calls;
+    this.#countsMessages = true;
+    this.#tellsMessages = tells;
+  }
+
+  /** What the client sends, and what gRPC's frames are read from, are the same. */
   onRequestBody(chunk: Buffer, from: number, to: number): void {
     this.bytesReceived += to - from;
+    if (this.#countsMessages) this.onRequestMessages(chunk, from, to);
+  }
+
+  onRequestMessages(chunk: Buffer, from: number, to: number): void {
     if (!this.#countsMessages) return;
-    this.#isGrpcRequest ??= isGrpcContentType(this.requestHeader("content-type"));
-    if (this.#isGrpcRequest) this.#requestMessages.read(chunk, from, to);
+    const counter = this.#requestMessages;
+    const before = counter.count;
+    counter.read(chunk, from, to);
+    if (counter.count > before) this.calls?.onRequestMessages(counter.count - before);
   }
 
   onResponseBody(chunk: Buffer, from: number, to: number): void {
     this.bytesSent += to - from;
+    if (this.#countsMessages) this.onResponseMessages(chunk, from, to);
+  }
+
+  onResponseMessages(chunk: Buffer, from: number, to: number): void {
     if (!this.#countsMessages) return;
-    this.#isGrpcResponse ??= isGrpcContentType(this.responseHeader("content-type"));
-    if (this.#isGrpcResponse) this.#responseMessages.read(chunk, from, to);
+    this.isGrpcAnswer ??=
+      this.responseCode === 200 && isGrpcContentType(this.responseHeader("content-type"));
+    if (!this.isGrpcAnswer) return;
+    const counter = this.#responseMessages;
+    const before = counter.count;
+    counter.read(chunk, from, to);
+    if (counter.count > before) this.calls?.onResponseMessages(counter.count - before);
   }
 
   get responseFlags(): string {
@@ -100,10 +131,28 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.flags = 0;
     this.tellsOperation = false;
     this.responseTrailers = undefined;
-    if (this.#isGrpcRequest === true) this.#requestMessages.reset();
-    if (this.#isGrpcResponse === true) this.#responseMessages.reset();
-    this.#isGrpcRequest = undefined;
-    this.#isGrpcResponse = undefined;
+    this.#isStatusInferred = false;
+    this.isGrpcAnswer = undefined;
+    if (!this.#countsMessages) return;
+    this.#requestMessages.reset();
+    this.#responseMessages.reset();
+    this.#countsMessages = false;
+    this.#tellsMessages = false;
+    this.calls = undefined;
+  }
+
+  /** Where the request went; its head may be refused before that is known. */
+  takeRequestLine(head: Http1Head): void {
+    this.method = this.#request.method;
+    this.path = head.text(head.methodEnd + 1, head.targetEnd);
+  }
+
+  /** The same, settled. */
+  takeTarget(): void {
+    const { method, path, authority } = this.#request;
+    this.method = method;
+    this.path = path;
+    this.authority = authority;
   }
 
   /** Another one is looked for. */
@@ -136,6 +185,7 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   #inferGrpcStatus(): void {
     if (this.responseCode === 0 || !isGrpcContentType(this.requestHeader("content-type"))) return;
     this.grpcStatus = grpcStatusOf(this.responseCode);
+    this.#isStatusInferred = true;
   }
 
   /** Envoy's count: names and values, `:method`, `:status` and their like among them. */

@@ -55,7 +55,6 @@ export const refusedExamples: readonly RefusedExample[] = [
   connection("Thrift", "thrift_proxy.v3.ThriftProxy", "stat_prefix: thrift"),
   connection("network ext_authz", "ext_authz.v3.ExtAuthz", "stat_prefix: authz"),
   filter("gRPC-JSON transcoder", "grpc_json_transcoder.v3.GrpcJsonTranscoder", "services: [a.B]"),
-  filter("gRPC-Web", "grpc_web.v3.GrpcWeb"),
   filter("gRPC HTTP/1.1 bridge", "grpc_http1_bridge.v3.Config"),
   filter("CSRF", "csrf.v3.CsrfPolicy"),
   filter("Lua", "lua.v3.Lua", 'default_source_code: {inline_string: "x"}'),

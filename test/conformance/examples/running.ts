@@ -55,6 +55,7 @@ const headerMutation = `- name: change
 const session = `- name: session
   typed_config: {${type("filters.http.stateful_session.v3.StatefulSession")}, session_state: {name: envoy.http.stateful_session.header, typed_config: {${type("http.stateful_session.header.v3.HeaderBasedSessionState")}, name: x-session}}}`;
 const cors = `- {name: envoy.filters.http.cors, typed_config: {${type("filters.http.cors.v3.Cors")}}}`;
+const grpcWeb = `- {name: envoy.filters.http.grpc_web, typed_config: {${type("filters.http.grpc_web.v3.GrpcWeb")}}}`;
 const corsPolicy = `typed_per_filter_config:
   envoy.filters.http.cors: {${type("filters.http.cors.v3.CorsPolicy")}, allow_origin_string_match: [{exact: "http://a.test"}], allow_methods: GET}`;
 const preflight = { origin: "http://a.test", "access-control-request-method": "GET" };
@@ -104,6 +105,7 @@ export const runningExamples: readonly RunningExample[] = [
     ...passes,
     { method: "OPTIONS", headers: preflight, answer: "200 " },
   ]),
+  one("gRPC-Web", { filters: grpcWeb }),
   one("fault injection", { filters: fault }, [{ answer: "418 fault filter abort" }]),
   {
     kind: "JWT",

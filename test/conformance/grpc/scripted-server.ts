@@ -32,6 +32,7 @@ const type = "application/grpc";
  * `/status/N`: the status in the head, without a body; with `x-fail: K` the first K requests of a case
  * only, then a message and status 0. `/late/N`: head, message, trailers. `/headers/N`: head, then trailers.
  * `/reset/before/CODE`, `/reset/head`, `/reset/message`. `/echo`: each piece back, status 0 when the caller has ended. `/hang`.
+ * `/plain/STATUS/BYTES`: text that is none of gRPC's. `/messages/COUNT/BYTES`: so many, then status 0. `/web`: gRPC-Web.
  */
 export async function startScriptedServer(): Promise<ScriptedServer> {
   const seen = new Map<string, Seen[]>();
@@ -71,7 +72,7 @@ export async function startScriptedServer(): Promise<ScriptedServer> {
 }
 
 function answer(stream: http2.ServerHttp2Stream, path: string, fails: boolean): void {
-  const [, kind = "", first = "", second = ""] = path.split("/");
+  const [, kind = "", first = "", second = ""] = path.replace(/\?.*/, "").split("/");
   const head = { ":status": 200, "content-type": type };
   const end = (status: string): void => {
     stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": status }));
@@ -100,6 +101,16 @@ function answer(stream: http2.ServerHttp2Stream, path: string, fails: boolean): 
       // `close()` would end the answer well before.
       return void setTimeout(() => stream.destroy(new Error("as asked")), 50);
     }
+    case "plain":
+      stream.respond({ ":status": Number(first), "content-type": "text/plain" });
+      return void stream.end("no, ~100 % ü ".repeat(1000).slice(0, Number(second)));
+    case "messages":
+      stream.respond(head, { waitForTrailers: true });
+      for (let sent = 0; sent < Number(first); sent++) stream.write(message(Number(second)));
+      return end("0");
+    case "web":
+      stream.respond({ ":status": 200, "content-type": "application/grpc-web+proto; a=b" });
+      return void stream.end(message(10));
     case "echo":
       stream.respond(head, { waitForTrailers: true });
       return void stream.on("end", () => end("0"));

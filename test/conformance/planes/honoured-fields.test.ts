@@ -240,6 +240,10 @@ const walked: readonly Walked[] = [
   filter("set_filter_state.v3.Config", { onRequestHeaders: [stateValue] }),
   filter("cors.v3.Cors"),
   filter("grpc_stats.v3.FilterConfig"),
+  filter("grpc_stats.v3.FilterConfig", {
+    individualMethodStatsAllowlist: { services: [{ name: "s", methodNames: ["m"] }] },
+  }),
+  filter("grpc_web.v3.GrpcWeb"),
   filter("stateful_session.v3.StatefulSession"),
   filter("header_mutation.v3.HeaderMutation", {
     mutations: {
