@@ -55,6 +55,8 @@ export interface ProxyContext {
     loggers: readonly AccessLog[],
     statPrefix: string,
     options?: LogOptions,
+  /** Of the process: custom tags of spans and logs may name variables of it. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
   ) => RequestSink;
 }
 

@@ -60,7 +60,7 @@ export function createHttpConnectionManager(
   const refusals = new RefusalList();
   const node = context.node ?? noNode;
   const owner = options.owner ?? config.statPrefix;
-  const spans = refusals.attempt(() => compileSpanReporter(config, context, upstreams));
+  const spans = refusals.attempt(() => compileSpanReporter(config, context));
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
   const settings = refusals.attempt(() => compileSettings(config));
   const filters = refusals.attempt(() =>

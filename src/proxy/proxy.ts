@@ -74,7 +74,11 @@ export interface ProxyOptions {
   readonly onHealthNews?: (news: HealthNews) => void;
   readonly resolver?: Resolver;
   readonly nodeId: string;
-  /** Of the node, as its control plane knows it; nothing unless told. */
+  /** Of the node, as its control plane and collectors know it; nothing unless told. */
+  readonly nodeCluster?: string;
+  readonly nodeZone?: string;
+  /** Of this process, for tags that name its variables; none unless told. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly nodeMetadata?: Readonly<Record<string, unknown>>;
   readonly version: string;
   /** What is given up when memory runs short; nothing unless told. */
@@ -337,7 +341,7 @@ function makeContext(
   parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
 ): ProxyContext & { readonly tap: Tap } {
   const { clock, log, metrics } = options;
-  return {
+  const context: ProxyContext & { readonly tap: Tap } = {
     clock,
     log,
     metrics,
@@ -346,7 +350,8 @@ function makeContext(
     ...parts,
     dialler,
     buckets: options.buckets ?? new SharedBuckets(0, undefined, bucketWatch(metrics)),
-    node: { id: options.nodeId, metadata: options.nodeMetadata ?? {} },
+    node: nodeOf(options),
+    environment: options.environment ?? {},
     listen: (listening) => io.listen(listening),
     ...(options.isWorker === true ? {} : { datagrams: datagramsOf(options) }),
     turnEnd: io.turnEnd,
@@ -363,8 +368,15 @@ function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
   workers: () => DataWorkers | undefined,
+      context: () => context,
 ): Overload | undefined {
   if (overload === undefined) return undefined;
+  return context;
+}
+
+function nodeOf(options: ProxyOptions): NonNullable<ProxyContext["node"]> {
+  const { nodeId: id, nodeMetadata: metadata = {}, nodeCluster = "", nodeZone = "" } = options;
+  return { id, metadata, cluster: nodeCluster, zone: nodeZone };
   v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
   return new Overload({
     ...overload,

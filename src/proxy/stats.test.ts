@@ -19,6 +19,7 @@ import { Config } from "../wire/gen/ts/envoy/extensions/access_loggers/stats/v3/
 import { ExportTraceServiceRequest } from "../wire/gen/ts/opentelemetry/proto/collector/trace/v1/trace_service.ts";
 import type { LogOptions } from "./context.ts";
 import { createSinkCompiler } from "./stats.ts";
+import { OtlpSpans } from "./stats/otlp-spans.ts";
 import { SpanSink } from "./stats/span-sink.ts";
 
 const peers: PeerDirectory = {
@@ -194,7 +195,7 @@ test("SpanSink sends sampled requests in batches, one at a time, and drops past 
   const spans = new SpanSink({
     clock,
     metrics,
-    resource: { "service.name": "cart.default" },
+    encoding: new OtlpSpans({ resource: { "service.name": "cart.default" } }),
     post: (body, done) => void posts.push({ body, done }),
   });
   const sampled = { isSampled: true, traceId: "a".repeat(32), spanId: "b".repeat(16) };

@@ -19,6 +19,11 @@ import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import { AccessLogType } from "../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
 import { FileAccessLog } from "../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
+import {
+  HttpGrpcAccessLogConfig,
+  TcpGrpcAccessLogConfig,
+} from "../wire/gen/ts/envoy/extensions/access_loggers/grpc/v3/als.ts";
+import { OpenTelemetryAccessLogConfig } from "../wire/gen/ts/envoy/extensions/access_loggers/open_telemetry/v3/logs_service.ts";
 import { Config } from "../wire/gen/ts/envoy/extensions/access_loggers/stats/v3/stats.ts";
 import {
   StderrAccessLog,
@@ -26,6 +31,12 @@ import {
 } from "../wire/gen/ts/envoy/extensions/access_loggers/stream/v3/stream.ts";
 import type { ProxyContext } from "./context.ts";
 import { refuse } from "./engine/refusal.ts";
+import {
+  compileHttpGrpcLog,
+  compileOtlpLog,
+  compileTcpGrpcLog,
+  type EntryWriter,
+} from "./stats/collector-loggers.ts";
 import { compileFileFormat, compileLogFormat } from "./stats/file-logger.ts";
 import { compileLogFilter, logTypesOf, type LogPredicate } from "./stats/log-filter.ts";
 import { compileStatsLogger, type StatsCounting } from "./stats/stats-logger.ts";
@@ -37,6 +48,8 @@ export interface SinkOptions {
   readonly openLog: (path: string) => AppendLines;
   /** Uniform in [0, 1), for filters that let a share through. */
   readonly random?: () => number;
+  /** Of the data plane whose clusters have collectors; loggers that need one are refused without it. */
+  readonly context?: () => ProxyContext;
 }
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
@@ -53,7 +66,7 @@ const lineBuffer = new LineBuffer();
 interface CompiledLogger {
   readonly matches: LogPredicate | undefined;
   readonly types: ReadonlySet<number> | undefined;
-  readonly line: ((record: RequestRecord) => void) | undefined;
+  readonly line: EntryWriter | undefined;
   readonly stats: StatsCounting | undefined;
 }
 
@@ -97,8 +110,30 @@ function compileLogger(logger: AccessLog, path: string, options: SinkOptions): C
           options,
         ),
       };
+    default: {
+      const line = compileCollectorLog(typeName, config, at, options);
+      if (line !== undefined) return { matches, types, line, stats: undefined };
+      return refuse(at, `${typeName || logger.name} is not supported`);
+    }
+  }
+}
+
+function compileCollectorLog(
+  typeName: string,
+  config: Uint8Array,
+  at: string,
+  { context }: SinkOptions,
+): EntryWriter | undefined {
+  if (context === undefined) return undefined;
+  switch (typeName) {
+    case "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig":
+      return compileHttpGrpcLog(HttpGrpcAccessLogConfig.decode(config), at, context());
+    case "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig":
+      return compileTcpGrpcLog(TcpGrpcAccessLogConfig.decode(config), at, context());
+    case "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig":
+      return compileOtlpLog(OpenTelemetryAccessLogConfig.decode(config), at, context());
     default:
-      refuse(`${path}.typed_config`, `${typeName || logger.name} is not supported`);
+      return undefined;
   }
 }
 
@@ -185,7 +220,7 @@ class AccessLogSink implements RequestSink {
       const isWanted = logger.types?.has(type) ?? (isEnd || this.#tellsConnected);
       if (!isWanted) continue;
       if (logger.matches?.(record, type) === false) continue;
-      logger.line?.(record);
+      logger.line?.(record, type);
     }
     if (progress !== undefined) {
       record.bytesReceived -= progress.bytesReceived;

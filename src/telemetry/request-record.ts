@@ -88,6 +88,7 @@ export interface RequestRecord {
   operation?: string;
   grpcStatus: number | undefined;
   /** When what happened; absent for connections of TCP. */
+  routeMetadata?: Readonly<Record<string, unknown>> | undefined;
   readonly times?: RequestTimes;
   /** Messages of gRPC that have begun to pass; absent where nobody counts them. */
   readonly requestMessages?: number;

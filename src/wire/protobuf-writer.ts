@@ -84,6 +84,14 @@ export class ProtobufWriter {
     }
   }
 
+  bytes(field: number, value: Uint8Array): void {
+    this.#tag(field, wireTypes.bytes);
+    this.#varint(value.length);
+    this.#reserve(value.length);
+    this.memory.set(value, this.length);
+    this.length += value.length;
+  }
+
   /** Fields that were written elsewhere. */
   append(source: Buffer, length: number): void {
     this.#reserve(length);

@@ -205,6 +205,8 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     bootstrap: { kind: "dynamic", json: shownBootstrap(sidecar) },
     overload: openOverload(),
     nodeId,
+    environment: { ...process.env },
+    nodeCluster: `${sidecar.instance.workload}.${sidecar.instance.namespace}`,
     version,
   });
   return {

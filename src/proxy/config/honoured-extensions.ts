@@ -7,6 +7,7 @@ import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts"
 import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
 import type { SubstitutionFormatString } from "../../wire/gen/ts/envoy/config/core/v3/substitution_format_string.ts";
 import type { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
+import type { ZipkinConfig } from "../../wire/gen/ts/envoy/config/trace/v3/zipkin.ts";
 import type { OutlierDetection } from "../../wire/gen/ts/envoy/config/cluster/v3/outlier_detection.ts";
 import type { RBAC as Rules } from "../../wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
 import type { FileAccessLog } from "../../wire/gen/ts/envoy/extensions/access_loggers/file/v3/file.ts";
@@ -146,11 +147,19 @@ export const honouredStatsLog: Honoured<StatsLog> = {
 
 export const honouredTelemetry: Honoured<OpenTelemetryConfig> = {
   serviceName: true,
-  httpService: { httpUri: true, requestHeadersToAdd: true },
+  httpService: true,
   grpcService: true,
-  exporter: true,
-  sampler: true,
-  resourceDetectors: true,
+};
+
+export const honouredZipkin: Honoured<ZipkinConfig> = {
+  collectorCluster: true,
+  collectorEndpoint: true,
+  collectorEndpointVersion: true,
+  collectorHostname: true,
+  collectorService: true,
+  sharedSpanContext: true,
+  traceContextOption: true,
+  traceId128bit: true,
 };
 
 const pool = {

@@ -21,8 +21,6 @@ function checkManager(fields: ManagerFields): void {
 test("checkHonoured() refuses what would have no effect, by its place", () => {
   const cases: [ManagerFields, string][] = [
     [{ schemeHeaderTransformation: {} }, "scheme_header_transformation"],
-    [{ tracing: { maxPathTagLength: 10 } }, "tracing.max_path_tag_length"],
-    [{ tracing: { verbose: true } }, "tracing.verbose"],
     [{ tracing: { noContextPropagation: true } }, "tracing.no_context_propagation"],
     [
       { accessLogOptions: { flushAccessLogOnNewRequest: true } },

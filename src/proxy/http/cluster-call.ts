@@ -74,7 +74,7 @@ export function callCluster(
 }
 
 /** Nobody's connection: what is asked comes from the proxy. */
-const noConnection: ConnectionView = {
+export const noConnection: ConnectionView = {
   sourceAddress: "127.0.0.1",
   sourcePort: 0,
   destinationAddress: "127.0.0.1",

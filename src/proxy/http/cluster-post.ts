@@ -6,6 +6,8 @@ export interface PostTarget {
   readonly authority: string;
   readonly path: string;
   readonly contentType: string;
+  /** More of them, names in lower case. */
+  readonly headers?: readonly (readonly [name: string, value: string])[];
   readonly timeoutMs: number;
 }
 
@@ -22,8 +24,8 @@ export function postToCluster(
   body: Uint8Array,
   done: PostDone,
 ): void {
-  const { contentType, ...where } = target;
-  const headers = [["content-type", contentType]] as const;
+  const { contentType, headers: more = [], ...where } = target;
+  const headers = [["content-type", contentType] as const, ...more];
   services.upstreams.wheel.touch();
   callCluster(
     services,

@@ -166,6 +166,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
       const { route } = outcome;
       this.route = route;
       record.routeName = route.name;
+      record.routeMetadata = route.metadata;
       idleMs = route.idleTimeoutMs ?? idleMs;
       durationMs = streamDurationMs(request, route, durationMs);
       if (settings.tracing !== undefined) decorateRequest(request, record, route);

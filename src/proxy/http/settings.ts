@@ -16,6 +16,7 @@ import { compileHttp2Settings, type Http2ServerSettings } from "../http2/setting
 import { parseIpRange } from "../engine/ip.ts";
 import type { ClientTrust } from "./client-address.ts";
 import type { EscapedSlashes, PathRules } from "./path.ts";
+import { type Propagation, propagationOf } from "./trace-propagation.ts";
 
 export interface HttpSettings {
   readonly statPrefix: string;
@@ -83,6 +84,7 @@ export interface TracingSettings {
   readonly overallSampling: number;
   /** The request gets a span of its own towards the upstream. */
   readonly spawnsUpstreamSpan: boolean;
+  readonly propagation: Propagation;
 }
 
 const oneHourMs = 3_600_000;
@@ -194,6 +196,7 @@ function identitySettings(config: HttpConnectionManager): IdentitySettings {
             randomSampling: (config.tracing.randomSampling?.value ?? 100) / 100,
             overallSampling: (config.tracing.overallSampling?.value ?? 100) / 100,
             spawnsUpstreamSpan: config.tracing.spawnUpstreamSpan ?? false,
+            propagation: propagationOf(config.tracing),
           },
   };
 }

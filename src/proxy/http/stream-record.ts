@@ -160,6 +160,7 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.routeName = "";
     this.upstreamCluster = "";
     this.clusterMetadata = undefined;
+    this.routeMetadata = undefined;
   }
 
   /**

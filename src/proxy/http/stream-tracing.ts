@@ -7,6 +7,7 @@ import {
   parseTraceDecision,
   upstreamSpanId,
 } from "../../telemetry/trace-context.ts";
+import { traceB3 } from "./b3-tracing.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
@@ -24,6 +25,11 @@ export function traceRequest(
   random: () => number,
 ): void {
   const { headers } = request;
+  const { propagation } = settings;
+  if (propagation.kind === "b3") {
+    const b3 = { ...propagation, spawnsUpstreamSpan: settings.spawnsUpstreamSpan };
+    return traceB3(request, record, b3, () => isWanted(request, settings, random));
+  }
   const hasMultiple = headers.has("x-b3-traceid") || headers.has("x-b3-sampled");
   const hasContext = hasMultiple || headers.has("traceparent") || headers.has("b3");
   if (hasContext) joinTrace(request, record, { settings, random, hasMultiple });

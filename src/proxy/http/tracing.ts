@@ -1,111 +1,154 @@
 /**
- * Tracing as a connection manager's configuration says: which requests are sampled, and the exporter
- * of its provider. OTLP over HTTP to a cluster is the only provider; others refuse the configuration.
+ * Tracing as a connection manager's configuration says: the exporter of its provider. OpenTelemetry over
+ * HTTP or gRPC, and Zipkin, each to a cluster; others refuse the configuration. Which requests are
+ * sampled, and how the next hop is told, is `stream-tracing.ts`.
  */
-import { honouredTelemetry } from "../config/honoured-extensions.ts";
-import { honoured } from "../config/honoured.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
-import { CustomTag } from "../../wire/gen/ts/envoy/type/tracing/v3/custom_tag.ts";
+import {
+  ZipkinConfig,
+  ZipkinConfig_CollectorEndpointVersion as EndpointVersion,
+} from "../../wire/gen/ts/envoy/config/trace/v3/zipkin.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { CustomTag } from "../../wire/gen/ts/envoy/type/tracing/v3/custom_tag.ts";
+import { honouredTelemetry, honouredZipkin } from "../config/honoured-extensions.ts";
+import { honoured } from "../config/honoured.ts";
 import type { ProxyContext } from "../context.ts";
-import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
-import { compileOperation, compileTags } from "../stats/span-tags.ts";
+import { OtlpSpans } from "../stats/otlp-spans.ts";
+import type { PostBatch, ReportEncoding } from "../stats/report-queue.ts";
 import { SpanSink } from "../stats/span-sink.ts";
-import { type PostTarget, postToCluster } from "./cluster-post.ts";
-import type { Upstreams } from "./upstream-pool.ts";
+import { compileOperation, compileTags } from "../stats/span-tags.ts";
+import type { SpanStyle } from "../stats/span-writer.ts";
+import { ZipkinSpans } from "../stats/zipkin-spans.ts";
+import type { PostTarget } from "./cluster-post.ts";
+import { Kept, postsOverGrpc, postsOverHttp } from "./collectors.ts";
+import { compileGrpcTarget } from "./grpc-target.ts";
+import { compileHttpTarget } from "./http-target.ts";
+import { tracerTypes } from "./trace-propagation.ts";
 
 export interface SpanReporter {
   add(record: RequestRecord): void;
   flush(): void;
 }
 
-const openTelemetryType = "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig";
-const path = "tracing.provider.typed_config";
+type Tracing = NonNullable<HttpConnectionManager["tracing"]>;
 
-const reportersByContext = new WeakMap<ProxyContext, Map<string, SpanSink>>();
+const path = "tracing.provider.typed_config";
+const otlpPath = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/** Envoy's. */
+const pathCharsDefault = 256;
+
+const reporters = new Kept<SpanSink>();
+
+/** What a provider makes of requests, and where that goes. */
+interface Provider {
+  /** Equal for those that do the same. */
+  readonly key: readonly unknown[];
+  readonly encoding: () => ReportEncoding<RequestRecord>;
+  readonly post: PostBatch;
+}
 
 /** Where spans of this connection manager go; undefined when it names no provider. */
 export function compileSpanReporter(
   { tracing }: HttpConnectionManager,
   context: ProxyContext,
-  upstreams: Upstreams,
 ): SpanReporter | undefined {
-  const provider = tracing?.provider?.typedConfig;
   if (tracing?.provider === undefined) return undefined;
-  if (provider?.typeUrl !== openTelemetryType) {
-    refuse("tracing.provider", `${tracing.provider.name} is not supported`);
-  }
   if (tracing.noContextPropagation) refuse("tracing.no_context_propagation", "is not supported");
-  const style = {
-    tags: compileTags(tracing.customTags, "tracing.custom_tags"),
+  const provider = providerOf(tracing, styleOf(tracing, context), context);
+  // One for all connection managers alike, across updates: spans that wait outlive a version.
+  const { operation, upstreamOperation, spawnUpstreamSpan, maxPathTagLength, verbose } = tracing;
+  const tags = tracing.customTags.map((tag) => CustomTag.encode(tag).finish().join());
+  const said = [spawnUpstreamSpan, operation, upstreamOperation, maxPathTagLength, verbose];
+  const key = JSON.stringify([...provider.key, ...said, ...tags]);
+  return reporters.get(context, key, () => {
+    const { clock, metrics } = context;
+    return new SpanSink({ clock, metrics, encoding: provider.encoding(), post: provider.post });
+  });
+}
+
+function styleOf(tracing: Tracing, { environment }: ProxyContext): SpanStyle {
+  return {
+    pathCharsMax: tracing.maxPathTagLength ?? pathCharsDefault,
+    isVerbose: tracing.verbose,
+    tags: compileTags(tracing.customTags, "tracing.custom_tags", environment),
     operation: compileOperation(tracing.operation, "tracing.operation"),
     upstreamOperation: compileOperation(tracing.upstreamOperation, "tracing.upstream_operation"),
   };
-  const config = honoured(OpenTelemetryConfig.decode(provider.value), honouredTelemetry, path);
-  const target = targetOf(config);
+}
+
+function providerOf(tracing: Tracing, style: SpanStyle, context: ProxyContext): Provider {
+  const { typeUrl = "", value = new Uint8Array(0) } = tracing.provider?.typedConfig ?? {};
   const spawnsUpstreamSpan = tracing.spawnUpstreamSpan ?? false;
-  // One for all connection managers alike, across updates: spans that wait outlive a version.
-  const { operation, upstreamOperation } = tracing;
-  const tags = tracing.customTags.map((tag) => CustomTag.encode(tag).finish().join());
-  const said = [config.serviceName, spawnsUpstreamSpan, operation, upstreamOperation, ...tags];
-  const key = JSON.stringify([target, ...said]);
-  const reporters = reportersByContext.get(context) ?? new Map<string, SpanSink>();
-  reportersByContext.set(context, reporters);
-  const known = reporters.get(key);
-  if (known !== undefined) return known;
-  const made = new SpanSink({
-    clock: context.clock,
-    metrics: context.metrics,
-    resource: { "service.name": config.serviceName || "unknown_service:heddle" },
-    spawnsUpstreamSpan,
-    style,
-    post: poster(context, upstreams, target),
-  });
-  reporters.set(key, made);
-  return made;
+  switch (typeUrl) {
+    case tracerTypes.openTelemetry:
+      return openTelemetry(OpenTelemetryConfig.decode(value), context, {
+        style,
+        spawnsUpstreamSpan,
+      });
+    case tracerTypes.zipkin:
+      return zipkin(ZipkinConfig.decode(value), context, { style, spawnsUpstreamSpan });
+    default:
+      return refuse("tracing.provider", `${tracing.provider?.name ?? typeUrl} is not supported`);
+  }
 }
 
-function targetOf(config: OpenTelemetryConfig): PostTarget {
-  const { httpService } = config;
-  if (config.grpcService !== undefined) refuse(`${path}.grpc_service`, "is not supported");
-  if (config.exporter !== undefined) refuse(`${path}.exporter`, "is not supported");
-  if (config.sampler !== undefined) refuse(`${path}.sampler`, "is not supported");
-  if (config.resourceDetectors.length > 0) refuse(`${path}.resource_detectors`, "is not supported");
-  if (httpService === undefined) refuse(`${path}.http_service`, "is required");
-  if (httpService.requestHeadersToAdd.length > 0) {
-    refuse(`${path}.http_service.request_headers_to_add`, "is not supported");
-  }
-  const { uri = "", cluster = "", timeout } = httpService.httpUri ?? {};
-  const parsed = /^http:\/\/([^/]+)(\/.*)?$/.exec(uri);
-  if (parsed === null || cluster === "") {
-    refuse(`${path}.http_service.http_uri`, "needs an http:// URI and a cluster");
-  }
-  return {
-    cluster,
-    authority: parsed[1] ?? "",
-    path: parsed[2] ?? "/",
-    contentType: "application/x-protobuf",
-    timeoutMs: durationMs(timeout) ?? 5000,
-  };
+interface SpanOptions {
+  readonly style: SpanStyle;
+  readonly spawnsUpstreamSpan: boolean;
 }
 
-function poster(
+function openTelemetry(
+  config: OpenTelemetryConfig,
   context: ProxyContext,
-  upstreams: Upstreams,
-  target: PostTarget,
-): (body: Uint8Array, done: (isAccepted: boolean) => void) => void {
-  const log = context.log.area("tracing");
-  const { cluster } = target;
-  let hasFailed = false;
-  return (body, done) => {
-    postToCluster({ clusters: context.clusters, upstreams }, target, body, (reason) => {
-      // One line when it breaks and one when it works again, not one for each batch.
-      if (reason !== undefined && !hasFailed) log.warn("spans cannot be sent", { cluster, reason });
-      if (reason === undefined && hasFailed) log.info("spans are sent again", { cluster });
-      hasFailed = reason !== undefined;
-      done(reason === undefined);
+  options: SpanOptions,
+): Provider {
+  const { serviceName, grpcService, httpService } = honoured(config, honouredTelemetry, path);
+  const resource = { "service.name": serviceName || "unknown_service:heddle" };
+  const encoding = (): OtlpSpans => new OtlpSpans({ resource, ...options });
+  if (grpcService !== undefined) {
+    if (httpService !== undefined) refuse(`${path}.http_service`, "excludes grpc_service");
+    const target = {
+      ...compileGrpcTarget(grpcService, `${path}.grpc_service`),
+      path: otlpPath,
+    };
+    const post = postsOverGrpc(context, target, { what: "spans" });
+    return { key: ["otlp", target, serviceName], encoding, post };
+  }
+  const target = compileHttpTarget(httpService, "application/x-protobuf", `${path}.http_service`);
+  const post = postsOverHttp(context, target, "spans");
+  return { key: ["otlp", target, serviceName], encoding, post };
+}
+
+function zipkin(config: ZipkinConfig, context: ProxyContext, options: SpanOptions): Provider {
+  honoured(config, honouredZipkin, path);
+  if (config.collectorEndpointVersion !== EndpointVersion.HTTP_JSON) {
+    refuse(`${path}.collector_endpoint_version`, "only HTTP_JSON is supported");
+  }
+  const target = zipkinTarget(config);
+  const { id = "", zone = "", cluster = "" } = context.node ?? {};
+  const { sharedSpanContext = true } = config;
+  const encoding = (): ZipkinSpans =>
+    new ZipkinSpans({
+      style: options.style,
+      node: { id, zone },
+      serviceName: cluster,
+      sharesSpans: sharedSpanContext,
+      spawnsUpstreamSpan: options.spawnsUpstreamSpan,
     });
-  };
+  const key = ["zipkin", target, sharedSpanContext];
+  return { key, encoding, post: postsOverHttp(context, target, "spans") };
+}
+
+function zipkinTarget(config: ZipkinConfig): PostTarget {
+  const contentType = "application/json";
+  if (config.collectorService !== undefined) {
+    return compileHttpTarget(config.collectorService, contentType, `${path}.collector_service`);
+  }
+  const { collectorCluster: cluster, collectorEndpoint, collectorHostname } = config;
+  if (cluster === "") refuse(`${path}.collector_cluster`, "is required");
+  if (collectorEndpoint === "") refuse(`${path}.collector_endpoint`, "is required");
+  const authority = collectorHostname === "" ? cluster : collectorHostname;
+  return { cluster, authority, path: collectorEndpoint, contentType, timeoutMs: 5000 };
 }

@@ -27,6 +27,8 @@ export const streamPeers: WeakMap<object, StreamPeers> = new WeakMap();
 
 export interface OwnNode {
   readonly id: string;
+  readonly cluster?: string;
+  readonly zone?: string;
   readonly metadata: NodeMetadata;
 }
 

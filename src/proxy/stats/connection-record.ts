@@ -57,6 +57,7 @@ export class ConnectionRecord {
   upstreamLocalUriSans: readonly string[] = none;
   upstreamMetadata: RequestRecord["upstreamMetadata"] = undefined;
   clusterMetadata: RequestRecord["clusterMetadata"] = undefined;
+  routeMetadata: RequestRecord["routeMetadata"] = undefined;
   requestId = "";
   traceId = "";
   spanId = "";
@@ -125,6 +126,7 @@ export class ConnectionRecord {
     this.upstreamLocalUriSans = none;
     this.upstreamMetadata = undefined;
     this.clusterMetadata = undefined;
+    this.routeMetadata = undefined;
     this.requestId = "";
     this.traceId = "";
     this.spanId = "";

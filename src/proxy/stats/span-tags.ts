@@ -16,11 +16,18 @@ export interface SpanTag {
   readonly valueOf: FormatFunction;
 }
 
-export function compileTags(tags: readonly CustomTag[], path: string): readonly SpanTag[] {
+/** `environment`: of this process, by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export function compileTags(
+  tags: readonly CustomTag[],
+  path: string,
+  environment: Environment = {},
+): readonly SpanTag[] {
   return tags.map((tag, i) => {
     const place = `${path}[${i}]`;
     if (tag.tag === "") refuse(`${place}.tag`, "is required");
-    return { name: tag.tag, valueOf: compileValue(tag, place) };
+    return { name: tag.tag, valueOf: compileValue(tag, place, environment) };
   });
 }
 
@@ -29,10 +36,14 @@ export function compileOperation(format: string, path: string): FormatFunction |
   return format === "" ? undefined : compileFormat(format, path);
 }
 
-function compileValue(tag: CustomTag, path: string): FormatFunction {
+function compileValue(tag: CustomTag, path: string, environment: Environment): FormatFunction {
   const { literal, requestHeader, metadata, value } = tag;
   if (tag.valueType !== ValueType.UNSPECIFIED) refuse(`${path}.value_type`, "is not supported");
-  if (tag.environment !== undefined) refuse(`${path}.environment`, "is not supported");
+  if (tag.environment !== undefined) {
+    const { name, defaultValue } = tag.environment;
+    const given = Object.hasOwn(environment, name) ? environment[name] : undefined;
+    return () => given ?? defaultValue;
+  }
   if (literal !== undefined) return () => literal.value;
   if (requestHeader !== undefined) {
     const name = lowerAscii(requestHeader.name);
@@ -53,15 +64,17 @@ function compileMetadata(tag: MetadataTag, path: string): FormatFunction {
   const filter = metadataKey?.key ?? "";
   if (filter === "") refuse(`${path}.metadata_key.key`, "is required");
   const keys = (metadataKey?.path ?? []).map(({ key = "" }) => key);
-  if (kind?.route !== undefined) refuse(`${path}.kind.route`, "is not supported");
-  const find = (record: RequestRecord): unknown => {
-    if (kind?.request !== undefined) return metadataAt(record.dynamicMetadata, filter, keys);
-    const of = kind?.cluster === undefined ? record.upstreamMetadata : record.clusterMetadata;
-    return metadataAt(new Map(Object.entries(of ?? {}).map(asFields)), filter, keys);
-  };
-  if (kind?.request === undefined && kind?.cluster === undefined && kind?.host === undefined) {
+  const { request, route, cluster, host } = kind ?? {};
+  if ([request, route, cluster, host].every((one) => one === undefined)) {
     refuse(`${path}.kind`, "is required");
   }
+  const find = (record: RequestRecord): unknown => {
+    if (request !== undefined) return metadataAt(record.dynamicMetadata, filter, keys);
+    const { upstreamMetadata, clusterMetadata, routeMetadata } = record;
+    const ofUpstream = cluster === undefined ? upstreamMetadata : clusterMetadata;
+    const of = route === undefined ? ofUpstream : routeMetadata;
+    return metadataAt(new Map(Object.entries(of ?? {}).map(asFields)), filter, keys);
+  };
   return (record) => textOf(find(record)) ?? defaultValue;
 }
 

@@ -7,6 +7,7 @@ import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { phases, type RequestTimes, TimeSplit } from "../../telemetry/request-times.ts";
 import { upstreamSpanId } from "../../telemetry/trace-context.ts";
 import type { ProtobufWriter } from "../../wire/protobuf-writer.ts";
+import { momentsOf } from "./envoy-tags.ts";
 import type { SpanTag } from "./span-tags.ts";
 import {
   Span_SpanKind,
@@ -22,8 +23,10 @@ const span = {
   startTime: 7,
   endTime: 8,
   attributes: 9,
+  events: 11,
   status: 15,
 } as const;
+const eventFields = { time: 1, name: 2 } as const;
 const statusFields = { message: 2, code: 3 } as const;
 const keyValue = { key: 1, value: 2 } as const;
 const anyValue = { string: 1, int: 3 } as const;
@@ -33,6 +36,10 @@ export type SpanRole = "server" | "client" | "upstream";
 
 /** What configuration says of spans beside what all have. */
 export interface SpanStyle {
+  /** A path that is longer is cut. */
+  readonly pathCharsMax: number;
+  /** Spans tell when what happened. */
+  readonly isVerbose: boolean;
   readonly tags: readonly SpanTag[];
   readonly operation: FormatFunction | undefined;
   /** Of spans towards upstreams. */
@@ -60,11 +67,12 @@ export function writeSpan(
   const startUs = Math.round(record.startMs * 1000);
   writer.nanoseconds(span.startTime, startUs, 0);
   writer.nanoseconds(span.endTime, startUs, Math.round(record.durationMs * 1e6));
-  writeAttributes(writer, record);
+  writeAttributes(writer, record, style?.pathCharsMax);
   for (const tag of style?.tags ?? []) {
     const value = tag.valueOf(record);
     if (value !== "") text(writer, tag.name, value);
   }
+  if (style?.isVerbose === true) writeEvents(writer, record);
   if (record.responseCode >= 500 || record.responseCode === 0) {
     const status = writer.begin(span.status);
     writer.text(statusFields.message, record.responseCodeDetails);
@@ -74,11 +82,29 @@ export function writeSpan(
   writer.end(start);
 }
 
-function writeAttributes(writer: ProtobufWriter, record: RequestRecord): void {
+/** When what happened, for spans that are `verbose`. */
+function writeEvents(writer: ProtobufWriter, record: RequestRecord): void {
+  const startUs = Math.round(record.startMs * 1000);
+  for (const { name, afterMs } of momentsOf(record)) {
+    const event = writer.begin(span.events);
+    writer.nanoseconds(eventFields.time, startUs, Math.round(afterMs * 1e6));
+    writer.text(eventFields.name, name);
+    writer.end(event);
+  }
+}
+
+/** Unless a style says otherwise. */
+const pathCharsDefault = 256;
+
+function writeAttributes(
+  writer: ProtobufWriter,
+  record: RequestRecord,
+  pathCharsMax = pathCharsDefault,
+): void {
   const { path, protocol, upstreamHost } = record;
   const query = path.indexOf("?");
   text(writer, "http.request.method", record.method);
-  text(writer, "url.path", query < 0 ? path : path.slice(0, query));
+  text(writer, "url.path", (query < 0 ? path : path.slice(0, query)).slice(0, pathCharsMax));
   text(writer, "server.address", record.authority);
   text(
     writer,

@@ -99,6 +99,9 @@ class DataWorker {
       resolver: this.#resolver,
       nodeId: start.nodeId,
       nodeMetadata: start.nodeMetadata,
+      nodeCluster: start.nodeCluster,
+      nodeZone: start.nodeZone,
+      environment: start.environment,
       version: start.version,
     });
     void this.#proxy.ready.then(() => post({ kind: "ready" }));

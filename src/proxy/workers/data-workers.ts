@@ -50,6 +50,9 @@ export interface DataWorkersOptions {
   readonly overloadFlags: OverloadFlags | undefined;
   readonly nodeId: string;
   readonly nodeMetadata?: Readonly<Record<string, unknown>>;
+  readonly nodeCluster?: string;
+  readonly nodeZone?: string;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly watch?: WatchLimits | undefined;
 }
@@ -239,6 +242,9 @@ export class DataWorkers {
       onMessage: (from, message) => this.#take(from, message),
       onError: (from, thrown) =>
         options.log.error("a data worker failed", {
+        nodeCluster: options.nodeCluster ?? "",
+        nodeZone: options.nodeZone ?? "",
+        environment: options.environment ?? {},
           worker: from.number,
           reason: messageOf(thrown),
           ...(thrown instanceof Error ? { stack: thrown.stack } : {}),

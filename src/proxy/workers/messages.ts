@@ -31,6 +31,9 @@ export interface WorkerStart {
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
   readonly nodeId: string;
   readonly nodeMetadata: Readonly<Record<string, unknown>>;
+  readonly nodeCluster: string;
+  readonly nodeZone: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly logLevels: ReadonlyMap<string, LogLevel>;
 }

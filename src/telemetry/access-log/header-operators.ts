@@ -1,16 +1,12 @@
 /** Operators about the request's and the response's heads: fields, path, query, sizes. */
+import { utf8Of } from "../../base/latin1.ts";
 import type { RequestRecord } from "../request-record.ts";
 import { type Operator, type OperatorMaker, present } from "./operator.ts";
 
 type HeaderReader = (record: RequestRecord, name: string) => string | undefined;
 
-const hasHighBytes = /[\u0080-\u00ff]/;
-const isText = /[\u0100-\uffff]/;
-
-/** Fields are kept byte for byte, one character each; logs are UTF-8. */
 function decoded(value: string | undefined): string | undefined {
-  if (value === undefined || !hasHighBytes.test(value) || isText.test(value)) return value;
-  return Buffer.from(value, "latin1").toString("utf8");
+  return value === undefined ? undefined : utf8Of(value);
 }
 
 const requestHeader: HeaderReader = (record, name) => {

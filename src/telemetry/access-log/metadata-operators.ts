@@ -56,6 +56,7 @@ function sorted(_key: string, value: unknown): unknown {
 
 const ofEndpoint = metadataOperator((record) => record.upstreamMetadata);
 const ofCluster = metadataOperator((record) => record.clusterMetadata);
+const ofRoute = metadataOperator((record) => record.routeMetadata);
 
 /** `%METADATA(TYPE:NAMESPACE:KEY)%`. */
 function metadataOfType(argument: string): Operator | string {
@@ -63,7 +64,9 @@ function metadataOfType(argument: string): Operator | string {
   if (type === "CLUSTER") return ofCluster(rest.join(":"));
   if (type === "UPSTREAM_HOST") return ofEndpoint(rest.join(":"));
   if (type === "DYNAMIC") return ofRequest(rest.join(":"));
-  return `cannot read metadata of ${type || "nothing"}; there are: CLUSTER DYNAMIC UPSTREAM_HOST`;
+  if (type === "ROUTE") return ofRoute(rest.join(":"));
+  const known = "CLUSTER DYNAMIC ROUTE UPSTREAM_HOST";
+  return `cannot read metadata of ${type || "nothing"}; there are: ${known}`;
 }
 
 export const metadataOperatorMakers: { readonly [name: string]: OperatorMaker } = {

@@ -105,7 +105,7 @@ async function startHeddle<Name extends string>(
 ): Promise<Plane<Name>> {
   const ports = await portsOf(names);
   const lines: string[] = [];
-  const { feed, secrets, nodeId } = parseBootstrap({
+  const { feed, secrets, nodeId, node } = parseBootstrap({
     name: "planes.yaml",
     text: textFor(ports, { logFile: "/dev/shm/heddle.log", adminPort: 1 }),
     parseYaml: (yaml) => load(yaml),
@@ -123,6 +123,10 @@ async function startHeddle<Name extends string>(
     openLog: () => (memory, length) => void lines.push(memory.toString("utf8", 0, length)),
     io,
     nodeId,
+    nodeMetadata: node.metadata ?? {},
+    nodeCluster: node.cluster,
+    nodeZone: node.locality?.zone ?? "",
+    environment: { ...process.env },
     version: "test",
   });
   if (proxy.refusals().length > 0) {

@@ -1,0 +1,116 @@
+/**
+ * Collectors in clusters, for logs and spans: how a batch gets there, and what is logged of the way. One
+ * line when it breaks and one when it works again, not one for each batch.
+ */
+import type { Logger } from "../../telemetry/logger.ts";
+import type { ProxyContext } from "../context.ts";
+import type { LogCall, LogCallOwner } from "../stats/grpc-log.ts";
+import type { PostBatch } from "../stats/report-queue.ts";
+import type { CallServices } from "./cluster-call.ts";
+import { type PostTarget, postToCluster } from "./cluster-post.ts";
+import { ClusterStream } from "./cluster-stream.ts";
+import { callGrpc, grpcFrame, type GrpcTarget } from "./grpc-target.ts";
+import { upstreamsOf } from "./upstream-pool.ts";
+
+/** What it is that cannot be sent, for the log: spans, access logs. */
+type What = string;
+
+class WayThere {
+  readonly #log: Logger;
+  readonly #what: What;
+  readonly #cluster: string;
+  #hasFailed = false;
+
+  constructor(log: Logger, what: What, cluster: string) {
+    this.#log = log;
+    this.#what = what;
+    this.#cluster = cluster;
+  }
+
+  tell(reason: string | undefined): void {
+    const fields = { what: this.#what, cluster: this.#cluster };
+    if (reason !== undefined && !this.#hasFailed) {
+      this.#log.warn("a collector is not reached", { ...fields, reason });
+    }
+    if (reason === undefined && this.#hasFailed) {
+      this.#log.info("a collector is reached again", fields);
+    }
+    this.#hasFailed = reason !== undefined;
+  }
+}
+
+export function callServices(context: ProxyContext): CallServices {
+  return { clusters: context.clusters, upstreams: upstreamsOf(context) };
+}
+
+/** Batches are bodies of HTTP requests. */
+export function postsOverHttp(context: ProxyContext, target: PostTarget, what: What): PostBatch {
+  const way = new WayThere(context.log.area("collector"), what, target.cluster);
+  return (body, done) => {
+    postToCluster(callServices(context), target, body, (reason) => {
+      way.tell(reason);
+      done(reason === undefined);
+    });
+  };
+}
+
+/** Batches are single messages of a unary call, unless they are `framed` already. */
+export function postsOverGrpc(
+  context: ProxyContext,
+  target: GrpcTarget & { readonly path: string },
+  { what, isFramed = false }: { readonly what: What; readonly isFramed?: boolean },
+): PostBatch {
+  const way = new WayThere(context.log.area("collector"), what, target.cluster);
+  return (body, done) => {
+    callGrpc(callServices(context), target, isFramed ? body : grpcFrame(body), (reason) => {
+      way.tell(reason);
+      done(reason === undefined);
+    });
+  };
+}
+
+/** A call that lasts; how it went is told to its owner, and to the log. */
+export function streamsOverGrpc(
+  context: ProxyContext,
+  target: GrpcTarget & { readonly path: string },
+  what: What,
+): (owner: LogCallOwner) => LogCall {
+  const way = new WayThere(context.log.area("collector"), what, target.cluster);
+  return (owner) => {
+    const stream = new ClusterStream(callServices(context), target, {
+      onRoom() {
+        way.tell(undefined);
+        owner.onRoom();
+      },
+      onClosed(reason) {
+        way.tell(reason);
+        owner.onClosed(reason);
+      },
+    });
+    stream.open();
+    return stream;
+  };
+}
+
+/** So many things of a kind are kept for those who ask for the same again. */
+const keptMax = 64;
+
+/**
+ * What outlives a version of the configuration: reports that wait are sent under the next one. Who
+ * asks with the same key gets the same; past `keptMax` the one that was asked for longest ago is
+ * forgotten here, and ends with those who hold it.
+ */
+export class Kept<Value> {
+  readonly #byContext = new WeakMap<ProxyContext, Map<string, Value>>();
+
+  get(context: ProxyContext, key: string, make: () => Value): Value {
+    const all = this.#byContext.get(context) ?? new Map<string, Value>();
+    this.#byContext.set(context, all);
+    const value = all.get(key) ?? make();
+    all.delete(key);
+    all.set(key, value);
+    const [oldest] = all.keys();
+    if (all.size > keptMax && oldest !== undefined) all.delete(oldest);
+    return value;
+  }
+}

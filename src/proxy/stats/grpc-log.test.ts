@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
+import { StreamAccessLogsMessage } from "../../wire/gen/ts/envoy/service/accesslog/v3/als.ts";
+import { HTTPAccessLogEntry } from "../../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
+import { FakeClock } from "../../../test/support/fake-clock.ts";
+import { requestRecord } from "../../../test/support/request-record.ts";
+import { message } from "../../../test/support/message.ts";
+import { encodeHttpEntry, encodeTcpEntry, type EntryPlan } from "./grpc-log-entry.ts";
+import { GrpcLog, type LogCall, type LogCallOwner } from "./grpc-log.ts";
+
+/** A call that takes what it is told to take. */
+class ScriptedCall implements LogCall {
+  canSend = true;
+  readonly messages: StreamAccessLogsMessage[] = [];
+  readonly owner: LogCallOwner;
+
+  constructor(owner: LogCallOwner) {
+    this.owner = owner;
+  }
+
+  send(bytes: Uint8Array): void {
+    this.messages.push(StreamAccessLogsMessage.decode(bytes));
+  }
+}
+
+function setUp(batchBytes = 16_384) {
+  const clock = new FakeClock();
+  const metrics = createMetricRegistry();
+  const calls: ScriptedCall[] = [];
+  /** What happens to the calls that are begun from now on. */
+  const next = { isRefused: false, canSend: true };
+  const log = new GrpcLog({
+    clock,
+    identifier: new Uint8Array([18, 1, 0x78]),
+    kind: "http",
+    flushAfterMs: 1000,
+    batchBytes,
+    written: metrics.counter("written", "w"),
+    dropped: metrics.counter("dropped", "d"),
+    open(owner) {
+      const call = new ScriptedCall(owner);
+      call.canSend = next.canSend && !next.isRefused;
+      calls.push(call);
+      if (next.isRefused) owner.onClosed("refused");
+      return call;
+    },
+  });
+  const count = (name: string): number =>
+    Number(new RegExp(`^${name} (\\d+)`, "m").exec(metrics.expose())?.[1]);
+  return { clock, log, calls, next, count };
+}
+
+const entry = HTTPAccessLogEntry.encode(
+  message(HTTPAccessLogEntry, { request: { path: "/a" } }),
+).finish();
+const large = HTTPAccessLogEntry.encode(
+  message(HTTPAccessLogEntry, { request: { path: "/".repeat(10_000) } }),
+).finish();
+
+test("GrpcLog.add() gathers entries, and says who sends once in a call", () => {
+  const { clock, log, calls } = setUp();
+  log.add(entry);
+  log.add(entry);
+  assert.equal(calls.length, 0);
+  clock.advance(1000);
+  log.add(entry);
+  clock.advance(1000);
+  const messages = calls[0]?.messages ?? [];
+  assert.deepEqual(
+    messages.map(({ httpLogs }) => httpLogs?.logEntry.length),
+    [2, 1],
+  );
+  assert.deepEqual(
+    messages.map(({ identifier }) => identifier?.logName),
+    ["x", undefined],
+  );
+});
+
+test("GrpcLog.add() sends a full batch at once", () => {
+  const { log, calls } = setUp(15_000);
+  log.add(large);
+  assert.equal(calls.length, 0);
+  log.add(large);
+  assert.equal(calls[0]?.messages[0]?.httpLogs?.logEntry.length, 2);
+});
+
+test("GrpcLog drops and counts what a slow collector does not take, and goes on when it does", () => {
+  const { clock, log, calls, next, count } = setUp(1);
+  next.canSend = false;
+  for (let i = 0; i < 200; i++) log.add(large);
+  assert.equal(calls.length, 1);
+  assert.equal(count("written") + count("dropped"), 200);
+  assert.ok(count("written") <= 105 && count("written") >= 104, String(count("written")));
+  const [call] = calls;
+  assert.ok(call !== undefined);
+  call.canSend = true;
+  call.owner.onRoom();
+  assert.equal(call.messages[0]?.httpLogs?.logEntry.length, count("written"));
+  log.add(entry);
+  clock.advance(1000);
+  assert.equal(call.messages.length, 2);
+});
+
+test("GrpcLog keeps entries for a collector that is away, and asks for it once in a second", () => {
+  const { clock, log, calls, next } = setUp(1);
+  next.isRefused = true;
+  for (let i = 0; i < 50; i++) log.add(entry);
+  assert.equal(calls.length, 1);
+  clock.advance(500);
+  assert.equal(calls.length, 1);
+  clock.advance(500);
+  assert.equal(calls.length, 2);
+  next.isRefused = false;
+  clock.advance(2000);
+  assert.equal(calls[2]?.messages[0]?.httpLogs?.logEntry.length, 50);
+  assert.equal(calls[2]?.messages[0]?.identifier?.logName, "x");
+});
+
+test("GrpcLog says who it is again in another call", () => {
+  const { clock, log, calls } = setUp();
+  log.add(entry);
+  clock.advance(1000);
+  calls[0]?.owner.onClosed("ended");
+  log.add(entry);
+  clock.advance(3000);
+  assert.equal(calls.length, 2);
+  assert.equal(calls[1]?.messages[0]?.identifier?.logName, "x");
+});
+
+const plan: EntryPlan = {
+  customTags: [],
+  filterStates: [],
+  requestHeaders: [],
+  responseHeaders: [],
+  responseTrailers: [],
+};
+
+test("encodeHttpEntry() has a field for each flag that Envoy has one for", () => {
+  const flags = "LH,UH,UT,LR,UR,UF,UC,UO,NR,DI,FI,RL,UAEX,RLSE,DC,URX,SI,IH,DPE,UMSDR";
+  const responseFlags = `${flags},DT,UPE,NC,OM,DF,DR,DO`;
+  const told = HTTPAccessLogEntry.decode(encodeHttpEntry(requestRecord({ responseFlags }), 6, plan))
+    .commonProperties?.responseFlags;
+  const { unauthorizedDetails, _unknownFields, ...others } = told ?? {};
+  assert.equal(unauthorizedDetails?.reason, 1);
+  const unset = Object.entries(others).filter(([, isSet]) => isSet !== true);
+  assert.deepEqual(
+    unset.map(([name]) => name),
+    ["responseFromCacheFilter", "noFilterConfigFound"],
+  );
+});
+
+test("encodeTcpEntry() tells all entries of a connection by one id", () => {
+  const record = requestRecord({ kind: "tcp", requestId: "" });
+  const idOf = (of: typeof record): string | undefined => {
+    const bytes = encodeTcpEntry(of, 3, plan);
+    return HTTPAccessLogEntry.decode(bytes).commonProperties?.streamId;
+  };
+  assert.match(idOf(record) ?? "", /^[0-9a-f-]{36}$/);
+  assert.equal(idOf(record), idOf(record));
+  assert.notEqual(idOf(record), idOf(requestRecord({ kind: "tcp" })));
+});

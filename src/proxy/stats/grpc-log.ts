@@ -1,0 +1,125 @@
+/**
+ * A stream of Envoy's access-log service (`StreamAccessLogs`): entries are gathered and leave together,
+ * the first message of a stream says who sends. While the collector is away or slow so many bytes wait;
+ * what comes then is dropped and counted. It knows nothing of sockets: streams are opened by whoever
+ * makes it.
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import type { Counter } from "../../telemetry/metrics.ts";
+import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
+
+/** A call in the making, or one that stands. */
+export interface LogCall {
+  readonly canSend: boolean;
+  send(message: Uint8Array): void;
+}
+
+export interface LogCallOwner {
+  onRoom(): void;
+  onClosed(reason: string): void;
+}
+
+export interface GrpcLogOptions {
+  readonly clock: Clock;
+  /** An encoded `StreamAccessLogsMessage.Identifier`. */
+  readonly identifier: Uint8Array;
+  readonly kind: "http" | "tcp";
+  readonly flushAfterMs: number;
+  /** With so many bytes entries leave without waiting. */
+  readonly batchBytes: number;
+  readonly written: Counter;
+  readonly dropped: Counter;
+  /** Begins a call; its owner may be told before it returns. */
+  readonly open: (owner: LogCallOwner) => LogCall;
+}
+
+/** Fields of `StreamAccessLogsMessage` and of its lists. */
+const messageFields = { identifier: 1, http: 2, tcp: 3 } as const;
+const listFields = { entry: 1 } as const;
+
+/** What waits for a collector, unless a batch may be larger. */
+const waitingBytesMax = 1024 * 1024;
+/** A collector that is away is not asked more often. */
+const reopenAfterMs = 1000;
+
+export class GrpcLog implements LogCallOwner {
+  readonly #options: GrpcLogOptions;
+  readonly #entries = new ProtobufWriter();
+  #call: LogCall | undefined;
+  #isIdentified = false;
+  #timer: Timer | undefined;
+  #reopenAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: GrpcLogOptions) {
+    this.#options = options;
+  }
+
+  add(entry: Uint8Array): void {
+    const { batchBytes, written, dropped } = this.#options;
+    const before = this.#entries.length;
+    if (before > 0 && before + entry.length > Math.max(batchBytes, waitingBytesMax)) {
+      dropped.add();
+      return;
+    }
+    written.add();
+    this.#entries.bytes(listFields.entry, entry);
+    if (this.#entries.length >= batchBytes) this.flush();
+    if (this.#entries.length > 0) this.#wait();
+  }
+
+  /** Sends what waits, where there is a call with room; begins one where there is none. */
+  flush(): void {
+    if (this.#entries.length === 0) return;
+    if (this.#call === undefined) this.#open();
+    if (this.#call?.canSend === true) this.#send(this.#call);
+  }
+
+  onRoom(): void {
+    // While it is being opened it is not known here yet: whoever opens it sends.
+    if (this.#call?.canSend === true && this.#entries.length > 0) this.#send(this.#call);
+  }
+
+  onClosed(): void {
+    this.#call = undefined;
+    this.#isIdentified = false;
+    this.#reopenAtMs = this.#options.clock.monotonicMs() + reopenAfterMs;
+    if (this.#entries.length > 0) this.#wait();
+  }
+
+  #open(): void {
+    if (this.#options.clock.monotonicMs() < this.#reopenAtMs) return;
+    let isClosed = false;
+    const call = this.#options.open({
+      onRoom: () => this.onRoom(),
+      onClosed: () => {
+        isClosed = true;
+        this.onClosed();
+      },
+    });
+    if (!isClosed) this.#call = call;
+  }
+
+  #send(call: LogCall): void {
+    const { identifier, kind } = this.#options;
+    const entries = this.#entries;
+    const writer = new ProtobufWriter(entries.length + identifier.length + 32);
+    if (!this.#isIdentified) writer.bytes(messageFields.identifier, identifier);
+    const list = writer.begin(messageFields[kind]);
+    writer.append(entries.memory, entries.length);
+    writer.end(list);
+    entries.clear();
+    this.#isIdentified = true;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    call.send(writer.memory.subarray(0, writer.length));
+  }
+
+  #wait(): void {
+    if (this.#timer !== undefined) return;
+    this.#timer = this.#options.clock.schedule(Math.max(1, this.#options.flushAfterMs), () => {
+      this.#timer = undefined;
+      this.flush();
+      if (this.#entries.length > 0) this.#wait();
+    });
+  }
+}
