@@ -3,6 +3,7 @@ import v8 from "node:v8";
 
 import { openProcessMemory } from "../agent/process-memory.ts";
 import type { ProcessMemory } from "../base/process-memory.ts";
+import { releaseFreed } from "../net/process-memory.ts";
 import { defaultOverloadPlan, type MemoryBounds, type ProxyOverload } from "../proxy/overload.ts";
 import { collectGarbage } from "./collect-garbage.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
@@ -18,7 +19,7 @@ export function openOverload(limit?: string): ProcessOverload {
     limitBytes: memory.limited?.limitBytes,
     heapLimitBytes: v8.getHeapStatistics().heap_size_limit,
   };
-  return { bounds, memory, plan: defaultOverloadPlan(bounds), collectGarbage };
+  return { bounds, memory, plan: defaultOverloadPlan(bounds), collectGarbage, releaseFreed };
 }
 
 function limitedTo(limitBytes: number): ProcessMemory {

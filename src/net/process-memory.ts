@@ -3,21 +3,23 @@
  * has freed and kept, and pages of the program's own file that only its start has used. Linux with glibc;
  * elsewhere nothing happens.
  */
-import { openMemoryCalls } from "./sysio/memory-calls.ts";
+import { type MemoryCalls, openMemoryCalls } from "./sysio/memory-calls.ts";
 
 /** madvise(2): the pages are read again from their file when they are used. */
 const dontNeed = 4;
 
+let opened: MemoryCalls | undefined;
+
 /** What the allocator has freed and kept; a few milliseconds. False where it cannot be done. */
 export function releaseFreed(): boolean {
-  const calls = openMemoryCalls();
-  calls?.mallocTrim();
-  return calls !== undefined;
+  opened ??= openMemoryCalls();
+  opened?.mallocTrim();
+  return opened !== undefined;
 }
 
 /** `mappings` is what /proc/self/smaps says now. False where it cannot be done. */
 export function releaseMemory(mappings: string): boolean {
-  const calls = openMemoryCalls();
+  const calls = (opened ??= openMemoryCalls());
   if (calls === undefined) return false;
   calls.mallocTrim();
   for (const { start, end } of cleanProgramPages(mappings, process.execPath))

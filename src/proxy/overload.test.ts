@@ -27,7 +27,7 @@ interface Subject {
   collections: string[];
 }
 
-function start(plan: OverloadPlan): Subject {
+function start(plan: OverloadPlan, more: { readonly releaseFreed?: () => void } = {}): Subject {
   const clock = new FakeClock();
   const metrics = createMetricRegistry();
   const lines: string[] = [];
@@ -52,6 +52,7 @@ function start(plan: OverloadPlan): Subject {
         limited: { limitBytes: 100 * megabyte, usedBytes: () => subject.used },
       },
       collectGarbage: (kind) => void subject.collections.push(kind),
+      ...(more.releaseFreed === undefined ? {} : { releaseFreed: more.releaseFreed }),
       resetSlowest: (fromBytes) => void resets.push(fromBytes),
       heapElsewhere: () => subject.heapElsewhere,
     }),
@@ -87,6 +88,21 @@ test("Overload refuses requests near the limit, then connections, and nothing be
   const told = subject.lines.filter((line) => line.includes("stop_accepting_requests"));
   assert.equal(told.length, 2, "once when it begins, once when it is over");
   assert.match(told[0] ?? "", /an action begins .*"cgroup_memory":"91 %"/);
+  subject.overload.close();
+});
+
+test("Overload has the allocator give back what it keeps, before anything is collected", () => {
+  let released = 0;
+  const subject = start(defaultOverloadPlan(bounds), { releaseFreed: () => released++ });
+  subject.clock.advance(60_000);
+  assert.equal(released, 0);
+  subject.used = 70 * megabyte;
+  subject.clock.advance(250);
+  assert.deepEqual([released, subject.collections], [1, []]);
+  subject.clock.advance(25);
+  assert.deepEqual([released, subject.collections], [1, ["minor"]]);
+  subject.clock.advance(5000);
+  assert.equal(released, 2, "it takes time");
   subject.overload.close();
 });
 
