@@ -9,6 +9,8 @@ import { assert } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Channel, ChannelError, TlsSession } from "./channel.ts";
+import { ChannelStream } from "./channel-stream.ts";
+import { InternalChannel } from "./internal-channel.ts";
 import { EpollChannel } from "./epoll/epoll-channel.ts";
 import { startEpollServerTls } from "./epoll/server-tls.ts";
 import { reportFault } from "./portable/fault.ts";
@@ -43,8 +45,6 @@ export interface ServerHandshakeOptions {
 
 export function startServerHandshake(options: ServerHandshakeOptions): void {
   const { channel } = options;
-  const isReleasable = channel instanceof SocketChannel || channel instanceof EpollChannel;
-  assert(isReleasable, "a channel of another backend");
   const side = serverContexts.get(options.tls);
   assert(side !== undefined, "a server TLS context of another make");
   const openssl = channel instanceof EpollChannel ? channel.reactor.openssl : undefined;
@@ -52,19 +52,26 @@ export function startServerHandshake(options: ServerHandshakeOptions): void {
     startEpollServerTls(options, side, openssl);
     return;
   }
-  const handshake = new ServerHandshake(options, side, channel.release());
+  const handshake = new ServerHandshake(options, side, carrierOf(channel));
   handshake.start();
+}
+
+function carrierOf(channel: Channel): Socket | ChannelStream {
+  if (channel instanceof InternalChannel) return new ChannelStream(channel);
+  const isReleasable = channel instanceof SocketChannel || channel instanceof EpollChannel;
+  assert(isReleasable, "a channel of another backend");
+  return channel.release();
 }
 
 class ServerHandshake {
   readonly #options: ServerHandshakeOptions;
   readonly #side: ServerSide;
-  readonly #socket: Socket;
+  readonly #socket: Socket | ChannelStream;
   #secured: tls.TLSSocket | undefined;
   #timer: Timer | undefined;
   #isSettled = false;
 
-  constructor(options: ServerHandshakeOptions, side: ServerSide, socket: Socket) {
+  constructor(options: ServerHandshakeOptions, side: ServerSide, socket: Socket | ChannelStream) {
     this.#options = options;
     this.#side = side;
     this.#socket = socket;
@@ -86,7 +93,9 @@ class ServerHandshake {
     const { alpn } = context.plan;
     const offered = this.#options.offeredAlpn;
     const isShared = offered === undefined || alpn.some((protocol) => offered.includes(protocol));
-    const secured = new tls.TLSSocket(this.#socket, {
+    const socket = this.#socket;
+    const carrier = socket instanceof ChannelStream ? socket.asSocket : socket;
+    const secured = new tls.TLSSocket(carrier, {
       isServer: true,
       secureContext:
         terms === undefined

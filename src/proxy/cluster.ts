@@ -14,7 +14,8 @@ import type { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transpo
 import { plainPolicy, readAssignment, readPolicy, type TlsFor } from "./cluster/assignment.ts";
 import { DnsWatch } from "./cluster/dns-watch.ts";
 import { meetsCriteria } from "./cluster/metadata.ts";
-import type { ClusterPlan } from "./cluster/plan.ts";
+import type { EndpointMetadata } from "./cluster/endpoint.ts";
+import type { ClusterPlan, SocketChoice } from "./cluster/plan.ts";
 import type { HealthNews, HealthReport } from "./cluster/cluster-health.ts";
 import type { Ejection } from "./cluster/ejections.ts";
 import type { ClusterTraffic } from "./cluster/members.ts";
@@ -267,12 +268,15 @@ export class ClusterPool implements ClusterSource {
   }
 
   #makeVersion(plan: ClusterPlan, series: ClusterSeries, traffic: ClusterTraffic): Version {
-    const choices = plan.sockets.map(({ criteria, tls }) => ({
+    const choices = plan.sockets.map(({ criteria, tls, passes }) => ({
       criteria,
+      passes,
       tls: tls === undefined ? undefined : this.#options.clientTls(tls, plan.statName),
     }));
     const tlsFor: TlsFor = (metadata) =>
       choices.find(({ criteria }) => meetsCriteria(metadata, criteria))?.tls;
+    const passesFor = (metadata: EndpointMetadata): SocketChoice["passes"] =>
+      choices.find(({ criteria }) => meetsCriteria(metadata, criteria))?.passes;
     const { discovery } = plan;
     // Read before running, so that a refusal leaves nothing behind.
     const localities =
@@ -288,6 +292,7 @@ export class ClusterPool implements ClusterSource {
       series,
       services: this.#options,
       tlsFor,
+      passesFor,
       traffic,
       onHealth: (flags, returned) => {
         if (this.#entries.get(plan.name)?.active?.running !== running) return;

@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import type { TurnEnd } from "../base/turn-end.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
-import type { ClientTls, Dialler, TcpKeepAlive } from "../net/dialler.ts";
+import type { ClientTls, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
@@ -15,6 +15,7 @@ import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accessl
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { HashBits } from "./engine/chooser.ts";
+import type { FilterState } from "./engine/filter-state.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { PreviousPriorities } from "./engine/previous-priorities.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
@@ -22,6 +23,7 @@ import type { RouteTable } from "./engine/route-table.ts";
 import type { SubsetCriteria } from "./engine/subsets.ts";
 import type { PeerCounters } from "./http2/counters.ts";
 import type { Http2ServerSettings } from "./http2/settings.ts";
+import type { FindDoor, InternalTarget, ProxyDialler } from "./internal.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
 
@@ -35,7 +37,9 @@ export interface ProxyContext {
   readonly tap?: { onEnd(record: RequestRecord): void };
   readonly clusters: ClusterSource;
   readonly routes: RouteSource;
-  readonly dialler: Dialler;
+  readonly dialler: ProxyDialler;
+  /** Finds listeners for connections inside the proxy; whoever runs listeners sets how. */
+  readonly internal?: { find: FindDoor };
   /** What is gathered for many streams leaves at the end of the loop's turn; at once unless told. */
   readonly turnEnd?: TurnEnd;
   /** Nothing is ever drained unless it is there. */
@@ -55,9 +59,9 @@ export interface ProxyContext {
     loggers: readonly AccessLog[],
     statPrefix: string,
     options?: LogOptions,
+  ) => RequestSink;
   /** Of the process: custom tags of spans and logs may name variables of it. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
-  ) => RequestSink;
 }
 
 /** Brings here what is sent to an address and port that are not ours. */
@@ -145,6 +149,8 @@ export interface WantedServer {
   hostOr(header: string): string;
   /** By name in lower case. */
   header(name: string): string | undefined;
+  /** What filters have set for the request, beside what they have for its connection. */
+  readonly state?: FilterState | undefined;
 }
 
 export interface EndpointOverride {
@@ -166,6 +172,8 @@ export interface UpstreamEndpoint {
   readonly tls: ClientTls | undefined;
   /** Local address (no port) to connect from, where its cluster says so. */
   readonly sourceAddress?: string | undefined;
+  /** It is a listener of this proxy, and no address. */
+  readonly internal?: InternalTarget | undefined;
   /** Requests (or TCP connections) in flight, for least-request; the user increments and decrements. */
   active: number;
   /** Connections of this thread to it, of any kind; whoever opens and closes them counts. */

@@ -15,6 +15,7 @@ import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.
 import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
 import type { DrainPlan } from "./drain.ts";
 import { writeQueueBytes } from "./engine/watermark.ts";
+import type { PassedOn } from "./internal.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
@@ -22,6 +23,7 @@ import { DetectionMemory } from "./listener/detection-memory.ts";
 import { Draining } from "./listener/draining.ts";
 import { EarlyConnections } from "./listener/early-connections.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
+import { InternalDoors } from "./listener/internal-doors.ts";
 import { YoungConnections } from "./listener/young-connections.ts";
 import { isUdpListener, UdpListeners } from "./udp.ts";
 
@@ -74,6 +76,7 @@ class RunningListeners implements ListenerSet {
     this.#context = context;
     this.#secrets = secrets;
     this.#log = context.log.area("listener");
+    this.#openInside(context);
     this.#udp = new UdpListeners(context);
     this.#memory = new DetectionMemory(context.clock, context.metrics);
     this.#refusals = new BoundedLog({
@@ -81,6 +84,19 @@ class RunningListeners implements ListenerSet {
       log: this.#log,
       linesPerSecond: refusalLinesPerSecond,
     });
+  }
+
+  #openInside({ internal }: ProxyContext): void {
+    if (internal === undefined) return;
+    const { find } = new InternalDoors({
+      find: (name) => {
+        const running = this.#running.get(name);
+        return running && { ...running, onOverflow: () => running.counters.onOverflow() };
+      },
+      accept: (name, channel, passed) => this.#accept(name, channel, passed),
+      onClosed: (channel) => this.#forget(channel),
+    });
+    internal.find = find;
   }
 
   prepare(listener: Listener): PreparedListener {
@@ -275,7 +291,8 @@ class RunningListeners implements ListenerSet {
     });
   }
 
-  #accept(name: string, channel: Channel): void {
+  /** `passed`: from inside the proxy, for a connection that was accepted before. */
+  #accept(name: string, channel: Channel, passed?: PassedOn): void {
     const receiver = this.#running.get(name);
     if (receiver === undefined) {
       if (!this.#early.hold(name, channel)) channel.destroy();
@@ -283,7 +300,7 @@ class RunningListeners implements ListenerSet {
     }
     const { overload } = this.#context;
     const nowMs = this.#context.clock.monotonicMs();
-    if (overload !== undefined) {
+    if (overload !== undefined && passed === undefined) {
       const isFull =
         this.#connections.size >= overload.connectionsMax ||
         this.#young.count(nowMs) >= overload.youngConnectionsMax;
@@ -303,6 +320,7 @@ class RunningListeners implements ListenerSet {
       refusals: this.#refusals,
       counters: running.counters,
       memory: this.#memory,
+      passed,
       current: () => {
         const now = this.#running.get(name);
         return now === undefined ? undefined : this.#receiverFor(now, destination).compiled;

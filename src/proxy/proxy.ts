@@ -7,7 +7,6 @@ import v8 from "node:v8";
 
 import type { Clock } from "../base/clock.ts";
 import { type IoBackend, type IoChoice, openAcceptingIo, openIo } from "../net/io-backend.ts";
-import type { Dialler } from "../net/dialler.ts";
 import { type Resolver, systemResolver } from "../net/resolver.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -28,6 +27,7 @@ import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { DatagramCapture, ListenerSet, ProxyContext } from "./context.ts";
 import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
+import { InternalDialler } from "./internal.ts";
 import { createListenerSet } from "./listener.ts";
 import { Overload, type OverloadFlags, type ProxyOverload } from "./overload.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
@@ -317,17 +317,18 @@ function openWorkers(
 
 interface OpenedIo {
   readonly io: IoBackend;
-  readonly dialler: Dialler;
+  readonly dialler: InternalDialler;
 }
 
 function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): OpenedIo {
   const { backend, io: choice = "portable", clock, log, socketMark } = options;
   const io = backend ?? accepting ?? openIo(choice, clock, log.area("io"));
-  const dialler = io.createDialler({
+  const outside = io.createDialler({
     log: log.area("upstream"),
     ...(socketMark === undefined ? {} : { mark: socketMark }),
   });
-  return { io, dialler };
+  const inside = { clock, log: log.area("internal"), turnEnd: io.turnEnd };
+  return { io, dialler: new InternalDialler(outside, inside) };
 }
 
 function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams"]> {
@@ -349,6 +350,7 @@ function makeContext(
     tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
     dialler,
+    internal: dialler,
     buckets: options.buckets ?? new SharedBuckets(0, undefined, bucketWatch(metrics)),
     node: nodeOf(options),
     environment: options.environment ?? {},
@@ -368,7 +370,7 @@ function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
   workers: () => DataWorkers | undefined,
-      context: () => context,
+  context: () => context,
 ): Overload | undefined {
   if (overload === undefined) return undefined;
   return context;

@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import { ChannelStream } from "../channel-stream.ts";
 import { descriptorOf } from "../socket-handle.ts";
 import { resetOnClose } from "../sysio/socket-options.ts";
 import { readInPlace } from "./read-in-place.ts";
@@ -24,7 +25,7 @@ export interface SocketChannelOptions {
   readonly originalDestination?: SocketAddress;
   readonly tls?: TlsSession;
   /** The socket that carries the TLS. */
-  readonly transport?: Socket;
+  readonly transport?: Socket | ChannelStream;
   /** A handler threw: our mistake. The connection is already being closed. */
   readonly onFault: (thrown: unknown) => void;
 }
@@ -43,7 +44,7 @@ export class SocketChannel implements Channel {
   readonly originalDestination: SocketAddress;
   readonly tls: TlsSession | undefined;
   readonly #socket: Socket;
-  readonly #transport: Socket;
+  readonly #transport: Socket | ChannelStream;
   readonly #onFault: (thrown: unknown) => void;
   #error: ChannelError | undefined;
   #isReported = false;
@@ -110,7 +111,8 @@ export class SocketChannel implements Channel {
       if (!this.#socket.destroyed) resetSocket(this.#socket);
       return;
     }
-    resetOnClose(descriptorOf(this.#transport));
+    if (this.#transport instanceof ChannelStream) this.#transport.isReset = true;
+    else resetOnClose(descriptorOf(this.#transport));
     this.#socket.destroy();
   }
 

@@ -7,6 +7,7 @@ import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { ChannelError, TlsSession } from "../channel.ts";
 import type { ClientTls } from "../dialler.ts";
+import { ChannelStream } from "../channel-stream.ts";
 import { remoteAddressOf } from "../portable/socket-channel.ts";
 import { type ClientSessions, type KeptSession, sessionKeyOf } from "./client-sessions.ts";
 import { type ClientSide, clientContexts } from "./context.ts";
@@ -23,7 +24,7 @@ import {
 } from "./portable-sessions.ts";
 
 export interface ClientHandshakeOptions {
-  readonly socket: Socket;
+  readonly socket: Socket | ChannelStream;
   readonly tls: ClientTls;
   /** By the wall clock. */
   readonly nowMs: number;
@@ -64,7 +65,8 @@ class Handshake implements ClientHandshake {
   constructor(options: ClientHandshakeOptions, side: ClientSide) {
     this.#options = options;
     this.#side = side;
-    this.#peer = remoteAddressOf(options.socket);
+    const { socket } = options;
+    this.#peer = socket instanceof ChannelStream ? socket.remote : remoteAddressOf(socket);
     this.#sessionKey = sessionKeyOf(this.#peer, side.sni);
   }
 

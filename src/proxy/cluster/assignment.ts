@@ -12,6 +12,7 @@ import type {
 import { durationMs } from "../engine/duration.ts";
 import { parseIp } from "../engine/ip.ts";
 import { refuse } from "../engine/refusal.ts";
+import { internalAddress } from "../internal.ts";
 import { fractionOf } from "../engine/route-match.ts";
 import type {
   EndpointCheck,
@@ -38,7 +39,8 @@ export function readAssignment(
       const path = `endpoints[${i}].lb_endpoints[${j}]`;
       const endpoint = readEndpoint(entry, tlsFor, path);
       const { address } = endpoint.address;
-      if (allowed === "addresses" && parseIp(address) === undefined) {
+      const isIp = endpoint.listener !== undefined || parseIp(address) !== undefined;
+      if (allowed === "addresses" && !isIp) {
         refuse(`${path}.endpoint.address`, `'${address}' is no IP address`);
       }
       return endpoint;
@@ -99,7 +101,7 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
   if (entry.endpoint === undefined) return refuse(`${path}.endpoint`, "is required");
   const metadata = flattenMetadata(entry.metadata);
   return {
-    address: readAddress(entry.endpoint.address, `${path}.endpoint.address`),
+    ...readPlace(entry.endpoint.address, `${path}.endpoint.address`),
     hostname: entry.endpoint.hostname,
     weight: entry.loadBalancingWeight ?? 1,
     status: statuses[entry.healthStatus] ?? "UNKNOWN",
@@ -121,6 +123,20 @@ function readCheck(config: HealthCheckConfig | undefined, path: string): Endpoin
     refuse(`${path}.address`, `'${own.address}' is no IP address`);
   }
   return { address: own.address, port: portValue || own.port, hostname, isOff };
+}
+
+/** An address, or a listener of this proxy. */
+function readPlace(
+  address: Address | undefined,
+  path: string,
+): Pick<EndpointDescription, "address" | "listener"> {
+  const internal = address?.envoyInternalAddress;
+  if (internal === undefined) return { address: readAddress(address, path) };
+  const { serverListenerName: listener = "", endpointId } = internal;
+  if (listener === "") {
+    refuse(`${path}.envoy_internal_address.server_listener_name`, "is required");
+  }
+  return { address: internalAddress(listener, endpointId), listener };
 }
 
 function readAddress(address: Address | undefined, path: string): SocketAddress {

@@ -4,6 +4,7 @@ import type { ClientTls } from "../../net/dialler.ts";
 import { asksByHostname, withServerName } from "../../net/tls-contexts.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { Balanced } from "../engine/chooser.ts";
+import type { InternalTarget } from "../internal.ts";
 
 export type EndpointMetadata = UpstreamEndpoint["metadata"];
 
@@ -38,6 +39,9 @@ export interface EndpointDescription {
   readonly check?: EndpointCheck | undefined;
   /** Local address that connections to it come from, where the cluster says so. */
   readonly sourceAddress?: string | undefined;
+  /** It is the listener of this name. */
+  readonly listener?: string | undefined;
+  readonly internal?: InternalTarget | undefined;
 }
 
 export interface EndpointOptions {
@@ -62,6 +66,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   /** What it was described with: `tls` may add its name to that. */
   readonly configuredTls: ClientTls | undefined;
   readonly sourceAddress: string | undefined;
+  readonly internal: InternalTarget | undefined;
   weight: number;
   /** Ejection and checks come on top. */
   status: EndpointStatus;
@@ -94,6 +99,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.configuredTls = description.tls;
     this.tls = namedTls(description);
     this.sourceAddress = description.sourceAddress;
+    this.internal = description.internal;
     this.weight = description.weight;
     this.status = description.status;
     this.check = description.check;

@@ -76,6 +76,7 @@ class Rig {
         ...services,
       },
       tlsFor: () => undefined,
+      passesFor: () => undefined,
       traffic: this.traffic,
       onHealth: (flags, returned) => {
         this.reported.push(flags);

@@ -10,10 +10,15 @@ import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy, type TlsFor } from "./assignment.ts";
 import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
 import { type Ejection, Ejections } from "./ejections.ts";
-import { Endpoint, type EndpointDescription, type EndpointStatus } from "./endpoint.ts";
+import {
+  Endpoint,
+  type EndpointDescription,
+  type EndpointMetadata,
+  type EndpointStatus,
+} from "./endpoint.ts";
 import { HealthChecker } from "./health-checker.ts";
 import type { HealthPlan } from "./health-plan.ts";
-import type { ClusterPlan } from "./plan.ts";
+import type { ClusterPlan, SocketChoice } from "./plan.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 import { ToldClusterHealth, ToldHealth } from "./told-health.ts";
 
@@ -27,6 +32,8 @@ export interface MembersOptions {
   readonly series: ClusterSeries;
   readonly services: ClusterServices;
   readonly tlsFor: TlsFor;
+  /** What connections to an endpoint that is a listener of this proxy tell it. */
+  readonly passesFor: (metadata: EndpointMetadata) => SocketChoice["passes"];
   readonly traffic: ClusterTraffic;
   /** Checks have found this: flags by endpoint, and addresses of those whose ejection is over. */
   readonly onHealth: (flags: ReadonlyMap<string, number>, returned: readonly string[]) => void;

@@ -2,7 +2,7 @@
  * A Cluster resource, checked and compiled into what running it needs. Throws a refusal for what
  * cannot be honoured; fields without any meaning here were refused before (config/honoured-…).
  */
-import { honouredUpstreamHttp } from "../config/honoured-extensions.ts";
+import { honouredInternalUpstream, honouredUpstreamHttp } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import {
   Cluster_DiscoveryType as DiscoveryType,
@@ -16,6 +16,7 @@ import {
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
 import { durationMs } from "../engine/duration.ts";
@@ -102,6 +103,14 @@ export interface SocketChoice {
   readonly criteria: { readonly [key: string]: unknown };
   /** Undefined means plaintext. */
   readonly tls: UpstreamTlsContext | undefined;
+  /** Of connections to a listener of this proxy: what it is told; undefined: nothing. */
+  readonly passes: readonly PassedMetadata[] | undefined;
+}
+
+/** Metadata by its namespace. */
+export interface PassedMetadata {
+  readonly of: "endpoint" | "cluster";
+  readonly name: string;
 }
 
 export function compileCluster(cluster: Cluster): ClusterPlan {
@@ -279,28 +288,48 @@ function familyOf(family: LookupFamily): DnsFamily {
 function compileSockets(cluster: Cluster): readonly SocketChoice[] {
   const matches = cluster.transportSocketMatches.map(({ match, transportSocket }, i) => ({
     criteria: match ?? {},
-    tls: compileSocket(transportSocket, `transport_socket_matches[${i}].transport_socket`),
+    ...compileSocket(transportSocket, `transport_socket_matches[${i}].transport_socket`),
   }));
   return [
     ...matches,
-    { criteria: {}, tls: compileSocket(cluster.transportSocket, "transport_socket") },
+    { criteria: {}, ...compileSocket(cluster.transportSocket, "transport_socket") },
   ];
 }
 
 const tlsUrl = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+const internalUrl =
+  "type.googleapis.com/envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport";
 const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 function compileSocket(
   socket: TransportSocket | undefined,
   path: string,
-): UpstreamTlsContext | undefined {
+): Pick<SocketChoice, "tls" | "passes"> {
   const typeUrl = socket?.typedConfig?.typeUrl;
-  if (socket === undefined || typeUrl === plainUrl) return undefined;
+  if (socket === undefined || typeUrl === plainUrl) return plaintext;
   if (typeUrl === undefined && socket.name === "envoy.transport_sockets.raw_buffer") {
-    return undefined;
+    return plaintext;
   }
-  if (typeUrl !== tlsUrl) {
-    return refuse(`${path}.typed_config`, `'${typeUrl ?? socket.name}' is not supported`);
-  }
-  return UpstreamTlsContext.decode(socket.typedConfig?.value ?? new Uint8Array(0));
+  const bytes = socket.typedConfig?.value ?? new Uint8Array(0);
+  if (typeUrl === tlsUrl) return { tls: UpstreamTlsContext.decode(bytes), passes: undefined };
+  if (typeUrl === internalUrl) return compileInternalSocket(bytes, `${path}.typed_config`);
+  return refuse(`${path}.typed_config`, `'${typeUrl ?? socket.name}' is not supported`);
+}
+
+const plaintext = { tls: undefined, passes: undefined };
+
+/** What connections to a listener of this proxy tell of themselves; the socket inside is theirs. */
+function compileInternalSocket(bytes: Uint8Array, path: string): ReturnType<typeof compileSocket> {
+  const decoded = InternalUpstreamTransport.decode(bytes);
+  const config = honoured(decoded, honouredInternalUpstream, path);
+  const inner = compileSocket(config.transportSocket, `${path}.transport_socket`);
+  if (inner.passes !== undefined) refuse(`${path}.transport_socket`, "is not supported");
+  const passes = config.passthroughMetadata.map(({ kind, name }, i): PassedMetadata => {
+    const place = `${path}.passthrough_metadata[${i}]`;
+    if (name === "") refuse(`${place}.name`, "is required");
+    if (kind?.host !== undefined) return { of: "endpoint", name };
+    if (kind?.cluster !== undefined) return { of: "cluster", name };
+    return refuse(`${place}.kind`, "is not supported: there are host and cluster");
+  });
+  return { tls: inner.tls, passes };
 }

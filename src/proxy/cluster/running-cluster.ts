@@ -14,10 +14,12 @@ import type {
   UpstreamHttp2,
 } from "../context.ts";
 import type { Chooser, HashBits } from "../engine/chooser.ts";
+import { originalDestinationKey } from "../engine/filter-state.ts";
 import { parseIp } from "../engine/ip.ts";
 import type { PreviousPriorities } from "../engine/previous-priorities.ts";
 import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
+import type { InternalTarget } from "../internal.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
 import type { HealthNews } from "./cluster-health.ts";
@@ -28,6 +30,7 @@ import { HighPriority } from "./high-priority.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
+import { PassedEndpoints, targetOf } from "./passed-endpoints.ts";
 import type { ClusterPlan, Discovery } from "./plan.ts";
 import { ServerNames } from "./server-names.ts";
 import type { ToldHealth } from "./told-health.ts";
@@ -71,6 +74,9 @@ export class RunningCluster implements UpstreamCluster {
   readonly #members: Members;
   readonly #destinations: OriginalDestinations | undefined;
   readonly #serverNames: ServerNames | undefined;
+  readonly #passesFor: MembersOptions["passesFor"];
+  /** Endpoints inside the proxy, once there are any. */
+  #passed: PassedEndpoints | undefined;
   readonly #choice: {
     hash: HashBits | undefined;
     attempt: number;
@@ -88,6 +94,7 @@ export class RunningCluster implements UpstreamCluster {
     this.plan = plan;
     this.#series = series;
     this.#services = services;
+    this.#passesFor = options.passesFor;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = this.#limitsFor("default");
@@ -195,11 +202,22 @@ export class RunningCluster implements UpstreamCluster {
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
     const picked = this.#pickOne(choice);
+    if (picked?.internal?.passesState === true) return this.#pass(picked, picked.internal, choice);
     const names = this.#serverNames;
     if (names === undefined || picked?.tls === undefined) return picked;
     // What is no request names nobody.
     const authority = choice.wanted?.hostOr(names.header) ?? choice.authority;
     return authority === undefined ? picked : names.of(picked, picked.tls, authority);
+  }
+
+  #pass(
+    picked: UpstreamEndpoint,
+    internal: InternalTarget,
+    choice: EndpointChoice,
+  ): UpstreamEndpoint {
+    this.#passed ??= new PassedEndpoints(() => this.#series.statesDropped().add(1));
+    const { wanted, connection } = choice;
+    return this.#passed.of(picked, internal, [wanted?.state, connection.state]);
   }
 
   #pickOne(choice: EndpointChoice): UpstreamEndpoint | undefined {
@@ -283,12 +301,23 @@ export class RunningCluster implements UpstreamCluster {
     const { plan } = this;
     const { discovery } = plan;
     const sourceAddress = plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
+    const { listener, metadata } = description;
+    const internal =
+      listener === undefined
+        ? undefined
+        : targetOf(listener, this.#passesFor(metadata), {
+            endpoint: metadata,
+            cluster: plan.metadata,
+          });
     return new Endpoint(
-      { ...description, sourceAddress },
+      { ...description, sourceAddress, internal },
       {
         hashesHostname: plan.hashesHostname,
         isNamed: discovery.kind === "dns" && !discovery.isStrict,
-        onConnectionsOver: (endpoint, how) => this.#serverNames?.forget(endpoint, how),
+        onConnectionsOver: (endpoint, how) => {
+          this.#serverNames?.forget(endpoint, how);
+          this.#passed?.forget(endpoint, how);
+        },
         onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
         ...(plan.health === undefined
           ? {}
@@ -349,9 +378,14 @@ function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddr
   }
   const { header, portOverride } = discovery;
   const told = header === undefined ? undefined : choice.wanted?.header(header);
-  const named = told === undefined ? undefined : addressAndPort(told);
+  const set = stateOf(choice, originalDestinationKey) ?? told;
+  const named = set === undefined ? undefined : addressAndPort(set);
   const { address, port } = named ?? { address: destinationAddress, port: destinationPort };
   return { address, port: portOverride ?? port };
+}
+
+function stateOf({ wanted, connection }: EndpointChoice, key: string): string | undefined {
+  return (wanted?.state?.get(key) ?? connection.state?.get(key))?.text;
 }
 
 /** Undefined for what is no IP address with a port, which names nothing. */

@@ -22,6 +22,7 @@ import type { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/rou
 import type { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
 import type { TlsInspector } from "../../wire/gen/ts/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
 import type { RBAC as NetworkRbac } from "../../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
+import type { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
 import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import type { Honoured } from "./honoured.ts";
 
@@ -101,6 +102,11 @@ export const honouredProxyProtocol: Honoured<ProxyProtocol> = {
   rules: true,
   disallowedVersions: true,
   allowRequestsWithoutProxyProtocol: true,
+};
+
+export const honouredInternalUpstream: Honoured<InternalUpstreamTransport> = {
+  passthroughMetadata: { kind: { host: true, cluster: true }, name: true },
+  transportSocket: true,
 };
 
 export const honouredTlsInspector: Honoured<TlsInspector> = {

@@ -60,6 +60,7 @@ export const honouredListener: Honoured<Listener> = {
   tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
   maxConnectionsToAcceptPerSocketEvent: true,
   bindToPort: true,
+  internalListener: {},
   ignoreGlobalConnLimit: true,
   bypassOverloadManager: true,
 };

@@ -5,7 +5,10 @@
 import type { FormatOptions } from "../../telemetry/access-log-format.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import type { FilterStateMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/filter_state.ts";
-import type { FilterStateValue } from "../../wire/gen/ts/envoy/extensions/filters/common/set_filter_state/v3/value.ts";
+import {
+  FilterStateValue_SharedWithUpstream as Sharing,
+  type FilterStateValue,
+} from "../../wire/gen/ts/envoy/extensions/filters/common/set_filter_state/v3/value.ts";
 import { compileBodyFormat } from "./body-format.ts";
 import type { Condition } from "./condition.ts";
 import { refuse } from "./refusal.ts";
@@ -15,6 +18,8 @@ import { textTestOf } from "./string-matcher.ts";
 export interface StateObject {
   readonly text: string;
   readonly isHashable: boolean;
+  /** Told to the listener inside the proxy that the upstream is; `transitive`: and on from there. */
+  readonly sharing?: "once" | "transitive";
 }
 
 export type FilterState = ReadonlyMap<string, StateObject>;
@@ -22,12 +27,23 @@ export type FilterState = ReadonlyMap<string, StateObject>;
 /** The cluster that `tcp_proxy` takes instead of its own. */
 export const tcpClusterKey = "envoy.tcp_proxy.cluster";
 
+/** Where an `ORIGINAL_DST` cluster goes instead of where its connection did: an address and port. */
+export const originalDestinationKey = "envoy.network.transport_socket.original_dst_address";
+
 /** What an object's type lets be done with it; others mean something that is not done here. */
 const factories: ReadonlyMap<string, Omit<StateObject, "text">> = new Map([
   ["envoy.string", { isHashable: false }],
   ["envoy.hashable_string", { isHashable: true }],
   [tcpClusterKey, { isHashable: false }],
+  [originalDestinationKey, { isHashable: true }],
+  ["envoy.filters.listener.original_dst.local_ip", { isHashable: true }],
+  ["envoy.filters.listener.original_dst.remote_ip", { isHashable: true }],
 ]);
+
+const sharings: Readonly<Record<number, StateObject["sharing"]>> = {
+  [Sharing.ONCE]: "once",
+  [Sharing.TRANSITIVE]: "transitive",
+};
 
 export function stateObject(request: RequestView, key: string): StateObject | undefined {
   return request.state?.get(key) ?? request.connection.state?.get(key);
@@ -83,14 +99,15 @@ function compileValue(
       factoryKey === "" ? `${path}.object_key` : `${path}.factory_key`,
       `'${type}' is not supported; there are: ${[...factories.keys()].join(" ")}`,
     );
-  if (value.sharedWithUpstream !== 0) refuse(`${path}.shared_with_upstream`, "is not supported");
+  const sharing = sharings[value.sharedWithUpstream];
+  const kept = sharing === undefined ? kind : { ...kind, sharing };
   if (formatString === undefined) return refuse(`${path}.format_string`, "is required");
   const { write } = compileBodyFormat(formatString, `${path}.format_string`, extensions);
   return {
     key,
     object: (record) => {
       const text = write(record, "");
-      return value.skipIfEmpty && text === "" ? undefined : { text, ...kind };
+      return value.skipIfEmpty && text === "" ? undefined : { text, ...kept };
     },
   };
 }

@@ -215,7 +215,9 @@ class PolicyPlan {
         principal.filterState.stringMatch,
         `${path}.filter_state.string_match`,
       );
-      return { kind: "peer", test };
+      // By its certificate, or as a tunnel's end has told of a connection that has none.
+      const told = stateCondition(principal.filterState, `${path}.filter_state`);
+      return anyOf([{ kind: "peer", test }, told]);
     }
     if (principal.filterState !== undefined) {
       return stateCondition(principal.filterState, `${path}.filter_state`);

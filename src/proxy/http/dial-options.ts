@@ -1,8 +1,13 @@
 /** What a cluster and an endpoint say of connections to it; most of it as options of a dial. */
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { InternalTarget } from "../internal.ts";
 
-export function sourceOf({ sourceAddress }: UpstreamEndpoint): { readonly sourceAddress?: string } {
+export function sourceOf({ sourceAddress, internal }: UpstreamEndpoint): {
+  readonly sourceAddress?: string;
+  readonly internal?: InternalTarget;
+} {
+  if (internal !== undefined) return { internal };
   return sourceAddress === undefined ? {} : { sourceAddress };
 }
 

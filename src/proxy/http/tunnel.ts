@@ -9,7 +9,7 @@ import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
-import { queueOf, speaksHttp2 } from "./dial-options.ts";
+import { queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
 
 export function refusesUpgrade(
   { upgrade, connection, services, record }: HttpStream,
@@ -179,7 +179,7 @@ export function openConnectTunnel(
   services.context.dialler.dial({
     address: endpoint.address,
     tls: endpoint.tls,
-    ...(endpoint.sourceAddress === undefined ? {} : { sourceAddress: endpoint.sourceAddress }),
+    ...sourceOf(endpoint),
     timeoutMs: cluster.connectTimeoutMs,
     ...queueOf(cluster),
     handler: {

@@ -12,6 +12,7 @@ import type { ConnectionHome, FirstWords, HomeRefusal } from "../context.ts";
 import type { ConnectionFacts } from "../engine/filter-chains.ts";
 import { isLoopback, parseIp } from "../engine/ip.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import type { PassedOn } from "../internal.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
 import type { CompiledChain } from "./compiled-chain.ts";
 import { chainFor, type CompiledListener, inspectsAlike } from "./compiled-listener.ts";
@@ -26,6 +27,8 @@ export interface AcceptServices {
   readonly refusals: { warn: Logger["warn"] };
   readonly counters: ListenerCounters;
   readonly memory: DetectionMemory;
+  /** What a connection from inside the proxy tells of itself. */
+  readonly passed?: PassedOn | undefined;
   /** The listener that takes connections like this one now; undefined when there is none. */
   readonly current: () => CompiledListener | undefined;
 }
@@ -256,7 +259,7 @@ export class AcceptedConnection implements ConnectionHome {
     }
     const { chain } = home;
     this.#moveTo(home);
-    const details = deniedBy(chain, view, channel);
+    const details = this.#deniedBy(chain, view);
     if (details !== undefined) {
       if (chain.terminal.deny === undefined) channel.destroy();
       else chain.terminal.deny(channel, view, details);
@@ -277,9 +280,22 @@ export class AcceptedConnection implements ConnectionHome {
     const home = this.#home();
     if (home === undefined || view === undefined) return "gone";
     const { chain } = home;
-    if (deniedBy(chain, view, this.#channel) !== undefined) return "denied";
+    if (this.#deniedBy(chain, view) !== undefined) return "denied";
     this.#moveTo(home);
     chain.terminal.accept(this.#channel, view, first.length > 0 ? first : undefined, this);
+    return undefined;
+  }
+
+  /** Details of the denial by the first network filter that refuses. */
+  #deniedBy(chain: CompiledChain, view: ConnectionView): string | undefined {
+    const { passed } = this.#services;
+    // Nothing is left of what filters of another version have said.
+    view.metadata = passed?.metadata;
+    view.state = passed?.state;
+    for (const filter of chain.filters) {
+      const details = filter(view, this.#channel);
+      if (details !== undefined) return details;
+    }
     return undefined;
   }
 
@@ -322,22 +338,6 @@ export class AcceptedConnection implements ConnectionHome {
     });
     this.#channel.destroy();
   }
-}
-
-/** Details of the denial by the first network filter that refuses. */
-function deniedBy(
-  chain: CompiledChain,
-  view: ConnectionView,
-  channel: Channel,
-): string | undefined {
-  // Nothing is left of what filters of another version have said.
-  view.metadata = undefined;
-  view.state = undefined;
-  for (const filter of chain.filters) {
-    const details = filter(view, channel);
-    if (details !== undefined) return details;
-  }
-  return undefined;
 }
 
 function viewOf(

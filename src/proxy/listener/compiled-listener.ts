@@ -38,6 +38,8 @@ export interface CompiledListener {
   readonly name: string;
   readonly statAddress: string;
   readonly addresses: readonly SocketAddress[];
+  /** Connections come from inside the proxy, by its name. */
+  readonly isInternal: boolean;
   readonly bindsToPort: boolean;
   /** Hands connections over to the listener at their original destination. */
   readonly usesOriginalDestination: boolean;
@@ -85,10 +87,8 @@ export function compileListener(
   listener: Listener,
   options: CompileListenerOptions,
 ): CompiledListener {
-  const addresses = [
-    listener.address,
-    ...listener.additionalAddresses.map((one) => one.address),
-  ].map((address, i) => addressOf(address, i === 0 ? "address" : `additional_addresses[${i - 1}]`));
+  const isInternal = listener.internalListener !== undefined;
+  const addresses = isInternal ? internalOnly(listener) : addressesOf(listener);
   const [first] = addresses;
   const statAddress =
     first === undefined ? listener.name : formatSocketAddress(first).replace(/:(\d+)$/, "_$1");
@@ -119,7 +119,8 @@ export function compileListener(
     name: listener.name,
     statAddress,
     addresses,
-    bindsToPort: listener.bindToPort ?? listener.deprecatedV1?.bindToPort ?? true,
+    isInternal,
+    bindsToPort: !isInternal && (listener.bindToPort ?? listener.deprecatedV1?.bindToPort ?? true),
     usesOriginalDestination,
     ...filters,
     restoresDestination: filters.restoresDestination || usesOriginalDestination,
@@ -210,6 +211,25 @@ function contentOf(chain: FilterChain, options: ChainOptions): string {
   const { direction, bufferBytesMax, listenerAddress, ignoresHealth } = options;
   hash.update(`${direction} ${bufferBytesMax} ${listenerAddress} ${ignoresHealth}`);
   return hash.digest("base64");
+}
+
+function addressesOf(listener: Listener): readonly SocketAddress[] {
+  return [listener.address, ...listener.additionalAddresses.map((one) => one.address)].map(
+    (address, i) => addressOf(address, i === 0 ? "address" : `additional_addresses[${i - 1}]`),
+  );
+}
+
+/** No address, or its own name again. */
+function internalOnly(listener: Listener): readonly [] {
+  const { address, additionalAddresses, name } = listener;
+  const named = address?.envoyInternalAddress?.serverListenerName;
+  if (name === "") refuse("name", "is required of a listener inside the proxy");
+  if (address !== undefined && named !== name) {
+    refuse("address", "a listener inside the proxy has none but its name");
+  }
+  if (additionalAddresses.length > 0) refuse("additional_addresses", "is not supported");
+  if (listener.useOriginalDst === true) refuse("use_original_dst", "is not supported");
+  return [];
 }
 
 function addressOf(address: Address | undefined, path: string): SocketAddress {

@@ -31,6 +31,8 @@ export interface ClusterSeries {
   readonly tlsErrors: Counter;
   /** Names that connections were kept by, given up for newer ones. */
   readonly serverNamesDropped: () => Counter;
+  /** What connections to listeners of this proxy tell, and pools are kept by, given up for newer. */
+  readonly statesDropped: () => Counter;
   /** Made when the cluster first has checks. */
   readonly health: () => HealthSeries;
   /** Forgets all of it; the handles are dead afterwards. */
@@ -88,6 +90,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     tlsHandshakes: counter("ssl_handshake"),
     tlsErrors: counter("ssl_connection_error"),
     serverNamesDropped: () => counter("server_names_dropped"),
+    statesDropped: () => counter("internal_states_dropped"),
     remove() {
       for (const entry of names) metrics.remove(entry.name, entry.labels);
     },

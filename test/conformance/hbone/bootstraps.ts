@@ -86,6 +86,7 @@ export function listener(name: string, port: number, chain: object, more: object
 export function connectManager(
   routes: readonly { readonly domains: readonly string[]; readonly cluster: string }[],
   more: object = {},
+  filters: readonly object[] = [],
 ): object {
   const virtual_hosts = routes.map(({ domains, cluster }, i) => ({
     name: `to-${i}`,
@@ -106,7 +107,7 @@ export function connectManager(
     stat_prefix: "connect",
     http2_protocol_options: { allow_connect: true, max_concurrent_streams: 100 },
     route_config: { name: "connect", virtual_hosts },
-    http_filters: [router],
+    http_filters: [...filters, router],
     ...more,
   };
   return { name: "hcm", typed_config };
@@ -118,4 +119,53 @@ export function tunnelTo(
 ): object {
   const headers_to_add = headers.map(([key, value]) => ({ header: { key, value } }));
   return { tunneling_config: { hostname, headers_to_add } };
+}
+
+/** Envoy wants to know at its start that there will be listeners inside. */
+export const internalListeners: object = {
+  name: "envoy.bootstrap.internal_listener",
+  typed_config: {
+    "@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
+    type_url: `${extensions}.bootstrap.internal_listener.v3.InternalListener`,
+  },
+};
+
+export const originalDestination: object = {
+  name: "envoy.filters.listener.original_dst",
+  typed_config: { "@type": `${extensions}.filters.listener.original_dst.v3.OriginalDst` },
+};
+
+export function internalListener(
+  name: string,
+  chain: object,
+  listener_filters: readonly object[] = [],
+): object {
+  return { name, internal_listener: {}, listener_filters, filter_chains: [chain] };
+}
+
+/** `names`: of metadata of endpoints that the listener is told. */
+export function internalSocket(names: readonly string[]): object {
+  return {
+    name: "envoy.transport_sockets.internal_upstream",
+    typed_config: {
+      "@type": `${extensions}.transport_sockets.internal_upstream.v3.InternalUpstreamTransport`,
+      passthrough_metadata: names.map((name) => ({ kind: { host: {} }, name })),
+      transport_socket: {
+        name: "envoy.transport_sockets.raw_buffer",
+        typed_config: { "@type": `${extensions}.transport_sockets.raw_buffer.v3.RawBuffer` },
+      },
+    },
+  };
+}
+
+/** Texts by key, for the listener that a tunnel ends at. */
+export function setState(formats: Readonly<Record<string, string>>): object {
+  const on_request_headers = Object.entries(formats).map(([object_key, text]) => ({
+    object_key,
+    ...(object_key.startsWith("envoy.") ? {} : { factory_key: "envoy.string" }),
+    format_string: { text_format_source: { inline_string: text } },
+    shared_with_upstream: "ONCE",
+  }));
+  const url = `${extensions}.filters.http.set_filter_state.v3.Config`;
+  return { name: "state", typed_config: { "@type": url, on_request_headers } };
 }

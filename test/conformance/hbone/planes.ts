@@ -15,13 +15,14 @@ export interface RunningPlane {
   readonly close: () => Promise<void>;
 }
 
-/** `port`: of a listener, by which Envoy shows that it serves. */
+/** `port`: of a listener, by which Envoy shows that it serves. Of our logs `onLogged` hears. */
 export async function startPlane(
   name: PlaneName,
   bootstrap: object,
   port: number,
+  onLogged: (text: string) => void = () => {},
 ): Promise<RunningPlane> {
-  if (name !== "envoy") return await startProxyInProcess(bootstrap, name);
+  if (name !== "envoy") return await startProxyInProcess(bootstrap, name, onLogged);
   const binary = findEnvoy();
   if (binary === undefined) throw new Error("no Envoy at hand: npm test installs one");
   const envoy = startEnvoy(binary, bootstrap, ["--file-flush-interval-msec", "10"]);
@@ -116,10 +117,8 @@ export class Client {
   }
 
   async hears(text: string): Promise<void> {
-    await until(
-      () => this.text === text,
-      () => `${JSON.stringify(text)}, but ${JSON.stringify(this.text)} ${this.error}`,
-    );
+    await until(() => this.text === text || this.isClosed, "the server's words, or its end");
+    assert.equal(this.text, text, this.error);
   }
 
   async ends(): Promise<void> {
