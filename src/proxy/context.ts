@@ -224,6 +224,8 @@ export interface ClusterCounters {
   onTimeout(attempts: number): void;
   /** Of one attempt; `isIdle`: it said nothing for too long. */
   onTryTimeout(isIdle: boolean): void;
+  /** An answer that redirects was followed, or was passed on though its route would have it followed. */
+  onRedirect(isFollowed: boolean): void;
   /** An answer that is counted under another name, too, as its request asked. */
   onNamedResponse(name: string, status: number, durationMs: number): void;
 }

@@ -126,6 +126,7 @@ function clusterOf(name: string, address: SocketAddress): UpstreamCluster {
       onRetryOverflow: nothing,
       onTimeout: nothing,
       onTryTimeout: nothing,
+      onRedirect: nothing,
       onNamedResponse: nothing,
     },
   };

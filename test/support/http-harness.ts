@@ -201,6 +201,7 @@ const silentCounters: UpstreamCluster["counters"] = {
   onRetryOverflow: nothing,
   onTimeout: nothing,
   onTryTimeout: nothing,
+  onRedirect: nothing,
   onNamedResponse: nothing,
 };
 

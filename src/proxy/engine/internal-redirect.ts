@@ -54,6 +54,7 @@ function compile(config: Config, path: string): RedirectPlan {
     refuse(`${path}.response_headers_to_copy[${i}]`, `'${name}' cannot be copied`);
   }
   const { redirectResponseCodes: codes } = config;
+  if (codes.length > 5) refuse(`${path}.redirect_response_codes`, "must be at most 5");
   return {
     // As Envoy: what is no redirect counts for nothing.
     statuses:

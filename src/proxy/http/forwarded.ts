@@ -18,6 +18,10 @@ export function applyForwarded(
 ): string {
   const { headers, connection } = request;
   const { trust } = settings;
+  if (request.redirectedTo !== undefined) {
+    request.scheme = request.redirectedTo;
+    return headers.get("x-request-id") ?? "";
+  }
   request.scheme = connection.isTls ? "https" : "http";
   settleClient(request, trust);
   // Nobody in front of an edge without trusted hops is believed.

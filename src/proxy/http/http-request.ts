@@ -28,6 +28,8 @@ export class HttpRequest implements RequestView {
   remoteAddress: string;
   /** The client is one of ours, and may control how its request is served. */
   isInternal = false;
+  /** The request begins again, by this scheme: what was settled about its client holds. */
+  redirectedTo: "http" | "https" | undefined = undefined;
   readonly connection: ConnectionView;
   /** What filters have found out; it grows. */
   metadata: DynamicMetadata | undefined = undefined;

@@ -224,10 +224,9 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (dropShare > 0 && this.random() < dropShare) {
       return this.reply("drop-overload", { headers: [["x-envoy-drop-overload", "true"]] });
     }
-    if (this.#head?.expectsContinue === true && !this.body.isComplete) {
-      if (this.services.settings.passesContinue) this.request.headers.set("expect", "100-continue");
-      else this.passContinue();
-    }
+    const isWaiting = this.#head?.expectsContinue === true && !this.body.isComplete;
+    if (isWaiting && !this.services.settings.passesContinue) this.passContinue();
+    else if (isWaiting) this.request.headers.set("expect", "100-continue");
     const used = route.isHighPriority === true ? (cluster.high ?? cluster) : cluster;
     this.#upstream.start(used, route, this.#head?.bodyKind ?? "none");
   }
@@ -366,12 +365,12 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.connection.breakOff();
   }
 
-  /** The connection has become a tunnel, which reports the end. */
-  endTunnel(details: string): void {
-    this.#end(details);
+  /** Told by who has it now: a tunnel, or (not `isAnswered`) what begins in its place. */
+  endFor(details: string, isAnswered = true): void {
+    this.#end(details, isAnswered);
   }
 
-  #end(details: string): void {
+  #end(details: string, isAnswered = true): void {
     if (!this.isActive) return;
     const { record, services } = this;
     this.isActive = false;
@@ -384,7 +383,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     services.counters.responses[Math.floor(record.responseCode / 100) - 1]?.add();
     for (const filter of services.filters) filter.onStreamEnd?.(this);
     services.sink.onEnd(record);
-    this.connection.onStreamEnd();
+    if (isAnswered) this.connection.onStreamEnd();
   }
 
   /** The connection is gone: no request will come. */

@@ -49,12 +49,15 @@ export class RequestFeed {
     else this.pressure.pauseDownstream();
   }
 
-  finish(exchange: UpstreamExchange): void {
+  /** All of the body has come; false: there is no exchange for it yet. */
+  finish(exchange: UpstreamExchange | undefined): boolean {
+    if (exchange === undefined) return false;
     const { record, services, body } = this.#stream;
     const isHttp2 = record.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
     const carries = isHttp2 || services.settings.forwardsTrailers;
     exchange.sendEnd(carries ? body.trailers : undefined);
     record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
+    return true;
   }
 
   /** Sends what was gathered. */

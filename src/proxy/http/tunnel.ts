@@ -33,6 +33,7 @@ export interface UpgradedUpstream {
 /** After a 101: the pool's connection becomes the tunnel. */
 export function openUpgradeTunnel(stream: HttpStream, upgraded: UpgradedUpstream): void {
   const { connection, endpoint, first } = upgraded;
+  stream.startUpgrade(connection.head);
   const channel = connection.surrender();
   if (channel === undefined) return;
   const onClosed = (): void => connection.onTunnelClosed();
@@ -102,7 +103,7 @@ class Tunnel {
     if (--this.#open > 0) return;
     if (this.#endpoint !== undefined) this.#endpoint.active--;
     this.#stream.services.upstreams.wheel.touch();
-    this.#stream.endTunnel(this.#stream.record.responseCodeDetails);
+    this.#stream.endFor(this.#stream.record.responseCodeDetails);
     this.#stream.connection.onTunnelClosed();
   }
 }

@@ -13,6 +13,7 @@ import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
 import type { FailureKind } from "./failure.ts";
 import { type HedgedAttempt, HedgedAttempts, type HedgingRequest } from "./hedged-attempts.ts";
 import type { HttpStream } from "./http-stream.ts";
+import { followRedirect } from "./internal-redirect.ts";
 import { sendMirrors } from "./mirror.ts";
 import { RequestControls } from "./request-controls.ts";
 import { RequestFeed } from "./request-feed.ts";
@@ -49,7 +50,6 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   readonly #feed: RequestFeed;
   readonly #retries: Retries = new Retries();
   readonly #controls: RequestControls = new RequestControls();
-  /** Made when a request first needs it. */
   #late: HedgedAttempts | undefined;
   readonly #facts: AttemptFacts;
   #retry: RetryPolicy | undefined;
@@ -137,15 +137,10 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   onBodyEnd(): void {
-    const exchange = this.#exchange;
-    if (exchange !== undefined) {
-      this.#feed.finish(exchange);
-      this.#deadlines.onAttempt();
-    }
+    if (this.#feed.finish(this.#exchange)) this.#deadlines.onAttempt();
     if (this.#cluster !== undefined) this.#onRequestWhole();
   }
 
-  /** Sends what was gathered. */
   flush(): void {
     this.#feed.flush(this.#exchange);
   }
@@ -255,6 +250,12 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
 
   #deliver({ head }: UpstreamExchange, serviceTimeMs: number): void {
     this.#retries.onAnswer(head.status);
+    const plan = this.#route?.redirects;
+    if (plan?.statuses.has(head.status) === true) {
+      const leave = (): void => this.abort();
+      const told = { plan, answer: head, asked: this.#target, durationMs: serviceTimeMs, leave };
+      if (followRedirect(this.#stream, told, this.#cluster?.counters)) return;
+    }
     this.#stream.startResponse(head, serviceTimeMs, this.#facts.cookies);
   }
 
@@ -309,7 +310,6 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#endpoint = undefined;
     this.#clear();
     endpoint?.report(this.#facts.reported(101, 0));
-    this.#stream.startUpgrade(connection.head);
     openUpgradeTunnel(this.#stream, { connection, endpoint, first: rest });
   }
 

@@ -143,6 +143,7 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
   const timeouts = make.counter("upstream_rq_timeout");
   const tryTimeouts: Counter[] = [];
   const named = new NamedAnswers(metrics, make);
+  const redirects: { succeeded?: Counter; failed?: Counter } = {};
   return {
     onConnectionOpened() {
       opened.add(1);
@@ -161,6 +162,11 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
         isIdle ? "upstream_rq_per_try_idle_timeout" : "upstream_rq_per_try_timeout",
       );
       tryTimeouts[isIdle ? 1 : 0]?.add(1);
+    },
+    onRedirect(isFollowed) {
+      const end = isFollowed ? "succeeded" : "failed";
+      redirects[end] ??= make.counter(`upstream_internal_redirect_${end}_total`);
+      redirects[end].add(1);
     },
     onNamedResponse: (name, status, durationMs) => named.of(name)?.(status, durationMs),
   };

@@ -23,7 +23,12 @@ export interface Plane {
   readonly name: string;
   readonly isEnvoy: boolean;
   readonly port: number;
-  ask(path: string, headers?: http.OutgoingHttpHeaders, method?: string): Promise<Answer>;
+  ask(
+    path: string,
+    headers?: http.OutgoingHttpHeaders,
+    method?: string,
+    body?: string,
+  ): Promise<Answer>;
   /** Of the admin interface. */
   admin(path: string): Promise<string>;
   close(): Promise<void>;
@@ -141,20 +146,20 @@ async function startReference(binary: string, textFor: (place: Place) => string)
 
 function askerOf(port: number): { ask: Plane["ask"]; close: () => void } {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
-  const ask: Plane["ask"] = (path, headers = {}, method = "GET") =>
+  const ask: Plane["ask"] = (path, headers = {}, method = "GET", body = "") =>
     new Promise((resolve, reject) => {
       const options = { host: "127.0.0.1", port, path, headers, method, agent };
       const request = http.request(options, (response) => {
-        let body = "";
+        let text = "";
         response.setEncoding("latin1");
-        response.on("data", (chunk: string) => (body += chunk));
+        response.on("data", (chunk: string) => (text += chunk));
         response.on("error", reject);
         response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }),
         );
       });
       request.on("error", reject);
-      request.end();
+      request.end(body);
     });
   return { ask, close: () => agent.destroy() };
 }

@@ -151,6 +151,7 @@ export async function startHeddle(
       onRetryOverflow: nothing,
       onTimeout: nothing,
       onTryTimeout: nothing,
+      onRedirect: nothing,
       onNamedResponse: nothing,
     },
   };
