@@ -14,6 +14,7 @@ import type { DrainPlan } from "./drain.ts";
 
 const noListeners: ListenerSet = {
   prepare: () => ({ open: () => undefined, start: () => undefined, discard: () => undefined }),
+  checkFilter: () => undefined,
   remove: () => undefined,
   bound: () => [],
   drain: async () => undefined,

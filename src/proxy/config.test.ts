@@ -28,6 +28,7 @@ class FakeListeners implements ListenerSet {
       discard: () => void this.log.push(`discard ${listener.name} ${listener.statPrefix}`),
     };
   }
+  checkFilter(): void {}
   remove(name: string): void {
     this.log.push(`remove ${name}`);
   }

@@ -22,6 +22,7 @@ import {
 import type { ClusterPool } from "./cluster.ts";
 import { compileCluster } from "./cluster/plan.ts";
 import { AppliedResources } from "./config/applied-resources.ts";
+import { Extensions, readExtension } from "./config/extensions.ts";
 import { honouredAssignment, honouredCluster } from "./config/honoured-clusters.ts";
 import { checkHonoured, type UnknownFieldCount } from "./config/honoured.ts";
 import { checkListener, type ListenerNeeds } from "./config/listener-plan.ts";
@@ -38,6 +39,8 @@ export interface ConfigurationOptions {
   readonly feed: XdsFeed;
   readonly clusters: ClusterPool;
   readonly listeners: ListenerSet;
+  /** Also where filters look; its own unless told. */
+  readonly extensions?: Extensions;
   readonly secrets: SecretSource;
   /** Another thread of this version has checked everything that comes: it is only compiled here. */
   readonly isChecked?: boolean;
@@ -60,6 +63,7 @@ interface Applier {
 
 export class Configuration implements RouteSource {
   readonly applied: AppliedResources;
+  readonly extensions: Extensions;
   /** Called once, when the first complete configuration serves. */
   onReady: () => void = () => undefined;
   readonly #options: ConfigurationOptions;
@@ -74,6 +78,8 @@ export class Configuration implements RouteSource {
   constructor(options: ConfigurationOptions) {
     this.#options = options;
     this.applied = new AppliedResources(options.clock);
+    this.extensions = options.extensions ?? new Extensions(options.clock);
+    this.extensions.onGivenUp = () => this.#advance();
     // Before the first listener serves, there is nobody to be held up.
     this.#slices = new Slices({
       clock: options.clock,
@@ -159,6 +165,7 @@ export class Configuration implements RouteSource {
   close(): void {
     this.#stopSecrets();
     this.#slices.close();
+    this.extensions.close();
     this.#warming.close();
   }
 
@@ -209,7 +216,7 @@ export class Configuration implements RouteSource {
     yield;
     update.respond(refusals.length === 0 ? undefined : refusals.join("; "));
     yield;
-    this.#subscribeDependents(update.typeUrl);
+    this.#subscribeDependents(update);
     yield;
     if (update.typeUrl === typeUrls.cluster || update.typeUrl === typeUrls.listener) {
       this.#options.feed.wantSecrets?.(this.#secretOrigins());
@@ -257,6 +264,10 @@ export class Configuration implements RouteSource {
       apply: (resource) => this.#applyListener(resource),
       remove: (name) => this.#removeListener(name),
     },
+    [typeUrls.extension]: {
+      apply: (resource) => this.#applyExtension(resource),
+      remove: (name) => this.extensions.remove(name),
+    },
     [typeUrls.route]: {
       apply: ({ name, bytes }) => this.#tables.apply(name, bytes),
       // A listener that still asks for it answers 404, as Envoy does.
@@ -298,6 +309,13 @@ export class Configuration implements RouteSource {
     this.#warming.add(resource, needs, prepared);
   }
 
+  #applyExtension(resource: XdsResource): void {
+    const needs = this.#warming.needs().flatMap(({ extensions }) => extensions);
+    const config = readExtension(resource, needs);
+    this.#check(() => this.#options.listeners.checkFilter(config));
+    this.extensions.set(resource.name, config);
+  }
+
   /** Throws a refusal. */
   #check(check: () => unknown): void {
     if (this.#options.isChecked !== true) check();
@@ -309,7 +327,7 @@ export class Configuration implements RouteSource {
   }
 
   /** Names follow from what was just applied: endpoints from clusters, routes from listeners. */
-  #subscribeDependents(typeUrl: string): void {
+  #subscribeDependents({ typeUrl, isInterim }: XdsUpdate): void {
     const { feed, clusters } = this.#options;
     if (typeUrl === typeUrls.cluster) {
       this.#subscribe(feed, typeUrls.endpoint, clusters.endpointNames());
@@ -317,6 +335,10 @@ export class Configuration implements RouteSource {
     if (typeUrl === typeUrls.listener) {
       const names = new Set(this.#warming.needs().flatMap(({ routes }) => [...routes]));
       this.#subscribe(feed, typeUrls.route, names);
+      const needed = this.#warming.needs().flatMap(({ extensions }) => extensions);
+      const { wanted, gone } = this.extensions.follow(needed, isInterim !== true);
+      for (const name of gone) this.applied.remove(typeUrls.extension, name);
+      this.#subscribe(feed, typeUrls.extension, wanted);
     }
   }
 
@@ -339,6 +361,7 @@ export class Configuration implements RouteSource {
 
   #missing(needs: ListenerNeeds): string[] {
     return [
+      ...this.extensions.missing(needs.extensions),
       ...[...needs.routes]
         .filter((name) => !this.#tables.has(name))
         .map((name) => `routes ${name}`),

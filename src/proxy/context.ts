@@ -12,6 +12,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
+import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { HashBits } from "./engine/chooser.ts";
@@ -37,6 +38,12 @@ export interface ProxyContext {
   readonly tap?: { onEnd(record: RequestRecord): void };
   readonly clusters: ClusterSource;
   readonly routes: RouteSource;
+  /** Configurations of filters that stand under a name; absent where there are none. */
+  readonly extensions?: {
+    /** Grows with every change. */
+    readonly version: number;
+    get(name: string): Any | undefined;
+  };
   readonly dialler: ProxyDialler;
   /** Finds listeners for connections inside the proxy; whoever runs listeners sets how. */
   readonly internal?: { find: FindDoor };
@@ -48,6 +55,8 @@ export interface ProxyContext {
   readonly overload?: OverloadState;
   /** What the proxy tells others of the workload it stands beside, in Istio's terms. */
   readonly node?: OwnNode;
+  /** Of the process: custom tags of spans and logs may name variables of it. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Token buckets that all threads share; each has its own unless told. */
   readonly buckets?: BucketMemory;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
@@ -60,8 +69,6 @@ export interface ProxyContext {
     statPrefix: string,
     options?: LogOptions,
   ) => RequestSink;
-  /** Of the process: custom tags of spans and logs may name variables of it. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
 /** Brings here what is sent to an address and port that are not ours. */
@@ -73,6 +80,8 @@ export interface DatagramCapture {
 export interface LogOptions {
   /** Loggers that name no type of entry hear of a TCP connection when it reaches its upstream, too. */
   readonly tellsConnected?: boolean;
+  /** A listener's, told of each connection once, as no type of entry. */
+  readonly areListeners?: boolean;
 }
 
 export interface ClusterSource {
@@ -263,6 +272,8 @@ export interface ConnectionHome {
   move(first: Buffer): HomeRefusal | undefined;
   /** Wants to hear who speaks first, where neither has before it was passed on, and the first of it. */
   readonly onFirstWords?: FirstWords | undefined;
+  /** Wants the record that is kept of the connection as a whole. */
+  readonly onRecord?: ((record: RequestRecord) => void) | undefined;
 }
 
 export type FirstWords = (by: "server" | "client", words: Uint8Array) => void;
@@ -281,6 +292,8 @@ export interface ListenerSet {
   remove(name: string): void;
   /** What is listened on now. */
   bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
+  /** Throws a refusal for what no HTTP filter can be made of. */
+  checkFilter(config: Any): void;
   /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
   drain(plan: DrainPlan): Promise<void>;
   /** Resets connections with at least so much to send, those with the most first. */

@@ -4,8 +4,10 @@
  * all in `http/`; HTTP/2's connections are in `http2/`; the byte level is in `wire/`.
  */
 import { assert } from "../base/assert.ts";
+import { createMetricRegistry } from "../telemetry/metric-registry.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import { Http1Writer } from "../wire/http1-writer.ts";
+import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.ts";
@@ -17,18 +19,21 @@ import type { RouteTable } from "./engine/route-table.ts";
 import type { AcceptedHttp, ServedConnection } from "./http/accepted-http.ts";
 import { DownstreamConnection } from "./http/downstream-connection.ts";
 import {
+  checkNamedFilter,
   compileFilters,
   filterOverrides,
   findFilter,
 } from "./http/filter-chain.ts";
 import { createCounters, type HttpServices } from "./http/http-services.ts";
 import { LocalReplies } from "./http/local-replies.ts";
+import { createLogMoments } from "./http/log-moments.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
 import { type Upstreams, upstreamsOf } from "./http/upstream-pool.ts";
 import { createHttp2Counters } from "./http2/counters.ts";
 import { framesOf } from "./http2/frames.ts";
 import { type Http2Services, ServerConnection } from "./http2/server-connection.ts";
+
 import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
 
@@ -63,14 +68,10 @@ export function createHttpConnectionManager(
   const spans = refusals.attempt(() => compileSpanReporter(config, context));
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
   const settings = refusals.attempt(() => compileSettings(config));
+  const moments = refusals.attempt(() => createLogMoments(config, sink, upstreams.wheel));
+  const filterServices = { ...context, upstreams, node, owner, statPrefix: config.statPrefix };
   const filters = refusals.attempt(() =>
-    compileFilters(config.httpFilters, {
-      ...context,
-      upstreams,
-      node,
-      owner,
-      statPrefix: config.statPrefix,
-    }),
+    compileFilters(config.httpFilters, filterServices, moments),
   );
   const localReplies = refusals.attempt(() => localRepliesOf(config, context));
   const routes = refusals.attempt(() => routesOf(config, context, owner));
@@ -97,6 +98,15 @@ export function createHttpConnectionManager(
     isRetired: false,
   };
   return createFactory(services);
+}
+
+/** Throws a refusal for what no filter can be made of that stands under a name. */
+export function checkHttpFilter(config: Any, context: ProxyContext): void {
+  // What is only looked at leaves neither series nor buckets behind.
+  const { buckets: _, ...services } = { ...context, metrics: createMetricRegistry() };
+  const { node = noNode } = context;
+  const upstreams = upstreamsOf(context);
+  checkNamedFilter(config, { ...services, upstreams, node, owner: "", statPrefix: "" });
 }
 
 const noNode = { id: "", metadata: {} };

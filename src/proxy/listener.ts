@@ -11,19 +11,26 @@ import { type BoundListener, listen } from "../net/listen.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
 import type { DrainPlan } from "./drain.ts";
 import { writeQueueBytes } from "./engine/watermark.ts";
+import { checkHttpFilter } from "./http.ts";
 import type { PassedOn } from "./internal.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
-import { type CompiledListener, compileListener } from "./listener/compiled-listener.ts";
+import {
+  boundAddresses,
+  type CompiledListener,
+  compileListener,
+} from "./listener/compiled-listener.ts";
 import { DetectionMemory } from "./listener/detection-memory.ts";
 import { Draining } from "./listener/draining.ts";
 import { EarlyConnections } from "./listener/early-connections.ts";
 import { createListenerCounters, type ListenerCounters } from "./listener/listener-counters.ts";
 import { InternalDoors } from "./listener/internal-doors.ts";
+import { resetSlowest } from "./listener/slow-connections.ts";
 import { YoungConnections } from "./listener/young-connections.ts";
 import { isUdpListener, UdpListeners } from "./udp.ts";
 
@@ -142,6 +149,10 @@ class RunningListeners implements ListenerSet {
     });
   }
 
+  checkFilter(config: Any): void {
+    checkHttpFilter(config, this.#context);
+  }
+
   remove(name: string): void {
     this.#udp.remove(name);
     const running = this.#running.get(name);
@@ -193,19 +204,7 @@ class RunningListeners implements ListenerSet {
   }
 
   resetSlowest(fromBytes: number, countMax: number): void {
-    const slow = [...this.#connections.keys()].filter(
-      ({ queuedBytes }) => queuedBytes >= fromBytes,
-    );
-    slow.sort((a, b) => b.queuedBytes - a.queuedBytes);
-    if (slow.length === 0) return;
-    const chosen = slow.slice(0, countMax);
-    for (const channel of chosen) channel.destroy("reset");
-    this.#context.metrics
-      .counter("envoy_overload_stream_resets_total", "Connections reset for the memory they held")
-      .add(chosen.length);
-    this.#log.warn("connections with much to send were reset: memory runs short", {
-      connections: chosen.length,
-    });
+    resetSlowest(this.#connections.keys(), { fromBytes, countMax }, this.#context);
   }
 
   async close(): Promise<void> {
@@ -320,6 +319,7 @@ class RunningListeners implements ListenerSet {
       refusals: this.#refusals,
       counters: running.counters,
       memory: this.#memory,
+      isRestored: receiver.compiled.usesOriginalDestination,
       passed,
       current: () => {
         const now = this.#running.get(name);
@@ -338,6 +338,7 @@ class RunningListeners implements ListenerSet {
     if (tracked !== undefined) {
       tracked.counters.onClosed();
       this.#young.remove(tracked.bucket);
+      tracked.connection.onClosed();
     }
     this.#connections.delete(channel);
     this.#draining?.onClosed();
@@ -392,13 +393,4 @@ class RunningListeners implements ListenerSet {
       if (!used.has(chain)) chain.tls?.close();
     }
   }
-}
-
-/** By what tells sockets apart: where the new version has the same, they stay open. */
-function boundAddresses(compiled: CompiledListener): ReadonlyMap<string, SocketAddress> {
-  if (!compiled.bindsToPort) return new Map();
-  const { addresses, restoresDestination } = compiled;
-  return new Map(
-    addresses.map((address) => [`${formatSocketAddress(address)} ${restoresDestination}`, address]),
-  );
 }

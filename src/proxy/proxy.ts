@@ -21,6 +21,8 @@ import type { HealthNews, HealthReport } from "./cluster/cluster-health.ts";
 import { composeClusters } from "./cluster/composition.ts";
 import type { Ejection } from "./cluster/ejections.ts";
 import { Configuration, type ConfigurationOptions, type RefusedResourceFields } from "./config.ts";
+import { Extensions } from "./config/extensions.ts";
+import { ownNodeOf } from "./istio/own-node.ts";
 import { SharedBuckets } from "./engine/shared-buckets.ts";
 import { bucketWatch } from "./stats/bucket-watch.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
@@ -160,7 +162,7 @@ export function startProxy(options: ProxyOptions): Proxy {
   });
   const listeners = createListenerSet({ context, secrets });
   const feed = workers?.feed ?? options.feed;
-  const configuration = makeConfiguration(options, { feed, clusters, listeners });
+  const configuration = makeConfiguration(options, { ...context, feed, clusters, listeners });
   const drain = (plan: DrainPlan = endingPlan(drainMs)): Promise<void> => {
     draining.begin(plan);
     return drainAll(plan, listeners, workers);
@@ -227,7 +229,7 @@ async function closeAll(parts: Closing): Promise<void> {
 
 function makeConfiguration(
   { secrets, clock, log, metrics, isWorker }: ProxyOptions,
-  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners">,
+  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners" | "extensions">,
 ): Configuration {
   metrics.onExpose(() => parts.clusters.refreshLimits());
   return new Configuration({
@@ -336,23 +338,25 @@ function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams
   return { mark, ...(capture === undefined ? {} : { capture }) };
 }
 
+type OwnContext = ProxyContext & { readonly tap: Tap; readonly extensions: Extensions };
 function makeContext(
   options: ProxyOptions,
   { io, dialler }: OpenedIo,
   parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
-): ProxyContext & { readonly tap: Tap } {
+): OwnContext {
   const { clock, log, metrics } = options;
-  const context: ProxyContext & { readonly tap: Tap } = {
+  const context: OwnContext = {
     clock,
     log,
     metrics,
     random: options.random,
     tap: new Tap({ clock, metrics, random: options.random }),
     ...parts,
+    extensions: new Extensions(clock),
     dialler,
     internal: dialler,
     buckets: options.buckets ?? new SharedBuckets(0, undefined, bucketWatch(metrics)),
-    node: nodeOf(options),
+    node: ownNodeOf(options),
     environment: options.environment ?? {},
     listen: (listening) => io.listen(listening),
     ...(options.isWorker === true ? {} : { datagrams: datagramsOf(options) }),
@@ -362,23 +366,18 @@ function makeContext(
       peers: options.peers,
       openLog: options.openLog,
       random: options.random,
+      context: () => context,
     }),
   };
+  return context;
 }
 
 function makeOverload(
   { overload, clock, log, metrics }: ProxyOptions,
   resetSlowest: Proxy["resetSlowest"],
   workers: () => DataWorkers | undefined,
-  context: () => context,
 ): Overload | undefined {
   if (overload === undefined) return undefined;
-  return context;
-}
-
-function nodeOf(options: ProxyOptions): NonNullable<ProxyContext["node"]> {
-  const { nodeId: id, nodeMetadata: metadata = {}, nodeCluster = "", nodeZone = "" } = options;
-  return { id, metadata, cluster: nodeCluster, zone: nodeZone };
   v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
   return new Overload({
     ...overload,

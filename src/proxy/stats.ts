@@ -14,7 +14,7 @@ import type { LineFormat } from "../telemetry/access-log-format.ts";
 import type { AppendLines } from "../telemetry/batch-writer.ts";
 import { LineBuffer } from "../telemetry/line-buffer.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
-import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
+import type { EntryType, RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import { AccessLogType } from "../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
@@ -29,7 +29,7 @@ import {
   StderrAccessLog,
   StdoutAccessLog,
 } from "../wire/gen/ts/envoy/extensions/access_loggers/stream/v3/stream.ts";
-import type { ProxyContext } from "./context.ts";
+import type { LogOptions, ProxyContext } from "./context.ts";
 import { refuse } from "./engine/refusal.ts";
 import {
   compileHttpGrpcLog,
@@ -54,9 +54,9 @@ export interface SinkOptions {
 
 /** `ProxyContext.sinkFor`. Throws a refusal for a logger that is not supported. */
 export function createSinkCompiler(options: SinkOptions): ProxyContext["sinkFor"] {
-  return (loggers, _statPrefix, { tellsConnected = false } = {}) => {
+  return (loggers, _statPrefix, told = {}) => {
     const entries = loggers.map((logger, i) => compileLogger(logger, `access_log[${i}]`, options));
-    return new AccessLogSink(entries, tellsConnected);
+    return new AccessLogSink(entries, told);
   };
 }
 
@@ -144,7 +144,12 @@ interface TcpProgress {
   bytesSent: number;
 }
 
-const ends: ReadonlySet<AccessLogType> = new Set([
+/** Also to loggers that name no type. */
+const toldToAll: ReadonlySet<AccessLogType> = new Set([
+  AccessLogType.NotSet,
+  AccessLogType.DownstreamStart,
+  AccessLogType.DownstreamPeriodic,
+  AccessLogType.DownstreamTunnelSuccessfullyEstablished,
   AccessLogType.DownstreamEnd,
   AccessLogType.TcpConnectionEnd,
   AccessLogType.UdpSessionEnd,
@@ -153,14 +158,23 @@ const ends: ReadonlySet<AccessLogType> = new Set([
 class AccessLogSink implements RequestSink {
   readonly #loggers: readonly CompiledLogger[];
   readonly #tellsConnected: boolean;
+  readonly #areListeners: boolean;
   readonly #progress = new WeakMap<RequestRecord, TcpProgress>();
 
-  constructor(loggers: readonly CompiledLogger[], tellsConnected: boolean) {
+  constructor(
+    loggers: readonly CompiledLogger[],
+    { tellsConnected = false, areListeners = false }: LogOptions,
+  ) {
     this.#loggers = loggers;
     this.#tellsConnected = tellsConnected;
+    this.#areListeners = areListeners;
   }
 
   onEnd(record: RequestRecord): void {
+    if (this.#areListeners) {
+      this.#runAs("NotSet", record);
+      return;
+    }
     if (record.kind !== "tcp") {
       const isHttp = record.kind === "http";
       this.#run(record, isHttp ? AccessLogType.DownstreamEnd : AccessLogType.UdpSessionEnd);
@@ -181,14 +195,21 @@ class AccessLogSink implements RequestSink {
     const progress = this.#progressOf(record);
     if (progress.isOpenReported) return;
     progress.isOpenReported = true;
-    record.entryType = "TcpUpstreamConnected";
-    this.#run(record, AccessLogType.TcpUpstreamConnected);
-    record.entryType = undefined;
+    this.#runAs("TcpUpstreamConnected", record);
+  }
+
+  /** Loggers that name no type of entry hear of these, too. */
+  onMoment(record: RequestRecord, moment: EntryType): void {
+    this.#runAs(moment, record);
   }
 
   onDatagrams(record: RequestRecord): void {
-    record.entryType = "UdpPeriodic";
-    this.#run(record, AccessLogType.UdpPeriodic);
+    this.#runAs("UdpPeriodic", record);
+  }
+
+  #runAs(type: EntryType, record: RequestRecord): void {
+    record.entryType = type;
+    this.#run(record, AccessLogType[type]);
     record.entryType = undefined;
   }
 
@@ -214,10 +235,10 @@ class AccessLogSink implements RequestSink {
   }
 
   #run(record: RequestRecord, type: AccessLogType, progress?: TcpProgress): void {
-    const isEnd = ends.has(type);
+    const isTold = toldToAll.has(type);
     for (const logger of this.#loggers) {
       // As in Envoy: ends, and what the filter was told to log besides.
-      const isWanted = logger.types?.has(type) ?? (isEnd || this.#tellsConnected);
+      const isWanted = logger.types?.has(type) ?? (isTold || this.#tellsConnected);
       if (!isWanted) continue;
       if (logger.matches?.(record, type) === false) continue;
       logger.line?.(record, type);
@@ -228,7 +249,7 @@ class AccessLogSink implements RequestSink {
     }
     for (const logger of this.#loggers) {
       if (logger.stats === undefined) continue;
-      if (logger.types === undefined ? !isEnd : !logger.types.has(type)) continue;
+      if (logger.types === undefined ? !isTold : !logger.types.has(type)) continue;
       if (logger.matches?.(record, type) !== false) logger.stats.count(record);
     }
   }

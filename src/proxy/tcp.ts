@@ -5,7 +5,7 @@
 import type { Channel } from "../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
-import type { ConnectionFactory, ProxyContext } from "./context.ts";
+import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.ts";
 import { durationMs } from "./engine/duration.ts";
 import { tcpClusterKey } from "./engine/filter-state.ts";
 import { refuse } from "./engine/refusal.ts";
@@ -20,9 +20,14 @@ export interface TcpProxyOptions {
   readonly sinks?: readonly RequestSink[];
 }
 
+export interface Denial {
+  readonly details: string;
+  readonly onRecord: ConnectionHome["onRecord"];
+}
+
 export interface TcpFactory extends ConnectionFactory {
   /** A filter before this one denied the connection: close it and say why in the access log. */
-  deny(channel: Channel, connection: ConnectionView, details: string): void;
+  deny(channel: Channel, connection: ConnectionView, denial: Denial): void;
 }
 
 const idleTimeoutMsDefault = 3_600_000;
@@ -65,15 +70,18 @@ export function createTcpProxy(
     accept(channel, connection, first, home) {
       accepted.add();
       const { onFirstWords } = home;
-      new TcpSession(context, settings, { channel, connection, onFirstWords }).start(first);
+      const session = new TcpSession(context, settings, { channel, connection, onFirstWords });
+      home.onRecord?.(session.record);
+      session.start(first);
     },
-    deny(channel, connection, details) {
+    deny(channel, connection, { details, onRecord }) {
       const record = new TcpRecord(channel, connection, direction);
       record.startMs = context.clock.nowMs();
       record.startMonotonicMs = context.clock.monotonicMs();
       record.connectionTerminationDetails = details;
       // Envoy has chosen by the time it denies, and its logs say so.
       record.upstreamCluster = settings.chooseCluster(connection);
+      onRecord?.(record);
       channel.destroy();
       settings.sink.onEnd(record);
     },

@@ -11,6 +11,15 @@ export interface TlsDetails {
 /** What filters have found out about a request, as JSON: namespace → key → value. */
 export type DynamicMetadata = ReadonlyMap<string, Readonly<Record<string, unknown>>>;
 
+/** Entries of logs that are not about the end of what they tell of; `NotSet` are listeners'. */
+export type EntryType =
+  | "TcpUpstreamConnected"
+  | "UdpPeriodic"
+  | "DownstreamStart"
+  | "DownstreamPeriodic"
+  | "DownstreamTunnelSuccessfullyEstablished"
+  | "NotSet";
+
 /**
  * What happened to one request, TCP connection or session of UDP: filled in by the data plane while it
  * happens, read once at the end by access logs, metrics and spans. One object per stream; fields
@@ -19,7 +28,7 @@ export type DynamicMetadata = ReadonlyMap<string, Readonly<Record<string, unknow
 export interface RequestRecord {
   readonly kind: "http" | "tcp" | "udp";
   /** Of the log entry being written, in Envoy's words; absent at the end. */
-  entryType?: "TcpUpstreamConnected" | "UdpPeriodic" | undefined;
+  entryType?: EntryType | undefined;
   startMs: number;
   /** Monotonic, with fractions; `durationMs` is set when the stream has ended. */
   startMonotonicMs: number;
@@ -39,6 +48,8 @@ export interface RequestRecord {
   responseCodeDetails: string;
   connectionTerminationDetails: string;
   upstreamTransportFailureReason: string;
+  /** Absent where handshakes that fail leave no record. */
+  downstreamTransportFailureReason?: string;
   bytesReceived: number;
   bytesSent: number;
   routeName: string;
@@ -77,6 +88,7 @@ export interface RequestRecord {
   /** Endpoint metadata of the upstream chosen: filter name → key → value (`heddle.workload`). */
   upstreamMetadata: Readonly<Record<string, Readonly<Record<string, string>>>> | undefined;
   clusterMetadata: Readonly<Record<string, unknown>> | undefined;
+  routeMetadata?: Readonly<Record<string, unknown>> | undefined;
   /** Absent where no filter has said anything. */
   readonly dynamicMetadata?: DynamicMetadata | undefined;
   requestId: string;
@@ -88,7 +100,6 @@ export interface RequestRecord {
   operation?: string;
   grpcStatus: number | undefined;
   /** When what happened; absent for connections of TCP. */
-  routeMetadata?: Readonly<Record<string, unknown>> | undefined;
   readonly times?: RequestTimes;
   /** Messages of gRPC that have begun to pass; absent where nobody counts them. */
   readonly requestMessages?: number;
@@ -106,6 +117,8 @@ export interface RequestRecord {
 /** Told once per finished stream; must not throw and must not keep the record after `onEnd`. */
 export interface RequestSink {
   onEnd(record: RequestRecord): void;
+  /** HTTP only: of a request that goes on, where its connection manager asks for such entries. */
+  onMoment?(record: RequestRecord, moment: EntryType): void;
   /** TCP only: the upstream connection stands and, with TLS, the peer is known. */
   onConnected?(record: RequestRecord): void;
   /** TCP only, now and then (about every 5 s): `bytesReceived` and `bytesSent` so far. */

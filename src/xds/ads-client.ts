@@ -75,6 +75,7 @@ const unansweredMs = 15_000;
 const pausedBy: ReadonlyMap<string, string> = new Map([
   [typeUrls.endpoint, typeUrls.cluster],
   [typeUrls.route, typeUrls.listener],
+  [typeUrls.extension, typeUrls.listener],
 ]);
 
 const unanswered: AdsTypeStatus = {
@@ -298,8 +299,9 @@ export class AdsClient implements XdsFeed {
 
   /** Where servers do not say that a name does not exist, silence says so in the end. */
   #awaitNames(subscription: ClientSubscription): void {
-    if (subscription.unanswered().length === 0) return;
     const { typeUrl } = subscription;
+    // Of filters each listener says itself how long it waits.
+    if (typeUrl === typeUrls.extension || subscription.unanswered().length === 0) return;
     this.#waits.get(typeUrl)?.cancel();
     const wait = this.#options.clock.schedule(unansweredMs, () => {
       const removed = subscription.unanswered();
@@ -332,7 +334,13 @@ interface AnswerFields {
   readonly refusal?: string | undefined;
 }
 
-const requestOrder = [typeUrls.cluster, typeUrls.endpoint, typeUrls.listener, typeUrls.route];
+const requestOrder = [
+  typeUrls.cluster,
+  typeUrls.endpoint,
+  typeUrls.listener,
+  typeUrls.extension,
+  typeUrls.route,
+];
 
 /** Clusters first: a server may answer in the order it was asked. */
 function inOrder(

@@ -52,6 +52,8 @@ export const typeUrls = {
   route: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
   cluster: "type.googleapis.com/envoy.config.cluster.v3.Cluster",
   endpoint: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+  /** Configurations of filters that listeners name. */
+  extension: "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
   secret: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
   nameTable: "type.googleapis.com/istio.networking.nds.v1.NameTable",
   /** Who a certificate subject is, see docs/decisions/0003-standard-metrics.md; for agents only. */

@@ -67,6 +67,14 @@ const sections: readonly Section[] = [
     typeUrl: typeUrls.route,
     isNested: false,
   },
+  {
+    type: "EcdsConfigDump",
+    list: "ecds_filters",
+    staticList: "ecds_filters",
+    key: "ecds_filter",
+    typeUrl: typeUrls.extension,
+    isNested: false,
+  },
 ];
 
 type Decode = (typeUrl: string, bytes: Uint8Array) => JsonValue;

@@ -6,15 +6,20 @@ import type {
   Filter,
   FilterChain,
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
-import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import {
+  HttpConnectionManager,
+  type HttpFilter,
+} from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import { isPeerExchange } from "../istio/exchange.ts";
 import { statsUrl } from "../istio/stats.ts";
 import { isUdpListener, planUdpListener } from "../udp.ts";
+import { durationMs } from "../engine/duration.ts";
 import { compileFilterChains } from "../engine/filter-chains.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
+import type { ExtensionNeed } from "./extensions.ts";
 import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
 import { honouredRoutes } from "./honoured-routes.ts";
 import { secretOrigins } from "./secret-origins.ts";
@@ -24,6 +29,8 @@ export interface ListenerNeeds {
   /** Route configurations it refers to by name. */
   readonly routes: ReadonlySet<string>;
   readonly secrets: ReadonlyMap<string, SecretOrigin>;
+  /** Filters whose configurations stand under a name. */
+  readonly extensions: readonly ExtensionNeed[];
   /** Route configurations written into it, to be compiled for a check. */
   readonly inlineRoutes: readonly InlineRoutes[];
 }
@@ -48,7 +55,7 @@ const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buf
 export function checkListener(listener: Listener, unknown: UnknownFieldCount): ListenerNeeds {
   if (isUdpListener(listener)) {
     planUdpListener(listener, unknown);
-    return { routes: new Set(), secrets: new Map(), inlineRoutes: [] };
+    return { routes: new Set(), secrets: new Map(), extensions: [], inlineRoutes: [] };
   }
   const refusals = new RefusalList();
   refusals.attempt(() => checkHonoured(listener, honouredListener, "", unknown));
@@ -56,6 +63,7 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
   const needs = {
     routes: new Set<string>(),
     secrets: new Map<string, SecretOrigin>(),
+    extensions: [] as ExtensionNeed[],
     inlineRoutes: [] as InlineRoutes[],
   };
   const chains = listener.filterChains.map((chain, i) => ({ chain, at: `filter_chains[${i}]` }));
@@ -70,6 +78,7 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
 interface Gathering {
   readonly routes: Set<string>;
   readonly secrets: Map<string, SecretOrigin>;
+  readonly extensions: ExtensionNeed[];
   readonly inlineRoutes: InlineRoutes[];
   readonly unknown: UnknownFieldCount;
   readonly refusals: RefusalList;
@@ -106,6 +115,7 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
       const config = HttpConnectionManager.decode(typed.value);
       const { refusals, unknown } = found;
       refusals.attempt(() => checkHonoured(config, honouredHttp, place, unknown));
+      found.extensions.push(...config.httpFilters.flatMap(needOf));
       if (config.rds !== undefined) found.routes.add(config.rds.routeConfigName);
       const { routeConfig } = config;
       if (routeConfig !== undefined) {
@@ -126,6 +136,17 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
       if (isPeerExchange(typed, place)) return false;
       return refuse(path, `filter '${typed.typeUrl}' is not supported`);
   }
+}
+
+const initialFetchTimeoutMsDefault = 15_000;
+
+function needOf({ name, configDiscovery: found }: HttpFilter): readonly ExtensionNeed[] {
+  if (found === undefined) return [];
+  const { typeUrls, defaultConfig, applyDefaultConfigWithoutWarming: isReady } = found;
+  const waits = defaultConfig === undefined || !isReady;
+  const waitMs =
+    durationMs(found.configSource?.initialFetchTimeout) ?? initialFetchTimeoutMsDefault;
+  return [{ name, typeUrls: new Set(typeUrls), waits, waitMs }];
 }
 
 function socketSecrets(

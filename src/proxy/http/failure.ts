@@ -34,6 +34,7 @@ export type FailureKind =
   | "rate-limited"
   | "overload"
   | "resources-short"
+  | "filter-missing"
   | "no-route"
   | "no-cluster"
   | "no-healthy-endpoint"
@@ -127,6 +128,8 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
   "resources-short": plain(503, 14, flag.overloadManager, "overload", "envoy overloaded"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),
+  // What a filter shall do was to come from elsewhere, and has not come.
+  "filter-missing": plain(500, 2, flag.noFilterConfigFound, "", ""),
   "no-route": plain(404, 12, flag.noRouteFound, "route_not_found", ""),
   "no-cluster": plain(503, 14, flag.noClusterFound, "cluster_not_found", ""),
   "no-healthy-endpoint": plain(

@@ -1,10 +1,12 @@
 /** Makes the HTTP filters of a connection manager from their configurations, in order. */
 import { honouredForwardProxy, honouredRouter } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
-import type { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
 import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { Clock } from "../../base/clock.ts";
+import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
+import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
 import type { BucketMemory } from "../engine/token-bucket.ts";
@@ -18,6 +20,13 @@ import { compileExtAuthzOverride, createExtAuthzFilter } from "./ext-authz-filte
 import { compileFaultOverride, createFaultFilters } from "./fault-filter.ts";
 import type { CallServices } from "./cluster-call.ts";
 import type { FilterStream, HttpFilter } from "./filter.ts";
+import {
+  createFilterList,
+  type ExtensionSource,
+  type FilterList,
+  type FilterSlot,
+  missingFilter,
+} from "./filter-list.ts";
 import { createGrpcStatsFilter } from "./grpc-stats-filter.ts";
 import { createGrpcWebFilter } from "./grpc-web-filter.ts";
 import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
@@ -66,26 +75,69 @@ export const filterOverrides: FilterOverrideCompilers = new Map<
   [urls.state, compileStateOverride],
 ]);
 
-/** Throws a refusal for a filter that is not known, unless it is optional. The router must be last. */
+/** `first` pass before all of them. Throws a refusal for a filter that is not known, unless it is optional. The router must be last. */
 export function compileFilters(
   configs: readonly FilterConfig[],
   services: FilterServices,
-): readonly HttpFilter[] {
+  first: readonly HttpFilter[] = [],
+): FilterList {
   const refusals = new RefusalList();
   const last = configs.at(-1);
-  if (last?.typedConfig?.typeUrl !== urls.router) {
+  if (last === undefined || !isRouter(last)) {
     refusals.add("http_filters", "must end with the router");
   }
-  const filters = configs.flatMap((config, index) => {
+  const slots = configs.map((config, index): FilterSlot | undefined => {
     const path = `http_filters[${index}]`;
-    if (config.typedConfig?.typeUrl === urls.router && index !== configs.length - 1) {
+    if (isRouter(config) && index !== configs.length - 1) {
       refusals.add(path, "the router must be last");
     }
     const place = { name: config.name, path: `${path}.typed_config`, ...services };
-    return refusals.attempt(() => compileFilter(config, path, place)) ?? [];
+    return refusals.attempt(() => compileSlot(config, path, place));
   });
   refusals.throwIfAny();
-  return filters;
+  const { extensions, log } = services;
+  const made = slots.filter((slot) => slot !== undefined);
+  return createFilterList([{ kind: "fixed", filters: first }, ...made], extensions, log);
+}
+
+/** Throws a refusal for what no filter can be made of that stands under a name. */
+export function checkNamedFilter(config: Any, services: FilterServices): void {
+  const named = FilterConfig.fromPartial({ typedConfig: config });
+  compileFilter(named, "", { name: "", path: "typed_config", ...services });
+}
+
+function isRouter({ typedConfig, configDiscovery }: FilterConfig): boolean {
+  if (configDiscovery === undefined) return typedConfig?.typeUrl === urls.router;
+  return configDiscovery.typeUrls.includes(urls.router);
+}
+
+/** These concern more than the requests that pass them, so they come with their listener. */
+const boundTypes: ReadonlySet<string> = new Set([alpnUrl, statsUrl]);
+
+function compileSlot(config: FilterConfig, path: string, place: Place): FilterSlot {
+  const { configDiscovery: found, name } = config;
+  if (found === undefined) return { kind: "fixed", filters: compileFilter(config, path, place) };
+  const at = `${path}.config_discovery`;
+  if (found.configSource === undefined) refuse(`${at}.config_source`, "is required");
+  if (found.typeUrls.length === 0) refuse(`${at}.type_urls`, "at least one is required");
+  const typeUrls = new Set(found.typeUrls);
+  for (const [i, typeUrl] of found.typeUrls.entries()) {
+    if (boundTypes.has(typeUrl)) refuse(`${at}.type_urls[${i}]`, "cannot stand under a name");
+    if (typeUrl === urls.router && typeUrls.size > 1) {
+      refuse(`${at}.type_urls[${i}]`, "a place in the chain is the router's or not");
+    }
+  }
+  const compile = (typedConfig: Any): readonly HttpFilter[] =>
+    compileFilter({ ...config, typedConfig, configDiscovery: undefined }, path, place);
+  const { defaultConfig } = found;
+  if (defaultConfig !== undefined && !typeUrls.has(defaultConfig.typeUrl)) {
+    refuse(`${at}.default_config`, `'${defaultConfig.typeUrl}' is not among type_urls`);
+  }
+  if (defaultConfig === undefined && found.applyDefaultConfigWithoutWarming) {
+    refuse(`${at}.apply_default_config_without_warming`, "there is no default_config");
+  }
+  const fallback = defaultConfig === undefined ? [missingFilter(name)] : compile(defaultConfig);
+  return { kind: "named", name, typeUrls, fallback, compile };
 }
 
 /** What filters may need to ask others. */
@@ -99,6 +151,8 @@ export interface FilterServices extends CallServices {
   readonly metrics: MetricRegistry;
   readonly statPrefix: string;
   readonly node: OwnNode;
+  readonly extensions?: ExtensionSource;
+  readonly log: Logger;
 }
 
 interface Place extends FilterServices {
@@ -107,9 +161,6 @@ interface Place extends FilterServices {
 }
 
 function compileFilter(config: FilterConfig, path: string, place: Place): readonly HttpFilter[] {
-  if (config.configDiscovery !== undefined) {
-    refuse(`${path}.config_discovery`, "is not supported");
-  }
   const filters = compileEnabled(config, path, place);
   return config.disabled ? filters.map(offUnlessRouted) : filters;
 }

@@ -34,7 +34,8 @@ class Run {
       onRequest: () => this.#onRequest(name),
     }));
     const upstreams = { wheel: new DeadlineWheel(this.clock) } as Upstreams;
-    this.run = new FilterRun(this.stream, filters, upstreams);
+    this.run = new FilterRun(this.stream, { list: filters }, upstreams);
+    this.run.begin();
   }
 
   #onRequest(name: string): FilterVerdict {

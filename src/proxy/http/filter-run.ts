@@ -8,6 +8,7 @@
 import { disabledFilter } from "../engine/filter-overrides.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { BodyReader, FilterStream, HttpFilter, PauseTicket, StreamPauses } from "./filter.ts";
+import type { FilterList } from "./filter-list.ts";
 import type { RequestBody } from "./request-body.ts";
 import type { Upstreams } from "./upstream-pool.ts";
 
@@ -23,9 +24,13 @@ export interface FilteredStream extends FilterStream {
   flushRequest(): void;
 }
 
+const none: readonly HttpFilter[] = [];
+
 export class FilterRun implements StreamPauses, DeadlineOwner {
   readonly #stream: FilteredStream;
-  readonly #filters: readonly HttpFilter[];
+  readonly #configured: FilterList;
+  /** Those of this request, whatever is configured meanwhile. */
+  filters: readonly HttpFilter[] = none;
   readonly #upstreams: Upstreams;
   readonly #delay: Deadline = new Deadline(this);
   #at = 0;
@@ -35,13 +40,19 @@ export class FilterRun implements StreamPauses, DeadlineOwner {
   /** Of the filter that waits for the body. */
   #bodyReader: BodyReader | undefined;
 
-  constructor(stream: FilteredStream, filters: readonly HttpFilter[], upstreams: Upstreams) {
+  constructor(stream: FilteredStream, configured: FilterList, upstreams: Upstreams) {
     this.#stream = stream;
-    this.#filters = filters;
+    this.#configured = configured;
     this.#upstreams = upstreams;
   }
 
-  /** A new request, or the end of one. */
+  /** A new request. */
+  begin(): void {
+    this.filters = this.#configured.list;
+    this.reset();
+  }
+
+  /** The end of one. */
   reset(): void {
     this.#at = 0;
     this.#delay.disarm();
@@ -51,8 +62,9 @@ export class FilterRun implements StreamPauses, DeadlineOwner {
   /** From the next filter on. */
   run(): void {
     const stream = this.#stream;
-    while (this.#at < this.#filters.length) {
-      const filter = this.#filters[this.#at++];
+    const { filters } = this;
+    while (this.#at < filters.length) {
+      const filter = filters[this.#at++];
       if (filter === undefined || stream.override(filter.name) === disabledFilter) continue;
       if (filter.onRequest(stream) !== "continue") return;
     }

@@ -4,7 +4,7 @@ import type { RequestRecord, RequestSink } from "../../telemetry/request-record.
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { ProxyContext } from "../context.ts";
 import type { RouteTable } from "../engine/route-table.ts";
-import type { HttpFilter } from "./filter.ts";
+import type { FilterList } from "./filter-list.ts";
 import { createLimitCounters, type LimitCounters } from "./limit-counters.ts";
 import type { LocalReplies } from "./local-replies.ts";
 import type { HttpSettings } from "./settings.ts";
@@ -14,7 +14,7 @@ export interface HttpServices {
   readonly settings: HttpSettings;
   readonly context: ProxyContext;
   readonly upstreams: Upstreams;
-  readonly filters: readonly HttpFilter[];
+  readonly filters: FilterList;
   /** Undefined where the proxy's own answers stay as they are. */
   readonly localReplies: LocalReplies | undefined;
   readonly sink: RequestSink;

@@ -100,7 +100,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.filterState = undefined;
     this.coder = undefined;
     this.#cluster = undefined;
-    this.pauses.reset();
+    this.pauses.begin();
     this.body.reset(services.bufferBytesMax);
     this.body.isComplete = head.bodyKind === "none";
     if (this.body.isComplete) record.times.set(moment.requestEnd, nowMs);
@@ -381,7 +381,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     record.finish(services.upstreams.wheel);
     services.counters.overhead.record(record.times.ownMs);
     services.counters.responses[Math.floor(record.responseCode / 100) - 1]?.add();
-    for (const filter of services.filters) filter.onStreamEnd?.(this);
+    for (const filter of this.pauses.filters) filter.onStreamEnd?.(this);
     services.sink.onEnd(record);
     if (isAnswered) this.connection.onStreamEnd();
   }

@@ -24,6 +24,7 @@ export const flag = {
   overloadManager: 0x100000,
   downstreamRemoteReset: 0x400000,
   dropOverload: 0x200000,
+  noFilterConfigFound: 0x800000,
 } as const;
 
 /** Envoy lists them as they were set: this is the order in which a stream comes by them. */
@@ -31,6 +32,7 @@ const letters: readonly (readonly [bit: number, text: string])[] = [
   [flag.overloadManager, "OM"],
   [flag.delayInjected, "DI"],
   [flag.faultInjected, "FI"],
+  [flag.noFilterConfigFound, "NFCF"],
   [flag.rateLimited, "RL"],
   [flag.externalAuthorizationDenied, "UAEX"],
   [flag.noRouteFound, "NR"],

@@ -186,9 +186,8 @@ export class ResponseSide {
     record.times.set(moment.responseBegin, services.upstreams.wheel.nowMs);
     record.responseCode = status;
     // Answers pass the filters from the last to the first.
-    for (let at = services.filters.length - 1; at >= 0; at--) {
-      services.filters[at]?.onResponse?.(stream);
-    }
+    const { filters } = stream.pauses;
+    for (let at = filters.length - 1; at >= 0; at--) filters[at]?.onResponse?.(stream);
     if (headers.head === undefined || headers.head.findId(known.date) < 0) {
       headers.add("date", httpDate(record.startMs));
     }

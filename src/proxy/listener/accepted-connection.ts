@@ -13,11 +13,15 @@ import type { ConnectionFacts } from "../engine/filter-chains.ts";
 import { isLoopback, parseIp } from "../engine/ip.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import type { PassedOn } from "../internal.ts";
+import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
 import type { CompiledChain } from "./compiled-chain.ts";
 import { chainFor, type CompiledListener, inspectsAlike } from "./compiled-listener.ts";
+import { CountedChannel } from "./counted-channel.ts";
+import { ConnectionLog } from "./connection-log.ts";
 import type { DecidedBy, DetectionMemory } from "./detection-memory.ts";
 import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
+import type { ListenerStep } from "./listener-filters.ts";
 import type { ListenerCounters } from "./listener-counters.ts";
 
 export interface AcceptServices {
@@ -27,10 +31,17 @@ export interface AcceptServices {
   readonly refusals: { warn: Logger["warn"] };
   readonly counters: ListenerCounters;
   readonly memory: DetectionMemory;
+  /** The listener that accepted it has restored where the client meant to connect. */
+  readonly isRestored: boolean;
   /** What a connection from inside the proxy tells of itself. */
   readonly passed?: PassedOn | undefined;
   /** The listener that takes connections like this one now; undefined when there is none. */
   readonly current: () => CompiledListener | undefined;
+}
+
+interface Ends {
+  readonly source: SocketAddress;
+  readonly destination: SocketAddress;
 }
 
 interface Home {
@@ -48,11 +59,12 @@ export class AcceptedConnection implements ConnectionHome {
   /** The chain that serves it, once chosen. */
   chain: CompiledChain | undefined;
   onFirstWords: FirstWords | undefined;
+  /** The listener logs its connections. */
+  readonly onRecord: ((record: RequestRecord) => void) | undefined;
   /** When it was accepted; monotonic. */
   readonly startedMs: number;
   readonly #services: AcceptServices;
   #listener: CompiledListener;
-  readonly #destination: SocketAddress;
   readonly #inspection: Inspection;
   #channel: Channel;
   /** What its chain was chosen by. */
@@ -63,15 +75,23 @@ export class AcceptedConnection implements ConnectionHome {
   /** The bytes so far are the beginning of a ClientHello. */
   #isHello = false;
   #decidedBy: DecidedBy = "first_bytes";
+  readonly #log: ConnectionLog | undefined;
+  #ends: Ends | undefined;
+  #sni: string | undefined;
 
   constructor(channel: Channel, listener: CompiledListener, services: AcceptServices) {
     this.#channel = channel;
     this.#listener = listener;
     this.#services = services;
     this.startedMs = services.clock.monotonicMs();
-    // Whatever listener accepted it knew whether it was redirected; this one may only serve it.
-    this.#destination = channel.originalDestination;
-    this.#inspection = new Inspection(listener, this.#destination);
+    this.#inspection = new Inspection(listener.steps, channel, services.isRestored);
+    this.#log = listener.log && new ConnectionLog(listener.log, services.clock);
+    this.onRecord = this.#log?.adopt;
+  }
+
+  /** Where it goes, as far as is known. */
+  get #destination(): SocketAddress {
+    return this.#inspection.destination;
   }
 
   start(): void {
@@ -104,6 +124,15 @@ export class AcceptedConnection implements ConnectionHome {
     };
   }
 
+  /** The connection is gone. */
+  onClosed(): void {
+    this.#log?.end(() => {
+      const ends = this.#ends ?? { source: this.#channel.remote, destination: this.#destination };
+      const view = this.#view ?? viewOf(this.#channel, this.#sni, ends);
+      return new TcpRecord(this.#channel, view, this.#listener.direction);
+    });
+  }
+
   destroy(): void {
     this.#timer?.cancel();
     this.#channel.destroy();
@@ -114,9 +143,9 @@ export class AcceptedConnection implements ConnectionHome {
    * bytes. Not towards the workload: a peer's ClientHello must not be taken for anything else.
    */
   get #learns(): boolean {
-    const { direction, continuesOnTimeout, inspectionTimeoutMs, proxyProtocol } = this.#listener;
+    const { direction, continuesOnTimeout, inspectionTimeoutMs, steps } = this.#listener;
     const isPatient = continuesOnTimeout && inspectionTimeoutMs > 0;
-    return direction === "outbound" && isPatient && proxyProtocol === undefined;
+    return direction === "outbound" && isPatient && !steps.some(isProxyHeader);
   }
 
   #settle(by: DecidedBy): void {
@@ -165,7 +194,7 @@ export class AcceptedConnection implements ConnectionHome {
 
   #choose(inspected: Inspected): void {
     const source = inspected.proxied?.source ?? this.#channel.remote;
-    const destination = inspected.proxied?.destination ?? this.#destination;
+    const destination = this.#destination;
     const sourceIp = parseIp(source.address);
     const facts: ConnectionFacts = {
       destinationAddress: destination.address,
@@ -180,16 +209,21 @@ export class AcceptedConnection implements ConnectionHome {
         source.address === destination.address || (sourceIp !== undefined && isLoopback(sourceIp)),
     };
     this.#facts = facts;
+    this.#ends = { source, destination };
+    this.#sni = inspected.hello?.sni;
     this.#tellProtocol(inspected);
     this.chain = chainFor(this.#listener, facts);
     if (this.chain === undefined) {
       this.#services.counters.onNoFilterChain();
-      this.#logRefused(inspected, { source, destination });
+      if (this.#log !== undefined) {
+        this.#log.responseFlags = "NR";
+        this.#log.responseCodeDetails = "filter_chain_not_found";
+      }
       const seen = inspected.isTls ? `TLS for ${inspected.hello?.sni ?? "no name"}` : "plaintext";
       this.#refuse("no filter chain takes this connection", seen);
       return;
     }
-    this.#secure(this.chain, inspected, { source, destination });
+    this.#secure(this.chain, inspected, this.#ends);
   }
 
   #tellProtocol({ isTls, applicationProtocols }: Inspected): void {
@@ -199,30 +233,14 @@ export class AcceptedConnection implements ConnectionHome {
     memory.count(this.#decidedBy, protocol);
     if (this.#decidedBy !== "first_bytes" || this.#listener.direction !== "outbound") return;
     if (isHttp && this.#learns) memory.learn(this.#destination, "http");
-    const { httpInspector } = this.#listener;
-    const isHttpWanted = httpInspector?.(this.#destination.port) === false;
+    const { port } = this.#destination;
+    const isHttpWanted = this.#listener.steps.some(
+      ({ kind, isOff }) => kind === "http" && !isOff(port),
+    );
     if (!isHttp && isHttpWanted) memory.note(this.#destination, protocol);
   }
 
-  #logRefused(
-    { hello }: Inspected,
-    ends: { readonly source: SocketAddress; readonly destination: SocketAddress },
-  ): void {
-    const { clock } = this.#services;
-    const view = viewOf(this.#channel, hello?.sni, ends);
-    const record = new TcpRecord(this.#channel, view, this.#listener.direction);
-    record.startMs = clock.nowMs();
-    record.startMonotonicMs = clock.monotonicMs();
-    record.responseFlags = "NR";
-    record.responseCodeDetails = "filter_chain_not_found";
-    this.#listener.refused.onEnd(record);
-  }
-
-  #secure(
-    chain: CompiledChain,
-    inspected: Inspected,
-    ends: { readonly source: SocketAddress; readonly destination: SocketAddress },
-  ): void {
+  #secure(chain: CompiledChain, inspected: Inspected, ends: Ends): void {
     const { tls } = chain;
     if (tls === undefined) {
       const view = viewOf(this.#channel, inspected.hello?.sni, ends);
@@ -261,14 +279,24 @@ export class AcceptedConnection implements ConnectionHome {
     this.#moveTo(home);
     const details = this.#deniedBy(chain, view);
     if (details !== undefined) {
+      if (this.#log !== undefined) this.#log.terminationDetails = details;
       if (chain.terminal.deny === undefined) channel.destroy();
-      else chain.terminal.deny(channel, view, details);
+      else chain.terminal.deny(channel, view, { details, onRecord: this.onRecord });
       return;
     }
     const rest = first !== undefined && first.length > 0 ? first : undefined;
-    chain.terminal.accept(channel, view, rest, this);
+    chain.terminal.accept(this.#counted(chain, rest), view, rest, this);
     // The FIN was ours to see; whoever took over must hear of it too.
     if (this.#hasEnded && !channel.isClosed) channel.handler.onEnd();
+  }
+
+  /** Connections of HTTP have no record of their own, for their requests have. */
+  #counted({ terminal }: CompiledChain, first: Buffer | undefined): Channel {
+    if (this.#log === undefined || terminal.deny !== undefined) return this.#channel;
+    const counted = new CountedChannel(this.#channel);
+    if (first !== undefined) counted.received(first);
+    this.#log.counted = counted;
+    return (this.#channel = counted);
   }
 
   refusal(): HomeRefusal | undefined {
@@ -319,6 +347,7 @@ export class AcceptedConnection implements ConnectionHome {
   }
 
   #onHandshakeFailed(error: ChannelError): void {
+    if (this.#log !== undefined) this.#log.transportFailureReason = error.message;
     this.#services.refusals.warn("a TLS handshake with a client failed", {
       listener: this.#listener.name,
       chain: this.chain?.name,
@@ -340,11 +369,11 @@ export class AcceptedConnection implements ConnectionHome {
   }
 }
 
-function viewOf(
-  { tls }: Channel,
-  sni: string | undefined,
-  ends: { readonly source: SocketAddress; readonly destination: SocketAddress },
-): ConnectionView {
+function isProxyHeader({ kind }: ListenerStep): boolean {
+  return kind === "proxy-header";
+}
+
+function viewOf({ tls }: Channel, sni: string | undefined, ends: Ends): ConnectionView {
   return {
     sourceAddress: ends.source.address,
     sourcePort: ends.source.port,

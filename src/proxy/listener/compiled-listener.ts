@@ -1,7 +1,5 @@
 /** A Listener resource, ready for connections. Opens nothing. */
 import { assert } from "../../base/assert.ts";
-import { honouredProxyProtocol, honouredTlsInspector } from "../config/honoured-extensions.ts";
-import { honoured } from "../config/honoured.ts";
 import { createHash } from "node:crypto";
 
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
@@ -16,12 +14,7 @@ import {
   type Listener,
   Listener_DrainType as DrainType,
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
-import {
-  FilterChain,
-  type ListenerFilter,
-} from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
-import { TlsInspector } from "../../wire/gen/ts/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
-import { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.ts";
+import { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import type { ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
 import {
@@ -32,7 +25,7 @@ import {
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
 import { compileSocketOptions } from "./socket-options.ts";
-import { compilePredicate, type PortPredicate } from "./filter-predicate.ts";
+import { compileListenerFilters, type ListenerStep, stepsAt } from "./listener-filters.ts";
 
 export interface CompiledListener {
   readonly name: string;
@@ -43,12 +36,10 @@ export interface CompiledListener {
   readonly bindsToPort: boolean;
   /** Hands connections over to the listener at their original destination. */
   readonly usesOriginalDestination: boolean;
-  /** Takes the destination before redirection as the connection's own. */
+  /** Takes the destination before redirection as a connection's own, at least of some. */
   readonly restoresDestination: boolean;
-  /** Undefined: not inspected. True for a port: switched off there. */
-  readonly tlsInspector: PortPredicate | undefined;
-  readonly httpInspector: PortPredicate | undefined;
-  readonly proxyProtocol: { readonly isRequired: boolean } | undefined;
+  /** What is looked at before a chain is chosen, in this order. */
+  readonly steps: readonly ListenerStep[];
   /** 0 means none. */
   readonly inspectionTimeoutMs: number;
   readonly continuesOnTimeout: boolean;
@@ -63,8 +54,8 @@ export interface CompiledListener {
   readonly socketOptions: readonly (readonly SocketOption[])[];
   readonly acceptsMax: number | undefined;
   readonly direction: RequestRecord["direction"];
-  /** Logs connections that no chain takes. */
-  readonly refused: RequestSink;
+  /** Told of every connection when it has ended; undefined where nobody listens. */
+  readonly log: RequestSink | undefined;
 }
 
 export interface CompileListenerOptions {
@@ -94,7 +85,7 @@ export function compileListener(
     first === undefined ? listener.name : formatSocketAddress(first).replace(/:(\d+)$/, "_$1");
   const bufferBytesMax = listener.perConnectionBufferLimitBytes ?? bufferBytesMaxDefault;
   const refusals = new RefusalList();
-  const filters = refusals.attempt(() => compileFilters(listener.listenerFilters));
+  const steps = refusals.attempt(() => compileListenerFilters(listener.listenerFilters));
   const chainOptions: ChainOptions = {
     context: options.context,
     secrets: options.secrets,
@@ -104,14 +95,14 @@ export function compileListener(
     listenerAddress: statAddress,
   };
   const compiled = refusals.attempt(() => compileChains(listener, chainOptions, options.before));
-  const refused = refusals.attempt(() => compileRefusedLog(listener, options.context));
+  const log = refusals.attempt(() => compileLog(listener, options.context));
   const socketOptions = refusals.attempt(() => compileSocketOptions(listener, addresses));
   refusals.throwIfAny();
   assert(
     socketOptions !== undefined &&
-      filters !== undefined &&
+      steps !== undefined &&
       compiled !== undefined &&
-      refused !== undefined,
+      log !== undefined,
     "a listener that lacks a part was refused",
   );
   const usesOriginalDestination = listener.useOriginalDst === true;
@@ -122,8 +113,9 @@ export function compileListener(
     isInternal,
     bindsToPort: !isInternal && (listener.bindToPort ?? listener.deprecatedV1?.bindToPort ?? true),
     usesOriginalDestination,
-    ...filters,
-    restoresDestination: filters.restoresDestination || usesOriginalDestination,
+    steps,
+    restoresDestination:
+      usesOriginalDestination || steps.some(({ kind }) => kind === "original-destination"),
     inspectionTimeoutMs: durationMs(listener.listenerFiltersTimeout) ?? inspectionTimeoutMsDefault,
     continuesOnTimeout: listener.continueOnListenerFiltersTimeout,
     selector: compileFilterChains(listener),
@@ -134,7 +126,7 @@ export function compileListener(
     socketOptions,
     acceptsMax: listener.maxConnectionsToAcceptPerSocketEvent || undefined,
     direction: chainOptions.direction,
-    refused,
+    log: log.sink,
   };
 }
 
@@ -149,25 +141,15 @@ export function chainFor(
 
 /** Whether two listeners learn the same of a connection to a port before they choose its chain. */
 export function inspectsAlike(a: CompiledListener, b: CompiledListener, port: number): boolean {
-  return (
-    a === b ||
-    (a.tlsInspector?.(port) === b.tlsInspector?.(port) &&
-      a.httpInspector?.(port) === b.httpInspector?.(port) &&
-      a.proxyProtocol?.isRequired === b.proxyProtocol?.isRequired)
-  );
+  return a.steps === b.steps || stepsAt(a.steps, port) === stepsAt(b.steps, port);
 }
 
-/** Connections that a chain takes are logged by its filters alone. */
-function compileRefusedLog({ accessLog }: Listener, context: ProxyContext): RequestSink {
-  for (const [i, { filter }] of accessLog.entries()) {
-    const flags = filter?.responseFlagFilter?.flags;
-    if (flags?.length === 1 && flags[0] === "NR") continue;
-    refuse(
-      `access_log[${i}].filter`,
-      "only connections that no filter chain takes are logged by a listener: the response flag NR",
-    );
-  }
-  return context.sinkFor(accessLog, "");
+function compileLog(
+  { accessLog }: Listener,
+  context: ProxyContext,
+): { sink: RequestSink | undefined } {
+  if (accessLog.length === 0) return { sink: undefined };
+  return { sink: context.sinkFor(accessLog, "", { areListeners: true }) };
 }
 
 function compileChains(
@@ -240,58 +222,11 @@ function addressOf(address: Address | undefined, path: string): SocketAddress {
   return { address: socket.address, port: socket.portValue };
 }
 
-type Filters = Pick<
-  CompiledListener,
-  "restoresDestination" | "tlsInspector" | "httpInspector" | "proxyProtocol"
->;
-
-const prefix = "type.googleapis.com/envoy.extensions.filters.listener.";
-
-function compileFilters(filters: readonly ListenerFilter[]): Filters {
-  let restoresDestination = false;
-  let tlsInspector: PortPredicate | undefined;
-  let httpInspector: PortPredicate | undefined;
-  let proxyProtocol: Filters["proxyProtocol"];
-  for (const [i, filter] of filters.entries()) {
-    const path = `listener_filters[${i}].typed_config`;
-    const isOff = compilePredicate(filter.filterDisabled);
-    switch (filter.typedConfig?.typeUrl) {
-      case `${prefix}original_dst.v3.OriginalDst`:
-        refusePredicate(filter, `listener_filters[${i}]`);
-        restoresDestination = true;
-        break;
-      case `${prefix}tls_inspector.v3.TlsInspector`:
-        honoured(TlsInspector.decode(filter.typedConfig.value), honouredTlsInspector, path);
-        tlsInspector = isOff;
-        break;
-      case `${prefix}http_inspector.v3.HttpInspector`:
-        httpInspector = isOff;
-        break;
-      case `${prefix}proxy_protocol.v3.ProxyProtocol`: {
-        refusePredicate(filter, `listener_filters[${i}]`);
-        const config = honoured(
-          ProxyProtocol.decode(filter.typedConfig.value),
-          honouredProxyProtocol,
-          path,
-        );
-        if (config.rules.length > 0) refuse(`${path}.rules`, "is not supported");
-        if (config.disallowedVersions.length > 0) {
-          refuse(`${path}.disallowed_versions`, "is not supported");
-        }
-        proxyProtocol = { isRequired: !config.allowRequestsWithoutProxyProtocol };
-        break;
-      }
-      case undefined:
-      default:
-        refuse(path, `'${filter.typedConfig?.typeUrl ?? filter.name}' is not supported`);
-    }
-  }
-  return { restoresDestination, tlsInspector, httpInspector, proxyProtocol };
-}
-
-/** What it would be asked about is not known before this filter has run. */
-function refusePredicate({ filterDisabled }: ListenerFilter, path: string): void {
-  if (filterDisabled !== undefined) {
-    refuse(`${path}.filter_disabled`, "is supported for inspectors alone");
-  }
+/** By what tells sockets apart: where the new version has the same, they stay open. */
+export function boundAddresses(compiled: CompiledListener): ReadonlyMap<string, SocketAddress> {
+  if (!compiled.bindsToPort) return new Map();
+  const { addresses, restoresDestination } = compiled;
+  return new Map(
+    addresses.map((address) => [`${formatSocketAddress(address)} ${restoresDestination}`, address]),
+  );
 }

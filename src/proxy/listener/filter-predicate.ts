@@ -4,19 +4,27 @@ import { refuse } from "../engine/refusal.ts";
 /** Whether a listener filter is switched off for connections to a port. */
 export type PortPredicate = (destinationPort: number) => boolean;
 
+const neverOff: PortPredicate = () => false;
+
 export function compilePredicate(
   predicate: ListenerFilterChainMatchPredicate | undefined,
+  path: string,
 ): PortPredicate {
-  if (predicate === undefined) return () => false;
+  return predicate === undefined ? neverOff : compileOne(predicate, path);
+}
+
+function compileOne(predicate: ListenerFilterChainMatchPredicate, path: string): PortPredicate {
   const { orMatch, andMatch, notMatch, anyMatch, destinationPortRange: range } = predicate;
   if (range !== undefined) return (port) => port >= range.start && port < range.end;
   if (anyMatch === true) return () => true;
   if (notMatch !== undefined) {
-    const inner = compilePredicate(notMatch);
+    const inner = compileOne(notMatch, `${path}.not_match`);
     return (port) => !inner(port);
   }
-  const rules = (orMatch ?? andMatch)?.rules.map((rule) => compilePredicate(rule));
-  if (rules === undefined) return refuse("listener_filters.filter_disabled", "is empty");
+  const name = orMatch === undefined ? "and_match" : "or_match";
+  const set = orMatch ?? andMatch ?? refuse(path, "says nothing");
+  const rules = set.rules.map((rule, i) => compileOne(rule, `${path}.${name}.rules[${i}]`));
+  if (rules.length < 2) refuse(`${path}.${name}.rules`, "at least two are required");
   if (orMatch !== undefined) return (port) => rules.some((rule) => rule(port));
   return (port) => rules.every((rule) => rule(port));
 }

@@ -1,9 +1,10 @@
 /** What the first bytes of a connection say, as the listener's filters look at them. Sans I/O. */
 import type { SocketAddress } from "../../base/socket-address.ts";
+import type { Channel } from "../../net/channel.ts";
 import { inspectHttp } from "../../wire/http-inspect.ts";
 import { decodeProxyHeader, type ProxyAddresses } from "../../wire/proxy-protocol.ts";
 import { inspectTlsHello, type TlsHello } from "../../wire/tls-hello.ts";
-import type { CompiledListener } from "./compiled-listener.ts";
+import type { ListenerStep } from "./listener-filters.ts";
 
 export interface Inspected {
   /** What follows the PROXY header. */
@@ -24,92 +25,108 @@ export type InspectionStep =
   | { readonly kind: "refused"; readonly reason: string };
 
 export class Inspection {
-  readonly #listener: CompiledListener;
-  #destinationPort: number;
+  /** What the filters so far say that the connection goes to. */
+  destination: SocketAddress;
+  readonly #original: SocketAddress;
+  readonly #steps: readonly ListenerStep[];
+  #at = 0;
   #bytes: Buffer = Buffer.alloc(0);
   #proxied: ProxyAddresses | undefined;
-  #needsHeader: boolean;
+  #hello: TlsHello | undefined;
+  #applicationProtocols: readonly string[] = [];
 
-  constructor(listener: CompiledListener, destination: SocketAddress) {
-    this.#listener = listener;
-    this.#destinationPort = destination.port;
-    this.#needsHeader = listener.proxyProtocol !== undefined;
+  /** `isRestored`: the destination before redirection is the connection's own already. */
+  constructor(
+    steps: readonly ListenerStep[],
+    channel: Pick<Channel, "local" | "originalDestination">,
+    isRestored: boolean,
+  ) {
+    this.#steps = steps;
+    this.#original = channel.originalDestination;
+    this.destination = isRestored ? channel.originalDestination : channel.local;
+    this.#advance();
   }
 
   /** Whether any filter wants to see bytes. */
   get isNeeded(): boolean {
-    return this.#needsHeader || this.#wantsTls || this.#wantsHttp;
+    return this.#at < this.#steps.length;
   }
 
   receive(chunk: Buffer): InspectionStep {
     this.#bytes = Buffer.concat([this.#bytes, chunk]);
-    if (this.#needsHeader) {
-      const refusalOrWait = this.#readHeader();
+    for (;;) {
+      const step = this.#steps[this.#at];
+      if (step === undefined) return this.#done();
+      const refusalOrWait = this.#take(step);
       if (refusalOrWait !== undefined) return refusalOrWait;
+      this.#at++;
+      this.#advance();
     }
-    return this.#inspect();
   }
 
-  /** The time is up, or the peer will send no more: what is known so far, as another protocol. */
+  /** No bytes will be looked at any more: what is known so far, as another protocol. */
   settle(): InspectionStep {
-    if (this.#needsHeader && this.#listener.proxyProtocol?.isRequired === true) {
-      return { kind: "refused", reason: "no PROXY header came" };
+    for (; this.#at < this.#steps.length; this.#at++, this.#advance()) {
+      if (this.#steps[this.#at]?.isRequired === true) {
+        return { kind: "refused", reason: "no PROXY header came" };
+      }
     }
-    return this.#done(undefined, false, []);
+    return this.#done();
   }
 
-  get #wantsTls(): boolean {
-    return this.#listener.tlsInspector?.(this.#destinationPort) === false;
+  /** To the next filter that is on and wants bytes; the others do their work on the way. */
+  #advance(): void {
+    for (; this.#at < this.#steps.length; this.#at++) {
+      const step = this.#steps[this.#at];
+      if (step === undefined || step.isOff(this.destination.port)) continue;
+      if (step.kind !== "original-destination") return;
+      this.destination = this.#original;
+    }
   }
 
-  get #wantsHttp(): boolean {
-    return this.#listener.httpInspector?.(this.#destinationPort) === false;
+  #take(step: ListenerStep): InspectionStep | undefined {
+    if (step.kind === "proxy-header") return this.#readHeader(step);
+    // Nobody looks for a request in what has turned out to be TLS.
+    if (step.kind === "http" && this.#hello !== undefined) return undefined;
+    if (this.#bytes.length === 0) return { kind: "more", of: "anything" };
+    if (step.kind === "tls") {
+      const found = inspectTlsHello(this.#bytes);
+      if (found.kind === "incomplete") return { kind: "more", of: "hello" };
+      if (found.kind !== "hello") return undefined;
+      this.#hello = found.hello;
+      this.#applicationProtocols = found.hello.alpn;
+      return undefined;
+    }
+    const found = inspectHttp(this.#bytes);
+    if (found.kind === "incomplete") return { kind: "more", of: "request" };
+    if (found.kind === "http") this.#applicationProtocols = [found.protocol];
+    return undefined;
   }
 
-  #readHeader(): InspectionStep | undefined {
+  #readHeader({ isRequired }: ListenerStep): InspectionStep | undefined {
     const header = decodeProxyHeader(this.#bytes);
     if (header.kind === "incomplete") return { kind: "more", of: "proxy-header" };
     if (header.kind === "malformed") return { kind: "refused", reason: header.reason };
     if (header.kind === "absent") {
-      if (this.#listener.proxyProtocol?.isRequired === true) {
-        return { kind: "refused", reason: "no PROXY header came" };
-      }
-    } else {
-      this.#bytes = this.#bytes.subarray(header.bytes);
-      this.#proxied = header.addresses;
-      this.#destinationPort = header.addresses?.destination.port ?? this.#destinationPort;
+      return isRequired ? { kind: "refused", reason: "no PROXY header came" } : undefined;
     }
-    this.#needsHeader = false;
+    this.#bytes = this.#bytes.subarray(header.bytes);
+    this.#proxied = header.addresses;
+    this.destination = header.addresses?.destination ?? this.destination;
     return undefined;
   }
 
-  #inspect(): InspectionStep {
-    const wants = { tls: this.#wantsTls, http: this.#wantsHttp };
-    if (this.#bytes.length === 0 && (wants.tls || wants.http)) {
-      return { kind: "more", of: "anything" };
-    }
-    if (wants.tls) {
-      const found = inspectTlsHello(this.#bytes);
-      if (found.kind === "incomplete") return { kind: "more", of: "hello" };
-      if (found.kind === "hello") return this.#done(found.hello, true, found.hello.alpn);
-    }
-    if (wants.http) {
-      const found = inspectHttp(this.#bytes);
-      if (found.kind === "incomplete") return { kind: "more", of: "request" };
-      if (found.kind === "http") return this.#done(undefined, false, [found.protocol]);
-    }
-    return this.#done(undefined, false, []);
-  }
-
-  #done(
-    hello: TlsHello | undefined,
-    isTls: boolean,
-    applicationProtocols: readonly string[],
-  ): InspectionStep {
-    const first = this.#bytes;
+  #done(): InspectionStep {
+    const hello = this.#hello;
     return {
       kind: "done",
-      inspected: { first, proxied: this.#proxied, hello, isTls, applicationProtocols },
+      inspected: {
+        first: this.#bytes,
+        proxied: this.#proxied,
+        hello,
+        isTls: hello !== undefined,
+        applicationProtocols: this.#applicationProtocols,
+      },
     };
   }
 }

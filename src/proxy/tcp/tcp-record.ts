@@ -8,6 +8,7 @@ export class TcpRecord extends ConnectionRecord implements RequestRecord {
   readonly kind = "tcp";
   entryType: RequestRecord["entryType"] = undefined;
   responseFlags = "";
+  downstreamTransportFailureReason = "";
 
   readonly #connection: ConnectionView;
 

@@ -44,7 +44,7 @@ export class TcpSession {
   readonly #settings: TcpSettings;
   readonly #downstream: Channel;
   readonly #connection: ConnectionView;
-  readonly #record: TcpRecord;
+  readonly record: TcpRecord;
   readonly #avoid = new Set<UpstreamEndpoint>();
   #onFirstWords: FirstWords | undefined;
   #waiting: Buffer[] = [];
@@ -74,10 +74,10 @@ export class TcpSession {
     this.#downstream = downstream.channel;
     this.#connection = downstream.connection;
     this.#onFirstWords = downstream.onFirstWords;
-    this.#record = new TcpRecord(downstream.channel, downstream.connection, settings.direction);
-    this.#record.startMs = context.clock.nowMs();
-    this.#record.startMonotonicMs = context.clock.monotonicMs();
-    this.#lastActiveMs = this.#record.startMonotonicMs;
+    this.record = new TcpRecord(downstream.channel, downstream.connection, settings.direction);
+    this.record.startMs = context.clock.nowMs();
+    this.record.startMonotonicMs = context.clock.monotonicMs();
+    this.#lastActiveMs = this.record.startMonotonicMs;
   }
 
   start(first: Buffer | undefined): void {
@@ -91,24 +91,24 @@ export class TcpSession {
       onClose: (error) => this.#onDownstreamClosed(error),
     };
     if (first !== undefined && first.length > 0) {
-      this.#record.bytesReceived += first.length;
+      this.record.bytesReceived += first.length;
       this.#waiting.push(first);
     }
     // Nothing more is read until there is somewhere to put it.
     this.#downstream.pause();
     const name = this.#settings.chooseCluster(this.#connection);
-    this.#record.upstreamCluster = name;
+    this.record.upstreamCluster = name;
     const cluster = this.#context.clusters.get(name);
     if (cluster === undefined) {
       this.#give("NC", "");
       return;
     }
     this.#cluster = cluster;
-    this.#record.clusterMetadata = cluster.metadata;
+    this.record.clusterMetadata = cluster.metadata;
     const { durationMsMax } = this.#settings;
     if (durationMsMax > 0) {
       this.#lifetime = this.#context.clock.schedule(durationMsMax, () => {
-        this.#record.responseFlags = "DT";
+        this.record.responseFlags = "DT";
         this.#cut();
       });
     }
@@ -132,10 +132,10 @@ export class TcpSession {
       this.#give("UO", "");
       return;
     }
-    this.#record.upstreamAttempts += 1;
-    this.#record.upstreamHost = endpoint.address;
-    this.#record.upstreamHostName = endpoint.hostname;
-    this.#record.upstreamMetadata = endpoint.metadata;
+    this.record.upstreamAttempts += 1;
+    this.record.upstreamHost = endpoint.address;
+    this.record.upstreamHostName = endpoint.hostname;
+    this.record.upstreamMetadata = endpoint.metadata;
     this.#endpoint = endpoint;
     this.#isUpstreamClosed = false;
     if (tunnel !== undefined && this.#isPooled) this.#openStream(cluster, endpoint, tunnel);
@@ -148,7 +148,7 @@ export class TcpSession {
       upstreams: upstreamsOf(this.#context),
       cluster,
       endpoint,
-      request: plan({ connection: this.#connection, record: this.#record }),
+      request: plan({ connection: this.#connection, record: this.record }),
       handler: this.#handlerFor(cluster, endpoint),
       onConnect: (channel) => this.#onConnected(cluster, endpoint, channel),
     });
@@ -188,7 +188,7 @@ export class TcpSession {
   #openTunnel(channel: Channel, plan: TunnelPlan): void {
     this.#tunnel = new TunnelAnswerReader();
     this.#tunnelRefusal = undefined;
-    channel.write(writeTunnelHead(plan({ connection: this.#connection, record: this.#record })));
+    channel.write(writeTunnelHead(plan({ connection: this.#connection, record: this.record })));
     // A proxy that never answers is given up like a connection on which nothing moves.
     this.#touch();
     if (this.#ticker === undefined) this.#schedule();
@@ -218,7 +218,7 @@ export class TcpSession {
   }
 
   #onConnected(cluster: UpstreamCluster, endpoint: UpstreamEndpoint, channel: Channel): void {
-    const record = this.#record;
+    const record = this.record;
     this.#isConnected = true;
     endpoint.active += 1;
     if (!this.#isPooled) cluster.counters.onConnectionOpened();
@@ -255,13 +255,13 @@ export class TcpSession {
     if (!this.#isPooled) cluster.counters.onConnectFailure();
     endpoint.report({ kind: "connect-failure" });
     this.#avoid.add(endpoint);
-    if (this.#record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
+    if (this.record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
     // As Envoy: the attempts are used up, also where there is only one.
     else this.#give("UF,URX", this.#tunnelRefusal ?? error?.message ?? "");
   }
 
   #fromDownstream(chunk: Buffer): void {
-    this.#record.bytesReceived += chunk.length;
+    this.record.bytesReceived += chunk.length;
     this.#touch();
     if (this.#onFirstWords !== undefined) this.#tellFirstWords("client", chunk);
     const upstream = this.#upstream;
@@ -282,7 +282,7 @@ export class TcpSession {
       this.#onTunnelAnswer(chunk);
       return;
     }
-    const record = this.#record;
+    const record = this.record;
     record.bytesSent += chunk.length;
     this.#touch();
     if (this.#onFirstWords !== undefined) this.#tellFirstWords("server", chunk);
@@ -309,7 +309,7 @@ export class TcpSession {
     if (this.#endpoint !== undefined) this.#endpoint.active -= 1;
     this.#isUpstreamClosed = true;
     if (error !== undefined) this.#endpoint?.report({ kind: "reset" });
-    if (isReset(error) && !this.#isDownstreamClosed) this.#record.responseFlags = "UR";
+    if (isReset(error) && !this.#isDownstreamClosed) this.record.responseFlags = "UR";
     if (this.#isDownstreamClosed) this.#end();
     else if (error === undefined) this.#downstream.end();
     else this.#downstream.destroy(isReset(error) ? "reset" : undefined);
@@ -319,8 +319,8 @@ export class TcpSession {
 
   /** No upstream: tells why and closes. */
   #give(flag: string, reason: string): void {
-    this.#record.responseFlags = flag;
-    this.#record.upstreamTransportFailureReason = reason;
+    this.record.responseFlags = flag;
+    this.record.upstreamTransportFailureReason = reason;
     this.#cut();
   }
 
@@ -344,14 +344,14 @@ export class TcpSession {
     this.#ticker = clock.schedule(dueMs, () => {
       if (this.#isEnded) return;
       if (idleTimeoutMs > 0 && clock.monotonicMs() - this.#lastActiveMs >= idleTimeoutMs) {
-        this.#record.connectionTerminationDetails = "idle_timeout";
+        this.record.connectionTerminationDetails = "idle_timeout";
         this.#cut();
         return;
       }
-      const bytes = this.#record.bytesReceived + this.#record.bytesSent;
+      const bytes = this.record.bytesReceived + this.record.bytesSent;
       if (bytes !== this.#reportedBytes) {
         this.#reportedBytes = bytes;
-        sink.onProgress?.(this.#record);
+        sink.onProgress?.(this.record);
       }
       this.#schedule();
     });
@@ -363,8 +363,8 @@ export class TcpSession {
     this.#ticker?.cancel();
     this.#lifetime?.cancel();
     const { clock } = this.#context;
-    this.#record.durationMs = clock.monotonicMs() - this.#record.startMonotonicMs;
-    this.#settings.sink.onEnd(this.#record);
+    this.record.durationMs = clock.monotonicMs() - this.record.startMonotonicMs;
+    this.#settings.sink.onEnd(this.record);
   }
 }
 

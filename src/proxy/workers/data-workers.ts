@@ -26,7 +26,7 @@ import type { DrainPlan } from "../drain.ts";
 import { factGauges } from "../stats/envoy-series.ts";
 import { SharedBuckets } from "../engine/shared-buckets.ts";
 import type { OverloadFlags } from "../overload.ts";
-import { ForwardingFeed, type ForwardedUpdate } from "./forwarding-feed.ts";
+import { ForwardingFeed, type ForwardedUpdate, forwardedTypes } from "./forwarding-feed.ts";
 import type { FromWorker } from "./messages.ts";
 import { LimitRows } from "./limit-rows.ts";
 import { answerName, SharedResolver } from "./shared-resolver.ts";
@@ -57,8 +57,6 @@ export interface DataWorkersOptions {
   readonly watch?: WatchLimits | undefined;
 }
 
-/** In this order what refers comes after what is referred to. */
-const forwardedTypes = [typeUrls.cluster, typeUrls.endpoint, typeUrls.listener, typeUrls.route];
 /** A worker that lived for less is not replaced at once. */
 const shortLifeMs = 1000;
 const replacementDelayMaxMs = 5000;
@@ -236,15 +234,15 @@ export class DataWorkers {
         overload: shareOf(options.overloadFlags, options.count),
         nodeId: options.nodeId,
         nodeMetadata: options.nodeMetadata ?? {},
+        nodeCluster: options.nodeCluster ?? "",
+        nodeZone: options.nodeZone ?? "",
+        environment: options.environment ?? {},
         version: options.version,
         logLevels: options.log.levels(),
       },
       onMessage: (from, message) => this.#take(from, message),
       onError: (from, thrown) =>
         options.log.error("a data worker failed", {
-        nodeCluster: options.nodeCluster ?? "",
-        nodeZone: options.nodeZone ?? "",
-        environment: options.environment ?? {},
           worker: from.number,
           reason: messageOf(thrown),
           ...(thrown instanceof Error ? { stack: thrown.stack } : {}),
@@ -272,7 +270,9 @@ export class DataWorkers {
     for (const typeUrl of forwardedTypes) {
       const resources = this.#accepted(typeUrl);
       if (resources.length === 0 && this.#configuration?.isReady !== true) continue;
-      const update = { typeUrl, resources, removed: [] };
+      const removed =
+        typeUrl === typeUrls.extension ? (this.#configuration?.extensions.absent ?? []) : [];
+      const update = { typeUrl, resources, removed };
       void link.update(update, this.#rowsOf(update));
     }
     if (!this.#isHealthy) link.post({ kind: "healthy", isHealthy: false });

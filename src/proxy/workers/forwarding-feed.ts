@@ -3,9 +3,24 @@
  * decides first, and what it accepts goes on to them. What follows from an update (other wishes)
  * waits for its answer, so that whoever feeds us sees the order it knows.
  */
-import type { SecretOrigin, XdsFeed, XdsResource, XdsUpdate } from "../../xds/feed.ts";
+import {
+  type SecretOrigin,
+  typeUrls,
+  type XdsFeed,
+  type XdsResource,
+  type XdsUpdate,
+} from "../../xds/feed.ts";
 
 export type ForwardedUpdate = Pick<XdsUpdate, "typeUrl" | "resources" | "removed" | "isInterim">;
+
+/** In this order what refers comes after what is referred to, or waits for it. */
+export const forwardedTypes: readonly string[] = [
+  typeUrls.cluster,
+  typeUrls.endpoint,
+  typeUrls.extension,
+  typeUrls.listener,
+  typeUrls.route,
+];
 
 /** A message of thousands holds up the thread that receives it for milliseconds. */
 const resourcesPerMessage = 256;

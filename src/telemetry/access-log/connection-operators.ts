@@ -181,7 +181,8 @@ export const connectionOperators: { readonly [name: string]: Operator } = {
   UPSTREAM_LOCAL_URI_SAN: (record) => list(record.upstreamLocalUriSans),
   UPSTREAM_TRANSPORT_FAILURE_REASON: (record) => presentWord(record.upstreamTransportFailureReason),
   // Of listeners' own logs alone, which are not written for what has become a request.
-  DOWNSTREAM_TRANSPORT_FAILURE_REASON: () => undefined,
+  DOWNSTREAM_TRANSPORT_FAILURE_REASON: (record) =>
+    presentWord(record.downstreamTransportFailureReason ?? ""),
 };
 
 export const connectionOperatorMakers: { readonly [name: string]: OperatorMaker } = maskMakers();

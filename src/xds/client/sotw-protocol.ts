@@ -35,6 +35,7 @@ const namedTypes: ReadonlySet<string> = new Set([
   ...wholeTypes,
   typeUrls.route,
   typeUrls.endpoint,
+  typeUrls.extension,
   typeUrls.secret,
 ]);
 const wrapperUrl = "type.googleapis.com/envoy.service.discovery.v3.Resource";

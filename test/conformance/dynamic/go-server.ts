@@ -24,6 +24,7 @@ export interface GoSnapshot {
   readonly listeners?: readonly object[];
   readonly routes?: readonly object[];
   readonly secrets?: readonly object[];
+  readonly extensions?: readonly object[];
 }
 
 export class GoServer {

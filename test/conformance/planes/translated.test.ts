@@ -53,6 +53,7 @@ function checkingListeners(context: ProxyContext, secrets: FakeSecrets): Listene
       for (const chain of chains) checkChain(chain, context, secrets);
       return { open: () => undefined, start: () => undefined, discard: () => undefined };
     },
+    checkFilter: () => undefined,
     remove: () => undefined,
     bound: () => [],
     drain: async () => undefined,

@@ -26,6 +26,7 @@ import { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions
 import { RBAC } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
+import { silentLog } from "../../support/silent-log.ts";
 import { HttpHarness } from "../../support/http-harness.ts";
 import { parseMeshCase } from "../../support/mesh-case.ts";
 
@@ -86,6 +87,7 @@ function checkWholeListener(listener: Listener, unknown: { count: number }): voi
         metrics: createMetricRegistry(),
         statPrefix: manager.statPrefix,
         owner: "",
+        log: silentLog,
         node: { id: "", metadata: {} },
       });
     }

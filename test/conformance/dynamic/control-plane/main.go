@@ -19,6 +19,8 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -47,6 +49,8 @@ type snapshotLine struct {
 	Listeners []json.RawMessage `json:"listeners"`
 	Routes    []json.RawMessage `json:"routes"`
 	Secrets   []json.RawMessage `json:"secrets"`
+	// Configurations of filters, by name.
+	Extensions []json.RawMessage `json:"extensions"`
 }
 
 type event struct {
@@ -146,6 +150,7 @@ func readSnapshots(snapshots cache.SnapshotCache) {
 			resource.EndpointType: read(line.Endpoints, func() proto.Message { return &endpointv3.ClusterLoadAssignment{} }),
 			resource.ListenerType: read(line.Listeners, func() proto.Message { return &listenerv3.Listener{} }),
 			resource.RouteType:    read(line.Routes, func() proto.Message { return &routev3.RouteConfiguration{} }),
+			resource.ExtensionConfigType: read(line.Extensions, func() proto.Message { return &corev3.TypedExtensionConfig{} }),
 			resource.SecretType:   read(line.Secrets, func() proto.Message { return &tlsv3.Secret{} }),
 		})
 		if err != nil {
