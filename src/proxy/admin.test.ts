@@ -250,3 +250,21 @@ test("createAdmin() tells what it waits for, what the runtime says, and ends whe
   assert.match(await admin.ask("/quitquitquit", "POST"), /OK/);
   assert.equal(admin.drained(), true);
 });
+
+test("/reset_counters lets what is shown of counters begin at zero, and nothing else", async () => {
+  const { ask, plane } = start();
+  const counter = plane.metrics.counter("some_total", "counted", { a: "b" });
+  const gauge = plane.metrics.gauge("some_level", "measured");
+  const fresh = plane.metrics.counter("fresh_total", "counted");
+  counter.add(7);
+  gauge.set(3);
+  assert.match(await ask("/reset_counters"), /^405 /);
+  assert.equal(await ask("/reset_counters", "POST"), "200 OK\n");
+  counter.add(2);
+  fresh.add(1);
+  const body = await ask("/stats");
+  assert.match(body, /some_total\{a="b"\}: 2\n/);
+  assert.match(body, /^some_level: 3$/m);
+  assert.match(body, /^fresh_total: 1$/m);
+  assert.match(await ask("/stats/prometheus"), /^some_total\{a="b"\} 2$/m);
+});

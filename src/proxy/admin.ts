@@ -10,6 +10,7 @@ import { parseLogLevel } from "../telemetry/log.ts";
 import type { LogLevel } from "../telemetry/logger.ts";
 import { describeCertificates } from "./admin/certificates.ts";
 import { clustersJson, clustersText, type EndpointLoad } from "./admin/clusters.ts";
+import { CounterReset } from "./admin/counter-reset.ts";
 import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
 import { runtimeOf } from "./admin/runtime.ts";
 import { listStats } from "./admin/stats.ts";
@@ -68,7 +69,18 @@ const gracefulMs = 45_000;
 
 type Handler = (request: AdminRequest, state: AdminState) => AdminResponse | Promise<AdminResponse>;
 
-export function createAdmin(state: AdminState): AdminHandler {
+export function createAdmin(parts: AdminState): AdminHandler {
+  const counters = new CounterReset();
+  const { exposeMetrics } = parts;
+  const state: AdminState = {
+    ...parts,
+    exposeMetrics: async () => counters.applyTo(await exposeMetrics()),
+  };
+  const resetCounters: Handler = async () => {
+    counters.reset(await exposeMetrics());
+    return text(200, "OK\n");
+  };
+  const handlers = new Map([...fixedHandlers, ["/reset_counters", resetCounters] as const]);
   return async (request) => {
     const handler = handlers.get(request.path);
     if (handler === undefined) {
@@ -92,10 +104,11 @@ const changing: ReadonlySet<string> = new Set([
   "/healthcheck/fail",
   "/healthcheck/ok",
   "/reopen_logs",
+  "/reset_counters",
   "/quitquitquit",
 ]);
 
-const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
+const fixedHandlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["/config_dump", async ({ query }, state) => json(await dumpConfig(state, query))],
   [
     "/clusters",
