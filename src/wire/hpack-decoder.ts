@@ -26,6 +26,7 @@ const bombFactor = 4;
 /** In an entry's mark, above its `knownId()`: characters stand there that no field has. */
 const faultyName = 256;
 const faultyValue = 512;
+const noBytes = new Uint8Array(0);
 
 export class HpackDecoder {
   readonly #table: DynamicTable;
@@ -35,9 +36,11 @@ export class HpackDecoder {
   #capacityMax: number = initialTableBytes;
   /** The sender must say in its next block that its table became smaller. */
   #expectsUpdate = false;
-  #block: Uint8Array = new Uint8Array(0);
+  #block: Uint8Array = noBytes;
   #at = 0;
   #end = 0;
+  /** Of the table, or of what its sender owes it: while there is none, the same bytes mean the same. */
+  changes = 0;
   /** The string that was looked at last. */
   #stringStart = 0;
   #stringEnd = 0;
@@ -57,6 +60,7 @@ export class HpackDecoder {
 
   /** The peer has acknowledged the size of the table that we set. */
   onTableBytesMax(bytes: number): void {
+    this.changes++;
     this.#capacityMax = bytes;
     this.#expectsUpdate = bytes < this.#table.capacity;
   }
@@ -82,12 +86,19 @@ export class HpackDecoder {
     return this.#cost > this.#bombBytes;
   }
 
+  /** Between blocks: keeps no more memory than what is in the table needs. */
+  trim(): void {
+    this.#block = noBytes;
+    this.#table.trim();
+  }
+
   #readSizeUpdates(): boolean {
     for (let updates = 0; this.#at < this.#end; updates++) {
       if (((this.#block[this.#at] ?? 0) & 0xe0) !== 0x20) break;
       const capacity = this.#readInteger(0x1f);
       if (capacity < 0 || capacity > this.#capacityMax || updates === sizeUpdatesMax) return false;
       this.#table.resize(capacity);
+      this.changes++;
       this.#expectsUpdate = false;
     }
     return !this.#expectsUpdate;
@@ -167,6 +178,7 @@ export class HpackDecoder {
     const valueLength = end - at - 2;
     if (isAdded) {
       const noted = { hash: this.#hash, mark: this.#mark };
+      this.changes++;
       this.#table.insert(bytes, start, { name: nameLength, value: valueLength }, noted);
     }
     this.#keep(head, start, nameLength, valueLength);

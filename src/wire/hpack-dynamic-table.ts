@@ -8,80 +8,68 @@ export const entryOverhead = 32;
 /** `: ` and CRLF, which stand between and behind them here. */
 export const lineOverhead = 4;
 
-const entriesMask = 127;
+/** Memory begins with so much and doubles: most tables hold a few short lines for all their lives. */
+const firstEntries = 8;
+const firstBytes = 256;
+/** Less than this is not worth new memory. */
+const trimmedBytesMin = 512;
+
+/** Numbers of an entry in the ring. */
+const entryWidth = 5;
+const nameLengthAt = 1;
+const valueLengthAt = 2;
+const hashAt = 3;
+const markAt = 4;
+
+const noLines = Buffer.allocUnsafeSlow(0);
+const noEntries = new Int32Array(0);
 
 export class DynamicTable {
   /** Lines; `lineStart()` says where one begins. */
-  bytes: Buffer;
+  bytes: Buffer = noLines;
   count = 0;
   /** By RFC 7541 section 4.1. */
   size = 0;
   /** Entries ever added. */
   insertions = 0;
   capacity: number;
-  readonly #capacityMax: number;
-  /** Rings, by the number of the entry; there is room for all that a table of 4 KiB can hold. */
-  #mask: number = entriesMask;
-  #starts: Int32Array;
-  #nameLengths: Int32Array;
-  #valueLengths: Int32Array;
-  #hashes: Int32Array;
-  #marks: Int32Array;
+  /** A ring by the number of the entry: where its line begins, its lengths, hash and mark. */
+  #entries: Int32Array = noEntries;
+  /** Of the ring's places, whose number is a power of two; -1 without any. */
+  #mask = -1;
   #end = 0;
 
-  /** `capacityMax`: bytes, more than which `capacity` never becomes. */
-  constructor(capacityMax: number) {
-    this.capacity = capacityMax;
-    this.#capacityMax = capacityMax;
-    while (this.#mask < capacityMax / entryOverhead) this.#mask = this.#mask * 2 + 1;
-    this.bytes = Buffer.allocUnsafeSlow(0);
-    this.#starts = new Int32Array(0);
-    this.#nameLengths = this.#starts;
-    this.#valueLengths = this.#starts;
-    this.#hashes = this.#starts;
-    this.#marks = this.#starts;
-  }
-
-  /** Most connections that only say hello never need the memory. */
-  #allocate(): void {
-    const places = this.#mask + 1;
-    // Twice the lines that fit: they move to the front once in a while, not for each new one.
-    this.bytes = Buffer.allocUnsafeSlow(this.#capacityMax * 2);
-    const memory = new ArrayBuffer(places * 20);
-    this.#starts = new Int32Array(memory, 0, places);
-    this.#nameLengths = new Int32Array(memory, places * 4, places);
-    this.#valueLengths = new Int32Array(memory, places * 8, places);
-    this.#hashes = new Int32Array(memory, places * 12, places);
-    this.#marks = new Int32Array(memory, places * 16, places);
+  /** `capacity`: bytes, as in SETTINGS_HEADER_TABLE_SIZE. */
+  constructor(capacity: number) {
+    this.capacity = capacity;
   }
 
   /** The place of the entry `back` entries before the newest (0); it must be there. */
   placeOf(back: number): number {
-    return (this.insertions - 1 - back) & this.#mask;
+    return ((this.insertions - 1 - back) & this.#mask) * entryWidth;
   }
 
   lineStart(place: number): number {
-    return this.#starts[place] ?? 0;
+    return this.#entries[place] ?? 0;
   }
 
   nameLength(place: number): number {
-    return this.#nameLengths[place] ?? 0;
+    return this.#entries[place + nameLengthAt] ?? 0;
   }
 
   valueLength(place: number): number {
-    return this.#valueLengths[place] ?? 0;
+    return this.#entries[place + valueLengthAt] ?? 0;
   }
 
   hash(place: number): number {
-    return this.#hashes[place] ?? 0;
+    return this.#entries[place + hashAt] ?? 0;
   }
 
   /** What the owner noted with the entry. */
   mark(place: number): number {
-    return this.#marks[place] ?? 0;
+    return this.#entries[place + markAt] ?? 0;
   }
 
-  /** `capacity` must not exceed what the table was made for. */
   resize(capacity: number): void {
     this.capacity = capacity;
     this.#evict(capacity);
@@ -100,20 +88,31 @@ export class DynamicTable {
     const cost = lengths.name + lengths.value + entryOverhead;
     this.#evict(this.capacity - cost);
     if (cost > this.capacity) return;
-    if (this.bytes.length === 0) this.#allocate();
     const length = lengths.name + lengths.value + lineOverhead;
-    if (this.#end + length > this.bytes.length) this.#compact();
-    const place = this.insertions & this.#mask;
+    if (this.#end + length > this.bytes.length) this.#makeRoom(length);
+    if (this.count > this.#mask) this.#setPlaces(Math.max(firstEntries, this.count * 2));
+    const place = (this.insertions & this.#mask) * entryWidth;
+    const entries = this.#entries;
     source.copy(this.bytes, this.#end, start, start + length);
-    this.#starts[place] = this.#end;
-    this.#nameLengths[place] = lengths.name;
-    this.#valueLengths[place] = lengths.value;
-    this.#hashes[place] = noted.hash;
-    this.#marks[place] = noted.mark;
+    entries[place] = this.#end;
+    entries[place + nameLengthAt] = lengths.name;
+    entries[place + valueLengthAt] = lengths.value;
+    entries[place + hashAt] = noted.hash;
+    entries[place + markAt] = noted.mark;
     this.#end += length;
     this.size += cost;
     this.count++;
     this.insertions++;
+  }
+
+  /** Keeps no more memory than the entries of now need. */
+  trim(): void {
+    const needed = this.#lineBytes();
+    if (this.bytes.length - needed < trimmedBytesMin) return;
+    this.#moveLines(needed === 0 ? noLines : Buffer.allocUnsafeSlow(needed));
+    let places = firstEntries;
+    while (places < this.count) places *= 2;
+    if (places <= this.#mask) this.#setPlaces(places);
   }
 
   /** The oldest go until the rest takes `size` bytes at most. */
@@ -125,13 +124,41 @@ export class DynamicTable {
     }
   }
 
-  #compact(): void {
+  /** Of the entries that are there. */
+  #lineBytes(): number {
+    return this.size - this.count * (entryOverhead - lineOverhead);
+  }
+
+  /** Twice what the lines take: they move to the front once in a while, not for each new one. */
+  #makeRoom(length: number): void {
+    const wanted = (this.#lineBytes() + length) * 2;
+    let bytes = firstBytes;
+    while (bytes < wanted) bytes *= 2;
+    this.#moveLines(bytes > this.bytes.length ? Buffer.allocUnsafeSlow(bytes) : this.bytes);
+  }
+
+  #moveLines(to: Buffer): void {
     const first = this.count === 0 ? this.#end : this.lineStart(this.placeOf(this.count - 1));
-    this.bytes.copyWithin(0, first, this.#end);
+    this.bytes.copy(to, 0, first, this.#end);
     for (let back = 0; back < this.count; back++) {
       const place = this.placeOf(back);
-      this.#starts[place] = this.lineStart(place) - first;
+      this.#entries[place] = this.lineStart(place) - first;
     }
+    this.bytes = to;
     this.#end -= first;
+  }
+
+  /** `places`: a power of two, and as many as there are entries at least. */
+  #setPlaces(places: number): void {
+    const before = this.#entries;
+    const mask = places - 1;
+    const entries = new Int32Array(places * entryWidth);
+    for (let back = 0; back < this.count; back++) {
+      const from = this.placeOf(back);
+      const to = ((this.insertions - 1 - back) & mask) * entryWidth;
+      for (let at = 0; at < entryWidth; at++) entries[to + at] = before[from + at] ?? 0;
+    }
+    this.#entries = entries;
+    this.#mask = mask;
   }
 }

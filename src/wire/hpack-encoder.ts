@@ -14,7 +14,9 @@ import { valueTable } from "./http1-tables.ts";
 
 /** Longer fields are not worth their place. */
 const indexedBytesMax = 512;
-const cacheMask = 255;
+/** Places for fields begin with so many, and are more than twice as many as the entries. */
+const firstPlaces = 32;
+const placesMax = 256;
 /** Shorter strings are hardly ever shorter in Huffman's code. */
 const codedBytesMin = 4;
 
@@ -37,6 +39,7 @@ export class HpackEncoder {
    * One behind the other, from the first insertion on.
    */
   #places: Int32Array = noPlaces;
+  #placeMask = 0;
   /** To be told in the next block, in this order; -1 is nothing. */
   #smallest = -1;
   #announced = -1;
@@ -122,19 +125,47 @@ export class HpackEncoder {
     for (let at = valueStart; at < valueEnd; at++) {
       fieldHash = (Math.imul(fieldHash, 31) + (bytes[at] ?? 0)) | 0;
     }
-    const known = this.#find(fieldHash & cacheMask, true);
+    const known = this.#find(fieldHash & this.#placeMask, true);
     if (known > 0) return writeInteger(out, 0x80, 0x7f, known);
-    const byName = cacheMask + 1 + (nameHash & cacheMask);
-    const name = staticName > 0 ? staticName : this.#find(byName, false);
+    const name = staticName > 0 ? staticName : this.#find(this.#placeOfName(nameHash), false);
     writeInteger(out, 0x40, 0x3f, name);
     if (name === 0) writeString(out, bytes, nameStart, nameStart + nameLength);
     writeString(out, bytes, valueStart, valueEnd);
     const { insertions } = this.#table;
-    this.#insert(nameHash);
+    this.#insert(nameHash, fieldHash);
     if (this.#table.insertions === insertions) return;
-    if (this.#places.length === 0) this.#places = new Int32Array((cacheMask + 1) * 2);
-    this.#places[fieldHash & cacheMask] = insertions + 1;
-    this.#places[byName] = insertions + 1;
+    if (this.#table.count * 2 > this.#placeMask && this.#placeMask < placesMax - 1)
+      this.#morePlaces();
+    this.#notePlace(nameHash, fieldHash, insertions + 1);
+  }
+
+  #placeOfName(nameHash: number): number {
+    return this.#placeMask + 1 + (nameHash & this.#placeMask);
+  }
+
+  #notePlace(nameHash: number, fieldHash: number, insertion: number): void {
+    this.#places[fieldHash & this.#placeMask] = insertion;
+    this.#places[this.#placeOfName(nameHash)] = insertion;
+  }
+
+  /** All that are in the table find theirs; the newest last, as they came. */
+  #morePlaces(): void {
+    const table = this.#table;
+    let places = firstPlaces;
+    while (places <= table.count * 2 && places < placesMax) places *= 2;
+    this.#placeMask = places - 1;
+    this.#places = new Int32Array(places * 2);
+    for (let back = table.count - 1; back >= 0; back--) {
+      const place = table.placeOf(back);
+      this.#notePlace(table.hash(place), table.mark(place), table.insertions - back);
+    }
+  }
+
+  /** Keeps no more memory than what is in the table needs. */
+  trim(): void {
+    this.#table.trim();
+    if (this.#placeMask >= firstPlaces && this.#table.count * 4 <= this.#placeMask)
+      this.#morePlaces();
   }
 
   /** A field that does not enter the table; `first` says whether it may at a later hop. */
@@ -144,7 +175,7 @@ export class HpackEncoder {
     writeString(out, bytes, valueStart, valueStart + valueLength);
   }
 
-  #insert(hash: number): void {
+  #insert(hash: number, fieldHash: number): void {
     const lengths = { name: nameLength, value: valueLength };
     if (bytes !== lineMemory) {
       // White space may stand around the value where it came from.
@@ -160,7 +191,7 @@ export class HpackEncoder {
     const end = nameLength + 2 + valueLength;
     lineMemory[end] = 0x0d;
     lineMemory[end + 1] = 0x0a;
-    this.#table.insert(lineMemory, 0, lengths, { hash, mark: 0 });
+    this.#table.insert(lineMemory, 0, lengths, { hash, mark: fieldHash });
   }
 
   /** The entry with this value, of a name whose first entry stands at `name`; 0 for none. */

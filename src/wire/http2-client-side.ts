@@ -58,10 +58,15 @@ export class ClientSide implements SessionSide {
     const { owner } = stream;
     const { head } = owner;
     const { isEndOfStream } = block;
-    head.reset("response");
-    if (!blocks.read(block, head)) return;
-    const error = frameHttp2Response(head, { isEnd: isEndOfStream, isToHead: stream.isHead });
-    if (error !== undefined) return streams.onMalformed(stream, error);
+    const kind = (isEndOfStream ? 1 : 0) + (stream.isHead ? 2 : 0);
+    if (!blocks.memo.recall(block, kind, head)) {
+      const { changes } = blocks.decoder;
+      head.reset("response");
+      if (!blocks.read(block, head)) return;
+      const error = frameHttp2Response(head, { isEnd: isEndOfStream, isToHead: stream.isHead });
+      if (error !== undefined) return streams.onMalformed(stream, error);
+      blocks.memo.note(block, kind, changes, head);
+    }
     if (head.status < 200) {
       if (++stream.interims > interimsMax) return streams.onMalformed(stream, "syntax");
       return owner.onInterim?.(head.status);

@@ -22,6 +22,8 @@ export const frameStep = {
   badPadding: 6,
 } as const;
 
+const noBytes = Buffer.alloc(0);
+
 type State = "head" | "payload" | "pad-length" | "data" | "data-padding";
 
 export class FrameReader {
@@ -30,13 +32,14 @@ export class FrameReader {
   streamId = 0;
   /** Of the payload. */
   length = 0;
-  bytes: Buffer;
+  bytes: Buffer = noBytes;
   start = 0;
   end = 0;
   /** Where reading goes on in the caller's bytes. */
   position = 0;
   #state: State = "head";
-  readonly #head: Buffer = Buffer.alloc(frameHeadBytes);
+  /** Of a head that is cut in pieces, which hardly one is. */
+  #head: Buffer | undefined;
   #headBytes = 0;
   #payload: Buffer | undefined;
   #payloadBytes = 0;
@@ -44,13 +47,15 @@ export class FrameReader {
   #contentLeft = 0;
   #paddingLeft = 0;
 
-  constructor() {
-    this.bytes = this.#head;
-  }
-
   /** Between two frames. */
   get isAtFrame(): boolean {
     return this.#state === "head" && this.#headBytes === 0;
+  }
+
+  /** Lets go of the last frame, and of memory for such as came in pieces. */
+  trim(): void {
+    this.bytes = noBytes;
+    if (this.isAtFrame) this.#payload = undefined;
   }
 
   /** Reads on at `from`; returns a `frameStep`. */
@@ -73,9 +78,11 @@ export class FrameReader {
   #readHead(chunk: Buffer): number {
     let head = chunk;
     let at = this.position;
+    if (at === chunk.length) return frameStep.more;
     const missing = frameHeadBytes - this.#headBytes;
     if (this.#headBytes > 0 || chunk.length - at < frameHeadBytes) {
       const step = Math.min(missing, chunk.length - at);
+      this.#head ??= Buffer.alloc(frameHeadBytes);
       chunk.copy(this.#head, this.#headBytes, at, at + step);
       this.#headBytes += step;
       this.position = at + step;

@@ -5,6 +5,7 @@ import { frameFlag, type Violation, windowMax } from "./http2-frames.ts";
 
 /** As it comes; what it stands for is bounded by its reader. */
 const blockBytesMax = 256 * 1024;
+const noBytes = Buffer.alloc(0);
 
 export class HeaderBlock {
   /** Of the block being gathered, 0 for none. */
@@ -13,11 +14,16 @@ export class HeaderBlock {
   /** Its sender says that the stream depends on itself. */
   isOwnParent = false;
   /** The whole block, once it is: `bytes[from, to)`. */
-  bytes: Buffer = Buffer.alloc(0);
+  bytes: Buffer = noBytes;
   from = 0;
   to = 0;
   #parts: Buffer[] = [];
   #length = 0;
+
+  /** Lets go of the last block. */
+  trim(): void {
+    this.bytes = noBytes;
+  }
 
   /** The frame is HEADERS. `whole`: nothing follows; `part`: CONTINUATION must. */
   begin(frame: FrameReader, guard: FloodGuard): Violation | Flood | "whole" | "part" {

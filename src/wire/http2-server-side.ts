@@ -1,5 +1,6 @@
 /** The server's side of an HTTP/2 connection: header blocks are requests, and begin streams. */
 import { initialTableBytes } from "./hpack-decoder.ts";
+import type { HeadError } from "./http1-head.ts";
 import { preface, setting, type Violation } from "./http2-frames.ts";
 import { frameHttp2Request } from "./http2-framing.ts";
 import type { HeaderBlock } from "./http2-header-block.ts";
@@ -66,13 +67,25 @@ export class ServerSide implements SessionSide {
     const { isEndOfStream } = block;
     const { owner } = stream;
     const { head } = owner;
-    head.reset("request");
-    if (!blocks.read(block, head)) return;
+    const kind = isEndOfStream ? 1 : 0;
+    if (!blocks.memo.recall(block, kind, head)) {
+      const { changes } = blocks.decoder;
+      head.reset("request");
+      if (!blocks.read(block, head)) return;
+      const error = frameHttp2Request(head, isEndOfStream, this.#settings.allowsConnect);
+      if (error !== undefined) return this.#refuse(stream, block, error);
+      blocks.memo.note(block, kind, changes, head);
+    }
     if (block.isOwnParent) return streams.fail(stream, "self-dependency");
-    const error = frameHttp2Request(head, isEndOfStream, this.#settings.allowsConnect);
-    if (error !== undefined) return streams.onMalformed(stream, error);
     if (head.bodyKind === "length") stream.contentLeft = head.bodyLength;
     owner.onHead(isEndOfStream);
+  }
+
+  /** What it depends on is wrong before what it says. */
+  #refuse(stream: Http2Stream, block: HeaderBlock, error: HeadError): void {
+    const { streams } = this.#parts;
+    if (block.isOwnParent) streams.fail(stream, "self-dependency");
+    else streams.onMalformed(stream, error);
   }
 
   onPeerSettings(): void {

@@ -118,6 +118,16 @@ export class Http2Session {
     return this.#block.streamId !== 0;
   }
 
+  /** Nothing has come for a while: keeps no memory but for what the next frames may refer to. */
+  trim(): void {
+    if (this.isInHead) return;
+    this.#reader.trim();
+    this.#block.trim();
+    this.#blocks.trim();
+    this.sender.encoder.trim();
+    this.streams.open.trim();
+  }
+
   receive(chunk: Buffer, nowMs: number): void {
     this.streams.nowMs = nowMs;
     let at = this.#readPreface(chunk);

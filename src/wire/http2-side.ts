@@ -5,6 +5,7 @@
 import type { HpackDecoder } from "./hpack-decoder.ts";
 import { Http1Head } from "./http1-head.ts";
 import type { Flood, FloodGuard } from "./http2-floods.ts";
+import { BlockMemo } from "./http2-block-memo.ts";
 import { errorCode, type Violation, violations } from "./http2-frames.ts";
 import { frameHttp2Trailers } from "./http2-framing.ts";
 import type { HeaderBlock } from "./http2-header-block.ts";
@@ -42,12 +43,21 @@ export interface SideParts {
 export class BlockReader {
   readonly decoder: HpackDecoder;
   readonly #end: (code: number, why: Violation | Flood) => void;
+  /** Of the blocks that messages begin with. */
+  readonly memo: BlockMemo;
   /** For blocks that nobody is to see. */
   #scratch: Http1Head | undefined;
 
   constructor(decoder: HpackDecoder, end: (code: number, why: Violation | Flood) => void) {
     this.decoder = decoder;
+    this.memo = new BlockMemo(decoder);
     this.#end = end;
+  }
+
+  trim(): void {
+    this.#scratch = undefined;
+    this.decoder.trim();
+    this.memo.trim();
   }
 
   /** False when the connection has ended for it. */

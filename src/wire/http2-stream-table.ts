@@ -70,6 +70,11 @@ export class StreamTable {
     places[hole] = undefined;
   }
 
+  /** Without streams: keeps no memory for so many as there were once. */
+  trim(): void {
+    if (this.size === 0 && this.#places.length > placesMin) this.#places = [];
+  }
+
   /** Those of now, whatever becomes of them meanwhile. */
   values(): readonly Http2Stream[] {
     const streams: Http2Stream[] = [];

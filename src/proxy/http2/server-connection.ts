@@ -22,6 +22,8 @@ import type { Http2ServerSettings } from "./settings.ts";
 const headersTimeoutDefaultMs = 60_000;
 /** For a client to say that it has read our settings. */
 const settingsTimeoutMs = 30_000;
+/** After so long without a stream a connection gives up what only streams need. */
+const restMs = 5000;
 /** Stream objects kept for later requests; more than so many at once are made anew. */
 const keptStreamsMax = 100;
 const pingPayload = Buffer.from("keepaliv");
@@ -52,6 +54,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   readonly #pingDeadline: Deadline = new Deadline(this);
   readonly #settingsDeadline: Deadline = new Deadline(this);
   readonly #drainDeadline: Deadline = new Deadline(this);
+  /** From the first request on, while there is something to give up. */
+  #restDeadline: Deadline | undefined;
   readonly #free: ServerStream[] = [];
   /** Those that serve a request, in no order. */
   readonly #streams: ServerStream[] = [];
@@ -142,7 +146,25 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
       this.#idleSinceMs = wheel.nowMs;
       if (this.#farewell === "final") return this.#close();
       if (settings.idleTimeoutMs > 0) wheel.arm(this.#deadline, settings.idleTimeoutMs);
+      if (this.#requests > 0) this.#restSoon();
     }
+  }
+
+  /** Most connections are idle most of the time: one that is keeps little. */
+  #restSoon(): void {
+    this.#restDeadline ??= new Deadline(this);
+    if (!this.#restDeadline.isArmed) {
+      this.services.upstreams.wheel.arm(this.#restDeadline, restMs);
+    }
+  }
+
+  #rest(): void {
+    if (!this.isIdle) return;
+    const { wheel } = this.services.upstreams;
+    const leftMs = this.#idleSinceMs + restMs - wheel.nowMs;
+    if (leftMs > 0 && this.#restDeadline !== undefined) return wheel.arm(this.#restDeadline, leftMs);
+    for (const stream of this.#free.splice(0)) this.#release(stream);
+    this.session.trim();
   }
 
   serve(): StreamOwner | undefined {
@@ -291,6 +313,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     for (const stream of this.#free.splice(0)) this.#release(stream);
     wheel.release(this.#deadline, this.#ageDeadline, this.#pingDeadline);
     wheel.release(this.#settingsDeadline, this.#drainDeadline);
+    if (this.#restDeadline !== undefined) wheel.release(this.#restDeadline);
     this.#onClosed(this);
   }
 
@@ -309,6 +332,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
       return this.#announceFarewell();
     }
     if (deadline === this.#pingDeadline) return this.#onPingDeadline();
+    if (deadline === this.#restDeadline) return this.#rest();
     if (deadline === this.#settingsDeadline) {
       this.counters.settingsTimeouts.add();
       return this.#give(errorCode.settingsTimeout);
