@@ -17,6 +17,7 @@ import { ClientSender } from "./client-sender.ts";
 import type { Downstream, TunnelEnd } from "./downstream.ts";
 import type { HttpServices } from "./http-services.ts";
 import { HttpStream } from "./http-stream.ts";
+import { isLastAnswer } from "./last-answer.ts";
 import { hasUnderscores } from "./underscores.ts";
 
 /** Bytes of later requests held while one is answered; the client is paused beyond it. */
@@ -90,14 +91,10 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
 
   /** Whether the connection closes after the request in hand. */
   isLastRequest(): boolean {
-    const { settings, context, direction, ignoresHealth } = this.services;
-    const max = settings.maxRequestsPerConnection;
     return (
-      context.drain?.closesAnswer(direction, ignoresHealth) === true ||
-      context.overload?.endsConnections === true ||
       this.#isExpired ||
       !this.#head.isKeepAlive ||
-      (max > 0 && this.#requests >= max) ||
+      isLastAnswer(this.services, this.#requests) ||
       (this.services.isRetired && this.#home.refusal() !== undefined)
     );
   }

@@ -39,7 +39,7 @@ export interface HttpCounters {
   readonly responses: readonly Counter[];
   readonly protocolErrors: Counter;
   readonly requestTimeouts: Counter;
-  readonly idleTimeouts: Counter;
+  readonly onStreamTimeout: (isIdle: boolean) => void;
   readonly limits: LimitCounters;
   readonly overloaded: Counter;
   /** What the proxy itself added to a request, in milliseconds. */
@@ -71,7 +71,7 @@ export function createCounters(context: ProxyContext, statPrefix: string): HttpC
       "HTTP requests refused because a resource runs short",
     ),
     limits: createLimitCounters(context, statPrefix),
-    idleTimeouts: counter("downstream_rq_idle_timeout", "HTTP streams idle for too long"),
+    onStreamTimeout: streamTimeouts(counter),
     overhead: context.metrics.histogram(
       "heddle_proxy_overhead_milliseconds",
       "Time in which the proxy itself worked on a request, waiting for others left out",
@@ -86,4 +86,12 @@ export function refusesRequest({ context, counters }: HttpServices): boolean {
   if (context.overload?.refusesRequests !== true) return false;
   counters.overloaded.add();
   return true;
+}
+
+function streamTimeouts(
+  counter: (name: string, help: string) => Counter,
+): HttpCounters["onStreamTimeout"] {
+  const idle = counter("downstream_rq_idle_timeout", "HTTP streams idle for too long");
+  const long = counter("downstream_rq_max_duration_reached", "HTTP streams that took too long");
+  return (isIdle) => (isIdle ? idle : long).add();
 }

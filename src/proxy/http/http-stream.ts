@@ -291,7 +291,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   onDeadline(deadline: Deadline): void {
     if (!this.isActive) return;
     const isIdle = deadline === this.#idle;
-    if (isIdle) this.services.counters.idleTimeouts.add();
+    this.services.counters.onStreamTimeout(isIdle);
     const failure = isIdle
       ? this.isRequestComplete
         ? "stream-idle-waiting"

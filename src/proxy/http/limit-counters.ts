@@ -7,6 +7,11 @@ export interface LimitCounters {
   readonly idleConnections: Counter;
   readonly oldConnections: Counter;
   readonly slowHeads: Counter;
+  /** They have carried as many requests as they may. */
+  readonly usedConnections: Counter;
+  /** Ended with an answer, because the proxy drains, or because a resource runs short. */
+  readonly drainedConnections: Counter;
+  readonly unkeptConnections: Counter;
   /** A head was refused; counts it where a limit was the reason. */
   readonly onRefusedHead: (head: Http1Head) => void;
 }
@@ -31,6 +36,18 @@ export function createLimitCounters(context: ProxyContext, statPrefix: string): 
       "HTTP connections open for too long",
     ),
     slowHeads: counter("downstream_rq_header_timeout", "HTTP request heads that came too slowly"),
+    usedConnections: counter(
+      "downstream_cx_max_requests_reached",
+      "HTTP connections that have carried as many requests as they may",
+    ),
+    drainedConnections: counter(
+      "downstream_cx_drain_close",
+      "HTTP connections ended with an answer while the proxy drains",
+    ),
+    unkeptConnections: counter(
+      "downstream_cx_overload_disable_keepalive",
+      "HTTP connections ended with an answer because a resource runs short",
+    ),
     onRefusedHead: ({ error, isStartLineRead }) => {
       if (error === "head-too-large") (isStartLineRead ? bytes : line).add();
       else if (error === "too-many-fields") fields.add();
