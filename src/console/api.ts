@@ -69,6 +69,9 @@ export interface Traffic {
   readonly p99Ms: number | undefined;
   readonly tcpSentBytesPerSecond: number;
   readonly tcpReceivedBytesPerSecond: number;
+  /** Of gRPC, counted when a call ends: what callers have sent, and what they have got. */
+  readonly requestMessagesPerSecond: number;
+  readonly responseMessagesPerSecond: number;
 }
 
 export interface StatusAnswer {
@@ -190,7 +193,7 @@ export interface ServiceAnswer {
 /** Lines over one time axis. */
 export interface Chart {
   readonly title: string;
-  readonly unit: "req/s" | "%" | "ms" | "B/s";
+  readonly unit: "req/s" | "%" | "ms" | "B/s" | "msg/s";
   /** PromQL, so that every picture can be asked again elsewhere. */
   readonly query: string;
   readonly timesMs: readonly number[];

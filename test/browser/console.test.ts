@@ -29,6 +29,7 @@ test("graph shows what was seeded, edge by edge", () =>
       ["storefront", "catalog-v2", "6/s · 8.3% · 500 ms", "mutual"],
       ["storefront", "checkout", "6.5/s · 7.7% · 86 ms", "mutual"],
       ["checkout", "payments", "6/s · 17% · 500 ms", "mutual"],
+      ["storefront", "offers", "2/s · 24 msg/s", "mutual"],
       ["inventory", "ledger", "3.1 kB/s", "mutual"],
       ["payments", "rates.example.com", "5/s · 500 ms", "unknown"],
     ] as const;
@@ -37,7 +38,7 @@ test("graph shows what was seeded, edge by edge", () =>
       assert.equal(await found.locator("text").textContent(), label, `${from} to ${to}`);
       assert.match((await found.getAttribute("class")) ?? "", new RegExp(`\\b${mtls}\\b`));
     }
-    await page.getByText("6 of 9 services healthy, 200 req/s, 1.0% errors").waitFor();
+    await page.getByText("7 of 10 services healthy, 202 req/s, 1.0% errors").waitFor();
   }));
 
 test("graph follows live traffic without moving a node", () =>
@@ -109,6 +110,17 @@ test("a service of TCP alone has a chart of bytes, and none that would stay empt
     assert.equal(await page.locator("figure").count(), 1);
   }));
 
+test("a service of gRPC has a chart of messages, and lists tell their rate", () =>
+  visit({}, async ({ page, open }) => {
+    await open("#/services");
+    await page.getByRole("row", { name: /offers default .* 24 msg\/s/ }).waitFor();
+    await page.getByRole("link", { name: "offers", exact: true }).click();
+    await page
+      .getByRole("img", { name: /gRPC messages: by callers 4\/s, by the service 20\/s/ })
+      .waitFor();
+    await page.getByRole("row", { name: /storefront offers grpc 2\/s 24 msg\/s/ }).waitFor();
+  }));
+
 test("a service that does not exist is said not to", () =>
   visit({ expected: /404/ }, async ({ page, open }) => {
     await open("#/services/default/nothing");
@@ -166,7 +178,7 @@ test("metrics that cannot be read are said not to be, and the rest is shown", ()
         .getByRole("alert")
         .getByText("There are no figures: Prometheus does not")
         .waitFor();
-      assert.equal(await page.locator("[data-node]").count(), 11);
+      assert.equal(await page.locator("[data-node]").count(), 12);
       await open("#/services/default/cart");
       await page.getByText("This service cannot be shown").waitFor();
       assert.equal(await page.evaluate("document.documentElement.scrollWidth"), 390);

@@ -1,6 +1,7 @@
-// Turns a cart into an order: reserve the stock, charge the card, empty the cart.
+// Turns a cart into an order: reserve the stock, charge the card, write it down, empty the cart.
 import { randomUUID } from "node:crypto";
 
+import { query } from "./orders-client.mjs";
 import { HttpError, serve } from "./web.mjs";
 
 serve({
@@ -18,7 +19,12 @@ serve({
       await call("POST", "http://inventory/release", { order, skus });
       throw error;
     }
+    await query(`INSERT INTO orders VALUES ('${order}', '${amount.toFixed(2)}')`);
     await call("DELETE", `http://cart/cart?id=${id}`);
     return { order, amount, items: lines.length };
+  },
+  "GET /orders": async () => {
+    const [[count]] = await query("SELECT count(*) FROM orders");
+    return { orders: Number(count) };
   },
 });

@@ -40,6 +40,8 @@ async function visit() {
     await think();
     const product = products[Math.floor(Math.random() * products.length)];
     await ask("GET", `/api/product?sku=${product.sku}`);
+    if (Math.random() < 0.3) await ask("GET", "/api/offers");
+    if (Math.random() < 0.2) await ask("POST", `/api/haggle?sku=${product.sku}`);
     if (Math.random() < 0.5) await ask("POST", `/api/cart?id=${id}`, { sku: product.sku });
   }
   if (Math.random() < 0.6) {

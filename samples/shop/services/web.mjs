@@ -75,10 +75,16 @@ async function handle(routes, incoming) {
   });
 }
 
+/** What a request's answerer passes on, so that its hops show up in one trace. */
+export function traceOf(incoming) {
+  const headers = {};
+  for (const name of traceHeaders) if (incoming[name] !== undefined) headers[name] = incoming[name];
+  return headers;
+}
+
 /** Calls a service; resolves with its JSON (or text), rejects with an HttpError. */
 export async function call(method, target, body, incoming = {}) {
-  const headers = { accept: "application/json" };
-  for (const name of traceHeaders) if (incoming[name] !== undefined) headers[name] = incoming[name];
+  const headers = { accept: "application/json", ...traceOf(incoming) };
   const payload = body === undefined ? undefined : JSON.stringify(body);
   if (payload !== undefined) {
     headers["content-type"] = "application/json";

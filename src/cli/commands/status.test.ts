@@ -12,6 +12,8 @@ test("formatUnhealthy() names each service with what is wrong with it", () => {
     p99Ms: 3,
     tcpSentBytesPerSecond: 0,
     tcpReceivedBytesPerSecond: 0,
+    requestMessagesPerSecond: 0,
+    responseMessagesPerSecond: 0,
   };
   const cart = {
     name: "cart",

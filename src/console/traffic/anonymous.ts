@@ -60,6 +60,8 @@ function scaled(flow: Flow, factor: number): Flow {
     errorsPerSecond: flow.errorsPerSecond * factor,
     tcpSentBytesPerSecond: flow.tcpSentBytesPerSecond * factor,
     tcpReceivedBytesPerSecond: flow.tcpReceivedBytesPerSecond * factor,
+    requestMessagesPerSecond: flow.requestMessagesPerSecond * factor,
+    responseMessagesPerSecond: flow.responseMessagesPerSecond * factor,
     mutualPerSecond: flow.mutualPerSecond * factor,
     plaintextPerSecond: flow.plaintextPerSecond * factor,
   };

@@ -23,6 +23,8 @@ export async function serviceCharts(query: ChartsQuery): Promise<readonly Chart[
     `histogram_quantile(${of}, sum by (le) (rate(istio_request_duration_milliseconds_bucket{${selector}}[${window}])))`;
   const tcp = (direction: string): string =>
     `sum(rate(istio_tcp_${direction}_bytes_total{${selector}}[${window}]))`;
+  const messages = (of: string): string =>
+    `sum(rate(istio_${of}_messages_total{${selector}}[${window}]))`;
   const charts = await Promise.all([
     draw(query, "Requests by code", "req/s", {
       "": `sum by (response_code) (rate(istio_requests_total{${selector}}[${window}]))`,
@@ -34,6 +36,10 @@ export async function serviceCharts(query: ChartsQuery): Promise<readonly Chart[
       errors: `100 * (${requests(', response_code=~"5..|0"')} or vector(0)) / (${requests()} > 0)`,
     }),
     draw(query, "Latency", "ms", { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) }),
+    draw(query, "gRPC messages", "msg/s", {
+      "by callers": messages("request"),
+      "by the service": messages("response"),
+    }),
     draw(query, "TCP bytes", "B/s", { sent: tcp("sent"), received: tcp("received") }),
   ]);
   const drawn = charts.filter(

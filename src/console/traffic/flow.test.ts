@@ -64,6 +64,29 @@ test("readFlows() takes the source's figures and the destination's word on mutua
   assert.equal(mtlsFraction(flows), 1);
 });
 
+test("readFlows() tells messages of gRPC with the requests they belong to", async () => {
+  const grpc = { request_protocol: "grpc" };
+  const source = metricsOf({
+    istio_requests_total: [[{ ...grpc, response_code: "200", grpc_response_status: "0" }, 2]],
+    istio_request_messages_total: [
+      [grpc, 2],
+      [{ ...grpc, reporter: "destination" }, 2],
+    ],
+    istio_response_messages_total: [
+      [grpc, 10],
+      [{ ...grpc, reporter: "destination" }, 10],
+    ],
+  });
+  const flows = await readFlows({ source, workloads: undefined, atMs: 0, windowMs: 60_000 });
+  assert.deepEqual(
+    flows.map(({ protocol }) => protocol),
+    ["grpc"],
+  );
+  const traffic = trafficOf(flows);
+  assert.equal(traffic.requestsPerSecond, 2);
+  assert.deepEqual([traffic.requestMessagesPerSecond, traffic.responseMessagesPerSecond], [2, 10]);
+});
+
 test("readFlows() takes the destination's figures where the source has no sidecar", async () => {
   const [flow] = await flowsOf([
     [
@@ -168,6 +191,8 @@ test("healthOf() gives no verdict on a handful of requests", () => {
       p99Ms: undefined,
       tcpSentBytesPerSecond: 0,
       tcpReceivedBytesPerSecond: 0,
+      requestMessagesPerSecond: 0,
+      responseMessagesPerSecond: 0,
     };
     assert.equal(healthOf(traffic, 60_000), expected);
   };

@@ -19,6 +19,8 @@ export interface Flow {
   readonly buckets: Map<number, number>;
   tcpSentBytesPerSecond: number;
   tcpReceivedBytesPerSecond: number;
+  requestMessagesPerSecond: number;
+  responseMessagesPerSecond: number;
   /** Requests (or bytes) per second that came with, and without, mutual TLS. */
   mutualPerSecond: number;
   plaintextPerSecond: number;
@@ -60,6 +62,8 @@ export function trafficOf(flows: readonly Flow[]): Traffic {
     p99Ms: quantile(0.99),
     tcpSentBytesPerSecond: sumOf(flows, (flow) => flow.tcpSentBytesPerSecond),
     tcpReceivedBytesPerSecond: sumOf(flows, (flow) => flow.tcpReceivedBytesPerSecond),
+    requestMessagesPerSecond: sumOf(flows, (flow) => flow.requestMessagesPerSecond),
+    responseMessagesPerSecond: sumOf(flows, (flow) => flow.responseMessagesPerSecond),
   };
 }
 

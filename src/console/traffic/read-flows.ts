@@ -37,11 +37,13 @@ export async function readFlows(query: FlowQuery): Promise<readonly Flow[]> {
   const ask = (labels: string, metric: string): Promise<readonly InstantSample[]> =>
     askVector(query, `sum by (${labels}) (rate(${metric}[${window}]))`);
   const codes = "response_code, response_flags, grpc_response_status";
-  const [requests, durations, sent, received] = await Promise.all([
+  const [requests, durations, sent, received, asked, answered] = await Promise.all([
     ask(`${endLabels}, ${codes}, ${securityLabels}`, "istio_requests_total"),
     ask(`${endLabels}, le`, "istio_request_duration_milliseconds_bucket"),
     ask(`${endLabels}, ${securityLabels}`, bytesMetric("sent")),
     ask(`${endLabels}, ${securityLabels}`, bytesMetric("received")),
+    ask(endLabels, "istio_request_messages_total"),
+    ask(endLabels, "istio_response_messages_total"),
   ]);
   const table = new FlowTable(query.workloads);
   for (const sample of requests) addRequests(table.reported(sample.labels), sample);
@@ -56,6 +58,12 @@ export async function readFlows(query: FlowQuery): Promise<readonly Flow[]> {
       flow[field] += sample.value;
       addSecurity(flow, sample);
     }
+  }
+  for (const [samples, field] of [
+    [asked, "requestMessagesPerSecond"],
+    [answered, "responseMessagesPerSecond"],
+  ] as const) {
+    for (const sample of samples) table.reported(sample.labels)[field] += sample.value;
   }
   return table.joined();
 }
@@ -171,6 +179,8 @@ function emptyFlow(
     buckets: new Map(),
     tcpSentBytesPerSecond: 0,
     tcpReceivedBytesPerSecond: 0,
+    requestMessagesPerSecond: 0,
+    responseMessagesPerSecond: 0,
     mutualPerSecond: 0,
     plaintextPerSecond: 0,
     sourcePrincipals: new Set(),

@@ -20,6 +20,8 @@ export interface SeededFlow {
   /** Fractions of requests up to each bound, as in `latencyBounds`. */
   readonly latency: readonly number[];
   readonly tcpBytesPerSecond?: number;
+  /** It is gRPC: messages per second of the caller, and of the service. */
+  readonly messages?: readonly [asked: number, answered: number];
   readonly isPlaintext?: boolean;
 }
 
@@ -47,6 +49,7 @@ export const shopFlows: readonly SeededFlow[] = [
   flow("checkout", "payments", { 200: 5, 503: 1 }, slow, { flags: "UH" }),
   flow("checkout", "inventory", { 200: 6 }, fast),
   { ...flow("inventory", "ledger", {}, []), tcpBytesPerSecond: 2048 },
+  flow("storefront", "offers", { 200: 2 }, fast, { messages: [4, 20] }),
   flow("payments", "", { 200: 5 }, slow, { service: "rates.example.com" }),
 ];
 
@@ -73,6 +76,7 @@ export const shopWorkloads: readonly string[] = [
   "inventory",
   "ledger",
   "prices",
+  "offers",
   "loadgen",
 ];
 
@@ -87,7 +91,9 @@ export function shopSnapshot(revision = 1): WorkloadSnapshot {
       ports:
         name === "ledger"
           ? [{ name: "tcp-ledger", port: 9000, targetPort: 9000, protocol: "tcp" }]
-          : [{ name: "http", port: 80, targetPort: 8080, protocol: "http" }],
+          : name === "offers"
+            ? [{ name: "grpc", port: 9090, targetPort: 9090, protocol: "grpc" }]
+            : [{ name: "http", port: 80, targetPort: 8080, protocol: "http" }],
       selector: { app: name },
     })),
     instances: shopWorkloads.map(instanceOf),
@@ -194,6 +200,7 @@ function samplesOf(
     counters.set(key, value);
     lines.push(`${key} ${value}`);
   };
+  const protocol = one.messages === undefined ? "http" : "grpc";
   let requests = 0;
   for (const [code, rate] of Object.entries(one.codes)) {
     const amount = Math.round(rate * seconds * swing);
@@ -201,23 +208,28 @@ function samplesOf(
     const flags = code.startsWith("5") ? (one.flags ?? "-") : "-";
     grow(
       "istio_requests_total",
-      `,request_protocol="http",response_code="${code}",response_flags="${flags}"`,
+      `,request_protocol="${protocol}",response_code="${code}",response_flags="${flags}"`,
       amount,
     );
   }
   for (const [index, fraction] of one.latency.entries()) {
     grow(
       "istio_request_duration_milliseconds_bucket",
-      `,request_protocol="http",le="${latencyBounds[index]}"`,
+      `,request_protocol="${protocol}",le="${latencyBounds[index]}"`,
       requests * fraction,
     );
   }
   if (one.latency.length > 0) {
     grow(
       "istio_request_duration_milliseconds_bucket",
-      ',request_protocol="http",le="+Inf"',
+      `,request_protocol="${protocol}",le="+Inf"`,
       requests,
     );
+  }
+  for (const [index, way] of (["request", "response"] as const).entries()) {
+    const rate = one.messages?.[index];
+    if (rate === undefined) continue;
+    grow(`istio_${way}_messages_total`, ',request_protocol="grpc"', rate * seconds);
   }
   if (one.tcpBytesPerSecond !== undefined) {
     grow("istio_tcp_sent_bytes_total", ',request_protocol="tcp"', one.tcpBytesPerSecond * seconds);

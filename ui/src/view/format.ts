@@ -53,6 +53,11 @@ export function isOpaque(protocol: string | undefined): boolean {
   return protocol === "tcp" || protocol === "udp";
 }
 
+/** Of gRPC, both ways. */
+export function messagesPerSecond(traffic: Traffic): number {
+  return traffic.requestMessagesPerSecond + traffic.responseMessagesPerSecond;
+}
+
 /** One line for an edge: what flows, how much of it fails, how slow. */
 export function edgeLabel(traffic: Traffic, protocol: string): string {
   if (isOpaque(protocol)) {
@@ -61,7 +66,10 @@ export function edgeLabel(traffic: Traffic, protocol: string): string {
   if (traffic.requestsPerSecond === 0) return "idle";
   const parts = [`${formatRate(traffic.requestsPerSecond)}/s`];
   if (traffic.errorFraction > 0) parts.push(formatPercent(traffic.errorFraction));
-  if (traffic.p95Ms !== undefined) parts.push(formatMs(traffic.p95Ms));
+  const messages = messagesPerSecond(traffic);
+  // Of calls that stream, how long they took says little.
+  if (messages > 2.2 * traffic.requestsPerSecond) parts.push(`${formatRate(messages)} msg/s`);
+  else if (traffic.p95Ms !== undefined) parts.push(formatMs(traffic.p95Ms));
   return parts.join(" · ");
 }
 
@@ -77,6 +85,8 @@ export function edgeSentence(traffic: Traffic, protocol: string): string {
     `${formatPercent(traffic.errorFraction)} errors`,
   ];
   if (traffic.p95Ms !== undefined) parts.push(`95th percentile ${formatMs(traffic.p95Ms)}`);
+  const messages = messagesPerSecond(traffic);
+  if (messages > 0) parts.push(`${formatRate(messages)} messages per second`);
   return parts.join(", ");
 }
 

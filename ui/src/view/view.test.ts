@@ -22,6 +22,8 @@ const traffic = {
   p99Ms: 90,
   tcpSentBytesPerSecond: 0,
   tcpReceivedBytesPerSecond: 0,
+  requestMessagesPerSecond: 0,
+  responseMessagesPerSecond: 0,
 };
 
 test("formats give short numbers", () => {
@@ -56,6 +58,10 @@ test("edgeLabel() says rate, errors and p95, and bytes for TCP", () => {
   assert.equal(edgeLabel({ ...traffic, errorFraction: 0 }, "http"), "42/s · 38 ms");
   assert.equal(edgeLabel({ ...traffic, requestsPerSecond: 0 }, "http"), "idle");
   assert.equal(edgeLabel({ ...traffic, tcpSentBytesPerSecond: 3000 }, "tcp"), "3 kB/s");
+  const unary = { requestMessagesPerSecond: 42, responseMessagesPerSecond: 42 };
+  assert.equal(edgeLabel({ ...traffic, ...unary }, "grpc"), "42/s · 0.4% · 38 ms");
+  const messages = { requestMessagesPerSecond: 40, responseMessagesPerSecond: 210 };
+  assert.equal(edgeLabel({ ...traffic, ...messages }, "grpc"), "42/s · 0.4% · 250 msg/s");
 });
 
 function node(id: string, namespace = "default") {
