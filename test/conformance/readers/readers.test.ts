@@ -1,16 +1,17 @@
 /**
- * What Heddle forwards is read by six others: whatever a client sent, one request that Heddle sent on
- * is one request for each of them, with the same method, target and length.
+ * What Heddle forwards is read by six others: whatever a client sent, over HTTP/1.1 or HTTP/2, one
+ * request that Heddle sent on is one request for each of them, with the same method, target and length.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, test, type TestContext } from "node:test";
 
 import { readCorpus } from "../../fuzz/corpus.ts";
 import { mutate } from "../../fuzz/mutations.ts";
 import { Random } from "../../fuzz/random.ts";
 import { probes } from "../http1/probes.ts";
 import { forward } from "./forwarded.ts";
+import { http2Inputs } from "./http2-inputs.ts";
 import { lastTarget, missingReader, startReaders, type StreamReader } from "./readers.ts";
 
 let readers: readonly StreamReader[] = [];
@@ -25,6 +26,7 @@ after(async () => {
 });
 
 const mutations = 20_000;
+const http2Connections = 1200;
 const seed = 7;
 
 /** Each request once: what clients send, from the probes, the searched corpus and their mutations. */
@@ -91,10 +93,7 @@ function misread(read: readonly string[], { requests }: Expected): string | unde
   return read.length === requests.length || isRefused ? undefined : `${read.length} requests`;
 }
 
-test("one request stays one request in nginx, HAProxy, Node, Go, h11 and gunicorn", async (t) => {
-  const all = inputs();
-  const expected = expectedOf(all);
-  assert.ok(expected.length > 500, `${expected.length} streams`);
+async function readByAll(expected: readonly Expected[], t: TestContext): Promise<void> {
   const lengths = new Map<string, string>();
   for (const reader of readers) {
     const results = await reader.read(expected.map(({ stream }) => stream));
@@ -119,4 +118,17 @@ test("one request stays one request in nginx, HAProxy, Node, Go, h11 and gunicor
     // A reader that refuses all agrees with everybody.
     assert.ok(refusals < expected.length / 5, `${reader.name} refuses ${refusals}`);
   }
+}
+
+test("one request stays one request in nginx, HAProxy, Node, Go, h11 and gunicorn", async (t) => {
+  const expected = expectedOf(inputs());
+  assert.ok(expected.length > 500, `${expected.length} streams`);
+  await readByAll(expected, t);
+});
+
+test("one request of HTTP/2 is one request of HTTP/1.1 in all of them", async (t) => {
+  const corpus = join(import.meta.dirname, "../../fuzz/corpus/http2.txt");
+  const expected = expectedOf(http2Inputs(corpus, http2Connections));
+  assert.ok(expected.length > 500, `${expected.length} streams`);
+  await readByAll(expected, t);
 });
