@@ -12,7 +12,7 @@ export interface SecretSource {
 export type TlsSecret =
   /** Our own identity (`default`): leaf first, then intermediates; PKCS#8 or SEC1 key. */
   | { readonly kind: "certificate"; readonly chainPem: string; readonly privateKeyPem: string }
-  /** What peers must chain to (`ROOTCA`): one or more PEM certificates. */
-  | { readonly kind: "validation"; readonly trustedCaPem: string }
+  /** What peers must chain to (`ROOTCA`): one or more PEM certificates; and what was taken back of it. */
+  | { readonly kind: "validation"; readonly trustedCaPem: string; readonly crlPem?: string }
   /** What session tickets are sealed with, 80 bytes each: the first seals, all open. */
   | { readonly kind: "ticket-keys"; readonly keys: readonly Uint8Array[] };

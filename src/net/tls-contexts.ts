@@ -52,13 +52,18 @@ export function createServerTls(
   if (config.requireSni === true) throw unsupported("require_sni");
   if (config.preferClientCiphers) throw unsupported("prefer_client_ciphers");
   if (config.ocspStaplePolicy !== 0) throw unsupported("ocsp_staple_policy");
-  const { secrets, serverNames = [], keepsPeerChain = false } = dependencies;
-  const resumption = keepsPeerChain ? undefined : planResumption(config, serverNames, secrets);
+  const { secrets, serverNames = [] } = dependencies;
   const context = new TlsContext(config.commonTlsContext, dependencies);
+  const needsChain = context.plan.spiffe?.needsChain === true;
+  const keepsPeerChain = needsChain || dependencies.keepsPeerChain === true;
+  const resumption = keepsPeerChain ? undefined : planResumption(config, serverNames, secrets);
   const requiresCertificate = config.requireClientCertificate === true;
   // Clients are asked for a certificate, and refused, by OpenSSL, which knows trust anchors alone.
   if (context.plan.pins !== undefined && !context.plan.canVerify) {
     throw unsupported("hashes of clients' certificates without a trusted CA");
+  }
+  if (context.plan.acceptsUntrusted && !context.plan.canVerify) {
+    throw unsupported("ACCEPT_UNTRUSTED of clients without a trusted CA");
   }
   if (requiresCertificate && !context.plan.canVerify) {
     throw unsupported("require_client_certificate without a trusted CA");
@@ -82,7 +87,8 @@ export function createClientTls(
   clientContexts.set(made, {
     context,
     sni,
-    sessionsMax: config.maxSessionKeys ?? 1,
+    // A session keeps the server's own certificate alone.
+    sessionsMax: context.plan.spiffe?.needsChain === true ? 0 : (config.maxSessionKeys ?? 1),
     usesHostname: config.autoHostSni,
     expectsSni: config.autoSniSanValidation,
     expectedName: undefined,

@@ -24,6 +24,7 @@ const sequence = 0x30;
 const set = 0x31;
 const objectId = 0x06;
 const octetString = 0x04;
+const bitString = 0x03;
 const extensionsTag = 0xa3;
 const utf8String = 0x0c;
 const printableString = 0x13;
@@ -172,6 +173,28 @@ function generalNames(content: Uint8Array): readonly Element[] | undefined {
     found.push(entries);
   }
   return found.length > 1 ? undefined : (found[0] ?? []);
+}
+
+/** Bits of a certificate's key usage, the first one highest (RFC 5280 section 4.2.1.3). */
+export const keyUsage = { certificateSign: 0x0400, crlSign: 0x0200 } as const;
+
+/** 16 bits; undefined where the certificate does not limit it, or cannot be read. */
+export function decodeKeyUsage(der: Uint8Array): number | undefined {
+  const certificate = only(der, sequence);
+  const [signed] = certificate === undefined ? [] : (elements(certificate) ?? []);
+  const fields = signed?.tag === sequence ? elements(signed.content) : undefined;
+  const extensions = fields?.find((field) => field.tag === extensionsTag);
+  const list = extensions === undefined ? undefined : only(extensions.content, sequence);
+  for (const extension of (list === undefined ? undefined : elements(list)) ?? []) {
+    const parts = elements(extension.content) ?? [];
+    const [type] = parts;
+    if (type?.tag !== objectId || !isBytes(type.content, [0x55, 0x1d, 0x0f])) continue;
+    const value = parts.at(-1);
+    const bits = value?.tag === octetString ? only(value.content, bitString) : undefined;
+    // Its first byte counts the bits of the last that mean nothing.
+    return bits === undefined ? undefined : ((bits[1] ?? 0) << 8) | (bits[2] ?? 0);
+  }
+  return undefined;
 }
 
 function texts(names: readonly Element[], tag: number): string[] | undefined {

@@ -33,12 +33,12 @@ export interface TestCertificate {
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 let serial = 1;
 
-export async function makeTestAuthority(): Promise<TestAuthority> {
+export async function makeTestAuthority(name = "test root"): Promise<TestAuthority> {
   x509.cryptoProvider.set(webcrypto);
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: nextSerial(),
-    name: "O=test root",
+    name: `O=${name}`,
     ...authorityFields(),
     keys,
   });
@@ -133,6 +133,7 @@ async function issue(
     signingKey,
     extensions: [
       new x509.BasicConstraintsExtension(false),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       ...(names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(names)]),
     ],
   });

@@ -155,7 +155,7 @@ class Handshake implements ClientTlsHandshake {
   #judge(connection: SslConnection, material: TlsMaterial, interest: number): void {
     const { context, sni } = this.#side;
     const verdict = judgePeer({
-      facts: factsOf(connection),
+      facts: factsOf(connection, context.plan.spiffe?.needsChain),
       plan: context.plan,
       material,
       requiresCertificate: true,

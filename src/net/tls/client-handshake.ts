@@ -127,7 +127,7 @@ class Handshake implements ClientHandshake {
     const earlier = isResumed ? this.#offered : undefined;
     const server = isResumed ? earlier?.session.server : secured.getPeerX509Certificate();
     const verdict = judgePeer({
-      facts: nodeFactsOf(secured, server),
+      facts: nodeFactsOf(secured, server, context.plan.spiffe?.needsChain),
       plan: context.plan,
       material,
       requiresCertificate: true,

@@ -19,6 +19,7 @@ import type { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transp
 import type { SecretSource } from "../secret-source.ts";
 import { compilePins, type PeerPins } from "./peer-pins.ts";
 import { compilePeerNames, type PeerNameCheck } from "./peer-names.ts";
+import { compileSpiffeBundles, type SpiffeBundles } from "./spiffe-bundles.ts";
 
 /** What is fixed by configuration; secrets are looked up by these names. */
 export interface TlsPlan {
@@ -33,6 +34,10 @@ export interface TlsPlan {
   readonly peerNames: PeerNameCheck | undefined;
   /** Certificates that are accepted, beside what else is asked of them. */
   readonly pins: PeerPins | undefined;
+  /** Peers are held to the authorities of the trust domain that they name. */
+  readonly spiffe: SpiffeBundles | undefined;
+  /** Peers are let in whoever vouches for them, and whatever their names and keys. */
+  readonly acceptsUntrusted: boolean;
   readonly alpn: readonly string[];
   readonly versions: {
     readonly minVersion: tls.SecureVersion;
@@ -91,6 +96,8 @@ export function planTls(common: CommonTlsContext): TlsPlan {
     refuseUnsupportedValidation(validation, validationSds !== undefined);
   // Refused now, not when the first peer comes.
   if (validation?.crl !== undefined) revocationLists(inlineText(validation.crl, "crl"));
+  const custom = validation?.customValidatorConfig;
+  const spiffe = custom === undefined ? undefined : compileSpiffeBundles(custom);
   const secretNames = new Set<string>();
   if (certificateSds !== undefined) secretNames.add(certificateSds.name);
   if (validationSds !== undefined) secretNames.add(validationSds.name);
@@ -105,11 +112,15 @@ export function planTls(common: CommonTlsContext): TlsPlan {
           },
     validationSecret: validationSds?.name,
     trustedCaPem:
-      validation?.trustedCa === undefined
+      spiffe?.trustedCaPem ??
+      (validation?.trustedCa === undefined
         ? undefined
-        : inlineText(validation.trustedCa, "trusted_ca"),
+        : inlineText(validation.trustedCa, "trusted_ca")),
     crlPem: validation?.crl === undefined ? undefined : inlineText(validation.crl, "crl"),
-    canVerify: validationSds !== undefined || validation?.trustedCa !== undefined,
+    canVerify:
+      validationSds !== undefined || validation?.trustedCa !== undefined || spiffe !== undefined,
+    spiffe,
+    acceptsUntrusted: validation?.trustChainVerification === TrustChain.ACCEPT_UNTRUSTED,
     peerNames: compilePeerNames(validation ?? CertificateValidationContext.create()),
     pins: compilePins(validation ?? CertificateValidationContext.create()),
     alpn: common.alpnProtocols,
@@ -123,7 +134,7 @@ export function buildMaterial(
   plan: TlsPlan,
   secrets: SecretSource,
 ): TlsMaterial | { readonly missing: string } {
-  let { certificate, trustedCaPem } = plan;
+  let { certificate, trustedCaPem, crlPem } = plan;
   if (plan.certificateSecret !== undefined) {
     const secret = secrets.get(plan.certificateSecret);
     if (secret?.kind !== "certificate") return { missing: plan.certificateSecret };
@@ -132,9 +143,12 @@ export function buildMaterial(
   if (plan.validationSecret !== undefined) {
     const secret = secrets.get(plan.validationSecret);
     if (secret?.kind !== "validation") return { missing: plan.validationSecret };
-    trustedCaPem = secret.trustedCaPem;
+    // As Envoy: bundles take the place of what a secret trusts.
+    if (plan.spiffe === undefined) trustedCaPem = secret.trustedCaPem;
+    // As Envoy: what a secret says takes the place of what the context says.
+    crlPem = secret.crlPem ?? crlPem;
   }
-  return materialOf(plan, certificate, trustedCaPem);
+  return materialOf({ ...plan, crlPem }, certificate, trustedCaPem);
 }
 
 type Certificate = NonNullable<TlsPlan["certificate"]>;
@@ -253,9 +267,16 @@ function refuseUnsupportedValidation(
     "crl without trusted CA":
       validation.crl !== undefined && validation.trustedCa === undefined && !hasTrustedSecret,
     allow_expired_certificate: validation.allowExpiredCertificate,
-    "trust_chain_verification other than VERIFY_TRUST_CHAIN":
-      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN,
-    custom_validator_config: validation.customValidatorConfig !== undefined,
+    "trust_chain_verification of this kind":
+      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN &&
+      validation.trustChainVerification !== TrustChain.ACCEPT_UNTRUSTED,
+    "custom_validator_config beside other checks than of names":
+      validation.customValidatorConfig !== undefined &&
+      (validation.trustedCa !== undefined ||
+        validation.crl !== undefined ||
+        validation.verifyCertificateHash.length > 0 ||
+        validation.verifyCertificateSpki.length > 0 ||
+        validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN),
     max_verify_depth: validation.maxVerifyDepth !== undefined,
     only_verify_leaf_cert_crl: validation.onlyVerifyLeafCertCrl,
     suppress_client_ca_list: validation.suppressClientCaList,

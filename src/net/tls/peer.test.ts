@@ -19,6 +19,8 @@ const plan: TlsPlan = {
   canVerify: true,
   peerNames: undefined,
   pins: undefined,
+  spiffe: undefined,
+  acceptsUntrusted: false,
   alpn: [],
   versions: { minVersion: "TLSv1.3", maxVersion: "TLSv1.3" },
   ciphers: "",

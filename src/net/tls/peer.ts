@@ -56,17 +56,24 @@ export function judgePeer(question: PeerQuestion): PeerVerdict {
   }
   const isVerified = material.verifiesPeer;
   if (isVerified && verifyCode !== undefined) {
-    return refuse(kindOfVerifyCode(verifyCode), verifyCode);
+    // A wrong signature is no want of trust: Envoy refuses it, too.
+    const isUntrusted = plan.acceptsUntrusted && verifyCode !== "CERT_SIGNATURE_FAILURE";
+    if (!isUntrusted) return refuse(kindOfVerifyCode(verifyCode), verifyCode);
+    // Nothing more is asked of it, and nobody believes its names.
+    return { kind: "accepted", session: sessionOf(question, undefined) };
   }
+  const stranger = plan.spiffe?.refusal(certificate, facts.issuersDer ?? []);
+  if (stranger !== undefined) return refuse("unknown-root", stranger);
   const { names } = certificate;
   const isNamed = question.server?.expectedName !== undefined || question.server?.expectsSni;
   if (isVerified || plan.peerNames !== undefined || isNamed === true) {
     if (names === undefined) return refuse("wrong-identity", "its names cannot be read");
     if (!isSoundSvid(names))
       return refuse("wrong-identity", "more than one URI beside a SPIFFE id");
-    if (!hasExpectedNames(names, plan, question.server)) return refuse("wrong-identity", "");
+    const isExpected = plan.acceptsUntrusted || hasExpectedNames(names, plan, question.server);
+    if (!isExpected) return refuse("wrong-identity", "");
   }
-  if (plan.pins?.(new X509Certificate(certificate.der)) === false) {
+  if (!plan.acceptsUntrusted && plan.pins?.(new X509Certificate(certificate.der)) === false) {
     return refuse("wrong-identity", "its certificate is none of those that are accepted");
   }
   // Names that nobody verified are nobody's.

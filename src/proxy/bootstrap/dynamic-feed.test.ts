@@ -106,9 +106,12 @@ test("BootstrapSecrets asks each source for its own, and keeps what a broken ver
   };
   send("1", { validationContext: { trustedCa: { inlineString: "CA" } } });
   assert.deepEqual(secrets.get("default"), { kind: "validation", trustedCaPem: "CA" });
-  send("2", { validationContext: { trustedCa: { inlineString: "NEW" }, crl: {} } });
+  send("2", { validationContext: { trustedCa: { inlineString: "NEW" }, watchedDirectory: {} } });
   assert.deepEqual(secrets.get("default"), { kind: "validation", trustedCaPem: "CA" });
   assert.deepEqual(changed, ["default"]);
-  assert.match(service.answers[1] ?? "", /^default: validation_context\.crl: is not supported/);
+  assert.match(
+    service.answers[1] ?? "",
+    /^default: validation_context\.watched_directory: is not supported/,
+  );
   assert.equal(secrets.get("fixed"), own);
 });

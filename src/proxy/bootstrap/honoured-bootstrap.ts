@@ -40,7 +40,7 @@ export const honouredBootstrap: Honoured<Bootstrap> = {
 export const honouredSecret: Honoured<Secret> = {
   name: true,
   tlsCertificate: { certificateChain: true, privateKey: true },
-  validationContext: { trustedCa: true },
+  validationContext: { trustedCa: true, crl: true },
   sessionTicketKeys: true,
 };
 

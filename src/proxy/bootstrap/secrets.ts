@@ -117,11 +117,10 @@ export function readSecret({ name, bytes }: Pick<XdsResource, "name" | "bytes">)
     return { kind: "certificate", chainPem, privateKeyPem };
   }
   if (secret.validationContext !== undefined) {
-    const trustedCaPem = textOf(
-      secret.validationContext.trustedCa,
-      "validation_context.trusted_ca",
-    );
-    return { kind: "validation", trustedCaPem };
+    const { trustedCa, crl } = secret.validationContext;
+    const trustedCaPem = textOf(trustedCa, "validation_context.trusted_ca");
+    if (crl === undefined) return { kind: "validation", trustedCaPem };
+    return { kind: "validation", trustedCaPem, crlPem: textOf(crl, "validation_context.crl") };
   }
   if (secret.sessionTicketKeys !== undefined) {
     return { kind: "ticket-keys", keys: readTicketKeys(secret.sessionTicketKeys.keys) };

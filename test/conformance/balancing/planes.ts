@@ -172,6 +172,7 @@ export function bootstrapOf(
   parts: {
     readonly routes: readonly string[];
     readonly clusters: readonly string[];
+    readonly secrets?: readonly string[];
     /** Of the connection manager, one in a line. */
     readonly manager?: readonly string[];
   },
@@ -179,6 +180,7 @@ export function bootstrapOf(
   return `
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: ${adminPort}}}}
 static_resources:
+  secrets: [${(parts.secrets ?? []).join(", ")}]
   clusters:
 ${parts.clusters.map((cluster) => `  - ${cluster}\n`).join("")}
   listeners:

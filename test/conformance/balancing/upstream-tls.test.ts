@@ -9,7 +9,7 @@ import { makeTestAuthority } from "../../support/test-certificates.ts";
 import { bootstrapOf, type Plane, startPlanes } from "./planes.ts";
 
 const authority = await makeTestAuthority();
-const stranger = await makeTestAuthority();
+const stranger = await makeTestAuthority("another root");
 const issued = await authority.issue({
   uris: ["spiffe://cluster.local/ns/shop/sa/catalog"],
   dnsNames: ["catalog.shop.svc", "www.catalog.test"],
@@ -38,6 +38,27 @@ const trusted = `trusted_ca: {inline_string: ${JSON.stringify(authority.rootPem)
 const untrusted = `trusted_ca: {inline_string: ${JSON.stringify(stranger.rootPem)}}`;
 const named = (type: string, matcher: string): string =>
   `${trusted}, match_typed_subject_alt_names: [{san_type: ${type}, matcher: {${matcher}}}]`;
+
+const domain = (name: string, pem: string): string =>
+  `{name: ${name}, trust_bundle: {inline_string: ${JSON.stringify(pem)}}}`;
+const validator =
+  "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+const spiffe = (config: string): string =>
+  `custom_validator_config: {name: envoy.tls.cert_validator.spiffe, typed_config: {"@type": ${validator}, ${config}}}`;
+const domains = (...all: readonly string[]): string => spiffe(`trust_domains: [${all.join(", ")}]`);
+const bundleOf = (pem: string): object => ({
+  sequence_number: 1,
+  keys: [{ kty: "EC", use: "x509-svid", x5c: [new X509Certificate(pem).raw.toString("base64")] }],
+});
+const bundleMap = (all: Readonly<Record<string, string>>): string => {
+  const bundles = Object.entries(all).map(([name, pem]) => [name, bundleOf(pem)] as const);
+  const json = JSON.stringify({ trust_domains: Object.fromEntries(bundles) });
+  return spiffe(`trust_bundles: {inline_string: ${JSON.stringify(json)}}`);
+};
+const ours = domain("cluster.local", authority.rootPem);
+const theirs = domain("other.local", stranger.rootPem);
+const uriOf = (name: string): string =>
+  `match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: spiffe://${name}/}}]`;
 
 /** Validation, and whether the server passes it. */
 const contexts: readonly (readonly [validation: string, passes: boolean])[] = [
@@ -72,7 +93,44 @@ const contexts: readonly (readonly [validation: string, passes: boolean])[] = [
   [named("EMAIL", "exact: catalog.shop.svc"), false],
   [named("IP_ADDRESS", "exact: 127.0.0.1"), true],
   [named("IP_ADDRESS", "exact: 127.0.0.2"), false],
+  [`${untrusted}, trust_chain_verification: ACCEPT_UNTRUSTED`, true],
+  [`${trusted}, trust_chain_verification: ACCEPT_UNTRUSTED`, true],
+  [`${named("DNS", "exact: nobody")}, trust_chain_verification: ACCEPT_UNTRUSTED`, true],
+  [
+    `${trusted}, verify_certificate_hash: ["${noFingerprint}"], trust_chain_verification: ACCEPT_UNTRUSTED`,
+    true,
+  ],
+  [
+    `${untrusted}, match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: nobody}}], trust_chain_verification: ACCEPT_UNTRUSTED`,
+    true,
+  ],
+  [domains(ours), true],
+  [domains(ours, theirs), true],
+  [domains(theirs, ours), true],
+  [domains(theirs), false],
+  [domains(domain("cluster.local", stranger.rootPem)), false],
+  // Its authority is known, for another domain.
+  [
+    domains(domain("cluster.local", stranger.rootPem), domain("other.local", authority.rootPem)),
+    false,
+  ],
+  [domains(domain("cluster.local", `${stranger.rootPem}\n${authority.rootPem}`)), true],
+  [`${domains(ours, theirs)}, ${uriOf("cluster.local")}`, true],
+  [`${domains(ours, theirs)}, ${uriOf("other.local")}`, false],
+  ["@trusted", true],
+  ["@revoking", false],
+  ["@revoking-another", true],
+  [bundleMap({ "cluster.local": authority.rootPem }), true],
+  [bundleMap({ "cluster.local": authority.rootPem, "other.local": stranger.rootPem }), true],
+  [bundleMap({ "cluster.local": stranger.rootPem, "other.local": authority.rootPem }), false],
 ];
+
+/** `@`: a secret of this name. */
+function contextOf(validation: string): string {
+  return validation.startsWith("@")
+    ? `validation_context_sds_secret_config: {name: ${validation.slice(1)}}`
+    : `validation_context: {${validation}}`;
+}
 
 const server = https.createServer(
   { cert: issued.chainPem, key: issued.privateKeyPem },
@@ -92,9 +150,14 @@ before(async () => {
   const endpoint = `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
   planes = await startPlanes((place) =>
     bootstrapOf(place, {
+      secrets: [
+        `{name: trusted, validation_context: {${trusted}}}`,
+        `{name: revoking, validation_context: {${trusted}, ${crl(revoked)}}}`,
+        `{name: revoking-another, validation_context: {${trusted}, ${crl(otherRevoked)}}}`,
+      ],
       clusters: contexts.map(
         ([validation], i) =>
-          `{name: c${i}, connect_timeout: 5s, load_assignment: {cluster_name: c${i}, endpoints: [{lb_endpoints: [${endpoint}]}]}, transport_socket: {name: tls, typed_config: {"@type": ${upstreamTls}, sni: catalog.test, common_tls_context: {validation_context: {${validation}}}}}}`,
+          `{name: c${i}, connect_timeout: 5s, load_assignment: {cluster_name: c${i}, endpoints: [{lb_endpoints: [${endpoint}]}]}, transport_socket: {name: tls, typed_config: {"@type": ${upstreamTls}, sni: catalog.test, common_tls_context: {${contextOf(validation)}}}}}`,
       ),
       routes: contexts.map((_, i) => `{match: {prefix: /c${i}/}, route: {cluster: c${i}}}`),
     }),
