@@ -23,6 +23,7 @@ import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import type { SubsetCriteria } from "./engine/subsets.ts";
 import type { PeerCounters } from "./http2/counters.ts";
+import type { Http1Plan } from "./http/http1-plan.ts";
 import type { Http2ServerSettings } from "./http2/settings.ts";
 import type { FindDoor, InternalTarget, ProxyDialler } from "./internal.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
@@ -118,6 +119,8 @@ export interface UpstreamCluster {
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
   /** Where HTTP/2 is spoken; HTTP/1.1 otherwise. */
   readonly http2?: UpstreamHttp2 | undefined;
+  /** What is asked of HTTP/1.1 beyond the usual. */
+  readonly http1?: Http1Plan | undefined;
   readonly limits: CircuitBreakers;
   readonly counters: ClusterCounters;
   /** The same cluster for requests of priority HIGH. */
@@ -290,12 +293,12 @@ export interface ListenerSet {
   prepare(listener: Listener): PreparedListener;
   /** Stops accepting; connections drain. */
   remove(name: string): void;
-  /** What is listened on now. */
-  bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
   /** Throws a refusal for what no HTTP filter can be made of. */
   checkFilter(config: Any): void;
   /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
   drain(plan: DrainPlan): Promise<void>;
+  /** What is listened on now. */
+  bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
   /** Resets connections with at least so much to send, those with the most first. */
   resetSlowest(fromBytes: number, countMax: number): void;
   /** Ends everything at once. */

@@ -129,7 +129,10 @@ function readLength(head: Http1Head): HeadError | undefined {
   const length = head.findId(known.contentLength);
   const encoding = head.findId(known.transferEncoding);
   if (encoding >= 0) {
-    if (length >= 0) return "content-length-and-chunked";
+    if (length >= 0) {
+      if (!head.forgivesLength) return "content-length-and-chunked";
+      head.dropId(known.contentLength);
+    }
     if (head.findId(known.transferEncoding, encoding + 1) >= 0) return "transfer-encoding";
     if (!head.isValue(encoding, "chunked")) return encodingError(head.valueAt(encoding));
     head.bodyKind = "chunked";

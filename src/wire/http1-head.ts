@@ -3,6 +3,7 @@
  * serves one message after another, so nothing here is allocated per message. Parsing is in
  * `http1-parser.ts`; what the fields mean for framing is in `http1-framing.ts`.
  */
+import type { HeadSpelling } from "./header-case.ts";
 import { hashName } from "./http1-tables.ts";
 
 export interface HeadLimits {
@@ -111,6 +112,10 @@ export class Http1Head {
   hasUpgrade = false;
   expectsContinue = false;
   acceptsTrailers = false;
+  /** Where names shall leave as they came. */
+  spelling: HeadSpelling | undefined = undefined;
+  /** A length beside a chunked body is left out, where it is refused otherwise. */
+  forgivesLength = false;
 
   constructor() {
     const at = carve();
@@ -201,6 +206,17 @@ export class Http1Head {
   /** Text of `bytes[start, end)`, one UTF-16 unit per byte. */
   text(start: number, end: number): string {
     return this.bytes.toString("latin1", start, end);
+  }
+
+  /** As the message has spelled a name first, dropped fields included; undefined where it has none. */
+  spelled(name: string): string | undefined {
+    const { spelling, slots, count } = this;
+    for (let field = 0; spelling !== undefined && field < count; field++) {
+      if (!this.isName(field, name)) continue;
+      const at = field * slotWidth;
+      return spelling.bytes.toString("latin1", slots[at] ?? 0, slots[at + 1] ?? 0);
+    }
+    return undefined;
   }
 
   nameAt(field: number): string {

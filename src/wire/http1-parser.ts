@@ -59,6 +59,7 @@ export function feedHead(
 /** Appends `step` bytes; short runs are copied by hand, which is cheaper than a call. */
 function append(head: Http1Head, source: Uint8Array, from: number, step: number): void {
   const { bytes, length } = head;
+  head.spelling?.keep(length, source, from, step);
   if (step < 48) {
     for (let index = 0; index < step; index++) bytes[length + index] = source[from + index] ?? 0;
   } else {

@@ -52,6 +52,9 @@ export class HighPriority implements UpstreamCluster {
   get http2(): UpstreamHttp2 | undefined {
     return this.#cluster.http2;
   }
+  get http1(): UpstreamCluster["http1"] {
+    return this.#cluster.http1;
+  }
   get counters(): ClusterCounters {
     return this.#cluster.counters;
   }

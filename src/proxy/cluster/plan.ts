@@ -36,7 +36,8 @@ import { compileForward, type ForwardDiscovery } from "./forward.ts";
 import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
 import { compileServerNames, type ServerNamesPlan } from "./server-names.ts";
-import { compileUpstreamHttp2, type Http2Plan } from "./upstream-http.ts";
+import { compileUpstreamHttp1, compileUpstreamHttp2, type Http2Plan } from "./upstream-http.ts";
+import type { Http1Plan } from "../http/http1-plan.ts";
 
 export interface ClusterPlan extends BalancingPolicy {
   readonly name: string;
@@ -64,6 +65,7 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly idleTimeoutMs: number;
   readonly http2: Http2Plan | undefined;
   /** 0 means none. */
+  readonly http1: Http1Plan | undefined;
   readonly maxConnectionDurationMs: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Local addresses that connections come from, at most one of each family. */
@@ -163,6 +165,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
+    http1: compileUpstreamHttp1(http),
     secrets: new Map(
       sockets.flatMap(({ tls }) =>
         tls === undefined ? [] : [...secretOrigins(tls, "transport_socket.typed_config")],

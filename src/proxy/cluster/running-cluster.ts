@@ -64,6 +64,7 @@ const redrawsMaxDefault = 5;
 
 export class RunningCluster implements UpstreamCluster {
   readonly plan: ClusterPlan;
+  readonly http1: UpstreamCluster["http1"];
   readonly counters: ClusterCounters;
   readonly limits: ClusterLimits;
   readonly http2: UpstreamHttp2 | undefined;
@@ -93,6 +94,7 @@ export class RunningCluster implements UpstreamCluster {
     const { series, services, tlsFor } = options;
     this.plan = plan;
     this.#series = series;
+    this.http1 = plan.http1;
     this.#services = services;
     this.#passesFor = options.passesFor;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);

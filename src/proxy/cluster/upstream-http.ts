@@ -4,6 +4,7 @@ import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v
 import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { type HeadLimits, defaultHeadLimits } from "../../wire/http1-head.ts";
 import type { UpstreamHttp2 } from "../context.ts";
+import { compileHttp1, type Http1Plan } from "../http/http1-plan.ts";
 import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
 
 export type Http2Plan = Pick<UpstreamHttp2, "when" | "settings">;
@@ -24,6 +25,15 @@ export function compileUpstreamHttp2(
     return { when: "downstream", settings: settingsOf(asClient.http2ProtocolOptions) };
   }
   return undefined;
+}
+
+export function compileUpstreamHttp1(
+  options: HttpProtocolOptions | undefined,
+): Http1Plan | undefined {
+  const path = "typed_extension_protocol_options";
+  const explicit = options?.explicitHttpConfig?.httpProtocolOptions;
+  const asClient = options?.useDownstreamProtocolConfig?.httpProtocolOptions;
+  return compileHttp1(explicit ?? asClient ?? options?.autoConfig?.httpProtocolOptions, path);
 }
 
 const limits: HeadLimits = defaultHeadLimits;

@@ -174,7 +174,11 @@ const pool = {
   maxConnectionDuration: true,
 } as const;
 /** Trailers always pass. */
-const http1 = { enableTrailers: true } as const;
+const http1 = {
+  enableTrailers: true,
+  headerKeyFormat: true,
+  allowChunkedLength: true,
+} as const;
 const http2: Honoured<Http2ProtocolOptions> = {
   hpackTableSize: true,
   maxConcurrentStreams: true,

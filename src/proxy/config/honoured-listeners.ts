@@ -109,6 +109,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     defaultHostForHttp10: true,
     headerKeyFormat: true,
     enableTrailers: true,
+    allowChunkedLength: true,
     overrideStreamErrorOnInvalidHttpMessage: true,
   },
   http2ProtocolOptions: {

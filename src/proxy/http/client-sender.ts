@@ -1,5 +1,6 @@
 /** What leaves for one HTTP/1.1 client: gathered by its connection manager's writer, or passed on as it came. */
 import type { Channel } from "../../net/channel.ts";
+import type { OtherNames } from "../../wire/header-case.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import { isPassed } from "./back-pressure.ts";
@@ -15,7 +16,10 @@ export class ClientSender implements ResponseSender {
   #hasRoom = true;
   #bodyMode: BodyMode = "none";
 
-  constructor(channel: Channel, writer: Http1Writer) {
+  readonly #otherNames: OtherNames;
+
+  constructor(channel: Channel, writer: Http1Writer, otherNames: OtherNames) {
+    this.#otherNames = otherNames;
     this.#channel = channel;
     this.#writer = writer;
   }
@@ -38,7 +42,7 @@ export class ClientSender implements ResponseSender {
   }
 
   head(status: number, headers: MessageHeaders, connection: Readonly<ResponseConnection>): void {
-    writeResponseHead(this.#writer, status, headers, connection);
+    writeResponseHead(this.#writer, status, headers, connection, this.#otherNames);
   }
 
   ownBody(text: string): void {

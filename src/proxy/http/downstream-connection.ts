@@ -16,6 +16,7 @@ import { type FailureKind, headFailures } from "./failure.ts";
 import { ClientSender } from "./client-sender.ts";
 import type { Downstream, TunnelEnd } from "./downstream.ts";
 import type { HttpServices } from "./http-services.ts";
+import { prepareHead } from "./http1-plan.ts";
 import { HttpStream } from "./http-stream.ts";
 import { isLastAnswer } from "./last-answer.ts";
 import { hasUnderscores } from "./underscores.ts";
@@ -59,18 +60,17 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   /** The wheel's time at which it began to wait for a request. */
   #idleSinceMs = 0;
 
-  constructor(
-    { channel, view, home }: AcceptedHttp,
-    services: HttpServices,
-    owner: ConnectionOwner,
-  ) {
+  constructor(accepted: AcceptedHttp, services: HttpServices, owner: ConnectionOwner) {
+    const { channel, view, home } = accepted;
     this.channel = channel;
     this.view = view;
     this.#home = home;
     this.services = services;
     this.#owner = owner;
-    this.#body = new BodyReader(services.settings.limits);
-    this.sender = new ClientSender(channel, services.downstreamWriter);
+    const { http1, limits } = services.settings;
+    this.#body = new BodyReader(limits);
+    prepareHead(this.#head, http1);
+    this.sender = new ClientSender(channel, services.downstreamWriter, http1.names.written);
     this.stream = new HttpStream(this, services);
     this.#head.reset("request");
     services.upstreams.wheel.touch();

@@ -3,6 +3,7 @@
  * was set stands beside it. Names are in lower case.
  */
 import { type Http1Head, slotWidth } from "../../wire/http1-head.ts";
+import { type OtherNames, properCase, type Spell } from "../../wire/header-case.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 
 export class MessageHeaders {
@@ -134,6 +135,19 @@ export class MessageHeaders {
 
   ownValue(at: number): string {
     return this.#values[at] ?? "";
+  }
+
+  /** How names are spelled, where they are not written as they stand here. `others`: of fields that nobody spelled. */
+  spelling(others: OtherNames): Spell | undefined {
+    const { head } = this;
+    const kept = head?.spelling;
+    if (head === undefined || kept === undefined)
+      return others === "proper" ? properCase : undefined;
+    return (name) => head.spelled(name) ?? (kept.others === "proper" ? properCase(name) : name);
+  }
+
+  writeSpelled(writer: Http1Writer, spell: Spell): void {
+    this.forEach((name, value) => writer.field(spell(name), value));
   }
 
   /** Writes every field line. */

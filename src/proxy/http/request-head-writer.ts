@@ -1,4 +1,5 @@
 /** Writes the head of a request towards its upstream, with what the route changes. */
+import type { OtherNames, Spell } from "../../wire/header-case.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
@@ -59,14 +60,16 @@ export function writeRequestHead(
   target: Readonly<UpstreamTarget>,
   attempt: AttemptFields,
 ): void {
+  // Ours alone, or it would say what a client made up, or both.
+  if (attempt.count > 0) request.headers.remove("x-envoy-attempt-count");
+  const spell = request.headers.spelling(attempt.otherNames ?? "lower");
   writer.text(request.method);
   writer.text(" ");
   writer.text(target.path);
+  if (spell !== undefined) return writeSpelled(writer, request, { target, attempt, spell });
   writer.text(" HTTP/1.1\r\nhost: ");
   writer.text(target.authority);
   writer.lineEnd();
-  // Ours alone, or it would say what a client made up, or both.
-  if (attempt.count > 0) request.headers.remove("x-envoy-attempt-count");
   request.headers.writeTo(writer);
   if (mustSayLength(request)) writer.text("content-length: 0\r\n");
   if (attempt.expectedMs > 0) {
@@ -77,6 +80,27 @@ export function writeRequestHead(
   writer.lineEnd();
 }
 
+function writeSpelled(
+  writer: Http1Writer,
+  request: OutgoingRequest,
+  how: {
+    readonly target: Readonly<UpstreamTarget>;
+    readonly attempt: AttemptFields;
+    readonly spell: Spell;
+  },
+): void {
+  const { target, attempt, spell } = how;
+  const field = (name: string, value: string): void => writer.field(spell(name), value);
+  writer.text(" HTTP/1.1\r\n");
+  field("host", target.authority);
+  request.headers.writeSpelled(writer, spell);
+  if (mustSayLength(request)) field("content-length", "0");
+  if (attempt.expectedMs > 0) field("x-envoy-expected-rq-timeout-ms", String(attempt.expectedMs));
+  if (attempt.count > 0) field("x-envoy-attempt-count", String(attempt.count));
+  if (attempt.isUpgrade) field("connection", "upgrade");
+  writer.lineEnd();
+}
+
 /** What differs from attempt to attempt. */
 export interface AttemptFields {
   /** Milliseconds the upstream may take; 0: not told. */
@@ -84,6 +108,8 @@ export interface AttemptFields {
   /** 0: not told. */
   readonly count: number;
   readonly isUpgrade: boolean;
+  /** Of names that the request's client has not spelled; lower unless told. */
+  readonly otherNames?: OtherNames;
 }
 
 /** Of these nobody expects a body (RFC 9110 section 8.6). */

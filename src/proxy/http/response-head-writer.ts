@@ -1,4 +1,5 @@
 /** Writes the head of a response towards the client: an upstream's, or one of our own. */
+import type { OtherNames, Spell } from "../../wire/header-case.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { reasonPhrase } from "../../wire/http1-reasons.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
@@ -30,16 +31,37 @@ export function writeResponseHead(
   status: number,
   headers: MessageHeaders,
   connection: Readonly<ResponseConnection>,
+  otherNames: OtherNames = "lower",
 ): void {
   const { head } = headers;
   if (connection.isHttp10) writer.text(`HTTP/1.0 ${status} ${reasonPhrase(status)}\r\n`);
   else if (head === undefined || head.isHttp2 || head.status !== status) {
     writer.text(statusLine(status));
   } else writeStatusLine(writer, head);
+  const spell = headers.spelling(otherNames);
+  if (spell !== undefined) return finishSpelled(writer, headers, connection, spell);
   headers.writeTo(writer);
   if (connection.isUpgrade) writer.text("connection: upgrade\r\n");
   else if (connection.closes) writer.text("connection: close\r\n");
   else if (connection.isHttp10) writer.text("connection: keep-alive\r\n");
+  writer.lineEnd();
+}
+
+function finishSpelled(
+  writer: Http1Writer,
+  headers: MessageHeaders,
+  { isUpgrade, closes, isHttp10 }: Readonly<ResponseConnection>,
+  spell: Spell,
+): void {
+  headers.writeSpelled(writer, spell);
+  const persistence = isUpgrade
+    ? "upgrade"
+    : closes
+      ? "close"
+      : isHttp10
+        ? "keep-alive"
+        : undefined;
+  if (persistence !== undefined) writer.field(spell("connection"), persistence);
   writer.lineEnd();
 }
 

@@ -14,6 +14,7 @@ import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
 import { parseIpRange } from "../engine/ip.ts";
+import { compileHttp1, type Http1Plan, usualHttp1 } from "./http1-plan.ts";
 import type { ClientTrust } from "./client-address.ts";
 import type { EscapedSlashes, PathRules } from "./path.ts";
 import { type Propagation, propagationOf } from "./trace-propagation.ts";
@@ -24,6 +25,7 @@ export interface HttpSettings {
   readonly codec: "auto" | "http1" | "http2";
   readonly http2: Http2ServerSettings;
   readonly limits: HeadLimits;
+  readonly http1: Http1Plan;
   readonly isHttp10Allowed: boolean;
   readonly defaultHostForHttp10: string;
   readonly allowsAbsoluteUrl: boolean;
@@ -91,9 +93,6 @@ const oneHourMs = 3_600_000;
 
 export function compileSettings(config: HttpConnectionManager): HttpSettings {
   if (config.codecType === CodecType.HTTP3) refuse("codec_type", "HTTP3 is not supported");
-  if (config.httpProtocolOptions?.headerKeyFormat !== undefined) {
-    refuse("http_protocol_options.header_key_format", "is not supported");
-  }
   checkRequestIds(config.requestIdExtension?.typedConfig);
   const common = config.commonHttpProtocolOptions;
   const http1 = config.httpProtocolOptions;
@@ -110,6 +109,7 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
       drainMs: durationMs(config.drainTimeout) ?? 5000,
     }),
     limits,
+    http1: compileHttp1(http1, "http_protocol_options") ?? usualHttp1,
     isHttp10Allowed: http1?.acceptHttp10 ?? false,
     defaultHostForHttp10: http1?.defaultHostForHttp10 ?? "",
     allowsAbsoluteUrl: http1?.allowAbsoluteUrl ?? true,

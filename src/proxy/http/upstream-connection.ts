@@ -13,6 +13,7 @@ import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster } from "../context.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { isPassed } from "./back-pressure.ts";
+import { prepareHead } from "./http1-plan.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import {
   type AttemptFields,
@@ -72,6 +73,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.pool = pool;
     this.#memory = pool.memory;
     this.cluster = cluster;
+    if (cluster.http1 !== undefined) prepareHead(this.head, cluster.http1);
   }
 
   get isReused(): boolean {
@@ -139,7 +141,9 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     bodyKind: BodyKind,
   ): void {
     this.#isChunked = bodyKind === "chunked";
-    writeRequestHead(this.#claim(), request, target, attempt);
+    const { http1 } = this.cluster;
+    const spelled = http1 === undefined ? attempt : { ...attempt, otherNames: http1.names.written };
+    writeRequestHead(this.#claim(), request, target, spelled);
   }
 
   sendBody(chunk: Buffer, from: number, to: number): boolean {
