@@ -40,21 +40,39 @@ const unpublished = [
   "stat_sinks/wasm_filter/",
 ].map((path) => contrib + path);
 
-const child = spawn(
-  build(),
-  ["-config", join(folder, "config.yaml"), "-mesh", join(folder, "mesh.yaml")],
-  { stdio: ["pipe", "pipe", "ignore"] },
+/** Sidecars that speak HBONE, on both sides, are asked for of an istiod that may tell them to. */
+const hbone = {
+  PILOT_ENABLE_AMBIENT: "true",
+  PILOT_ENABLE_SENDING_HBONE: "true",
+  PILOT_PREFER_SENDING_HBONE: "true",
+};
+const speaks = ({ metadata }: IstioNode): boolean => metadata["ENABLE_HBONE"] === "true";
+
+await recordAll(
+  istioNodes.filter((node) => !speaks(node)),
+  {},
 );
-const lines = createInterface({ input: child.stdout });
-for await (const line of lines) {
-  // Its log goes the same way.
-  const [, port] = /^127\.0\.0\.1:(\d+)$/.exec(line) ?? [];
-  if (port !== undefined) {
-    for (const node of istioNodes) await record(node, Number(port));
+await recordAll(istioNodes.filter(speaks), hbone);
+
+async function recordAll(
+  nodes: readonly IstioNode[],
+  environment: Readonly<Record<string, string>>,
+): Promise<void> {
+  const child = spawn(
+    build(),
+    ["-config", join(folder, "config.yaml"), "-mesh", join(folder, "mesh.yaml")],
+    { stdio: ["pipe", "pipe", "ignore"], env: { ...process.env, ...environment } },
+  );
+  const lines = createInterface({ input: child.stdout });
+  for await (const line of lines) {
+    // Its log goes the same way.
+    const [, port] = /^127\.0\.0\.1:(\d+)$/.exec(line) ?? [];
+    if (port === undefined) continue;
+    for (const node of nodes) await record(node, Number(port));
     break;
   }
+  child.kill();
 }
-child.kill();
 
 /** The server's path. */
 function build(): string {

@@ -9,7 +9,6 @@ import type { TurnEnd } from "../base/turn-end.ts";
 import type { Channel, ChannelError, ChannelHandler } from "../net/channel.ts";
 import type { Dialler, DialOptions } from "../net/dialler.ts";
 import { type InternalChannel, makeInternalPair } from "../net/internal-channel.ts";
-import { nodeTurnEnd } from "../net/portable/turn-end.ts";
 import { secureChannel } from "../net/secure-channel.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { DynamicMetadata } from "../telemetry/request-record.ts";
@@ -66,7 +65,7 @@ export const remoteKey = "envoy.filters.listener.original_dst.remote_ip";
 export interface InternalDiallerOptions {
   readonly clock: Clock;
   readonly log: Logger;
-  readonly turnEnd: TurnEnd | undefined;
+  readonly turnEnd: TurnEnd;
 }
 
 export class InternalDialler implements ProxyDialler {
@@ -110,7 +109,7 @@ class Dialling implements Channel {
   }
 
   start(target: InternalTarget, door: InternalDoor | undefined): void {
-    const { turnEnd = nodeTurnEnd, clock, log } = this.#options;
+    const { turnEnd, clock, log } = this.#options;
     if (door === undefined) {
       const message = `no listener inside the proxy is called ${target.listener}`;
       return this.#fail({ code: "ECONNREFUSED", message });

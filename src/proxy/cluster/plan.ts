@@ -15,6 +15,7 @@ import {
 } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import type { MetadataKey } from "../../wire/gen/ts/envoy/type/metadata/v3/metadata.ts";
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
@@ -96,6 +97,8 @@ export type Discovery =
       readonly portOverride: number | undefined;
       /** A request may name its destination by it. */
       readonly header: string | undefined;
+      /** Metadata of a connection may: its namespace, and keys in each other. */
+      readonly metadata: readonly [namespace: string, ...path: string[]] | undefined;
       readonly cleanupMs: number;
     }
   | ForwardDiscovery;
@@ -256,11 +259,9 @@ const destinationHeader = "x-envoy-original-dst-host";
 
 function compileOriginalDst(cluster: Cluster): Extract<Discovery, { kind: "original-dst" }> {
   const config = cluster.originalDstLbConfig;
-  if (config?.metadataKey !== undefined) {
-    refuse("original_dst_lb_config.metadata_key", "is not supported");
-  }
   return {
     kind: "original-dst",
+    metadata: compileMetadataKey(config?.metadataKey, "original_dst_lb_config.metadata_key"),
     portOverride: config?.upstreamPortOverride,
     header:
       config?.useHttpHeader === true
@@ -268,6 +269,19 @@ function compileOriginalDst(cluster: Cluster): Extract<Discovery, { kind: "origi
         : undefined,
     cleanupMs: durationMs(cluster.cleanupInterval) ?? 5000,
   };
+}
+
+function compileMetadataKey(
+  written: MetadataKey | undefined,
+  path: string,
+): readonly [string, ...string[]] | undefined {
+  if (written === undefined) return undefined;
+  if (written.key === "") refuse(`${path}.key`, "is required");
+  if (written.path.length === 0) refuse(`${path}.path`, "is required");
+  const keys = written.path.map(
+    ({ key }, i) => key ?? refuse(`${path}.path[${i}].key`, "is required"),
+  );
+  return [written.key, ...keys];
 }
 
 function familyOf(family: LookupFamily): DnsFamily {

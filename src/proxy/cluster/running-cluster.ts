@@ -3,7 +3,6 @@
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Dialler, TcpKeepAlive } from "../../net/dialler.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
@@ -14,8 +13,6 @@ import type {
   UpstreamHttp2,
 } from "../context.ts";
 import type { Chooser, HashBits } from "../engine/chooser.ts";
-import { originalDestinationKey } from "../engine/filter-state.ts";
-import { parseIp } from "../engine/ip.ts";
 import type { PreviousPriorities } from "../engine/previous-priorities.ts";
 import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
@@ -25,13 +22,13 @@ import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
 import type { HealthNews } from "./cluster-health.ts";
 import type { Ejection } from "./ejections.ts";
 import { Endpoint, type EndpointDescription } from "./endpoint.ts";
-import { addressOfAuthority } from "./forward.ts";
+import { destinationOf } from "./destination.ts";
 import { HighPriority } from "./high-priority.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import { PassedEndpoints, targetOf } from "./passed-endpoints.ts";
-import type { ClusterPlan, Discovery } from "./plan.ts";
+import type { ClusterPlan } from "./plan.ts";
 import { ServerNames } from "./server-names.ts";
 import type { ToldHealth } from "./told-health.ts";
 
@@ -368,30 +365,4 @@ function watched(cluster: string, { series, services, traffic }: MembersOptions)
       services.onHealthNews?.({ kind: "traffic", cluster });
     },
   };
-}
-
-function destinationOf(discovery: Discovery, choice: EndpointChoice): SocketAddress | undefined {
-  if (discovery.kind === "forward") {
-    return addressOfAuthority(choice.authority ?? "", discovery.defaultPort);
-  }
-  const { destinationAddress, destinationPort } = choice.connection;
-  if (discovery.kind !== "original-dst") {
-    return { address: destinationAddress, port: destinationPort };
-  }
-  const { header, portOverride } = discovery;
-  const told = header === undefined ? undefined : choice.wanted?.header(header);
-  const set = stateOf(choice, originalDestinationKey) ?? told;
-  const named = set === undefined ? undefined : addressAndPort(set);
-  const { address, port } = named ?? { address: destinationAddress, port: destinationPort };
-  return { address, port: portOverride ?? port };
-}
-
-function stateOf({ wanted, connection }: EndpointChoice, key: string): string | undefined {
-  return (wanted?.state?.get(key) ?? connection.state?.get(key))?.text;
-}
-
-/** Undefined for what is no IP address with a port, which names nothing. */
-function addressAndPort(text: string): SocketAddress | undefined {
-  const named = addressOfAuthority(text, 0);
-  return named === undefined || parseIp(named.address) === undefined ? undefined : named;
 }

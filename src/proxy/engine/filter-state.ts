@@ -34,6 +34,7 @@ export const originalDestinationKey = "envoy.network.transport_socket.original_d
 const factories: ReadonlyMap<string, Omit<StateObject, "text">> = new Map([
   ["envoy.string", { isHashable: false }],
   ["envoy.hashable_string", { isHashable: true }],
+  ["istio.hashable_string", { isHashable: true }],
   [tcpClusterKey, { isHashable: false }],
   [originalDestinationKey, { isHashable: true }],
   ["envoy.filters.listener.original_dst.local_ip", { isHashable: true }],

@@ -46,12 +46,13 @@ export function createPeerFilter(
   place: { readonly path: string; readonly node: OwnNode },
 ): HttpFilter {
   checkFields(fields, [...directions, "shared_with_upstream"], place.path);
-  if (fields["shared_with_upstream"] === true) {
-    refuse(`${place.path}.shared_with_upstream`, "is not supported");
-  }
   const [fromDownstream, fromUpstream, toDownstream, toUpstream] = directions.map((direction) =>
     usesHeaders(fields[direction], `${place.path}.${direction}`),
   );
+  // Where nobody is found, there is nothing to share.
+  if (fields["shared_with_upstream"] === true && fromDownstream === true) {
+    refuse(`${place.path}.shared_with_upstream`, "is not supported");
+  }
   const own = encodePeer(place.node.metadata);
   const { id } = place.node;
   return {

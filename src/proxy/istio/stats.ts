@@ -142,12 +142,18 @@ function ends(side: "source" | "destination", peer: PeerLabels = unknownPeer): L
 }
 
 function principals(record: RequestRecord, isInbound: boolean): Labels {
-  const [source, destination] = isInbound
-    ? [record.downstreamPeerUriSans, record.downstreamLocalUriSans]
-    : [record.upstreamLocalUriSans, record.upstreamPeerUriSans];
+  if (!isInbound) {
+    return {
+      source_principal: record.upstreamLocalUriSans.join(","),
+      destination_principal: record.upstreamPeerUriSans.join(","),
+    };
+  }
+  const { downstreamPeerUriSans: peer, downstreamLocalUriSans: local } = record;
+  // Of a connection that came through a tunnel, the tunnel's end has told.
+  const told = (key: string): string => record.filterState?.(`io.istio.${key}`) ?? "";
   return {
-    source_principal: source.join(","),
-    destination_principal: destination.join(","),
+    source_principal: peer.join(",") || told("peer_principal"),
+    destination_principal: local.join(",") || told("local_principal"),
   };
 }
 

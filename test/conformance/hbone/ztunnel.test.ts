@@ -53,7 +53,7 @@ class ScriptedZtunnel {
       session.on("ping", () => entry.pings++);
       session.on("error", () => {});
     });
-    this.#server.on("stream", (stream, headers) => {
+    this.#server.on("stream", (stream: http2.ServerHttp2Stream, headers) => {
       this.asked.push(headers);
       this.streams.push(stream);
       stream.on("error", () => {});

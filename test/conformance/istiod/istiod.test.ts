@@ -82,6 +82,45 @@ test("istiod's resources carry requests and connections through two sidecars", a
   assert.match(server.join("\n"), /connection_security_policy="mutual_tls"/);
 });
 
+test("istiod's resources for HBONE carry requests and connections through tunnels", async (t) => {
+  const ports = await freePorts();
+  const authority = await makeTestAuthority();
+  const http = createServer((request, response) => response.end(`catalog ${request.url}`));
+  const echo = createTcpServer((socket) => socket.pipe(socket));
+  await listenOn(t, http, ports[60_021]);
+  await listenOn(t, echo, ports[60_023]);
+  const hbone = await freePort();
+  const own = { ...ports, 60_001: await freePort(), 60_003: await freePort() };
+  const catalog = await startSidecar(t, "catalog-hbone", { ports: own, authority, hbone });
+  const front = await startSidecar(t, "front-hbone", { ports, authority, hbone });
+
+  assert.equal(await ask(ports[60_001], "/"), "200 catalog /");
+  assert.equal(await ask(ports[60_001], "/secret"), "403 RBAC: access denied");
+  assert.equal(await exchange(ports[60_003], "by TCP"), "by TCP");
+
+  const [client, server] = [await front.metrics(), await catalog.metrics()];
+  const series = (lines: readonly string[], start: string): string =>
+    lines.find((line) => line.startsWith(start)) ?? assert.fail(`no ${start}`);
+  // One connection carried them all.
+  assert.match(
+    series(client, 'envoy_cluster_upstream_cx_http2_total{cluster_name="connect_originate'),
+    / 1$/,
+  );
+  for (const metric of ["istio_requests_total{", "istio_tcp_sent_bytes_total{"]) {
+    const line = series(server, metric);
+    for (const end of [
+      /reporter="destination"/,
+      /destination_workload="catalog"/,
+      /source_principal="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/front"/,
+      /destination_principal="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/catalog"/,
+      /connection_security_policy="mutual_tls"/,
+    ]) {
+      assert.match(line, end);
+    }
+    assert.match(series(client, metric), /destination_workload="catalog-1"/);
+  }
+});
+
 test("istiod's resources for a sidecar that captures are accepted whole", async (t) => {
   const [ports, authority] = [await freePorts(), await makeTestAuthority()];
   const captured = await startSidecar(t, "captured", { ports, authority });
@@ -100,12 +139,12 @@ interface Sidecar {
 async function startSidecar(
   t: TestContext,
   name: IstioNode["name"],
-  mesh: { readonly ports: Ports; readonly authority: TestAuthority },
+  mesh: { readonly ports: Ports; readonly authority: TestAuthority; readonly hbone?: number },
 ): Promise<Sidecar> {
   const node = istioNodes.find((one) => one.name === name);
   assert.ok(node !== undefined);
   const answers: ProxyAnswer[] = [];
-  const recorded = await recordedOf(name, mesh.ports);
+  const recorded = await recordedOf(name, mesh.ports, mesh.hbone);
   const control = await serve(t, node.id, recorded, answers);
   const agent = await serve(t, node.id, await secretsOf(node, mesh.authority), answers);
   const adminPort = await freePort();
@@ -159,14 +198,17 @@ async function serve(
   return grpc.address.port;
 }
 
-/** With ports of this run's own. */
-async function recordedOf(name: string, ports: Ports): Promise<Snapshot> {
+/** With ports of this run's own; tunnels end at `hbone`. */
+async function recordedOf(name: string, ports: Ports, hbone = 15_008): Promise<Snapshot> {
   let text = readFileSync(new URL(`${name}.json`, import.meta.url), "utf8");
   for (const port of placeholders) text = text.replaceAll(String(port), String(ports[port]));
   if (name === "captured") {
     for (const port of [15_001, 15_006])
       text = text.replaceAll(String(port), String(await freePort()));
   }
+  text = text.replaceAll(/("upstreamPortOverride": )15008/g, `$1${hbone}`);
+  const listening = name.startsWith("front") ? await freePort() : hbone;
+  text = text.replaceAll(/("portValue": )15008/g, `$1${listening}`);
   // Our own tool wrote it.
   const types = JSON.parse(text) as Record<string, Record<string, JsonValue>>;
   return snapshotOf(

@@ -1,6 +1,6 @@
 /** The sidecars whose resources were asked of istiod, as its agents introduce them. */
 export interface IstioNode {
-  readonly name: "front" | "catalog" | "captured";
+  readonly name: "front" | "catalog" | "captured" | "front-hbone" | "catalog-hbone";
   readonly id: string;
   readonly metadata: Readonly<Record<string, unknown>>;
 }
@@ -10,6 +10,7 @@ function node(
   workload: string,
   address: string,
   mode: "NONE" | "REDIRECT",
+  more: Readonly<Record<string, string>> = {},
 ): IstioNode {
   return {
     name,
@@ -25,12 +26,18 @@ function node(
       CLUSTER_ID: "Kubernetes",
       MESH_ID: "cluster.local",
       INSTANCE_IPS: address,
+      ...more,
     },
   };
 }
+
+/** The sidecar takes tunnels, and opens them to workloads that say that they do. */
+const hbone = { ENABLE_HBONE: "true" };
 
 export const istioNodes: readonly IstioNode[] = [
   node("front", "front", "127.0.0.9", "NONE"),
   node("catalog", "catalog", "127.0.0.1", "NONE"),
   node("captured", "catalog", "127.0.0.1", "REDIRECT"),
+  node("front-hbone", "front", "127.0.0.9", "NONE", hbone),
+  node("catalog-hbone", "catalog", "127.0.0.1", "NONE", hbone),
 ];
