@@ -1,7 +1,7 @@
 /** The codecs that are searched, and the files each consists of. */
 import type { FuzzTarget } from "./fuzzer.ts";
 
-export type Codec = "http1" | "tls-hello" | "proxy-protocol" | "hpack" | "http2";
+export type Codec = "http1" | "tls-hello" | "proxy-protocol" | "hpack" | "http2" | "http2-client";
 
 export const codecFiles: Readonly<Record<Codec, readonly string[]>> = {
   http1: ["parser", "framing", "body", "head", "writer"].map((part) => `src/wire/http1-${part}.ts`),
@@ -10,18 +10,30 @@ export const codecFiles: Readonly<Record<Codec, readonly string[]>> = {
   hpack: ["decoder", "encoder", "huffman", "dynamic-table"].map(
     (part) => `src/wire/hpack-${part}.ts`,
   ),
-  // What is sent, and floods, are held by `src/wire/http2-abuse.test.ts`: no input drives them far.
-  http2: "session server-side streams framing frame-reader header-block peer-settings"
-    .split(" ")
-    .map((part) => `src/wire/http2-${part}.ts`),
+  http2: http2Files("server-side framing"),
+  "http2-client": http2Files("client-side response-framing"),
 };
 
-const names: readonly Codec[] = ["http1", "tls-hello", "proxy-protocol", "hpack", "http2"];
+/** Those of both sides, and of one. `http2-stream-table.ts` has properties of its own. */
+function http2Files(ofSide: string): readonly string[] {
+  const ofBoth =
+    "session side streams stream closed-streams frame-reader header-block peer-settings sender receive-window floods";
+  return `${ofBoth} ${ofSide}`.split(" ").map((part) => `src/wire/http2-${part}.ts`);
+}
+
+export const codecs: readonly Codec[] = [
+  "http1",
+  "tls-hello",
+  "proxy-protocol",
+  "hpack",
+  "http2",
+  "http2-client",
+];
 
 export function toCodec(name: string | undefined): Codec {
-  const codec = names.find((one) => one === name);
+  const codec = codecs.find((one) => one === name);
   if (codec !== undefined) return codec;
-  throw new Error(`codecs are ${names.join(", ")}`);
+  throw new Error(`codecs are ${codecs.join(", ")}`);
 }
 
 /** Loads the codec's modules: instrument them before. */
@@ -37,5 +49,7 @@ export async function loadTarget(codec: Codec): Promise<FuzzTarget> {
       return (await import("./hpack-target.ts")).hpackTarget;
     case "http2":
       return (await import("./http2-target.ts")).http2Target;
+    case "http2-client":
+      return (await import("./http2-client-target.ts")).http2ClientTarget;
   }
 }

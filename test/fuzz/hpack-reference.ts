@@ -17,10 +17,20 @@ class NoHpack extends Error {}
 export class ReferenceDecoder {
   #table: Field[] = [];
   #capacity = 4096;
-  readonly #capacityMax: number;
+  #capacityMax: number;
 
   constructor(capacityMax: number) {
     this.#capacityMax = capacityMax;
+  }
+
+  /** The reader has said how large a table it keeps. */
+  limit(bytes: number): void {
+    this.#capacityMax = bytes;
+  }
+
+  /** The writer has heard of it. */
+  get isWithinLimit(): boolean {
+    return this.#capacity <= this.#capacityMax;
   }
 
   /** Undefined when it is not a block. */

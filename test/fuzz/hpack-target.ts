@@ -1,4 +1,7 @@
-/** What the HPACK codec promises. An input is blocks of one connection, each behind a byte for its length. */
+/**
+ * What the HPACK codec promises. An input is blocks of one connection, each behind a byte for its length;
+ * 255 is all that is left.
+ */
 import assert from "node:assert/strict";
 
 import { ByteWriter } from "../../src/wire/byte-writer.ts";
@@ -8,7 +11,8 @@ import { Http1Head } from "../../src/wire/http1-head.ts";
 import type { FuzzTarget } from "./fuzzer.ts";
 import { type Field, ReferenceDecoder } from "./hpack-reference.ts";
 
-const limits = { headBytesMax: 3000, fieldsMax: 24 };
+const limits = { headBytesMax: 3000, fieldsMax: 70 };
+const bombBytes = 1024 * 1024;
 const out = new ByteWriter();
 const head = new Http1Head();
 const again = new Http1Head();
@@ -23,23 +27,36 @@ function check(input: Buffer): void {
   let wish = input[0] ?? 0;
   for (let at = 1; at < input.length;) {
     const length = input[at] ?? 0;
-    const block = Buffer.from(input.subarray(at + 1, at + 1 + length));
-    at += 1 + length;
+    const end = length === 255 ? input.length : at + 1 + length;
+    const block = Buffer.from(input.subarray(at + 1, end));
+    at = end;
     head.reset("trailers");
     const isBlock = decoder.decode(block, 0, block.length, head);
     const expected = reference.decode(block);
+    if (decoder.isBomb) {
+      const isBomb = expected === undefined || costOf(expected) > bombBytes;
+      assert.ok(isBomb, "takes for a bomb what is none");
+      break;
+    }
     assert.equal(isBlock, expected !== undefined, "differs on what is a block");
     if (expected === undefined) break;
     compare(expected);
     if (head.error !== undefined) continue;
     if (wish > 128) encoder.setTableBytesMax(wishes[wish % wishes.length] ?? 0);
+    // One after the other: the smallest counts, too.
+    if (wish > 250) encoder.setTableBytesMax(wish & 1 ? 0 : 2000);
     wish = (wish * 7 + 1) & 0xff;
-    checkWritten(encoder, back);
+    checkWritten(encoder, back, wish % 4 === 1);
+    if (wish % 4 === 3) for (const one of [encoder, decoder, back]) one.trim();
   }
   assert.ok(before.equals(input), "changes what it reads");
 }
 
 const wishes = [0, 40, 100, 4096, 65_536, 4096];
+
+function costOf(fields: readonly Field[]): number {
+  return fields.reduce((sum, [name, value]) => sum + name.length + value.length + 32, 0);
+}
 
 function fieldsOf(read: Http1Head): readonly Field[] {
   return Array.from({ length: read.count }, (_, at) => [read.nameAt(at), read.valueAt(at)]);
@@ -67,12 +84,21 @@ function compare(expected: readonly Field[]): void {
   assert.equal(head.text(0, head.length), lines, "holds other lines than its fields");
 }
 
-/** What was understood is written, and understood again. */
-function checkWritten(encoder: HpackEncoder, back: HpackDecoder): void {
+/** What no value may hold. */
+const nasty = ["\0", "\n", "\r", "\x7f", "\x1f", "\u0100", "\u20ac", "\ud800"];
+
+/** What was understood is written, and understood again; `isText`: from strings instead of a head. */
+function checkWritten(encoder: HpackEncoder, back: HpackDecoder, isText: boolean): void {
   out.discard();
   encoder.beginBlock(out);
   encoder.status(out, 100 + head.length);
-  for (let field = 0; field < head.count; field++) encoder.fieldOf(out, head, field);
+  for (let field = 0; field < head.count; field++) {
+    if (!isText) encoder.fieldOf(out, head, field);
+    else assert.ok(encoder.field(out, head.nameAt(field), head.valueAt(field)), "does not write");
+  }
+  const { length } = out;
+  const isWritten = encoder.field(out, "x", `1${nasty[head.length % nasty.length]}`);
+  assert.ok(!isWritten && out.length === length, "writes what no field may hold");
   again.reset("trailers");
   assert.ok(back.decode(out.memory, 0, out.length, again), "writes what it cannot read");
   const status = [":status", String(100 + head.length)];
@@ -116,6 +142,10 @@ export const hpackTarget: FuzzTarget = {
     `d0 40 7f 4d ${"61".repeat(204)} 00 ${"de 7e 01 63".padEnd(11)} ${"7e 01 63 ".repeat(73)} `.repeat(
       3,
     ),
+    // A field that is longer than the memory that fields are laid out in.
+    `ff 00 01 61 7f 94 13 ${"62".repeat(2579)}`,
+    // One that the table names again and again: no honest mistake.
+    `fd 40 01 61 7f 79 ${"62".repeat(248)} ff 40 01 61 7f a9 16 ${"62".repeat(2984)} ${"be".repeat(400)}`,
     `fe 40 01 61 7f 79 ${"62".repeat(248)} fe 40 01 61 7f 79 ${"64".repeat(248)} 01 be`,
   ].flatMap((text) => [hex(`00 ${text}`), hex(`ff ${text}`)]),
   bytesMax: 4000,

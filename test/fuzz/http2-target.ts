@@ -1,24 +1,21 @@
 /**
- * What the HTTP/2 session promises: the same whatever pieces the bytes arrive in, nothing thrown, no
- * stream told anything after its end, windows and numbers of streams kept. An input is what follows
- * preface and SETTINGS.
+ * What the HTTP/2 session promises on its server's side: the same whatever pieces the bytes arrive in,
+ * nothing thrown, no stream told anything after its end, windows and numbers of streams kept, and what it
+ * sends is sound. An input is a byte that chooses how the session is driven (`http2-mode.ts`), then what the
+ * client says.
  */
 import assert from "node:assert/strict";
 
 import { Http1Head } from "../../src/wire/http1-head.ts";
-import { defaultFloodLimits } from "../../src/wire/http2-floods.ts";
-import { preface, windowMax } from "../../src/wire/http2-frames.ts";
-import { FrameMemory } from "../../src/wire/http2-frame-memory.ts";
-import { Http2Session } from "../../src/wire/http2-session.ts";
+import { preface } from "../../src/wire/http2-frames.ts";
 import type { Http2Stream, StreamOwner } from "../../src/wire/http2-stream.ts";
 import type { FuzzTarget } from "./fuzzer.ts";
+import { Link } from "./http2-link.ts";
+import { inflate, type Mode, modeOf, muchContent, streamsMax } from "./http2-mode.ts";
 import { readRequests } from "./http2-reference.ts";
+import { data, field, head, hex, one } from "./http2-words.ts";
 import type { Random } from "./random.ts";
 
-const streamsMax = 4;
-/** Small, so that small inputs fill it. */
-const window = 1000;
-const memory = new FrameMemory();
 const begin = Buffer.concat([Buffer.from(preface), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]);
 
 const requestLine = /^[\x21-\x7e]+ [\x21-\x7e\x80-\xff]+$/;
@@ -38,7 +35,7 @@ class Owner implements StreamOwner {
 
   onOpened(stream: Http2Stream): void {
     this.#stream = stream;
-    assert.ok(this.#peer.session.streams.open.size <= streamsMax, "too many streams");
+    assert.ok(this.#peer.link.session.streams.open.size <= streamsMax, "too many streams");
   }
 
   onHead(isEnd: boolean): void {
@@ -52,26 +49,27 @@ class Owner implements StreamOwner {
       .map((at) => `${head.nameAt(at)}: ${head.valueAt(at)}`);
     for (const field of fields) assert.match(field, soundLine, "smuggled");
     assert.equal(fields.filter((field) => field.startsWith("host: ")).length, 1, "no one Host");
-    this.#peer.events.push(`${stream.id} request ${line} ${fields.join("|")} ${head.bodyKind}`);
-    // What waits for a window is sent when a chunk was read: that would depend on chunks.
-    if (isEnd && head.count % 2 === 0) this.#peer.answer(stream, true);
+    this.#peer.tell(`${stream.id} request ${line} ${fields.join("|")} ${head.bodyKind}`);
+    this.#peer.onRequest(stream, head, isEnd);
   }
 
   onData(_chunk: Buffer, from: number, to: number): void {
-    this.#open();
+    const stream = this.#open();
     assert.ok(!this.#hasEnded, "content behind the end");
     this.#content += to - from;
+    if (this.#peer.mode.flows && stream.id % 8 === 1) stream.isPaused = true;
+    const isEnough = stream.id % 8 === 5 && this.#content > 300;
+    if (this.#peer.mode.flows && isEnough) this.#peer.breakOff(stream);
   }
 
-  onEnd(): void {
+  onEnd(trailers: Http1Head | undefined): void {
     const stream = this.#open();
     this.#hasEnded = true;
     if (this.head.bodyKind === "length") {
       assert.equal(this.#content, this.head.bodyLength, "a length that is not the content's");
     }
-    this.#peer.events.push(`${stream.id} end ${this.#content}`);
-    if (!stream.isLocalEnded && !stream.isEndQueued)
-      this.#peer.session.sender.end(stream, undefined);
+    this.#peer.tell(`${stream.id} end ${this.#content} ${trailers?.count ?? "-"}`);
+    this.#peer.onRequestEnd(stream, this.head);
   }
 
   #open(): Http2Stream {
@@ -80,153 +78,209 @@ class Owner implements StreamOwner {
     return stream;
   }
 
-  onRoom(): void {}
-
-  onMalformed(error: string): void {
-    this.#peer.events.push(`${this.#stream?.id} malformed ${error}`);
+  onRoom(): void {
+    const stream = this.#open();
+    if (!stream.isEndQueued && !stream.isLocalEnded) this.#peer.link.send(stream, 500, true);
   }
 
-  onReset(code: number): void {
-    this.#peer.events.push(`${this.#stream?.id} reset ${code}`);
+  onMalformed(error: string): void {
+    this.#peer.tell(`${this.#stream?.id} malformed ${error}`);
+  }
+
+  onReset(code: number, why?: string): void {
+    const id = this.#stream?.id ?? 0;
+    if (why === "stream-window") assert.ok(this.#peer.link.sent.isTooMuch(id), "blames the peer");
+    this.#peer.tell(`${id} reset ${code}`);
+    this.#stream = undefined;
   }
 
   onClosed(): void {
-    this.#peer.events.push(`${this.#stream?.id} closed`);
+    this.#peer.tell(`${this.#stream?.id} closed`);
+    this.#stream = undefined;
   }
 }
 
-const content = Buffer.alloc(40_000, "x");
-
 class Peer {
-  readonly session: Http2Session;
-  readonly events: string[] = [];
-  sentBytes = 0;
+  readonly mode: Mode;
+  readonly link: Link;
+  #served = 0;
 
-  constructor() {
-    this.session = new Http2Session(
-      {
-        maxConcurrentStreams: streamsMax,
-        streamWindow: window,
-        connectionWindow: 65_535,
-        tableBytes: 4096,
-        limits: { headBytesMax: 2000, fieldsMax: 16 },
-        floods: defaultFloodLimits,
-      },
-      {
-        memory,
-        send: (_memory, length) => {
-          this.sentBytes += length;
-          return true;
-        },
-        handler: {
-          serve: () => new Owner(this),
-          onMalformed: () => true,
-          onStreamError: (why) => void this.events.push(why),
-          onError: (code, why) => void this.events.push(`error ${code} ${why}`),
-          onPingAck: () => {},
-        },
-      },
-    );
-    this.session.start();
-    this.session.receive(begin, 0);
+  constructor(mode: Mode) {
+    this.mode = mode;
+    this.link = new Link(mode, () => this.#serve());
+    this.link.session.start();
+    if (!mode.isRaw) this.link.receive(begin);
+  }
+
+  #serve(): StreamOwner | undefined {
+    this.#served++;
+    if (this.mode.leaves && this.#served === 2) {
+      const { session } = this.link;
+      session.goAway(session.streams.lastId);
+    }
+    return this.mode.refuses && this.#served % 3 === 0 ? undefined : new Owner(this);
+  }
+
+  tell(event: string): void {
+    this.link.events.push(event);
+  }
+
+  onRequest(stream: Http2Stream, head: Http1Head, isEnd: boolean): void {
+    if (this.mode.flows) return this.#answerAtLength(stream);
+    // What waits for a window is sent when a chunk was read: that would depend on chunks.
+    if (isEnd && head.count % 2 === 0) this.answer(stream, true);
+  }
+
+  onRequestEnd(stream: Http2Stream, head: Http1Head): void {
+    if (!this.mode.flows) {
+      this.answer(stream, false);
+      this.link.end(stream);
+    } else if (stream.isAnswered || head.count % 2 === 0) {
+      this.answer(stream, false);
+      this.link.send(stream, 700, head.count % 3 === 0);
+      this.link.end(stream);
+    }
+  }
+
+  #answerAtLength(stream: Http2Stream): void {
+    const { link } = this;
+    switch ((stream.id >> 1) % 4) {
+      case 0:
+        this.answer(stream, false);
+        for (let piece = 0; piece < 4; piece++) link.send(stream, 10_000, piece === 3);
+        return;
+      case 1:
+        this.answer(stream, false);
+        link.send(stream, 20_000, false);
+        return link.end(stream);
+      case 2:
+        this.answer(stream, false);
+        link.send(stream, 19_000, false);
+        link.send(stream, 400, false);
+        if (stream.queuedBytes > 0) stream.isWaiting = true;
+        else link.end(stream);
+        return;
+      default:
+    }
+  }
+
+  breakOff(stream: Http2Stream): void {
+    this.link.session.streams.breakOff(stream, 8);
   }
 
   answer(stream: Http2Stream, isEnd: boolean): void {
-    const { sender } = this.session;
+    if (stream.isClosed || stream.isAnswered || stream.isLocalEnded) return;
+    const { sender } = this.link.session;
     const writer = sender.beginHead(stream.id);
     sender.encoder.status(writer, 200);
+    if (this.mode.isTight) sender.encoder.field(writer, "x-long", "\u00ff".repeat(40_000));
+    stream.isAnswered = true;
     sender.endHead(stream, isEnd);
   }
 
-  /** Answers what is open, and takes all of it. */
+  /** Answers what is open. */
   finish(): void {
-    if (this.session.isEnded) return;
-    const { sender, streams } = this.session;
-    for (const stream of streams.open.values()) {
-      this.answer(stream, false);
-      sender.data(stream, content, 0, content.length, stream.id % 4 === 1);
-      assert.ok(sender.window >= 0, "sends beyond the connection's window");
-      if (!stream.isEndQueued && !stream.isLocalEnded) sender.end(stream, undefined);
+    const { session } = this.link;
+    if (!session.isEnded && !this.mode.flows) {
+      for (const stream of session.streams.open.values()) {
+        this.answer(stream, false);
+        this.link.send(stream, 10, stream.id % 4 === 1);
+        this.link.end(stream);
+      }
     }
-    sender.window += windowMax / 2;
-    for (const stream of streams.open.values()) sender.addStreamWindow(stream, 100_000);
-    streams.onDrain();
-    sender.flush();
-    const left = [...streams.open.values()].filter(({ sendWindow }) => sendWindow > 0);
-    for (const stream of left) assert.equal(stream.queuedBytes, 0, "keeps what it may send");
+    this.link.finish();
   }
 }
 
 function check(input: Buffer, random: Random): void {
   const before = Buffer.from(input);
-  const whole = new Peer();
-  whole.session.receive(input, 0);
-  whole.session.sender.flush();
-  const pieces = new Peer();
-  const stepMax = random.pick([1, 3, 20, 300]);
-  for (let at = 0; at < input.length;) {
-    const end = Math.min(input.length, at + 1 + random.below(stepMax));
-    pieces.session.receive(Buffer.from(input.subarray(at, end)), 0);
-    at = end;
+  const mode = modeOf(input[0]);
+  const said = mode.isTight ? inflate(input.subarray(1)) : input.subarray(1);
+  const pieces = new Peer(mode);
+  pieces.link.receivePieces(said, random, mode.isRaw ? preface.length : 0);
+  pieces.link.session.sender.flush();
+  pieces.link.checkStreams();
+  if (!mode.flows) {
+    const whole = new Peer(mode);
+    whole.link.receive(said);
+    whole.link.session.sender.flush();
+    whole.link.checkStreams();
+    assert.deepEqual(pieces.link.events, whole.link.events, "depends on how the bytes arrive");
+    assert.equal(pieces.link.session.isEnded, whole.link.session.isEnded);
+    if (!mode.isRaw && !mode.allowsConnect && !mode.isSmallTable) compare(whole, said);
+    whole.finish();
   }
-  pieces.session.sender.flush();
-  assert.deepEqual(pieces.events, whole.events, "depends on how the bytes arrive");
-  assert.equal(pieces.session.isEnded, whole.session.isEnded);
-  for (const { session } of [whole, pieces]) {
-    for (const stream of session.streams.open.values()) {
-      assert.ok(stream.receiveWindow >= 0 && stream.receiveWindow <= window, "a window too wide");
-      assert.ok(stream.queuedBytes <= content.length, "a queue too long");
-    }
-  }
-  for (const { streamId, isSound } of readRequests(input)) {
-    const isBegun = whole.events.some((event) => event.startsWith(`${streamId} request`));
-    assert.equal(isBegun, isSound, "differs from the reference");
-    if (!isSound && whole.session.isEnded) break;
-  }
-  whole.finish();
+  pieces.finish();
   assert.ok(before.equals(input), "changes what it reads");
 }
 
-const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
+function compare({ link, mode }: Peer, said: Buffer): void {
+  if (mode.refuses || mode.leaves) return;
+  for (const { streamId, isSound } of readRequests(said)) {
+    const isBegun = link.events.some((event) => event.startsWith(`${streamId} request`));
+    assert.equal(isBegun, isSound, "differs from the reference");
+    if (!isSound && (link.session.isEnded || mode.isStrict)) break;
+  }
+}
+
 const get = "82 86 84 01 01 61";
 const post = "83 86 84 01 01 61";
 
-/** A frame, in hexadecimal. */
-function one(
-  type: number,
-  flags: number,
-  ...[payload, id = type === 4 ? 0 : 1]: [string, number?]
-): string {
-  const bytes = hex(payload);
-  const start = Buffer.alloc(9);
-  start.writeUIntBE(bytes.length, 0, 3);
-  start[3] = type;
-  start[4] = flags;
-  start.writeUInt32BE(id, 5);
-  return Buffer.concat([start, bytes]).toString("hex");
+const greeting = Buffer.from(preface).toString("hex") + one(4, 0, "");
+const three = [1, 3, 5].map((id) => head(get, 5, id)).join("");
+const noWindow = one(4, 0, "00 04 00 00 00 00");
+const moreOfAll = one(8, 0, "00 00 ff ff", 0);
+const ping = one(6, 0, "01 02 03 04 05 06 07 08", 0);
+const connect = field(":method", "CONNECT");
+
+/** A string as HPACK writes it, of one character. */
+function long(character: string, bytes: number): string {
+  const rest = bytes - 127;
+  const size = Buffer.from([127, (rest & 127) | 128, rest >> 7]).toString("hex");
+  return size + Buffer.from(character.repeat(bytes)).toString("hex");
 }
 
-function head(block: string, flags = 5): string {
-  return one(1, flags, block);
-}
-
-function data(text: string): string {
-  return one(0, text === "hello" ? 1 : 0, Buffer.from(text).toString("hex"));
-}
-
-function field(name: string, value: string): string {
-  const text = (one: string): string => {
-    const length = Buffer.from(one.length < 127 ? [one.length] : long(one.length));
-    return length.toString("hex") + Buffer.from(one).toString("hex");
-  };
-  return `00${text(name)}${text(value)}`;
-}
-
-/** A length of more than seven bits. */
-function long(length: number): readonly number[] {
-  const rest = length - 127;
-  return [127, (rest & 0x7f) | 0x80, rest >> 7];
-}
+/** By the byte that says how. */
+const driven = [
+  `01 ${greeting} ${head(get)}`,
+  `01 ${Buffer.from("PRI * HTTP/1.1\r\n").toString("hex")}`,
+  `01 ${greeting.slice(0, 48)} ${head(get)}`,
+  `02 ${head(`${connect} ${field(":authority", "a:1")}`, 4)} ${data("hello")}`,
+  `02 ${head(`${connect} ${field(":protocol", "websocket")} 86 84 01 01 61`, 4)} ${data("x")}`,
+  `02 ${head(`${connect} ${field(":protocol", "a b")} 86 84 01 01 61`, 4)}`,
+  `02 ${head(`${connect} ${field(":authority", "a:1")} ${field("content-length", "3")}`, 4)}`,
+  `02 ${head(`${get} ${field(":protocol", "websocket")}`, 4)}`,
+  `02 ${head(`${field(":protocol", "websocket")} 86 84 01 01 61`, 4)}`,
+  `04 ${one(4, 1, "")} ${head(`3f 45 ${get}`)} ${head(get, 5, 3)}`,
+  `04 ${one(4, 1, "")} ${head(get)}`,
+  `08 ${three} ${one(8, 0, "00 00 ff ff", 1)} ${moreOfAll} ${moreOfAll}`,
+  `08 ${three} ${noWindow} ${moreOfAll} ${one(4, 0, "00 04 00 00 40 00")}`,
+  `08 ${noWindow} ${three} ${one(8, 0, "00 00 01 00", 1)} ${one(8, 0, "00 00 01 00", 3)}`,
+  `08 ${head(post, 4)} ${one(0, 0, "61".repeat(200))} ${one(0, 0, "61".repeat(200))} ${data("x")}`,
+  `08 ${[1, 3, 5].map((id) => head(post, 4, id)).join("")} ${one(0, 8, "02 61 62 00 00", 5)}`,
+  `08 ${three} ${one(3, 0, "00 00 00 08", 5)} ${moreOfAll} ${head(get, 5, 7)}`,
+  `08 ${head(post, 4)} ${data("x".repeat(100))} ${ping.repeat(4)} ${data("hello")}`,
+  `08 ${[1, 9, 17].map((id) => head(post, 4, id) + data("x".repeat(300), id)).join("")} ${ping.repeat(9)} ${data("hello", 17)}`,
+  `10 ${head("82 86 84")} ${head(get, 5, 3)}`,
+  `20 ${[1, 3, 5, 7].map((id) => head(post, 4, id)).join("")} ${data("x", 5)}`,
+  `40 ${[1, 3, 5].map((id) => head(post, 4, id)).join("")} ${data("x", 5)}`,
+  `88 ${three} ${ping.repeat(5)}`,
+  `88 ${three} ${one(2, 0, "00 00 00 00 10").repeat(12)}`,
+  `88 ${one(8, 0, "00 00 00 01", 0).repeat(20)}`,
+  `88 ${head(post, 4)} ${data("").repeat(3)}`,
+  `88 ${[1, 3, 5].map((id) => head(post, 4, id) + one(3, 0, "00 00 00 08", id)).join("")}`,
+  `88 ${head(get)} ${head(get, 5, 3)} ${ping} ${moreOfAll}`,
+  `88 ${one(1, 1, "82")} ${one(9, 0, "86").repeat(20)}`,
+  `88 ${[1, 3, 5].map((id) => head("82 86 84", 5, id)).join("")}`,
+  `88 ${[7, 15, 23].map((id) => head(post, 4, id) + one(3, 0, "00 00 00 08", id)).join("")}`,
+  `88 ${head(post, 4, 9)} ${one(muchContent, 0, "", 9).repeat(6)}`,
+  `88 ${head(post, 4, 7)} ${one(muchContent, 0, "", 7).repeat(6)} ${one(muchContent, 1, "", 7)}`,
+  `88 ${head(`${post} ${field("x", "1").repeat(90)}`, 4)} ${head(`${post} ${field("x", "1").repeat(60)}`, 4, 3)}`,
+  `88 ${head(`82 86 01 01 61 04 ${long("/", 3000)}`)} ${head(`${get} 40 01 78 ${long("v", 3000)} ${"be".repeat(4)}`, 5, 3)}`,
+  `88 ${head(`${get} 40 01 78 ${long("v", 3000)} ${"be".repeat(400)}`)}`,
+  `8c ${three} ${moreOfAll}`,
+  `0c ${three} ${moreOfAll} ${head(get, 5, 7)}`,
+];
 
 export const http2Target: FuzzTarget = {
   tokens: [
@@ -327,7 +381,18 @@ export const http2Target: FuzzTarget = {
     one(1, 5, get, 2) + one(1, 5, get, 0),
     one(1, 5, get, 5) + one(1, 5, get, 3),
     "00 40 01 00 00 00 00 00 01",
-  ].map(hex),
+    head(post, 4) + one(8, 0, "7f ff 00 00") + one(4, 0, "00 04 00 01 00 00"),
+    head(post, 4) + head(field("connection", "x")),
+    head(`${post} ${field("content-length", "5")} ${field("content-length", "5")}`, 4),
+    head(`${post} ${field("content-length", "")}`, 4),
+    head(`${post} ${field("content-length", "05")}`, 4),
+    head(`${post} ${field("content-length", "5x")}`, 4),
+    head(`${post} ${field("content-length", "1234567890123456")}`, 4),
+    one(0, 0, "61", 2) + one(3, 0, "00 00 00 08", 2) + one(8, 0, "00 00 00 08", 2),
+  ]
+    .map((text) => `00${text}`)
+    .concat(driven)
+    .map(hex),
   bytesMax: 4000,
   check,
 };

@@ -171,7 +171,7 @@ function isFallback(node: Node): boolean {
     left.type === "MemberExpression" &&
     left["computed"] === true &&
     isNode(right) &&
-    right.type === "Literal"
+    (right.type === "Literal" || right.type === "UnaryExpression")
   );
 }
 

@@ -3,19 +3,8 @@
  * replaced must stand in its file exactly once; where a codec changes, its bugs change with it.
  */
 import type { Codec } from "./codecs.ts";
-import type { SourceEdit } from "./instrument.ts";
-
-export interface SeededBug {
-  readonly name: string;
-  readonly edit: SourceEdit;
-}
-
-function bug(
-  name: string,
-  ...[file, from, to]: [file: string, from: string, to: string]
-): SeededBug {
-  return { name, edit: { file: `src/wire/${file}.ts`, from, to } };
-}
+import { http2Bugs, http2ClientBugs } from "./http2-seeded-bugs.ts";
+import { bug, type SeededBug } from "./seeded-bug.ts";
 
 const http1: readonly SeededBug[] = [
   bug(
@@ -296,80 +285,11 @@ const hpack: readonly SeededBug[] = [
   ),
 ];
 
-const http2: readonly SeededBug[] = [
-  bug(
-    "a second path",
-    "http2-framing",
-    '    if ((pseudo.places[which] ?? -1) >= 0) return "invalid-character";\n',
-    "",
-  ),
-  bug(
-    "pseudo-fields behind others",
-    "http2-framing",
-    "if (isOver || name === undefined",
-    "if (name === undefined",
-  ),
-  bug(
-    "two Hosts",
-    "http2-framing",
-    "if (host >= 0 && head.findId(known.host, host + 1) >= 0) return",
-    "if (host < -1) return",
-  ),
-  bug("Host beside the authority", "http2-framing", "  head.dropId(known.host);\n", ""),
-  bug(
-    "a space in a path",
-    "http2-framing",
-    "if (byte <= 0x20 || byte === 0x7f) return false;",
-    "if (byte < 0x20 || byte === 0x7f) return false;",
-  ),
-  bug(
-    "less content than promised",
-    "http2-streams",
-    "if (stream.contentLeft > 0) return this.#onWrongLength(stream);",
-    "",
-  ),
-  bug(
-    "more content than promised",
-    "http2-streams",
-    "if (stream.contentLeft < 0) {",
-    "if (stream.contentLeft < -10_000) {",
-  ),
-  bug(
-    "content behind the end",
-    "http2-streams",
-    "if (stream.isRemoteEnded || stream.receiveWindow < 0) {",
-    "if (stream.receiveWindow < 0) {",
-  ),
-  bug(
-    "a stream's window has no end",
-    "http2-streams",
-    "if (stream.isRemoteEnded || stream.receiveWindow < 0) {",
-    "if (stream.isRemoteEnded) {",
-  ),
-  bug(
-    "one stream too many",
-    "http2-server-side",
-    "streams.open.size >= this",
-    "streams.open.size > this",
-  ),
-  bug(
-    "a head that is cut loses its first part",
-    "http2-frame-reader",
-    "chunk.copy(this.#head, this.#headBytes, at, at + step);",
-    "chunk.copy(this.#head, 0, at, at + step);",
-  ),
-  bug(
-    "a payload that is cut is read too early",
-    "http2-frame-reader",
-    "if (this.#payloadBytes < this.length) return",
-    "if (this.#payloadBytes < this.length - 1) return",
-  ),
-];
-
 export const seededBugs: Readonly<Record<Codec, readonly SeededBug[]>> = {
   http1,
   "tls-hello": tlsHello,
   "proxy-protocol": proxyProtocol,
   hpack,
-  http2,
+  http2: http2Bugs,
+  "http2-client": http2ClientBugs,
 };
