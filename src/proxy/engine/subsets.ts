@@ -18,6 +18,8 @@ import { refuse } from "./refusal.ts";
 export interface SubsetCriteria {
   readonly keys: readonly string[];
   readonly values: readonly string[];
+  /** Where the request has a list of what else would do, in order: without it, and each of the list. */
+  readonly listed?: readonly SubsetCriteria[];
 }
 
 /** What a request gets whose subset does not exist, or is empty. */
@@ -32,6 +34,8 @@ interface Selector {
   readonly keys: readonly string[];
   /** Undefined: as the cluster says. */
   readonly fallback: FallbackPlan | undefined;
+  /** The first endpoint of a subset gets all of it, whatever its health. */
+  readonly isSingle: boolean;
 }
 
 export interface SubsetPlan {
@@ -42,6 +46,8 @@ export interface SubsetPlan {
   /** Anybody is better than nobody. */
   readonly panicsAny: boolean;
   readonly listsAreAlternatives: boolean;
+  /** Requests may bring a list of what else would do. */
+  readonly heedsList: boolean;
   /** A subset's localities count for what of them is in it. */
   readonly weighsLocalities: boolean;
   readonly scalesLocalities: boolean;
@@ -55,9 +61,6 @@ export interface SubsetMember {
 export function compileSubsets(config: Config | undefined, path: string): SubsetPlan | undefined {
   // As Envoy: without a selector there is nothing to look up.
   if (config === undefined || config.subsetSelectors.length === 0) return undefined;
-  if (config.metadataFallbackPolicy !== MetadataFallback.METADATA_NO_FALLBACK) {
-    refuse(`${path}.metadata_fallback_policy`, "is not supported");
-  }
   const selectors = new Map(
     config.subsetSelectors.map((selector, i) => {
       const compiled = compileSelector(selector, `${path}.subset_selectors[${i}]`);
@@ -77,6 +80,7 @@ export function compileSubsets(config: Config | undefined, path: string): Subset
     // As Envoy: who wants nobody else gets nobody else.
     panicsAny: config.panicModeAny && config.fallbackPolicy !== Fallback.NO_FALLBACK,
     listsAreAlternatives: config.listAsAny,
+    heedsList: config.metadataFallbackPolicy === MetadataFallback.FALLBACK_LIST,
     weighsLocalities: config.localityWeightAware,
     scalesLocalities: config.scaleLocalityWeight,
   };
@@ -90,20 +94,25 @@ function compileFallback(policy: Fallback): FallbackPlan {
 function compileSelector(selector: SelectorConfig, path: string): Selector {
   const keys = [...new Set(selector.keys)].toSorted();
   if (keys.length === 0) refuse(`${path}.keys`, "is required");
-  if (selector.singleHostPerSubset) refuse(`${path}.single_host_per_subset`, "is not supported");
+  const isSingle = selector.singleHostPerSubset;
+  if (isSingle && keys.length > 1) refuse(`${path}.single_host_per_subset`, "needs a single key");
+  return { keys, fallback: selectorFallback(selector, path), isSingle };
+}
+
+function selectorFallback(selector: SelectorConfig, path: string): FallbackPlan | undefined {
   switch (selector.fallbackPolicy) {
     case SelectorFallback.NOT_DEFINED:
-      return { keys, fallback: undefined };
+      return undefined;
     case SelectorFallback.NO_FALLBACK:
-      return { keys, fallback: { kind: "nobody" } };
+      return { kind: "nobody" };
     case SelectorFallback.ANY_ENDPOINT:
-      return { keys, fallback: { kind: "anybody" } };
+      return { kind: "anybody" };
     case SelectorFallback.DEFAULT_SUBSET:
-      return { keys, fallback: { kind: "default" } };
+      return { kind: "default" };
     case SelectorFallback.KEYS_SUBSET: {
       const fewer = [...new Set(selector.fallbackKeysSubset)].toSorted();
       if (fewer.length === 0) refuse(`${path}.fallback_keys_subset`, "is required");
-      return { keys, fallback: { kind: "keys", keys: fewer } };
+      return { kind: "keys", keys: fewer };
     }
     case SelectorFallback.UNRECOGNIZED:
     default:
@@ -117,9 +126,21 @@ export function routeCriteria(
 ): SubsetCriteria | undefined {
   const found = levels.map((level) => level?.filterMetadata["envoy.lb"]);
   if (found.every((each) => each === undefined)) return undefined;
-  const criteria = criteriaOf(Object.assign({}, ...found));
-  return criteria.keys.length === 0 ? undefined : criteria;
+  const merged: Readonly<Record<string, unknown>> = Object.assign({}, ...found);
+  const criteria = criteriaOf(merged);
+  if (criteria.keys.length === 0) return undefined;
+  const { [listKey]: list, ...rest } = merged;
+  if (list === undefined) return criteria;
+  // As Envoy: what is no list is an empty one.
+  const items: readonly unknown[] = Array.isArray(list) ? list : [];
+  const listed = items.map((each) =>
+    criteriaOf(typeof each === "object" && !Array.isArray(each) ? { ...rest, ...each } : rest),
+  );
+  return { ...criteria, listed: listed.length === 0 ? [criteriaOf(rest)] : listed };
 }
+
+/** Beside the criteria that it stands in for. */
+const listKey = "fallback_list";
 
 function criteriaOf(values: { readonly [key: string]: unknown }): SubsetCriteria {
   const keys = Object.keys(values).toSorted();
@@ -157,6 +178,16 @@ export class Subsets<E extends SubsetMember> {
   }
 
   choose(criteria: SubsetCriteria | undefined, choice: Choice): E | undefined {
+    const listed = this.#plan.heedsList ? criteria?.listed : undefined;
+    if (listed === undefined) return this.#chooseBy(criteria, choice);
+    for (const one of listed) {
+      const found = this.#chooseBy(one, choice);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  #chooseBy(criteria: SubsetCriteria | undefined, choice: Choice): E | undefined {
     const { panicsAny } = this.#plan;
     return this.#find(criteria, choice) ?? (panicsAny ? this.#anybody(choice) : undefined);
   }
@@ -167,7 +198,7 @@ export class Subsets<E extends SubsetMember> {
     if (selector === undefined || criteria === undefined) {
       return this.#fallBack(this.#plan.fallback, criteria, choice);
     }
-    const subset = this.#of(criteria);
+    const subset = this.#of(criteria, selector.isSingle);
     if (subset !== undefined) return subset(choice);
     return this.#fallBack(selector.fallback ?? this.#plan.fallback, criteria, choice);
   }
@@ -197,8 +228,8 @@ export class Subsets<E extends SubsetMember> {
   }
 
   /** Undefined when nobody is in it. */
-  #of(criteria: SubsetCriteria): Chooser<E> | undefined {
-    const key = keyOf([...criteria.keys, ...criteria.values]);
+  #of(criteria: SubsetCriteria, isSingle = false): Chooser<E> | undefined {
+    const key = keyOf([...criteria.keys, ...criteria.values, String(isSingle)]);
     const known = this.#made.get(key);
     if (known !== undefined) return known;
     const { weighsLocalities, scalesLocalities } = this.#plan;
@@ -208,8 +239,10 @@ export class Subsets<E extends SubsetMember> {
       const share = members.length / Math.max(1, locality.members.length);
       return { ...locality, members, weight: Math.round(locality.weight * share) };
     });
-    if (localities.every(({ members }) => members.length === 0)) return undefined;
-    const chooser = this.#make(localities, weighsLocalities);
+    const byPriority = localities.toSorted((a, b) => a.priority - b.priority);
+    const first = byPriority.find(({ members }) => members.length > 0)?.members[0];
+    if (first === undefined) return undefined;
+    const chooser = isSingle ? () => first : this.#make(localities, weighsLocalities);
     this.#made.set(key, chooser);
     return chooser;
   }

@@ -133,6 +133,10 @@ const subsetClusters: Readonly<Record<string, string>> = {
   "subset-default": `fallback_policy: DEFAULT_SUBSET, default_subset: {stage: test}, ${byVersion}`,
   "subset-panic": `fallback_policy: NO_FALLBACK, panic_mode_any: true, ${byVersion}`,
   "subset-panic-default": `fallback_policy: DEFAULT_SUBSET, default_subset: {stage: none}, panic_mode_any: true, ${byVersion}`,
+  "subset-listed": `fallback_policy: NO_FALLBACK, metadata_fallback_policy: FALLBACK_LIST, ${byVersion}`,
+  "subset-listed-any": `fallback_policy: ANY_ENDPOINT, metadata_fallback_policy: FALLBACK_LIST, ${byVersion}`,
+  "subset-single":
+    "fallback_policy: NO_FALLBACK, subset_selectors: [{keys: [version], single_host_per_subset: true}]",
   "subset-list": `fallback_policy: NO_FALLBACK, list_as_any: true, ${byVersion}`,
 };
 /** Metadata that a route asks for. */
@@ -145,6 +149,13 @@ const wishes: Readonly<Record<string, string>> = {
   both: "version: v1, stage: test",
   half: "version: v2, stage: test",
   other: "stage: prod",
+  listed: "version: v9, fallback_list: [{version: v8}, {version: v2}, {version: v1}]",
+  wider: "version: v9, fallback_list: [{stage: test}, {stage: prod, version: v1}]",
+  missed: "version: v1, fallback_list: [{version: v8}]",
+  unlisted: "version: v1, fallback_list: []",
+  unread: "version: v1, fallback_list: [v8]",
+  alone: "fallback_list: [{version: v2}]",
+  text: "version: v1, fallback_list: v2",
 };
 /** With the frequencies that chance gives each endpoint, or nobody. */
 const drawn: Readonly<Record<string, () => string>> = {
