@@ -32,8 +32,18 @@ export interface ControlPlane {
   authority(): AuthorityStatus;
   /** Takes over what runs; older revisions than the last are dropped. */
   setWorkloads(message: WorkloadsMessage): void;
+  /** Takes over what was seen lately; ports whose declaration says otherwise are problems. */
+  setSeenProtocols(seen: readonly SeenProtocol[]): void;
   /** Ends every stream and listener. */
   close(): Promise<void>;
+}
+
+/** What connections to an address spoke where it may not be expected, as proxies tell it. */
+export interface SeenProtocol {
+  /** `address:port`, as the connection asked for it or as it came to the workload. */
+  readonly destination: string;
+  /** `http/1.0`, `http/1.1`, `h2c`, `tls`, or `tcp` for anything else. */
+  readonly seen: string;
 }
 
 export type ControlChange = "configuration" | "proxies" | "workloads";

@@ -146,6 +146,7 @@ function readService(
     ports: ports.map(({ name: portName, port, targetPort, protocol }) => {
       return { name: portName, port, targetPort, protocol };
     }),
+    portPlaces: ports.map((port) => port.position),
     destinations: readDestinations(reader, label("destinations")),
     metrics: readMetricsLabel(reader, label("metrics")),
     writable: readWritableLabel(reader, label("writable"), directory),

@@ -169,7 +169,8 @@ function readGateway(reader: FieldReader): GatewaySpec {
 function readWorkload(reader: FieldReader, directory: string): WorkloadSpec {
   const name = readLabel(reader, "name", undefined);
   const service = reader.string("service");
-  const ports = reader.mappings("ports").map((port) => readWorkloadPort(port));
+  const portFields = reader.mappings("ports");
+  const ports = portFields.map((port) => readWorkloadPort(port));
   if (ports.length > meshFileLimits.portsMax) {
     reader.refuse("ports", "heddle-file.limit", `more than ${meshFileLimits.portsMax} ports`);
   }
@@ -191,6 +192,7 @@ function readWorkload(reader: FieldReader, directory: string): WorkloadSpec {
     environmentPlaces: reader.positionsIn("environment"),
     dependsOn: reader.strings("dependsOn"),
     ports,
+    portPlaces: portFields.map((port) => port.positionOf("protocol")),
     destinations: reader.mappings("destinations").map((one) => readDestination(one)),
     metrics: readMetrics(reader),
     writable: readWritable(reader, directory),

@@ -94,6 +94,8 @@ export interface WorkloadSpec {
   readonly environmentPlaces: Readonly<Record<string, SourcePosition>>;
   readonly dependsOn: readonly string[];
   readonly ports: readonly WorkloadPort[];
+  /** Of each port: where its protocol is written, or would be. */
+  readonly portPlaces: readonly SourcePosition[];
   readonly destinations: readonly DestinationSpec[];
   /** Where the application exposes Prometheus metrics of its own. */
   readonly metrics: MetricsSpec | undefined;

@@ -82,8 +82,11 @@ export function planServices(file: MeshFile): readonly ServicePlan[] {
       service = { plan, ports: new Map() };
       services.set(key, service);
     }
-    for (const port of spec.ports)
-      if (!service.ports.has(port.port)) service.ports.set(port.port, port);
+    for (const [index, port] of spec.ports.entries()) {
+      if (service.ports.has(port.port)) continue;
+      const source = spec.portPlaces[index];
+      service.ports.set(port.port, source === undefined ? port : { ...port, source });
+    }
   }
   const gateways = file.gateways.map((spec): ServicePlan => ({
     name: spec.name,
@@ -120,7 +123,7 @@ function ordinals(replicas: number): readonly number[] {
 
 // Where it stands in the file and how many replicas there are do not change a replica that runs.
 function fingerprintOf(spec: WorkloadSpec): string {
-  const { position: _, replicas: __, environmentPlaces: ___, ...rest } = spec;
+  const { position: _, replicas: __, environmentPlaces: ___, portPlaces: ____, ...rest } = spec;
   return JSON.stringify(rest);
 }
 

@@ -68,6 +68,8 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "gateway.selects-nothing": "No gateway has the labels of the selector.",
   "gateway.closed-port": "The gateway does not open the port.",
   "gateway.unused-port": "No Gateway has a server for a port that the gateway is declared with.",
+  "service.protocol-contradicted":
+    "Connections to a port speak another protocol than is declared for it.",
   "serviceentry.duplicate-host": "The host is declared already.",
   "serviceentry.indistinct":
     "Nothing tells TCP connections to the host from those to another; the other gets them.",

@@ -28,6 +28,8 @@ export interface ServicePort {
   /** The port the application listens on. */
   readonly targetPort: number;
   readonly protocol: PortProtocol;
+  /** Where its protocol is declared, or would be. */
+  readonly source?: SourcePosition;
 }
 
 /** As Istio understands a port's `appProtocol` or name prefix; `auto` is detected from first bytes. */

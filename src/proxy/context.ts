@@ -275,6 +275,8 @@ export interface ConnectionHome {
   move(first: Buffer): HomeRefusal | undefined;
   /** Wants to hear who speaks first, where neither has before it was passed on, and the first of it. */
   readonly onFirstWords?: FirstWords | undefined;
+  /** Wants to hear of a connection that was taken for HTTP and begins otherwise, and how. */
+  onNotHttp?(words: Uint8Array): void;
   /** Wants the record that is kept of the connection as a whole. */
   readonly onRecord?: ((record: RequestRecord) => void) | undefined;
 }

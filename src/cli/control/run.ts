@@ -25,6 +25,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import { projectRoot } from "../project-root.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { tellProblems } from "./tell-problems.ts";
+import { watchProtocols } from "./watch-protocols.ts";
 
 export interface ControlRun {
   readonly options: ControlOptions;
@@ -93,6 +94,9 @@ export async function runControl({
     await Promise.race([heard, delay(channel === undefined ? 0 : firstMessageMs)]);
     await controlPlane.settled();
     channel?.send({ kind: "ready" });
+    closers.push(
+      watchProtocols({ controlPlane, metrics: meshMetrics, clock, log: log.area("metrics") }),
+    );
     if (channel !== undefined) closers.push(tellProblems({ controlPlane, channel, clock }));
     log.info("control plane ready", { mesh: options.mesh });
     await stopAsked;

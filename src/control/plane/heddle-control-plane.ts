@@ -18,6 +18,7 @@ import type {
   ControlPlane,
   ProxyStatus,
   ResourceFilter,
+  SeenProtocol,
   WaitOptions,
   WaitOutcome,
 } from "../control-view.ts";
@@ -154,6 +155,10 @@ export class HeddleControlPlane implements ControlPlane {
     this.tokens.replace(running.map((holder) => ({ sha256: holder.tokenSha256, holder })));
     this.#onInputs("workloads");
     this.#tell("workloads");
+  }
+
+  setSeenProtocols(seen: readonly SeenProtocol[]): void {
+    if (this.#options.state.see(seen)) this.#tell("configuration");
   }
 
   problems(): readonly Problem[] {

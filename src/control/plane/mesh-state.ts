@@ -7,7 +7,10 @@ import {
 } from "../../model/mesh-config.ts";
 import type { WorkloadSnapshot } from "../../model/workload.ts";
 import type { YamlNode } from "../../model/yaml.ts";
+import type { SeenProtocol } from "../control-view.ts";
 import { type BuiltMesh, buildMeshModel } from "../mesh.ts";
+import { checkSeenProtocols } from "../mesh/check-seen-protocols.ts";
+import type { MeshModel } from "../mesh-model.ts";
 import type { ControlOptions, WorkloadsMessage } from "../options.ts";
 import type { ConfigSet } from "./configuration.ts";
 
@@ -20,6 +23,8 @@ export class MeshState {
   #settings: MeshSettings;
   #settingsProblems: readonly Problem[] = [];
   #places: BuiltMesh["places"] = new Map();
+  #model: MeshModel | undefined;
+  #seen: readonly SeenProtocol[] = [];
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -32,7 +37,19 @@ export class MeshState {
   }
 
   get problems(): readonly Problem[] {
-    return [...(this.#message?.problems ?? []), ...this.#settingsProblems];
+    const { workloads } = this;
+    const contradicted =
+      this.#model === undefined || workloads === undefined
+        ? []
+        : checkSeenProtocols(this.#model, workloads, this.#seen);
+    return [...(this.#message?.problems ?? []), ...this.#settingsProblems, ...contradicted];
+  }
+
+  /** Takes over what proxies have seen spoken; false when that is nothing new. */
+  see(seen: readonly SeenProtocol[]): boolean {
+    if (JSON.stringify(seen) === JSON.stringify(this.#seen)) return false;
+    this.#seen = seen;
+    return true;
   }
 
   /** False when `message` is older than what is known. */
@@ -48,6 +65,7 @@ export class MeshState {
   build(config: ConfigSet): BuiltMesh {
     const built = this.preview(config);
     this.#places = built.places;
+    this.#model = built.model;
     return built;
   }
 

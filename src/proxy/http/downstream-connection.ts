@@ -19,6 +19,7 @@ import type { HttpServices } from "./http-services.ts";
 import { prepareHead } from "./http1-plan.ts";
 import { HttpStream } from "./http-stream.ts";
 import { isLastAnswer } from "./last-answer.ts";
+import { tellIfNotHttp } from "./not-http.ts";
 import { hasUnderscores } from "./underscores.ts";
 
 /** Bytes of later requests held while one is answered; the client is paused beyond it. */
@@ -164,6 +165,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     const failure = this.#checkHead();
     if (failure !== undefined) {
       this.services.counters.limits.onRefusedHead(head);
+      if (this.#requests === 1) tellIfNotHttp(this.#home, head);
       // Where a refused request ends is not known, so nothing after it is read.
       head.bodyKind = "none";
       this.#state = "closing";

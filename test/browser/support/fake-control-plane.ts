@@ -65,6 +65,7 @@ export function fakeControlPlane(initial: FakeState): FakeControlPlane {
       refused: 0,
     }),
     setWorkloads: () => {},
+    setSeenProtocols: () => {},
     close: async () => {},
   };
 }
