@@ -39,11 +39,17 @@ export class Http2Sender {
   /** The peer takes what is sent. */
   hasRoom = true;
   window: number = initialWindow;
+  /** Content of all streams that waits for windows, or for a slow peer. */
+  queuedBytes = 0;
   /** Streams with content and a window, in the order of their turns. */
   #ready: Http2Stream[] = [];
   #blockAt = 0;
   /** Nothing follows the content that is being sent. */
   #isLast = false;
+  /** Whose DATA was gathered last, and where its frame stands. */
+  #openStream: Http2Stream | undefined;
+  #openAt = 0;
+  #openEnd = 0;
   /** A stream has ended on our side. */
   onLocalEnd: (stream: Http2Stream) => void = () => {};
 
@@ -58,6 +64,7 @@ export class Http2Sender {
     const writer = this.#gathered;
     if (writer === undefined) return this.hasRoom;
     this.#gathered = undefined;
+    this.#openStream = undefined;
     this.hasRoom = this.#sendFrames(writer.memory, writer.length);
     this.#memory.giveBack(writer);
     if (this.hasRoom) this.#guard.onRead();
@@ -213,6 +220,7 @@ export class Http2Sender {
     if (at < to) {
       stream.queue.push(Buffer.from(chunk.subarray(at, to)));
       stream.queuedBytes += to - at;
+      this.queuedBytes += to - at;
       stream.isEndQueued = isEnd;
       this.#makeReady(stream);
     } else if (isEnd) this.#endLocal(stream);
@@ -241,7 +249,7 @@ export class Http2Sender {
 
   #sendEnd(stream: Http2Stream, trailers: Http2Stream["queuedTrailers"]): void {
     if (trailers === undefined || trailers.length === 0) {
-      this.#frame(frameType.data, frameFlag.endStream, stream.id, 0);
+      this.#dataFrame(stream, 0, true);
       this.#endLocal(stream);
       return;
     }
@@ -255,11 +263,35 @@ export class Http2Sender {
     this.onLocalEnd(stream);
   }
 
+  /** The head of a frame whose content is written next. */
   #dataFrame(stream: Http2Stream, length: number, isEnd: boolean): void {
-    this.#frame(frameType.data, isEnd ? frameFlag.endStream : 0, stream.id, length);
     stream.sendWindow -= length;
     this.window -= length;
+    // Also where it joins another: the peer may answer each part with a window.
     this.#guard.dataFramesSent++;
+    if (this.#joinsFrame(stream, length, isEnd)) return;
+    this.#frame(frameType.data, isEnd ? frameFlag.endStream : 0, stream.id, length);
+    const end = this.#writer.length;
+    this.#openStream = isEnd ? undefined : stream;
+    this.#openAt = end - frameHeadBytes;
+    this.#openEnd = end + length;
+  }
+
+  /** Small messages of one stream that leave together are one frame: each costs every hop after us. */
+  #joinsFrame(stream: Http2Stream, length: number, isEnd: boolean): boolean {
+    const writer = this.#gathered;
+    if (this.#openStream !== stream || writer?.length !== this.#openEnd) return false;
+    const whole = this.#openEnd - this.#openAt - frameHeadBytes + length;
+    if (whole > frameBytesMax) return false;
+    const { memory } = writer;
+    const at = this.#openAt;
+    memory[at] = whole >>> 16;
+    memory[at + 1] = whole >>> 8;
+    memory[at + 2] = whole;
+    if (isEnd) memory[at + 4] = frameFlag.endStream;
+    this.#openStream = isEnd ? undefined : stream;
+    this.#openEnd += length;
+    return true;
   }
 
   /** The peer gives a stream more; false when it is more than there can be. */
@@ -279,6 +311,7 @@ export class Http2Sender {
   /** The stream is gone. */
   forget(stream: Http2Stream): void {
     if (stream.queuedBytes > 0) stream.queue.length = 0;
+    this.queuedBytes -= stream.queuedBytes;
     stream.queuedBytes = 0;
     if (!stream.isReady) return;
     stream.isReady = false;
@@ -307,6 +340,7 @@ export class Http2Sender {
     this.#dataFrame(stream, step, isEnd);
     this.#writer.bytes(piece, 0, step);
     stream.queuedBytes -= step;
+    this.queuedBytes -= step;
     if (step === piece.length) stream.queue.shift();
     else stream.queue[0] = piece.subarray(step);
     if (!isLast) return;

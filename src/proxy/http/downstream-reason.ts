@@ -18,6 +18,12 @@ export const remoteReset: DownstreamReason = {
   details: "http2.remote_reset",
 };
 
+/** Too much waited already for a client that gives no window. */
+export const unread: DownstreamReason = {
+  flag: flag.overloadManager,
+  details: "http2.unread_content_overflow",
+};
+
 const invalidField = protocolError("http2.invalid.header.field");
 const violation = protocolError("http2.violation.of.messaging.rule");
 

@@ -17,6 +17,7 @@ export interface PeerCounters {
 
 export interface Http2Counters extends PeerCounters {
   readonly flushTimeouts: Counter;
+  readonly contentOverflows: Counter;
   readonly settingsTimeouts: Counter;
 }
 
@@ -50,6 +51,10 @@ export function createHttp2Counters(context: ProxyContext, statPrefix: string): 
   );
   return {
     ...commonCounters(counter, connections),
+    contentOverflows: counter(
+      "outbound_content_overflow",
+      "HTTP/2 answers broken off because too much waited for their client",
+    ),
     flushTimeouts: counter("tx_flush_timeout", "HTTP/2 answers that clients did not read in time"),
     settingsTimeouts: counter("settings_timeout", "HTTP/2 connections without answer to SETTINGS"),
   };

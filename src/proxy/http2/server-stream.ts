@@ -11,7 +11,7 @@ import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type { Downstream, TunnelEnd } from "../http/downstream.ts";
 import type { FailureKind } from "../http/failure.ts";
-import { malformedReason, remoteReset } from "../http/downstream-reason.ts";
+import { malformedReason, remoteReset, unread } from "../http/downstream-reason.ts";
 import { HttpStream } from "../http/http-stream.ts";
 import { hasUnderscores } from "../http/underscores.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -50,7 +50,7 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     this.#connection = connection;
     this.channel = connection.channel;
     this.view = connection.view;
-    this.sender = new StreamSender(connection.session.sender);
+    this.sender = new StreamSender(connection.session.sender, () => this.#onOverflow());
     this.stream = new HttpStream(this, connection.services);
   }
 
@@ -211,6 +211,13 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     this.#connection.breakOff(wire, code);
     tunnel?.close(undefined);
     this.#recycle();
+  }
+
+  /** Too much waits on the connection for its client: this answer is none it will read. */
+  #onOverflow(): void {
+    this.#connection.counters.contentOverflows.add();
+    this.#breakOff(errorCode.enhanceYourCalm);
+    this.stream.onDownstreamClose(unread);
   }
 
   onDeadline(): void {

@@ -7,6 +7,7 @@ import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../../ne
 import { errorCode } from "../../wire/http2-frames.ts";
 import type { Http2Stream } from "../../wire/http2-stream.ts";
 import type { ServerConnection } from "./server-connection.ts";
+import { isOverfull } from "./stream-sender.ts";
 
 const silent: ChannelHandler = {
   onData: () => {},
@@ -54,6 +55,11 @@ export class StreamChannel implements Channel {
     const wire = this.#wire;
     if (this.isClosed || wire.isLocalEnded || wire.isEndQueued) return true;
     const { sender } = this.#connection.session;
+    if (isOverfull(sender, wire, length)) {
+      this.#connection.counters.contentOverflows.add();
+      this.destroy();
+      return true;
+    }
     sender.content(wire, memory, 0, length);
     if (sender.flushSoon() && wire.queuedBytes === 0) return true;
     wire.isWaiting = true;

@@ -6,19 +6,40 @@ import type { Http2Stream } from "../../wire/http2-stream.ts";
 import type { ResponseSender } from "../http/downstream.ts";
 import type { MessageHeaders } from "../http/message-headers.ts";
 
+/**
+ * Content that may wait on one connection for a client that gives no window. Each stream has what came in
+ * one piece before its endpoint was told to wait, and no client has so many streams that it does not read.
+ */
+const queuedBytesMax = 8 * 1024 * 1024;
+
+/** Whether so many bytes would have to wait, and may not. */
+export function isOverfull(
+  { queuedBytes, hasRoom, window }: Http2Sender,
+  { sendWindow }: Http2Stream,
+  bytes: number,
+): boolean {
+  return queuedBytes > queuedBytesMax && (!hasRoom || window < bytes || sendWindow < bytes);
+}
+
 export class StreamSender implements ResponseSender {
   readonly closesAfterBody = false;
   readonly #frames: Http2Sender;
   #stream: Http2Stream | undefined;
   /** Content that the answer's head promised and that has not been sent; -1 where it promised nothing. */
   #contentLeft = -1;
+  readonly #onOverflow: () => void;
+  /** There was no place for a part of the answer. */
+  #hasOverflowed = false;
 
-  constructor(frames: Http2Sender) {
+  /** `onOverflow`: the answer cannot become whole; told when what is in hand has been read. */
+  constructor(frames: Http2Sender, onOverflow: () => void) {
     this.#frames = frames;
+    this.#onOverflow = onOverflow;
   }
 
   attach(stream: Http2Stream | undefined): void {
     this.#stream = stream;
+    this.#hasOverflowed = false;
   }
 
   reset(): void {
@@ -79,6 +100,8 @@ export class StreamSender implements ResponseSender {
   body(chunk: Buffer, from: number, to: number): void {
     const stream = this.#stream;
     if (stream === undefined || from === to) return;
+    this.#hasOverflowed ||= isOverfull(this.#frames, stream, to - from);
+    if (this.#hasOverflowed) return;
     if (this.#contentLeft >= 0) this.#contentLeft -= to - from;
     if (this.#contentLeft === 0) this.#frames.lastContent(stream, chunk, from, to);
     else this.#frames.content(stream, chunk, from, to);
@@ -87,10 +110,11 @@ export class StreamSender implements ResponseSender {
   end(trailers: Http1Head | undefined): void {
     const stream = this.#stream;
     if (stream === undefined || stream.isLocalEnded || stream.isEndQueued) return;
-    this.#frames.end(stream, trailers);
+    if (!this.#hasOverflowed) this.#frames.end(stream, trailers);
   }
 
   flush(): boolean {
+    if (this.#hasOverflowed) this.#onOverflow();
     const hasRoom = this.#frames.flushSoon();
     const stream = this.#stream;
     if (stream === undefined) return true;

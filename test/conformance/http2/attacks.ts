@@ -290,6 +290,17 @@ export const attacks: readonly Attack[] = [
     notEnvoy: "its series waits for an answer that is whole",
   },
   {
+    name: "gives no window for as many answers as it may begin",
+    attackers: 2,
+    settings: initialWindow(0),
+    run: async (attacker) => {
+      await attacker.repeat(900, (turn) => headers(streamOf(turn), get("/large")));
+      await attacker.until(() => attacker.resets >= 900, 20_000);
+    },
+    ends: "open",
+    notEnvoy: "it keeps what each stream's window allows",
+  },
+  {
     name: "takes its answers byte by byte (CVE-2019-9511)",
     attackers: 2,
     settings: initialWindow(1),
