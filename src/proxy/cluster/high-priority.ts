@@ -46,6 +46,9 @@ export class HighPriority implements UpstreamCluster {
   get maxConnectionDurationMs(): number | undefined {
     return this.#cluster.maxConnectionDurationMs;
   }
+  get preconnectRatio(): number | undefined {
+    return this.#cluster.preconnectRatio;
+  }
   get dropShare(): number | undefined {
     return this.#cluster.dropShare;
   }

@@ -57,6 +57,8 @@ export interface ClusterPlan extends BalancingPolicy {
   /** Of routes of priority HIGH. */
   readonly highLimits: Limits;
   readonly outlier: OutlierSettings | undefined;
+  /** Connections for each request that an endpoint has; undefined: one. */
+  readonly preconnectRatio: number | undefined;
   /** Active checks of its endpoints. */
   readonly health: HealthPlan | undefined;
   readonly sockets: readonly SocketChoice[];
@@ -142,6 +144,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     statName: cluster.altStatName === "" ? cluster.name : cluster.altStatName,
     discovery,
     health,
+    preconnectRatio: preconnectRatioOf(cluster),
     ...compilePolicy(cluster),
     // Envoy rounds it, too.
     panicPercent: Math.round(cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50),
@@ -175,6 +178,14 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
       ),
     ),
   };
+}
+
+function preconnectRatioOf({ preconnectPolicy }: Cluster): number | undefined {
+  const ratio = preconnectPolicy?.perUpstreamPreconnectRatio ?? 1;
+  if (!(ratio >= 1 && ratio <= 3)) {
+    refuse("preconnect_policy.per_upstream_preconnect_ratio", "must be from 1 to 3");
+  }
+  return ratio > 1 ? ratio : undefined;
 }
 
 /** Envoy's default: all that may take requests without being asked for. */

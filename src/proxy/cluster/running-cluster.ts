@@ -177,6 +177,9 @@ export class RunningCluster implements UpstreamCluster {
   get idleTimeoutMs(): number {
     return this.plan.idleTimeoutMs;
   }
+  get preconnectRatio(): number | undefined {
+    return this.plan.preconnectRatio;
+  }
   get dropShare(): number {
     return this.#members.policy.dropShare;
   }

@@ -143,6 +143,7 @@ export const honouredCluster: Honoured<Cluster> = {
     overrideHostStatus: true,
     closeConnectionsOnHostSetChange: true,
   },
+  preconnectPolicy: { perUpstreamPreconnectRatio: true },
   upstreamConnectionOptions: {
     tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
   },

@@ -172,6 +172,9 @@ interface Waiting {
   readonly cluster: UpstreamCluster;
 }
 
+/** That one request may open, as in Envoy. */
+const connectsMax = 3;
+
 export class EndpointPool implements UpstreamPool {
   readonly endpoint: UpstreamEndpoint;
   readonly wheel: DeadlineWheel;
@@ -215,7 +218,8 @@ export class EndpointPool implements UpstreamPool {
         connection.channel.destroy();
         continue;
       }
-      return this.#attach(connection, user);
+      this.#attach(connection, user);
+      return this.#anticipate(cluster, connectsMax);
     }
     const { pools } = cluster.limits;
     if (pools !== undefined && this.#permit === undefined) {
@@ -227,11 +231,24 @@ export class EndpointPool implements UpstreamPool {
       return user.onPoolFailure("overflow", undefined);
     }
     this.#waiting.push({ user, cluster });
-    if (this.#connecting >= this.#waiting.length) return;
+    if (this.#connecting >= this.#waiting.length) return this.#anticipate(cluster, connectsMax);
     // Over the limit of connections a request waits for one of those that are open; without any it
     // is let through, as Envoy does, or it would wait for ever.
     if (cluster.limits.tryConnection(this.endpoint)) this.#connect(cluster, true);
     else if (this.#open === 0) this.#connect(cluster, false);
+    this.#anticipate(cluster, connectsMax - 1);
+  }
+
+  /** Opens connections for requests to come, where the cluster wants so many for each that is there. */
+  #anticipate(cluster: UpstreamCluster, max: number): void {
+    const { preconnectRatio: ratio } = cluster;
+    if (ratio === undefined || this.endpoint.isRemoved === true) return;
+    for (let i = 0; i < max; i++) {
+      const active = this.#open - this.#connecting - this.#idle.length;
+      if ((this.#waiting.length + active) * ratio <= this.#open) return;
+      if (!cluster.limits.tryConnection(this.endpoint)) return;
+      this.#connect(cluster, true);
+    }
   }
 
   /** Nothing is here any more: another endpoint may have a pool instead. */

@@ -10,6 +10,24 @@ import { bootstrapOf, type Plane, Servers, startPlanes } from "./planes.ts";
 const servers = new Servers(1);
 let planes: readonly Plane[] = [];
 
+const limited = (max: number): string =>
+  `circuit_breakers: {thresholds: [{max_connections: ${max}}]}`;
+const ratio = (value: number): string =>
+  `preconnect_policy: {per_upstream_preconnect_ratio: ${value}}`;
+/** What a cluster says, and how many connections it has after one request. */
+const eager: Readonly<Record<string, readonly [config: string, connections: number]>> = {
+  "ratio-none": ["", 1],
+  "ratio-one": [`, ${ratio(1)}`, 1],
+  "ratio-half": [`, ${ratio(1.5)}`, 2],
+  "ratio-two": [`, ${ratio(2)}`, 2],
+  "ratio-three": [`, ${ratio(3)}`, 3],
+  "ratio-limited": [`, ${ratio(3)}, ${limited(2)}`, 2],
+  "host-limited": [
+    `, ${ratio(3)}, circuit_breakers: {per_host_thresholds: [{max_connections: 2}]}`,
+    2,
+  ],
+};
+
 before(async () => {
   await servers.open();
   const clusterOf = (name: string, more: string): string =>
@@ -22,8 +40,9 @@ before(async () => {
           "kept",
           ", upstream_connection_options: {tcp_keepalive: {keepalive_probes: 4, keepalive_time: 123, keepalive_interval: 7}}",
         ),
+        ...Object.entries(eager).map(([name, [more]]) => clusterOf(name, more)),
       ],
-      routes: ["quiet", "kept"].map(
+      routes: ["quiet", "kept", ...Object.keys(eager)].map(
         (name) => `{match: {prefix: /${name}/}, route: {cluster: ${name}}}`,
       ),
     }),
@@ -70,3 +89,21 @@ test("tcp_keepalive: the kernel asks idle endpoints as it does for Envoy", async
     }
   }
 });
+
+/** Connections that a cluster has ever had. */
+async function opened(plane: Plane, cluster: string): Promise<number> {
+  const lines = (await plane.admin("/stats/prometheus")).split("\n");
+  const own = lines.find(
+    (line) => line.startsWith("envoy_cluster_upstream_cx_total{") && line.includes(`"${cluster}"`),
+  );
+  return Number(own?.split(" ").at(-1) ?? 0);
+}
+
+for (const [name, [, connections]] of Object.entries(eager)) {
+  test(`${name}: as many connections are opened as in Envoy`, async () => {
+    for (const plane of planes) {
+      assert.equal((await plane.ask(`/${name}/`)).status, 200, plane.name);
+      assert.equal(await opened(plane, name), connections, plane.name);
+    }
+  });
+}
