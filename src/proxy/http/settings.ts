@@ -87,13 +87,21 @@ export interface TracingSettings {
   /** The request gets a span of its own towards the upstream. */
   readonly spawnsUpstreamSpan: boolean;
   readonly propagation: Propagation;
+  readonly ids: RequestIdSettings;
+}
+
+export interface RequestIdSettings {
+  /** Ids tell why their requests are traced. */
+  readonly packsReason: boolean;
+  /** They decide whether; else all are traced. */
+  readonly drawsById: boolean;
 }
 
 const oneHourMs = 3_600_000;
 
 export function compileSettings(config: HttpConnectionManager): HttpSettings {
   if (config.codecType === CodecType.HTTP3) refuse("codec_type", "HTTP3 is not supported");
-  checkRequestIds(config.requestIdExtension?.typedConfig);
+  const ids = compileRequestIds(config.requestIdExtension?.typedConfig);
   const common = config.commonHttpProtocolOptions;
   const http1 = config.httpProtocolOptions;
   const limits = {
@@ -143,7 +151,7 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
         upgrade.enabled ?? true,
       ]),
     ),
-    ...identitySettings(config),
+    ...identitySettings(config, ids),
   };
 }
 
@@ -162,7 +170,7 @@ type IdentitySettings = Pick<
   | "tracing"
 >;
 
-function identitySettings(config: HttpConnectionManager): IdentitySettings {
+function identitySettings(config: HttpConnectionManager, ids: RequestIdSettings): IdentitySettings {
   const set = config.setCurrentClientCertDetails;
   return {
     trust: {
@@ -197,22 +205,26 @@ function identitySettings(config: HttpConnectionManager): IdentitySettings {
             overallSampling: (config.tracing.overallSampling?.value ?? 100) / 100,
             spawnsUpstreamSpan: config.tracing.spawnUpstreamSpan ?? false,
             propagation: propagationOf(config.tracing),
+            ids,
           },
   };
 }
 
 const uuidUrl = "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
 
-/** Ids are UUIDs, as the default is; which requests are traced is drawn for each. */
-function checkRequestIds(
+/** Ids are UUIDs, as the default is. */
+function compileRequestIds(
   config: { readonly typeUrl: string; readonly value: Uint8Array } | undefined,
-): void {
-  if (config === undefined) return;
+): RequestIdSettings {
+  if (config === undefined) return { packsReason: true, drawsById: true };
   const path = "request_id_extension.typed_config";
   if (config.typeUrl !== uuidUrl) refuse(path, `'${config.typeUrl}' is not supported`);
   const known = { packTraceReason: true, useRequestIdForTraceSampling: true } as const;
-  const { packTraceReason } = honoured(UuidRequestIdConfig.decode(config.value), known, path);
-  if (packTraceReason === false) refuse(`${path}.pack_trace_reason`, "is not supported");
+  const ids = honoured(UuidRequestIdConfig.decode(config.value), known, path);
+  return {
+    packsReason: ids.packTraceReason ?? true,
+    drawsById: ids.useRequestIdForTraceSampling ?? true,
+  };
 }
 
 function codec(type: CodecType): HttpSettings["codec"] {

@@ -8,10 +8,13 @@ import {
   upstreamSpanId,
 } from "../../telemetry/trace-context.ts";
 import { traceB3 } from "./b3-tracing.ts";
+import { traceDatadog } from "./datadog-tracing.ts";
+import { traceSkywalking } from "./skywalking-tracing.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import type { TracingSettings } from "./settings.ts";
+import { decidesToTrace } from "./trace-decision.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
 /**
@@ -26,14 +29,32 @@ export function traceRequest(
 ): void {
   const { headers } = request;
   const { propagation } = settings;
-  if (propagation.kind === "b3") {
-    const b3 = { ...propagation, spawnsUpstreamSpan: settings.spawnsUpstreamSpan };
-    return traceB3(request, record, b3, () => isWanted(request, settings, random));
+  if (propagation.kind !== "w3c") {
+    const decides = (): boolean => decidesToTrace(request, record, settings, random);
+    return traceElsewise(request, record, settings, decides);
   }
   const hasMultiple = headers.has("x-b3-traceid") || headers.has("x-b3-sampled");
   const hasContext = hasMultiple || headers.has("traceparent") || headers.has("b3");
   if (hasContext) joinTrace(request, record, { settings, random, hasMultiple });
   else startTrace(request, record, settings, random);
+}
+
+/** In the words of a provider that has its own. */
+function traceElsewise(
+  request: HttpRequest,
+  record: StreamRecord,
+  { propagation, spawnsUpstreamSpan }: TracingSettings,
+  decides: () => boolean,
+): void {
+  switch (propagation.kind) {
+    case "b3":
+      return traceB3(request, record, { ...propagation, spawnsUpstreamSpan }, decides);
+    case "datadog":
+      return traceDatadog(request, record, spawnsUpstreamSpan, decides);
+    case "skywalking":
+      return traceSkywalking(request, record, { ...propagation, spawnsUpstreamSpan }, decides);
+    case "w3c":
+  }
 }
 
 /** Nobody has named a trace: one string holds its ids. */
@@ -43,7 +64,7 @@ function startTrace(
   settings: TracingSettings,
   random: () => number,
 ): void {
-  record.isSampled = isWanted(request, settings, random);
+  record.isSampled = decidesToTrace(request, record, settings, random);
   const traceparent = newTraceparent(record.isSampled);
   record.traceId = traceparent.slice(3, 35);
   record.spanId = traceparent.slice(36, 52);
@@ -74,7 +95,7 @@ function joinTrace(
   const decided = caller?.isSampled ?? parseTraceDecision(lookup);
   record.isSampled =
     decided === undefined
-      ? isWanted(request, settings, random)
+      ? decidesToTrace(request, record, settings, random)
       : decided && isWithinOverall(settings, random);
   const { traceId, isSampled } = record;
   const hasTwo = settings.spawnsUpstreamSpan;
@@ -90,26 +111,8 @@ function joinTrace(
   headers.set("traceparent", formatTraceparent(next));
 }
 
-/** Our own decision. */
-function isWanted(request: HttpRequest, settings: TracingSettings, random: () => number): boolean {
-  return (
-    (isForced(request, settings, random) || random() < settings.randomSampling) &&
-    isWithinOverall(settings, random)
-  );
-}
-
 function isWithinOverall({ overallSampling }: TracingSettings, random: () => number): boolean {
   return overallSampling >= 1 || random() < overallSampling;
-}
-
-/** A client that names its own trace wants it made; an internal one may insist. */
-function isForced(
-  { headers, isInternal }: HttpRequest,
-  { clientSampling }: TracingSettings,
-  random: () => number,
-): boolean {
-  if (isInternal && headers.has("x-envoy-force-trace")) return true;
-  return headers.has("x-client-trace-id") && random() < clientSampling;
 }
 
 const operationHeader = "x-envoy-decorator-operation";

@@ -26,6 +26,10 @@ const names = [
   "logged",
   "properThere",
   "keptThere",
+  "traced",
+  "halfTraced",
+  "overall",
+  "unpacked",
 ] as const;
 type Name = (typeof names)[number];
 
@@ -102,6 +106,21 @@ for (const plane of planeNames) {
     }
   });
 
+  test(`ids tell why their requests are traced: ${plane}`, async () => {
+    for (const name of ["plain", "traced", "halfTraced", "overall", "unpacked"] as const) {
+      for (const id of ids) {
+        for (const more of ["", "x-client-trace-id: 1\r\n", "x-envoy-force-trace: true\r\n"]) {
+          const what = `${name} ${id} ${more}`;
+          assert.equal(
+            await idOf(plane, name, id, more),
+            await idOf("envoy", name, id, more),
+            what,
+          );
+        }
+      }
+    }
+  });
+
   test(`requests that go on are logged: ${plane}`, async () => {
     const slow = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
     const upgrade =
@@ -124,6 +143,24 @@ async function logOf(plane: PlaneName, request: string, path: string): Promise<r
     await sleep(10);
   }
   return ["no end"];
+}
+
+/** The last digits of the first number decide: 0 is drawn first, 270f (9,999) last. */
+const ids = [
+  "00000000-1111-4222-8333-444444444444",
+  "0000270f-1111-4222-8333-444444444444",
+  "00001000-1111-9222-8333-444444444444",
+  "0000270f-1111-a222-8333-444444444444",
+  "0000270f-1111-b222-8333-444444444444",
+  "00000000-1111-c222-8333-444444444444",
+  "00000000",
+  "request-7",
+];
+
+/** As the endpoint sees it. */
+async function idOf(plane: PlaneName, name: Name, id: string, more: string): Promise<string> {
+  await exchange(plane, name, `GET / HTTP/1.1\r\nhost: a\r\nx-request-id: ${id}\r\n${more}\r\n`);
+  return /x-request-id: ([^\r]*)/.exec(seen)?.[1] ?? "none";
 }
 
 function statusOf(answer: string): string {
@@ -199,11 +236,22 @@ function bootstrap(ports: Ports<Name>, { logFile }: PlaneFiles, port: number): s
     },
     upgrade_configs: [{ upgrade_type: "websocket" }],
   };
+  const uuid = {
+    "@type": `${types}.request_id.uuid.v3.UuidRequestIdConfig`,
+    pack_trace_reason: false,
+  };
+  const tracing: Readonly<Partial<Record<Name, object>>> = {
+    traced: { tracing: {} },
+    halfTraced: { tracing: { random_sampling: { value: 50 }, client_sampling: { value: 0 } } },
+    overall: { tracing: { overall_sampling: { value: 40.96 } } },
+    unpacked: { tracing: {}, request_id_extension: { typed_config: uuid } },
+  };
   const manager = (name: Name): object => ({
     "@type": `${types}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
     stat_prefix: name,
     http_protocol_options: formats[name] ?? {},
     ...(name === "logged" ? logged : {}),
+    ...tracing[name],
     route_config: {
       virtual_hosts: [
         {
