@@ -103,6 +103,9 @@ test("Overload has the allocator give back what it keeps, before anything is col
   assert.deepEqual([released, subject.collections], [1, ["minor"]]);
   subject.clock.advance(5000);
   assert.equal(released, 2, "it takes time");
+  subject.used = 82 * megabyte;
+  subject.clock.advance(3000);
+  assert.equal(released, 5, "nearer to the limit it is worth more");
   subject.overload.close();
 });
 

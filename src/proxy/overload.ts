@@ -50,7 +50,7 @@ const resetsMax = 50;
 /** More often would cost what is short, too. */
 const shrinkEveryMs = 5000;
 /** Of 40 MB that the allocator of a proxy with two data workers has, 20 are freed ones that it keeps. */
-const releaseEveryMs = 5000;
+const releaseEveryMs = { begun: 5000, whole: 1000 } as const;
 /** Dead buffers of large bodies come back in no time. */
 const minorEveryMs = 200;
 
@@ -212,7 +212,8 @@ export class Overload {
     const { clock, collectGarbage, releaseFreed } = this.#options;
     const nowMs = clock.monotonicMs();
     // First of all: it may be that nothing else is to be done.
-    if (releaseFreed !== undefined && nowMs - this.#releasedMs >= releaseEveryMs) {
+    const releaseMs = isWhole ? releaseEveryMs.whole : releaseEveryMs.begun;
+    if (releaseFreed !== undefined && nowMs - this.#releasedMs >= releaseMs) {
       this.#releasedMs = nowMs;
       releaseFreed();
       return;
