@@ -123,6 +123,8 @@ export interface UpstreamCluster {
   readonly http1?: Http1Plan | undefined;
   readonly limits: CircuitBreakers;
   readonly counters: ClusterCounters;
+  /** By its headers, `:status` among them; absent: by its status as usual. */
+  readonly isErrorAnswer?: ((header: (name: string) => string | undefined) => boolean) | undefined;
   /** Connections for each request that an endpoint has, more than 1; absent: as many as are needed. */
   readonly preconnectRatio?: number | undefined;
   /** The same cluster for requests of priority HIGH. */

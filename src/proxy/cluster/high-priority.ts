@@ -46,6 +46,9 @@ export class HighPriority implements UpstreamCluster {
   get maxConnectionDurationMs(): number | undefined {
     return this.#cluster.maxConnectionDurationMs;
   }
+  get isErrorAnswer(): UpstreamCluster["isErrorAnswer"] {
+    return this.#cluster.isErrorAnswer;
+  }
   get preconnectRatio(): number | undefined {
     return this.#cluster.preconnectRatio;
   }

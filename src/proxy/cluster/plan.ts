@@ -19,9 +19,11 @@ import type { MetadataKey } from "../../wire/gen/ts/envoy/type/metadata/v3/metad
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
+import { compileAnswerMatcher } from "../engine/answer-matcher.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
 import { durationMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
+import type { HeaderPredicate } from "../engine/header-matcher.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
@@ -59,6 +61,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly outlier: OutlierSettings | undefined;
   /** Connections for each request that an endpoint has; undefined: one. */
   readonly preconnectRatio: number | undefined;
+  /** Which answers outlier detection counts as errors; undefined: by their status. */
+  readonly isErrorAnswer: HeaderPredicate | undefined;
   /** Active checks of its endpoints. */
   readonly health: HealthPlan | undefined;
   readonly sockets: readonly SocketChoice[];
@@ -145,6 +149,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     discovery,
     health,
     preconnectRatio: preconnectRatioOf(cluster),
+    isErrorAnswer: errorMatcherOf(http),
     ...compilePolicy(cluster),
     // Envoy rounds it, too.
     panicPercent: Math.round(cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50),
@@ -225,10 +230,14 @@ function httpOptions(cluster: Cluster): HttpProtocolOptions | undefined {
     refuse(`${path}.explicit_http_config.http3_protocol_options`, "is not supported");
   }
   if (options.httpFilters.length > 0) refuse(`${path}.http_filters`, "is not supported");
-  if (options.outlierDetection?.errorMatcher !== undefined) {
-    refuse(`${path}.outlier_detection.error_matcher`, "is not supported");
-  }
   return options;
+}
+
+function errorMatcherOf(options: HttpProtocolOptions | undefined): HeaderPredicate | undefined {
+  const matcher = options?.outlierDetection?.errorMatcher;
+  if (matcher === undefined) return undefined;
+  const path = `typed_extension_protocol_options[${httpOptionsKey}].outlier_detection`;
+  return compileAnswerMatcher(matcher, `${path}.error_matcher`);
 }
 
 function compileDiscovery(cluster: Cluster): Discovery {

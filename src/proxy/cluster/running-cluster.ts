@@ -3,7 +3,7 @@
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { Dialler, TcpKeepAlive } from "../../net/dialler.ts";
+import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
   ClusterCounters,
@@ -16,7 +16,7 @@ import type { Chooser, HashBits } from "../engine/chooser.ts";
 import type { PreviousPriorities } from "../engine/previous-priorities.ts";
 import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
 import { Subsets } from "../engine/subsets.ts";
-import type { InternalTarget } from "../internal.ts";
+import type { InternalTarget, ProxyDialler } from "../internal.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
 import type { HealthNews } from "./cluster-health.ts";
@@ -41,7 +41,7 @@ export interface ClusterServices {
   /** Where several threads use a cluster: to be told to the others. */
   readonly onEjected?: ((ejection: Ejection) => void) | undefined;
   /** For health checks. */
-  readonly dialler?: Dialler | undefined;
+  readonly dialler?: ProxyDialler | undefined;
   /** Where another thread checks. */
   readonly toldHealth?: ToldHealth | undefined;
   /** To be told to the thread that checks. */
@@ -176,6 +176,9 @@ export class RunningCluster implements UpstreamCluster {
   }
   get idleTimeoutMs(): number {
     return this.plan.idleTimeoutMs;
+  }
+  get isErrorAnswer(): UpstreamCluster["isErrorAnswer"] {
+    return this.plan.isErrorAnswer;
   }
   get preconnectRatio(): number | undefined {
     return this.plan.preconnectRatio;

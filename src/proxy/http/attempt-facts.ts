@@ -6,6 +6,7 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type {
   EndpointChoice,
+  UpstreamCluster,
   UpstreamEndpoint,
   UpstreamOutcome,
   WantedServer,
@@ -40,6 +41,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
   readonly #choice: Changeable<EndpointChoice>;
   #route: CompiledRoute | undefined = undefined;
   readonly #fields: Changeable<AttemptFields> = { expectedMs: 0, count: 0, isUpgrade: false };
+  #isError: UpstreamCluster["isErrorAnswer"];
   readonly #answer: AnswerOutcome = new AnswerOutcome();
   readonly #reported: Changeable<Extract<UpstreamOutcome, { kind: "response" }>> = {
     kind: "response",
@@ -64,8 +66,9 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     return this.#request.state;
   }
 
-  choice(route: CompiledRoute, retries: Retries): EndpointChoice {
+  choice(route: CompiledRoute, retries: Retries, cluster: UpstreamCluster): EndpointChoice {
     const choice = this.#choice;
+    this.#isError = cluster.isErrorAnswer;
     this.cookies = undefined;
     this.#route = route;
     if (retries.count === 0) this.#readDeadline(route);
@@ -157,10 +160,17 @@ export class AttemptFacts implements MadeCookies, WantedServer {
   }
 
   /** For outlier detection. */
-  reported(status: number, durationMs: number): UpstreamOutcome {
-    this.#reported.status = status;
+  reported(head: Http1Head, durationMs: number): UpstreamOutcome {
+    this.#reported.status = this.#isError === undefined ? head.status : this.#judged(head);
     this.#reported.durationMs = durationMs;
     return this.#reported;
+  }
+
+  /** The status that stands for what the cluster thinks of the answer. */
+  #judged(head: Http1Head): number {
+    const header = (name: string): string | undefined =>
+      name === ":status" ? String(head.status) : head.joined(name);
+    return this.#isError?.(header) === true ? 500 : 200;
   }
 }
 

@@ -9,7 +9,7 @@ import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import { flag } from "./response-flags.ts";
 import { replyUpstreamFailure } from "./upstream-failure.ts";
-import { queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
+import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
 
 export function refusesUpgrade(
   { upgrade, connection, services, record }: HttpStream,
@@ -169,7 +169,9 @@ export function openConnectTunnel(
     return;
   }
   const isCurrent = (): boolean => stream.isActive && stream.generation === generation;
+  countConnection(endpoint, 1);
   const onClosed = (): void => {
+    countConnection(endpoint, -1);
     limits.releaseConnection();
     limits.releaseRequest();
     counters.onConnectionClosed();

@@ -97,7 +97,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const { record, services } = this.#stream;
     record.upstreamAttempts++;
     record.times.beginAttempt(services.upstreams.wheel.nowMs);
-    const endpoint = cluster.pick(this.#facts.choice(route, this.#retries));
+    const endpoint = cluster.pick(this.#facts.choice(route, this.#retries, cluster));
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
     endpoint.active++;
     this.#endpoint = endpoint;
@@ -233,11 +233,11 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onResponse(status, serviceTimeMs);
-      this.#leaveEndpoint(this.#facts.reported(status, serviceTimeMs));
+      this.#leaveEndpoint(this.#facts.reported(head, serviceTimeMs));
       exchange.abandon();
       return;
     }
-    const reported = this.#facts.reported(status, serviceTimeMs);
+    const reported = this.#facts.reported(head, serviceTimeMs);
     if (this.#hasLate) {
       if (outcome !== undefined && this.#retry?.isRetriable(outcome) === true) {
         return this.#drop(reported);
@@ -279,7 +279,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const { exchange, endpoint, startMs } = attempt;
     const { record, services } = this.#stream;
     const serviceTimeMs = services.upstreams.wheel.nowMs - startMs;
-    endpoint?.report(this.#facts.reported(exchange.head.status, serviceTimeMs));
+    endpoint?.report(this.#facts.reported(exchange.head, serviceTimeMs));
     const isBad = this.#retry?.isRetriable(this.#facts.answer(exchange.head)) === true;
     if (isBad && this.#mayBeAnswered) return false;
     this.#drop(undefined);
@@ -309,7 +309,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#cluster?.counters.onResponse(101, 0);
     this.#endpoint = undefined;
     this.#clear();
-    endpoint?.report(this.#facts.reported(101, 0));
+    endpoint?.report(this.#facts.reported(connection.head, 0));
     openUpgradeTunnel(this.#stream, { connection, endpoint, first: rest });
   }
 

@@ -12,7 +12,7 @@ import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { TcpRecord } from "./tcp-record.ts";
 import { openConnectChannel, tunnelOverflow } from "../http2/connect-channel.ts";
-import { queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
+import { countConnection, queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
 import { upstreamsOf } from "../http/upstream-pool.ts";
 import { TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
@@ -128,7 +128,7 @@ export class TcpSession {
     const { tunnel } = this.#settings;
     // Connections of a pool are the pool's to count.
     this.#isPooled = tunnel !== undefined && speaksHttp2(cluster, false);
-    if (!this.#isPooled && !cluster.limits.tryConnection()) {
+    if (!this.#isPooled && !cluster.limits.tryConnection(endpoint)) {
       this.#give("UO", "");
       return;
     }
@@ -158,6 +158,7 @@ export class TcpSession {
   }
 
   #dial(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): void {
+    countConnection(endpoint, 1);
     this.#upstream = this.#context.dialler.dial({
       address: endpoint.address,
       tls: endpoint.tls,
@@ -242,7 +243,10 @@ export class TcpSession {
     endpoint: UpstreamEndpoint,
     error: ChannelError | undefined,
   ): void {
-    if (!this.#isPooled) cluster.limits.releaseConnection();
+    if (!this.#isPooled) {
+      cluster.limits.releaseConnection();
+      countConnection(endpoint, -1);
+    }
     this.#isUpstreamClosed = true;
     if (this.#isCut || this.#isDownstreamClosed) {
       if (this.#isDownstreamClosed) this.#end();
@@ -305,6 +309,7 @@ export class TcpSession {
     if (!this.#isPooled) {
       limits?.releaseConnection();
       counters?.onConnectionClosed();
+      if (this.#endpoint !== undefined) countConnection(this.#endpoint, -1);
     }
     if (this.#endpoint !== undefined) this.#endpoint.active -= 1;
     this.#isUpstreamClosed = true;
