@@ -38,7 +38,7 @@ export const captureCounters = {
 /**
  * Ports on which the sidecar answers for itself, on the workload's IPv4 address alone: whatever it does
  * not listen on must be captured, or the application could listen there and be reached around it. So
- * is HBONE's port (15008), as long as no sidecar speaks HBONE.
+ * is HBONE's port (15008), as long as no sidecar listens there.
  */
 function inboundExceptions(ports: SidecarPorts): string {
   return [ports.mergedMetrics, ports.ready, ports.metrics].join(", ");

@@ -3,7 +3,7 @@
  * threads serve, one of them checks and tells the others (`told-health.ts`).
  */
 import type { Timer } from "../../base/clock.ts";
-import type { Dialler, TcpKeepAlive } from "../../net/dialler.ts";
+import type { TcpKeepAlive } from "../../net/dialler.ts";
 import {
   CheckedHealth,
   type CheckFailure,
@@ -12,6 +12,7 @@ import {
   healthFlag,
   nextCheckMs,
 } from "../engine/health-check.ts";
+import type { ProxyDialler } from "../internal.ts";
 import type { HealthSeries } from "../stats/health-series.ts";
 import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
 import type { HealthPlan } from "./health-plan.ts";
@@ -24,7 +25,7 @@ export interface CheckerOptions {
   readonly plan: HealthPlan;
   readonly series: HealthSeries;
   readonly keepAlive: TcpKeepAlive | undefined;
-  readonly dialler: Dialler;
+  readonly dialler: ProxyDialler;
   readonly services: Pick<ClusterServices, "clock" | "random" | "log">;
   /** The cluster has had connections for requests. */
   readonly hasTraffic: () => boolean;
@@ -243,6 +244,7 @@ function sameTarget(a: ProbeTarget, b: ProbeTarget): boolean {
     a.address.port === b.address.port &&
     a.hostname === b.hostname &&
     a.tls === b.tls &&
-    a.sourceAddress === b.sourceAddress
+    a.sourceAddress === b.sourceAddress &&
+    a.internal === b.internal
   );
 }

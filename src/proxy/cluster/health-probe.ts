@@ -4,7 +4,8 @@
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelHandler } from "../../net/channel.ts";
-import type { ClientTls, Dialler, TcpKeepAlive } from "../../net/dialler.ts";
+import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
+import type { InternalTarget, ProxyDialler } from "../internal.ts";
 import { holdsInOrder, type HealthPlan, type TcpProbePlan } from "./health-plan.ts";
 
 export interface ProbeTarget {
@@ -13,6 +14,8 @@ export interface ProbeTarget {
   readonly hostname: string;
   readonly tls: ClientTls | undefined;
   readonly sourceAddress: string | undefined;
+  /** It is a listener of this proxy. */
+  readonly internal?: InternalTarget | undefined;
 }
 
 /** Told once for each `ask()`, unless it is ended before. */
@@ -33,7 +36,7 @@ export interface Probe {
 }
 
 export interface ProbeParts {
-  readonly dialler: Dialler;
+  readonly dialler: ProxyDialler;
   readonly plan: HealthPlan;
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly target: ProbeTarget;
@@ -46,7 +49,7 @@ export function dialProbe(
   handler: ChannelHandler,
   onConnect: () => void,
 ): Channel {
-  const { address, tls, sourceAddress } = target;
+  const { address, tls, sourceAddress, internal } = target;
   return dialler.dial({
     address,
     tls,
@@ -55,6 +58,7 @@ export function dialProbe(
     onConnect,
     ...(plan.alpn === undefined || tls === undefined ? {} : { alpn: plan.alpn }),
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
+    ...(internal === undefined ? {} : { internal }),
     ...(keepAlive === undefined ? {} : { keepAlive }),
   });
 }

@@ -257,7 +257,7 @@ export class Members {
 
   #memberOf(endpoint: Endpoint): HealthMember {
     const { discovery, health } = this.#plan;
-    const { address, check, tls, sourceAddress } = endpoint;
+    const { address, check, tls, sourceAddress, internal } = endpoint;
     const metadata = health?.socketMetadata;
     return {
       target: {
@@ -265,6 +265,7 @@ export class Members {
         hostname: check?.hostname ?? "",
         tls: metadata === undefined ? tls : this.#options.tlsFor(metadata),
         sourceAddress,
+        internal,
       },
       isSameAnywhere: discovery.kind === "dns" && !discovery.isStrict,
     };

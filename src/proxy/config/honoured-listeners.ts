@@ -195,7 +195,7 @@ export const honouredTcp: Honoured<TcpProxy> = {
   // The upstream is dialled once the downstream handshake is done, in every mode.
   upstreamConnectMode: true,
   maxEarlyDataBytes: true,
-  // CONNECT over HTTP/1.1.
+  // CONNECT, over HTTP/1.1 or HTTP/2.
   tunnelingConfig: { hostname: true, headersToAdd: true },
   maxDownstreamConnectionDuration: true,
 };

@@ -159,6 +159,15 @@ function terminating({ ports, server, file }: Parts): { listeners: object[]; clu
       staticCluster("behind", socketAddress(ports.terminate)),
       staticCluster("main_internal", internalAddress("main_internal"), {
         transport_socket: internalSocket([]),
+        health_checks: [
+          {
+            timeout: "1s",
+            interval: "60s",
+            unhealthy_threshold: 1,
+            healthy_threshold: 1,
+            tcp_health_check: {},
+          },
+        ],
       }),
     ],
   };
