@@ -35,6 +35,15 @@ export function compileCelFilter(
   return typeof evaluate === "string" ? evaluate : (record) => evaluate(record) === true;
 }
 
+/** The same for an expression that was parsed elsewhere. */
+export function compileCelTree(
+  expression: Expression,
+  compilePattern: CompilePattern,
+): ((record: RequestRecord) => boolean) | string {
+  const evaluate = compileTree(() => expression, compilePattern);
+  return typeof evaluate === "string" ? evaluate : (record) => evaluate(record) === true;
+}
+
 /** The value for a log, as text like Envoy; nothing where the expression fails. */
 export function compileCelOperator(
   expression: string,
@@ -52,8 +61,12 @@ function shown(value: CelValue): OperatorValue {
 }
 
 function compileCel(source: string, compilePattern: CompilePattern): Evaluate | string {
+  return compileTree(() => parseCel(source), compilePattern);
+}
+
+function compileTree(parse: () => Expression, compilePattern: CompilePattern): Evaluate | string {
   try {
-    return new Compiler(compilePattern).compile(parseCel(source));
+    return new Compiler(compilePattern).compile(parse());
   } catch (thrown) {
     if (thrown instanceof CelSyntaxError) return `the expression ${thrown.message}`;
     throw thrown;

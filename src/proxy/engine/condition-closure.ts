@@ -47,6 +47,10 @@ export function conditionClosure(condition: Condition): RequestPredicate {
       const { matches } = condition;
       return (request) => matches(request.metadata);
     }
+    case "expression": {
+      const { holds } = condition;
+      return ({ record }) => record !== undefined && holds(record);
+    }
     case "fraction": {
       const { share } = condition;
       return (_request, _path, random) => random() < share;

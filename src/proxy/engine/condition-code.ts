@@ -147,6 +147,8 @@ class ConditionWriter {
         return `(${this.#source(condition.source)} ${condition.isPresent ? "!==" : "==="} undefined)`;
       case "connect":
         return 'request.method === "CONNECT"';
+      case "expression":
+        return `(request.record !== undefined && ${this.scope.argument(condition.holds)}(request.record))`;
       case "metadata":
         return `${this.scope.argument(condition.matches)}(request.metadata)`;
       case "fraction":

@@ -2,6 +2,7 @@
  * What routes and policies ask of a request, as a tree. It is made once, while a resource is
  * checked; `condition-closure.ts` and `condition-code.ts` make functions of it that agree.
  */
+import type { RequestRecord } from "../../telemetry/request-record.ts";
 import type { IpRange } from "./ip.ts";
 import type { MetadataPredicate } from "./metadata-matcher.ts";
 import type { TextTest } from "./text-test.ts";
@@ -26,6 +27,8 @@ export type Condition =
   /** Some verified SPIFFE id of the peer passes; any at all without a test. */
   | { readonly kind: "peer"; readonly test: TextTest | undefined }
   | { readonly kind: "metadata"; readonly matches: MetadataPredicate }
+  /** Of what is reported of a request; never where nothing is. */
+  | { readonly kind: "expression"; readonly holds: (record: RequestRecord) => boolean }
   | { readonly kind: "fraction"; readonly share: number };
 
 export interface TextCondition {

@@ -13,6 +13,7 @@ import {
   type RBAC,
 } from "../../wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
 import type { PathMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/path.ts";
+import { celCondition } from "./cel-condition.ts";
 import { type CodeChoice, compileFirstMatch } from "./condition-code.ts";
 import { allOf, always, anyOf, type Condition, never, not } from "./condition.ts";
 import { stateCondition } from "./filter-state.ts";
@@ -125,8 +126,13 @@ class PolicyPlan {
   }
 
   policy(policy: Policy, path: string): Condition {
-    if (policy.condition !== undefined || policy.checkedCondition !== undefined) {
-      refuse(`${path}.condition`, "is not supported");
+    if (policy.checkedCondition !== undefined) {
+      refuse(`${path}.checked_condition`, "is not supported");
+    }
+    if (policy.celConfig !== undefined) refuse(`${path}.cel_config`, "is not supported");
+    const { condition } = policy;
+    if (condition !== undefined && !this.#isHttp) {
+      refuse(`${path}.condition`, "is not supported for connections");
     }
     if (policy.permissions.length === 0) refuse(`${path}.permissions`, "at least one is required");
     if (policy.principals.length === 0) refuse(`${path}.principals`, "at least one is required");
@@ -136,7 +142,8 @@ class PolicyPlan {
     const principals = policy.principals.map((principal, i) =>
       this.#principal(principal, `${path}.principals[${i}]`),
     );
-    return allOf([anyOf(permissions), anyOf(principals)]);
+    const expressed = condition === undefined ? [] : [celCondition(condition, `${path}.condition`)];
+    return allOf([anyOf(permissions), anyOf(principals), ...expressed]);
   }
 
   #permission(permission: Permission, path: string): Condition {
