@@ -27,12 +27,12 @@ export async function hopCertificates(): Promise<HopCertificates> {
   };
 }
 
-/** `manager`, `route`: more of the connection manager and of its only route. */
+/** `manager`, `route`, `cluster`: more of the connection manager, of its only route, and of that route's cluster. */
 export function hopBootstrap(
   hop: Hop,
   ports: HopPorts,
   certificates: HopCertificates,
-  more: { readonly manager?: object; readonly route?: object } = {},
+  more: { readonly manager?: object; readonly route?: object; readonly cluster?: object } = {},
 ): object {
   const isOuter = hop === "outer";
   const server = tls("DownstreamTlsContext", certificates, { require_client_certificate: true });
@@ -87,6 +87,7 @@ export function hopBootstrap(
               explicit_http_config: { http2_protocol_options: {} },
             },
           },
+          ...more.cluster,
           load_assignment: {
             cluster_name: "next",
             endpoints: [

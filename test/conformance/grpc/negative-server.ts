@@ -1,6 +1,6 @@
 /**
  * The server that gRPC's negative tests of HTTP/2 ask for: it says farewell, breaks streams off, sends PING
- * all the time or takes one stream at a time, and writes down where its peer did not keep to that.
+ * all the time, pads its content or takes one stream at a time, and writes down where its peer did not keep to that.
  */
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
@@ -36,7 +36,12 @@ const answer = largeAnswer();
 const head = { ":status": 200, "content-type": "application/grpc" };
 
 export async function startNegativeServer(name: string): Promise<NegativeServer> {
-  const server = http2.createServer({ maxOutstandingPings: 10_000 });
+  const { PADDING_STRATEGY_MAX, PADDING_STRATEGY_NONE } = http2.constants;
+  const isPadded = name === "data_frame_padding";
+  const server = http2.createServer({
+    maxOutstandingPings: 10_000,
+    paddingStrategy: isPadded ? PADDING_STRATEGY_MAX : PADDING_STRATEGY_NONE,
+  });
   const complaints: string[] = [];
   const connections = new Set<http2.Http2Session>();
   const all = new Set<http2.Http2Session>();

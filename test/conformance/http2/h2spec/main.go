@@ -1,4 +1,6 @@
 // Runs h2spec against a server on loopback and prints each failure; ends with 1 when there is one.
+//
+//	h2spec PORT [tls [CERTIFICATE KEY]]
 package main
 
 import (
@@ -17,14 +19,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	isSound, err := h2spec.Run(&config.Config{
+	asked := config.Config{
 		Host:         "127.0.0.1",
 		Port:         port,
 		Path:         "/spec",
 		Timeout:      5 * time.Second,
 		MaxHeaderLen: 4000,
 		Strict:       true,
-	})
+		TLS:          len(os.Args) > 2,
+		Insecure:     true,
+	}
+	if len(os.Args) > 4 {
+		asked.CertFile, asked.CertKeyFile = os.Args[3], os.Args[4]
+	}
+	isSound, err := h2spec.Run(&asked)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
