@@ -21,6 +21,8 @@ import {
 } from "./cel/value.ts";
 import type { RequestRecord } from "./request-record.ts";
 
+export type { Expression as CelExpression };
+
 /** Compiles a pattern of RE2 for a search anywhere in a text; throws when it is malformed. */
 export type CompilePattern = (pattern: string) => (text: string) => boolean;
 

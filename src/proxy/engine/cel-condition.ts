@@ -1,6 +1,5 @@
 /** CEL expressions that come parsed (`google.api.expr`), as policies have them, read as our own tree. */
-import { compileCelTree } from "../../telemetry/cel.ts";
-import type { Expression } from "../../telemetry/cel/ast.ts";
+import { type CelExpression as Expression, compileCelTree } from "../../telemetry/cel.ts";
 import type {
   Constant,
   Expr,
