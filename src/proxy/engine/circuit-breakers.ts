@@ -49,6 +49,15 @@ export function compileLimits(
   };
 }
 
+const endpointLimitsUnknown = [
+  "maxPendingRequests",
+  "maxRequests",
+  "maxRetries",
+  "retryBudget",
+  "maxConnectionPools",
+  "trackRemaining",
+] as const;
+
 /** As Envoy, which refuses the other fields: of an endpoint it limits connections alone. */
 function perEndpointOf(
   config: Config | undefined,
@@ -57,8 +66,9 @@ function perEndpointOf(
 ): number {
   let found = Number.POSITIVE_INFINITY;
   for (const [i, each] of (config?.perHostThresholds ?? []).entries()) {
-    for (const field of ["maxPendingRequests", "maxRequests", "maxRetries"] as const) {
-      if (each[field] === undefined) continue;
+    for (const field of endpointLimitsUnknown) {
+      const value = each[field];
+      if (value === undefined || value === false) continue;
       const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
       refuse(`${path}.per_host_thresholds[${i}].${name}`, "limits no endpoint");
     }

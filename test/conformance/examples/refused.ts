@@ -101,12 +101,10 @@ export const refusedExamples: readonly RefusedExample[] = [
     "stats_sinks",
   ),
   field(
-    "one host in a subset",
-    {
-      cluster: "lb_subset_config: {subset_selectors: [{keys: [v], single_host_per_subset: true}]}",
-    },
-    "single_host_per_subset",
-    "single_host",
+    "predictive preconnecting",
+    { cluster: "preconnect_policy: {predictive_preconnect_ratio: 2}" },
+    "preconnect_policy",
+    "predictive_preconnect_ratio",
   ),
   field("HTTP/3 upstream", { cluster: http3Options }, "http3_protocol_options", "http3"),
   field(
