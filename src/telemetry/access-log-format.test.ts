@@ -128,3 +128,15 @@ test("compileTagFormat() leaves absent values empty", () => {
   assert.equal(tag("source"), "source");
   assert.equal(tag("%RESPONSE_FLAGS%"), "-");
 });
+
+test("compileTextFormat() tells a status of gRPC for calls of gRPC alone", () => {
+  const statusOf = (contentType: string): string =>
+    text(
+      "%GRPC_STATUS% %GRPC_STATUS(NUMBER)%",
+      requestRecord({ grpcStatus: 5 }, { "content-type": contentType }),
+    );
+  assert.equal(statusOf("application/grpc"), "NotFound 5");
+  assert.equal(statusOf("application/grpc+proto"), "NotFound 5");
+  assert.equal(statusOf("application/json"), "- -");
+  assert.equal(statusOf("application/grpc-web"), "- -");
+});

@@ -18,6 +18,7 @@ import {
 import { longFlagNames } from "./access-log/response-flags.ts";
 import { timeOperatorMakers, timeOperators } from "./access-log/time-operators.ts";
 import { newRequestId } from "./random-ids.ts";
+import type { RequestRecord } from "./request-record.ts";
 
 export type {
   FormatExtensions,
@@ -79,8 +80,8 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   UPSTREAM_CLUSTER_RAW: (record) => present(record.upstreamCluster),
   UPSTREAM_REQUEST_ATTEMPT_COUNT: (record) => record.upstreamAttempts,
   ROUTE_NAME: (record) => present(record.routeName),
-  GRPC_STATUS_NUMBER: (record) => record.grpcStatus,
-  GRPC_STATUS: (record) => grpcStatusName(record.grpcStatus),
+  GRPC_STATUS_NUMBER: grpcStatusOf,
+  GRPC_STATUS: (record) => grpcStatusName(grpcStatusOf(record)),
   TRACE_ID: (record) => present(record.traceId),
   SPAN_ID: (record) => present(record.spanId),
   STREAM_ID: (record) => present(record.requestId),
@@ -98,10 +99,10 @@ const operatorMakers: { readonly [name: string]: OperatorMaker } = {
       ? (record) => present(record.responseCodeDetails)
       : "takes ALLOW_WHITESPACES or nothing",
   GRPC_STATUS: (argument) => {
-    if (argument === "NUMBER") return (record) => record.grpcStatus;
-    if (argument === "CAMEL_STRING") return (record) => grpcStatusName(record.grpcStatus);
+    if (argument === "NUMBER") return grpcStatusOf;
+    if (argument === "CAMEL_STRING") return (record) => grpcStatusName(grpcStatusOf(record));
     if (argument !== "SNAKE_STRING") return "takes CAMEL_STRING, SNAKE_STRING or NUMBER";
-    return (record) => snakeCase(grpcStatusName(record.grpcStatus));
+    return (record) => snakeCase(grpcStatusName(grpcStatusOf(record)));
   },
 };
 
@@ -114,6 +115,16 @@ const grpcStatusNames: readonly string[] =
   "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated".split(
     " ",
   );
+
+const grpcContentType = /^application\/grpc(?:\+|$)/;
+
+/** Of calls of gRPC alone, whatever the answer to another request says. */
+function grpcStatusOf(record: RequestRecord): number | undefined {
+  if (record.grpcStatus === undefined) return undefined;
+  return grpcContentType.test(record.requestHeader("content-type") ?? "")
+    ? record.grpcStatus
+    : undefined;
+}
 
 function grpcStatusName(status: number | undefined): string | undefined {
   return status === undefined ? undefined : (grpcStatusNames[status] ?? String(status));
