@@ -81,6 +81,12 @@ function bootstrap(port: number, logFile: string, serverPort: number): object {
                 },
               },
             },
+            route("offset", {
+              max_stream_duration: {
+                grpc_timeout_header_max: "0s",
+                grpc_timeout_header_offset: "0.5s",
+              },
+            }),
             route("duration", { max_stream_duration: { max_stream_duration: "20s" } }),
             route("slow-retry", {
               max_grpc_timeout: "0s",
@@ -305,4 +311,27 @@ for (const io of ["portable", "epoll"] as const) {
     assert.match(told, /^\d+m$/);
     assert.ok(Number.parseInt(told) <= 9_700, told);
   });
+}
+
+/** What a route heeds comes to an end by itself; what it does not is given up after a while. */
+const deadlines: readonly (readonly [text: string, route: string])[] = [
+  ...["100m", "100000u", "99999999n", "0S", "0n", "1n"].map((text) => [text, "deadline"] as const),
+  ...["100", "m", "-1m", "100ms", "1.5S", "1s", "123456789n", "0x1m"].map(
+    (text) => [text, "deadline"] as const,
+  ),
+  ["600m", "offset"],
+  ["100m", "offset"],
+  ["500m", "offset"],
+];
+
+for (const io of ["portable", "epoll"] as const) {
+  for (const [text, route] of deadlines) {
+    test(`gRPC: the deadline '${text}' is read as by Envoy (${route}, ${io})`, async () => {
+      const fields = via(route, { "grpc-timeout": text });
+      const question = { path: "/hang", fields, cancels: 2000 };
+      const [heddle, envoy] = await Promise.all([call(io, question), call("envoy", question)]);
+      const known = ({ answer, reset, log }: Outcome): object => ({ answer, reset, log });
+      assert.deepEqual(known(heddle), known(envoy), "actual: Heddle, expected: Envoy");
+    });
+  }
 }
