@@ -3,6 +3,7 @@
  * `heddle proxy`: all of it is accepted, and a request goes through both sidecars with mutual TLS.
  */
 import assert from "node:assert/strict";
+import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, get, type IncomingHttpHeaders } from "node:http";
 import { connect, createServer as createTcpServer, type Server } from "node:net";
@@ -26,7 +27,7 @@ import { makeTestAuthority, type TestAuthority } from "../../support/test-certif
 import { type IstioNode, istioNodes } from "./nodes.ts";
 
 /** The ports that stand in config.yaml for free ones: none beside another, for ranges end one above. */
-const placeholders = [60_001, 60_003, 60_011, 60_013, 60_021, 60_023] as const;
+const placeholders = [60_001, 60_003, 60_005, 60_011, 60_013, 60_021, 60_023, 60_025] as const;
 type Ports = Readonly<Record<(typeof placeholders)[number], number>>;
 
 test("istiod's resources carry requests and connections through two sidecars", async (t) => {
@@ -40,8 +41,7 @@ test("istiod's resources carry requests and connections through two sidecars", a
   const echo = createTcpServer((socket) => socket.pipe(socket));
   await listenOn(t, http, ports[60_021]);
   await listenOn(t, echo, ports[60_023]);
-  // On one machine without capture each sidecar has ports of its own for what is called.
-  const own = { ...ports, 60_001: await freePort(), 60_003: await freePort() };
+  const own = await withOwnDoors(ports);
   const catalog = await startSidecar(t, "catalog", { ports: own, authority });
   const front = await startSidecar(t, "front", { ports, authority });
 
@@ -82,6 +82,55 @@ test("istiod's resources carry requests and connections through two sidecars", a
   assert.match(server.join("\n"), /connection_security_policy="mutual_tls"/);
 });
 
+test("istiod's resources ask for tokens, and a service of its own", async (t) => {
+  const ports = await freePorts();
+  const authority = await makeTestAuthority();
+  const seen: IncomingHttpHeaders[] = [];
+  const http = createServer((request, response) => {
+    seen.push(request.headers);
+    response.end(`catalog ${request.url}`);
+  });
+  const asked: string[] = [];
+  const authz = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url} ${request.headers["x-user"]}`);
+    const isFriend = request.headers["x-user"] === "friend";
+    response.writeHead(isFriend ? 200 : 401, isFriend ? { "x-allowed-by": "authz" } : {});
+    response.end("asked");
+  });
+  await listenOn(t, http, ports[60_021]);
+  await listenOn(t, authz, ports[60_025]);
+  const keys = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const own = await withOwnDoors(ports);
+  await startSidecar(t, "catalog", { ports: own, authority, keys });
+  await startSidecar(t, "front", { ports, authority });
+  const to = (path: string, headers: Readonly<Record<string, string>> = {}): Promise<string> =>
+    ask(ports[60_001], path, headers);
+  const bearer = (fields: object): Readonly<Record<string, string>> => {
+    const part = (value: object): string =>
+      Buffer.from(JSON.stringify(value)).toString("base64url");
+    const text = `${part({ alg: "RS256", kid: "one" })}.${part(fields)}`;
+    const signature = sign("sha256", Buffer.from(text), keys.privateKey).toString("base64url");
+    return { authorization: `Bearer ${text}.${signature}` };
+  };
+
+  assert.equal(await to("/"), "200 catalog /");
+  assert.equal(await to("/token"), "403 RBAC: access denied");
+  const good = bearer({ iss: "tests", sub: "alice", exp: 4_000_000_000 });
+  assert.equal(await to("/token", good), "200 catalog /token");
+  assert.equal(seen.at(-1)?.["x-subject"], "alice");
+  assert.match(
+    await to("/", bearer({ iss: "tests", sub: "alice", exp: 1 })),
+    /^401 Jwt is expired/,
+  );
+  assert.match(await to("/", { authorization: `${good["authorization"]}x` }), /^401 Jwt/);
+
+  assert.deepEqual(asked, []);
+  assert.equal(await to("/asked/a", { "x-user": "friend" }), "200 catalog /asked/a");
+  assert.equal(seen.at(-1)?.["x-allowed-by"], "authz");
+  assert.equal(await to("/asked/b", { "x-user": "stranger" }), "401 asked");
+  assert.deepEqual(asked, ["GET /check/asked/a friend", "GET /check/asked/b stranger"]);
+});
+
 test("istiod's resources for HBONE carry requests and connections through tunnels", async (t) => {
   const ports = await freePorts();
   const authority = await makeTestAuthority();
@@ -90,7 +139,7 @@ test("istiod's resources for HBONE carry requests and connections through tunnel
   await listenOn(t, http, ports[60_021]);
   await listenOn(t, echo, ports[60_023]);
   const hbone = await freePort();
-  const own = { ...ports, 60_001: await freePort(), 60_003: await freePort() };
+  const own = await withOwnDoors(ports);
   const catalog = await startSidecar(t, "catalog-hbone", { ports: own, authority, hbone });
   const front = await startSidecar(t, "front-hbone", { ports, authority, hbone });
 
@@ -130,6 +179,12 @@ test("istiod's resources for a sidecar that captures are accepted whole", async 
   );
 });
 
+/** On one machine without capture each sidecar has ports of its own for what is called. */
+async function withOwnDoors(ports: Ports): Promise<Ports> {
+  const [http, tcp, authz] = [await freePort(), await freePort(), await freePort()];
+  return { ...ports, 60_001: http, 60_003: tcp, 60_005: authz };
+}
+
 interface Sidecar {
   metrics(): Promise<readonly string[]>;
   listeners(): readonly string[];
@@ -139,12 +194,18 @@ interface Sidecar {
 async function startSidecar(
   t: TestContext,
   name: IstioNode["name"],
-  mesh: { readonly ports: Ports; readonly authority: TestAuthority; readonly hbone?: number },
+  mesh: {
+    readonly ports: Ports;
+    readonly authority: TestAuthority;
+    readonly hbone?: number;
+    /** What tokens are signed with. */
+    readonly keys?: { readonly publicKey: KeyObject };
+  },
 ): Promise<Sidecar> {
   const node = istioNodes.find((one) => one.name === name);
   assert.ok(node !== undefined);
   const answers: ProxyAnswer[] = [];
-  const recorded = await recordedOf(name, mesh.ports, mesh.hbone);
+  const recorded = await recordedOf(name, mesh);
   const control = await serve(t, node.id, recorded, answers);
   const agent = await serve(t, node.id, await secretsOf(node, mesh.authority), answers);
   const adminPort = await freePort();
@@ -199,9 +260,14 @@ async function serve(
 }
 
 /** With ports of this run's own; tunnels end at `hbone`. */
-async function recordedOf(name: string, ports: Ports, hbone = 15_008): Promise<Snapshot> {
+async function recordedOf(
+  name: string,
+  { ports, hbone = 15_008, keys }: Omit<Parameters<typeof startSidecar>[2], "authority">,
+): Promise<Snapshot> {
   let text = readFileSync(new URL(`${name}.json`, import.meta.url), "utf8");
   for (const port of placeholders) text = text.replaceAll(String(port), String(ports[port]));
+  const modulus = keys?.publicKey.export({ format: "jwk" }).n;
+  if (modulus !== undefined) text = text.replaceAll(/(\\"n\\":\\")[^\\]+/g, `$1${modulus}`);
   if (name === "captured") {
     for (const port of [15_001, 15_006])
       text = text.replaceAll(String(port), String(await freePort()));
@@ -323,15 +389,10 @@ function grpcCluster(name: string, port: number): object {
 }
 
 async function freePorts(): Promise<Ports> {
-  const [a, b, c, d, e, f] = [
-    await freePort(),
-    await freePort(),
-    await freePort(),
-    await freePort(),
-    await freePort(),
-    await freePort(),
-  ];
-  return { 60_001: a, 60_003: b, 60_011: c, 60_013: d, 60_021: e, 60_023: f };
+  const ports: [number, number][] = [];
+  for (const placeholder of placeholders) ports.push([placeholder, await freePort()]);
+  // Each placeholder has its port.
+  return Object.fromEntries(ports) as Ports;
 }
 
 async function listenOn(t: TestContext, server: Server, port: number): Promise<void> {
@@ -340,8 +401,12 @@ async function listenOn(t: TestContext, server: Server, port: number): Promise<v
 }
 
 /** By the name of the service: a sidecar without capture would send what it does not know to itself. */
-function ask(port: number, path: string): Promise<string> {
-  const headers = { host: "catalog.shop.svc.cluster.local" };
+function ask(
+  port: number,
+  path: string,
+  more: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const headers = { host: "catalog.shop.svc.cluster.local", ...more };
   return new Promise((resolve) => {
     const request = get({ port, path, headers, agent: false }, (response) => {
       let body = "";
