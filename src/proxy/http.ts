@@ -28,7 +28,7 @@ import { createCounters, type HttpServices } from "./http/http-services.ts";
 import { LocalReplies } from "./http/local-replies.ts";
 import { createLogMoments } from "./http/log-moments.ts";
 import { compileSettings } from "./http/settings.ts";
-import { compileSpanReporter, type SpanReporter } from "./http/tracing.ts";
+import { compileSpanReporter, type SpanReporter, tracedAs } from "./http/tracing.ts";
 import { type Upstreams, upstreamsOf } from "./http/upstream-pool.ts";
 import { createHttp2Counters } from "./http2/counters.ts";
 import { framesOf } from "./http2/frames.ts";
@@ -67,7 +67,7 @@ export function createHttpConnectionManager(
   const owner = options.owner ?? config.statPrefix;
   const spans = refusals.attempt(() => compileSpanReporter(config, context));
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
-  const settings = refusals.attempt(() => compileSettings(config));
+  const settings = refusals.attempt(() => tracedAs(compileSettings(config), node));
   const moments = refusals.attempt(() => createLogMoments(config, sink, upstreams.wheel));
   const filterServices = { ...context, upstreams, node, owner, statPrefix: config.statPrefix };
   const filters = refusals.attempt(() =>

@@ -30,6 +30,15 @@ export class ProtobufWriter {
     this.#varint(value);
   }
 
+  /** -1 as a signed number of 32 or 64 bits. */
+  minusOne(field: number): void {
+    this.#tag(field, wireTypes.varint);
+    this.#reserve(10);
+    this.memory.fill(0xff, this.length, this.length + 9);
+    this.memory[this.length + 9] = 0x01;
+    this.length += 10;
+  }
+
   /** Nanoseconds since 1970 in 64 bits: `microseconds` and so many nanoseconds more, both whole. */
   nanoseconds(field: number, microseconds: number, more: number): void {
     this.#tag(field, wireTypes.fixed64);

@@ -6,7 +6,9 @@ import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
 import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
 import type { SubstitutionFormatString } from "../../wire/gen/ts/envoy/config/core/v3/substitution_format_string.ts";
+import type { DatadogConfig } from "../../wire/gen/ts/envoy/config/trace/v3/datadog.ts";
 import type { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
+import type { SkyWalkingConfig } from "../../wire/gen/ts/envoy/config/trace/v3/skywalking.ts";
 import type { ZipkinConfig } from "../../wire/gen/ts/envoy/config/trace/v3/zipkin.ts";
 import type { OutlierDetection } from "../../wire/gen/ts/envoy/config/cluster/v3/outlier_detection.ts";
 import type { RBAC as Rules } from "../../wire/gen/ts/envoy/config/rbac/v3/rbac.ts";
@@ -166,6 +168,17 @@ export const honouredZipkin: Honoured<ZipkinConfig> = {
   sharedSpanContext: true,
   traceContextOption: true,
   traceId128bit: true,
+};
+
+export const honouredDatadog: Honoured<DatadogConfig> = {
+  collectorCluster: true,
+  collectorHostname: true,
+  serviceName: true,
+};
+
+export const honouredSkywalking: Honoured<SkyWalkingConfig> = {
+  grpcService: true,
+  clientConfig: { serviceName: true, instanceName: true, backendToken: true },
 };
 
 const pool = {

@@ -8,6 +8,8 @@ import {
   upstreamSpanId,
 } from "../../telemetry/trace-context.ts";
 import { traceB3 } from "./b3-tracing.ts";
+import { traceDatadog } from "./datadog-tracing.ts";
+import { traceSkywalking } from "./skywalking-tracing.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
@@ -27,14 +29,32 @@ export function traceRequest(
 ): void {
   const { headers } = request;
   const { propagation } = settings;
-  if (propagation.kind === "b3") {
-    const b3 = { ...propagation, spawnsUpstreamSpan: settings.spawnsUpstreamSpan };
-    return traceB3(request, record, b3, () => decidesToTrace(request, record, settings, random));
+  if (propagation.kind !== "w3c") {
+    const decides = (): boolean => decidesToTrace(request, record, settings, random);
+    return traceElsewise(request, record, settings, decides);
   }
   const hasMultiple = headers.has("x-b3-traceid") || headers.has("x-b3-sampled");
   const hasContext = hasMultiple || headers.has("traceparent") || headers.has("b3");
   if (hasContext) joinTrace(request, record, { settings, random, hasMultiple });
   else startTrace(request, record, settings, random);
+}
+
+/** In the words of a provider that has its own. */
+function traceElsewise(
+  request: HttpRequest,
+  record: StreamRecord,
+  { propagation, spawnsUpstreamSpan }: TracingSettings,
+  decides: () => boolean,
+): void {
+  switch (propagation.kind) {
+    case "b3":
+      return traceB3(request, record, { ...propagation, spawnsUpstreamSpan }, decides);
+    case "datadog":
+      return traceDatadog(request, record, spawnsUpstreamSpan, decides);
+    case "skywalking":
+      return traceSkywalking(request, record, { ...propagation, spawnsUpstreamSpan }, decides);
+    case "w3c":
+  }
 }
 
 /** Nobody has named a trace: one string holds its ids. */

@@ -2,15 +2,17 @@
  * How a request's trace is told to the next hop, and read from the hop before: what the provider of a
  * connection manager's tracing asks for.
  */
+import { SkyWalkingConfig } from "../../wire/gen/ts/envoy/config/trace/v3/skywalking.ts";
 import {
   ZipkinConfig,
   ZipkinConfig_TraceContextOption as ContextOption,
 } from "../../wire/gen/ts/envoy/config/trace/v3/zipkin.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import type { SkywalkingPropagation } from "./skywalking-tracing.ts";
 
 export type Propagation =
   /** `traceparent`; B3 is kept up where it came. */
-  { readonly kind: "w3c" } | B3Propagation;
+  { readonly kind: "w3c" } | B3Propagation | { readonly kind: "datadog" } | SkywalkingPropagation;
 
 export interface B3Propagation {
   readonly kind: "b3";
@@ -24,14 +26,55 @@ export interface B3Propagation {
 export const tracerTypes = {
   openTelemetry: "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
   zipkin: "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+  datadog: "type.googleapis.com/envoy.config.trace.v3.DatadogConfig",
+  skywalking: "type.googleapis.com/envoy.config.trace.v3.SkyWalkingConfig",
 } as const;
 
 type Tracing = NonNullable<HttpConnectionManager["tracing"]>;
 
 export function propagationOf({ provider }: Tracing): Propagation {
-  const { typeUrl, value } = provider?.typedConfig ?? {};
-  if (typeUrl !== tracerTypes.zipkin || value === undefined) return { kind: "w3c" };
-  const config = ZipkinConfig.decode(value);
+  const { typeUrl, value = new Uint8Array(0) } = provider?.typedConfig ?? {};
+  switch (typeUrl) {
+    case tracerTypes.zipkin:
+      return zipkinPropagation(ZipkinConfig.decode(value));
+    case tracerTypes.datadog:
+      return { kind: "datadog" };
+    case tracerTypes.skywalking:
+      return { kind: "skywalking", ...skywalkingNames(SkyWalkingConfig.decode(value)) };
+    default:
+      return { kind: "w3c" };
+  }
+}
+
+/** Who we are, where configuration does not say. */
+export interface TracedNode {
+  readonly id: string;
+  readonly cluster?: string;
+}
+
+/** Of a segment; empty where the node's are to be told. */
+export interface SegmentNames {
+  readonly service: string;
+  readonly instance: string;
+}
+
+export function skywalkingNames({ clientConfig }: SkyWalkingConfig): SegmentNames {
+  return { service: clientConfig?.serviceName ?? "", instance: clientConfig?.instanceName ?? "" };
+}
+
+export function namesOfNode<Names extends SegmentNames>(
+  names: Names,
+  { id, cluster = "" }: TracedNode,
+): Names {
+  const { service, instance } = names;
+  return {
+    ...names,
+    service: service || cluster || "EnvoyProxy",
+    instance: instance || id || "EnvoyProxy",
+  };
+}
+
+function zipkinPropagation(config: ZipkinConfig): B3Propagation {
   return {
     kind: "b3",
     hasW3c: config.traceContextOption === ContextOption.USE_B3_WITH_W3C_PROPAGATION,

@@ -1,22 +1,31 @@
 /**
  * Tracing as a connection manager's configuration says: the exporter of its provider. OpenTelemetry over
- * HTTP or gRPC, and Zipkin, each to a cluster; others refuse the configuration. Which requests are
- * sampled, and how the next hop is told, is `stream-tracing.ts`.
+ * HTTP or gRPC, Zipkin, Datadog and SkyWalking, each to a cluster; others refuse the configuration.
+ * Which requests are sampled, and how the next hop is told, is `stream-tracing.ts`.
  */
 import type { RequestRecord } from "../../telemetry/request-record.ts";
+import { DatadogConfig } from "../../wire/gen/ts/envoy/config/trace/v3/datadog.ts";
 import { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
+import { SkyWalkingConfig } from "../../wire/gen/ts/envoy/config/trace/v3/skywalking.ts";
 import {
   ZipkinConfig,
   ZipkinConfig_CollectorEndpointVersion as EndpointVersion,
 } from "../../wire/gen/ts/envoy/config/trace/v3/zipkin.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { CustomTag } from "../../wire/gen/ts/envoy/type/tracing/v3/custom_tag.ts";
-import { honouredTelemetry, honouredZipkin } from "../config/honoured-extensions.ts";
+import {
+  honouredDatadog,
+  honouredSkywalking,
+  honouredTelemetry,
+  honouredZipkin,
+} from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import type { ProxyContext } from "../context.ts";
 import { refuse } from "../engine/refusal.ts";
+import { DatadogSpans } from "../stats/datadog-spans.ts";
 import { OtlpSpans } from "../stats/otlp-spans.ts";
 import type { PostBatch, ReportEncoding } from "../stats/report-queue.ts";
+import { SkywalkingSegments } from "../stats/skywalking-segments.ts";
 import { SpanSink } from "../stats/span-sink.ts";
 import { compileOperation, compileTags } from "../stats/span-tags.ts";
 import type { SpanStyle } from "../stats/span-writer.ts";
@@ -25,7 +34,8 @@ import type { PostTarget } from "./cluster-post.ts";
 import { Kept, postsOverGrpc, postsOverHttp } from "./collectors.ts";
 import { compileGrpcTarget } from "./grpc-target.ts";
 import { compileHttpTarget } from "./http-target.ts";
-import { tracerTypes } from "./trace-propagation.ts";
+import type { HttpSettings } from "./settings.ts";
+import { namesOfNode, skywalkingNames, type TracedNode, tracerTypes } from "./trace-propagation.ts";
 
 export interface SpanReporter {
   add(record: RequestRecord): void;
@@ -36,6 +46,7 @@ type Tracing = NonNullable<HttpConnectionManager["tracing"]>;
 
 const path = "tracing.provider.typed_config";
 const otlpPath = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const segmentsPath = "/skywalking.v3.TraceSegmentReportService/collect";
 /** Envoy's. */
 const pathCharsDefault = 256;
 
@@ -68,6 +79,14 @@ export function compileSpanReporter(
   });
 }
 
+/** Traces tell the next hop of the node where configuration gives no other name. */
+export function tracedAs(settings: HttpSettings, node: TracedNode): HttpSettings {
+  const { tracing } = settings;
+  if (tracing?.propagation.kind !== "skywalking") return settings;
+  const propagation = namesOfNode(tracing.propagation, node);
+  return { ...settings, tracing: { ...tracing, propagation } };
+}
+
 function styleOf(tracing: Tracing, { environment }: ProxyContext): SpanStyle {
   return {
     pathCharsMax: tracing.maxPathTagLength ?? pathCharsDefault,
@@ -89,6 +108,10 @@ function providerOf(tracing: Tracing, style: SpanStyle, context: ProxyContext): 
       });
     case tracerTypes.zipkin:
       return zipkin(ZipkinConfig.decode(value), context, { style, spawnsUpstreamSpan });
+    case tracerTypes.datadog:
+      return datadog(DatadogConfig.decode(value), context, { style, spawnsUpstreamSpan });
+    case tracerTypes.skywalking:
+      return skywalking(SkyWalkingConfig.decode(value), context, { style, spawnsUpstreamSpan });
     default:
       return refuse("tracing.provider", `${tracing.provider?.name ?? typeUrl} is not supported`);
   }
@@ -139,6 +162,48 @@ function zipkin(config: ZipkinConfig, context: ProxyContext, options: SpanOption
     });
   const key = ["zipkin", target, sharedSpanContext];
   return { key, encoding, post: postsOverHttp(context, target, "spans") };
+}
+
+function datadog(config: DatadogConfig, context: ProxyContext, options: SpanOptions): Provider {
+  honoured(config, honouredDatadog, path);
+  const { collectorCluster: cluster, collectorHostname, serviceName } = config;
+  if (cluster === "") refuse(`${path}.collector_cluster`, "is required");
+  const target = {
+    cluster,
+    authority: collectorHostname === "" ? cluster : collectorHostname,
+    path: "/v0.4/traces",
+    contentType: "application/msgpack",
+    headers: [
+      ["datadog-meta-lang", "javascript"],
+      ["datadog-meta-tracer-version", "heddle"],
+    ] as const,
+    timeoutMs: 5000,
+  };
+  const name = serviceName === "" ? "envoy" : serviceName;
+  const { id = "", zone = "" } = context.node ?? {};
+  const encoding = (): DatadogSpans =>
+    new DatadogSpans({ ...options, node: { id, zone }, serviceName: name });
+  const key = ["datadog", target, name];
+  return { key, encoding, post: postsOverHttp(context, target, "spans") };
+}
+
+function skywalking(
+  config: SkyWalkingConfig,
+  context: ProxyContext,
+  options: SpanOptions,
+): Provider {
+  const { grpcService, clientConfig } = honoured(config, honouredSkywalking, path);
+  const service = compileGrpcTarget(grpcService, `${path}.grpc_service`);
+  const token = clientConfig?.backendToken ?? "";
+  const authentication = token === "" ? [] : [["authentication", token] as const];
+  const metadata = [...service.metadata, ...authentication];
+  const target = { ...service, metadata, path: segmentsPath };
+  const { id = "", zone = "", cluster = "" } = context.node ?? {};
+  const names = namesOfNode(skywalkingNames(config), { id, cluster });
+  const encoding = (): SkywalkingSegments =>
+    new SkywalkingSegments({ ...options, ...names, node: { id, zone } });
+  const post = postsOverGrpc(context, target, { what: "spans", isFramed: true });
+  return { key: ["skywalking", target, names], encoding, post };
 }
 
 function zipkinTarget(config: ZipkinConfig): PostTarget {

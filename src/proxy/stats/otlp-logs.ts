@@ -115,6 +115,10 @@ function writePair(
   writer.end(pair);
 }
 
+function isId(text: string): boolean {
+  return /^(?:[0-9a-f]{16}){1,2}$/.test(text);
+}
+
 export class OtlpLogs implements ReportEncoding<RequestRecord> {
   readonly #plan: OtlpLogsPlan;
   readonly #filling = new ProtobufWriter();
@@ -144,8 +148,9 @@ export class OtlpLogs implements ReportEncoding<RequestRecord> {
       const value = valueOf(record);
       if (value !== "") writeAttribute(writer, recordFields.attributes, name, value);
     }
-    if (record.traceId !== "") writer.hex(recordFields.traceId, record.traceId.padStart(32, "0"));
-    if (record.spanId !== "") writer.hex(recordFields.spanId, record.spanId);
+    // Ids of other tracers have other forms.
+    if (isId(record.traceId)) writer.hex(recordFields.traceId, record.traceId.padStart(32, "0"));
+    if (isId(record.spanId)) writer.hex(recordFields.spanId, record.spanId);
     writer.end(entry);
     return 1;
   }

@@ -28,6 +28,7 @@ import {
   PortResolver,
   PortSecrets,
 } from "./port-services.ts";
+import { workerNode } from "./worker-node.ts";
 import { beatMs } from "./worker-watch.ts";
 
 const idleSeriesMs = 3_600_000;
@@ -97,11 +98,7 @@ class DataWorker {
       },
       buckets: new SharedBuckets(clockOffsetMs(clock), start.buckets, bucketWatch(this.#metrics)),
       resolver: this.#resolver,
-      nodeId: start.nodeId,
-      nodeMetadata: start.nodeMetadata,
-      nodeCluster: start.nodeCluster,
-      nodeZone: start.nodeZone,
-      environment: start.environment,
+      ...workerNode(start),
       version: start.version,
     });
     void this.#proxy.ready.then(() => post({ kind: "ready" }));

@@ -33,8 +33,9 @@ import { answerName, SharedResolver } from "./shared-resolver.ts";
 import { shareOf, WorkerLink } from "./worker-link.ts";
 import { answersWithin } from "./within.ts";
 import { defaultWatchLimits, endByForce, type WatchLimits, WorkerWatch } from "./worker-watch.ts";
+import { type NodeOptions, workerNode } from "./worker-node.ts";
 
-export interface DataWorkersOptions {
+export interface DataWorkersOptions extends NodeOptions {
   readonly count: number;
   readonly entry: URL;
   readonly io: AcceptingIo;
@@ -48,11 +49,6 @@ export interface DataWorkersOptions {
   readonly metrics: SharedMetricRegistry;
   readonly socketMark: number | undefined;
   readonly overloadFlags: OverloadFlags | undefined;
-  readonly nodeId: string;
-  readonly nodeMetadata?: Readonly<Record<string, unknown>>;
-  readonly nodeCluster?: string;
-  readonly nodeZone?: string;
-  readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly watch?: WatchLimits | undefined;
 }
@@ -232,11 +228,7 @@ export class DataWorkers {
         socketMark: options.socketMark,
         tickets: ticketSeed(options.clock.nowMs()),
         overload: shareOf(options.overloadFlags, options.count),
-        nodeId: options.nodeId,
-        nodeMetadata: options.nodeMetadata ?? {},
-        nodeCluster: options.nodeCluster ?? "",
-        nodeZone: options.nodeZone ?? "",
-        environment: options.environment ?? {},
+        ...workerNode(options),
         version: options.version,
         logLevels: options.log.levels(),
       },

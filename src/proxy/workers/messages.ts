@@ -11,9 +11,10 @@ import type { HealthNews, HealthReport } from "../cluster/cluster-health.ts";
 import type { Ejection } from "../cluster/ejections.ts";
 import type { DrainPlan } from "../drain.ts";
 import type { TapAnswer } from "../stats/tap.ts";
+import type { WorkerNode } from "./worker-node.ts";
 
 /** What a worker is started with. */
-export interface WorkerStart {
+export interface WorkerStart extends WorkerNode {
   /** From 1; the same for the one that takes its place. */
   readonly number: number;
   readonly workers: number;
@@ -29,11 +30,6 @@ export interface WorkerStart {
   readonly tickets: TicketSeed;
   /** What the control thread finds short, in memory of both. */
   readonly overload: { readonly shared: Int32Array; readonly connectionsMax: number } | undefined;
-  readonly nodeId: string;
-  readonly nodeMetadata: Readonly<Record<string, unknown>>;
-  readonly nodeCluster: string;
-  readonly nodeZone: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly logLevels: ReadonlyMap<string, LogLevel>;
 }

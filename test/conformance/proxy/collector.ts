@@ -41,12 +41,19 @@ export interface Unary {
   readonly message: Uint8Array;
 }
 
+/** Of SkyWalking's. */
+export interface Segment {
+  readonly token: string | undefined;
+  readonly message: Uint8Array;
+}
+
 export interface Collector {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly streams: LogStream[];
   readonly calls: Unary[];
   readonly posts: Posted[];
+  readonly segments: Segment[];
   close(): Promise<void>;
 }
 
@@ -59,6 +66,7 @@ export async function startCollector(): Promise<Collector> {
   const streams: LogStream[] = [];
   const calls: Unary[] = [];
   const posts: Posted[] = [];
+  const segments: Segment[] = [];
   const grpc = await startGrpcServer({
     listen: { address: "127.0.0.1", port: 0 },
     keepalive: defaultGrpcKeepalive,
@@ -69,6 +77,20 @@ export async function startCollector(): Promise<Collector> {
         kind: "stream",
         path: "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
         open: () => keepStream(streams),
+      },
+      {
+        kind: "stream",
+        path: "/skywalking.v3.TraceSegmentReportService/collect",
+        open: (stream) => ({
+          onMessage: (message) => {
+            segments.push({ token: stream.metadata("authentication"), message });
+          },
+          onEnd: () => {
+            stream.write([Buffer.alloc(5)]);
+            stream.finish();
+          },
+          onClose: () => {},
+        }),
       },
       ...unaryPaths.map((path) => ({
         kind: "unary" as const,
@@ -89,6 +111,7 @@ export async function startCollector(): Promise<Collector> {
     streams,
     calls,
     posts,
+    segments,
     close: () => closeBoth(grpc, server),
   };
 }
@@ -127,7 +150,8 @@ async function serveHttp(posts: Posted[]): Promise<http.Server> {
     request.on("end", () => {
       const { url: path = "", headers } = request;
       posts.push({ path, headers, body: Buffer.concat(pieces) });
-      answer.writeHead(202).end();
+      // Datadog's agent answers with shares of services.
+      answer.writeHead(path.startsWith("/v0.4") ? 200 : 202).end("{}");
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

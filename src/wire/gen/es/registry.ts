@@ -185,6 +185,8 @@ import { file_opentelemetry_proto_common_v1_common } from "./opentelemetry/proto
 import { file_envoy_extensions_access_loggers_open_telemetry_v3_logs_service } from "./envoy/extensions/access_loggers/open_telemetry/v3/logs_service_pb.ts";
 import { file_envoy_config_trace_v3_opentelemetry } from "./envoy/config/trace/v3/opentelemetry_pb.ts";
 import { file_envoy_config_trace_v3_zipkin } from "./envoy/config/trace/v3/zipkin_pb.ts";
+import { file_envoy_config_trace_v3_datadog } from "./envoy/config/trace/v3/datadog_pb.ts";
+import { file_envoy_config_trace_v3_skywalking } from "./envoy/config/trace/v3/skywalking_pb.ts";
 import { file_envoy_extensions_request_id_uuid_v3_uuid } from "./envoy/extensions/request_id/uuid/v3/uuid_pb.ts";
 import { file_opentelemetry_proto_resource_v1_resource } from "./opentelemetry/proto/resource/v1/resource_pb.ts";
 import { file_opentelemetry_proto_trace_v1_trace } from "./opentelemetry/proto/trace/v1/trace_pb.ts";
@@ -386,6 +388,8 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_access_loggers_open_telemetry_v3_logs_service,
   file_envoy_config_trace_v3_opentelemetry,
   file_envoy_config_trace_v3_zipkin,
+  file_envoy_config_trace_v3_datadog,
+  file_envoy_config_trace_v3_skywalking,
   file_envoy_extensions_request_id_uuid_v3_uuid,
   file_opentelemetry_proto_resource_v1_resource,
   file_opentelemetry_proto_trace_v1_trace,
