@@ -60,8 +60,6 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "virtualservice.duplicate-host":
     "Two VirtualServices route the same host for callers in the mesh.",
   "virtualservice.unreachable-route": "An earlier route takes every request.",
-  "virtualservice.http2-not-routed":
-    "Heddle's own proxy does not route HTTP/2 by request yet; it passes as encrypted bytes.",
   "destinationrule.host-not-found": "The rule's host is no service.",
   "destinationrule.duplicate-subset": "A subset is defined twice.",
   "destinationrule.empty-subset": "No workload has the labels of a subset.",

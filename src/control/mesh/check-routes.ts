@@ -12,7 +12,6 @@ export function checkVirtualService(model: MeshModel, one: VirtualService): Prob
     ...checkGatewayNames(model, one),
     ...checkReachability(one),
     ...checkOwnHosts(model, one),
-    ...checkHttp2(model, one),
   ];
 }
 
@@ -158,23 +157,6 @@ function checkOwnHosts(model: MeshModel, one: VirtualService): Problem[] {
       path: `spec.hosts[${index}]`,
       message: `no service is called ${host}, so callers inside the mesh do not reach it by name`,
       hint: hostHint(model, written, one.namespace),
-    });
-  });
-}
-
-/** Heddle's data plane carries HTTP/2 as bytes, so routes by request do not hold there. */
-function checkHttp2(model: MeshModel, one: VirtualService): Problem[] {
-  const isCarried = model.instances.some((instance) => instance.dataPlane === "heddle");
-  if (!isCarried || one.spec.http === undefined) return [];
-  return one.spec.hosts.flatMap((written, index) => {
-    const service = model.services.get(resolveHost(model, written, one.namespace));
-    const port = service?.ports.find(({ protocol }) => protocol === "http2" || protocol === "grpc");
-    if (service === undefined || port === undefined) return [];
-    return problemOf(one, {
-      code: "virtualservice.http2-not-routed",
-      path: `spec.hosts[${index}]`,
-      message: `port ${port.number} of ${service.hostname} speaks HTTP/2, which Heddle's proxy passes on without routing it`,
-      hint: "run the callers with Envoy (--proxy envoy), or declare the port as HTTP",
     });
   });
 }

@@ -135,7 +135,7 @@ function checkPorts(model: MeshModel, policy: AuthorizationPolicy): Problem[] {
     operations.some(({ ports }) => ports?.includes(String(port)) ?? true);
   const tcp = reach.flatMap((one) =>
     one.ports
-      .filter((port) => isTcp(port.protocol, one.dataPlane) && concerns(port.port))
+      .filter((port) => isTcp(port.protocol) && concerns(port.port))
       .map((port) => `${one.workload}:${port.port}`),
   );
   if (tcp.length === 0) return [];
@@ -158,10 +158,8 @@ function usesHttp(operation: OperationMatch): boolean {
   );
 }
 
-// Heddle's data plane carries HTTP/2 as bytes.
-function isTcp(protocol: PortProtocol, dataPlane: "heddle" | "envoy"): boolean {
-  const isHttp2 = protocol === "http2" || protocol === "grpc";
-  return ["tcp", "tls", "https"].includes(protocol) || (isHttp2 && dataPlane === "heddle");
+function isTcp(protocol: PortProtocol): boolean {
+  return ["tcp", "tls", "https"].includes(protocol);
 }
 
 function inOrder(left: string, right: string): number {

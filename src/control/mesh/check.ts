@@ -92,12 +92,11 @@ function checkTcpPlaces(model: MeshModel): Problem[] {
   const callers = model.instances.filter(
     ({ role, capture }) => role === "workload" && capture === "transparent",
   );
-  const kinds = new Map(callers.map((one) => [`${one.namespace} ${one.dataPlane}`, one]));
-  for (const { namespace, dataPlane } of kinds.values()) {
+  for (const namespace of new Set(callers.map((caller) => caller.namespace))) {
     const visible = [...model.services.values()].filter((service) =>
       isVisible(service.exportTo, service.namespace, namespace),
     );
-    for (const { service, port, loses } of tcpClaims(visible, dataPlane)) {
+    for (const { service, port, loses } of tcpClaims(visible)) {
       const { entry, hostname } = service;
       if (loses === undefined || entry === undefined) continue;
       const index = (entry.spec.ports ?? []).findIndex(({ number }) => number === port.number);

@@ -25,18 +25,15 @@ export interface TcpClaim extends ServicePortPair {
 
 type Carried = "http" | "http2" | "tcp" | "auto";
 
-/**
- * How a data plane treats a port. Heddle's speaks HTTP/1.1; HTTP/2 passes through it as bytes, encrypted
- * and authenticated, but not routed by request.
- */
-export function carriedAs(dataPlane: "heddle" | "envoy", protocol: PortProtocol): Carried {
+/** How proxies treat a port. */
+export function carriedAs(protocol: PortProtocol): Carried {
   switch (protocol) {
     case "http":
     case "auto":
       return protocol;
     case "http2":
     case "grpc":
-      return dataPlane === "envoy" ? "http2" : "tcp";
+      return "http2";
     case "tcp":
     case "tls":
     case "https":
@@ -46,14 +43,11 @@ export function carriedAs(dataPlane: "heddle" | "envoy", protocol: PortProtocol)
 }
 
 /** The claims of all ports that a caller does not reach by HTTP alone, in order of hostname. */
-export function tcpClaims(
-  services: readonly ServiceShape[],
-  dataPlane: "heddle" | "envoy",
-): readonly TcpClaim[] {
+export function tcpClaims(services: readonly ServiceShape[]): readonly TcpClaim[] {
   const owners = new Map<string, ServicePortPair>();
   const claims: TcpClaim[] = [];
   const isHttp = ({ protocol }: MeshPort): boolean =>
-    ["http", "http2"].includes(carriedAs(dataPlane, protocol));
+    ["http", "http2"].includes(carriedAs(protocol));
   for (const service of services) {
     for (const port of service.ports) {
       // Every connection to the port goes to its table of hosts, which knows what is not HTTP.

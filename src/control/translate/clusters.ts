@@ -17,6 +17,7 @@ import { SocketOption_SocketState } from "../../wire/gen/es/envoy/config/core/v3
 import type { MeshPort, ServiceShape } from "../mesh-model.ts";
 import type { EffectiveRule } from "../mesh/lookup.ts";
 import { destinationRuleFor, policyFor } from "../mesh/lookup.ts";
+import { carriedAs } from "../mesh/tcp-claims.ts";
 import type { ClusterInit } from "./cluster-policy.ts";
 import { policyFields } from "./cluster-policy.ts";
 import { loadAssignment } from "./endpoints.ts";
@@ -31,7 +32,7 @@ import {
 import type { Init } from "./proto.ts";
 import { adsSource, any, duration } from "./proto.ts";
 import type { ClientView } from "./proxy-view.ts";
-import { protocolAt, refOf, spiffeId } from "./proxy-view.ts";
+import { refOf, spiffeId } from "./proxy-view.ts";
 import type { TransportSocketInit } from "./tls.ts";
 import { udpClusters } from "./udp.ts";
 import { externalUpstreamTls, meshUpstreamTls, rawBuffer, upstreamAlpn } from "./tls.ts";
@@ -84,7 +85,7 @@ function outbounds(view: ClientView): Outbound[] {
 }
 
 function hasTwin(view: ClientView, { port }: Outbound): boolean {
-  return protocolAt(view, port.protocol) === "auto";
+  return carriedAs(port.protocol) === "auto";
 }
 
 interface Outbound {
@@ -105,7 +106,7 @@ function outboundCluster(view: ClientView, outbound: Outbound): TranslatedCluste
     metadata: clusterMetadata(service),
     ...policyFields({
       policy,
-      protocol: protocolAt(view, port.protocol),
+      protocol: carriedAs(port.protocol),
       isBalanced: !isOriginal,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),
@@ -183,7 +184,7 @@ const externalAlpn = { http: ["http/1.1"], http2: ["h2"], tcp: [], auto: [] } as
 
 function tlsFields(view: ClientView, outbound: Outbound, policy: PortPolicy): ClusterInit {
   const { service, port } = outbound;
-  const alpn = alpnAt[protocolAt(view, port.protocol)];
+  const alpn = alpnAt[carriedAs(port.protocol)];
   const sni = outboundSni(service.hostname, port.number, outbound.subset?.name);
   const mesh = (chosenSni: string, names?: readonly string[]): TransportSocketInit =>
     meshUpstreamTls({ alpn, sni: chosenSni, identities: names ?? identitiesOf(view, service) });
@@ -205,7 +206,7 @@ function tlsFields(view: ClientView, outbound: Outbound, policy: PortPolicy): Cl
     case "SIMPLE":
     case "MUTUAL":
       return {
-        transportSocket: externalTls(tls, service, externalAlpn[protocolAt(view, port.protocol)]),
+        transportSocket: externalTls(tls, service, externalAlpn[carriedAs(port.protocol)]),
       };
   }
 }

@@ -15,6 +15,7 @@ import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v
 import type { ResourceRef } from "../../base/problem.ts";
 import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
+import { carriedAs } from "../mesh/tcp-claims.ts";
 import { httpManager } from "./http-manager.ts";
 import { chain, listener } from "./listener.ts";
 import type { TranslatedListener } from "./listener.ts";
@@ -23,7 +24,7 @@ import { clusterForTcp, detectedHttp, serviceChain } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
 import type { ClientView, ProxyView } from "./proxy-view.ts";
-import { protocolAt, refOf } from "./proxy-view.ts";
+import { refOf } from "./proxy-view.ts";
 import type { TranslatedRoutes } from "./virtual-hosts.ts";
 import {
   fallbackHost,
@@ -134,7 +135,7 @@ function localListener(view: ProxyView, destination: LocalDestination): Translat
   const pair = { service, port };
   const name = listenerName(loopback, destination.localPort);
   const tcp = serviceChain(view, pair);
-  const protocol = protocolAt(view, port.protocol);
+  const protocol = carriedAs(port.protocol);
   const base = {
     name,
     addresses: [[loopback, destination.localPort] as const],

@@ -6,6 +6,7 @@ import {
   Cluster_LbPolicy,
   ClusterSchema,
 } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
+import { carriedAs } from "../mesh/tcp-claims.ts";
 import type { TranslatedCluster } from "./clusters.ts";
 import { type BindInit, bindFields, markedBind } from "./clusters.ts";
 import { policyFields } from "./cluster-policy.ts";
@@ -13,12 +14,11 @@ import { clusterMetadata, endpointMetadata, namedClusterMetadata } from "./metad
 import { inboundClusterName, inboundPassthroughCluster } from "./names.ts";
 import { type Init, socketAddress } from "./proto.ts";
 import type { InboundView } from "./proxy-view.ts";
-import { protocolAt } from "./proxy-view.ts";
 
 export function inboundClusters(view: InboundView): TranslatedCluster[] {
   const declared = view.proxy.ports.map((port) => {
     const name = inboundClusterName(port.port);
-    const protocol = protocolAt(view, port.protocol);
+    const protocol = carriedAs(port.protocol);
     const service = view.portServices.get(port.port);
     const cluster = create(ClusterSchema, {
       name,

@@ -11,6 +11,7 @@ import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import { mtlsModeFor, peerAuthenticationsFor } from "../mesh/security.ts";
 import type { EffectiveMtls } from "../mesh/security.ts";
+import { carriedAs } from "../mesh/tcp-claims.ts";
 import { authorizationFor } from "./authorization.ts";
 import { httpManager } from "./http-manager.ts";
 import type { ChainInit, FilterInit, TranslatedListener } from "./listener.ts";
@@ -20,7 +21,7 @@ import { detectedHttp } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
-import { protocolAt, refOf } from "./proxy-view.ts";
+import { refOf } from "./proxy-view.ts";
 import { anyPath } from "./route-match.ts";
 import { tcpProxy } from "./tcp-proxy.ts";
 import { meshAlpn, meshDownstreamTls } from "./tls.ts";
@@ -111,7 +112,7 @@ function declaredTargets(view: ProxyView, matchesPort: boolean): InboundTarget[]
     port: port.port,
     matchesPort,
     cluster: inboundClusterName(port.port),
-    protocol: protocolAt(view, port.protocol),
+    protocol: carriedAs(port.protocol),
     mode: mtlsModeFor(view.model, view.proxy, port.port),
   }));
 }
@@ -254,6 +255,11 @@ function inboundRoutes(name: string, cluster: string): TranslatedRoutes {
               value: {
                 clusterSpecifier: { case: "cluster", value: cluster },
                 timeout: duration(0),
+                // The deadline that a call of gRPC brings along.
+                maxStreamDuration: {
+                  maxStreamDuration: duration(0),
+                  grpcTimeoutHeaderMax: duration(0),
+                },
                 retryPolicy: { retryOn: "reset-before-request", numRetries: 2 },
               },
             },

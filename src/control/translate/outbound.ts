@@ -8,14 +8,14 @@ import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb
 import type { ServiceShape } from "../mesh-model.ts";
 import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import type { ServicePortPair, TcpClaim } from "../mesh/tcp-claims.ts";
-import { tcpClaims } from "../mesh/tcp-claims.ts";
+import { carriedAs, tcpClaims } from "../mesh/tcp-claims.ts";
 import { httpManager } from "./http-manager.ts";
 import type { ChainInit, TranslatedListener } from "./listener.ts";
 import { chain, listener, plainHttp } from "./listener.ts";
 import { blackHoleCluster, listenerName, outboundClusterName, tcpClusterName } from "./names.ts";
 import { cidrRange } from "./proto.ts";
 import type { ClientView, ProxyView } from "./proxy-view.ts";
-import { protocolAt, refOf } from "./proxy-view.ts";
+import { refOf } from "./proxy-view.ts";
 import { isInScope } from "./route-match.ts";
 import { clusterOf } from "./routes.ts";
 import type { TcpTarget } from "./tcp-proxy.ts";
@@ -34,14 +34,14 @@ const outbound = TrafficDirection.OUTBOUND;
 /** The tables that `capturedListeners` names. */
 export function capturedRoutes(view: ClientView): TranslatedRoutes[] {
   const shared = [...httpPorts(view)].map(([port, pairs]) => outboundRoutes(view, port, pairs));
-  const own = tcpClaims(view.services, view.proxy.dataPlane)
+  const own = tcpClaims(view.services)
     .filter(({ port, addresses }) => port.protocol === "auto" && addresses.length > 0)
     .map((claim) => singleServiceRoutes(view, detectedRoutes(claim), claim));
   return [...shared, ...own];
 }
 
 export function capturedListeners(view: ProxyView): TranslatedListener[] {
-  const claims = tcpClaims(view.services, view.proxy.dataPlane);
+  const claims = tcpClaims(view.services);
   const byPort = new Map<number, TcpClaim[]>();
   for (const claim of claims) {
     const { serverName, ranges, isRest, port } = claim;
@@ -121,7 +121,9 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
     statPrefix: `outbound_${name};`,
     routeName,
   });
-  const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
+  const isHttp2 = pairs.some(({ port: one }) => carriedAs(one.protocol) === "http2");
+  const versions = isHttp2 ? [...plainHttp] : detectedHttp(view);
+  const match = { transportProtocol: "raw_buffer", applicationProtocols: versions };
   const claimed = claims.flatMap((claim) => claimChains(view, claim));
   return {
     listener: listener(view, {
@@ -148,7 +150,7 @@ function detectedRoutes({ service, port }: ServicePortPair): string {
 function serviceListener(view: ProxyView, claim: TcpClaim): TranslatedListener[] {
   const { service, port } = claim;
   const pair = { service, port };
-  const isDetected = protocolAt(view, port.protocol) === "auto";
+  const isDetected = carriedAs(port.protocol) === "auto";
   const addresses = claim.addresses.map((address) => [address, port.number] as const);
   const first = addresses[0];
   if (first === undefined) return [];

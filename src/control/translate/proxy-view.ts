@@ -3,10 +3,9 @@
  * (`mesh-scope.ts`), so that a result kept under that key cannot depend on something the key misses.
  */
 import type { ResourceRef } from "../../base/problem.ts";
-import type { PortProtocol, WorkloadInstance } from "../../model/workload.ts";
+import type { WorkloadInstance } from "../../model/workload.ts";
 import type { MeshShape, ServiceShape } from "../mesh-model.ts";
 import { isVisible } from "../mesh/lookup.ts";
-import { carriedAs } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
 
 /** For what is the same for every caller of a namespace: clusters and outbound routes. */
@@ -88,9 +87,4 @@ export function refOf({ kind, namespace, name }: ResourceRef): ResourceRef {
 
 export function spiffeId(trustDomain: string, namespace: string, serviceAccount: string): string {
   return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
-}
-
-/** How this proxy treats a port. */
-export function protocolAt(view: ClientView, protocol: PortProtocol): ReturnType<typeof carriedAs> {
-  return carriedAs(view.proxy.dataPlane, protocol);
 }

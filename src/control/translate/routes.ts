@@ -127,7 +127,7 @@ function forwardAction(
   return {
     ...clusterFields(context, destinations),
     ...rewriteFields(http),
-    timeout: duration(http.timeout ?? 0),
+    ...timeoutFields(http.timeout ?? 0),
     ...(retry === undefined ? {} : { retryPolicy: retry }),
     hashPolicy: hashes,
     requestMirrorPolicies: mirrors.map(({ destination, percentage }) => ({
@@ -135,6 +135,11 @@ function forwardAction(
       runtimeFraction: { defaultValue: fractionalPercent(percentage ?? 100) },
     })),
   };
+}
+
+/** Of calls of gRPC their own deadline counts, which the route's timeout bounds; 0 is none. */
+function timeoutFields(timeoutMs: number): ActionInit {
+  return { timeout: duration(timeoutMs), maxGrpcTimeout: duration(timeoutMs) };
 }
 
 function clusterFields(
@@ -250,7 +255,7 @@ export function defaultRoute(view: ClientView, service: ServiceShape, port: Mesh
           case: "cluster",
           value: outboundClusterName(service.hostname, port.number),
         },
-        timeout: duration(0),
+        ...timeoutFields(0),
         hashPolicy: hashes,
         ...(retry === undefined ? {} : { retryPolicy: retry }),
       },

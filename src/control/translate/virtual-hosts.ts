@@ -21,10 +21,11 @@ import {
   virtualServiceFor,
 } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
+import { carriedAs } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
 import { duration } from "./proto.ts";
 import type { ClientView } from "./proxy-view.ts";
-import { protocolAt, refOf } from "./proxy-view.ts";
+import { refOf } from "./proxy-view.ts";
 import { anyPath } from "./route-match.ts";
 import type { RouteScope } from "./route-match.ts";
 import { defaultRoute, virtualServiceRoutes } from "./routes.ts";
@@ -39,7 +40,7 @@ export function httpPorts(view: ClientView): ReadonlyMap<number, readonly Servic
   const ports = new Map<number, ServicePortPair[]>();
   for (const service of view.services) {
     for (const port of service.ports) {
-      const protocol = protocolAt(view, port.protocol);
+      const protocol = carriedAs(port.protocol);
       if (protocol !== "http" && protocol !== "http2") continue;
       ports.set(port.number, [...(ports.get(port.number) ?? []), { service, port }]);
     }

@@ -1,0 +1,128 @@
+/**
+ * A server of gRPC, which speaks HTTP/2 without TLS and nothing else, behind the two sidecars of a STRICT
+ * mesh: calls, streams of messages, retries by status, and the metrics that tell of them.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { eventually, startMesh } from "./support/mesh.ts";
+import { untilTotal } from "./support/proxy-metrics.ts";
+import { capturedCases } from "./support/security-mesh.ts";
+
+const application = join(import.meta.dirname, "support/h2c-application.mjs");
+
+const meshFile = `
+mesh: calls
+console: { port: 0 }
+workloads:
+- name: client
+  command: [{exec}]
+- name: server
+  command: ["${process.execPath}", "${application}", "50051", {exec}]
+  ports: [{ name: grpc-calls, port: 50051 }]
+`;
+
+const rules = `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: istio-system }
+spec: { mtls: { mode: STRICT } }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: server, namespace: default }
+spec:
+  hosts: [server]
+  http:
+  - match: [{ uri: { exact: /denied } }]
+    directResponse: { status: 403 }
+  - route: [{ destination: { host: server } }]
+    retries: { attempts: 3, retryOn: "unavailable,refused-stream" }
+`;
+
+interface CallOptions {
+  readonly fields?: Readonly<Record<string, string>>;
+  /** The client gives up after so long. */
+  readonly cancelsAfterMs?: number;
+}
+
+/** Calls one method with so many messages, one after the echo of the one before; prints what came of it. */
+function call(path: string, messages: number, options: CallOptions = {}): string {
+  const { fields = {}, cancelsAfterMs = 0 } = options;
+  const head = {
+    ":method": "POST",
+    ":path": path,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...fields,
+  };
+  const program = `
+    const session = require("http2").connect("http://server:50051");
+    session.on("error", (error) => console.log(error.code));
+    const stream = session.request(${JSON.stringify(head)});
+    if (${cancelsAfterMs} > 0) setTimeout(() => stream.close(8), ${cancelsAfterMs});
+    const message = Buffer.from([0, 0, 0, 0, 3, 97, 98, 99]);
+    let sent = 0, got = 0, status = "none";
+    const next = () => (sent++ < ${messages} ? stream.write(message) : stream.end());
+    stream.on("response", (head) => (status = head[":status"] + " " + (head["grpc-status"] ?? "-") + " " + (head["x-version"] ?? "")));
+    stream.on("data", (chunk) => { got += chunk.length; next(); });
+    stream.on("trailers", (trailers) => (status += " " + trailers["grpc-status"]));
+    stream.on("error", (error) => (status += " " + error.message));
+    stream.on("close", () => { console.log(status, got); session.close(); });
+    next();`;
+  return `${process.execPath} <<'END'\n${program}\nEND`;
+}
+
+for (const { mode, dataPlane, title } of capturedCases) {
+  test(`a server of gRPC: ${title}`, async (t) => {
+    await using mesh = await startMesh({
+      mode,
+      dataPlane,
+      processes: "heddle",
+      files: { "heddle.yaml": meshFile, "rules.yaml": rules },
+    });
+    const run = async (script: string): Promise<string> => {
+      const { code, stdout, stderr } = await mesh.workload("client-0").exec(script);
+      assert.equal(code, 0, `${stdout}\n${stderr}`);
+      return stdout.trim();
+    };
+    const client = "spiffe://cluster.local/ns/default/sa/default";
+    await t.test("calls, and streams of messages", async () => {
+      assert.equal(await run(call("/echo", 1)), `200 - ${client} 0 8`);
+      assert.equal(await run(call("/echo", 20)), `200 - ${client} 0 160`);
+      assert.equal(await run(call("/gone", 1)), `200 - ${client} 5 8`);
+    });
+    await t.test("routes and retries by request", async () => {
+      assert.match(await run(call("/denied", 1)), /^200 7|^403/);
+      assert.equal(await run(call("/flaky", 1)), `200 - ${client} 0 8`);
+    });
+    const untilGivenUp = async (calls: number): Promise<void> => {
+      await eventually(`${calls} calls given up`, async () => {
+        const answer = await run(call("/given-up", 1));
+        return answer === `200 - ${calls} 0 8`;
+      });
+    };
+    await t.test("deadlines and cancellations reach the other end", async () => {
+      const late = await run(call("/never", 1, { fields: { "grpc-timeout": "300m" } }));
+      assert.equal(late, "200 4  0");
+      await untilGivenUp(1);
+      assert.match(await run(call("/never", 1, { cancelsAfterMs: 300 })), /^none/);
+      await untilGivenUp(2);
+      assert.match(await run(call("/broken", 1)), /^200 - \S+ .* 8$/);
+    });
+    await t.test("metrics of both ends tell of gRPC, and of other requests", async () => {
+      const other = { "content-type": "text/plain" };
+      assert.equal(await run(call("/echo", 1, { fields: other })), `200 - ${client} 0 8`);
+      for (const [name, reporter] of [
+        ["client-0", "source"],
+        ["server-0", "destination"],
+      ] as const) {
+        const labels = { reporter, request_protocol: "grpc", grpc_response_status: "5" };
+        await untilTotal(mesh, { name }, { name: "istio_requests_total", labels, value: 1 });
+        const plain = { reporter, request_protocol: "http", response_code: "200" };
+        await untilTotal(mesh, { name }, { name: "istio_requests_total", labels: plain, value: 1 });
+      }
+    });
+  });
+}
