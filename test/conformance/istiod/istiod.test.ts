@@ -92,8 +92,9 @@ test("istiod's resources ask for tokens, and a service of its own", async (t) =>
   });
   const asked: string[] = [];
   const authz = createServer((request, response) => {
-    asked.push(`${request.method} ${request.url} ${request.headers["x-user"]}`);
-    const isFriend = request.headers["x-user"] === "friend";
+    const user = String(request.headers["x-user"]);
+    asked.push(`${request.method} ${request.url} ${user}`);
+    const isFriend = user === "friend";
     response.writeHead(isFriend ? 200 : 401, isFriend ? { "x-allowed-by": "authz" } : {});
     response.end("asked");
   });
