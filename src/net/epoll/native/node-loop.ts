@@ -36,23 +36,10 @@ const signatures = {
  * libuv refuses.
  */
 export function watchFromNode(ffi: Ffi, fd: number, onTurn: () => void): LoopWatch {
-  const { lib, functions } = ffi.dlopen(null, signatures);
-  const bytes = functions.uv_handle_size(uvPollType);
-  assert(bytes > 0 && bytes <= 1024, "uv_poll_t has an unlikely size");
-  // C's own memory: libuv looks at the handle after V8, and all memory of V8's, has gone.
-  const handle = functions.calloc(1n, BigInt(bytes));
-  assert(handle !== 0n, "no memory");
-  const check = (status: number): void => assert(status === 0, `libuv refuses (${status})`);
-  check(functions.uv_poll_init(ffi.getCurrentEventLoop(), handle, fd));
+  const { handle, lib, functions } = openHandle(ffi, fd);
   // A function of C's that takes the same first argument, and does nothing.
-  check(functions.uv_poll_start(handle, uvReadable, lib.getSymbol("uv_is_active")));
-  const words = (): readonly number[] => readWords(ffi, handle, bytes);
-  const referenced = words();
-  functions.uv_unref(handle);
-  const flagsAt = changedWord(referenced, words());
-  // A thread that is ended from outside, or at the limit of its heap, closes nothing: libuv passes over
-  // open handles of its own, and ends the process over any other.
-  ffi.setUint32(handle, flagsAt, ffi.getUint32(handle, flagsAt) | flag.isInternal);
+  const status = functions.uv_poll_start(handle, uvReadable, lib.getSymbol("uv_is_active"));
+  assert(status === 0, `libuv refuses (${status})`);
   const turn = (): void => {
     setImmediate(turn).unref();
     onTurn();
@@ -60,6 +47,40 @@ export function watchFromNode(ffi: Ffi, fd: number, onTurn: () => void): LoopWat
   setImmediate(turn).unref();
   process.once("exit", () => functions.uv_close(handle, 0n));
   return holdOn();
+}
+
+/** Throws where this libuv is another than the one that is expected here. */
+export function tryWatching(ffi: Ffi, fd: number): void {
+  const { handle, functions } = openHandle(ffi, fd);
+  functions.uv_close(handle, 0n);
+}
+
+function load(ffi: Ffi) {
+  return ffi.dlopen(null, signatures);
+}
+
+interface OpenedHandle extends Pick<ReturnType<typeof load>, "lib" | "functions"> {
+  readonly handle: bigint;
+}
+
+function openHandle(ffi: Ffi, fd: number): OpenedHandle {
+  const { lib, functions } = load(ffi);
+  const bytes = functions.uv_handle_size(uvPollType);
+  assert(bytes > 0 && bytes <= 1024, "uv_poll_t has an unlikely size");
+  // C's own memory: libuv looks at the handle after V8, and all memory of V8's, has gone.
+  const handle = functions.calloc(1n, BigInt(bytes));
+  assert(handle !== 0n, "no memory");
+  const status = functions.uv_poll_init(ffi.getCurrentEventLoop(), handle, fd);
+  assert(status === 0, `libuv refuses (${status})`);
+  const words = (): readonly number[] => readWords(ffi, handle, bytes);
+  functions.uv_ref(handle);
+  const referenced = words();
+  functions.uv_unref(handle);
+  const flagsAt = changedWord(referenced, words());
+  // A thread that is ended from outside, or at the limit of its heap, closes nothing: libuv passes over
+  // open handles of its own, and ends the process over any other.
+  ffi.setUint32(handle, flagsAt, ffi.getUint32(handle, flagsAt) | flag.isInternal);
+  return { lib, functions, handle };
 }
 
 /** By a timer of Node's, which ends with its thread whatever becomes of that. */

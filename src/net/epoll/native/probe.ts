@@ -5,7 +5,7 @@ import { messageOf } from "../../../base/error.ts";
 import { DescriptorMessages } from "./descriptor-messages.ts";
 import { openSyscalls, type Syscalls } from "./libc.ts";
 import { OpenSsl } from "./openssl.ts";
-import { type LoopWatch, watchFromNode } from "./node-loop.ts";
+import { type LoopWatch, tryWatching, watchFromNode } from "./node-loop.ts";
 
 export interface Native {
   readonly syscalls: Syscalls;
@@ -41,7 +41,7 @@ function probe(): NativeProbe {
   if (ffi === undefined) return absent("this Node has no node:ffi");
   try {
     const syscalls = openSyscalls(ffi);
-    const broken = tryOut(syscalls);
+    const broken = tryOut(ffi, syscalls);
     if (broken !== undefined) return absent(broken);
     const watch: Native["watch"] = (fd, onReady) => watchFromNode(ffi, fd, onReady);
     const openMessages = (): DescriptorMessages => new DescriptorMessages(ffi, syscalls);
@@ -53,7 +53,7 @@ function probe(): NativeProbe {
 }
 
 /** What does not work; seccomp filters and wrong structures show here and not in traffic. */
-function tryOut(syscalls: Syscalls): string | undefined {
+function tryOut(ffi: typeof import("node:ffi"), syscalls: Syscalls): string | undefined {
   const block = syscalls.allocate(64);
   const { EBADF, EAGAIN } = os.constants.errno;
   if (syscalls.read(-1, block, 8) !== -EBADF) return "error numbers cannot be read";
@@ -63,6 +63,7 @@ function tryOut(syscalls: Syscalls): string | undefined {
   try {
     if (event < 0) return "eventfd is refused";
     if (syscalls.read(event, block, 8) !== -EAGAIN) return "an eventfd blocks";
+    tryWatching(ffi, epoll);
     const change = { operation: "add", fd: event, events: 1, generation: 7 } as const;
     if (syscalls.epollControl(epoll, change) !== 0) return "epoll_ctl is refused";
     if (syscalls.epollWait(epoll, block, 1) !== 0) return "epoll tells of nothing";
