@@ -136,6 +136,9 @@ export const hpackTarget: FuzzTarget = {
     "06 40 01 61 02 62 63 03 be be be",
     "04 20 3f e1 1f 05 40 01 61 01 62 01 be",
     "05 00 01 41 01 62 05 00 00 02 20 20",
+    // A number of more bytes than it takes, and one of a third byte that is far too large.
+    "06 3f 81 80 80 00 82 05 3f 80 80 01 82",
+    "05 3f 80 80 01 82",
     "0b 00 09 78 2d 72 65 71 75 65 73 74 2d 01 31 02 be bf",
     "07 10 04 6e 61 6d 65 00 02 5f 00",
     // The table's memory is full more than once.
