@@ -104,7 +104,12 @@ export function testDataPlane(
         throw new Error("nothing is dialled here");
       },
     },
-    sinkFor: createSinkCompiler({ metrics, peers: noPeers, openLog: () => () => undefined }),
+    sinkFor: createSinkCompiler({
+      metrics,
+      peers: noPeers,
+      openLog: () => () => undefined,
+      context: () => context,
+    }),
   };
   const configuration = new Configuration({
     feed,

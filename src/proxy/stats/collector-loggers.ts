@@ -58,7 +58,8 @@ const honouredHttp: Honoured<HttpGrpcAccessLogConfig> = {
 const honouredTcp: Honoured<TcpGrpcAccessLogConfig> = { commonConfig: honouredCommon };
 
 const honouredOtlp: Honoured<OpenTelemetryAccessLogConfig> = {
-  commonConfig: honouredCommon,
+  // Of the older form: the rest stands beside it.
+  commonConfig: { logName: true, grpcService: true, transportApiVersion: true },
   httpService: true,
   grpcService: true,
   disableBuiltinLabels: true,
@@ -222,6 +223,10 @@ function otlpPost(
   path: string,
   context: ProxyContext,
 ): PostBatch {
+  const older = commonConfig?.grpcService;
+  if (httpService !== undefined || grpcService !== undefined) {
+    if (older !== undefined) refuse(`${path}.common_config.grpc_service`, "is named beside it");
+  }
   if (httpService !== undefined) {
     if (grpcService !== undefined) refuse(`${path}.http_service`, "excludes grpc_service");
     const to = compileHttpTarget(httpService, "application/x-protobuf", `${path}.http_service`);
@@ -230,7 +235,7 @@ function otlpPost(
   if (grpcService === undefined && commonConfig !== undefined) {
     checkVersion(commonConfig, `${path}.common_config`);
   }
-  const service = grpcService ?? commonConfig?.grpcService;
+  const service = grpcService ?? older;
   const place =
     grpcService === undefined ? `${path}.common_config.grpc_service` : `${path}.grpc_service`;
   const target = { ...compileGrpcTarget(service, place), path: otlpPath };

@@ -49,8 +49,9 @@ export function compileAttributes(
 }
 
 function isEmpty({ stringValue, arrayValue, kvlistValue, ...others }: AnyValue): boolean {
-  const rest = [others.boolValue, others.intValue, others.doubleValue, others.bytesValue];
-  return [stringValue, arrayValue, kvlistValue, ...rest].every((value) => value === undefined);
+  const { boolValue, intValue, doubleValue, bytesValue, stringValueStrindex } = others;
+  const numbers = [boolValue, intValue, doubleValue, bytesValue, stringValueStrindex];
+  return [stringValue, arrayValue, kvlistValue, ...numbers].every((value) => value === undefined);
 }
 
 function compilePairs(pairs: readonly KeyValue[], path: string): OtlpLogsPlan["attributes"] {

@@ -108,15 +108,15 @@ export const refusedExamples: readonly RefusedExample[] = [
   ),
   field("HTTP/3 upstream", { cluster: http3Options }, "http3_protocol_options", "http3"),
   field(
-    "Zipkin",
+    "Zipkin in protobuf",
     {
       manager: `tracing:
   provider:
     name: envoy.tracers.zipkin
-    typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_cluster: app, collector_endpoint: /api/v2/spans}`,
+    typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig, collector_cluster: app, collector_endpoint: /api/v2/spans, collector_endpoint_version: HTTP_PROTO}`,
     },
-    "zipkin",
-    "provider",
+    "collector_endpoint_version",
+    "collector_endpoint_version",
   ),
   field(
     "HTTP/3",

@@ -84,6 +84,15 @@ const openTelemetry = `tracing:
   provider:
     name: envoy.tracers.opentelemetry
     typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, service_name: example, http_service: {http_uri: {uri: "http://127.0.0.1/v1/traces", cluster: other, timeout: 1s}}}`;
+const tracer = (name: string, fields: string): string => `tracing:
+  provider:
+    name: ${name}
+    typed_config: {"@type": type.googleapis.com/envoy.config.trace.v3.${fields}}`;
+const zipkin = tracer(
+  "envoy.tracers.zipkin",
+  "ZipkinConfig, collector_cluster: other, collector_endpoint: /api/v2/spans, collector_endpoint_version: HTTP_JSON",
+);
+const datadog = tracer("envoy.tracers.datadog", "DatadogConfig, collector_cluster: other");
 const forwardCache = "dns_cache_config: {name: cache, dns_lookup_family: ALL}";
 
 export const runningExamples: readonly RunningExample[] = [
@@ -192,6 +201,12 @@ export const runningExamples: readonly RunningExample[] = [
       http(ports, { manager: openTelemetry, clusters: cluster("other", ports.other) }),
     asks: passes,
   },
+  ...[zipkin, datadog].map((manager, i) => ({
+    kind: ["Zipkin", "Datadog"][i] ?? "",
+    text: (ports: ExamplePorts) =>
+      http(ports, { manager, clusters: cluster("other", ports.other) }),
+    asks: passes,
+  })),
   one("header operations", {
     host: "response_headers_to_add: [{header: {key: x-a, value: b}}]\nrequest_headers_to_remove: [x-c]",
   }),

@@ -113,6 +113,14 @@ const logger = (type: string, base: JsonObject = {}): Walked =>
     (typedConfig) => ({ accessLog: [{ name: "l", typedConfig }] }),
     base,
   );
+const tracer = (type: string, base: JsonObject): Walked =>
+  inManager(
+    `envoy.config.trace.v3.${type}`,
+    (typedConfig) => ({ tracing: { provider: { name: "t", typedConfig } } }),
+    base,
+  );
+const service = { envoyGrpc: { clusterName: "app" } };
+const collected = { logName: "l", grpcService: service, transportApiVersion: "V3" };
 const balancer = (type: string): Walked =>
   inCluster(`${extensions}.load_balancing_policies.${type}`, (typedConfig) => ({
     loadBalancingPolicy: { policies: [{ typedExtensionConfig: { name: "p", typedConfig } }] },
@@ -289,6 +297,16 @@ const walked: readonly Walked[] = [
   logger("stream.v3.StdoutAccessLog"),
   logger("stream.v3.StderrAccessLog"),
   logger("stats.v3.Config", { statPrefix: "istio" }),
+  logger("grpc.v3.HttpGrpcAccessLogConfig", { commonConfig: collected }),
+  logger("grpc.v3.TcpGrpcAccessLogConfig", { commonConfig: collected }),
+  logger("open_telemetry.v3.OpenTelemetryAccessLogConfig", { grpcService: service }),
+  tracer("ZipkinConfig", {
+    collectorCluster: "app",
+    collectorEndpoint: "/spans",
+    collectorEndpointVersion: "HTTP_JSON",
+  }),
+  tracer("DatadogConfig", { collectorCluster: "app" }),
+  tracer("SkyWalkingConfig", { grpcService: service }),
   inManager(
     "envoy.config.trace.v3.OpenTelemetryConfig",
     (typedConfig) => ({ tracing: { provider: { name: "otel", typedConfig } } }),
