@@ -19,6 +19,9 @@ export interface Budget {
 const cpu = ({ cpuUs }: Measurement): number => cpuUs;
 const p99 = ({ delaysMs }: Measurement): number => delaysMs?.p99 ?? Number.NaN;
 const pairs = ["envoy-pair-mesh", "envoy-pair-mesh-h2"];
+const ones = ["envoy-mesh", "envoy-mesh-h2"];
+/** Real time, of which there is as much for everyone. */
+const wallUs = ({ perSecond }: Measurement): number => 1e6 / perSecond;
 
 /** Rates are per core: 0.8 of Envoy's is 1.25 of its CPU time. */
 export const budgets: readonly Budget[] = [
@@ -54,7 +57,16 @@ export const budgets: readonly Budget[] = [
     what: "HTTP/2 from clients, 16 at once on a connection, everything on",
     scenario: "http2-16",
     own: "heddle-mesh-epoll",
-    references: ["envoy-mesh", "envoy-mesh-h2"],
+    references: ones,
+    value: cpu,
+    unit: "µs/request",
+    shareMax: 0.8,
+  },
+  {
+    what: "the same with HTTP/2 to the application",
+    scenario: "http2-16",
+    own: "heddle-mesh-h2-epoll",
+    references: ones,
     value: cpu,
     unit: "µs/request",
     shareMax: 0.8,
@@ -63,10 +75,48 @@ export const budgets: readonly Budget[] = [
     what: "HTTP/2 from clients, one at once on a connection, everything on",
     scenario: "http2-1",
     own: "heddle-mesh-epoll",
-    references: ["envoy-mesh", "envoy-mesh-h2"],
+    references: ones,
     value: cpu,
     unit: "µs/request",
     shareMax: 0.8,
+  },
+  ...(["http2-16", "http2-1"] as const).map((scenario): Budget => ({
+    what: `two proxies with mutual TLS, everything on: ${scenario}`,
+    scenario,
+    own: "heddle-pair-mesh-h2-epoll",
+    references: pairs,
+    value: cpu,
+    unit: "µs/request",
+    shareMax: 0.7,
+  })),
+  ...(["grpc-16", "grpc-1"] as const).flatMap((scenario): readonly Budget[] => [
+    {
+      what: `unary gRPC, everything on: ${scenario}`,
+      scenario,
+      own: "heddle-mesh-grpc-epoll",
+      references: ["envoy-mesh-grpc"],
+      value: cpu,
+      unit: "µs/request",
+      shareMax: 0.8,
+    },
+    {
+      what: `unary gRPC, two proxies with mutual TLS, everything on: ${scenario}`,
+      scenario,
+      own: "heddle-pair-mesh-grpc-epoll",
+      references: ["envoy-pair-mesh-grpc"],
+      value: cpu,
+      unit: "µs/request",
+      shareMax: 0.7,
+    },
+  ]),
+  {
+    what: "streams of gRPC, messages of 1 KB, everything on",
+    scenario: "grpc-messages",
+    own: "heddle-mesh-grpc-epoll",
+    references: ["envoy-mesh-grpc"],
+    value: wallUs,
+    unit: "µs between messages",
+    shareMax: 1,
   },
   {
     what: "new TCP connections",

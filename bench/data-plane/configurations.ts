@@ -18,6 +18,10 @@ export function fill(template: string, folder: string, values: Fillings): string
 
 /** `pair` with the filters, loggers and tracing of `mesh.yaml` at both of its hops. */
 export function composePair(pair: string, folder: string, values: Fillings): string {
+  return write(pairOf(pair, values), folder, values);
+}
+
+function pairOf(pair: string, values: Fillings): Fields {
   const whole = object(load(filled(pair, values)));
   const mesh = object(load(filled("mesh.yaml", values)));
   const [source] = managersOf(mesh);
@@ -28,23 +32,45 @@ export function composePair(pair: string, folder: string, values: Fillings): str
   }
   const collector = clustersOf(mesh).filter((cluster) => object(cluster)["name"] === "otlp");
   clustersOf(whole).push(...collector);
-  const file = join(folder, `${values["NAME"] ?? ""}-${pair}.json`);
-  writeFileSync(file, JSON.stringify(whole));
-  return file;
+  return whole;
 }
 
-/** `mesh.yaml` with HTTP/2 to the application. */
-export function composeHttp2(folder: string, values: Fillings): string {
-  const whole = object(load(filled("mesh.yaml", { ...values, BACKEND: values["HTTP2"] ?? "" })));
+/** `mesh.yaml` with HTTP/2 to an application on the port of this name. */
+export function composeHttp2(application: ApplicationPort): Compose {
+  return (folder, values) => {
+    const whole = object(load(filled("mesh.yaml", at(application, values))));
+    speakHttp2(whole);
+    return write(whole, folder, values);
+  };
+}
+
+/** A pair with every filter, and HTTP/2 to the application as between the hops. */
+export function composeGrpcPair(folder: string, values: Fillings): string {
+  const whole = pairOf("pair-h2.yaml", at("GRPC", values));
+  speakHttp2(whole);
+  return write(whole, folder, values);
+}
+
+type Compose = (folder: string, values: Fillings) => string;
+type ApplicationPort = "HTTP2" | "GRPC";
+
+function at(application: ApplicationPort, values: Fillings): Fillings {
+  return { ...values, BACKEND: values[application] ?? "" };
+}
+
+function speakHttp2(whole: Fields): void {
   const options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-  const [application] = clustersOf(whole);
+  const application = clustersOf(whole).find((cluster) => object(cluster)["name"] === "app");
   object(application)["typed_extension_protocol_options"] = {
     [options]: {
       "@type": `type.googleapis.com/${options}`,
       explicit_http_config: { http2_protocol_options: {} },
     },
   };
-  const file = join(folder, `${values["NAME"] ?? ""}-mesh-h2.json`);
+}
+
+function write(whole: Fields, folder: string, values: Fillings): string {
+  const file = join(folder, `${values["NAME"] ?? ""}.json`);
   writeFileSync(file, JSON.stringify(whole));
   return file;
 }

@@ -1,5 +1,11 @@
 /** The proxies that are compared, and how each is started with its configuration file. */
-import { composeHttp2, composePair, fill, type Fillings } from "./configurations.ts";
+import {
+  composeGrpcPair,
+  composeHttp2,
+  composePair,
+  fill,
+  type Fillings,
+} from "./configurations.ts";
 
 export interface Contestant {
   readonly name: string;
@@ -46,15 +52,30 @@ export function contestants(programs: Programs): readonly Contestant[] {
     },
     ...bothOf(programs, "plain", "routing only", from("plain.yaml")),
     ...bothOf(programs, "mesh", filters, from("mesh.yaml")),
-    ...envoyOf(programs, "mesh-h2", `${filters}; HTTP/2 to the application`, composeHttp2),
+    ...bothOf(programs, "mesh-h2", `${filters}; HTTP/2 to it`, composeHttp2("HTTP2"), oneThread),
+    ...bothOf(programs, "mesh-grpc", `${filters}; gRPC`, composeHttp2("GRPC"), oneThread),
     ...bothOf(programs, "pair", "two hops, mutual TLS, HTTP/1.1 between", from("pair.yaml")),
-    ...envoyOf(programs, "pair-h2", "two hops, mutual TLS, HTTP/2 between", from("pair-h2.yaml")),
+    ...bothOf(
+      programs,
+      "pair-h2",
+      "two hops, mutual TLS, HTTP/2 between",
+      from("pair-h2.yaml"),
+      oneThread,
+    ),
     ...bothOf(programs, "pair-mesh", `pair, both hops: ${filters}`, pairFrom("pair.yaml")),
-    ...envoyOf(
+    ...bothOf(
       programs,
       "pair-mesh-h2",
       `pair with HTTP/2 between, both hops: ${filters}`,
       pairFrom("pair-h2.yaml"),
+      oneThread,
+    ),
+    ...bothOf(
+      programs,
+      "pair-mesh-grpc",
+      `pair, both hops: ${filters}; gRPC`,
+      composeGrpcPair,
+      oneThread,
     ),
     ...bothOf(programs, "tcp", "TCP proxy", from("tcp.yaml")),
   ];
@@ -69,9 +90,9 @@ function bothOf(
   programs: Programs,
   kind: string,
   does: string,
-  configure: Contestant["configure"],
+  ...[configure, chosen = ways]: [configure: Contestant["configure"], chosen?: typeof ways]
 ): readonly Contestant[] {
-  const own = ways.map(([suffix, ...how]): Contestant => {
+  const own = chosen.map(([suffix, ...how]): Contestant => {
     const command = (file: string): readonly string[] => heddleCommand(programs.heddle, file, how);
     return { name: `heddle-${kind}${suffix}`, kind, does, configure, command };
   });
@@ -97,6 +118,9 @@ const ways: readonly (readonly [string, ...string[]])[] = [
   ["-worker", "--io", "epoll", "--concurrency", "1"],
   ["-two-workers", "--io", "epoll", "--concurrency", "2"],
 ];
+
+/** Workers serve HTTP/2 with the same code, and are compared with HTTP/1.1. */
+const oneThread = ways.filter((way) => !way.includes("--concurrency"));
 
 function heddleCommand(main: string, file: string, how: readonly string[]): readonly string[] {
   const flags = ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"];

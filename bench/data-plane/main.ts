@@ -7,7 +7,7 @@
  * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. Before
  * that each is warmed up alike: V8 takes some 100,000 requests until it compiles nothing any more.
  */
-import { spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -15,6 +15,8 @@ import { parseArgs } from "node:util";
 
 import { openBundle } from "../../src/cli/bundle.ts";
 import { findEnvoy } from "../../test/support/envoy.ts";
+import { buildInterop } from "../../tools/build-interop.ts";
+import { makeCertificate } from "./certificate.ts";
 import { fill, portsOf } from "./configurations.ts";
 import { type Contestant, contestants, contestantsOfFile, type Programs } from "./contestants.ts";
 import type { Measurement } from "./measure.ts";
@@ -73,6 +75,8 @@ const backendPort = Number(values.port);
 const collectorPort = backendPort + 1;
 /** The application's for HTTP/2. */
 const http2Port = backendPort + 2;
+/** And gRPC's own server. */
+const grpcPort = backendPort + 3;
 const firstProxyPort = backendPort + 10;
 const bodyBytes = [1024, 65_536, 10_485_760];
 const seconds = wholeNumber("seconds", values.seconds);
@@ -89,7 +93,7 @@ try {
 }
 
 async function main(): Promise<void> {
-  makeCertificate();
+  makeCertificate(folder);
   // For the application's worker, which gives up root.
   chmodSync(folder, 0o755);
   mkdirSync(join(folder, "bytes"));
@@ -131,6 +135,7 @@ function refuse(what: string): never {
 /** All proxies run all the time; those that are not asked wait. */
 async function runAll(chosen: readonly Contestant[], results: Results): Promise<void> {
   await startBackend([backendPort], [collectorPort]);
+  if (chosen.some(({ kind }) => kind.endsWith("-grpc"))) await startGrpcServer();
   const started = new Map<Contestant, { readonly port: number; readonly pid: number }>();
   for (const [index, contestant] of chosen.entries()) {
     if (![...results.keys()].some(({ kinds }) => kinds.test(contestant.kind))) continue;
@@ -203,11 +208,21 @@ async function startBackend(
   return process;
 }
 
+async function startGrpcServer(): Promise<void> {
+  const programs = buildInterop((command, args) => {
+    execFileSync(command, [...args], { stdio: ["ignore", "ignore", "inherit"] });
+  });
+  const command = [join(programs, "server"), "--port", String(grpcPort)];
+  running.add(start(command, { core: 1, folder }));
+  await waitForPort(grpcPort);
+}
+
 async function startProxy(contestant: Contestant, port: number): Promise<Running> {
   const file = contestant.configure(folder, {
     FOLDER: folder,
     BACKEND: String(backendPort),
     HTTP2: String(http2Port),
+    GRPC: String(grpcPort),
     COLLECTOR: String(collectorPort),
     NAME: contestant.name,
     PORT: String(port),
@@ -217,15 +232,4 @@ async function startProxy(contestant: Contestant, port: number): Promise<Running
   running.add(process);
   await waitForPort(port);
   return process;
-}
-
-function makeCertificate(): void {
-  const name = "URI:spiffe://cluster.local/ns/default/sa/bench";
-  const options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(
-    " ",
-  );
-  const files = ["-keyout", join(folder, "key.pem"), "-out", join(folder, "cert.pem")];
-  const subject = ["-subj", "/CN=bench.default", "-addext", `subjectAltName=${name}`];
-  const result = spawnSync("openssl", ["req", ...options, ...files, ...subject]);
-  if (result.status !== 0) throw new Error(`openssl: ${result.stderr.toString()}`);
 }

@@ -1,9 +1,10 @@
 /** Drives one proxy from the other core, and reads from /proc what its processes used meanwhile. */
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { type ProcessUse, useOf } from "../../src/cli/bench/mesh-processes.ts";
+import { buildGhz } from "../../tools/build-ghz.ts";
 
 export interface Target {
   readonly port: number;
@@ -21,7 +22,7 @@ export interface Measurement {
   readonly residentMb: number;
   readonly anonymousMb: number;
   readonly failures: number;
-  readonly delaysMs?: Readonly<Record<"p50" | "p99" | "p999" | "max", number>>;
+  readonly delaysMs?: Readonly<Record<"p50" | "p99" | "p999" | "max", number>> | undefined;
   /** Share of handshakes that took up a session. */
   readonly resumed?: number;
 }
@@ -32,6 +33,25 @@ export interface WrkLoad {
   readonly path: string;
   /** Each request on a connection of its own. */
   readonly closes?: boolean;
+}
+
+export interface GhzLoad {
+  readonly seconds: number;
+  readonly connections: number;
+  /** On each of them, at once. */
+  readonly streams: number;
+  readonly call: { readonly method: string; readonly request: object };
+}
+
+/** What ghz says; times in nanoseconds. */
+interface GhzReport {
+  readonly count: number;
+  readonly rps: number;
+  readonly slowest: number;
+  readonly statusCodeDistribution: Readonly<Record<string, number>>;
+  readonly latencyDistribution:
+    | readonly { readonly percentage: number; readonly latency: number }[]
+    | null;
 }
 
 type Used = Pick<Measurement, "cpuUs" | "residentMb" | "anonymousMb">;
@@ -69,13 +89,37 @@ export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement
   };
 }
 
-/** HTTP/2 that is known beforehand, with so many streams on each connection at once. */
-export async function runH2load(
-  target: Target,
-  load: { readonly seconds: number; readonly connections: number; readonly streams: number },
-): Promise<Measurement> {
+interface H2Load {
+  readonly seconds: number;
+  readonly connections: number;
+  /** On each of them, at once. */
+  readonly streams: number;
+  readonly protocol?: "HTTP/1.1" | "HTTP/2";
+}
+
+/** Requests per second of the first run, by load and port. */
+const rates = new Map<string, number>();
+
+/**
+ * HTTP/1.1, or HTTP/2 that is known beforehand. The first run of a load takes its time; later ones ask as much as that
+ * comes to, and end when all is answered: requests that are broken off cost the proxies the connections
+ * behind them, which the next run would have to make again.
+ */
+export async function runH2load(target: Target, load: H2Load): Promise<Measurement> {
   const { connections, streams, seconds } = load;
-  const options = ["-t1", `-c${connections}`, `-m${streams}`, `-D${seconds}`];
+  const key = `${target.port} ${connections} ${streams} ${load.protocol ?? "HTTP/2"}`;
+  const rate = rates.get(key);
+  const count = (share: number): string => `-n${Math.ceil((rates.get(key) ?? 0) * share) + 1000}`;
+  if (rate !== undefined) return await h2load(target, load, count(seconds));
+  const first = await h2load(target, load, `-D${seconds}`);
+  rates.set(key, first.perSecond);
+  return await h2load(target, load, count(0.2));
+}
+
+async function h2load(target: Target, load: H2Load, amount: string): Promise<Measurement> {
+  const { connections, streams } = load;
+  const options = ["-t1", `-c${connections}`, `-m${streams}`, amount];
+  if (load.protocol === "HTTP/1.1") options.push("--h1");
   const url = `http://127.0.0.1:${target.port}/`;
   const before = runningUse(target.pid);
   const { stdout } = await run("taskset", ["-c", loadCore, "h2load", ...options, url]);
@@ -86,7 +130,7 @@ export async function runH2load(
   return {
     ...memory,
     units,
-    perSecond: units / seconds,
+    perSecond: Number(/([\d.]+) req\/s/.exec(stdout)?.[1] ?? 0),
     cpuUs: cpuUs / units,
     failures: count(/(\d+) failed/) + count(/(\d+) errored/) + count(/(\d+) timeout/),
     delaysMs: {
@@ -96,6 +140,51 @@ export async function runH2load(
       max: milliseconds(/time for request:\s+\S+\s+(\S+)/.exec(stdout)?.[1]),
     },
   };
+}
+
+/** gRPC: ghz counts what ended with OK. */
+export async function runGhz(target: Target, load: GhzLoad): Promise<Measurement> {
+  const { connections, streams, seconds, call } = load;
+  const proto = join(import.meta.dirname, "grpc/test.proto");
+  const options = [
+    "--insecure",
+    "--proto",
+    proto,
+    "-O",
+    "json",
+    "-d",
+    JSON.stringify(call.request),
+  ];
+  options.push("--call", `grpc.testing.TestService/${call.method}`, "--duration-stop", "wait");
+  options.push("-c", String(connections * streams), "--connections", String(connections));
+  options.push("-z", `${seconds}s`, `127.0.0.1:${target.port}`);
+  const before = runningUse(target.pid);
+  const { stdout } = await run("taskset", ["-c", loadCore, ghz(), ...options]);
+  const { cpuUs, ...memory } = usedSince(target.pid, before);
+  const said: GhzReport = JSON.parse(stdout);
+  const units = said.statusCodeDistribution["OK"] ?? 0;
+  if (units === 0) throw new Error(`ghz on port ${target.port}: ${stdout}`);
+  const delay = (share: number): number => {
+    const found = said.latencyDistribution?.find(({ percentage }) => percentage === share);
+    return found === undefined ? Number.NaN : found.latency / 1e6;
+  };
+  return {
+    ...memory,
+    units,
+    perSecond: said.rps,
+    cpuUs: cpuUs / units,
+    failures: said.count - units,
+    delaysMs: { p50: delay(50), p99: delay(99), p999: Number.NaN, max: said.slowest / 1e6 },
+  };
+}
+
+let ghzProgram: string | undefined;
+
+/** Built when it is first needed. */
+function ghz(): string {
+  return (ghzProgram ??= buildGhz((command, args) => {
+    execFileSync(command, [...args], { stdio: ["ignore", "ignore", "inherit"] });
+  }));
 }
 
 /** Runs one of `load/`, which prints a line of JSON. */

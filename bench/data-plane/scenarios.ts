@@ -1,7 +1,7 @@
 /** What is asked of the proxies, and of which. */
 import { join } from "node:path";
 
-import { type Measurement, type Target, runH2load, runLoad, runWrk } from "./measure.ts";
+import { type Measurement, type Target, runGhz, runH2load, runLoad, runWrk } from "./measure.ts";
 
 export interface Scenario {
   readonly name: string;
@@ -14,6 +14,9 @@ export interface Scenario {
 }
 
 const megabytes = 10;
+/** Messages of one stream. */
+const streamed = 1000;
+const grpcKinds = /^(?:mesh-grpc|pair-mesh-grpc)$/;
 /** The pair's inbound listener is next to its outbound one. */
 const inboundOffset = 1;
 
@@ -23,10 +26,32 @@ export const scenarios: readonly Scenario[] = [
     what: "32 connections, 64 bytes each answer",
     kinds: /^(?:plain|mesh|pair|pair-h2|pair-mesh|pair-mesh-h2|file)$/,
     unit: "request",
-    run: (target, seconds) => runWrk(target, { seconds, connections: 32, path: "/" }),
+    run: (target, seconds) =>
+      runH2load(target, { seconds, connections: 32, streams: 1, protocol: "HTTP/1.1" }),
   },
   http2(16, 8),
   http2(1, 32),
+  grpc(16, 8),
+  grpc(1, 32),
+  {
+    name: "grpc-messages",
+    what: `streams of gRPC, ${streamed} messages of 1 KB each, 8 connections with 2 at once on each`,
+    kinds: grpcKinds,
+    unit: "message",
+    run: async (target, seconds) => {
+      const sizes = Array.from({ length: streamed }, () => ({ size: 1024 }));
+      const call = { method: "StreamingOutputCall", request: { response_parameters: sizes } };
+      const whole = await runGhz(target, { seconds, connections: 8, streams: 2, call });
+      const { units, cpuUs, perSecond, ...rest } = whole;
+      return {
+        ...rest,
+        units: units * streamed,
+        cpuUs: cpuUs / streamed,
+        perSecond: perSecond * streamed,
+        delaysMs: undefined,
+      };
+    },
+  },
   {
     name: "connections",
     what: "a connection for each request",
@@ -72,9 +97,22 @@ function http2(streams: number, connections: number): Scenario {
   return {
     name: `http2-${streams}`,
     what: `HTTP/2 from clients, ${connections} connections with ${streams} at once on each`,
-    kinds: /^(?:plain|mesh|mesh-h2|file)$/,
+    kinds: /^(?:mesh|mesh-h2|pair-mesh|pair-mesh-h2|file)$/,
     unit: "request",
     run: (target, seconds) => runH2load(target, { seconds, connections, streams }),
+  };
+}
+
+function grpc(streams: number, connections: number): Scenario {
+  return {
+    name: `grpc-${streams}`,
+    what: `unary gRPC, ${connections} connections with ${streams} at once on each`,
+    kinds: grpcKinds,
+    unit: "request",
+    run: (target, seconds) => {
+      const call = { method: "UnaryCall", request: { response_size: 64 } };
+      return runGhz(target, { seconds, connections, streams, call });
+    },
   };
 }
 
