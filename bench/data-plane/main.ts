@@ -2,7 +2,7 @@
  * What the data plane costs beside nginx, HAProxy and Envoy, side by side in one run: the proxy on one
  * core, load and application on the other. CPU time is compared, because on a shared machine it is
  * steady where requests per second are not. `--help` says how it is asked; everything its budgets name
- * takes about 23 minutes, and what is measured is told as it goes.
+ * takes about 32 minutes, and what is measured is told as it goes.
  *
  * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. Before
  * that each is warmed up alike: V8 takes some 100,000 requests until it compiles nothing any more.
@@ -45,7 +45,8 @@ const usage = `node bench/data-plane/main.ts [options]
   -o, --output FORM text (Markdown) or json
   -h, --help        this
 
-Needs nginx, haproxy, wrk, openssl, h2load and Envoy (HEDDLE_ENVOY, .cache/envoy or PATH).`;
+Needs nginx, haproxy, wrk, openssl, h2load and Envoy (HEDDLE_ENVOY, .cache/envoy or PATH); what asks and
+serves gRPC is built with Go when it is first needed.`;
 
 const { values } = parseArgs({
   options: {
