@@ -140,10 +140,10 @@ export class MessageHeaders {
   /** How names are spelled, where they are not written as they stand here. `others`: of fields that nobody spelled. */
   spelling(others: OtherNames): Spell | undefined {
     const { head } = this;
-    const kept = head?.spelling;
-    if (head === undefined || kept === undefined)
+    if (head === undefined || head.spelling === undefined) {
       return others === "proper" ? properCase : undefined;
-    return (name) => head.spelled(name) ?? (kept.others === "proper" ? properCase(name) : name);
+    }
+    return spellAs(head, head.spelling.others);
   }
 
   writeSpelled(writer: Http1Writer, spell: Spell): void {
@@ -157,4 +157,9 @@ export class MessageHeaders {
       writer.field(this.#names[at] ?? "", this.#values[at] ?? "");
     }
   }
+}
+
+/** By itself, for a function with a closure in it allocates whether or not it comes to that. */
+function spellAs(head: Http1Head, others: OtherNames): Spell {
+  return (name) => head.spelled(name) ?? (others === "proper" ? properCase(name) : name);
 }
