@@ -24,7 +24,9 @@ export interface ConnectRequest {
 }
 
 export interface ConnectOptions {
-  readonly upstreams: Upstreams;
+  readonly upstreams: Pick<Upstreams, "poolOf"> & {
+    readonly wheel: Pick<Upstreams["wheel"], "touch">;
+  };
   readonly cluster: UpstreamCluster;
   readonly endpoint: UpstreamEndpoint;
   readonly request: ConnectRequest;
@@ -112,7 +114,7 @@ export class ConnectChannel implements Channel, UpstreamUser {
   }
 
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
-    if (failure === "overflow") {
+    if (failure === "overflow" || failure === "no-pool") {
       return this.#close({ code: tunnelOverflow, message: "the cluster's limits are reached" });
     }
     this.#close(error ?? { code: "ECONNREFUSED", message: "no connection to the endpoint" });
