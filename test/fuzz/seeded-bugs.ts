@@ -55,7 +55,7 @@ const http1: readonly SeededBug[] = [
   bug(
     "chunked wins over a length",
     "http1-framing",
-    'if (length >= 0) return "content-length-and-chunked";',
+    'if (!head.forgivesLength) return "content-length-and-chunked";',
     "",
   ),
   bug(

@@ -40,7 +40,8 @@ const application = http.createServer((request, response) => {
 const options: Readonly<Record<Door, object>> = {
   tls: {},
   few: { common_http_protocol_options: { max_requests_per_connection: 3 }, drain_timeout: "0.1s" },
-  idle: { common_http_protocol_options: { idle_timeout: "0.2s" }, drain_timeout: "0.1s" },
+  // Long enough for a busy machine to ask in.
+  idle: { common_http_protocol_options: { idle_timeout: "1.5s" }, drain_timeout: "0.1s" },
   unread: { stream_idle_timeout: "0.3s" },
   pinged: {
     http2_protocol_options: { connection_keepalive: { interval: "0.1s", timeout: "0.2s" } },
