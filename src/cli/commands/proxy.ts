@@ -72,12 +72,12 @@ export function registerProxyCommand(program: Command): void {
     .addOption(new Option("--kept-sockets <fd>", "the line to that process").hideHelp())
     .action(async (options: RunProxyOptions & { readonly supervised?: boolean }) => {
       if (options.supervised === true) return await superviseProxy(options);
+      // Before it serves there is nothing to drain, and its configuration may never come.
+      let stop = (): void => process.exit(exitCodes.fine);
+      process.once("SIGTERM", () => stop());
+      process.once("SIGINT", () => stop());
       const running = await runProxy(options);
-      const stop = (): void => {
-        void running.stop().then(() => process.exit(exitCodes.fine));
-      };
-      process.once("SIGTERM", stop);
-      process.once("SIGINT", stop);
+      stop = () => void running.stop().then(() => process.exit(exitCodes.fine));
     });
 }
 
@@ -114,10 +114,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   const plan = drainPlanOf(options);
   const clock = systemClock;
   const { keptSockets } = options;
-  const tellKeeper =
-    keptSockets === undefined
-      ? undefined
-      : joinSocketKeeper(Number(keptSockets), log, "data-plane");
+  const tellKeeper = joinKeeper(options, log);
   const metrics = createSharedMetricRegistry();
   const overload = openOverload(options.memoryLimit);
   const reading = readBootstrapFile(options.config, overload.bounds);
@@ -183,6 +180,12 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       await logFiles.close();
     },
   };
+}
+
+/** What is to be called when it serves; undefined where nobody keeps its sockets. */
+function joinKeeper({ keptSockets }: RunProxyOptions, log: Log): (() => void) | undefined {
+  if (keptSockets === undefined) return undefined;
+  return joinSocketKeeper(Number(keptSockets), log, "data-plane");
 }
 
 /** The admin port may be its predecessor's for a while, where one proxy takes the place of another. */
