@@ -44,7 +44,7 @@ static_resources:
 let planes: Planes<Door>;
 const upstream = http2.createServer();
 /** Streams that their client shall leave. */
-const waiting: http2.ServerHttp2Stream[] = [];
+const waiting: http2.Http2Stream[] = [];
 
 before(async () => {
   upstream.on("stream", (stream, headers) => {
