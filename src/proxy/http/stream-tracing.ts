@@ -30,8 +30,7 @@ export function traceRequest(
   const { headers } = request;
   const { propagation } = settings;
   if (propagation.kind !== "w3c") {
-    const decides = (): boolean => decidesToTrace(request, record, settings, random);
-    return traceElsewise(request, record, settings, decides);
+    return traceElsewise(request, record, settings, random);
   }
   const hasMultiple = headers.has("x-b3-traceid") || headers.has("x-b3-sampled");
   const hasContext = hasMultiple || headers.has("traceparent") || headers.has("b3");
@@ -39,13 +38,15 @@ export function traceRequest(
   else startTrace(request, record, settings, random);
 }
 
-/** In the words of a provider that has its own. */
+/** In the words of a provider that has its own. By itself, for its closure costs every call a context. */
 function traceElsewise(
   request: HttpRequest,
   record: StreamRecord,
-  { propagation, spawnsUpstreamSpan }: TracingSettings,
-  decides: () => boolean,
+  settings: TracingSettings,
+  random: () => number,
 ): void {
+  const { propagation, spawnsUpstreamSpan } = settings;
+  const decides = (): boolean => decidesToTrace(request, record, settings, random);
   switch (propagation.kind) {
     case "b3":
       return traceB3(request, record, { ...propagation, spawnsUpstreamSpan }, decides);

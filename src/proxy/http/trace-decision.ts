@@ -10,6 +10,8 @@ import type { StreamRecord } from "./stream-record.ts";
 const reasonAt = 14;
 const idLength = 36;
 const reasons = { none: "4", sampled: "9", forced: "a", client: "b" } as const;
+/** So finely are shares drawn. */
+const drawnMax = 10_000;
 const known: ReadonlySet<string> = new Set([reasons.sampled, reasons.forced, reasons.client]);
 
 export function decidesToTrace(
@@ -20,11 +22,11 @@ export function decidesToTrace(
 ): boolean {
   const { ids, overallSampling } = settings;
   if (!ids.drawsById) return true;
-  const drawn = shareOf(record.requestId);
-  if (drawn === undefined) return false;
+  const drawn = drawnBy(record.requestId);
+  if (drawn < 0) return false;
   const told = record.requestId.length === idLength ? record.requestId.charAt(reasonAt) : "";
-  const reason = known.has(told) ? told : ownReason(request, settings, { drawn, random });
-  const isTraced = reason !== reasons.none && drawn < overallSampling;
+  const reason = known.has(told) ? told : ownReason(request, settings, drawn, random);
+  const isTraced = reason !== reasons.none && drawn < overallSampling * drawnMax;
   const tells = isTraced ? reason : reasons.none;
   if (reason !== reasons.none && tells !== told) tellReason(request, record, ids, tells);
   return isTraced;
@@ -34,11 +36,12 @@ export function decidesToTrace(
 function ownReason(
   { headers, isInternal }: HttpRequest,
   { clientSampling, randomSampling }: TracingSettings,
-  { drawn, random }: { readonly drawn: number; readonly random: () => number },
+  drawn: number,
+  random: () => number,
 ): string {
   if (headers.has("x-client-trace-id") && random() < clientSampling) return reasons.client;
   if (isInternal && headers.has("x-envoy-force-trace")) return reasons.forced;
-  return drawn < randomSampling ? reasons.sampled : reasons.none;
+  return drawn < randomSampling * drawnMax ? reasons.sampled : reasons.none;
 }
 
 function tellReason(
@@ -53,15 +56,15 @@ function tellReason(
   request.headers.set("x-request-id", record.requestId);
 }
 
-/** From 0 to 1, of ids that begin with a number; others are never drawn. */
-function shareOf(requestId: string): number | undefined {
+/** Whole numbers below `drawnMax`, of ids that begin with one; -1 for others, which are never drawn. */
+function drawnBy(requestId: string): number {
   let value = 0;
   for (let at = 0; at < 8; at++) {
     const digit = hexDigit(requestId.charCodeAt(at));
-    if (digit < 0) return undefined;
-    value = value * 16 + digit;
+    if (digit < 0) return -1;
+    value = (value * 16 + digit) % drawnMax;
   }
-  return (value % 10_000) / 10_000;
+  return value;
 }
 
 /** -1 for what is none, and for what is not there. */
