@@ -408,7 +408,7 @@ test("Configuration names nested fields it does not honour", () => {
     },
     "load_assignment.endpoints[0].lb_endpoints[0].endpoint.observability_name: is not supported",
   );
-  check({ preconnectPolicy: {} }, "preconnect_policy: is not supported");
+  check({ trackClusterStats: {} }, "track_cluster_stats: is not supported");
   check(
     { ringHashLbConfig: { minimumRingSize: 9_000_000n }, lbPolicy: 2 },
     "ring_hash_lb_config.minimum_ring_size: must lie between 1 and 8388608",
