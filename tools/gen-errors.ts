@@ -45,10 +45,10 @@ if (!process.argv.includes("--check")) {
   process.exitCode = 1;
 }
 
-/** Codes stand after `code:`, in `new HeddleError(` and, known by their area, as other arguments. */
+/** Codes stand after `code:`, in `new HeddleError(` and, known by their area, elsewhere but as names of fields. */
 function complaintsAboutCodes(): string[] {
   const certain = /(?:\bcode:\s*|HeddleError\(\s*)"([a-z][a-z0-9-]*\.[a-z0-9-]+)"/g;
-  const likely = /"([a-z][a-z0-9-]*)\.([a-z][a-z0-9-]+)"/g;
+  const likely = /"([a-z][a-z0-9-]*)\.([a-z][a-z0-9-]+)"(?!:)/g;
   const noCode = /\.(?:json|log|sock|address|ip|port|principal|namespace)$/;
   const explained = new Set(tables.flatMap(([, codes]) => Object.keys(codes)));
   const areas = new Set([...explained].map((code) => code.split(".")[0]));
