@@ -14,6 +14,7 @@ import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type { AcceptedHttp } from "../http/accepted-http.ts";
 import type { HttpServices } from "../http/http-services.ts";
+import { isLastAnswer } from "../http/last-answer.ts";
 import type { Http2Counters } from "./counters.ts";
 import { ServerStream } from "./server-stream.ts";
 import type { Http2ServerSettings } from "./settings.ts";
@@ -64,6 +65,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   #isPingSent = false;
   /** `announced`: new streams are still taken, for those who have not heard. */
   #farewell: "none" | "announced" | "final" = "none";
+  #announcedMs = 0;
   #isClosing = false;
   #requests = 0;
   #idleSinceMs = 0;
@@ -162,7 +164,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     if (!this.isIdle) return;
     const { wheel } = this.services.upstreams;
     const leftMs = this.#idleSinceMs + restMs - wheel.nowMs;
-    if (leftMs > 0 && this.#restDeadline !== undefined) return wheel.arm(this.#restDeadline, leftMs);
+    if (leftMs > 0 && this.#restDeadline !== undefined)
+      return wheel.arm(this.#restDeadline, leftMs);
     for (const stream of this.#free.splice(0)) this.#release(stream);
     this.session.trim();
   }
@@ -235,20 +238,16 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
 
   /** An answer is being written: whether the connection shall end is asked now. */
   onAnswer(): void {
-    const { settings, context, direction, ignoresHealth } = this.services;
-    const max = settings.maxRequestsPerConnection;
-    const mustEnd =
-      context.drain?.closesAnswer(direction, ignoresHealth) === true ||
-      context.overload?.endsConnections === true ||
-      (max > 0 && this.#requests >= max) ||
-      this.services.isRetired;
-    if (mustEnd) this.#announceFarewell();
+    if (this.#farewell !== "none") return;
+    const { services } = this;
+    if (services.isRetired || isLastAnswer(services, this.#requests)) this.#announceFarewell();
   }
 
   /** Two words, so that what a client sends before it has heard the first is still served. */
   #announceFarewell(): void {
     if (this.#farewell !== "none" || this.session.isEnded) return;
     this.#farewell = "announced";
+    this.#announcedMs = this.services.upstreams.wheel.nowMs;
     this.counters.goAways.add();
     this.session.goAway(windowMax);
     this.flushSoon();
@@ -275,7 +274,11 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   }
 
   closeIdle(sinceMs: number): void {
-    if (this.isIdle && this.#idleSinceMs <= sinceMs) this.#sayFarewell();
+    if (!this.isIdle || this.#idleSinceMs > sinceMs) return;
+    this.services.upstreams.wheel.touch();
+    // A request may be on its way to us: its client hears the first word in time.
+    if (this.#farewell === "none") this.#announceFarewell();
+    else if (this.#announcedMs <= sinceMs) this.#sayFarewell();
   }
 
   /** Another configuration is in force: clients come again, to it. */
@@ -339,8 +342,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     }
     if (this.#isClosing) return this.channel.destroy();
     if (this.#waitsFor === "idle") {
-      limits.idleConnections.add();
-      return this.#sayFarewell();
+      if (this.#farewell === "none") limits.idleConnections.add();
+      return this.#announceFarewell();
     }
     limits.slowHeads.add();
     this.#give(errorCode.enhanceYourCalm);
