@@ -301,10 +301,10 @@ export interface ListenerSet {
   remove(name: string): void;
   /** Throws a refusal for what no HTTP filter can be made of. */
   checkFilter(config: Any): void;
-  /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
-  drain(plan: DrainPlan): Promise<void>;
   /** What is listened on now. */
   bound(): readonly { readonly name: string; readonly address: SocketAddress }[];
+  /** Resolves when no connection is left and none comes any more. A second call changes the plan. */
+  drain(plan: DrainPlan): Promise<void>;
   /** Resets connections with at least so much to send, those with the most first. */
   resetSlowest(fromBytes: number, countMax: number): void;
   /** Ends everything at once. */

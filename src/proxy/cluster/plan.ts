@@ -71,8 +71,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly maxRequestsPerConnection: number;
   readonly idleTimeoutMs: number;
   readonly http2: Http2Plan | undefined;
-  /** 0 means none. */
   readonly http1: Http1Plan | undefined;
+  /** 0 means none. */
   readonly maxConnectionDurationMs: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Local addresses that connections come from, at most one of each family. */
@@ -173,10 +173,10 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     http2: compileUpstreamHttp2(cluster, http),
+    http1: compileUpstreamHttp1(http),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
-    http1: compileUpstreamHttp1(http),
     secrets: new Map(
       sockets.flatMap(({ tls }) =>
         tls === undefined ? [] : [...secretOrigins(tls, "transport_socket.typed_config")],

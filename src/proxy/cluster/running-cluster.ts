@@ -61,10 +61,10 @@ const redrawsMaxDefault = 5;
 
 export class RunningCluster implements UpstreamCluster {
   readonly plan: ClusterPlan;
-  readonly http1: UpstreamCluster["http1"];
   readonly counters: ClusterCounters;
   readonly limits: ClusterLimits;
   readonly http2: UpstreamHttp2 | undefined;
+  readonly http1: UpstreamCluster["http1"];
   /** False until the first endpoints have arrived. */
   hasEndpoints = false;
   readonly #services: ClusterServices;
@@ -91,10 +91,10 @@ export class RunningCluster implements UpstreamCluster {
     const { series, services, tlsFor } = options;
     this.plan = plan;
     this.#series = series;
-    this.http1 = plan.http1;
     this.#services = services;
     this.#passesFor = options.passesFor;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
+    this.http1 = plan.http1;
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = this.#limitsFor("default");
     this.#choice = {

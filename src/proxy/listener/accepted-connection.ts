@@ -299,6 +299,12 @@ export class AcceptedConnection implements ConnectionHome {
     return (this.#channel = counted);
   }
 
+  onNotHttp(words: Uint8Array): void {
+    const isOutbound = this.#listener.direction === "outbound" && this.#decidedBy === "declared";
+    if (isOutbound)
+      this.#services.memory.note(this.#destination, isTlsRecord(words) ? "tls" : "tcp");
+  }
+
   refusal(): HomeRefusal | undefined {
     return this.#home() === undefined ? "gone" : undefined;
   }
@@ -367,6 +373,11 @@ export class AcceptedConnection implements ConnectionHome {
     });
     this.#channel.destroy();
   }
+}
+
+/** Of a handshake, in any version (RFC 8446 section 5.1). */
+function isTlsRecord(bytes: Uint8Array): boolean {
+  return bytes[0] === 22 && bytes[1] === 3;
 }
 
 function isProxyHeader({ kind }: ListenerStep): boolean {
