@@ -22,10 +22,6 @@ test("checkHonoured() refuses what would have no effect, by its place", () => {
   const cases: [ManagerFields, string][] = [
     [{ schemeHeaderTransformation: {} }, "scheme_header_transformation"],
     [{ tracing: { noContextPropagation: true } }, "tracing.no_context_propagation"],
-    [
-      { accessLogOptions: { flushAccessLogOnNewRequest: true } },
-      "access_log_options.flush_access_log_on_new_request",
-    ],
     [{ internalAddressConfig: { unixSockets: true } }, "internal_address_config.unix_sockets"],
     [{ setCurrentClientCertDetails: { issuer: true } }, "set_current_client_cert_details.issuer"],
   ];
@@ -37,7 +33,7 @@ test("checkHonoured() refuses what would have no effect, by its place", () => {
 test("checkHonoured() lets pass what is honoured, and what is not set", () => {
   checkManager({});
   checkManager({
-    accessLogOptions: {},
+    accessLogOptions: { flushAccessLogOnNewRequest: true },
     drainTimeout: { seconds: 5n, nanos: 0 },
     internalAddressConfig: { cidrRanges: [{ addressPrefix: "10.0.0.0", prefixLen: 8 }] },
     setCurrentClientCertDetails: { subject: true, dns: true, uri: true },

@@ -53,9 +53,10 @@ test("createPeerFilter() refuses what it would not do", () => {
   const make = (fields: Readonly<Record<string, unknown>>): unknown =>
     createPeerFilter("f", fields, { path: "f", node: { id: "n", metadata: {} } });
   make({ downstream_discovery: [{ istio_headers: {} }, { workload_discovery: {} }] });
+  make({ shared_with_upstream: true });
   for (const fields of [
     { additional_labels: ["a"] },
-    { shared_with_upstream: true },
+    { shared_with_upstream: true, downstream_discovery: [{ istio_headers: {} }] },
     { upstream_discovery: [{ baggage: {} }] },
     { upstream_propagation: [{ istio_headers: { skip_external_clusters: true } }] },
   ]) {
