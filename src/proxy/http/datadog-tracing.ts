@@ -42,7 +42,9 @@ function upperOf(startMs: number): string {
 
 const decimal = /^\d{1,20}$/;
 
-export function readDatadog(header: (name: string) => string | undefined): DatadogContext | undefined {
+export function readDatadog(
+  header: (name: string) => string | undefined,
+): DatadogContext | undefined {
   const trace = header("x-datadog-trace-id") ?? "";
   const parent = header("x-datadog-parent-id") ?? "";
   if (!decimal.test(trace) || !decimal.test(parent)) return undefined;

@@ -33,7 +33,7 @@ export const tracerTypes = {
 type Tracing = NonNullable<HttpConnectionManager["tracing"]>;
 
 export function propagationOf({ provider }: Tracing): Propagation {
-  const { typeUrl, value = new Uint8Array(0) } = provider?.typedConfig ?? {};
+  const { typeUrl = "", value = new Uint8Array(0) } = provider?.typedConfig ?? {};
   switch (typeUrl) {
     case tracerTypes.zipkin:
       return zipkinPropagation(ZipkinConfig.decode(value));

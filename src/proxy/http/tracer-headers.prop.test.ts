@@ -12,7 +12,10 @@ import { readDatadog } from "./datadog-tracing.ts";
 
 const digits = (length: number): fc.Arbitrary<string> =>
   fc
-    .array(fc.constantFrom(..."0123456789abcdef".split("")), { minLength: length, maxLength: length })
+    .array(fc.constantFrom(..."0123456789abcdef".split("")), {
+      minLength: length,
+      maxLength: length,
+    })
     .map((all) => all.join(""))
     .filter((text) => !/^0+$/.test(text));
 const spanId = digits(16);
