@@ -148,7 +148,7 @@ for (const [state, reason] of [
     await withViews(`http://127.0.0.1:${port}/prefix`, async (views) => {
       const first = await views.status(60_000);
       assert.match(first.metrics.failure ?? "", reason);
-      assert.match(first.sentence, /^9 services, no figures/);
+      assert.match(first.sentence, /^10 services, no figures/);
       const { count } = asked;
       clock.passedMs += 1;
       const graph = await views.graph(30_000);

@@ -79,7 +79,7 @@ for (const [variant, apiType, isTls] of [
     // A resource that cannot be honoured is refused by name and field; all else of the answer serves.
     const seen = server.events.length;
     const good = snapshot("3", main, { app: "b", other: "a" }, { extraListener: second });
-    const broken = { name: "broken", lrsServer: { self: {} }, preconnectPolicy: {} };
+    const broken = { name: "broken", lrsServer: { self: {} }, trackClusterStats: {} };
     const tainted = { name: "tainted", udpListenerConfig: {} };
     await server.serve({
       ...good,
@@ -91,7 +91,7 @@ for (const [variant, apiType, isTls] of [
     const clusters = await server.until(isRefusalOf(clusterType), "the cluster's refusal", seen);
     assert.match(
       clusters.error ?? "",
-      /^broken: lrs_server: is not supported; preconnect_policy: /,
+      /^broken: lrs_server: is not supported; track_cluster_stats: /,
     );
     if (apiType === "GRPC")
       assert.equal(clusters.version, "2", "of the last answer that was accepted");

@@ -1,13 +1,5 @@
 /** Kinds of bootstraps that Envoy's documentation shows and this proxy does not run yet. */
-import {
-  type ExamplePorts,
-  http,
-  type HttpExample,
-  indent,
-  network,
-  tcpProxy,
-  type,
-} from "./pieces.ts";
+import { type ExamplePorts, http, type HttpExample, network, tcpProxy, type } from "./pieces.ts";
 
 export interface RefusedExample {
   readonly kind: string;
@@ -143,11 +135,10 @@ export const refusedExamples: readonly RefusedExample[] = [
     line: "DnsFilterConfig",
   },
   {
-    kind: "internal listener",
-    text: (ports) =>
-      `static_resources:\n  listeners:\n  - name: inner\n    internal_listener: {}\n    filter_chains:\n    - filters:\n${indent(tcpProxy, 6)}\n  clusters: [{name: app, connect_timeout: ${ports.app}s}]\n`,
-    names: "internal_listener",
-    line: "internal_listener",
+    kind: "load reports",
+    text: () => "static_resources:\n  clusters:\n  - name: app\n    lrs_server: {self: {}}\n",
+    names: "lrs_server",
+    line: "lrs_server",
   },
   {
     kind: "tunnel by POST",
