@@ -30,6 +30,8 @@ export class HttpRequest implements RequestView {
   isInternal = false;
   /** The request begins again, by this scheme: what was settled about its client holds. */
   redirectedTo: "http" | "https" | undefined = undefined;
+  /** Said of the next head alone: it may be answered, and the one after it be there, before `begin()` returns. */
+  redirectsTo: "http" | "https" | undefined = undefined;
   readonly connection: ConnectionView;
   /** What filters have found out; it grows. */
   metadata: DynamicMetadata | undefined = undefined;
@@ -48,6 +50,8 @@ export class HttpRequest implements RequestView {
 
   /** Takes a complete, framed head; authority and path are settled by `request-target.ts`. */
   reset(head: Http1Head): void {
+    this.redirectedTo = this.redirectsTo;
+    this.redirectsTo = undefined;
     this.headers.reset(head);
     this.method = methodOf(head);
     this.path = "";

@@ -5,6 +5,7 @@
  */
 import { feedHead } from "../../wire/http1-parser.ts";
 import { Http1Head } from "../../wire/http1-head.ts";
+import { isFieldValue } from "../../wire/http1-writer.ts";
 import type { ClusterCounters } from "../context.ts";
 import {
   type RedirectPlan,
@@ -84,9 +85,10 @@ function follow(
   }
   counters?.onResponse(answer.status, redirection.durationMs);
   journey.count++;
+  // Of the request that begins now: it may be over, and the next one there, when `begin()` returns.
+  journey.generation = stream.generation + 1;
   journeys.set(stream, journey);
   begin(stream, redirection, target);
-  journey.generation = stream.generation;
   return true;
 }
 
@@ -167,10 +169,10 @@ function begin(stream: HttpStream, redirection: Redirection, target: RedirectTar
   stream.record.responseCode = answer.status;
   stream.endFor("internal_redirect", false);
   leave();
-  request.redirectedTo = target.scheme;
+  const generation = stream.generation + 1;
+  request.redirectsTo = target.scheme;
   stream.begin(head, undefined);
-  request.redirectedTo = undefined;
-  if (!hasBody) return;
+  if (!hasBody || !stream.isActive || stream.generation !== generation) return;
   for (const piece of pieces) stream.onBody(piece, 0, piece.length);
   stream.onBodyEnd(trailers);
   stream.flushRequest();
@@ -197,7 +199,9 @@ function headOf(
     `x-envoy-original-url: ${original}`,
   ];
   request.headers.forEach((name, value) => {
-    const isLeftOut = name === "host" || name === "x-envoy-original-url";
+    // A value of ours (a format's) may hold a line end: it is left out as every writer leaves it out, or it
+    // would be read as further fields.
+    const isLeftOut = name === "host" || name === "x-envoy-original-url" || !isFieldValue(value);
     if (!isLeftOut && (hasBody || !framing.has(name))) lines.push(`${name}: ${value}`);
   });
   const head = new Http1Head();
