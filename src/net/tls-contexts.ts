@@ -57,7 +57,11 @@ export function createServerTls(
   const needsChain = context.plan.spiffe?.needsChain === true;
   const keepsPeerChain = needsChain || dependencies.keepsPeerChain === true;
   const resumption = keepsPeerChain ? undefined : planResumption(config, serverNames, secrets);
-  const requiresCertificate = config.requireClientCertificate === true;
+  const { spiffe, acceptsUntrusted, peerNames, pins } = context.plan;
+  // As Envoy: where a domain, a name or a key is asked for, who has no certificate has none of them.
+  const isAsked = !acceptsUntrusted && (peerNames !== undefined || pins !== undefined);
+  const requiresCertificate =
+    config.requireClientCertificate === true || spiffe !== undefined || isAsked;
   // Clients are asked for a certificate, and refused, by OpenSSL, which knows trust anchors alone.
   if (context.plan.pins !== undefined && !context.plan.canVerify) {
     throw unsupported("hashes of clients' certificates without a trusted CA");
@@ -81,6 +85,10 @@ export function createClientTls(
   if (config.allowRenegotiation) throw unsupported("allow_renegotiation");
   if (config.enforceRsaKeyUsage === true) throw unsupported("enforce_rsa_key_usage");
   const context = new TlsContext(config.commonTlsContext, dependencies);
+  // As Envoy: a name that nobody vouches for is anybody's.
+  if (config.autoSniSanValidation && !context.plan.canVerify) {
+    throw unsupported("auto_sni_san_validation without a trusted CA");
+  }
   const { alpn } = context.plan;
   const made = { kind: "client-tls", alpn, close: () => context.close() } as const;
   const sni = config.sni === "" ? undefined : config.sni;

@@ -121,7 +121,10 @@ export function planTls(common: CommonTlsContext): TlsPlan {
       validationSds !== undefined || validation?.trustedCa !== undefined || spiffe !== undefined,
     spiffe,
     acceptsUntrusted: validation?.trustChainVerification === TrustChain.ACCEPT_UNTRUSTED,
-    peerNames: compilePeerNames(validation ?? CertificateValidationContext.create()),
+    peerNames: compilePeerNames(
+      validation ?? CertificateValidationContext.create(),
+      spiffe !== undefined,
+    ),
     pins: compilePins(validation ?? CertificateValidationContext.create()),
     alpn: common.alpnProtocols,
     ...planParameters(common.tlsParams),
@@ -266,6 +269,12 @@ function refuseUnsupportedValidation(
     require_signed_certificate_timestamp: validation.requireSignedCertificateTimestamp === true,
     "crl without trusted CA":
       validation.crl !== undefined && validation.trustedCa === undefined && !hasTrustedSecret,
+    // As Envoy: names that nobody vouches for are anybody's.
+    "names of peers without trusted CA":
+      validation.matchTypedSubjectAltNames.length + validation.matchSubjectAltNames.length > 0 &&
+      validation.trustedCa === undefined &&
+      validation.customValidatorConfig === undefined &&
+      !hasTrustedSecret,
     allow_expired_certificate: validation.allowExpiredCertificate,
     "trust_chain_verification of this kind":
       validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN &&

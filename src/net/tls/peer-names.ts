@@ -21,10 +21,17 @@ const noNames: CertificateNames = {
 /** True when the certificate may be the peer's; any matcher suffices, none at all means any name. */
 export type PeerNameCheck = (names: CertificateNames) => boolean;
 
-export function compilePeerNames(context: CertificateValidationContext): PeerNameCheck | undefined {
+/** `urisOnly`: beside trust bundles, whose domains speak for URIs alone (SPIFFE X.509-SVID section 2). */
+export function compilePeerNames(
+  context: CertificateValidationContext,
+  urisOnly = false,
+): PeerNameCheck | undefined {
   const checks: PeerNameCheck[] = [];
   for (const { sanType, matcher } of context.matchTypedSubjectAltNames) {
     if (matcher === undefined) throw refusal("match_typed_subject_alt_names without a matcher");
+    if (urisOnly && sanType !== SanType.URI) {
+      throw refusal("match_typed_subject_alt_names of another type than URI beside trust bundles");
+    }
     const matches = compileMatcher(matcher);
     checks.push((names) => namesOf(names, sanType).some(matches));
     // Refused when configured, not when the first peer comes.
@@ -32,8 +39,8 @@ export function compilePeerNames(context: CertificateValidationContext): PeerNam
   }
   for (const matcher of context.matchSubjectAltNames) {
     const matches = compileMatcher(matcher);
-    checks.push((names) =>
-      [...names.uriSans, ...names.dnsSans, ...names.emailSans, ...names.ipSans].some(matches),
+    checks.push(({ uriSans, dnsSans, emailSans, ipSans }) =>
+      (urisOnly ? uriSans : [...uriSans, ...dnsSans, ...emailSans, ...ipSans]).some(matches),
     );
   }
   if (checks.length === 0) return undefined;

@@ -52,7 +52,7 @@ function bundlesOf(bundles: ReadonlyMap<string, readonly X509Certificate[]>): Sp
     needsChain,
     refusal({ der, names }, issuersDer) {
       const domain = trustDomainOf(names?.uriSans[0] ?? "");
-      const authorities = bundles.get(domain);
+      const authorities = domain === "" ? undefined : bundles.get(domain);
       if (authorities === undefined) return `no bundle for trust domain '${domain}'`;
       const leaf = new X509Certificate(der);
       if (mayIssue(leaf)) return "it is an authority's certificate";
@@ -91,16 +91,20 @@ function isIssuedBy(
     const isBy = (issuer: X509Certificate): boolean =>
       certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
     for (const authority of authorities) {
+      if (!isValidAt(authority, now)) continue;
       if (certificate.raw.equals(authority.raw) || isBy(authority)) return true;
     }
     for (const issuer of unused) {
-      const isValid = issuer.validFromDate.getTime() <= now && now <= issuer.validToDate.getTime();
-      if (!issuer.ca || !isValid || !isBy(issuer)) continue;
+      if (!issuer.ca || !isValidAt(issuer, now) || !isBy(issuer)) continue;
       unused.delete(issuer);
       vouched.push(issuer);
     }
   }
   return false;
+}
+
+function isValidAt({ validFromDate, validToDate }: X509Certificate, nowMs: number): boolean {
+  return validFromDate.getTime() <= nowMs && nowMs <= validToDate.getTime();
 }
 
 /** A SPIFFE bundle for each domain (SPIFFE Trust Domain and Bundle §4), whose keys are of X.509. */
