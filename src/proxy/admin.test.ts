@@ -211,7 +211,11 @@ test("/logging and /drain_listeners change things by POST alone", async () => {
 test("/config_dump shows the bootstrap, without keys", async () => {
   const { plane, ask } = start({
     kind: "dynamic",
-    json: { node: { id: "node" }, secrets: [{ private_key: { inline_string: "PRIVATE" } }] },
+    json: {
+      node: { id: "node" },
+      secrets: [{ private_key: { inline_string: "PRIVATE" } }],
+      tracing: { client_config: { backend_token: "PRIVATE" } },
+    },
   });
   sendCluster(plane, { name: "app" });
   const all = await ask("/config_dump");

@@ -194,6 +194,8 @@ function base64(text: string): string {
   return Buffer.from(text).toString("base64");
 }
 
+/** Texts that are secrets themselves: of tracers, and of calls to collectors. */
+const secretTexts: ReadonlySet<string> = new Set(["backend_token"]);
 const secretFields: ReadonlySet<string> = new Set(["private_key", "password", "pkcs12", "keys"]);
 
 /** Keys may be written into TLS contexts; whatever form they have, they do not leave. */
@@ -202,6 +204,7 @@ function redact(value: JsonValue, isSecret = false): JsonValue {
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([field, item]) => {
+      if (secretTexts.has(field)) return [field, redacted];
       if (isSecret && field === "inline_string") return [field, redacted];
       if (isSecret && field === "inline_bytes") return [field, base64(redacted)];
       return [field, redact(item, isSecret || secretFields.has(field))];

@@ -145,3 +145,16 @@ test("compileNetworkRbac() never matches HTTP criteria", () => {
   assert.equal(check({ header: { name: ":method", stringMatch: { exact: "GET" } } }), false);
   assert.equal(check({ destinationPort: 8080 }), true);
 });
+
+test("evaluate() takes whom a tunnel told for the peer only where the connection itself has none", () => {
+  const gateway = "spiffe://cluster.local/ns/shop/sa/gateway";
+  const key = "io.istio.peer_principal";
+  const isGateway = { filterState: { key, stringMatch: { exact: gateway } } };
+  const state = new Map([[key, { text: gateway, isHashable: false }]]);
+  const plain = { isTls: false, peerUriSans: [], state };
+  const own = { isTls: true, peerUriSans: [alice], state };
+  assert.equal(allows({ any: true }, { connection: plain }, isGateway), true);
+  assert.equal(allows({ any: true }, { connection: own }, isGateway), false);
+  const itself = { isTls: true, peerUriSans: [gateway] };
+  assert.equal(allows({ any: true }, { connection: itself }, isGateway), true);
+});

@@ -224,7 +224,8 @@ class PolicyPlan {
       );
       // By its certificate, or as a tunnel's end has told of a connection that has none.
       const told = stateCondition(principal.filterState, `${path}.filter_state`);
-      return anyOf([{ kind: "peer", test }, told]);
+      const hasNone = not({ kind: "peer", test: undefined });
+      return anyOf([{ kind: "peer", test }, allOf([hasNone, told])]);
     }
     if (principal.filterState !== undefined) {
       return stateCondition(principal.filterState, `${path}.filter_state`);

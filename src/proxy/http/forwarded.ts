@@ -9,6 +9,7 @@ import { settleClient } from "./client-address.ts";
 import { applyClientCert } from "./client-cert.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { HttpSettings } from "./settings.ts";
+import { withoutReason } from "./trace-decision.ts";
 
 /** Edits the request's headers; returns the request id (empty when there is none). */
 export function applyForwarded(
@@ -49,8 +50,16 @@ function applyRequestId(request: HttpRequest, settings: HttpSettings): string {
     headers.remove("x-request-id");
   }
   const field = headers.head?.findId(known.requestId) ?? -1;
-  if (field >= 0) return headers.head?.valueAt(field) ?? "";
-  if (!settings.generatesRequestId) return "";
+  const told = field >= 0 ? (headers.head?.valueAt(field) ?? "") : "";
+  if (!settings.generatesRequestId) return told;
+  if (told !== "") {
+    if (!isEdge || settings.tracing?.ids.packsReason === false) return told;
+    const kept = withoutReason(told);
+    if (kept !== told) headers.set("x-request-id", kept);
+    return kept;
+  }
+  // Also one that is there and empty.
+  headers.remove("x-request-id");
   const id = newRequestId();
   headers.add("x-request-id", id);
   return id;

@@ -24,7 +24,8 @@ export function decidesToTrace(
   if (!ids.drawsById) return true;
   const drawn = drawnBy(record.requestId);
   if (drawn < 0) return false;
-  const told = record.requestId.length === idLength ? record.requestId.charAt(reasonAt) : "";
+  const isPacked = ids.packsReason && record.requestId.length === idLength;
+  const told = isPacked ? record.requestId.charAt(reasonAt) : "";
   const reason = known.has(told) ? told : ownReason(request, settings, drawn, random);
   const isTraced = reason !== reasons.none && drawn < overallSampling * drawnMax;
   const tells = isTraced ? reason : reasons.none;
@@ -42,6 +43,12 @@ function ownReason(
   if (headers.has("x-client-trace-id") && random() < clientSampling) return reasons.client;
   if (isInternal && headers.has("x-envoy-force-trace")) return reasons.forced;
   return drawn < randomSampling * drawnMax ? reasons.sampled : reasons.none;
+}
+
+/** A stranger's id, which may be kept, but decides nothing. */
+export function withoutReason(id: string): string {
+  if (id.length !== idLength) return id;
+  return id.slice(0, reasonAt) + reasons.none + id.slice(reasonAt + 1);
 }
 
 function tellReason(

@@ -36,6 +36,10 @@ export interface EntryPlan {
   readonly responseTrailers: readonly string[];
 }
 
+const methods: ReadonlyMap<string, RequestMethod> = new Map(
+  Object.entries(RequestMethod).filter(([, method]) => method > 0),
+);
+
 type Partially<T> = { [K in keyof T]?: T[K] };
 
 const versions: Readonly<Record<string, HttpVersion>> = {
@@ -76,9 +80,8 @@ function requestOf(
   plan: EntryPlan,
 ): NonNullable<HTTPAccessLogEntry["request"]> {
   const header = (name: string): string => utf8Of(record.requestHeader(name) ?? "");
-  const method = Object.entries(RequestMethod).find(([name]) => name === record.method);
   return {
-    requestMethod: method?.[1] ?? RequestMethod.METHOD_UNSPECIFIED,
+    requestMethod: methods.get(record.method) ?? RequestMethod.METHOD_UNSPECIFIED,
     scheme: record.scheme,
     authority: utf8Of(record.authority),
     path: utf8Of(record.path),
@@ -320,6 +323,7 @@ const flagNames: Readonly<Record<string, FlagName>> = {
   IH: "invalidEnvoyRequestHeaders",
   DPE: "downstreamProtocolError",
   UMSDR: "upstreamMaxStreamDurationReached",
+  NFCF: "noFilterConfigFound",
   DT: "durationTimeout",
   UPE: "upstreamProtocolError",
   NC: "noClusterFound",

@@ -1,4 +1,5 @@
 /** Envoy's attributes, read from the record of a request: `request.path`, `response.code`. */
+import { utf8Of } from "../../base/latin1.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { RequestRecord } from "../request-record.ts";
@@ -9,7 +10,18 @@ import { CelDuration, type CelMap, CelTimestamp, type CelValue, mapOf } from "./
 export type Attribute = (record: RequestRecord) => CelValue | undefined;
 
 function some(text: string | undefined): string | undefined {
-  return text === "" ? undefined : text;
+  return text === undefined || text === "" ? undefined : utf8Of(text);
+}
+
+function decoded(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : utf8Of(text);
+}
+
+/** As its head says, for policies ask before the body has come; what came, where it does not. */
+function requestSize(record: RequestRecord): number | undefined {
+  const told = record.requestHeader("content-length");
+  if (told === undefined) return record.bytesReceived;
+  return /^\d{1,15}$/.test(told) ? Number(told) : undefined;
 }
 
 function addressOf(address: SocketAddress | undefined): string | undefined {
@@ -17,7 +29,7 @@ function addressOf(address: SocketAddress | undefined): string | undefined {
 }
 
 function headers(read: (name: string) => string | undefined): CelMap {
-  return { isCelMap: true, get: (name) => read(name.toLowerCase()) };
+  return { isCelMap: true, get: (name) => decoded(read(name.toLowerCase())) };
 }
 
 function metadata(value: Readonly<Record<string, unknown>> | undefined): CelMap | undefined {
@@ -26,20 +38,22 @@ function metadata(value: Readonly<Record<string, unknown>> | undefined): CelMap 
 
 const request: { readonly [name: string]: Attribute } = {
   path: (record) => some(record.path),
-  url_path: (record) => some(record.path.split("?", 1)[0]),
-  query: (record) => record.path.split("?").slice(1).join("?"),
+  // Also of a CONNECT, which has none, as in Envoy: a condition on it must not fail.
+  url_path: (record) =>
+    record.kind === "http" ? utf8Of(record.path.split("?", 1)[0] ?? "") : undefined,
+  query: (record) => utf8Of(record.path.split("?").slice(1).join("?")),
   host: (record) => some(record.authority),
   scheme: (record) => some(record.scheme),
   method: (record) => some(record.method),
   protocol: (record) => some(record.protocol),
   id: (record) => some(record.requestId),
-  referer: (record) => record.requestHeader("referer"),
-  useragent: (record) => record.requestHeader("user-agent"),
+  referer: (record) => decoded(record.requestHeader("referer")),
+  useragent: (record) => decoded(record.requestHeader("user-agent")),
   headers: (record) =>
     headers((name) => (name === "host" ? record.authority : record.requestHeader(name))),
   time: (record) => new CelTimestamp(record.startMs),
   duration: (record) => new CelDuration(record.durationMs),
-  size: (record) => record.bytesReceived,
+  size: requestSize,
 };
 
 const response: { readonly [name: string]: Attribute } = {
@@ -59,9 +73,11 @@ const response: { readonly [name: string]: Attribute } = {
 const connection: { readonly [name: string]: Attribute } = {
   id: (record) => record.connectionId,
   mtls: (record) => record.downstreamTls?.peerCertificateDer !== undefined,
-  requested_server_name: (record) => some(record.requestedServerName),
+  // Empty where there is none, as in Envoy: `!=` holds then.
+  requested_server_name: (record) => record.requestedServerName,
   tls_version: (record) => some(record.downstreamTlsVersion),
-  subject_peer_certificate: (record) => some(record.downstreamPeerSubject),
+  subject_peer_certificate: (record) =>
+    record.downstreamTls === undefined ? undefined : (record.downstreamPeerSubject ?? ""),
   uri_san_peer_certificate: (record) => record.downstreamPeerUriSans[0],
   uri_san_local_certificate: (record) => record.downstreamLocalUriSans[0],
   termination_details: (record) => some(record.connectionTerminationDetails),

@@ -56,6 +56,8 @@ const conditions: Readonly<Record<string, Expr>> = {
   number: call("_>_", field(name("source"), "port"), number(1023)),
   tls: call("_==_", field(name("connection"), "mtls"), { const_expr: { bool_value: false } }),
   size: call("_>=_", call("size", header("x-user")), number(4)),
+  requestSize: call("_==_", request("size"), number(0)),
+  serverName: call("_!=_", field(name("connection"), "requested_server_name"), text("a.example")),
   noBoolean: request("method"),
 };
 
