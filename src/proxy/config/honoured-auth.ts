@@ -101,6 +101,8 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
   statPrefix: true,
   allowedHeaders: true,
   disallowedHeaders: true,
+  // Metadata of the service's answer is always taken.
+  enableDynamicMetadataIngestion: "absent",
 };
 
 export const honouredExtAuthzPerRoute: Honoured<ExtAuthzPerRoute> = {

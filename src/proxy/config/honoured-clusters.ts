@@ -96,6 +96,7 @@ export const honouredCluster: Honoured<Cluster> = {
       maxRequests: true,
       maxRetries: true,
       retryBudget: true,
+      maxConnectionPools: true,
       // More gauges in Envoy; the limits are the same without them.
       trackRemaining: true,
     },

@@ -84,6 +84,8 @@ const mirrors = {
   runtimeFraction: true,
   disableShadowHostSuffixAppend: true,
   hostRewriteLiteral: true,
+  // Copies are traced where their request is.
+  traceSampled: "absent",
 } as const;
 
 const action: Honoured<RouteAction> = {
@@ -135,6 +137,8 @@ const redirect: Honoured<RedirectAction> = {
 };
 
 const route: Honoured<Route> = {
+  // The listener's limit is what is kept.
+  perRequestBufferLimitBytes: "absent",
   name: true,
   match,
   route: action,
@@ -147,6 +151,8 @@ const route: Honoured<Route> = {
 };
 
 const virtualHost: Honoured<VirtualHost> = {
+  // The listener's limit is what is kept.
+  perRequestBufferLimitBytes: "absent",
   name: true,
   domains: true,
   routes: route,

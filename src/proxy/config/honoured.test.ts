@@ -5,7 +5,9 @@ import { type Fields, message } from "../../../test/support/message.ts";
 import { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
 import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { ExtAuthz } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
 import { checkHonoured } from "./honoured.ts";
+import { honouredExtAuthz } from "./honoured-auth.ts";
 import { honouredCluster } from "./honoured-clusters.ts";
 import { honouredHttp } from "./honoured-listeners.ts";
 import { honouredRoutes } from "./honoured-routes.ts";
@@ -47,6 +49,25 @@ test("checkHonoured() tells a value that reads as nothing from none, where that 
   check(undefined);
   assert.throws(() => check(false), /wait_for_warm_on_init.* is not supported/);
   assert.throws(() => check(true), /wait_for_warm_on_init.* is not supported/);
+});
+
+test("checkHonoured() takes a zero for none only where that is the same", () => {
+  const route = { route: { requestMirrorPolicies: [{ cluster: "a", traceSampled: false }] } };
+  for (const [virtualHost, place] of [
+    [{ perRequestBufferLimitBytes: 0 }, "per_request_buffer_limit_bytes"],
+    [{ routes: [{ perRequestBufferLimitBytes: 0 }] }, "per_request_buffer_limit_bytes"],
+    [{ routes: [route] }, "trace_sampled"],
+  ] as const) {
+    const routes = message(RouteConfiguration, {
+      virtualHosts: [{ domains: ["*"], ...virtualHost }],
+    });
+    assert.throws(
+      () => checkHonoured(routes, honouredRoutes, "", { count: 0 }),
+      new RegExp(`${place}: is not supported`),
+    );
+  }
+  const authorization = message(ExtAuthz, { enableDynamicMetadataIngestion: false });
+  assert.throws(() => checkHonoured(authorization, honouredExtAuthz, "", { count: 0 }));
 });
 
 test("checkHonoured() looks into lists", () => {

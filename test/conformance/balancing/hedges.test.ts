@@ -82,6 +82,11 @@ before(async () => {
           [one],
           ", circuit_breakers: {thresholds: [{max_connection_pools: 0}]}",
         ),
+        clusterOf(
+          "one-pool",
+          [one],
+          ", circuit_breakers: {thresholds: [{max_connection_pools: 1}]}",
+        ),
       ],
       routes: [
         routeOf("plain", "one", ", timeout: 0.4s"),
@@ -103,6 +108,7 @@ before(async () => {
         routeOf("default-of-full", "urgent-full"),
         routeOf("high-of-full", "urgent-full", ", priority: HIGH"),
         routeOf("no-pools", "no-pools"),
+        routeOf("one-pool", "one-pool"),
       ],
     }),
   );
@@ -170,6 +176,7 @@ const cases: readonly Case[] = [
     {},
     { status: 503, asked: [], body: "no healthy upstream" },
   ],
+  ["finds somebody with one pool", "/one-pool/", {}, { status: 200, asked: [0] }],
   [
     "gives up a slow attempt",
     "/slow/",
