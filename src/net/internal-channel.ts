@@ -35,6 +35,9 @@ export interface InternalAddresses {
  */
 const queuedBytesMax = 64 * 1024 * 1024;
 
+/** Shorter chunks that wait are joined up to so many bytes. */
+const joinedBytesMax = 4096;
+
 const silent: ChannelHandler = {
   onData: () => {},
   onEnd: () => {},
@@ -70,6 +73,8 @@ export class InternalChannel implements Channel, Deferred {
   /** For our handler. */
   readonly #incoming: Buffer[] = [];
   #incomingBytes = 0;
+  /** What the last of it is the beginning of; undefined: it has memory of its own. */
+  #joined: Buffer | undefined;
   /** The peer waits for room. */
   #owesDrain = false;
   /** The peer has said all it will. */
@@ -123,7 +128,7 @@ export class InternalChannel implements Channel, Deferred {
       this.#closeSoon(brokenPipe);
       return true;
     }
-    return peer.take(Buffer.from(memory.subarray(0, length)));
+    return peer.take(memory.subarray(0, length));
   }
 
   cork(): void {}
@@ -141,6 +146,9 @@ export class InternalChannel implements Channel, Deferred {
     this.#incoming.length = 0;
     this.#incomingBytes = 0;
     this.#peer?.onPeerGone(how === "reset");
+    // Whoever waits for room finds out by writing that nobody is there.
+    if (this.#owesDrain) this.#peer?.onRoom();
+    this.#owesDrain = false;
     this.#closeSoon(undefined);
   }
 
@@ -165,14 +173,32 @@ export class InternalChannel implements Channel, Deferred {
     }
   }
 
-  take(bytes: Buffer): boolean {
-    this.#incoming.push(bytes);
+  take(bytes: Uint8Array): boolean {
+    this.#put(bytes);
     this.#incomingBytes += bytes.length;
     this.#defer();
     if (this.#incomingBytes <= this.#options.queueBytesMax) return true;
     if (this.#incomingBytes > queuedBytesMax) this.#peer?.destroy("reset");
     this.#owesDrain = true;
     return false;
+  }
+
+  /** Side by side what is small, or a client could have us keep an object for each byte. */
+  #put(bytes: Uint8Array): void {
+    const last = this.#incoming.length - 1;
+    const before = this.#incoming[last];
+    const length = (before?.length ?? 0) + bytes.length;
+    if (before === undefined || length > joinedBytesMax) {
+      this.#incoming.push(Buffer.from(bytes));
+      this.#joined = undefined;
+      return;
+    }
+    if (this.#joined === undefined) {
+      this.#joined = Buffer.allocUnsafeSlow(joinedBytesMax);
+      this.#joined.set(before);
+    }
+    this.#joined.set(bytes, before.length);
+    this.#incoming[last] = this.#joined.subarray(0, length);
   }
 
   onPeerEnd(): void {
@@ -202,6 +228,7 @@ export class InternalChannel implements Channel, Deferred {
     for (let left = this.#incoming.length; left > 0 && this.#mayTell(); left--) {
       const chunk = this.#incoming.shift();
       if (chunk === undefined) break;
+      if (this.#incoming.length === 0) this.#joined = undefined;
       this.#incomingBytes -= chunk.length;
       this.handler.onData(chunk);
     }

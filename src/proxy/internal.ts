@@ -117,7 +117,8 @@ class Dialling implements Channel {
     const ends = endsOf(target, door);
     const { client, server } = makeInternalPair({
       turnEnd,
-      client: this.#dial.handler,
+      // Nobody has the channel yet: what the listener says waits, and its refusal is told once.
+      client: { ...silent, onClose: (error) => this.#fail(error) },
       addresses: { client: ends.source, server: this.remote, destination: ends.destination },
       queueBytesMax: Math.min(door.queueBytesMax, this.#dial.writeQueueBytesMax ?? 65_536),
       onFault: (thrown) =>
@@ -130,6 +131,7 @@ class Dialling implements Channel {
       },
     });
     this.#raw = client;
+    client.pause();
     door.accept(server, { metadata: target.metadata, state: target.state });
     const { timeoutMs } = this.#dial;
     if (this.#dial.tls !== undefined && timeoutMs > 0) {
@@ -143,6 +145,7 @@ class Dialling implements Channel {
     const { tls, alpn } = this.#dial;
     if (this.#isClosed) return;
     if (client.isClosed) return;
+    client.resume();
     this.#dial.onTcpConnect?.();
     if (tls === undefined) return this.#open(client);
     this.#handshake = secureChannel({

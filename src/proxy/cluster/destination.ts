@@ -27,6 +27,8 @@ export function destinationOf(
     stateOf(choice, originalDestinationKey) ?? metadataText(choice.connection, metadata) ?? told;
   const named = set === undefined ? undefined : addressAndPort(set);
   const { address, port } = named ?? { address: destinationAddress, port: destinationPort };
+  // A listener inside that was told of none: nothing is to be resolved there.
+  if (parseIp(address) === undefined) return undefined;
   return { address, port: portOverride ?? port };
 }
 

@@ -48,7 +48,9 @@ export function makeLimits(options: LimitsOptions): ClusterLimits {
   const { retryBudget } = limits;
   const budget =
     retryBudget &&
-    (() => Math.max(retryBudget.share * (pending.count + requests.count), retryBudget.min));
+    // Whole ones, as Envoy and `SharedBreaker` count: 2.4 is no place for a third.
+    (() =>
+      Math.max(Math.floor(retryBudget.share * (pending.count + requests.count)), retryBudget.min));
   const open = series.circuitBreakersOpen(priority);
   const onConnectionOverflow = (): void => series.connectionOverflow.add(1);
   const connections = make("connection", open.connections, onConnectionOverflow);

@@ -116,6 +116,15 @@ class PassedEndpoint implements UpstreamEndpoint {
   set active(count: number) {
     this.origin.active = count;
   }
+  get connections(): number {
+    return this.origin.connections ?? 0;
+  }
+  set connections(count: number) {
+    this.origin.connections = count;
+  }
+  get priority(): number {
+    return this.origin.priority ?? 0;
+  }
   get isRemoved(): boolean {
     return this.#isDropped || this.origin.isRemoved === true;
   }

@@ -137,6 +137,15 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
       ? socket
       : { ...socket, tls: withoutExchange(socket.tls) },
   );
+  const serverNames = compileServerNames(http?.upstreamHttpProtocolOptions);
+  // Not yet: what is told keeps pools apart, and so do names; a name passed over would go unproven.
+  if (
+    serverNames !== undefined &&
+    sockets.some(({ tls, passes }) => tls !== undefined && passes !== undefined)
+  ) {
+    const path = `typed_extension_protocol_options[${httpOptionsKey}].upstream_http_protocol_options`;
+    refuse(path, "is not supported with TLS inside internal_upstream");
+  }
   const discovery = compileDiscovery(cluster);
   const health = compileHealth(cluster);
   if (health !== undefined && (discovery.kind === "original-dst" || discovery.kind === "forward")) {
@@ -169,7 +178,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
         ? undefined
         : compileOutlierDetection(cluster.outlierDetection, "outlier_detection"),
     sockets,
-    serverNames: compileServerNames(http?.upstreamHttpProtocolOptions),
+    serverNames,
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     http2: compileUpstreamHttp2(cluster, http),

@@ -114,6 +114,9 @@ class NamedEndpoint implements UpstreamEndpoint {
   get sourceAddress(): string | undefined {
     return this.origin.sourceAddress;
   }
+  get internal(): UpstreamEndpoint["internal"] {
+    return this.origin.internal;
+  }
   get active(): number {
     return this.origin.active;
   }

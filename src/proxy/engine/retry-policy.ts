@@ -234,9 +234,9 @@ function isRetriable(outcome: AttemptOutcome, settings: Settings): boolean {
         (outcome.isRefused === true && conditions.has("refused-stream")) ||
         (outcome.isBeforeRequest && conditions.has("reset-before-request"))
       );
-    // As Envoy: whatever the conditions.
+    // As Envoy: whatever the conditions, if there is any; without one it never tries again.
     case "late":
-      return true;
+      return conditions.size > 0 || settings.grpcCodes.size > 0;
     case "per-try-timeout":
       return onAnyFailure || conditions.has("reset");
   }

@@ -69,20 +69,28 @@ class Tunnel {
   readonly #stream: HttpStream;
   readonly #endpoint: UpstreamEndpoint | undefined;
   readonly #onUpstreamClosed: () => void;
+  /** The stream's when it became the tunnel: it may carry another request before both sides have closed. */
+  readonly #generation: number;
   #open = 2;
   #first: TunnelSide | undefined;
 
   constructor(stream: HttpStream, upstream: TunnelUpstream, channel: Channel) {
     this.#stream = stream;
+    this.#generation = stream.generation;
     this.#endpoint = upstream.endpoint;
     this.#onUpstreamClosed = upstream.onClosed;
     this.downstream = new TunnelSide(this, channel, upstream.channel, "received");
     this.upstream = new TunnelSide(this, upstream.channel, channel, "sent");
   }
 
+  get #isCurrent(): boolean {
+    return this.#stream.isActive && this.#stream.generation === this.#generation;
+  }
+
   onBytes(direction: "received" | "sent", bytes: number): void {
     const { record } = this.#stream;
     this.#stream.services.upstreams.wheel.touch();
+    if (!this.#isCurrent) return;
     this.#stream.touch();
     if (direction === "received") record.bytesReceived += bytes;
     else record.bytesSent += bytes;
@@ -92,7 +100,7 @@ class Tunnel {
   onClosing(side: TunnelSide): void {
     if (this.#first !== undefined) return;
     this.#first = side;
-    if (side !== this.downstream) return;
+    if (side !== this.downstream || !this.#isCurrent) return;
     const { record } = this.#stream;
     record.flags |= flag.downstreamConnectionTermination;
     record.responseCodeDetails = "downstream_remote_disconnect";
@@ -103,7 +111,7 @@ class Tunnel {
     if (--this.#open > 0) return;
     if (this.#endpoint !== undefined) this.#endpoint.active--;
     this.#stream.services.upstreams.wheel.touch();
-    this.#stream.endFor(this.#stream.record.responseCodeDetails);
+    if (this.#isCurrent) this.#stream.endFor(this.#stream.record.responseCodeDetails);
     this.#stream.connection.onTunnelClosed();
   }
 }
