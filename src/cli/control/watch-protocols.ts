@@ -74,6 +74,7 @@ function grown(
     const atMs = hasGrown ? nowMs : (before?.atMs ?? -Infinity);
     found.set(key, { count: value, atMs, what: { destination, seen } });
   }
-  const sorted = [...found].toSorted(([one], [other]) => (one < other ? -1 : 1));
-  return new Map(sorted.slice(0, seenMax));
+  // Those that grew last are kept, or old ones would stand in the way of new ones for ever.
+  const kept = [...found].toSorted(([, one], [, other]) => other.atMs - one.atMs).slice(0, seenMax);
+  return new Map(kept.toSorted(([one], [other]) => (one < other ? -1 : 1)));
 }

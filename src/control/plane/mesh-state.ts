@@ -25,6 +25,8 @@ export class MeshState {
   #places: BuiltMesh["places"] = new Map();
   #model: MeshModel | undefined;
   #seen: readonly SeenProtocol[] = [];
+  /** Found when somebody asks: many do, often, of what seldom changes. */
+  #contradicted: readonly Problem[] | undefined;
 
   constructor(options: ControlOptions) {
     this.#options = options;
@@ -37,18 +39,21 @@ export class MeshState {
   }
 
   get problems(): readonly Problem[] {
+    this.#contradicted ??= this.#findContradicted();
+    return [...(this.#message?.problems ?? []), ...this.#settingsProblems, ...this.#contradicted];
+  }
+
+  #findContradicted(): readonly Problem[] {
     const { workloads } = this;
-    const contradicted =
-      this.#model === undefined || workloads === undefined
-        ? []
-        : checkSeenProtocols(this.#model, workloads, this.#seen);
-    return [...(this.#message?.problems ?? []), ...this.#settingsProblems, ...contradicted];
+    if (this.#model === undefined || workloads === undefined) return [];
+    return checkSeenProtocols(this.#model, workloads, this.#seen);
   }
 
   /** Takes over what proxies have seen spoken; false when that is nothing new. */
   see(seen: readonly SeenProtocol[]): boolean {
     if (JSON.stringify(seen) === JSON.stringify(this.#seen)) return false;
     this.#seen = seen;
+    this.#contradicted = undefined;
     return true;
   }
 
@@ -57,6 +62,7 @@ export class MeshState {
     const known = this.#message?.snapshot.revision ?? -1;
     if (message.snapshot.revision < known) return false;
     this.#message = message;
+    this.#contradicted = undefined;
     this.#readSettings(message.meshConfig);
     return true;
   }
@@ -66,6 +72,7 @@ export class MeshState {
     const built = this.preview(config);
     this.#places = built.places;
     this.#model = built.model;
+    this.#contradicted = undefined;
     return built;
   }
 
