@@ -105,6 +105,7 @@ export class FloodGuard {
 
   /** Whether too much waits. */
   get outbound(): Flood | undefined {
+    if (this.#resets > this.#limits.resetsMax) return "resets";
     if (this.#controlFrames > this.#limits.controlFramesMax) return "control-frames";
     return this.#outboundFrames > this.#limits.outboundFramesMax ? "outbound-frames" : undefined;
   }

@@ -20,6 +20,8 @@ export interface Gatherer {
 }
 
 export class FrameMemory implements Deferred {
+  /** Content that waits on all connections that gather here. */
+  queuedBytes = 0;
   readonly #turnEnd: TurnEnd | undefined;
   readonly #free: ByteWriter[] = [];
   /** Who has gathered in this turn, some of them in vain. */

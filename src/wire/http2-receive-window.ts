@@ -11,15 +11,18 @@ export class ReceiveWindow {
   readonly #sender: Http2Sender;
   readonly #streamWindow: number;
   readonly #connectionWindow: number;
+  /** One that is paused keeps nothing of the connection's window: the others are not its owner's. */
+  readonly #isShared: boolean;
   #left: number = initialWindow;
   #unreturned = 0;
 
   constructor(
     sender: Http2Sender,
-    windows: { readonly stream: number; readonly connection: number },
+    windows: { readonly stream: number; readonly connection: number; readonly isShared: boolean },
   ) {
     this.#sender = sender;
     this.#streamWindow = windows.stream;
+    this.#isShared = windows.isShared;
     // No frame can make it smaller than it is at the beginning.
     this.#connectionWindow = Math.max(windows.connection, initialWindow);
   }
@@ -40,6 +43,7 @@ export class ReceiveWindow {
 
   /** A stream's frame was read. */
   onFrame(stream: Http2Stream, bytes: number): void {
+    if (!stream.isPaused || this.#isShared) this.returnToConnection(bytes);
     if (stream.isPaused) stream.held += bytes;
     else this.#giveBack(stream, bytes);
   }
@@ -48,12 +52,17 @@ export class ReceiveWindow {
   release(stream: Http2Stream): void {
     stream.isPaused = false;
     const { held } = stream;
-    stream.held = 0;
+    this.forget(stream);
     if (held > 0) this.#giveBack(stream, held);
   }
 
+  /** Nothing is held for it any more. */
+  forget(stream: Http2Stream): void {
+    if (stream.held > 0 && !this.#isShared) this.returnToConnection(stream.held);
+    stream.held = 0;
+  }
+
   #giveBack(stream: Http2Stream, bytes: number): void {
-    this.returnToConnection(bytes);
     stream.unreturned += bytes;
     const isDue = stream.unreturned * 2 >= this.#streamWindow;
     if (stream.isRemoteEnded || stream.isClosed || !isDue) return;
@@ -65,7 +74,8 @@ export class ReceiveWindow {
   /** Bytes that no stream takes, or that one has taken. */
   returnToConnection(bytes: number): void {
     this.#unreturned += bytes;
-    if (this.#unreturned * 2 < this.#connectionWindow) return;
+    // Half of the window, or of what those that are paused leave of it.
+    if (this.#unreturned === 0 || this.#unreturned < this.#left) return;
     this.#left += this.#unreturned;
     this.#sender.windowUpdate(0, this.#unreturned);
     this.#unreturned = 0;

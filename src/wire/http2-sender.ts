@@ -41,6 +41,7 @@ export class Http2Sender {
   window: number = initialWindow;
   /** Content of all streams that waits for windows, or for a slow peer. */
   queuedBytes = 0;
+  #isClosed = false;
   /** Streams with content and a window, in the order of their turns. */
   #ready: Http2Stream[] = [];
   #blockAt = 0;
@@ -81,6 +82,8 @@ export class Http2Sender {
   close(): void {
     if (this.#gathered !== undefined) this.#memory.giveBack(this.#gathered);
     this.#gathered = undefined;
+    if (!this.#isClosed) this.#memory.queuedBytes -= this.queuedBytes;
+    this.#isClosed = true;
   }
 
   get #writer(): ByteWriter {
@@ -220,10 +223,21 @@ export class Http2Sender {
     if (at < to) {
       stream.queue.push(Buffer.from(chunk.subarray(at, to)));
       stream.queuedBytes += to - at;
-      this.queuedBytes += to - at;
+      this.#wait(to - at);
       stream.isEndQueued = isEnd;
       this.#makeReady(stream);
     } else if (isEnd) this.#endLocal(stream);
+  }
+
+  /** So much more content waits, or less. */
+  #wait(bytes: number): void {
+    this.queuedBytes += bytes;
+    if (!this.#isClosed) this.#memory.queuedBytes += bytes;
+  }
+
+  /** The same, on all connections that share the memory. */
+  get queuedBytesOfAll(): number {
+    return this.#memory.queuedBytes;
   }
 
   /** What may be sent now, in one frame, of so many bytes. */
@@ -311,7 +325,7 @@ export class Http2Sender {
   /** The stream is gone. */
   forget(stream: Http2Stream): void {
     if (stream.queuedBytes > 0) stream.queue.length = 0;
-    this.queuedBytes -= stream.queuedBytes;
+    this.#wait(-stream.queuedBytes);
     stream.queuedBytes = 0;
     if (!stream.isReady) return;
     stream.isReady = false;
@@ -340,7 +354,7 @@ export class Http2Sender {
     this.#dataFrame(stream, step, isEnd);
     this.#writer.bytes(piece, 0, step);
     stream.queuedBytes -= step;
-    this.queuedBytes -= step;
+    this.#wait(-step);
     if (step === piece.length) stream.queue.shift();
     else stream.queue[0] = piece.subarray(step);
     if (!isLast) return;

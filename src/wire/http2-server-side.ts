@@ -51,6 +51,7 @@ export class ServerSide implements SessionSide {
     const { streams, blocks, guard, session } = this.#parts;
     const stream = streams.open.get(streamId);
     if (stream !== undefined) return blocks.readTrailers(block, stream, streams);
+    if (streamId > session.lastServedId) streams.passedId = Math.max(streams.passedId, streamId);
     if (streamId <= streams.lastId || streamId > session.lastServedId) return blocks.skip(block);
     streams.lastId = streamId;
     guard.streams++;
@@ -77,6 +78,8 @@ export class ServerSide implements SessionSide {
       blocks.memo.note(block, kind, changes, head);
     }
     if (block.isOwnParent) return streams.fail(stream, "self-dependency");
+    if (!streams.keepHead(stream, head.length))
+      return streams.onMalformed(stream, "head-too-large");
     if (head.bodyKind === "length") stream.contentLeft = head.bodyLength;
     owner.onHead(isEndOfStream);
   }

@@ -44,6 +44,8 @@ export class Http2Stream {
   isPaused = false;
   /** Received meanwhile. */
   held = 0;
+  /** What its head came to, while it is open. */
+  headBytes = 0;
   /** Content bytes the head promised, less those that came; -1 where it promised nothing. */
   contentLeft = -1;
   /** The answer's final head has come, or left. */

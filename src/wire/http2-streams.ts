@@ -31,6 +31,9 @@ export interface StreamsPorts {
   readonly end: (code: number, why: Violation | Flood) => void;
 }
 
+/** What the heads of all open streams may come to: an entry of the table is a byte to its sender. */
+const headBytesMax = 8 * 1024 * 1024;
+
 export interface Windows {
   readonly streamWindow: number;
   readonly connectionWindow: number;
@@ -45,19 +48,24 @@ export class Http2Streams {
   readonly peer: PeerSettings = { initialWindow, maxStreams: unsaidStreamsMax };
   /** The highest stream that was begun. */
   lastId = 0;
+  /** The highest that came after our farewell, and is passed over with all that belongs to it. */
+  passedId = 0;
   nowMs = 0;
   readonly #streamWindow: number;
   readonly #ports: StreamsPorts;
   /** The stream of the DATA frame being read, if there is one to take it. */
   #dataStream: Http2Stream | undefined;
   #hasContent = false;
+  /** Of all open streams. */
+  #headBytes = 0;
 
   constructor(windows: Windows, ports: StreamsPorts) {
     this.#ports = ports;
     this.sender = ports.sender;
     this.#streamWindow = windows.streamWindow;
     const { streamWindow: stream, connectionWindow: connection } = windows;
-    this.window = new ReceiveWindow(ports.sender, { stream, connection });
+    const isShared = ports.isClient;
+    this.window = new ReceiveWindow(ports.sender, { stream, connection, isShared });
     ports.sender.onLocalEnd = (one) => this.#closeIfOver(one);
   }
 
@@ -68,6 +76,13 @@ export class Http2Streams {
     this.open.add(stream);
     owner.onOpened(stream);
     return stream;
+  }
+
+  /** Keeps account of a request's head; false when there is too much of them. */
+  keepHead(stream: Http2Stream, bytes: number): boolean {
+    stream.headBytes = bytes;
+    this.#headBytes += bytes;
+    return this.#headBytes <= headBytesMax;
   }
 
   /** A stream of ours; what is sent on it comes next. */
@@ -110,7 +125,7 @@ export class Http2Streams {
 
   /** Never begun, by either side: servers begin none. */
   isIdle(streamId: number): boolean {
-    return streamId > this.lastId || streamId % 2 === 0;
+    return (streamId > this.lastId && streamId > this.passedId) || streamId % 2 === 0;
   }
 
   beginData({ streamId, length }: FrameReader): void {
@@ -187,6 +202,11 @@ export class Http2Streams {
     this.#remove(stream, true);
   }
 
+  /** One was broken off for what the peer did not do; too many end the connection when more comes. */
+  countReset(): void {
+    this.#ports.guard.onReset(this.nowMs);
+  }
+
   fail(stream: Http2Stream, why: Violation): void {
     const { code } = violations[why];
     this.sender.reset(stream.id, code);
@@ -199,7 +219,8 @@ export class Http2Streams {
   /** The peer will not serve streams above `lastId`, and has done nothing for them. */
   leaveAbove(lastId: number): void {
     for (const stream of this.open.values()) {
-      if (stream.id <= lastId) continue;
+      // One may have gone with another that went before it.
+      if (stream.id <= lastId || stream.isClosed) continue;
       this.#remove(stream, true);
       stream.owner.onReset(errorCode.refusedStream);
     }
@@ -228,11 +249,12 @@ export class Http2Streams {
 
   #remove(stream: Http2Stream, byUs: boolean): void {
     stream.isClosed = true;
+    this.#headBytes -= stream.headBytes;
+    stream.headBytes = 0;
     this.open.delete(stream.id);
     this.closed.add(stream.id, byUs);
     this.sender.forget(stream);
-    if (stream.held > 0) this.window.returnToConnection(stream.held);
-    stream.held = 0;
+    this.window.forget(stream);
   }
 
   #failAll(why: Violation): void {

@@ -90,6 +90,8 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   /** Streams that can be begun now. */
   get capacity(): number {
     if (!this.isConnected || this.#isDraining || this.#isClosed) return 0;
+    // What closes is told at the end of the turn; until then it must be given nothing.
+    if (this.session.isEnded || this.channel?.isClosed !== false) return 0;
     const { streams } = this.session;
     const max = Math.min(this.#http2.settings.maxConcurrentStreams, streams.peer.maxStreams);
     return max - streams.open.size;
@@ -169,17 +171,19 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   }
 
   /** The stream is over; its user has not been told. */
-  leave(stream: ClientStream): void {
-    if (!this.#streams.delete(stream)) return;
+  leave(stream: ClientStream): boolean {
+    if (!this.#streams.delete(stream)) return false;
     this.cluster.limits.releaseRequest();
+    return true;
   }
 
   /** The stream is nobody's. */
   onStreamOver(stream: ClientStream): void {
     if (this.#isClosed) return;
-    if (this.#free.length < keptStreamsMax) this.#free.push(stream);
     this.#watch();
     if (this.capacity > 0) this.#keeper.onCapacity(this);
+    // Not before: who had it may be about to write down what its answer said.
+    if (this.#free.length < keptStreamsMax) this.#free.push(stream);
   }
 
   #watch(): void {

@@ -27,6 +27,8 @@ const settingsTimeoutMs = 30_000;
 const restMs = 5000;
 /** Stream objects kept for later requests; more than so many at once are made anew. */
 const keptStreamsMax = 100;
+/** Streams whose heads have grown beyond this are not kept. */
+const keptHeadBytesMax = 16 * 1024;
 const pingPayload = Buffer.from("keepaliv");
 
 /** What the HTTP/2 connections of one connection manager share. */
@@ -68,6 +70,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   #announcedMs = 0;
   #isClosing = false;
   #requests = 0;
+  /** As many as there were when `#waitsFor` was looked at. */
+  #watchedRequests = 0;
   #idleSinceMs = 0;
 
   constructor(
@@ -137,8 +141,10 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     const { wheel } = this.services.upstreams;
     const { settings } = this.services;
     const waitsFor = this.session.isInHead ? "head" : this.isIdle ? "idle" : "nothing";
-    if (waitsFor === this.#waitsFor) return;
+    // What was answered within one chunk was something, too.
+    if (waitsFor === this.#waitsFor && this.#requests === this.#watchedRequests) return;
     this.#waitsFor = waitsFor;
+    this.#watchedRequests = this.#requests;
     this.#deadline.disarm();
     if (waitsFor === "head") {
       const headMs =
@@ -186,7 +192,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
 
   onStreamOver(stream: ServerStream): void {
     if (!this.#forget(stream)) return;
-    if (this.#free.length < keptStreamsMax) this.#free.push(stream);
+    const isSmall = stream.head.bytes.length <= keptHeadBytesMax;
+    if (isSmall && this.#free.length < keptStreamsMax) this.#free.push(stream);
     else this.#release(stream);
     if (!this.#isReceiving) this.#watch();
   }

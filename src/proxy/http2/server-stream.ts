@@ -107,9 +107,11 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
       this.#hasEarlyEnd = true;
       return;
     }
+    // When the answer lies ready, the deadline is that of its client to read it.
+    if (!this.stream.isActive) return;
     this.#deadline.disarm();
     this.#connection.enter(this);
-    if (this.stream.isActive) this.stream.onBodyEnd(trailers);
+    this.stream.onBodyEnd(trailers);
   }
 
   onRoom(): void {
@@ -216,6 +218,7 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   /** Too much waits on the connection for its client: this answer is none it will read. */
   #onOverflow(): void {
     this.#connection.counters.contentOverflows.add();
+    this.#connection.session.streams.countReset();
     this.#breakOff(errorCode.enhanceYourCalm);
     this.stream.onDownstreamClose(unread);
   }

@@ -57,6 +57,7 @@ export class StreamChannel implements Channel {
     const { sender } = this.#connection.session;
     if (isOverfull(sender, wire, length)) {
       this.#connection.counters.contentOverflows.add();
+      this.#connection.session.streams.countReset();
       this.destroy();
       return true;
     }

@@ -7,18 +7,21 @@ import type { ResponseSender } from "../http/downstream.ts";
 import type { MessageHeaders } from "../http/message-headers.ts";
 
 /**
- * Content that may wait on one connection for a client that gives no window. Each stream has what came in
- * one piece before its endpoint was told to wait, and no client has so many streams that it does not read.
+ * Content that may wait on one connection. Each stream has what came in one piece before its endpoint was
+ * told to wait; a client that reads may have asked for hundreds in one turn, so a connection beyond its share
+ * loses answers only where all together have too much.
  */
 const queuedBytesMax = 8 * 1024 * 1024;
+const queuedBytesOfAllMax = 16 * 1024 * 1024;
 
 /** Whether so many bytes would have to wait, and may not. */
 export function isOverfull(
-  { queuedBytes, hasRoom, window }: Http2Sender,
+  { queuedBytes, queuedBytesOfAll, hasRoom, window }: Http2Sender,
   { sendWindow }: Http2Stream,
   bytes: number,
 ): boolean {
-  return queuedBytes > queuedBytesMax && (!hasRoom || window < bytes || sendWindow < bytes);
+  if (queuedBytes <= queuedBytesMax || queuedBytesOfAll <= queuedBytesOfAllMax) return false;
+  return !hasRoom || window < bytes || sendWindow < bytes;
 }
 
 export class StreamSender implements ResponseSender {
@@ -56,7 +59,8 @@ export class StreamSender implements ResponseSender {
   }
 
   beginBody(head: Http1Head): void {
-    this.#contentLeft = head.bodyKind === "length" ? head.bodyLength : -1;
+    // Of HTTP/2 trailers may follow, whatever the length is: the end is not before it has come.
+    this.#contentLeft = head.bodyKind === "length" && !head.isHttp2 ? head.bodyLength : -1;
     head.dropId(known.transferEncoding);
   }
 
