@@ -21,6 +21,9 @@ workloads:
 - name: server
   command: ["${process.execPath}", "${application}", "50051", {exec}]
   ports: [{ name: grpc-calls, port: 50051 }]
+- name: plain
+  command: ["${process.execPath}", "-e", 'require("http").createServer((_, answer) => answer.end("plain")).listen(8080)']
+  ports: [{ name: http, port: 8080 }]
 `;
 
 const rules = `
@@ -93,6 +96,18 @@ for (const { mode, dataPlane, title } of capturedCases) {
       assert.equal(await run(call("/echo", 20)), `200 - ${client} 0 160`);
       assert.equal(await run(call("/gone", 1)), `200 - ${client} 5 8`);
     });
+    // In a STRICT mesh: it would not get anywhere as bytes.
+    await t.test("HTTP/2 is taken on a port of HTTP, too, whose server has HTTP/1.1", async () => {
+      const program = `
+        const session = require("http2").connect("http://plain:8080");
+        session.on("error", (error) => console.log(error.code));
+        const stream = session.request({ ":path": "/" });
+        stream.on("response", (head) => console.log(head[":status"]));
+        stream.on("data", (chunk) => console.log(String(chunk)));
+        stream.on("error", (error) => console.log(error.code));
+        stream.on("close", () => session.close());`;
+      assert.equal(await run(`${process.execPath} <<'END'\n${program}\nEND`), "200\nplain");
+    });
     await t.test("routes and retries by request", async () => {
       assert.match(await run(call("/denied", 1)), /^200 7|^403/);
       assert.equal(await run(call("/flaky", 1)), `200 - ${client} 0 8`);
@@ -120,7 +135,8 @@ for (const { mode, dataPlane, title } of capturedCases) {
       ] as const) {
         const labels = { reporter, request_protocol: "grpc", grpc_response_status: "5" };
         await untilTotal(mesh, { name }, { name: "istio_requests_total", labels, value: 1 });
-        const plain = { reporter, request_protocol: "http", response_code: "200" };
+        const service = "server.default.svc.cluster.local";
+        const plain = { reporter, request_protocol: "http", destination_service: service };
         await untilTotal(mesh, { name }, { name: "istio_requests_total", labels: plain, value: 1 });
       }
     });

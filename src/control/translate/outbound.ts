@@ -121,9 +121,8 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
     statPrefix: `outbound_${name};`,
     routeName,
   });
-  const isHttp2 = pairs.some(({ port: one }) => carriedAs(one.protocol) === "http2");
-  const versions = isHttp2 ? [...plainHttp] : detectedHttp(view);
-  const match = { transportProtocol: "raw_buffer", applicationProtocols: versions };
+  // HTTP/2 among them, whatever the ports say: what is not taken here goes on without mutual TLS.
+  const match = { transportProtocol: "raw_buffer", applicationProtocols: [...plainHttp] };
   const claimed = claims.flatMap((claim) => claimChains(view, claim));
   return {
     listener: listener(view, {

@@ -15,9 +15,14 @@ class ScriptedCall implements LogCall {
   canSend = true;
   readonly messages: StreamAccessLogsMessage[] = [];
   readonly owner: LogCallOwner;
+  isClosed = false;
 
   constructor(owner: LogCallOwner) {
     this.owner = owner;
+  }
+
+  close(): void {
+    this.isClosed = true;
   }
 
   send(bytes: Uint8Array): void {
@@ -160,4 +165,31 @@ test("encodeTcpEntry() tells all entries of a connection by one id", () => {
   assert.match(idOf(record) ?? "", /^[0-9a-f-]{36}$/);
   assert.equal(idOf(record), idOf(record));
   assert.notEqual(idOf(record), idOf(requestRecord({ kind: "tcp" })));
+});
+
+test("GrpcLog ends its call when nothing was logged for a minute, and begins another when something is", () => {
+  const { clock, log, calls } = setUp();
+  log.add(entry);
+  clock.advance(30_000);
+  log.add(entry);
+  clock.advance(59_000);
+  assert.deepEqual([calls.length, calls[0]?.isClosed], [1, false]);
+  clock.advance(1000);
+  assert.equal(calls[0]?.isClosed, true);
+  log.add(entry);
+  clock.advance(1000);
+  assert.equal(calls.length, 2);
+  assert.notEqual(calls[1]?.messages[0]?.identifier, undefined);
+});
+
+test("GrpcLog gives up, and counts, what has waited for a collector for a minute", () => {
+  const { clock, log, calls, next, count } = setUp();
+  next.isRefused = true;
+  log.add(entry);
+  log.add(entry);
+  clock.advance(60_000);
+  const tried = calls.length;
+  assert.equal(count("dropped"), 2);
+  clock.advance(600_000);
+  assert.equal(calls.length, tried, "nothing is left to send");
 });

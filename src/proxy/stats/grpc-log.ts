@@ -12,6 +12,8 @@ import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
 export interface LogCall {
   readonly canSend: boolean;
   send(message: Uint8Array): void;
+  /** Nothing more will be sent; its owner is told nothing any more. */
+  close(): void;
 }
 
 export interface LogCallOwner {
@@ -41,6 +43,11 @@ const listFields = { entry: 1 } as const;
 const waitingBytesMax = 1024 * 1024;
 /** A collector that is away is not asked more often. */
 const reopenAfterMs = 1000;
+/**
+ * Without an entry for so long, the call ends and what waits for a collector that is away is given up:
+ * nobody says when a log of an earlier configuration has no user any more.
+ */
+const idleMs = 60_000;
 
 export class GrpcLog implements LogCallOwner {
   readonly #options: GrpcLogOptions;
@@ -49,6 +56,10 @@ export class GrpcLog implements LogCallOwner {
   #isIdentified = false;
   #timer: Timer | undefined;
   #reopenAtMs = Number.NEGATIVE_INFINITY;
+  #lastEntryMs = 0;
+  #idleTimer: Timer | undefined;
+  /** Entries that wait. */
+  #waiting = 0;
 
   constructor(options: GrpcLogOptions) {
     this.#options = options;
@@ -62,6 +73,9 @@ export class GrpcLog implements LogCallOwner {
       return;
     }
     written.add();
+    this.#waiting += 1;
+    this.#lastEntryMs = this.#options.clock.monotonicMs();
+    this.#idleTimer ??= this.#options.clock.schedule(idleMs, () => this.#onIdle());
     this.#entries.bytes(listFields.entry, entry);
     if (this.#entries.length >= batchBytes) this.flush();
     if (this.#entries.length > 0) this.#wait();
@@ -108,10 +122,29 @@ export class GrpcLog implements LogCallOwner {
     writer.append(entries.memory, entries.length);
     writer.end(list);
     entries.clear();
+    this.#waiting = 0;
     this.#isIdentified = true;
     this.#timer?.cancel();
     this.#timer = undefined;
     call.send(writer.memory.subarray(0, writer.length));
+  }
+
+  #onIdle(): void {
+    const { clock, dropped } = this.#options;
+    const leftMs = this.#lastEntryMs + idleMs - clock.monotonicMs();
+    if (leftMs > 0) {
+      this.#idleTimer = clock.schedule(leftMs, () => this.#onIdle());
+      return;
+    }
+    this.#idleTimer = undefined;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    if (this.#waiting > 0) dropped.add(this.#waiting);
+    this.#waiting = 0;
+    this.#entries.clear();
+    this.#call?.close();
+    this.#call = undefined;
+    this.#isIdentified = false;
   }
 
   #wait(): void {
