@@ -153,7 +153,7 @@ for (const [state, reason] of [
       clock.passedMs += 1;
       const graph = await views.graph(30_000);
       assert.match(graph.emptyReason ?? "", reason);
-      assert.equal(graph.nodes.length, 11, "what runs is known without figures");
+      assert.equal(graph.nodes.length, 12, "what runs is known without figures");
       await assert.rejects(views.service("default", "catalog", 300_000), {
         code: "metrics.unreachable",
       });

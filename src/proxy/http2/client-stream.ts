@@ -197,9 +197,6 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
 
   onReset(code: number, why?: Violation): void {
     const isOurs = this.#isMalformed || why !== undefined;
-    // The far end has said all, and wants to hear no more: a server that closed first (RFC 9113 section 8.1).
-    const isOver = this.#user?.isTunnel === true && this.#wire?.isRemoteEnded === true;
-    if (isOver && !isOurs && code === errorCode.none) return this.onClosed();
     if (!isOurs) this.#connection.onStreamReset();
     this.#reset(isOurs ? "protocol" : resetBy(code), undefined);
   }
