@@ -5,7 +5,6 @@
  */
 import { feedHead } from "../../wire/http1-parser.ts";
 import { Http1Head } from "../../wire/http1-head.ts";
-import { isFieldValue } from "../../wire/http1-writer.ts";
 import type { ClusterCounters } from "../context.ts";
 import {
   type RedirectPlan,
@@ -185,6 +184,9 @@ interface NewHead {
   readonly hasBody: boolean;
 }
 
+/** What a writer of heads writes; it leaves out everything else. */
+const fieldValue = /^[\t\u0020-\u007e\u0080-\u00ff]*$/;
+
 const framing: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
 
 function headOf(
@@ -201,7 +203,7 @@ function headOf(
   request.headers.forEach((name, value) => {
     // A value of ours (a format's) may hold a line end: it is left out as every writer leaves it out, or it
     // would be read as further fields.
-    const isLeftOut = name === "host" || name === "x-envoy-original-url" || !isFieldValue(value);
+    const isLeftOut = name === "host" || name === "x-envoy-original-url" || !fieldValue.test(value);
     if (!isLeftOut && (hasBody || !framing.has(name))) lines.push(`${name}: ${value}`);
   });
   const head = new Http1Head();
