@@ -41,7 +41,8 @@ export class Http2Sender {
   window: number = initialWindow;
   /** Content of all streams that waits for windows, or for a slow peer. */
   queuedBytes = 0;
-  #isClosed = false;
+  /** 0 once it is closed, and its content no longer counts among that of all. */
+  #counts: 0 | 1 = 1;
   /** Streams with content and a window, in the order of their turns. */
   #ready: Http2Stream[] = [];
   #blockAt = 0;
@@ -82,8 +83,8 @@ export class Http2Sender {
   close(): void {
     if (this.#gathered !== undefined) this.#memory.giveBack(this.#gathered);
     this.#gathered = undefined;
-    if (!this.#isClosed) this.#memory.queuedBytes -= this.queuedBytes;
-    this.#isClosed = true;
+    this.#memory.queuedBytes -= this.queuedBytes * this.#counts;
+    this.#counts = 0;
   }
 
   get #writer(): ByteWriter {
@@ -232,7 +233,7 @@ export class Http2Sender {
   /** So much more content waits, or less. */
   #wait(bytes: number): void {
     this.queuedBytes += bytes;
-    if (!this.#isClosed) this.#memory.queuedBytes += bytes;
+    this.#memory.queuedBytes += bytes * this.#counts;
   }
 
   /** The same, on all connections that share the memory. */

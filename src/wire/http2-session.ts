@@ -247,7 +247,8 @@ export class Http2Session {
     const why = length === 5 ? "self-dependency" : "priority-length";
     const stream = this.streams.open.get(streamId);
     if (stream !== undefined) this.streams.fail(stream, why);
-    else this.sender.reset(streamId, violations[why].code);
+    // RST_STREAM is not sent of a stream that may still begin (RFC 9113 section 6.4).
+    else this.#fail(length === 5 ? "idle-stream" : "frame-length");
   }
 
   #onReset(): void {
