@@ -75,7 +75,9 @@ export class GrpcLog implements LogCallOwner {
     written.add();
     this.#waiting += 1;
     this.#lastEntryMs = this.#options.clock.monotonicMs();
-    this.#idleTimer ??= this.#options.clock.schedule(idleMs, () => this.#onIdle());
+    if (this.#idleTimer === undefined) {
+      this.#idleTimer = this.#options.clock.schedule(idleMs, () => this.#onIdle());
+    }
     this.#entries.bytes(listFields.entry, entry);
     if (this.#entries.length >= batchBytes) this.flush();
     if (this.#entries.length > 0) this.#wait();
