@@ -311,16 +311,23 @@ onAll("a client that may no longer come does not come by its session", async (gi
   assert.deepEqual(server.counts.failures, ["wrong-identity"]);
 });
 
+const ticketPeriodMs = 12 * hourMs;
+
 onAll("a client whose certificate has expired since does not go on", async (given) => {
   const { server, io } = given;
   const session = await first(given);
   // Of the hour some minutes may be over: certificates are made when this file is loaded, with all others.
-  server.aheadMs = hourMs - 600_000;
+  // Keys of tickets change at noon and at midnight, and then nobody resumes on the portable backend.
+  const keysLastMs = ticketPeriodMs - (Date.now() % ticketPeriodMs);
+  server.aheadMs = Math.min(hourMs - 600_000, keysLastMs - 5000);
   assert.equal((await given.visit({ session })).isResumed, true, "some minutes before");
   server.aheadMs = hourMs + 60_000;
   const again = await given.visit({ session });
+  const hasOtherKeys = server.aheadMs >= keysLastMs;
   // Of our clock only: OpenSSL, which judges full handshakes, has its own.
-  if (io.name === "epoll") assert.deepEqual([again.isResumed, again.isServed], [false, true]);
+  if (io.name === "epoll" || hasOtherKeys)
+    assert.deepEqual([again.isResumed, again.isServed], [false, true]);
+  else if (hasOtherKeys) assert.equal(again.isResumed, false);
   else assert.deepEqual(server.counts.failures, ["expired"]);
   assert.equal(server.counts.resumed, 1);
 });
