@@ -1,6 +1,7 @@
 /** What a run of the tests adds up to, and what makes it fail although no test has failed. */
 
 import type { PlaneCounts } from "./plane-counts.ts";
+import type { Failure } from "./test-failures.ts";
 
 export type Counts = Record<
   "tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo",
@@ -10,6 +11,7 @@ export type Counts = Record<
 /** As the reporter writes them. */
 export interface RunCounts extends Counts {
   readonly planes: PlaneCounts;
+  readonly failures: readonly Failure[];
 }
 
 export function noCounts(): Counts {

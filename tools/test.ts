@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { assertProjectNode } from "./project-node.ts";
 import { prepare } from "./test-machine.ts";
 import type { PlaneCounts } from "./plane-counts.ts";
+import { type Failure, linesOfFailures } from "./test-failures.ts";
 import {
   complaintsOf,
   type Counts,
@@ -54,7 +55,7 @@ const phases: readonly Phase[] = [
     isolation: "process",
     concurrency: 2,
     timeoutMs: 300_000,
-    totalMs: 900_000,
+    totalMs: 1_800_000,
   },
   {
     name: "e2e",
@@ -116,6 +117,7 @@ if (wanted.some((phase) => phase.name !== "unit")) await prepare(wanted.map(({ n
 
 const total = noCounts();
 const planes: PlaneCounts[] = [];
+const failures: Failure[] = [];
 let failed = false;
 const startMs = performance.now();
 const besides = new Map<string, { readonly ended: Promise<boolean>; readonly show: () => void }>();
@@ -168,7 +170,10 @@ async function runPhase(phase: Phase, turn?: Promise<void>): Promise<boolean> {
   const counts = readCounts(countFile);
   rmSync(folder, { recursive: true });
   for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts?.[key] ?? 0;
-  if (counts !== undefined) planes.push(counts.planes);
+  if (counts !== undefined) {
+    planes.push(counts.planes);
+    failures.push(...counts.failures);
+  }
   return !isSound || counts === undefined;
 }
 
@@ -220,6 +225,8 @@ function summarise(): void {
     console.error(`heddle: ${complaint}`);
     failed = true;
   }
+  const lost = linesOfFailures(failures);
+  if (lost.length > 0) console.log(`\n${lost.join("\n")}`);
   const shown = planesOf(planes);
   if (shown.length > 0) console.log(`\n${shown.join("\n")}`);
   console.log(`\n${summaryOf(total, performance.now() - startMs).join("\n")}`);

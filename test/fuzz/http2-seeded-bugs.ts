@@ -145,8 +145,8 @@ export const http2ClientBugs: readonly SeededBug[] = [
   bug(
     "a farewell leaves out the last stream that is served",
     "http2-streams",
-    "if (stream.id <= lastId) continue;",
-    "if (stream.id < lastId) continue;",
+    "if (stream.id <= lastId || stream.isClosed) continue;",
+    "if (stream.id < lastId || stream.isClosed) continue;",
   ),
   bug(
     "a window that is taken back stays with open streams",

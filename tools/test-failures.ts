@@ -1,0 +1,59 @@
+/** What failed in a run, told once more at its end: a log that is read from its end shows it. */
+
+/** What node:test tells of a test that has failed. */
+export interface TestFailed {
+  readonly file?: string;
+  readonly line?: number;
+  readonly name?: string;
+  readonly details?: {
+    readonly error?: {
+      readonly failureType?: string;
+      readonly message?: string;
+      readonly cause?: unknown;
+    };
+  };
+}
+
+export interface Failure {
+  /** FILE:LINE, below the folder of the project. */
+  readonly place: string;
+  readonly title: string;
+  /** The beginning of what it says. */
+  readonly why: string;
+}
+
+const failuresMax = 60;
+const whyLinesMax = 12;
+const whyCharactersMax = 800;
+
+/** Undefined where only what stands below it has failed: that is told itself. */
+export function failureOf({ file, line, name, details }: TestFailed): Failure | undefined {
+  const error = details?.error;
+  if (error?.failureType === "subtestsFailed") return undefined;
+  const cause = error?.cause;
+  const said = cause instanceof Error ? cause.message : String(cause ?? error?.message ?? "");
+  const lines = said.split("\n").filter((text) => text.trim() !== "");
+  return {
+    place: `${below(file ?? "")}:${line ?? 0}`,
+    title: name ?? "",
+    why: lines.slice(0, whyLinesMax).join("\n").slice(0, whyCharactersMax),
+  };
+}
+
+/** Lines to print; none where nothing failed. */
+export function linesOfFailures(failures: readonly Failure[]): readonly string[] {
+  if (failures.length === 0) return [];
+  const shown = failures
+    .slice(0, failuresMax)
+    .flatMap(({ place, title, why }) => [
+      `✖ ${title} (${place})`,
+      ...why.split("\n").map((line) => `    ${line}`),
+    ]);
+  const left = failures.length - failuresMax;
+  return ["what failed:", ...shown, ...(left > 0 ? [`… and ${left} more`] : [])];
+}
+
+function below(file: string): string {
+  const root = `${process.cwd()}/`;
+  return file.startsWith(root) ? file.slice(root.length) : file;
+}
