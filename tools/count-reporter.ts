@@ -12,7 +12,7 @@ interface TestEvent {
     readonly name?: string;
     readonly nesting?: number;
     readonly line?: number;
-    readonly details?: TestFailed["details"];
+    readonly details?: NonNullable<TestFailed["details"]>;
     readonly counts?: Readonly<Record<string, number>>;
   };
 }

@@ -1,4 +1,5 @@
 /** What failed in a run, told once more at its end: a log that is read from its end shows it. */
+import { inspect } from "node:util";
 
 /** What node:test tells of a test that has failed. */
 export interface TestFailed {
@@ -30,8 +31,7 @@ const whyCharactersMax = 800;
 export function failureOf({ file, line, name, details }: TestFailed): Failure | undefined {
   const error = details?.error;
   if (error?.failureType === "subtestsFailed") return undefined;
-  const cause = error?.cause;
-  const said = cause instanceof Error ? cause.message : String(cause ?? error?.message ?? "");
+  const said = textOf(error?.cause) ?? error?.message ?? "";
   const lines = said.split("\n").filter((text) => text.trim() !== "");
   return {
     place: `${below(file ?? "")}:${line ?? 0}`,
@@ -51,6 +51,11 @@ export function linesOfFailures(failures: readonly Failure[]): readonly string[]
     ]);
   const left = failures.length - failuresMax;
   return ["what failed:", ...shown, ...(left > 0 ? [`… and ${left} more`] : [])];
+}
+
+/** A test may throw anything. */
+function textOf(cause: unknown): string | undefined {
+  return cause instanceof Error ? cause.message : cause === undefined ? undefined : inspect(cause);
 }
 
 function below(file: string): string {
