@@ -3,6 +3,7 @@
  * answers that are none of gRPC's, other origins. Heddle on either backend, and Envoy with the same file.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
 import { after, before, test } from "node:test";
@@ -178,6 +179,9 @@ async function overHttp1(port: number, { path, method = "POST", ...call }: Call)
     const bytes = Buffer.concat((call.body ?? []).map((piece) => Buffer.from(piece)));
     request.setHeader("content-length", bytes.length);
   }
+  request.flushHeaders();
+  const [socket] = await once(request, "socket");
+  if (socket.connecting === true) await once(socket, "connect");
   for (const piece of call.body ?? []) {
     request.write(piece);
     await sleep(2);
@@ -210,6 +214,8 @@ async function overHttp2(port: number, { path, method = "POST", ...call }: Call)
   stream.on("data", (piece: Buffer) => pieces.push(piece));
   stream.on("trailers", () => fields.push("and trailers"));
   stream.on("close", () => resolve({ status, fields, body: Buffer.concat(pieces) }));
+  // What is written before goes out with it, pieces and end in one frame.
+  await once(client, "connect");
   for (const piece of call.body ?? []) {
     stream.write(piece);
     await sleep(2);
@@ -293,26 +299,27 @@ const questions: Readonly<Record<string, Call>> = {
   "an answer of gRPC-Web": { path: "/web", fields: binary, body: [one] },
   "an answer of the proxy's own": { path: "/direct", fields: binary, body: [one] },
   "an answer of the proxy's own without a body": { path: "/nothing", fields: text },
-  "base64 that is none": { path: "/echo", fields: text, body: ["AAAA!!!!"], isRefused: true },
+  // The server says nothing: what it said would be on its way, or not, when the call is refused.
+  "base64 that is none": { path: "/hang", fields: text, body: ["AAAA!!!!"], isRefused: true },
   "base64 that does not end": {
-    path: "/echo",
+    path: "/hang",
     fields: text,
     body: [oneText.slice(0, 6)],
     isRefused: true,
   },
   "base64 with bits that nobody reads": {
-    path: "/echo",
+    path: "/hang",
     fields: text,
     body: ["AAB="],
     isRefused: true,
   },
   "base64 with padding in its midst": {
-    path: "/echo",
+    path: "/hang",
     fields: text,
     body: ["A=AA"],
     isRefused: true,
   },
-  "base64 with too much padding": { path: "/echo", fields: text, body: ["A==="], isRefused: true },
+  "base64 with too much padding": { path: "/hang", fields: text, body: ["A==="], isRefused: true },
   "a call that has come before it is looked at": {
     path: "/delayed",
     fields: text,
