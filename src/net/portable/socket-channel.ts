@@ -10,6 +10,7 @@ import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../chann
 import { ChannelStream } from "../channel-stream.ts";
 import { descriptorOf } from "../socket-handle.ts";
 import { resetOnClose } from "../sysio/socket-options.ts";
+import { giveCopyMemoryBack, takeCopyMemory } from "./copy-memory.ts";
 import { readInPlace } from "./read-in-place.ts";
 
 /**
@@ -80,9 +81,12 @@ export class SocketChannel implements Channel {
   }
 
   writeShared(memory: Uint8Array, length: number): boolean {
-    const bytes = Buffer.allocUnsafe(length);
+    const copy = takeCopyMemory(length);
+    const bytes = copy.subarray(0, length);
     bytes.set(memory.length === length ? memory : memory.subarray(0, length));
-    return this.write(bytes);
+    const isBelow = this.write(bytes);
+    if (this.#socket.writableLength === 0) giveCopyMemoryBack(copy);
+    return isBelow;
   }
 
   cork(): void {

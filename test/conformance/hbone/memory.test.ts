@@ -115,6 +115,7 @@ for (const io of ["portable", "epoll"] as const) {
         most = Math.max(most, proxy.memory().resident);
       }
       const growth = most - idle;
+      t.diagnostic(`${Math.round(growth / 1024 / 1024)} MB`);
       assert.ok(growth <= growthBytesMax, `${Math.round(growth / 1024 / 1024)} MB`);
       for (const session of sessions) session.destroy();
       await until(() => areClosed(sessions), "the connections are closed");
