@@ -122,6 +122,11 @@ import { file_envoy_extensions_filters_common_set_filter_state_v3_value } from "
 import { file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state } from "./envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.ts";
 import { file_envoy_type_v3_token_bucket } from "./envoy/type/v3/token_bucket_pb.ts";
 import { file_envoy_extensions_filters_network_local_ratelimit_v3_local_rate_limit } from "./envoy/extensions/filters/network/local_ratelimit/v3/local_rate_limit_pb.ts";
+import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from "./envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.ts";
+import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from "./envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.ts";
+import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from "./envoy/extensions/matching/input_matchers/ip/v3/ip_pb.ts";
+import { file_envoy_type_matcher_v3_http_inputs } from "./envoy/type/matcher/v3/http_inputs_pb.ts";
+import { file_xds_type_matcher_v3_ip } from "./xds/type/matcher/v3/ip_pb.ts";
 import { file_envoy_extensions_filters_http_router_v3_router } from "./envoy/extensions/filters/http/router/v3/router_pb.ts";
 import { file_envoy_extensions_filters_http_rbac_v3_rbac } from "./envoy/extensions/filters/http/rbac/v3/rbac_pb.ts";
 import { file_envoy_extensions_filters_common_fault_v3_fault } from "./envoy/extensions/filters/common/fault/v3/fault_pb.ts";
@@ -154,6 +159,7 @@ import { file_envoy_extensions_transport_sockets_proxy_protocol_v3_upstream_prox
 import { file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap } from "./envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap_pb.ts";
 import { file_envoy_extensions_resource_monitors_cgroup_memory_v3_cgroup_memory } from "./envoy/extensions/resource_monitors/cgroup_memory/v3/cgroup_memory_pb.ts";
 import { file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections } from "./envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.ts";
+import { file_envoy_extensions_health_check_event_sinks_file_v3_file } from "./envoy/extensions/health_check/event_sinks/file/v3/file_pb.ts";
 import { file_envoy_config_common_matcher_v3_matcher } from "./envoy/config/common/matcher/v3/matcher_pb.ts";
 import { file_envoy_extensions_upstreams_http_v3_http_protocol_options } from "./envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts";
 import { file_envoy_extensions_load_balancing_policies_common_v3_common } from "./envoy/extensions/load_balancing_policies/common/v3/common_pb.ts";
@@ -197,6 +203,7 @@ import { file_security_v1alpha1_ca } from "./security/v1alpha1/ca_pb.ts";
 import { file_dns_proto_nds } from "./dns/proto/nds_pb.ts";
 import { file_envoy_config_filter_http_alpn_v2alpha1_config } from "./envoy/config/filter/http/alpn/v2alpha1/config_pb.ts";
 import { file_envoy_extensions_stats_config } from "./envoy/extensions/stats/config_pb.ts";
+import { file_envoy_extensions_bootstrap_internal_listener_v3_internal_listener } from "./envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.ts";
 import { file_google_rpc_code } from "./google/rpc/code_pb.ts";
 import { file_udpa_type_v1_typed_struct } from "./udpa/type/v1/typed_struct_pb.ts";
 import { file_xds_type_v3_typed_struct } from "./xds/type/v3/typed_struct_pb.ts";
@@ -325,6 +332,11 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state,
   file_envoy_type_v3_token_bucket,
   file_envoy_extensions_filters_network_local_ratelimit_v3_local_rate_limit,
+  file_envoy_extensions_matching_common_inputs_network_v3_network_inputs,
+  file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs,
+  file_envoy_extensions_matching_input_matchers_ip_v3_ip,
+  file_envoy_type_matcher_v3_http_inputs,
+  file_xds_type_matcher_v3_ip,
   file_envoy_extensions_filters_http_router_v3_router,
   file_envoy_extensions_filters_http_rbac_v3_rbac,
   file_envoy_extensions_filters_common_fault_v3_fault,
@@ -357,6 +369,7 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap,
   file_envoy_extensions_resource_monitors_cgroup_memory_v3_cgroup_memory,
   file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections,
+  file_envoy_extensions_health_check_event_sinks_file_v3_file,
   file_envoy_config_common_matcher_v3_matcher,
   file_envoy_extensions_upstreams_http_v3_http_protocol_options,
   file_envoy_extensions_load_balancing_policies_common_v3_common,
@@ -400,6 +413,7 @@ export const registry: Registry = createRegistry(
   file_dns_proto_nds,
   file_envoy_config_filter_http_alpn_v2alpha1_config,
   file_envoy_extensions_stats_config,
+  file_envoy_extensions_bootstrap_internal_listener_v3_internal_listener,
   file_google_rpc_code,
   file_udpa_type_v1_typed_struct,
   file_xds_type_v3_typed_struct,
