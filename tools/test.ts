@@ -70,8 +70,8 @@ const phases: readonly Phase[] = [
     files: "test/long/**/*.test.ts",
     isolation: "process",
     concurrency: 2,
-    timeoutMs: 1_200_000,
-    totalMs: 1_800_000,
+    timeoutMs: 1_800_000,
+    totalMs: 3_600_000,
     beside: "e2e",
   },
   {
