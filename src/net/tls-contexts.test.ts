@@ -586,3 +586,24 @@ onBoth("a client that leaves before the handshake is done is no client", async (
   assert.deepEqual([counts.handshakes, counts.failures], [0, ["closed"]]);
   socket.destroy();
 });
+
+test("createServerTls() and createClientTls() follow no secret where they refuse", () => {
+  let listeners = 0;
+  const secrets = {
+    get: () => undefined,
+    onChange: () => {
+      listeners++;
+      return () => void listeners--;
+    },
+  };
+  const dependencies = { secrets, log: silentLog, counters: new Counts() };
+  const refused = DownstreamTlsContext.fromPartial({ requireClientCertificate: true });
+  assert.throws(() => createServerTls(refused, dependencies), /without a trusted CA/);
+  const nameless = UpstreamTlsContext.fromPartial({ autoSniSanValidation: true });
+  assert.throws(() => createClientTls(nameless, dependencies), /without a trusted CA/);
+  assert.equal(listeners, 0);
+  const made = createClientTls(UpstreamTlsContext.fromPartial({}), dependencies);
+  assert.equal(listeners, 1);
+  made.close();
+  assert.equal(listeners, 0);
+});

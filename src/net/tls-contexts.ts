@@ -9,6 +9,7 @@ import { HeddleError } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Labels, MetricRegistry } from "../telemetry/metrics.ts";
 import type {
+  CommonTlsContext,
   DownstreamTlsContext,
   UpstreamTlsContext,
 } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
@@ -52,10 +53,33 @@ export function createServerTls(
   if (config.requireSni === true) throw unsupported("require_sni");
   if (config.preferClientCiphers) throw unsupported("prefer_client_ciphers");
   if (config.ocspStaplePolicy !== 0) throw unsupported("ocsp_staple_policy");
-  const { secrets, serverNames = [] } = dependencies;
-  const context = new TlsContext(config.commonTlsContext, dependencies);
+  return made(config.commonTlsContext, dependencies, (context) =>
+    serverSideOf(config, context, dependencies),
+  );
+}
+
+/** What is refused follows no secrets. */
+function made<Tls>(
+  common: CommonTlsContext | undefined,
+  dependencies: TlsDependencies,
+  make: (context: TlsContext) => Tls,
+): Tls {
+  const context = new TlsContext(common, dependencies);
+  try {
+    return make(context);
+  } catch (thrown) {
+    context.close();
+    throw thrown;
+  }
+}
+
+function serverSideOf(
+  config: DownstreamTlsContext,
+  context: TlsContext,
+  { secrets, serverNames = [], keepsPeerChain: isAskedFor }: ServerTlsDependencies,
+): ServerTls {
   const needsChain = context.plan.spiffe?.needsChain === true;
-  const keepsPeerChain = needsChain || dependencies.keepsPeerChain === true;
+  const keepsPeerChain = needsChain || isAskedFor === true;
   const resumption = keepsPeerChain ? undefined : planResumption(config, serverNames, secrets);
   const { spiffe, acceptsUntrusted, peerNames, pins } = context.plan;
   // As Envoy: where a domain, a name or a key is asked for, who has no certificate has none of them.
@@ -72,9 +96,9 @@ export function createServerTls(
   if (requiresCertificate && !context.plan.canVerify) {
     throw unsupported("require_client_certificate without a trusted CA");
   }
-  const made = { kind: "server-tls", close: () => context.close() } as const;
-  serverContexts.set(made, { context, requiresCertificate, resumption, keepsPeerChain });
-  return made;
+  const server = { kind: "server-tls", close: () => context.close() } as const;
+  serverContexts.set(server, { context, requiresCertificate, resumption, keepsPeerChain });
+  return server;
 }
 
 /** Throws `tls-unsupported` for what cannot be honoured. `close()` stops following secrets. */
@@ -84,15 +108,21 @@ export function createClientTls(
 ): ClientTls & { close(): void } {
   if (config.allowRenegotiation) throw unsupported("allow_renegotiation");
   if (config.enforceRsaKeyUsage === true) throw unsupported("enforce_rsa_key_usage");
-  const context = new TlsContext(config.commonTlsContext, dependencies);
+  return made(config.commonTlsContext, dependencies, (context) => clientSideOf(config, context));
+}
+
+function clientSideOf(
+  config: UpstreamTlsContext,
+  context: TlsContext,
+): ClientTls & { close(): void } {
   // As Envoy: a name that nobody vouches for is anybody's.
   if (config.autoSniSanValidation && !context.plan.canVerify) {
     throw unsupported("auto_sni_san_validation without a trusted CA");
   }
   const { alpn } = context.plan;
-  const made = { kind: "client-tls", alpn, close: () => context.close() } as const;
+  const client = { kind: "client-tls", alpn, close: () => context.close() } as const;
   const sni = config.sni === "" ? undefined : config.sni;
-  clientContexts.set(made, {
+  clientContexts.set(client, {
     context,
     sni,
     // A session keeps the server's own certificate alone.
@@ -101,7 +131,7 @@ export function createClientTls(
     expectsSni: config.autoSniSanValidation,
     expectedName: undefined,
   });
-  return made;
+  return client;
 }
 
 /** Whether servers are asked for by the names of their endpoints (`auto_host_sni`). */

@@ -4,6 +4,16 @@
  * have let one name pass for another; bytes do not. Checks nothing: whoever asks has verified the
  * certificate.
  */
+import {
+  type DerElement,
+  derTag,
+  elements,
+  extensionsOf,
+  isBytes,
+  only,
+  signedFields,
+} from "./der.ts";
+
 export interface CertificateNames {
   /** The whole subject in RFC 2253's form, as OpenSSL writes it: the last part first. */
   readonly subject: string;
@@ -15,17 +25,7 @@ export interface CertificateNames {
   readonly ipSans: readonly string[];
 }
 
-interface Element {
-  readonly tag: number;
-  readonly content: Uint8Array;
-}
-
-const sequence = 0x30;
 const set = 0x31;
-const objectId = 0x06;
-const octetString = 0x04;
-const bitString = 0x03;
-const extensionsTag = 0xa3;
 const utf8String = 0x0c;
 const printableString = 0x13;
 const ia5String = 0x16;
@@ -35,15 +35,12 @@ const bmpString = 0x1e;
 
 /** Undefined when the bytes are not a certificate, or hold a name that is not plain text. */
 export function decodeCertificateNames(der: Uint8Array): CertificateNames | undefined {
-  const certificate = only(der, sequence);
-  const [signed] = certificate === undefined ? [] : (elements(certificate) ?? []);
-  if (signed?.tag !== sequence) return undefined;
-  const fields = elements(signed.content);
+  const fields = signedFields(der);
   if (fields === undefined) return undefined;
   // version [0] is absent in version 1; then serial, algorithm, issuer, validity, subject.
   const subject = fields[fields[0]?.tag === 0xa0 ? 5 : 4];
-  if (subject?.tag !== sequence) return undefined;
-  const extensions = fields.find((field) => field.tag === extensionsTag);
+  if (subject?.tag !== derTag.sequence) return undefined;
+  const extensions = fields.find((field) => field.tag === derTag.extensions);
   const general = extensions === undefined ? [] : generalNames(extensions.content);
   if (general === undefined) return undefined;
   const ofTag = (tag: number): string[] | undefined => texts(general, tag);
@@ -71,7 +68,7 @@ function formatDistinguishedName(name: Uint8Array): string {
   return parts.toReversed().join(",");
 }
 
-function formatAttribute(type?: Element, value?: Element): string {
+function formatAttribute(type?: DerElement, value?: DerElement): string {
   if (type === undefined || value === undefined) return "";
   const id = objectIdText(type.content);
   const name = attributeNames[id];
@@ -120,7 +117,7 @@ function objectIdText(bytes: Uint8Array): string {
 }
 
 /** As UTF-8; undefined for what is no text. */
-function directoryText({ tag, content }: Element): Buffer | undefined {
+function directoryText({ tag, content }: DerElement): Buffer | undefined {
   if ([utf8String, printableString, ia5String, numericString].includes(tag)) {
     return Buffer.from(content);
   }
@@ -149,7 +146,7 @@ function commonNameOf(subject: Uint8Array): string | undefined {
     if (part.tag !== set) continue;
     for (const pair of elements(part.content) ?? []) {
       const [type, value] = elements(pair.content) ?? [];
-      if (type?.tag !== objectId || !isBytes(type.content, [0x55, 4, 3])) continue;
+      if (type?.tag !== derTag.objectId || !isBytes(type.content, [0x55, 4, 3])) continue;
       const isText = [utf8String, printableString, ia5String].includes(value?.tag ?? 0);
       if (value !== undefined && isText) return plainText(value.content);
     }
@@ -158,46 +155,15 @@ function commonNameOf(subject: Uint8Array): string | undefined {
 }
 
 /** The entries of subjectAltName (2.5.29.17); two such extensions make the certificate invalid. */
-function generalNames(content: Uint8Array): readonly Element[] | undefined {
-  const list = only(content, sequence);
-  const found: Element[][] = [];
-  for (const extension of (list === undefined ? undefined : elements(list)) ?? []) {
-    const parts = elements(extension.content) ?? [];
-    const [type] = parts;
-    if (type?.tag !== objectId || !isBytes(type.content, [0x55, 0x1d, 0x11])) continue;
-    const value = parts.at(-1);
-    if (value?.tag !== octetString) return undefined;
-    const names = only(value.content, sequence);
-    const entries = names === undefined ? undefined : elements(names);
-    if (entries === undefined) return undefined;
-    found.push(entries);
-  }
-  return found.length > 1 ? undefined : (found[0] ?? []);
+function generalNames(content: Uint8Array): readonly DerElement[] | undefined {
+  const found = (extensionsOf(content, [0x55, 0x1d, 0x11]) ?? []).map((value) => {
+    const names = value === undefined ? undefined : only(value, derTag.sequence);
+    return names === undefined ? undefined : elements(names);
+  });
+  return found.length > 1 ? undefined : found.length === 0 ? [] : found[0];
 }
 
-/** Bits of a certificate's key usage, the first one highest (RFC 5280 section 4.2.1.3). */
-export const keyUsage = { certificateSign: 0x0400, crlSign: 0x0200 } as const;
-
-/** 16 bits; undefined where the certificate does not limit it, or cannot be read. */
-export function decodeKeyUsage(der: Uint8Array): number | undefined {
-  const certificate = only(der, sequence);
-  const [signed] = certificate === undefined ? [] : (elements(certificate) ?? []);
-  const fields = signed?.tag === sequence ? elements(signed.content) : undefined;
-  const extensions = fields?.find((field) => field.tag === extensionsTag);
-  const list = extensions === undefined ? undefined : only(extensions.content, sequence);
-  for (const extension of (list === undefined ? undefined : elements(list)) ?? []) {
-    const parts = elements(extension.content) ?? [];
-    const [type] = parts;
-    if (type?.tag !== objectId || !isBytes(type.content, [0x55, 0x1d, 0x0f])) continue;
-    const value = parts.at(-1);
-    const bits = value?.tag === octetString ? only(value.content, bitString) : undefined;
-    // Its first byte counts the bits of the last that mean nothing.
-    return bits === undefined ? undefined : ((bits[1] ?? 0) << 8) | (bits[2] ?? 0);
-  }
-  return undefined;
-}
-
-function texts(names: readonly Element[], tag: number): string[] | undefined {
+function texts(names: readonly DerElement[], tag: number): string[] | undefined {
   const found: string[] = [];
   for (const name of names) {
     if (name.tag !== tag) continue;
@@ -225,37 +191,4 @@ function ipText(bytes: Uint8Array): string {
     groups.push((((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0)).toString(16));
   }
   return groups.join(":");
-}
-
-function isBytes(bytes: Uint8Array, expected: readonly number[]): boolean {
-  return bytes.length === expected.length && expected.every((byte, i) => bytes[i] === byte);
-}
-
-/** The content of the one element that `bytes` must be. */
-function only(bytes: Uint8Array, tag: number): Uint8Array | undefined {
-  const found = elements(bytes);
-  return found?.length === 1 && found[0]?.tag === tag ? found[0].content : undefined;
-}
-
-/** The elements side by side in `bytes`; undefined when they do not fill it exactly. */
-function elements(bytes: Uint8Array): Element[] | undefined {
-  const found: Element[] = [];
-  let at = 0;
-  while (at < bytes.length) {
-    const tag = bytes[at] ?? 0;
-    let length = bytes[at + 1];
-    if (length === undefined || (tag & 0x1f) === 0x1f) return undefined;
-    at += 2;
-    if (length >= 0x80) {
-      const count = length & 0x7f;
-      if (count === 0 || count > 3 || at + count > bytes.length) return undefined;
-      length = 0;
-      for (let i = 0; i < count; i++) length = length * 256 + (bytes[at + i] ?? 0);
-      at += count;
-    }
-    if (at + length > bytes.length) return undefined;
-    found.push({ tag, content: bytes.subarray(at, at + length) });
-    at += length;
-  }
-  return found;
 }

@@ -10,7 +10,13 @@ export interface TestAuthority {
   /** The list of those of its certificates that it has taken back. */
   revoke(certificates: readonly TestCertificate[]): Promise<string>;
   /** One that this one vouches for; chains of its certificates have its own behind them. */
-  intermediate(): Promise<TestAuthority>;
+  intermediate(limits?: TestAuthorityLimits): Promise<TestAuthority>;
+}
+
+export interface TestAuthorityLimits {
+  readonly pathLength?: number;
+  /** DER of NameConstraints. */
+  readonly nameConstraints?: Uint8Array<ArrayBuffer>;
 }
 
 export interface TestCertificateRequest {
@@ -74,13 +80,13 @@ function authorityOf(signer: Signer, root: x509.X509Certificate): TestAuthority 
       const text = list.toString("pem").replaceAll(/(BEGIN|END) (X509 )?CRL/g, "$1 X509 CRL");
       return `${text}\n`;
     },
-    intermediate: async () => {
+    intermediate: async (limits = {}) => {
       const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
       const certificate = await x509.X509CertificateGenerator.create({
         serialNumber: nextSerial(),
         subject: `O=test intermediate ${signer.rest.length + 1}`,
         issuer: signer.certificate.subject,
-        ...authorityFields(),
+        ...authorityFields(limits),
         publicKey: keys.publicKey,
         signingKey: signer.signingKey,
       });
@@ -90,17 +96,20 @@ function authorityOf(signer: Signer, root: x509.X509Certificate): TestAuthority 
   };
 }
 
-function authorityFields() {
+function authorityFields({ pathLength, nameConstraints }: TestAuthorityLimits = {}) {
   return {
     notBefore: new Date(Date.now() - 3_600_000),
     notAfter: new Date(Date.now() + 86_400_000),
     signingAlgorithm: algorithm,
     extensions: [
-      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.BasicConstraintsExtension(true, pathLength, true),
       new x509.KeyUsagesExtension(
         x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
         true,
       ),
+      ...(nameConstraints === undefined
+        ? []
+        : [new x509.Extension("2.5.29.30", true, nameConstraints)]),
     ],
   };
 }

@@ -6,11 +6,12 @@
 import { X509Certificate } from "node:crypto";
 
 import { HeddleError } from "../../base/error.ts";
-import { decodeKeyUsage, keyUsage } from "../../wire/certificate-names.ts";
+import { decodeAuthorityLimits, decodeKeyUsage, keyUsage } from "../../wire/certificate-limits.ts";
 import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { TypedExtensionConfig } from "../../wire/gen/ts/envoy/config/core/v3/extension.ts";
 import { SPIFFECertValidatorConfig } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.ts";
-import type { PeerCertificate } from "./peer-certificate.ts";
+import { mayBeVouchedFor } from "./name-constraints.ts";
+import { type PeerCertificate, readPeerCertificate } from "./peer-certificate.ts";
 
 export interface SpiffeBundles {
   /** The authorities of all domains. */
@@ -77,30 +78,51 @@ function mayIssue(leaf: X509Certificate): boolean {
 
 /** Longer chains are nobody's. */
 const issuersMax = 10;
+/** Signatures that are looked at for one peer, which could send authorities that all vouch for each other. */
+const signaturesMax = 100;
 
-/** By one of the authorities, or by one that is vouched for so. */
+/** By one of the authorities, or by one that is vouched for so, each within its limits. */
 function isIssuedBy(
   leaf: X509Certificate,
   authorities: readonly X509Certificate[],
   issuers: readonly X509Certificate[],
 ): boolean {
   const now = Date.now();
-  const unused = new Set(issuers.slice(0, issuersMax));
-  const vouched = [leaf];
-  for (const certificate of vouched) {
+  const between = issuers.slice(0, issuersMax).filter((one) => one.ca && isValidAt(one, now));
+  const trusted = authorities.filter((one) => isValidAt(one, now));
+  let signatures = 0;
+  /** `path`: from the leaf up, each vouched for by the one after it. */
+  const isVouched = (path: readonly X509Certificate[]): boolean => {
+    const top = path.at(-1) ?? leaf;
     const isBy = (issuer: X509Certificate): boolean =>
-      certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
-    for (const authority of authorities) {
-      if (!isValidAt(authority, now)) continue;
-      if (certificate.raw.equals(authority.raw) || isBy(authority)) return true;
+      top.checkIssued(issuer) && ++signatures <= signaturesMax && top.verify(issuer.publicKey);
+    for (const authority of trusted) {
+      const isItself = top.raw.equals(authority.raw);
+      if (!isItself && !isBy(authority)) continue;
+      if (isWithinLimits(isItself ? path.slice(0, -1) : path, authority)) return true;
     }
-    for (const issuer of unused) {
-      if (!issuer.ca || !isValidAt(issuer, now) || !isBy(issuer)) continue;
-      unused.delete(issuer);
-      vouched.push(issuer);
-    }
-  }
-  return false;
+    return between.some(
+      (issuer) =>
+        !path.includes(issuer) &&
+        isBy(issuer) &&
+        isWithinLimits(path, issuer) &&
+        isVouched([...path, issuer]),
+    );
+  };
+  return isVouched([leaf]);
+}
+
+/** `path`: what stands below the issuer, the leaf first. */
+function isWithinLimits(path: readonly X509Certificate[], issuer: X509Certificate): boolean {
+  const limits = decodeAuthorityLimits(issuer.raw);
+  if (limits === undefined) return false;
+  const between = path.slice(1).filter((one) => one.subject !== one.issuer);
+  if (between.length > limits.pathLength) return false;
+  if (limits.permitted.length + limits.excluded.length === 0) return true;
+  return path.every(({ raw }) => {
+    const { names } = readPeerCertificate(raw);
+    return names !== undefined && mayBeVouchedFor(names, limits);
+  });
 }
 
 function isValidAt({ validFromDate, validToDate }: X509Certificate, nowMs: number): boolean {
