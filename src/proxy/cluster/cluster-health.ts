@@ -1,7 +1,8 @@
 /** What active health checks have found of a cluster's endpoints, whoever has checked. */
+import type { EventSubject } from "./health-events.ts";
 import type { ProbeTarget } from "./health-probe.ts";
 
-export interface HealthMember {
+export interface HealthMember extends EventSubject {
   readonly target: ProbeTarget;
   /** One name with one endpoint: it stays itself where its address changes. */
   readonly isSameAnywhere: boolean;

@@ -35,6 +35,7 @@ export function composeClusters(
     onEjected: options.onEjected,
     // Endpoints are checked once for a process.
     ...(options.isWorker === true ? { toldHealth: new ToldHealth() } : { dialler }),
+    openLog: options.openLog,
     onHealthNews: options.onHealthNews,
     onHealthReport: (report) => workers?.tellHealth(report),
     clock,

@@ -15,9 +15,19 @@ import {
 import type { ProxyDialler } from "../internal.ts";
 import type { HealthSeries } from "../stats/health-series.ts";
 import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
+import { HealthEvents, type JudgedCheck } from "./health-events.ts";
 import type { HealthPlan } from "./health-plan.ts";
-import { type Probe, type ProbeOwner, type ProbeTarget, TcpProbe } from "./health-probe.ts";
-import { HttpProbe } from "./http-probe.ts";
+import {
+  ConnectionProbe,
+  type Probe,
+  type ProbeOwner,
+  type ProbeParts,
+  type ProbeTarget,
+  TcpProbeConnection,
+} from "./health-probe.ts";
+import { grpcQuestion } from "./grpc-probe.ts";
+import { HttpProbeConnection } from "./http-probe.ts";
+import { Http2ProbeConnection, http2HttpQuestion } from "./http2-probe.ts";
 import type { ClusterServices } from "./running-cluster.ts";
 
 export interface CheckerOptions {
@@ -26,7 +36,7 @@ export interface CheckerOptions {
   readonly series: HealthSeries;
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly dialler: ProxyDialler;
-  readonly services: Pick<ClusterServices, "clock" | "random" | "log">;
+  readonly services: Pick<ClusterServices, "clock" | "random" | "log" | "openLog">;
   /** The cluster has had connections for requests. */
   readonly hasTraffic: () => boolean;
   /** Flags of an endpoint have changed. */
@@ -42,10 +52,21 @@ const lateMs = 20;
 
 export class HealthChecker implements ClusterHealth {
   readonly #options: CheckerOptions;
+  readonly #events: HealthEvents | undefined;
   readonly #sessions = new Map<string, Session>();
 
   constructor(options: CheckerOptions) {
+    const { plan, cluster, services } = options;
+    const { openLog } = services;
     this.#options = options;
+    if (plan.events === undefined || openLog === undefined) return;
+    this.#events = new HealthEvents({
+      plan: plan.events,
+      cluster,
+      checker: checkerNames[plan.probe.kind],
+      appends: plan.events.paths.map((path) => openLog(path)),
+      nowMs: () => services.clock.nowMs(),
+    });
   }
 
   get isKnown(): boolean {
@@ -67,7 +88,7 @@ export class HealthChecker implements ClusterHealth {
     const added: Session[] = [];
     for (const [key, member] of members) {
       if (this.#sessions.has(key)) continue;
-      const session = new Session(key, member, this.#options);
+      const session = new Session(key, member, { ...this.#options, events: this.#events });
       this.#sessions.set(key, session);
       added.push(session);
     }
@@ -84,10 +105,16 @@ export class HealthChecker implements ClusterHealth {
   }
 }
 
+interface SessionOptions extends CheckerOptions {
+  readonly events: HealthEvents | undefined;
+}
+
+const checkerNames = { http: "HTTP", grpc: "GRPC", tcp: "TCP" } as const;
+
 class Session implements ProbeOwner {
   readonly health: CheckedHealth;
   readonly #key: string;
-  readonly #options: CheckerOptions;
+  readonly #options: SessionOptions;
   #member: HealthMember;
   #probe: Probe;
   #interval: Timer | undefined;
@@ -96,7 +123,7 @@ class Session implements ProbeOwner {
   /** The answer that is being judged asks not to count the endpoint any more. */
   #asksExclusion = false;
 
-  constructor(key: string, member: HealthMember, options: CheckerOptions) {
+  constructor(key: string, member: HealthMember, options: SessionOptions) {
     const { plan } = options;
     this.#key = key;
     this.#options = options;
@@ -140,10 +167,9 @@ class Session implements ProbeOwner {
   }
 
   #makeProbe(target: ProbeTarget): Probe {
-    const { dialler, plan, keepAlive } = this.#options;
-    const parts = { dialler, plan, keepAlive, target, owner: this };
-    const { probe } = plan;
-    return probe.kind === "http" ? new HttpProbe(parts, probe) : new TcpProbe(parts, probe);
+    const { dialler, plan, keepAlive, services } = this.#options;
+    const nowMs = (): number => services.clock.monotonicMs();
+    return makeProbe({ dialler, plan, keepAlive, nowMs, target, owner: this });
   }
 
   #ask(): void {
@@ -160,7 +186,7 @@ class Session implements ProbeOwner {
   }
 
   #onTimeout(): void {
-    this.#probe.close();
+    this.#probe.giveUp();
     this.#fail("network-timeout", false);
   }
 
@@ -171,13 +197,13 @@ class Session implements ProbeOwner {
     const wasFirst = this.health.isFirstCheck;
     const change = this.health.pass(isDegraded);
     series.successes.add(1);
-    this.#tell(before, change, wasFirst);
+    this.#tell(before, change, { isFirst: wasFirst, failure: undefined, status: 0 });
     if (!this.health.has(healthFlag.failed)) onPassed(this.#key);
     this.#again(true, change);
   }
 
-  onFail(kind: "network" | "active", isRetriable: boolean): void {
-    if (!this.#isClosed) this.#fail(kind, isRetriable);
+  onFail(kind: "network" | "active", isRetriable: boolean, status = 0): void {
+    if (!this.#isClosed) this.#fail(kind, isRetriable, status);
   }
 
   onExcluded(): void {
@@ -188,11 +214,11 @@ class Session implements ProbeOwner {
     this.#options.series.verified.add(1);
   }
 
-  #fail(kind: CheckFailure, isRetriable: boolean): void {
-    this.#again(false, this.#judgeFailure(kind, isRetriable));
+  #fail(kind: CheckFailure, isRetriable: boolean, status = 0): void {
+    this.#again(false, this.#judgeFailure(kind, isRetriable, status));
   }
 
-  #judgeFailure(kind: CheckFailure, isRetriable: boolean): HealthChange {
+  #judgeFailure(kind: CheckFailure, isRetriable: boolean, status = 0): HealthChange {
     const { series } = this.#options;
     const before = this.health.flags;
     const wasFirst = this.health.isFirstCheck;
@@ -202,13 +228,18 @@ class Session implements ProbeOwner {
     series.failures.add(1);
     if (kind === "passive") series.passiveFailures.add(1);
     else if (kind !== "active") series.networkFailures.add(1);
-    this.#tell(before, change, wasFirst);
+    this.#tell(before, change, { isFirst: wasFirst, failure: kind, status });
     return change;
   }
 
-  #tell(before: number, change: HealthChange, wasFirst: boolean): void {
-    const { series, services, cluster, onChange, onFirst } = this.#options;
+  #tell(
+    before: number,
+    change: HealthChange,
+    check: Pick<JudgedCheck, "isFirst" | "failure" | "status">,
+  ): void {
+    const { series, services, cluster, events, onChange, onFirst } = this.#options;
     const { flags } = this.health;
+    events?.write(this.#member, { before, after: flags, ...check });
     if (((before ^ flags) & healthFlag.failed) !== 0) {
       const isFit = !this.health.has(healthFlag.failed);
       series.healthy.add(isFit ? 1 : -1);
@@ -224,7 +255,7 @@ class Session implements ProbeOwner {
       series.degraded.add(this.health.has(healthFlag.degraded) ? 1 : -1);
     }
     if (change === "changed" || before !== flags) onChange(this.#key, flags);
-    if (wasFirst) onFirst();
+    if (check.isFirst) onFirst();
   }
 
   #again(hasPassed: boolean, change: HealthChange): void {
@@ -236,6 +267,18 @@ class Session implements ProbeOwner {
     const delayMs = nextCheckMs(plan.settings, outcome, services.random);
     this.#interval = services.clock.schedule(delayMs, () => this.#ask());
   }
+}
+
+function makeProbe(parts: ProbeParts): Probe {
+  const { probe } = parts.plan;
+  return new ConnectionProbe((onOver) => {
+    if (probe.kind === "tcp") return new TcpProbeConnection(parts, probe, onOver);
+    if (probe.kind === "grpc") {
+      return new Http2ProbeConnection(parts, () => grpcQuestion(probe, parts), onOver);
+    }
+    if (probe.version === "HTTP/1.1") return new HttpProbeConnection(parts, probe, onOver);
+    return new Http2ProbeConnection(parts, () => http2HttpQuestion(probe, parts), onOver);
+  });
 }
 
 function sameTarget(a: ProbeTarget, b: ProbeTarget): boolean {

@@ -4,6 +4,7 @@
  */
 import type {
   HealthCheck,
+  HealthCheck_GrpcHealthCheck as GrpcCheck,
   HealthCheck_HttpHealthCheck as HttpCheck,
   HealthCheck_Payload as Payload,
   HealthCheck_TcpHealthCheck as TcpCheck,
@@ -13,18 +14,21 @@ import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.
 import { CodecClientType } from "../../wire/gen/ts/envoy/type/v3/http.ts";
 import type { Int64Range } from "../../wire/gen/ts/envoy/type/v3/range.ts";
 import { compileHeaderEdit, type HeaderEdit } from "../engine/header-edit.ts";
-import { compileHeaderLevel } from "../engine/header-operations.ts";
+import { compileAdditions, compileHeaderLevel } from "../engine/header-operations.ts";
 import { compileHealthSettings, type HealthSettings } from "../engine/health-check.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileStringMatcher } from "../engine/string-matcher.ts";
 import type { TextPredicate } from "../engine/text-test.ts";
 import type { EndpointMetadata } from "./endpoint.ts";
+import { compileEvents, type EventPlan } from "./health-events.ts";
 import { flattenMetadata } from "./metadata.ts";
 
 export interface HealthPlan {
   readonly settings: HealthSettings;
-  readonly probe: HttpProbePlan | TcpProbePlan;
+  readonly probe: HttpProbePlan | GrpcProbePlan | TcpProbePlan;
   readonly reusesConnections: boolean;
+  /** Where it is written what checks have found; undefined: nowhere. */
+  readonly events: EventPlan | undefined;
   /** New endpoints are not counted before their first check is over. */
   readonly ignoresNew: boolean;
   /** Endpoints leave when they are named no more, whatever their health. */
@@ -37,6 +41,7 @@ export interface HealthPlan {
 
 export interface HttpProbePlan {
   readonly kind: "http";
+  readonly version: "HTTP/1.1" | "HTTP/2";
   readonly method: string;
   readonly path: string;
   /** Where neither the endpoint nor the check names a host. */
@@ -51,6 +56,15 @@ export interface HttpProbePlan {
   readonly service: TextPredicate | undefined;
 }
 
+export interface GrpcProbePlan {
+  readonly kind: "grpc";
+  /** Empty: the server is asked about itself. */
+  readonly service: string;
+  /** Where neither the endpoint nor the check names a host. */
+  readonly host: string;
+  readonly edit: HeaderEdit | undefined;
+}
+
 export interface TcpProbePlan {
   readonly kind: "tcp";
   readonly send: Uint8Array | undefined;
@@ -62,16 +76,24 @@ const bufferBytesDefault = 1024;
 /** Where configuration sets no limit. */
 const bufferBytesMost = 1024 * 1024;
 
-export function compileHealth(cluster: Cluster): HealthPlan | undefined {
+export function compileHealth(
+  cluster: Cluster,
+  { speaksHttp2 }: { readonly speaksHttp2: boolean },
+): HealthPlan | undefined {
   const [check, second] = cluster.healthChecks;
   if (check === undefined) return undefined;
   const path = "health_checks[0]";
+  // As in Envoy.
   if (second !== undefined) refuse("health_checks[1]", "is not supported: there can be one");
+  if (check.grpcHealthCheck !== undefined && !speaksHttp2) {
+    refuse(`${path}.grpc_health_check`, "goes with clusters that speak HTTP/2 alone");
+  }
   const criteria = check.transportSocketMatchCriteria;
   return {
     settings: compileHealthSettings(check, path),
     probe: compileProbe(check, cluster.name, path),
     reusesConnections: check.reuseConnection ?? true,
+    events: compileEvents(check, path),
     ignoresNew: cluster.commonLbConfig?.ignoreNewHostsUntilFirstHc === true,
     forgetsHealthy: cluster.ignoreHealthOnHostRemoval,
     alpn: check.tlsOptions === undefined ? undefined : check.tlsOptions.alpnProtocols,
@@ -86,8 +108,9 @@ export function compileHealth(cluster: Cluster): HealthPlan | undefined {
 }
 
 function compileProbe(check: HealthCheck, clusterName: string, path: string): HealthPlan["probe"] {
-  const { httpHealthCheck: http, tcpHealthCheck: tcp } = check;
+  const { httpHealthCheck: http, tcpHealthCheck: tcp, grpcHealthCheck: grpc } = check;
   if (http !== undefined) return compileHttp(http, clusterName, `${path}.http_health_check`);
+  if (grpc !== undefined) return compileGrpc(grpc, clusterName, `${path}.grpc_health_check`);
   if (tcp !== undefined) return compileTcp(tcp, `${path}.tcp_health_check`);
   return refuse(path, "names no kind of check that is supported");
 }
@@ -106,9 +129,6 @@ function compileHttp(check: HttpCheck, clusterName: string, path: string): HttpP
   if (method === CONNECT) refuse(`${path}.method`, "must not be CONNECT");
   if (check.send !== undefined && bodiless.has(method)) {
     refuse(`${path}.send`, "goes with methods that have a body alone");
-  }
-  if (check.codecClientType !== CodecClientType.HTTP1) {
-    refuse(`${path}.codec_client_type`, "only HTTP/1.1 is supported towards upstreams");
   }
   const target = fieldText(check.path, `${path}.path`);
   if (target === "") refuse(`${path}.path`, "is required");
@@ -131,6 +151,7 @@ function compileHttp(check: HttpCheck, clusterName: string, path: string): HttpP
   const { serviceNameMatcher } = check;
   return {
     kind: "http",
+    version: versionOf(check.codecClientType, `${path}.codec_client_type`),
     method: methodName(method, `${path}.method`),
     path: target,
     host: host === "" ? clusterName : host,
@@ -147,6 +168,21 @@ function compileHttp(check: HttpCheck, clusterName: string, path: string): HttpP
       serviceNameMatcher === undefined
         ? undefined
         : compileStringMatcher(serviceNameMatcher, `${path}.service_name_matcher`),
+  };
+}
+
+function versionOf(codec: CodecClientType, path: string): HttpProbePlan["version"] {
+  if (codec === CodecClientType.HTTP1) return "HTTP/1.1";
+  return codec === CodecClientType.HTTP2 ? "HTTP/2" : refuse(path, "HTTP3 is not supported");
+}
+
+function compileGrpc(check: GrpcCheck, clusterName: string, path: string): GrpcProbePlan {
+  const host = fieldText(check.authority, `${path}.authority`);
+  return {
+    kind: "grpc",
+    service: check.serviceName,
+    host: host === "" ? clusterName : host,
+    edit: compileHeaderEdit(compileAdditions(check.initialMetadata, `${path}.initial_metadata`)),
   };
 }
 

@@ -21,7 +21,8 @@ export interface ProbeTarget {
 /** Told once for each `ask()`, unless it is ended before. */
 export interface ProbeOwner {
   onPass(isDegraded: boolean): void;
-  onFail(kind: "network" | "active", isRetriable: boolean): void;
+  /** `status`: of the answer over HTTP that failed. */
+  onFail(kind: "network" | "active", isRetriable: boolean, status?: number): void;
   /** The answer asks not to count the endpoint any more; before `onFail`. */
   onExcluded(): void;
   /** The answer says which cluster it comes from, and that is looked at. */
@@ -31,12 +32,16 @@ export interface ProbeOwner {
 export interface Probe {
   /** Opens a connection where none is open. */
   ask(): void;
+  /** No answer has come in time. */
+  giveUp(): void;
   /** No answer is waited for any more, and the connection closes. */
   close(): void;
 }
 
 export interface ProbeParts {
   readonly dialler: ProxyDialler;
+  /** Monotonic milliseconds. */
+  readonly nowMs: () => number;
   readonly plan: HealthPlan;
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly target: ProbeTarget;
@@ -47,7 +52,7 @@ export interface ProbeParts {
 export function dialProbe(
   { dialler, plan, keepAlive, target }: ProbeParts,
   handler: ChannelHandler,
-  onConnect: () => void,
+  onConnect: (channel: Channel) => void,
 ): Channel {
   const { address, tls, sourceAddress, internal } = target;
   return dialler.dial({
@@ -66,21 +71,25 @@ export function dialProbe(
 /** What an endpoint may say without saying what is waited for. */
 const receivedBytesMax = 1024 * 1024;
 
-export class TcpProbe implements Probe {
-  readonly #parts: ProbeParts;
-  readonly #plan: TcpProbePlan;
-  #connection: TcpProbeConnection | undefined;
+/** Asks over one connection after another. */
+export class ConnectionProbe implements Probe {
+  readonly #open: (onOver: () => void) => Probe;
+  #connection: Probe | undefined;
 
-  constructor(parts: ProbeParts, plan: TcpProbePlan) {
-    this.#parts = parts;
-    this.#plan = plan;
+  /** `open` begins a connection that says when it is over. */
+  constructor(open: (onOver: () => void) => Probe) {
+    this.#open = open;
   }
 
   ask(): void {
-    this.#connection ??= new TcpProbeConnection(this.#parts, this.#plan, () => {
+    this.#connection ??= this.#open(() => {
       this.#connection = undefined;
     });
     this.#connection.ask();
+  }
+
+  giveUp(): void {
+    this.#connection?.giveUp();
   }
 
   close(): void {
@@ -88,7 +97,7 @@ export class TcpProbe implements Probe {
   }
 }
 
-class TcpProbeConnection implements ChannelHandler {
+export class TcpProbeConnection implements Probe, ChannelHandler {
   readonly #parts: ProbeParts;
   readonly #plan: TcpProbePlan;
   readonly #onOver: () => void;
@@ -142,6 +151,10 @@ class TcpProbeConnection implements ChannelHandler {
     if (this.#isOver) return;
     this.#end();
     this.#parts.owner.onFail("network", false);
+  }
+
+  giveUp(): void {
+    this.close();
   }
 
   close(): void {

@@ -5,37 +5,14 @@ import { frameResponse } from "../../wire/http1-framing.ts";
 import { defaultHeadLimits, Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import { Http1Writer } from "../../wire/http1-writer.ts";
-import type { RequestView } from "../engine/request.ts";
-import { MessageHeaders } from "../http/message-headers.ts";
-import { type HttpProbePlan, holdsInOrder } from "./health-plan.ts";
-import { dialProbe, type Probe, type ProbeParts } from "./health-probe.ts";
+import type { HttpProbePlan } from "./health-plan.ts";
+import { dialProbe, type Probe, type ProbeParts, type ProbeTarget } from "./health-probe.ts";
+import { judgeAnswer, KeptContent, questionOf } from "./http-question.ts";
 
 /** Interim answers tolerated before the final one. */
 const interimMax = 16;
 
-export class HttpProbe implements Probe {
-  readonly #parts: ProbeParts;
-  readonly #plan: HttpProbePlan;
-  #connection: HttpProbeConnection | undefined;
-
-  constructor(parts: ProbeParts, plan: HttpProbePlan) {
-    this.#parts = parts;
-    this.#plan = plan;
-  }
-
-  ask(): void {
-    this.#connection ??= new HttpProbeConnection(this.#parts, this.#plan, () => {
-      this.#connection = undefined;
-    });
-    this.#connection.ask();
-  }
-
-  close(): void {
-    this.#connection?.close();
-  }
-}
-
-class HttpProbeConnection implements ChannelHandler {
+export class HttpProbeConnection implements Probe, ChannelHandler {
   readonly #parts: ProbeParts;
   readonly #plan: HttpProbePlan;
   readonly #onOver: () => void;
@@ -47,12 +24,12 @@ class HttpProbeConnection implements ChannelHandler {
   #isHeadRead = false;
   #isOver = false;
   #interims = 0;
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
+  readonly #kept: KeptContent;
 
   constructor(parts: ProbeParts, plan: HttpProbePlan, onOver: () => void) {
     this.#parts = parts;
     this.#plan = plan;
+    this.#kept = new KeptContent(plan);
     this.#onOver = onOver;
   }
 
@@ -69,8 +46,7 @@ class HttpProbeConnection implements ChannelHandler {
   }
 
   #send(): void {
-    const { hostname } = this.#parts.target;
-    this.#channel?.write(composeProbe(this.#plan, hostname));
+    this.#channel?.write(composeProbe(this.#plan, this.#parts.target));
   }
 
   onData(chunk: Buffer): void {
@@ -88,7 +64,7 @@ class HttpProbeConnection implements ChannelHandler {
       const step = this.#body.next(chunk, at);
       at = this.#body.position;
       if (step === bodyStep.content)
-        this.#keep(chunk.subarray(this.#body.dataStart, this.#body.dataEnd));
+        this.#kept.add(chunk.subarray(this.#body.dataStart, this.#body.dataEnd));
       else if (step === bodyStep.error) return this.#fail();
       else if (step === bodyStep.end) return this.#answered(at < chunk.length);
       else return;
@@ -109,14 +85,6 @@ class HttpProbeConnection implements ChannelHandler {
     return true;
   }
 
-  #keep(content: Buffer): void {
-    const room = this.#plan.bufferBytesMax - this.#keptBytes;
-    if (this.#plan.receive.length === 0 || room <= 0) return;
-    const part = Buffer.from(content.subarray(0, room));
-    this.#kept.push(part);
-    this.#keptBytes += part.length;
-  }
-
   onEnd(): void {
     if (this.#isOver) return;
     if (this.#isWaiting && this.#isHeadRead && this.#body.finish()) return this.#answered(true);
@@ -133,34 +101,20 @@ class HttpProbeConnection implements ChannelHandler {
 
   #answered(hasSurplus: boolean): void {
     this.#isWaiting = false;
-    const body = Buffer.concat(this.#kept);
-    this.#kept = [];
-    this.#keptBytes = 0;
+    const body = this.#kept.take();
     const { owner, plan } = this.#parts;
     if (!plan.reusesConnections || !this.#head.isKeepAlive || hasSurplus) this.close();
-    this.#judge(body, owner);
-  }
-
-  #judge(body: Buffer, owner: ProbeParts["owner"]): void {
-    const head = this.#head;
-    const { receive, isExpected, isRetriable, service } = this.#plan;
-    const holds = receive.length === 0 || holdsInOrder(body, receive);
-    if (!holds || !isExpected(head.status)) {
-      if (head.findName("x-envoy-immediate-health-check-fail") >= 0) owner.onExcluded();
-      return owner.onFail("active", holds && isRetriable(head.status));
-    }
-    if (service !== undefined) {
-      owner.onServiceChecked();
-      const named = head.joined("x-envoy-upstream-healthchecked-cluster") ?? "";
-      if (!service(named)) return owner.onFail("active", false);
-    }
-    owner.onPass(head.findName("x-envoy-degraded") >= 0);
+    judgeAnswer(this.#plan, this.#head, body, owner);
   }
 
   #fail(): void {
     this.#isWaiting = false;
     this.close();
     this.#parts.owner.onFail("network", false);
+  }
+
+  giveUp(): void {
+    this.close();
   }
 
   close(): void {
@@ -175,31 +129,9 @@ class HttpProbeConnection implements ChannelHandler {
   }
 }
 
-/** Nobody's connection: who asks is the proxy itself. */
-const ownConnection: RequestView["connection"] = {
-  sourceAddress: "127.0.0.1",
-  sourcePort: 0,
-  destinationAddress: "127.0.0.1",
-  destinationPort: 0,
-  sni: undefined,
-  alpn: undefined,
-  isTls: false,
-  peerUriSans: [],
-};
-
-function composeProbe(plan: HttpProbePlan, hostname: string): Buffer {
-  const { method, path, host, edit, body } = plan;
-  const headers = new MessageHeaders();
-  headers.add("user-agent", "Envoy/HC");
-  const authority = hostname === "" ? host : hostname;
-  edit?.(headers, {
-    method,
-    path,
-    authority,
-    scheme: "http",
-    header: (name) => headers.get(name),
-    connection: ownConnection,
-  });
+function composeProbe(plan: HttpProbePlan, target: ProbeTarget): Buffer {
+  const { method, path, body } = plan;
+  const { authority, headers } = questionOf(plan, target);
   const writer = new Http1Writer();
   writer.text(`${method} ${path} HTTP/1.1\r\n`);
   writer.field("host", authority);

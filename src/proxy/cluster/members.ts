@@ -249,17 +249,22 @@ export class Members {
 
   #tellChecks(health: ClusterHealth): void {
     const members = new Map<string, HealthMember>();
-    for (const endpoint of this.#endpoints.values()) {
-      if (endpoint.isChecked) members.set(endpoint.healthKey, this.#memberOf(endpoint));
+    for (const { name, members: here } of this.#localities) {
+      for (const endpoint of here) {
+        if (endpoint.isChecked) members.set(endpoint.healthKey, this.#memberOf(endpoint, name));
+      }
     }
     health.setMembers(members);
   }
 
-  #memberOf(endpoint: Endpoint): HealthMember {
+  #memberOf(endpoint: Endpoint, locality: string): HealthMember {
     const { discovery, health } = this.#plan;
     const { address, check, tls, sourceAddress, internal } = endpoint;
     const metadata = health?.socketMetadata;
     return {
+      address,
+      metadata: endpoint.metadata,
+      locality,
       target: {
         address: { address: check?.address ?? address.address, port: check?.port || address.port },
         hostname: check?.hostname ?? "",

@@ -147,7 +147,8 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     refuse(path, "is not supported with TLS inside internal_upstream");
   }
   const discovery = compileDiscovery(cluster);
-  const health = compileHealth(cluster);
+  const http2 = compileUpstreamHttp2(cluster, http);
+  const health = compileHealth(cluster, { speaksHttp2: http2 !== undefined });
   if (health !== undefined && (discovery.kind === "original-dst" || discovery.kind === "forward")) {
     refuse("health_checks", "is not supported where requests name their endpoints");
   }
@@ -181,7 +182,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     serverNames,
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
-    http2: compileUpstreamHttp2(cluster, http),
+    http2,
     http1: compileUpstreamHttp1(http),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,

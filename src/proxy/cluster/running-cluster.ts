@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { AppendLines } from "../../telemetry/batch-writer.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
   ClusterCounters,
@@ -42,6 +43,8 @@ export interface ClusterServices {
   readonly onEjected?: ((ejection: Ejection) => void) | undefined;
   /** For health checks. */
   readonly dialler?: ProxyDialler | undefined;
+  /** Takes lines for a file. */
+  readonly openLog?: ((path: string) => AppendLines) | undefined;
   /** Where another thread checks. */
   readonly toldHealth?: ToldHealth | undefined;
   /** To be told to the thread that checks. */

@@ -39,17 +39,23 @@ export interface Place {
   readonly adminPort: number;
 }
 
+export interface PlaneOptions {
+  readonly workers?: number;
+  /** What Heddle's write to a file. */
+  readonly onLines?: ((path: string, lines: string) => void) | undefined;
+}
+
 /** Envoy is the last of them; `workers`: Heddle's also with two threads that serve. */
 export async function startPlanes(
   textFor: (place: Place) => string,
-  { workers = 0 }: { readonly workers?: number } = {},
+  { workers = 0, onLines }: PlaneOptions = {},
 ): Promise<readonly Plane[]> {
   const binary = findEnvoy();
   if (binary === undefined) throw new Error("no Envoy: npm test installs one, or set HEDDLE_ENVOY");
   const starting = await Promise.allSettled([
-    startHeddle("portable", textFor),
-    startHeddle("epoll", textFor),
-    ...(workers === 0 ? [] : [startHeddle("epoll", textFor, workers)]),
+    startHeddle("portable", textFor, { onLines }),
+    startHeddle("epoll", textFor, { onLines }),
+    ...(workers === 0 ? [] : [startHeddle("epoll", textFor, { workers, onLines })]),
     startReference(binary, textFor),
   ]);
   const planes = starting.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
@@ -64,7 +70,7 @@ export async function startPlanes(
 async function startHeddle(
   io: "portable" | "epoll",
   textFor: (place: Place) => string,
-  workers = 0,
+  { workers = 0, onLines }: PlaneOptions,
 ): Promise<Plane> {
   const port = await freePort();
   const { feed, secrets, nodeId } = parseBootstrap({
@@ -82,7 +88,7 @@ async function startHeddle(
     ...threads(workers),
     random: Math.random,
     peers: noPeers,
-    openLog: () => () => undefined,
+    openLog: (path) => (memory, length) => onLines?.(path, memory.toString("utf8", 0, length)),
     io,
     nodeId,
     version: "test",
