@@ -6,7 +6,13 @@ import { Duplex } from "node:stream";
 import fc from "fast-check";
 
 import { inspectHttp } from "./http-inspect.ts";
-import { decodeProxyHeader, encodeProxyHeader } from "./proxy-protocol.ts";
+import {
+  decodeProxyHeader,
+  encodeLocalHeader,
+  encodeProxyHeader,
+  encodeProxyLine,
+  tlvsOf,
+} from "./proxy-protocol.ts";
 import { inspectTlsHello, type TlsInspection } from "./tls-hello.ts";
 
 /** A ClientHello as Node's OpenSSL writes it. */
@@ -108,6 +114,7 @@ test("decodeProxyHeader() reads version 1 and leaves what follows", () => {
       source: { address: "2001:db8::1", port: 4000 },
       destination: { address: "::1", port: 443 },
     },
+    tlvs: new Uint8Array(0),
   });
   for (let end = 0; end < line.length; end++) {
     assert.equal(decodeProxyHeader(bytes.subarray(0, end)).kind, "incomplete");
@@ -126,6 +133,11 @@ test("decodeProxyHeader() refuses malformed headers and passes what is none", ()
     "TCP6 1::2::3 ::1 1 2\r\n",
     "TCP4 1.2.3.4 1.2.3.4 1 2\n",
     "UDP4 1.2.3.4 1.2.3.4 1 2\r\n",
+    "TCP4 0.0.0.0 1.2.3.4 1 2\r\n",
+    "TCP4 1.2.3.4 224.0.0.1 1 2\r\n",
+    "TCP4 1.2.3.4 255.255.255.255 1 2\r\n",
+    "TCP6 :: ::1 1 2\r\n",
+    "TCP6 ::1 ff02::1 1 2\r\n",
     "x".repeat(120),
   ]) {
     assert.equal(kind(`PROXY ${rest}`), "malformed", rest);
@@ -146,6 +158,7 @@ test("decodeProxyHeader() reads version 2, bounded by its length", () => {
       source: { address: "10.0.0.1", port: 40_000 },
       destination: { address: "10.0.0.2", port: 443 },
     },
+    tlvs: Uint8Array.from(tlv),
   });
   for (let end = 0; end < header.length; end++) {
     assert.equal(decodeProxyHeader(bytes.subarray(0, end)).kind, "incomplete");
@@ -159,6 +172,9 @@ test("decodeProxyHeader() reads version 2, bounded by its length", () => {
     [0x21, 0x11, 0, 4, 1, 2, 3, 4],
     [0x21, 0x31, 0, 0],
     [0x21, 0x11, 0xff, 0xff],
+    [0x21, 0x11, 0, 14, ...addresses, 4, 0],
+    [0x21, 0x11, 0, 15, ...addresses, 4, 0, 1],
+    [0x21, 0x11, 0, 12, 0, 0, 0, 0, 10, 0, 0, 2, 0, 1, 0, 2],
   ]) {
     assert.equal(decodeProxyHeader(Buffer.from([...signature, ...rest])).kind, "malformed");
   }
@@ -174,8 +190,31 @@ test("encodeProxyHeader() writes what decodeProxyHeader() reads, IPv6 as soon as
   ] as const) {
     const header = encodeProxyHeader({ source, destination: gateway });
     const addresses = { source, destination: gateway };
-    const expected = { kind: "header", bytes, version: 2, addresses } as const;
+    const none = new Uint8Array(0);
+    const expected = { kind: "header", bytes, version: 2, addresses, tlvs: none } as const;
     assert.deepEqual(decodeProxyHeader(Buffer.concat([header, Buffer.from("GET /")])), expected);
+    const line = Buffer.from(encodeProxyLine(addresses));
+    const ofLine = { ...expected, bytes: line.length, version: 1 };
+    assert.deepEqual(decodeProxyHeader(Buffer.concat([line, Buffer.from("GET /")])), ofLine);
+  }
+});
+
+test("encodeProxyHeader() writes values in their order, and who has no addresses says so", () => {
+  const end = { address: "203.0.113.7", port: 40_000 };
+  const tlvs = [
+    { type: 0x02, value: Uint8Array.from(Buffer.from("shop.test")) },
+    { type: 0xea, value: new Uint8Array(300).fill(7) },
+    { type: 0x02, value: new Uint8Array(0) },
+  ];
+  const header = encodeProxyHeader({ source: end, destination: end }, tlvs);
+  const decoded = decodeProxyHeader(header);
+  assert.ok(decoded.kind === "header");
+  assert.equal(decoded.bytes, header.length);
+  assert.deepEqual([...tlvsOf(decoded.tlvs)], tlvs);
+  for (const own of [encodeLocalHeader(), encodeProxyLine(undefined)]) {
+    const kept = decodeProxyHeader(own);
+    assert.ok(kept.kind === "header" && kept.addresses === undefined, kept.kind);
+    assert.equal(kept.bytes, own.length);
   }
 });
 

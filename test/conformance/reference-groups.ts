@@ -145,6 +145,7 @@ export const referenceGroups: readonly ReferenceGroup[] = [
     probes: [],
     tests: [
       "test/conformance/proxy/proxy-protocol.test.ts: PROXY header: ",
+      "test/conformance/proxy/proxy-values.test.ts: a PROXY header's values become metadata: ",
       `${hello}: refuses malformed headers and passes what is none`,
       `${hello}: reads version 2, bounded by its length`,
       `${listener}: believes a PROXY header only from whom its chain names`,

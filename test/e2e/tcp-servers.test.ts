@@ -88,7 +88,7 @@ for (const { mode, dataPlane, title } of capturedCases) {
       });
       // Envoy would wait for the client's first bytes for ever.
       if (dataPlane === "heddle") {
-        await t.test("a server that speaks first on an undeclared port", async () => {
+        await t.test("heddle hears a server that speaks first on an undeclared port", async () => {
           const quit = /^220 mail.*\r\n221 bye$/s;
           for (let i = 0; i < 3; i++) {
             assert.match(await run(talk("greeter", 2526, "QUIT\\r\\n")), quit);

@@ -3,8 +3,12 @@ import assert from "node:assert/strict";
 
 import {
   decodeProxyHeader,
+  encodeLocalHeader,
   encodeProxyHeader,
+  encodeProxyLine,
   type ProxyHeader,
+  proxyVersionOf,
+  tlvsOf,
 } from "../../src/wire/proxy-protocol.ts";
 import type { FuzzTarget } from "./fuzzer.ts";
 import { referenceProxyHeader } from "./proxy-protocol-reference.ts";
@@ -29,7 +33,9 @@ function seeds(): readonly Buffer[] {
     latin1("GET / HTTP/1.1\r\n"),
     Buffer.from(encodeProxyHeader({ source: ipv4, destination: ipv4 })),
     Buffer.from(encodeProxyHeader({ source: ipv6, destination: ipv4 })),
-    version2(0x20, 0, 0, 0),
+    Buffer.from(encodeProxyLine({ source: ipv4, destination: ipv4 })),
+    Buffer.from(encodeProxyLine({ source: ipv6, destination: ipv4 })),
+    Buffer.from(encodeLocalHeader()),
     version2(0x21, 0x11, 0, 16, 10, 0, 0, 1, 10, 0, 0, 2, 156, 64, 1, 187, 4, 0, 1, 0),
     version2(0x21, 0x31, 0, 0),
   ];
@@ -45,14 +51,24 @@ function check(input: Buffer, random: Random): void {
   );
   const first = firstVerdict(input, random);
   assert.deepEqual(withoutReason(first), withoutReason(header), "depends on how the bytes arrive");
+  const version = proxyVersionOf(input);
+  if (header.kind === "header") assert.equal(version, header.version);
+  else if (header.kind === "absent" || input.length === 0) assert.equal(version, undefined);
+  else assert.ok(version !== undefined, "it begins like one, but of no version");
   if (header.kind === "header" && header.addresses !== undefined) {
-    const { source, destination } = header.addresses;
-    const again = decodeProxyHeader(encodeProxyHeader({ source, destination }));
+    const { addresses, tlvs } = header;
+    const again = decodeProxyHeader(encodeProxyHeader(addresses, [...tlvsOf(tlvs)]));
     assert.deepEqual(
-      again.kind === "header" && again.addresses,
-      header.addresses,
+      again.kind === "header" && [again.addresses, again.tlvs],
+      [addresses, tlvs],
       "what it understood is understood otherwise",
     );
+    const line = decodeProxyHeader(encodeProxyLine(addresses));
+    assert.deepEqual(line.kind === "header" && line.addresses, addresses, "in version 1");
+  }
+  if (header.kind === "header" && header.addresses === undefined) {
+    const own = decodeProxyHeader(encodeProxyLine(undefined));
+    assert.ok(own.kind === "header" && own.addresses === undefined);
   }
   assert.ok(before.equals(input), "changes what it reads");
 }
@@ -84,6 +100,8 @@ export const proxyProtocolTarget: FuzzTarget = {
     Buffer.from([0x21, 0x21]),
     Buffer.from([0x20]),
     Buffer.from([0, 12]),
+    Buffer.from([0, 16]),
+    Buffer.from([4, 0, 1, 65]),
     Buffer.from([0, 36]),
     Buffer.alloc(12),
     Buffer.alloc(36),

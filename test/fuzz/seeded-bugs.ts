@@ -213,6 +213,12 @@ const proxyProtocol: readonly SeededBug[] = [
     "if (bytes.length < 15 + length)",
   ),
   bug(
+    "a value cut short",
+    "proxy-protocol",
+    'if (!areWhole(tlvs)) return malformed("a value cut short");',
+    "",
+  ),
+  bug(
     "the ports change places",
     "proxy-protocol",
     "port: port(2 * size) }",

@@ -1,5 +1,6 @@
 /** Which fields of a bootstrap are honoured. What has no meaning here and is let pass says why. */
 import type { Bootstrap } from "../../wire/gen/ts/envoy/config/bootstrap/v3/bootstrap.ts";
+import { InternalListener } from "../../wire/gen/ts/envoy/extensions/bootstrap/internal_listener/v3/internal_listener.ts";
 import type { Secret } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/secret.ts";
 import { TypedStruct } from "../../wire/gen/ts/udpa/type/v1/typed_struct.ts";
 import { checkHonoured, type Honoured } from "../config/honoured.ts";
@@ -24,6 +25,7 @@ export const honouredBootstrap: Honoured<Bootstrap> = {
   statsFlushInterval: true,
   statsFlushOnAdmin: true,
   statsEvictionInterval: true,
+  statsServerVersionOverride: "absent",
   // The form of Envoy's own log; the command has --log-format.
   applicationLogConfig: true,
   bootstrapExtensions: true,
@@ -40,13 +42,20 @@ export const honouredBootstrap: Honoured<Bootstrap> = {
 export const honouredSecret: Honoured<Secret> = {
   name: true,
   tlsCertificate: { certificateChain: true, privateKey: true },
-  validationContext: { trustedCa: true, crl: true },
+  validationContext: {
+    trustedCa: true,
+    crl: true,
+    requireSignedCertificateTimestamp: "zero",
+    maxVerifyDepth: "absent",
+  },
   sessionTicketKeys: true,
 };
 
+const internalListener = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
+
 /** Extensions that only prepare what other resources may ask for, which are refused there. */
 const extensions: ReadonlySet<string> = new Set([
-  "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+  internalListener,
   "istio.workload.BootstrapExtension",
 ]);
 
@@ -84,6 +93,10 @@ export function checkBootstrap(bootstrap: Bootstrap): void {
   }
   for (const [i, { typedConfig, name }] of bootstrap.bootstrapExtensions.entries()) {
     const type = typeOf(typedConfig);
+    if (type === internalListener && setsBuffer(typedConfig)) {
+      const place = `bootstrap_extensions[${i}].typed_config.buffer_size_kb`;
+      refusals.add(place, "is not supported: bytes that may wait are bounded by each listener");
+    }
     if (extensions.has(type)) continue;
     refusals.add(`bootstrap_extensions[${i}]`, `'${type || name}' is not supported`);
   }
@@ -95,13 +108,24 @@ export function checkBootstrap(bootstrap: Bootstrap): void {
   refusals.throwIfAny();
 }
 
-/** The type inside a TypedStruct, whose type URL is its first field. */
-function typeOf(any: { readonly typeUrl: string; readonly value: Uint8Array } | undefined): string {
+type Extension = { readonly typeUrl: string; readonly value: Uint8Array } | undefined;
+
+/** What a TypedStruct stands for; undefined for others. */
+function structOf(any: Extension): TypedStruct | undefined {
   const type = any?.typeUrl.split("/").at(-1) ?? "";
-  if (!type.endsWith(".type.v1.TypedStruct") && !type.endsWith(".type.v3.TypedStruct")) return type;
-  return (
-    TypedStruct.decode(any?.value ?? new Uint8Array(0))
-      .typeUrl.split("/")
-      .at(-1) ?? ""
-  );
+  const isStruct = type.endsWith(".type.v1.TypedStruct") || type.endsWith(".type.v3.TypedStruct");
+  return isStruct ? TypedStruct.decode(any?.value ?? new Uint8Array(0)) : undefined;
+}
+
+/** The type inside a TypedStruct, or its own. */
+function typeOf(any: Extension): string {
+  const url = structOf(any)?.typeUrl ?? any?.typeUrl ?? "";
+  return url.split("/").at(-1) ?? "";
+}
+
+/** It is the only field there is. */
+function setsBuffer(any: Extension): boolean {
+  const struct = structOf(any);
+  if (struct !== undefined) return Object.keys(struct.value ?? {}).length > 0;
+  return InternalListener.decode(any?.value ?? new Uint8Array(0)).bufferSizeKb !== undefined;
 }

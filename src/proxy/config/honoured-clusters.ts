@@ -29,9 +29,11 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
       healthStatus: true,
       metadata: true,
       loadBalancingWeight: true,
+      endpointName: "absent",
     },
     loadBalancingWeight: true,
     priority: true,
+    proximity: "absent",
   },
   policy: {
     overprovisioningFactor: true,
@@ -52,6 +54,7 @@ export const honouredHealthCheck: Honoured<HealthCheck> = {
   unhealthyThreshold: true,
   healthyThreshold: true,
   reuseConnection: true,
+  altPort: "absent",
   httpHealthCheck: {
     host: true,
     path: true,
@@ -81,6 +84,8 @@ export const honouredHealthCheck: Honoured<HealthCheck> = {
   transportSocketMatchCriteria: true,
 };
 
+const source = { protocol: true, address: true, portValue: true, namedPort: "absent" } as const;
+
 export const honouredCluster: Honoured<Cluster> = {
   transportSocketMatches: { name: true, match: true, transportSocket: true },
   name: true,
@@ -107,7 +112,12 @@ export const honouredCluster: Honoured<Cluster> = {
     },
     perHostThresholds: true,
   },
-  commonHttpProtocolOptions: { idleTimeout: true, maxRequestsPerConnection: true },
+  commonHttpProtocolOptions: {
+    idleTimeout: true,
+    maxRequestsPerConnection: true,
+    maxHeadersCount: "absent",
+    maxResponseHeadersKb: "absent",
+  },
   typedExtensionProtocolOptions: true,
   dnsRefreshRate: true,
   dnsJitter: true,
@@ -124,8 +134,9 @@ export const honouredCluster: Honoured<Cluster> = {
   // Every socket towards an upstream carries the proxy's mark, asked for or not.
   upstreamBindConfig: {
     socketOptions: true,
-    sourceAddress: { protocol: true, address: true, portValue: true },
-    extraSourceAddresses: { address: { protocol: true, address: true, portValue: true } },
+    sourceAddress: source,
+    extraSourceAddresses: { address: source },
+    freebind: "zero",
   },
   lbSubsetConfig: true,
   ringHashLbConfig: true,
@@ -149,7 +160,7 @@ export const honouredCluster: Honoured<Cluster> = {
     overrideHostStatus: true,
     closeConnectionsOnHostSetChange: true,
   },
-  preconnectPolicy: { perUpstreamPreconnectRatio: true },
+  preconnectPolicy: { perUpstreamPreconnectRatio: true, predictivePreconnectRatio: "absent" },
   upstreamConnectionOptions: {
     tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
   },

@@ -100,10 +100,17 @@ export const honouredRouter: Honoured<Router> = {
   dynamicStats: true,
 };
 
+const passThroughTlvs = { matchType: true, tlvType: true } as const;
+
 export const honouredProxyProtocol: Honoured<ProxyProtocol> = {
-  rules: true,
+  rules: {
+    tlvType: true,
+    onTlvPresent: { metadataNamespace: true, key: true, valueStringEncoding: true },
+  },
+  passThroughTlvs,
   disallowedVersions: true,
   allowRequestsWithoutProxyProtocol: true,
+  statPrefix: true,
 };
 
 export const honouredInternalUpstream: Honoured<InternalUpstreamTransport> = {

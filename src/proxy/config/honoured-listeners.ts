@@ -4,7 +4,12 @@ import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listen
 import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
-import { honouredAddress, honouredFormat, honouredSource } from "./honoured-extensions.ts";
+import {
+  honouredAddress,
+  honouredFormat,
+  honouredHttp2,
+  honouredSource,
+} from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 const filterChain: Honoured<FilterChain> = {
@@ -14,6 +19,7 @@ const filterChain: Honoured<FilterChain> = {
   transportSocket: true,
   transportSocketConnectTimeout: true,
   name: true,
+  useProxyProto: "zero",
 };
 
 const honouredSocketOption: Honoured<SocketOption> = {
@@ -56,6 +62,7 @@ export const honouredListener: Honoured<Listener> = {
   enableReusePort: true,
   accessLog: true,
   tcpBacklogSize: true,
+  tcpFastOpenQueueLength: "zero",
   // Of a listener whose socket is opened for it: one that stays open stays as it is.
   tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
   maxConnectionsToAcceptPerSocketEvent: true,
@@ -101,6 +108,8 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     maxStreamDuration: true,
     headersWithUnderscoresAction: true,
     maxRequestsPerConnection: true,
+    // Of answers.
+    maxResponseHeadersKb: "absent",
   },
   httpProtocolOptions: {
     allowAbsoluteUrl: true,
@@ -111,24 +120,10 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     enableTrailers: true,
     allowChunkedLength: true,
     overrideStreamErrorOnInvalidHttpMessage: true,
+    // Which library Envoy reads heads with.
+    useBalsaParser: true,
   },
-  http2ProtocolOptions: {
-    hpackTableSize: true,
-    maxConcurrentStreams: true,
-    initialStreamWindowSize: true,
-    initialConnectionWindowSize: true,
-    maxOutboundFrames: true,
-    maxOutboundControlFrames: true,
-    maxConsecutiveInboundFramesWithEmptyPayload: true,
-    maxInboundPriorityFramesPerStream: true,
-    maxInboundWindowUpdateFramesPerDataFrameSent: true,
-    streamErrorOnInvalidHttpMessaging: true,
-    overrideStreamErrorOnInvalidHttpMessage: true,
-    connectionKeepalive: { interval: true, timeout: true },
-    allowConnect: true,
-    // Which library Envoy reads frames with.
-    useOghttp2Codec: true,
-  },
+  http2ProtocolOptions: honouredHttp2,
   serverName: true,
   serverHeaderTransformation: true,
   maxRequestHeadersKb: true,
@@ -146,6 +141,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     flushAccessLogOnNewRequest: true,
     flushLogOnTunnelSuccessfullyEstablished: true,
   },
+  addUserAgent: "zero",
   useRemoteAddress: true,
   xffNumTrustedHops: true,
   internalAddressConfig: { cidrRanges: true },
@@ -198,4 +194,5 @@ export const honouredTcp: Honoured<TcpProxy> = {
   // CONNECT, over HTTP/1.1 or HTTP/2.
   tunnelingConfig: { hostname: true, headersToAdd: true },
   maxDownstreamConnectionDuration: true,
+  checkDrainClose: "absent",
 };

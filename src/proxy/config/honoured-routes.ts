@@ -58,6 +58,7 @@ const retryPolicy: Honoured<RetryPolicy> = {
 
 const hedgePolicy = {
   hedgeOnPerTryTimeout: true,
+  initialRequests: "absent",
 } as const;
 
 const weightedClusters: Honoured<WeightedCluster> = {
@@ -91,6 +92,7 @@ const mirrors = {
 const action: Honoured<RouteAction> = {
   cluster: true,
   clusterHeader: true,
+  clusterSpecifierPlugin: "absent",
   weightedClusters,
   clusterNotFoundResponseCode: true,
   metadataMatch: { filterMetadata: true },
@@ -130,6 +132,7 @@ const redirect: Honoured<RedirectAction> = {
   hostRedirect: true,
   portRedirect: true,
   pathRedirect: true,
+  pathRewrite: "absent",
   prefixRewrite: true,
   regexRewrite: true,
   responseCode: true,
@@ -139,6 +142,7 @@ const redirect: Honoured<RedirectAction> = {
 const route: Honoured<Route> = {
   // The listener's limit is what is kept.
   perRequestBufferLimitBytes: "absent",
+  requestBodyBufferLimit: "absent",
   name: true,
   match,
   route: action,
@@ -153,6 +157,7 @@ const route: Honoured<Route> = {
 const virtualHost: Honoured<VirtualHost> = {
   // The listener's limit is what is kept.
   perRequestBufferLimitBytes: "absent",
+  requestBodyBufferLimit: "absent",
   name: true,
   domains: true,
   routes: route,
@@ -177,6 +182,8 @@ export const honouredRoutes: Honoured<RouteConfiguration> = {
   virtualHosts: virtualHost,
   mostSpecificHeaderMutationsWins: true,
   maxDirectResponseBodySizeBytes: true,
+  // A cluster may come later than its routes.
+  validateClusters: "zero",
   requestMirrorPolicies: mirrors,
   ignorePortInHostMatching: true,
   typedPerFilterConfig: true,

@@ -78,6 +78,10 @@ function connectionClosure(
     }
     case "address": {
       const { of, range } = condition;
+      if (of === "direct") {
+        return ({ connection: { direct, sourceAddress } }) =>
+          isWithin(direct?.address ?? sourceAddress, range);
+      }
       if (of === "source") {
         return (request) => isWithin(request.connection.sourceAddress, range);
       }
@@ -121,6 +125,8 @@ function sourceClosure(
       const { name } = source;
       return (request) => stateText(request, name);
     }
+    case "computed":
+      return source.textOf;
   }
 }
 

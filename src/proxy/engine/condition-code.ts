@@ -176,6 +176,7 @@ class ConditionWriter {
       }
       case "address": {
         const text = {
+          direct: "(request.connection.direct?.address ?? request.connection.sourceAddress)",
           source: "request.connection.sourceAddress",
           destination: "request.connection.destinationAddress",
           remote: "(request.remoteAddress ?? request.connection.sourceAddress)",
@@ -205,6 +206,8 @@ class ConditionWriter {
         return `${this.scope.argument(stateText)}(request, ${literal(source.name)})`;
       case "header":
         return this.#header(source.name);
+      case "computed":
+        return `${this.scope.argument(source.textOf)}(request)`;
     }
   }
 

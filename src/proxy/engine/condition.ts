@@ -5,6 +5,7 @@
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import type { IpRange } from "./ip.ts";
 import type { MetadataPredicate } from "./metadata-matcher.ts";
+import type { RequestView } from "./request.ts";
 import type { TextTest } from "./text-test.ts";
 
 export type Condition =
@@ -21,7 +22,7 @@ export type Condition =
   | { readonly kind: "port"; readonly from: number; readonly until: number }
   | {
       readonly kind: "address";
-      readonly of: "source" | "destination" | "remote";
+      readonly of: "direct" | "source" | "destination" | "remote";
       readonly range: IpRange;
     }
   /** Some verified SPIFFE id of the peer passes; any at all without a test. */
@@ -43,10 +44,12 @@ export interface TextCondition {
 /**
  * `path`: without query and fragment. `route-path`: the same, but missing where it is empty or the
  * method is CONNECT. Names of headers are in lower case. `state`: what filters have set under a key.
+ * `computed`: what else may be asked.
  */
 export type TextSource =
   | { readonly kind: "path" | "route-path" }
-  | { readonly kind: "header" | "query" | "cookie" | "state"; readonly name: string };
+  | { readonly kind: "header" | "query" | "cookie" | "state"; readonly name: string }
+  | { readonly kind: "computed"; readonly textOf: (request: RequestView) => string | undefined };
 
 export const always: Condition = { kind: "always" };
 export const never: Condition = { kind: "never" };
@@ -101,6 +104,7 @@ function exactTest(
   }
   if (condition.isInverted) return undefined;
   const { source, whenMissing } = condition;
+  if (source.kind === "computed") return undefined;
   const name = "name" in source ? source.name : "";
   return {
     group: JSON.stringify([source.kind, name, whenMissing, test.ignoresCase]),

@@ -3,6 +3,7 @@
  * the received bytes; tests and explanations implement it over plain values.
  */
 import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
+import type { ClientEnds } from "./client-ends.ts";
 import type { FilterState } from "./filter-state.ts";
 
 export interface RequestView {
@@ -39,4 +40,6 @@ export interface ConnectionView {
   /** What network filters have found out, and set for those behind them; absent = nothing. */
   metadata?: DynamicMetadata | undefined;
   state?: FilterState | undefined;
+  /** What upstreams are told of it, where its own PROXY header says, or somebody has asked. */
+  ends?: ClientEnds | undefined;
 }

@@ -16,12 +16,12 @@ import type { PassedOn } from "../internal.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
 import type { CompiledChain } from "./compiled-chain.ts";
+import { type ClientHeader, withMetadata } from "./client-header.ts";
 import { chainFor, type CompiledListener, inspectsAlike } from "./compiled-listener.ts";
 import { CountedChannel } from "./counted-channel.ts";
 import { ConnectionLog } from "./connection-log.ts";
 import type { DecidedBy, DetectionMemory } from "./detection-memory.ts";
 import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
-import type { ListenerStep } from "./listener-filters.ts";
 import type { ListenerCounters } from "./listener-counters.ts";
 
 export interface AcceptServices {
@@ -77,6 +77,7 @@ export class AcceptedConnection implements ConnectionHome {
   #decidedBy: DecidedBy = "first_bytes";
   readonly #log: ConnectionLog | undefined;
   #ends: Ends | undefined;
+  #client: ClientHeader | undefined;
   #sni: string | undefined;
 
   constructor(channel: Channel, listener: CompiledListener, services: AcceptServices) {
@@ -145,7 +146,8 @@ export class AcceptedConnection implements ConnectionHome {
   get #learns(): boolean {
     const { direction, continuesOnTimeout, inspectionTimeoutMs, steps } = this.#listener;
     const isPatient = continuesOnTimeout && inspectionTimeoutMs > 0;
-    return direction === "outbound" && isPatient && !steps.some(isProxyHeader);
+    const readsHeaders = steps.some(({ header }) => header !== undefined);
+    return direction === "outbound" && isPatient && !readsHeaders;
   }
 
   #settle(by: DecidedBy): void {
@@ -176,7 +178,6 @@ export class AcceptedConnection implements ConnectionHome {
     }
     this.#timer?.cancel();
     if (step.kind === "refused") {
-      this.#services.counters.onProxyHeaderError();
       this.#refuse("the PROXY header of a connection was refused", step.reason);
       return;
     }
@@ -193,7 +194,8 @@ export class AcceptedConnection implements ConnectionHome {
   }
 
   #choose(inspected: Inspected): void {
-    const source = inspected.proxied?.source ?? this.#channel.remote;
+    this.#client = inspected.client;
+    const source = this.#client?.addresses?.source ?? this.#channel.remote;
     const destination = this.#destination;
     const sourceIp = parseIp(source.address);
     const facts: ConnectionFacts = {
@@ -269,6 +271,8 @@ export class AcceptedConnection implements ConnectionHome {
   #start(view: ConnectionView, first: Buffer | undefined): void {
     const channel = this.#channel;
     this.#view = view;
+    const tlvs = this.#client?.tlvs;
+    if (this.#ends !== undefined && tlvs !== undefined) view.ends = { ...this.#ends, tlvs };
     // The configuration may have changed while it shook hands.
     const home = this.#home();
     if (home === undefined) {
@@ -300,9 +304,10 @@ export class AcceptedConnection implements ConnectionHome {
   }
 
   onNotHttp(words: Uint8Array): void {
-    const isOutbound = this.#listener.direction === "outbound" && this.#decidedBy === "declared";
-    if (isOutbound)
-      this.#services.memory.note(this.#destination, isTlsRecord(words) ? "tls" : "tcp");
+    if (this.#listener.direction !== "outbound" || this.#decidedBy !== "declared") return;
+    // Of a handshake, in any version (RFC 8446 section 5.1).
+    const isTlsRecord = words[0] === 22 && words[1] === 3;
+    this.#services.memory.note(this.#destination, isTlsRecord ? "tls" : "tcp");
   }
 
   refusal(): HomeRefusal | undefined {
@@ -324,7 +329,7 @@ export class AcceptedConnection implements ConnectionHome {
   #deniedBy(chain: CompiledChain, view: ConnectionView): string | undefined {
     const { passed } = this.#services;
     // Nothing is left of what filters of another version have said.
-    view.metadata = passed?.metadata;
+    view.metadata = withMetadata(passed?.metadata, this.#client);
     view.state = passed?.state;
     for (const filter of chain.filters) {
       const details = filter(view, this.#channel);
@@ -373,15 +378,6 @@ export class AcceptedConnection implements ConnectionHome {
     });
     this.#channel.destroy();
   }
-}
-
-/** Of a handshake, in any version (RFC 8446 section 5.1). */
-function isTlsRecord(bytes: Uint8Array): boolean {
-  return bytes[0] === 22 && bytes[1] === 3;
-}
-
-function isProxyHeader({ kind }: ListenerStep): boolean {
-  return kind === "proxy-header";
 }
 
 function viewOf({ tls }: Channel, sni: string | undefined, ends: Ends): ConnectionView {

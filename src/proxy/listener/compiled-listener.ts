@@ -85,7 +85,9 @@ export function compileListener(
     first === undefined ? listener.name : formatSocketAddress(first).replace(/:(\d+)$/, "_$1");
   const bufferBytesMax = listener.perConnectionBufferLimitBytes ?? bufferBytesMaxDefault;
   const refusals = new RefusalList();
-  const steps = refusals.attempt(() => compileListenerFilters(listener.listenerFilters));
+  const steps = refusals.attempt(() =>
+    compileListenerFilters(listener.listenerFilters, options.context.metrics),
+  );
   const chainOptions: ChainOptions = {
     context: options.context,
     secrets: options.secrets,

@@ -2,14 +2,14 @@
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel } from "../../net/channel.ts";
 import { inspectHttp } from "../../wire/http-inspect.ts";
-import { decodeProxyHeader, type ProxyAddresses } from "../../wire/proxy-protocol.ts";
 import { inspectTlsHello, type TlsHello } from "../../wire/tls-hello.ts";
+import { type ClientHeader, type ClientHeaderPlan, readClientHeader } from "./client-header.ts";
 import type { ListenerStep } from "./listener-filters.ts";
 
 export interface Inspected {
   /** What follows the PROXY header. */
   readonly first: Buffer;
-  readonly proxied: ProxyAddresses | undefined;
+  readonly client: ClientHeader | undefined;
   readonly hello: TlsHello | undefined;
   readonly isTls: boolean;
   readonly applicationProtocols: readonly string[];
@@ -31,7 +31,7 @@ export class Inspection {
   readonly #steps: readonly ListenerStep[];
   #at = 0;
   #bytes: Buffer = Buffer.alloc(0);
-  #proxied: ProxyAddresses | undefined;
+  #client: ClientHeader | undefined;
   #hello: TlsHello | undefined;
   #applicationProtocols: readonly string[] = [];
 
@@ -67,7 +67,10 @@ export class Inspection {
   /** No bytes will be looked at any more: what is known so far, as another protocol. */
   settle(): InspectionStep {
     for (; this.#at < this.#steps.length; this.#at++, this.#advance()) {
-      if (this.#steps[this.#at]?.isRequired === true) {
+      const { header } = this.#steps[this.#at] ?? {};
+      if (header === undefined) continue;
+      header.counters.absent(header.isRequired);
+      if (header.isRequired) {
         return { kind: "refused", reason: "no PROXY header came" };
       }
     }
@@ -85,7 +88,7 @@ export class Inspection {
   }
 
   #take(step: ListenerStep): InspectionStep | undefined {
-    if (step.kind === "proxy-header") return this.#readHeader(step);
+    if (step.header !== undefined) return this.#readHeader(step.header);
     // Nobody looks for a request in what has turned out to be TLS.
     if (step.kind === "http" && this.#hello !== undefined) return undefined;
     if (this.#bytes.length === 0) return { kind: "more", of: "anything" };
@@ -103,16 +106,14 @@ export class Inspection {
     return undefined;
   }
 
-  #readHeader({ isRequired }: ListenerStep): InspectionStep | undefined {
-    const header = decodeProxyHeader(this.#bytes);
-    if (header.kind === "incomplete") return { kind: "more", of: "proxy-header" };
-    if (header.kind === "malformed") return { kind: "refused", reason: header.reason };
-    if (header.kind === "absent") {
-      return isRequired ? { kind: "refused", reason: "no PROXY header came" } : undefined;
-    }
-    this.#bytes = this.#bytes.subarray(header.bytes);
-    this.#proxied = header.addresses;
-    this.destination = header.addresses?.destination ?? this.destination;
+  #readHeader(plan: ClientHeaderPlan): InspectionStep | undefined {
+    const found = readClientHeader(plan, this.#bytes);
+    if (found.kind === "incomplete") return { kind: "more", of: "proxy-header" };
+    if (found.kind === "refused") return found;
+    if (found.kind === "absent") return undefined;
+    this.#bytes = this.#bytes.subarray(found.bytes);
+    this.#client = found.client;
+    this.destination = found.client.addresses?.destination ?? this.destination;
     return undefined;
   }
 
@@ -122,7 +123,7 @@ export class Inspection {
       kind: "done",
       inspected: {
         first: this.#bytes,
-        proxied: this.#proxied,
+        client: this.#client,
         hello,
         isTls: hello !== undefined,
         applicationProtocols: this.#applicationProtocols,

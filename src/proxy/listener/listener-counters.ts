@@ -8,7 +8,6 @@ export interface ListenerCounters {
   onOverloaded(): void;
   onNoFilterChain(): void;
   onInspectionTimeout(): void;
-  onProxyHeaderError(): void;
 }
 
 export function createListenerCounters(
@@ -45,10 +44,6 @@ export function createListenerCounters(
     onInspectionTimeout: counter(
       "downstream_pre_cx_timeout",
       "Connections whose first bytes did not come in time",
-    ),
-    onProxyHeaderError: counter(
-      "downstream_cx_proxy_protocol_error",
-      "Connections refused for their PROXY header",
     ),
   };
 }

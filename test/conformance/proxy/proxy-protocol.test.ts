@@ -89,6 +89,12 @@ const headers: Readonly<Record<string, readonly [header: string, expect: string]
   "a line too long": [`PROXY TCP4 ${"1".repeat(120)}\r\n`, "closed"],
   "version 3": [`${signature}\x31\x11\0\x0c${ipv4}`, "closed"],
   "an unknown command": [`${signature}\x22\x11\0\x0c${ipv4}`, "closed"],
+  "from nobody": [`${signature}\x21\x11\0\x0c${"\0".repeat(4)}${ipv4.slice(4)}`, "closed"],
+  "to a group": ["PROXY TCP4 203.0.113.7 224.0.0.1 40000 443\r\n", "closed"],
+  "to a group, IPv6": ["PROXY TCP6 2001:db8::7 ff02::1 40000 443\r\n", "closed"],
+  "from everybody": ["PROXY TCP4 255.255.255.255 198.18.0.9 40000 443\r\n", "closed"],
+  "a value cut short": [`${signature}\x21\x11\0\x10${ipv4}${tlv.slice(0, 4)}`, "closed"],
+  "a value's head cut short": [`${signature}\x21\x11\0\x0e${ipv4}${tlv.slice(0, 2)}`, "closed"],
   "addresses cut short": [`${signature}\x21\x11\0\x04${ipv4.slice(0, 4)}`, "closed"],
 };
 
