@@ -22,7 +22,7 @@ Extensions: the messages below, and \`OriginalDst\`, \`HttpInspector\` (listener
 \`istio.alpn\`, \`istio.stats\` and \`istio.metadata_exchange\` (docs/heddle-proxy.md), \`ClusterProvided\`, \`RawBuffer\`, \`PreviousHosts\`, \`OmitCanaryHostsPredicate\`.
 `;
 
-type Table = { readonly [field: string]: true | "absent" | Table | undefined };
+type Table = { readonly [field: string]: true | "absent" | "zero" | Table | undefined };
 
 interface Section {
   readonly message: string;

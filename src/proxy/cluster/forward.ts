@@ -34,21 +34,10 @@ export function compileForward(
   if (typedConfig?.typeUrl !== typeUrl) refuse("cluster_type", `'${type.name}' is not supported`);
   const path = "cluster_type.typed_config";
   const config = honoured(ClusterConfig.decode(typedConfig.value), honouredForwardCluster, path);
-  const { dnsCacheConfig: cache, subClustersConfig } = config;
-  if (subClustersConfig !== undefined) refuse(`${path}.sub_clusters_config`, "is not supported");
+  const { dnsCacheConfig: cache } = config;
   if (cache === undefined) refuse(`${path}.dns_cache_config`, "is missing");
   if (cache.dnsLookupFamily !== LookupFamily.ALL) {
     refuse(`${path}.dns_cache_config.dns_lookup_family`, "must be ALL");
-  }
-  const others = {
-    typed_dns_resolver_config: cache.typedDnsResolverConfig,
-    dns_resolution_config: cache.dnsResolutionConfig,
-    key_value_config: cache.keyValueConfig,
-    resolved_address_filter: cache.resolvedAddressFilter,
-    preresolve_hostnames: cache.preresolveHostnames[0],
-  };
-  for (const [field, value] of Object.entries(others)) {
-    if (value !== undefined) refuse(`${path}.dns_cache_config.${field}`, "is not supported");
   }
   const isTls = cluster.transportSocket !== undefined || cluster.transportSocketMatches.length > 0;
   return {

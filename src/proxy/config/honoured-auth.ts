@@ -23,7 +23,12 @@ export const honouredJwtProvider: Honoured<JwtProvider> = {
     asyncFetch: { fastListener: true, failedRefetchDuration: true },
     retryPolicy: { retryBackOff: { baseInterval: true, maxInterval: true }, numRetries: true },
   },
-  localJwks: { inlineString: true, inlineBytes: true },
+  localJwks: {
+    inlineString: true,
+    inlineBytes: true,
+    filename: "absent",
+    environmentVariable: "absent",
+  },
   forward: true,
   fromHeaders: true,
   fromParams: true,
@@ -84,7 +89,10 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
     },
   },
   // An answer that changes the query is no answer: nothing is done by half.
-  grpcService: { envoyGrpc: { clusterName: true, authority: true }, timeout: true },
+  grpcService: {
+    envoyGrpc: { clusterName: true, authority: true, maxReceiveMessageLength: "absent" },
+    timeout: true,
+  },
   transportApiVersion: true,
   failureModeAllow: true,
   failureModeAllowHeaderAdd: true,
@@ -103,6 +111,9 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
   disallowedHeaders: true,
   // Metadata of the service's answer is always taken.
   enableDynamicMetadataIngestion: "absent",
+  chargeClusterResponseStats: "absent",
+  filterMetadata: "absent",
+  emitClientSpan: "absent",
 };
 
 export const honouredExtAuthzPerRoute: Honoured<ExtAuthzPerRoute> = {
@@ -112,5 +123,6 @@ export const honouredExtAuthzPerRoute: Honoured<ExtAuthzPerRoute> = {
     contextExtensions: true,
     disableRequestBodyBuffering: true,
     withRequestBody: body,
+    emitClientSpan: "absent",
   },
 };

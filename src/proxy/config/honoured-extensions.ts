@@ -31,6 +31,7 @@ import type { Honoured } from "./honoured.ts";
 /** Everything comes over the one stream. Nothing is given up for being late. */
 export const honouredSource: Honoured<ConfigSource> = {
   ads: true,
+  path: "absent",
   self: true,
   initialFetchTimeout: true,
   resourceApiVersion: true,
@@ -38,7 +39,7 @@ export const honouredSource: Honoured<ConfigSource> = {
 
 /** An IP address and a port of TCP; other kinds are refused by whoever reads it. */
 export const honouredAddress: Honoured<Address> = {
-  socketAddress: { address: true, portValue: true },
+  socketAddress: { address: true, portValue: true, namedPort: "absent" },
   pipe: true,
   envoyInternalAddress: true,
 };
@@ -70,6 +71,7 @@ export const honouredCors: Honoured<CorsPolicy> = {
   exposeHeaders: true,
   maxAge: true,
   allowCredentials: true,
+  allowPrivateNetworkAccess: "zero",
   filterEnabled: true,
   shadowEnabled: true,
   forwardNotMatchingPreflights: true,
@@ -85,19 +87,19 @@ export const honouredGrpcStats: Honoured<GrpcStats> = {
 
 /** The cluster resolves; this filter only names the same cache. */
 export const honouredForwardProxy: Honoured<ForwardProxy> = {
-  dnsCacheConfig: { name: true, dnsLookupFamily: true },
+  dnsCacheConfig: { name: true, dnsLookupFamily: true, maxHosts: "absent" },
 };
 
 export const honouredForwardCluster: Honoured<ClusterConfig> = {
-  dnsCacheConfig: { name: true, dnsLookupFamily: true, hostTtl: true },
+  dnsCacheConfig: { name: true, dnsLookupFamily: true, hostTtl: true, maxHosts: "absent" },
   // It concerns names in certificates, which are checked as the TLS context says.
   allowInsecureClusterOptions: true,
-  subClustersConfig: true,
 };
 
 export const honouredRouter: Honoured<Router> = {
   // Envoy's series by cluster are always there.
   dynamicStats: true,
+  rejectConnectRequestEarlyData: "zero",
 };
 
 const passThroughTlvs = { matchType: true, tlvType: true } as const;
@@ -121,11 +123,19 @@ export const honouredInternalUpstream: Honoured<InternalUpstreamTransport> = {
 export const honouredTlsInspector: Honoured<TlsInspector> = {
   // How Envoy reads, not what.
   initialReadBufferSize: true,
+  maxClientHelloSize: "absent",
+  enableJa3Fingerprinting: "zero",
+  enableJa4Fingerprinting: "zero",
 };
 
 export const honouredFormat: Honoured<SubstitutionFormatString> = {
   textFormat: true,
-  textFormatSource: { inlineString: true },
+  textFormatSource: {
+    inlineString: true,
+    inlineBytes: "absent",
+    filename: "absent",
+    environmentVariable: "absent",
+  },
   jsonFormat: true,
   formatters: true,
   omitEmptyValues: true,
@@ -156,7 +166,6 @@ export const honouredStatsLog: Honoured<StatsLog> = {
     maxHistograms: true,
   },
   counters: true,
-  gauges: true,
   histograms: true,
 };
 
@@ -164,6 +173,10 @@ export const honouredTelemetry: Honoured<OpenTelemetryConfig> = {
   serviceName: true,
   httpService: true,
   grpcService: true,
+  maxCacheSize: "absent",
+  setTelemetrySdkResourceAttributes: "absent",
+  setServiceNameResourceAttribute: "absent",
+  setInstrumentationScope: "absent",
 };
 
 export const honouredZipkin: Honoured<ZipkinConfig> = {
@@ -185,21 +198,34 @@ export const honouredDatadog: Honoured<DatadogConfig> = {
 
 export const honouredSkywalking: Honoured<SkyWalkingConfig> = {
   grpcService: true,
-  clientConfig: { serviceName: true, instanceName: true, backendToken: true },
+  clientConfig: {
+    serviceName: true,
+    instanceName: true,
+    backendToken: true,
+    maxCacheSize: "absent",
+  },
 };
 
 const pool = {
   idleTimeout: true,
   maxRequestsPerConnection: true,
   maxConnectionDuration: true,
+  maxHeadersCount: "absent",
+  maxResponseHeadersKb: "absent",
 } as const;
 /** Trailers always pass. */
 const http1 = {
   enableTrailers: true,
   headerKeyFormat: true,
   allowChunkedLength: true,
+  // Of requests alone.
+  allowAbsoluteUrl: "zero",
+  overrideStreamErrorOnInvalidHttpMessage: "zero",
+  // Which library Envoy reads heads with.
+  useBalsaParser: true,
 } as const;
-const http2: Honoured<Http2ProtocolOptions> = {
+/** The same for both sides. */
+export const honouredHttp2: Honoured<Http2ProtocolOptions> = {
   hpackTableSize: true,
   maxConcurrentStreams: true,
   initialStreamWindowSize: true,
@@ -215,6 +241,12 @@ const http2: Honoured<Http2ProtocolOptions> = {
   allowConnect: true,
   // Which library Envoy reads frames with.
   useOghttp2Codec: true,
+  maxMetadataSize: "absent",
+  enableHuffmanEncoding: "absent",
+  maxHeaderFieldSizeKb: "absent",
+  disallowObsText: "absent",
+  streamResetBurst: "absent",
+  streamResetRate: "absent",
 };
 
 export const honouredUpstreamHttp: Honoured<HttpProtocolOptions> = {
@@ -226,13 +258,11 @@ export const honouredUpstreamHttp: Honoured<HttpProtocolOptions> = {
   },
   explicitHttpConfig: {
     httpProtocolOptions: http1,
-    http2ProtocolOptions: http2,
-    http3ProtocolOptions: true,
+    http2ProtocolOptions: honouredHttp2,
   },
-  useDownstreamProtocolConfig: { httpProtocolOptions: http1, http2ProtocolOptions: http2 },
+  useDownstreamProtocolConfig: { httpProtocolOptions: http1, http2ProtocolOptions: honouredHttp2 },
   // HTTP/1.1 is what endpoints are offered.
   autoConfig: { httpProtocolOptions: http1, http2ProtocolOptions: true },
-  httpFilters: true,
   outlierDetection: true,
 };
 
@@ -261,5 +291,6 @@ export const honouredOutlierDetection: Honoured<OutlierDetection> = {
   maxEjectionTime: true,
   maxEjectionTimeJitter: true,
   alwaysEjectOneHost: true,
+  detectDegradedHosts: "zero",
   successfulActiveHealthCheckUnejectHost: true,
 };

@@ -3,7 +3,9 @@ import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listen
 import type { UdpProxyConfig } from "../../wire/gen/ts/envoy/extensions/filters/udp/udp_proxy/v3/udp_proxy.ts";
 import type { Honoured } from "./honoured.ts";
 
-const address = { socketAddress: { address: true, portValue: true, protocol: true } } as const;
+const address = {
+  socketAddress: { address: true, portValue: true, protocol: true, namedPort: "absent" },
+} as const;
 
 export const honouredUdpListener: Honoured<Listener> = {
   name: true,
@@ -19,6 +21,12 @@ export const honouredUdpListener: Honoured<Listener> = {
   reusePort: true,
   listenerFilters: { name: true, typedConfig: true },
   udpListenerConfig: {},
+  useOriginalDst: "zero",
+  freebind: "zero",
+  perConnectionBufferLimitBytes: "absent",
+  tcpFastOpenQueueLength: "absent",
+  tcpBacklogSize: "absent",
+  maxConnectionsToAcceptPerSocketEvent: "absent",
 };
 
 export const honouredUdpProxy: Honoured<UdpProxyConfig> = {
@@ -26,6 +34,6 @@ export const honouredUdpProxy: Honoured<UdpProxyConfig> = {
   cluster: true,
   matcher: { onNoMatch: { action: { name: true, typedConfig: true } } },
   idleTimeout: true,
-  hashPolicies: { sourceIp: true },
+  hashPolicies: { sourceIp: true, key: "absent" },
   accessLog: true,
 };

@@ -7,18 +7,40 @@ import { RefusalList } from "../engine/refusal.ts";
 
 /**
  * `true`: honoured whole, or checked by its own compiler; a table: looked into; `absent`: refused
- * also with the value that reads as nothing, because its default is another one.
+ * whatever it says; `zero`: what it says with zero is what is done anyway, and all else is refused.
+ *
+ * A scalar that can be told from none (a wrapper, an `optional` field, a member of a oneof) must have
+ * a rule: its zero says something, and nobody but who writes the table knows whether that is done.
  */
 export type Honoured<T> = {
-  readonly [K in Exclude<keyof T, "_unknownFields">]?:
-    | true
-    | "absent"
+  readonly [K in Exclude<keyof T, "_unknownFields" | PresentKey<T>>]?:
+    | Rule
     | Honoured<Item<NonNullable<T[K]>>>;
-};
+} & { readonly [K in PresentKey<T>]: Rule };
+
+type Rule = true | "absent" | "zero";
 
 type Item<V> = V extends readonly (infer Element)[] ? Element : V;
 
-type Table = { readonly [field: string]: true | "absent" | Table | undefined };
+type PresentKey<T> = Exclude<
+  {
+    [K in keyof T]-?: undefined extends T[K]
+      ? NonNullable<T[K]> extends Scalar | JsonMap
+        ? K
+        : never
+      : never;
+  }[keyof T],
+  "_unknownFields"
+>;
+
+type Scalar = boolean | number | bigint | string | Uint8Array;
+
+/** A `Struct`. */
+interface JsonMap {
+  readonly [key: string]: unknown;
+}
+
+type Table = { readonly [field: string]: Rule | Table | undefined };
 
 /** Adds to `unknown` how many fields the schema does not know. */
 export interface UnknownFieldCount {
@@ -57,7 +79,9 @@ function check(message: object, table: Table, path: string, found: Found): void 
     const rule = table[field];
     if (rule === "absent" ? value === undefined : !isSet(value)) continue;
     const place = path === "" ? protoName(field) : `${path}.${protoName(field)}`;
-    if (rule === undefined || rule === "absent") found.refusals.add(place, "is not supported");
+    if (rule === undefined || typeof rule === "string") {
+      found.refusals.add(place, "is not supported");
+    }
     if (typeof rule !== "object") continue;
     if (Array.isArray(value)) {
       for (const [i, item] of value.entries()) {

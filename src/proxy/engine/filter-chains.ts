@@ -8,6 +8,7 @@ import {
   FilterChainMatch_ConnectionSourceType as SourceType,
   type FilterChain,
 } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import { compileChainTree } from "./chain-tree.ts";
 import { type IpRange, ipRangeKey, knownIp, parseIpRange } from "./ip.ts";
 import { refuse } from "./refusal.ts";
 import { lowerAscii } from "./text-test.ts";
@@ -51,9 +52,8 @@ interface Candidate {
 }
 
 export function compileFilterChains(listener: Listener): FilterChainSelector {
-  if (listener.filterChainMatcher !== undefined) {
-    refuse("filter_chain_matcher", "is not supported");
-  }
+  const { filterChainMatcher } = listener;
+  if (filterChainMatcher !== undefined) return compileChainTree(listener, filterChainMatcher);
   const candidates = listener.filterChains.map((chain, i) => compileCandidate(chain, i));
   refuseDuplicates(candidates);
   const root = new ChoiceTable(candidates, 0);

@@ -69,9 +69,10 @@ const commands: Readonly<Record<string, Piece>> = {
       : withPort(remoteAddress, 0),
   DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (request) =>
     request.remoteAddress ?? request.connection.sourceAddress,
-  DOWNSTREAM_DIRECT_REMOTE_ADDRESS: ({ connection }) =>
-    withPort(connection.sourceAddress, connection.sourcePort),
-  DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: ({ connection }) => connection.sourceAddress,
+  DOWNSTREAM_DIRECT_REMOTE_ADDRESS: ({ connection: { direct, sourceAddress, sourcePort } }) =>
+    withPort(direct?.address ?? sourceAddress, direct?.port ?? sourcePort),
+  DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: ({ connection }) =>
+    connection.direct?.address ?? connection.sourceAddress,
   DOWNSTREAM_LOCAL_ADDRESS: ({ connection }) =>
     withPort(connection.destinationAddress, connection.destinationPort),
   DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: ({ connection }) => connection.destinationAddress,

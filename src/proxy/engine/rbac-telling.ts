@@ -26,13 +26,24 @@ export function shadowTelling(prefix: string): (verdict: RbacVerdict) => Fields 
 const isHinted: Fields = { access_log_hint: true };
 const isNotHinted: Fields = { access_log_hint: false };
 
-/** Of enforced rules whose action is LOG, which let everything pass: whether it shall be logged. */
-export function accessLogHint(
-  rules: RBAC | undefined,
-): { readonly namespace: string; fieldsOf(verdict: RbacVerdict): Fields } | undefined {
-  if (rules?.action !== Action.LOG) return undefined;
-  return {
-    namespace: "envoy.common",
-    fieldsOf: ({ policy }) => (policy === undefined ? isNotHinted : isHinted),
-  };
+/** What metadata such a hint is filed under. */
+export const logHintNamespace = "envoy.common";
+
+export interface AccessLogHint {
+  /** Undefined where nothing is said. */
+  fieldsOf(verdict: RbacVerdict): Fields | undefined;
 }
+
+/** Of enforced rules whose action is LOG, which let everything pass: whether it shall be logged. */
+export function accessLogHint(rules: RBAC | undefined): AccessLogHint | undefined {
+  if (rules?.action !== Action.LOG) return undefined;
+  return { fieldsOf: ({ policy }) => (policy === undefined ? isNotHinted : isHinted) };
+}
+
+/** The same of enforced matchers, where some action is LOG. */
+export const matcherLogHint: AccessLogHint = {
+  fieldsOf({ policy, isLogged }) {
+    if (policy === undefined) return undefined;
+    return isLogged === true ? isHinted : isNotHinted;
+  },
+};

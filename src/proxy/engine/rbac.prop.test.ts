@@ -115,6 +115,7 @@ const { principal } = fc.letrec<{ principal: Fields<Principal> }>((tie) => ({
     fc.constant({ authenticated: {} }),
     range.map((directRemoteIp) => ({ directRemoteIp })),
     range.map((remoteIp) => ({ remoteIp })),
+    range.map((sourceIp) => ({ sourceIp })),
     header.map((each) => ({ header: each })),
     stringMatch.map((path) => ({ urlPath: { path } })),
     metadata.map((each) => ({ metadata: each })),
@@ -163,6 +164,7 @@ const request: fc.Arbitrary<RequestView> = fc
     remoteAddress: fc.constantFrom(undefined, "10.1.2.3", "not an address"),
     connection: fc.record({
       sourceAddress: fc.constantFrom("198.18.0.7", "198.18.0.6", "10.0.0.1"),
+      direct: fc.constantFrom(undefined, { address: "10.0.0.2", port: 1 }),
       destinationAddress: fc.constantFrom("198.18.0.7", "10.9.9.9"),
       destinationPort: fc.constantFrom(80, 8080, 8079),
       sni: fc.constantFrom(undefined, "a", "12"),

@@ -30,6 +30,8 @@ export interface RbacVerdict {
   readonly isAllowed: boolean;
   /** The policy that decided; undefined when none matched. */
   readonly policy: string | undefined;
+  /** An action of a tree of matchers says whether what it decides shall be logged. */
+  readonly isLogged?: boolean;
 }
 
 export interface Rbac {
@@ -62,7 +64,7 @@ export function compileNetworkRbac(
 }
 
 /** A connection, for rules that are asked of requests; nothing asks for its HTTP part. */
-class ConnectionAlone implements RequestView {
+export class ConnectionAlone implements RequestView {
   readonly method = "";
   readonly path = "";
   readonly authority = "";
@@ -208,11 +210,14 @@ class PolicyPlan {
     }
     if (principal.directRemoteIp !== undefined) {
       const range = parseIpRange(principal.directRemoteIp, `${path}.direct_remote_ip`);
+      return { kind: "address", of: "direct", range };
+    }
+    if (principal.sourceIp !== undefined) {
+      const range = parseIpRange(principal.sourceIp, `${path}.source_ip`);
       return { kind: "address", of: "source", range };
     }
-    const remote = principal.remoteIp ?? principal.sourceIp;
-    if (remote !== undefined) {
-      const range = parseIpRange(remote, `${path}.remote_ip`);
+    if (principal.remoteIp !== undefined) {
+      const range = parseIpRange(principal.remoteIp, `${path}.remote_ip`);
       return { kind: "address", of: "remote", range };
     }
     if (principal.header !== undefined) return this.#header(principal.header, `${path}.header`);

@@ -2,6 +2,7 @@
  * A request as policies and routes see it. The proxy's HTTP layer implements it over offsets into
  * the received bytes; tests and explanations implement it over plain values.
  */
+import type { SocketAddress } from "../../base/socket-address.ts";
 import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 import type { ClientEnds } from "./client-ends.ts";
 import type { FilterState } from "./filter-state.ts";
@@ -29,6 +30,8 @@ export interface RequestView {
 export interface ConnectionView {
   readonly sourceAddress: string;
   readonly sourcePort: number;
+  /** The other end of the socket, where a PROXY header tells of another source. */
+  readonly direct?: SocketAddress | undefined;
   /** Where the connection was meant to go. */
   readonly destinationAddress: string;
   readonly destinationPort: number;

@@ -92,7 +92,7 @@ export function compileGrpcService(
 
 function sourceOf({ request, record }: AuthzSubject, tellsCertificate: boolean): Peer {
   const der = record.downstreamTls?.peerCertificateDer;
-  const { address, port } = record.downstreamDirectAddress;
+  const { address, port } = record.downstreamSourceAddress;
   return {
     address: socketAddress(address, port),
     service: request.header("x-envoy-downstream-service-cluster") ?? "",

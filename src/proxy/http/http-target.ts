@@ -9,7 +9,7 @@ import type { PostTarget } from "./cluster-post.ts";
 
 const honouredService: Honoured<HttpService> = {
   httpUri: { uri: true, cluster: true, timeout: true },
-  requestHeadersToAdd: { header: { key: true, value: true } },
+  requestHeadersToAdd: { header: { key: true, value: true }, append: "absent" },
 };
 
 const timeoutDefaultMs = 5000;

@@ -6,9 +6,14 @@ import {
   RBAC,
   RBACPerRoute,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
+import { compileMatcherRbac } from "../engine/rbac-matcher.ts";
 import { compileRbac, deniedDetails, type Rbac } from "../engine/rbac.ts";
-import { accessLogHint, shadowTelling } from "../engine/rbac-telling.ts";
-import { refuse } from "../engine/refusal.ts";
+import {
+  accessLogHint,
+  logHintNamespace,
+  matcherLogHint,
+  shadowTelling,
+} from "../engine/rbac-telling.ts";
 import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
 
 interface Rules {
@@ -38,13 +43,18 @@ export function compileRbacOverride(bytes: Uint8Array, path: string): RbacOverri
 
 function compileRules(config: RBAC, path: string): Rules {
   honoured(config, honouredHttpRbac, path);
-  if (config.matcher !== undefined) refuse(`${path}.matcher`, "is not supported");
-  if (config.shadowMatcher !== undefined) refuse(`${path}.shadow_matcher`, "is not supported");
+  const rules = compileRbac(config.rules, `${path}.rules`);
+  const shadowRules = compileRbac(config.shadowRules, `${path}.shadow_rules`);
+  // Rules beside a matcher mean nothing, as in Envoy.
+  const matcher = config.matcher && compileMatcherRbac(config.matcher, `${path}.matcher`);
+  const shadowMatcher =
+    config.shadowMatcher && compileMatcherRbac(config.shadowMatcher, `${path}.shadow_matcher`);
+  const matcherHint = matcher?.logs === true ? matcherLogHint : undefined;
   return {
-    enforced: compileRbac(config.rules, `${path}.rules`),
-    rehearsed: compileRbac(config.shadowRules, `${path}.shadow_rules`),
+    enforced: matcher ?? rules,
+    rehearsed: shadowMatcher ?? shadowRules,
     tell: shadowTelling(config.shadowRulesStatPrefix),
-    hint: accessLogHint(config.rules),
+    hint: matcher === undefined ? accessLogHint(config.rules) : matcherHint,
   };
 }
 
@@ -83,7 +93,8 @@ export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): Htt
       const verdict = rules.enforced?.evaluate(stream.request);
       if (verdict === undefined) return "continue";
       const { hint } = rules;
-      if (hint !== undefined) stream.request.addMetadata(hint.namespace, hint.fieldsOf(verdict));
+      const hinted = hint?.fieldsOf(verdict);
+      if (hinted !== undefined) stream.request.addMetadata(logHintNamespace, hinted);
       if (verdict.isAllowed) {
         allowed.add();
         return "continue";

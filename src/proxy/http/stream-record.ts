@@ -111,8 +111,8 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
 
   /** A client behind other proxies has an address, but no port that we know. */
   setRemote(address: string): void {
-    const direct = this.downstreamDirectAddress;
-    if (address === direct.address) this.downstreamRemoteAddress = direct;
+    const source = this.downstreamSourceAddress;
+    if (address === source.address) this.downstreamRemoteAddress = source;
     else if (address !== this.downstreamRemoteAddress.address) {
       this.downstreamRemoteAddress = { address, port: 0 };
     }

@@ -41,6 +41,8 @@ export interface AcceptServices {
 
 interface Ends {
   readonly source: SocketAddress;
+  /** Of a connection whose PROXY header tells of another source. */
+  readonly direct?: SocketAddress | undefined;
   readonly destination: SocketAddress;
 }
 
@@ -211,7 +213,8 @@ export class AcceptedConnection implements ConnectionHome {
         source.address === destination.address || (sourceIp !== undefined && isLoopback(sourceIp)),
     };
     this.#facts = facts;
-    this.#ends = { source, destination };
+    const direct = source === this.#channel.remote ? undefined : this.#channel.remote;
+    this.#ends = { source, direct, destination };
     this.#sni = inspected.hello?.sni;
     this.#tellProtocol(inspected);
     this.chain = chainFor(this.#listener, facts);
@@ -384,6 +387,7 @@ function viewOf({ tls }: Channel, sni: string | undefined, ends: Ends): Connecti
   return {
     sourceAddress: ends.source.address,
     sourcePort: ends.source.port,
+    direct: ends.direct,
     destinationAddress: ends.destination.address,
     destinationPort: ends.destination.port,
     sni,

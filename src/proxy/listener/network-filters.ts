@@ -7,9 +7,14 @@ import { honouredNetworkState } from "../config/honoured-http-filters.ts";
 import { honoured } from "../config/honoured.ts";
 import type { ProxyContext } from "../context.ts";
 import { compileStateSetter } from "../engine/filter-state.ts";
+import { compileNetworkMatcherRbac } from "../engine/rbac-matcher.ts";
 import { compileNetworkRbac, deniedDetails } from "../engine/rbac.ts";
-import { accessLogHint, shadowTelling } from "../engine/rbac-telling.ts";
-import { refuse } from "../engine/refusal.ts";
+import {
+  accessLogHint,
+  logHintNamespace,
+  matcherLogHint,
+  shadowTelling,
+} from "../engine/rbac-telling.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { extensions } from "../stats/file-logger.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
@@ -25,8 +30,6 @@ export function compileNetworkRbacFilter(
   { metrics }: ProxyContext,
 ): NetworkFilter {
   const config = honoured(RBAC.decode(bytes), honouredNetworkRbac, "");
-  if (config.matcher !== undefined) refuse("matcher", "is not supported");
-  if (config.shadowMatcher !== undefined) refuse("shadow_matcher", "is not supported");
   const count = (name: string, help: string): (() => void) => {
     const labels = { rbac_prefix: config.statPrefix };
     const counter = metrics.counter(`envoy_tcp_rbac_${name}`, help, labels);
@@ -36,10 +39,17 @@ export function compileNetworkRbacFilter(
   const denied = count("denied", "TCP connections a policy refused");
   const shadowAllowed = count("shadow_allowed", "TCP connections a rehearsed policy would pass");
   const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
-  const rules = compileNetworkRbac(config.rules, "rules");
-  const shadow = compileNetworkRbac(config.shadowRules, "shadow_rules");
+  const { matcher, shadowMatcher } = config;
+  const tree = matcher && compileNetworkMatcherRbac(matcher, "matcher");
+  const shadowTree = shadowMatcher && compileNetworkMatcherRbac(shadowMatcher, "shadow_matcher");
+  // Rules beside a matcher mean nothing, as in Envoy.
+  const ofRules = compileNetworkRbac(config.rules, "rules");
+  const rules = tree ?? ofRules;
+  const ofShadowRules = compileNetworkRbac(config.shadowRules, "shadow_rules");
+  const shadow = shadowTree ?? ofShadowRules;
   const tell = shadowTelling(config.shadowRulesStatPrefix);
-  const hint = accessLogHint(config.rules);
+  const treeHint = tree?.logs === true ? matcherLogHint : undefined;
+  const hint = tree === undefined ? accessLogHint(config.rules) : treeHint;
   return (connection) => {
     const rehearsed = shadow?.evaluate(connection);
     if (rehearsed !== undefined) {
@@ -48,7 +58,8 @@ export function compileNetworkRbacFilter(
     }
     const verdict = rules?.evaluate(connection);
     if (verdict === undefined) return undefined;
-    if (hint !== undefined) addMetadata(connection, hint.namespace, hint.fieldsOf(verdict));
+    const hinted = hint?.fieldsOf(verdict);
+    if (hinted !== undefined) addMetadata(connection, logHintNamespace, hinted);
     (verdict.isAllowed ? allowed : denied)();
     return verdict.isAllowed ? undefined : deniedDetails(verdict);
   };

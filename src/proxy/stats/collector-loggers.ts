@@ -59,7 +59,12 @@ const honouredTcp: Honoured<TcpGrpcAccessLogConfig> = { commonConfig: honouredCo
 
 const honouredOtlp: Honoured<OpenTelemetryAccessLogConfig> = {
   // Of the older form: the rest stands beside it.
-  commonConfig: { logName: true, grpcService: true, transportApiVersion: true },
+  commonConfig: {
+    logName: true,
+    grpcService: true,
+    transportApiVersion: true,
+    bufferSizeBytes: "absent",
+  },
   httpService: true,
   grpcService: true,
   disableBuiltinLabels: true,

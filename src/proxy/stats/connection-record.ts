@@ -47,6 +47,8 @@ export class ConnectionRecord {
   readonly downstreamDirectLocalAddress: SocketAddress;
   readonly downstreamLocalAddress: SocketAddress;
   readonly downstreamDirectAddress: SocketAddress;
+  /** As a PROXY header says. */
+  readonly downstreamSourceAddress: SocketAddress;
   downstreamRemoteAddress: SocketAddress;
   readonly downstreamTlsVersion: string;
   readonly requestedServerName: string;
@@ -76,11 +78,12 @@ export class ConnectionRecord {
       address: connection.destinationAddress,
       port: connection.destinationPort,
     };
-    this.downstreamDirectAddress = {
+    this.downstreamSourceAddress = {
       address: connection.sourceAddress,
       port: connection.sourcePort,
     };
-    this.downstreamRemoteAddress = this.downstreamDirectAddress;
+    this.downstreamDirectAddress = connection.direct ?? this.downstreamSourceAddress;
+    this.downstreamRemoteAddress = this.downstreamSourceAddress;
     this.downstreamTlsVersion = tls?.version ?? "";
     this.requestedServerName = tls?.sni ?? connection.sni ?? "";
     this.downstreamPeerUriSans = tls?.peerUriSans ?? none;
@@ -102,7 +105,7 @@ export class ConnectionRecord {
   /** Forgets what happened; what belongs to the connection stays. */
   protected clear(): void {
     this.durationMs = 0;
-    this.downstreamRemoteAddress = this.downstreamDirectAddress;
+    this.downstreamRemoteAddress = this.downstreamSourceAddress;
     this.method = "";
     this.path = "";
     this.authority = "";

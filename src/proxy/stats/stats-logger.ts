@@ -47,7 +47,6 @@ export function compileStatsLogger(
   path: string,
   options: StatsLoggerOptions,
 ): StatsCounting {
-  if (config.gauges.length > 0) refuse(`${path}.gauges`, "are not supported");
   const groups = new Map<string, TagGroup>();
   const groupFor = (stat: Config_Stat | undefined, at: string): TagGroup => {
     if (stat === undefined || stat.name === "") refuse(`${at}.stat`, "is required");

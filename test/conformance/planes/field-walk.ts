@@ -1,10 +1,12 @@
 /**
  * Sets the fields of a message one after another, at every depth, and asks what becomes of each. A
- * field that is refused is not looked into.
+ * field that is refused is not looked into, but asked again with its zero where that can be told from
+ * none: what is taken then must do what it says, or be what is done anyway.
  */
 import { type DescField, type DescMessage, create, fromJson, toBinary } from "@bufbuild/protobuf";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
+import { reflect, type ReflectMessage, scalarZeroValue } from "@bufbuild/protobuf/reflect";
+import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 
 import { registry } from "../../../src/wire/gen/es/registry.ts";
 
@@ -30,7 +32,7 @@ const whole: ReadonlySet<string> = new Set([
 
 const depthMax = 6;
 
-/** Paths of the fields that are accepted, of `walked` itself and below. */
+/** Paths of the fields that are accepted, of `walked` itself and below; some with their zero alone. */
 export function acceptedFields(walked: Walked): readonly string[] {
   const desc = messageOf(walked.type);
   const accepted: string[] = [];
@@ -41,10 +43,15 @@ export function acceptedFields(walked: Walked): readonly string[] {
     if (path.slice(0, -1).some((field) => field.message?.typeName === below.typeName)) return;
     for (const field of below.fields) {
       const at = [...path, field];
-      const bytes = toBinary(desc, withField(desc, walked.base, at));
-      if (walked.refusal(bytes) !== undefined) continue;
-      accepted.push(at.map(({ name }) => name).join("."));
-      walk(at);
+      const name = at.map((one) => one.name).join(".");
+      const isTaken = (put: Put): boolean =>
+        walked.refusal(toBinary(desc, withField(desc, walked.base, { at, put }))) === undefined;
+      if (isTaken(set)) {
+        accepted.push(name);
+        walk(at);
+      } else if (hasZero(field) && isTaken(setZero)) {
+        accepted.push(`${name} = 0`);
+      }
     }
   };
   walk([]);
@@ -83,12 +90,18 @@ function messageOf(type: string): DescMessage {
   return desc;
 }
 
-function withField(desc: DescMessage, base: JsonObject, path: readonly DescField[]): Message {
+type Put = (message: ReflectMessage, field: DescField) => void;
+
+function withField(
+  desc: DescMessage,
+  base: JsonObject,
+  { at: path, put }: { readonly at: readonly DescField[]; readonly put: Put },
+): Message {
   const message = fromJson(desc, base, { registry });
   let at: ReflectMessage = reflect(desc, message);
   for (const [i, field] of path.entries()) {
     if (i < path.length - 1) at = enter(at, field);
-    else set(at, field);
+    else put(at, field);
   }
   return message;
 }
@@ -149,6 +162,21 @@ function set(message: ReflectMessage, field: DescField): void {
   }
 }
 
+/** A zero of it is something else than none; an empty message with others is what `set` puts there. */
+function hasZero(field: DescField): boolean {
+  if (field.fieldKind === "message") return valueTypes.test(field.message.typeName);
+  if (field.fieldKind !== "scalar" && field.fieldKind !== "enum") return false;
+  return field.presence === FeatureSet_FieldPresence.EXPLICIT || field.oneof !== undefined;
+}
+
+function setZero(message: ReflectMessage, field: DescField): void {
+  if (field.fieldKind === "message") message.set(field, empty(field.message));
+  else if (field.fieldKind === "enum") message.set(field, 0);
+  else if (field.fieldKind === "scalar") message.set(field, scalarZeroValue(field.scalar, false));
+}
+
+const valueTypes = /^google\.protobuf\.(?:\w+Value|Duration)$/;
+
 function empty(desc: DescMessage): ReflectMessage {
   return reflect(desc, create(desc));
 }
@@ -157,7 +185,7 @@ function empty(desc: DescMessage): ReflectMessage {
 function sample(desc: DescMessage): ReflectMessage {
   const made = empty(desc);
   for (const field of desc.fields) {
-    if (/^google\.protobuf\.(?:\w+Value|Duration)$/.test(desc.typeName)) set(made, field);
+    if (valueTypes.test(desc.typeName)) set(made, field);
   }
   return made;
 }

@@ -60,7 +60,13 @@ function identifies(id: Principal, request: RequestView): boolean {
   if (id.notId !== undefined) return !identifies(id.notId, request);
   if (id.any === true) return true;
   if (id.authenticated !== undefined) return hasName(id.authenticated.principalName, connection);
-  if (id.directRemoteIp !== undefined) return isIn(id.directRemoteIp, connection.sourceAddress);
+  if (id.directRemoteIp !== undefined) {
+    return isIn(
+      id.directRemoteIp,
+      (connection.direct ?? { address: connection.sourceAddress }).address,
+    );
+  }
+  if (id.sourceIp !== undefined) return isIn(id.sourceIp, connection.sourceAddress);
   if (id.remoteIp !== undefined) {
     return isIn(id.remoteIp, request.remoteAddress ?? connection.sourceAddress);
   }

@@ -1,0 +1,99 @@
+/** A listener's `filter_chain_matcher`: a tree whose actions are names of filter chains. */
+import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
+import { StringValue } from "../../wire/gen/ts/google/protobuf/wrappers.ts";
+import type { Matcher } from "../../wire/gen/ts/xds/type/matcher/v3/matcher.ts";
+import { compileFirstMatch } from "./condition-code.ts";
+import type { ConnectionFacts, FilterChainSelector } from "./filter-chains.ts";
+import { connectionInputs } from "./match-inputs.ts";
+import { matchCases, type MatchInputs, typeOfAny } from "./match-tree.ts";
+import { refuse } from "./refusal.ts";
+import type { ConnectionView, RequestView } from "./request.ts";
+
+/** Throws a refusal. */
+export function compileChainTree(listener: Listener, matcher: Matcher): FilterChainSelector {
+  const chains = chainsByName(listener);
+  const cases = matchCases(matcher, "filter_chain_matcher", inputs);
+  const names = cases.map(({ action, path }) =>
+    typeOfAny(action) === "google.protobuf.StringValue"
+      ? StringValue.decode(action.value).value
+      : refuse(path, `'${typeOfAny(action)}' is not supported: only the name of a filter chain`),
+  );
+  const firstMatch = compileFirstMatch(cases.map(({ condition }) => condition));
+  return {
+    match(facts) {
+      const name = names[firstMatch(new FactsRequest(facts), "", noChance)];
+      // A name that no chain has closes the connection, as in Envoy.
+      return name === undefined ? listener.defaultFilterChain : chains.get(name);
+    },
+  };
+}
+
+const noChance = (): number => 0;
+
+function chainsByName(listener: Listener): ReadonlyMap<string, FilterChain> {
+  const chains = new Map<string, FilterChain>();
+  for (const [i, chain] of listener.filterChains.entries()) {
+    const path = `filter_chains[${i}]`;
+    if (chain.name === "") refuse(`${path}.name`, "is required beside filter_chain_matcher");
+    if (chains.has(chain.name)) refuse(`${path}.name`, `'${chain.name}' is another chain's, too`);
+    if (chain.filterChainMatch !== undefined) {
+      refuse(`${path}.filter_chain_match`, "stands beside filter_chain_matcher");
+    }
+    chains.set(chain.name, chain);
+  }
+  return chains;
+}
+
+/** A connection that has no chain yet, for matchers that are asked of requests. */
+class FactsRequest implements RequestView {
+  readonly method = "";
+  readonly path = "";
+  readonly authority = "";
+  readonly scheme = "";
+  readonly facts: ConnectionFacts;
+  readonly connection: ConnectionView;
+
+  constructor(facts: ConnectionFacts) {
+    this.facts = facts;
+    this.connection = {
+      sourceAddress: facts.sourceAddress,
+      sourcePort: facts.sourcePort,
+      direct: { address: facts.directSourceAddress, port: 0 },
+      destinationAddress: facts.destinationAddress,
+      destinationPort: facts.destinationPort,
+      sni: facts.sni,
+      alpn: undefined,
+      isTls: false,
+      peerUriSans: [],
+    };
+  }
+
+  header(): undefined {
+    return undefined;
+  }
+}
+
+function ofFacts(read: (facts: ConnectionFacts) => string | undefined) {
+  const textOf = (request: RequestView): string | undefined =>
+    request instanceof FactsRequest ? read(request.facts) : undefined;
+  return () => ({ source: { kind: "computed", textOf } as const });
+}
+
+const network = "envoy.extensions.matching.common_inputs.network.v3";
+
+/** Nothing is known of a peer's certificate before the handshake, which the chain is chosen for. */
+const inputs: MatchInputs = new Map([
+  ...[...connectionInputs].filter(([name]) => name.startsWith(network)),
+  [`${network}.TransportProtocolInput`, ofFacts(({ transportProtocol }) => transportProtocol)],
+  [
+    `${network}.ApplicationProtocolInput`,
+    ofFacts(({ applicationProtocols: all }) =>
+      all.length === 0 ? undefined : all.map((one) => `'${one}'`).join(","),
+    ),
+  ],
+  [
+    `${network}.SourceTypeInput`,
+    ofFacts(({ isLocalSource }) => (isLocalSource ? "local" : undefined)),
+  ],
+]);

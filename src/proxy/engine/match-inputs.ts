@@ -1,0 +1,61 @@
+/** What trees of matchers may ask of connections and of requests. */
+import { HttpRequestHeaderMatchInput } from "../../wire/gen/ts/envoy/type/matcher/v3/http_inputs.ts";
+import type { MatchInput, MatchInputs } from "./match-tree.ts";
+import { refuse } from "./refusal.ts";
+import type { RequestView } from "./request.ts";
+import { lowerAscii } from "./text-test.ts";
+
+type Read = (request: RequestView) => string | undefined;
+
+const network = "envoy.extensions.matching.common_inputs.network.v3";
+const ssl = "envoy.extensions.matching.common_inputs.ssl.v3";
+
+function computed(textOf: Read, address?: MatchInput["address"]): () => MatchInput {
+  const source = { kind: "computed", textOf } as const;
+  return () => (address === undefined ? { source } : { source, address });
+}
+
+/** A client behind other proxies has an address, but no port that we know. */
+const sourcePort: Read = ({ connection, remoteAddress = connection.sourceAddress }) =>
+  remoteAddress === connection.sourceAddress ? String(connection.sourcePort) : "0";
+
+/** The source of a request is its client, as far as trusted proxies vouch for it. */
+export const connectionInputs: MatchInputs = new Map([
+  [
+    `${network}.DestinationIPInput`,
+    computed(({ connection }) => connection.destinationAddress, "destination"),
+  ],
+  [
+    `${network}.DestinationPortInput`,
+    computed(({ connection }) => String(connection.destinationPort)),
+  ],
+  [
+    `${network}.SourceIPInput`,
+    computed(
+      ({ connection, remoteAddress }) => remoteAddress ?? connection.sourceAddress,
+      "remote",
+    ),
+  ],
+  [`${network}.SourcePortInput`, computed(sourcePort)],
+  [
+    `${network}.DirectSourceIPInput`,
+    computed(({ connection }) => connection.direct?.address ?? connection.sourceAddress, "direct"),
+  ],
+  [`${network}.ServerNameInput`, computed(({ connection }) => connection.sni || undefined)],
+  [
+    `${ssl}.UriSanInput`,
+    computed(({ connection }) => connection.peerUriSans.join(",") || undefined),
+  ],
+]);
+
+export const requestInputs: MatchInputs = new Map([
+  ...connectionInputs,
+  [
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+    (bytes: Uint8Array, path: string): MatchInput => {
+      const name = lowerAscii(HttpRequestHeaderMatchInput.decode(bytes).headerName);
+      if (name === "") refuse(`${path}.header_name`, "is required");
+      return { source: { kind: "header", name } };
+    },
+  ],
+]);
