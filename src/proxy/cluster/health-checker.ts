@@ -1,5 +1,5 @@
 /**
- * Checks the endpoints of one version of a cluster, each on its own, as its plan says. Where several
+ * Checks the endpoints of one version of a cluster, each on its own, as one plan says. Where several
  * threads serve, one of them checks and tells the others (`told-health.ts`).
  */
 import type { Timer } from "../../base/clock.ts";
@@ -14,9 +14,10 @@ import {
 } from "../engine/health-check.ts";
 import type { ProxyDialler } from "../internal.ts";
 import type { HealthSeries } from "../stats/health-series.ts";
+import type { TlsFor } from "./assignment.ts";
 import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
 import { HealthEvents, type JudgedCheck } from "./health-events.ts";
-import type { HealthPlan } from "./health-plan.ts";
+import type { CheckPlan } from "./health-plan.ts";
 import {
   ConnectionProbe,
   type Probe,
@@ -32,9 +33,12 @@ import type { ClusterServices } from "./running-cluster.ts";
 
 export interface CheckerOptions {
   readonly cluster: string;
-  readonly plan: HealthPlan;
+  readonly plan: CheckPlan;
+  /** New endpoints are not counted before their first check is over. */
+  readonly ignoresNew: boolean;
   readonly series: HealthSeries;
   readonly keepAlive: TcpKeepAlive | undefined;
+  readonly tlsFor: TlsFor;
   readonly dialler: ProxyDialler;
   readonly services: Pick<ClusterServices, "clock" | "random" | "log" | "openLog">;
   /** The cluster has had connections for requests. */
@@ -78,7 +82,8 @@ export class HealthChecker implements ClusterHealth {
     return this.#sessions.get(key)?.health.flags ?? 0;
   }
 
-  setMembers(members: ReadonlyMap<string, HealthMember>): void {
+  setMembers(all: ReadonlyMap<string, HealthMember>): void {
+    const members = this.#socketsOf(all);
     for (const [key, session] of this.#sessions) {
       const member = members.get(key);
       if (member !== undefined && session.follow(member)) continue;
@@ -93,6 +98,17 @@ export class HealthChecker implements ClusterHealth {
       added.push(session);
     }
     for (const session of added) session.start();
+  }
+
+  /** Over which sockets they are asked, where the check has its own word on it. */
+  #socketsOf(members: ReadonlyMap<string, HealthMember>): ReadonlyMap<string, HealthMember> {
+    const { plan, tlsFor } = this.#options;
+    const { socketMetadata } = plan;
+    if (socketMetadata === undefined) return members;
+    const tls = tlsFor(socketMetadata);
+    return new Map(
+      [...members].map(([key, one]) => [key, { ...one, target: { ...one.target, tls } }]),
+    );
   }
 
   suspect(key: string): void {
@@ -124,11 +140,11 @@ class Session implements ProbeOwner {
   #asksExclusion = false;
 
   constructor(key: string, member: HealthMember, options: SessionOptions) {
-    const { plan } = options;
+    const { plan, ignoresNew } = options;
     this.#key = key;
     this.#options = options;
     this.#member = member;
-    this.health = new CheckedHealth(plan.settings, plan.ignoresNew);
+    this.health = new CheckedHealth(plan.settings, ignoresNew);
     this.#probe = this.#makeProbe(member.target);
   }
 

@@ -127,7 +127,7 @@ export class HealthEvents {
     const { plan, nowMs, appends } = this.#options;
     const events = eventsOf(outcome, plan);
     if (events.length === 0) return;
-    const timestamp = new Date(nowMs()).toISOString();
+    const timestamp = new Date(nowMs()).toISOString().replace(".000Z", "Z");
     const lines = events.map((event) => this.#line(subject, event, timestamp)).join("");
     const bytes = Buffer.from(lines);
     for (const append of appends) append(bytes, bytes.length);

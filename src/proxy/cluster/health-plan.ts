@@ -24,15 +24,22 @@ import { compileEvents, type EventPlan } from "./health-events.ts";
 import { flattenMetadata } from "./metadata.ts";
 
 export interface HealthPlan {
+  /** An endpoint is as well as the check says that thinks least of it. */
+  readonly checks: readonly [CheckPlan, ...CheckPlan[]];
+  /** New endpoints are not counted before their first checks are over. */
+  readonly ignoresNew: boolean;
+  /** Endpoints leave when they are named no more, whatever their health. */
+  readonly forgetsHealthy: boolean;
+}
+
+export interface CheckPlan {
+  /** Empty: it has none, and is the only one. */
+  readonly name: string;
   readonly settings: HealthSettings;
   readonly probe: HttpProbePlan | GrpcProbePlan | TcpProbePlan;
   readonly reusesConnections: boolean;
   /** Where it is written what checks have found; undefined: nowhere. */
   readonly events: EventPlan | undefined;
-  /** New endpoints are not counted before their first check is over. */
-  readonly ignoresNew: boolean;
-  /** Endpoints leave when they are named no more, whatever their health. */
-  readonly forgetsHealthy: boolean;
   /** Replaces the protocols that TLS offers. */
   readonly alpn: readonly string[] | undefined;
   /** Chooses the transport socket of checks instead of the endpoint's own metadata. */
@@ -72,6 +79,8 @@ export interface TcpProbePlan {
   readonly receive: readonly Uint8Array[];
 }
 
+/** Each asks every endpoint. */
+const checksMax = 16;
 const bufferBytesDefault = 1024;
 /** Where configuration sets no limit. */
 const bufferBytesMost = 1024 * 1024;
@@ -80,22 +89,40 @@ export function compileHealth(
   cluster: Cluster,
   { speaksHttp2 }: { readonly speaksHttp2: boolean },
 ): HealthPlan | undefined {
-  const [check, second] = cluster.healthChecks;
-  if (check === undefined) return undefined;
-  const path = "health_checks[0]";
-  // As in Envoy.
-  if (second !== undefined) refuse("health_checks[1]", "is not supported: there can be one");
+  if (cluster.healthChecks.length > checksMax)
+    refuse("health_checks", `are more than ${checksMax}`);
+  const names = new Set<string>();
+  const [first, ...others] = cluster.healthChecks.map((check, i, { length }) => {
+    const path = `health_checks[${i}]`;
+    if (length > 1 && check.name === "")
+      refuse(`${path}.name`, "is required where there are several");
+    if (names.has(check.name)) refuse(`${path}.name`, `'${check.name}' is another's`);
+    names.add(check.name);
+    return compileCheck(check, cluster.name, { path, speaksHttp2 });
+  });
+  if (first === undefined) return undefined;
+  return {
+    checks: [first, ...others],
+    ignoresNew: cluster.commonLbConfig?.ignoreNewHostsUntilFirstHc === true,
+    forgetsHealthy: cluster.ignoreHealthOnHostRemoval,
+  };
+}
+
+function compileCheck(
+  check: HealthCheck,
+  clusterName: string,
+  { path, speaksHttp2 }: { readonly path: string; readonly speaksHttp2: boolean },
+): CheckPlan {
   if (check.grpcHealthCheck !== undefined && !speaksHttp2) {
     refuse(`${path}.grpc_health_check`, "goes with clusters that speak HTTP/2 alone");
   }
   const criteria = check.transportSocketMatchCriteria;
   return {
+    name: check.name,
     settings: compileHealthSettings(check, path),
-    probe: compileProbe(check, cluster.name, path),
+    probe: compileProbe(check, clusterName, path),
     reusesConnections: check.reuseConnection ?? true,
     events: compileEvents(check, path),
-    ignoresNew: cluster.commonLbConfig?.ignoreNewHostsUntilFirstHc === true,
-    forgetsHealthy: cluster.ignoreHealthOnHostRemoval,
     alpn: check.tlsOptions === undefined ? undefined : check.tlsOptions.alpnProtocols,
     socketMetadata:
       criteria === undefined
@@ -107,7 +134,7 @@ export function compileHealth(
   };
 }
 
-function compileProbe(check: HealthCheck, clusterName: string, path: string): HealthPlan["probe"] {
+function compileProbe(check: HealthCheck, clusterName: string, path: string): CheckPlan["probe"] {
   const { httpHealthCheck: http, tcpHealthCheck: tcp, grpcHealthCheck: grpc } = check;
   if (http !== undefined) return compileHttp(http, clusterName, `${path}.http_health_check`);
   if (grpc !== undefined) return compileGrpc(grpc, clusterName, `${path}.grpc_health_check`);

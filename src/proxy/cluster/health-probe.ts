@@ -6,7 +6,7 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelHandler } from "../../net/channel.ts";
 import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
 import type { InternalTarget, ProxyDialler } from "../internal.ts";
-import { holdsInOrder, type HealthPlan, type TcpProbePlan } from "./health-plan.ts";
+import { type CheckPlan, holdsInOrder, type TcpProbePlan } from "./health-plan.ts";
 
 export interface ProbeTarget {
   readonly address: SocketAddress;
@@ -42,7 +42,7 @@ export interface ProbeParts {
   readonly dialler: ProxyDialler;
   /** Monotonic milliseconds. */
   readonly nowMs: () => number;
-  readonly plan: HealthPlan;
+  readonly plan: CheckPlan;
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly target: ProbeTarget;
   readonly owner: ProbeOwner;

@@ -9,6 +9,7 @@ import type { Health, LocalityMembers } from "../engine/priorities.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy, type TlsFor } from "./assignment.ts";
 import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
+import { CombinedHealth } from "./combined-health.ts";
 import { type Ejection, Ejections } from "./ejections.ts";
 import {
   Endpoint,
@@ -16,7 +17,6 @@ import {
   type EndpointMetadata,
   type EndpointStatus,
 } from "./endpoint.ts";
-import { HealthChecker } from "./health-checker.ts";
 import type { HealthPlan } from "./health-plan.ts";
 import type { ClusterPlan, SocketChoice } from "./plan.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
@@ -258,9 +258,8 @@ export class Members {
   }
 
   #memberOf(endpoint: Endpoint, locality: string): HealthMember {
-    const { discovery, health } = this.#plan;
+    const { discovery } = this.#plan;
     const { address, check, tls, sourceAddress, internal } = endpoint;
-    const metadata = health?.socketMetadata;
     return {
       address,
       metadata: endpoint.metadata,
@@ -268,7 +267,7 @@ export class Members {
       target: {
         address: { address: check?.address ?? address.address, port: check?.port || address.port },
         hostname: check?.hostname ?? "",
-        tls: metadata === undefined ? tls : this.#options.tlsFor(metadata),
+        tls,
         sourceAddress,
         internal,
       },
@@ -339,7 +338,7 @@ export class Members {
   }
 
   #healthFor(plan: HealthPlan): ClusterHealth {
-    const { services, series, traffic, onHealth } = this.#options;
+    const { services, series, traffic, tlsFor, onHealth } = this.#options;
     const { name: cluster, keepAlive } = this.#plan;
     const { dialler, toldHealth } = services;
     if (toldHealth !== undefined || dialler === undefined) {
@@ -351,11 +350,13 @@ export class Members {
         onSuspect,
       });
     }
-    return new HealthChecker({
+    return new CombinedHealth({
       cluster,
       plan,
-      series: series.health(),
+      seriesOf: (check) => series.health(check),
+      gauges: () => series.healthGauges(),
       keepAlive,
+      tlsFor,
       dialler,
       services,
       hasTraffic: () => traffic.isSeen,

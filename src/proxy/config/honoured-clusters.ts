@@ -46,6 +46,7 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
 const payload = { text: true, binary: true } as const;
 
 export const honouredHealthCheck: Honoured<HealthCheck> = {
+  name: true,
   timeout: true,
   interval: true,
   initialJitter: true,

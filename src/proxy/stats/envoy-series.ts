@@ -7,7 +7,7 @@ import type { Counter, Gauge, MetricRegistry } from "../../telemetry/metrics.ts"
 import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 import type { ClusterCounters } from "../context.ts";
 import { clusterHttp2Counters, type PeerCounters } from "../http2/counters.ts";
-import { type HealthSeries, healthSeries } from "./health-series.ts";
+import { healthGauges, type HealthSeries, healthSeries } from "./health-series.ts";
 
 export interface ClusterSeries {
   readonly counters: ClusterCounters;
@@ -34,7 +34,9 @@ export interface ClusterSeries {
   /** What connections to listeners of this proxy tell, and pools are kept by, given up for newer. */
   readonly statesDropped: () => Counter;
   /** Made when the cluster first has checks. */
-  readonly health: () => HealthSeries;
+  readonly health: (check: string) => HealthSeries;
+  /** Of all checks together, where there are several. */
+  readonly healthGauges: () => Pick<HealthSeries, "healthy" | "degraded">;
   /** Forgets all of it; the handles are dead afterwards. */
   remove(): void;
 }
@@ -60,11 +62,16 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     const entry = named(suffix, more);
     return metrics.counter(entry.name, help, entry.labels);
   };
-  const gauge = (suffix: string): Gauge => {
-    const entry = named(suffix);
+  const gauge = (suffix: string, more?: Readonly<Record<string, string>>): Gauge => {
+    const entry = named(suffix, more);
     return metrics.gauge(entry.name, help, entry.labels);
   };
-  let health: HealthSeries | undefined;
+  const health = new Map<string, HealthSeries>();
+  const healthOf = (check: string): HealthSeries => {
+    let made = health.get(check);
+    if (made === undefined) health.set(check, (made = healthSeries({ counter, gauge }, check)));
+    return made;
+  };
   let http2: PeerCounters | undefined;
   const breakers = new Map<string, BreakerGauges>();
   const breakersOf = (priority: string): BreakerGauges => {
@@ -73,7 +80,8 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     return made;
   };
   return {
-    health: () => (health ??= healthSeries({ counter, gauge })),
+    health: healthOf,
+    healthGauges: () => healthGauges({ gauge }),
     counters: requestCounters(metrics, { counter, gauge, named }),
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     connectionOverflow: counter("upstream_cx_overflow"),

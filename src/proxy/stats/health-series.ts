@@ -13,10 +13,20 @@ export interface HealthSeries {
   readonly degraded: Gauge;
 }
 
-export function healthSeries(make: {
-  readonly counter: (suffix: string) => Counter;
-  readonly gauge: (suffix: string) => Gauge;
-}): HealthSeries {
+type More = Readonly<Record<string, string>>;
+
+interface Makers {
+  readonly counter: (suffix: string, more?: More) => Counter;
+  readonly gauge: (suffix: string, more?: More) => Gauge;
+}
+
+/** `check`: the name of one that has one. */
+export function healthSeries(makers: Makers, check = ""): HealthSeries {
+  const more = check === "" ? undefined : { health_check_name: check };
+  const make = {
+    counter: (suffix: string): Counter => makers.counter(suffix, more),
+    gauge: (suffix: string): Gauge => makers.gauge(suffix, more),
+  };
   return {
     attempts: make.counter("health_check_attempt"),
     successes: make.counter("health_check_success"),
@@ -24,7 +34,13 @@ export function healthSeries(make: {
     passiveFailures: make.counter("health_check_passive_failure"),
     networkFailures: make.counter("health_check_network_failure"),
     verified: make.counter("health_check_verify_cluster"),
-    healthy: make.gauge("health_check_healthy"),
-    degraded: make.gauge("health_check_degraded"),
+    ...healthGauges(make),
   };
+}
+
+/** Endpoints by what is found of them. */
+export function healthGauges({
+  gauge,
+}: Pick<Makers, "gauge">): Pick<HealthSeries, "healthy" | "degraded"> {
+  return { healthy: gauge("health_check_healthy"), degraded: gauge("health_check_degraded") };
 }
