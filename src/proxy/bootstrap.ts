@@ -27,6 +27,7 @@ import { typeUrls, type XdsFeed, type XdsResource } from "../xds/feed.ts";
 import type { ProxyBootstrap } from "./admin.ts";
 import { type DynamicPlan, planDynamic } from "./bootstrap/dynamic-plan.ts";
 import { checkBootstrap } from "./bootstrap/honoured-bootstrap.ts";
+import { localClusterOf } from "./bootstrap/local-cluster.ts";
 import { findJsonProblems } from "./bootstrap/json-problems.ts";
 import { type FieldPath, lineOfPath, parseFieldPath, type PlacedNode } from "./bootstrap/places.ts";
 import { pruneJson } from "./bootstrap/prune-json.ts";
@@ -34,6 +35,7 @@ import { readSecret } from "./bootstrap/secrets.ts";
 import { servesGrpcAlone } from "./bootstrap/grpc-clusters.ts";
 import { StaticFeed } from "./bootstrap/static-feed.ts";
 import { watchLimitsOf } from "./bootstrap/watch-limits.ts";
+import type { LocalCluster } from "./cluster/local-zones.ts";
 import { inlineFiles } from "./config/inline-files.ts";
 import type { MemoryBounds, OverloadPlan } from "./overload.ts";
 import { compileOverload } from "./overload/compile.ts";
@@ -57,6 +59,8 @@ export interface BootstrapConfig {
   readonly node: Node;
   readonly nodeId: string;
   readonly bootstrap: ProxyBootstrap;
+  /** Of its `cluster_manager`, where it names one. */
+  readonly localCluster: LocalCluster | undefined;
   /** Of its `overload_manager`, where it has one. */
   readonly overload: OverloadPlan | undefined;
   /** Of its `watchdogs`, where it has one for workers. */
@@ -192,6 +196,7 @@ function configOf(
       kind: dynamic.ads === undefined && dynamic.sources.size === 0 ? "static" : "dynamic",
       json: toJson(BootstrapSchema, bootstrap, { registry, useProtoFieldName: true }),
     },
+    localCluster: refusals.attempt(() => localClusterOf(message)),
     overload: refusals.attempt(() => compileOverload(bootstrap.overloadManager, bounds)),
     watch: watchLimitsOf(message),
   };

@@ -15,12 +15,15 @@ import { plainPolicy, readAssignment, readPolicy, type TlsFor } from "./cluster/
 import { DnsWatch } from "./cluster/dns-watch.ts";
 import { meetsCriteria } from "./cluster/metadata.ts";
 import type { EndpointMetadata } from "./cluster/endpoint.ts";
+import { EndpointWishes } from "./cluster/endpoint-wishes.ts";
+import { type LocalCluster, localZonesOf } from "./cluster/local-zones.ts";
 import type { ClusterPlan, SocketChoice } from "./cluster/plan.ts";
 import type { HealthNews, HealthReport } from "./cluster/cluster-health.ts";
 import type { Ejection } from "./cluster/ejections.ts";
 import type { ClusterTraffic } from "./cluster/members.ts";
 import { type ClusterServices, RunningCluster } from "./cluster/running-cluster.ts";
 import type { ClusterSource, UpstreamCluster } from "./context.ts";
+import type { LocalZones } from "./engine/zones.ts";
 import { type ClusterSeries, clusterSeries } from "./stats/envoy-series.ts";
 
 export interface ClusterPoolOptions extends ClusterServices {
@@ -29,6 +32,8 @@ export interface ClusterPoolOptions extends ClusterServices {
   readonly resolver: Resolver;
   /** Throws for what cannot be honoured; `statName` labels its counters. */
   readonly clientTls: (context: UpstreamTlsContext, statName: string) => ClosableTls;
+  /** The proxy's own, where zones are looked at. */
+  readonly localCluster?: LocalCluster | undefined;
   /** What checks have found, for threads that do not check. */
   readonly onHealthReport?: ((report: HealthReport) => void) | undefined;
 }
@@ -49,49 +54,6 @@ interface Entry {
   warming: Version | undefined;
 }
 
-/** Which entries want the endpoints of a service: one assignment of thousands concerns a few. */
-class EndpointWishes {
-  readonly #byService = new Map<string, Set<Entry>>();
-  #names: ReadonlySet<string> = new Set();
-  #isCurrent = true;
-
-  /** The same set until it changes. */
-  get names(): ReadonlySet<string> {
-    if (!this.#isCurrent) {
-      this.#isCurrent = true;
-      this.#names = new Set(this.#byService.keys());
-    }
-    return this.#names;
-  }
-
-  of(service: string): Iterable<Entry> {
-    return this.#byService.get(service) ?? [];
-  }
-
-  /** After a version of the entry has come or gone; `services` are those it asked for before. */
-  update(entry: Entry, services: readonly (string | undefined)[]): void {
-    const wanted = servicesOf(entry);
-    for (const service of services) {
-      if (service === undefined || wanted.includes(service)) continue;
-      const entries = this.#byService.get(service);
-      entries?.delete(entry);
-      if (entries?.size !== 0) continue;
-      this.#byService.delete(service);
-      this.#isCurrent = false;
-    }
-    for (const service of wanted) {
-      if (service === undefined) continue;
-      const entries = this.#byService.get(service);
-      if (entries !== undefined) {
-        entries.add(entry);
-        continue;
-      }
-      this.#byService.set(service, new Set([entry]));
-      this.#isCurrent = false;
-    }
-  }
-}
-
 function servicesOf({ active, warming }: Entry): readonly (string | undefined)[] {
   return [serviceOf(active), serviceOf(warming)];
 }
@@ -103,16 +65,24 @@ function serviceOf(version: Version | undefined): string | undefined {
 
 export class ClusterPool implements ClusterSource {
   readonly #options: ClusterPoolOptions;
+  readonly #services: ClusterServices;
+  /** Of the proxy's own cluster, as it serves now. */
+  #localZones: LocalZones | undefined;
   readonly #entries = new Map<string, Entry>();
   /** Last assignment of each service name, for clusters that appear or change later. */
   readonly #assignments = new Map<string, ClusterLoadAssignment>();
-  readonly #wishes = new EndpointWishes();
+  readonly #wishes = new EndpointWishes<Entry>();
   readonly #stopSecrets: () => void;
   /** Told when some cluster has become ready. */
   onReady: () => void = () => undefined;
 
   constructor(options: ClusterPoolOptions) {
     this.#options = options;
+    this.#services = {
+      ...options,
+      zonesFor: ({ name }) => (name === options.localCluster?.name ? undefined : this.#localZones),
+      onMembers: (cluster) => this.#onMembers(cluster),
+    };
     this.#stopSecrets = options.secrets.onChange(() => this.#promoteAll());
   }
 
@@ -204,7 +174,7 @@ export class ClusterPool implements ClusterSource {
     const services = servicesOf(entry);
     closeVersion(entry.warming);
     entry.warming = version;
-    this.#wishes.update(entry, services);
+    this.#wishes.update(entry, services, servicesOf(entry));
     const { discovery } = plan;
     const known =
       discovery.kind === "eds" ? this.#assignments.get(discovery.serviceName) : undefined;
@@ -221,7 +191,7 @@ export class ClusterPool implements ClusterSource {
     closeVersion(entry.warming);
     entry.active = undefined;
     entry.warming = undefined;
-    this.#wishes.update(entry, services);
+    this.#wishes.update(entry, services, servicesOf(entry));
     entry.series.remove();
     const gone = { cluster: name, flags: new Map<string, number>(), isWhole: true, returned: [] };
     this.#options.onHealthReport?.(gone);
@@ -290,7 +260,7 @@ export class ClusterPool implements ClusterSource {
     const policy = "assignment" in discovery ? readPolicy(discovery.assignment) : plainPolicy;
     const running: RunningCluster = new RunningCluster(plan, {
       series,
-      services: this.#options,
+      services: this.#services,
       tlsFor,
       passesFor,
       traffic,
@@ -321,7 +291,7 @@ export class ClusterPool implements ClusterSource {
               },
             },
             this.#options.resolver,
-            this.#options,
+            this.#services,
           );
     const contexts = choices.flatMap(({ tls }) => (tls === undefined ? [] : [tls]));
     return { running, tlsFor, dns, contexts };
@@ -341,10 +311,25 @@ export class ClusterPool implements ClusterSource {
     const services = servicesOf(entry);
     entry.active = next;
     entry.warming = undefined;
-    this.#wishes.update(entry, services);
+    this.#onMembers(next.running);
+    this.#wishes.update(entry, services, servicesOf(entry));
     closeVersion(before);
     this.#reportHealth(entry);
     this.onReady();
+  }
+
+  /** Others look at where the members of the proxy's own cluster are. */
+  #onMembers(running: RunningCluster): void {
+    const { localCluster } = this.#options;
+    if (running.name !== localCluster?.name || this.get(running.name) !== running) return;
+    const { localities } = running;
+    const { locality } = localCluster;
+    this.#localZones = localZonesOf(locality, localities, (one) => running.healthOf(one));
+    for (const [name, { active, warming }] of this.#entries) {
+      if (name === running.name) continue;
+      active?.running.onLocalZones();
+      warming?.running.onLocalZones();
+    }
   }
 
   #reportHealth({ active }: Entry): void {

@@ -8,6 +8,7 @@ import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
 import type { ClientTls, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
+import type { Ways } from "../net/racing-dialler.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
@@ -188,6 +189,8 @@ export interface UpstreamEndpoint {
   readonly tls: ClientTls | undefined;
   /** Local address (no port) to connect from, where its cluster says so. */
   readonly sourceAddress?: string | undefined;
+  /** More than one address leads to it; instead of `address` and `sourceAddress`. */
+  readonly ways?: Ways | undefined;
   /** It is a listener of this proxy, and no address. */
   readonly internal?: InternalTarget | undefined;
   /** Requests (or TCP connections) in flight, for least-request; the user increments and decrements. */

@@ -7,8 +7,10 @@ import type { Clock, Timer } from "../base/clock.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { TurnEnd } from "../base/turn-end.ts";
 import type { Channel, ChannelError, ChannelHandler } from "../net/channel.ts";
-import type { Dialler, DialOptions } from "../net/dialler.ts";
+import type { Dialler } from "../net/dialler.ts";
 import { type InternalChannel, makeInternalPair } from "../net/internal-channel.ts";
+import { PendingChannel } from "../net/pending-channel.ts";
+import type { RacingDialler, RacingDialOptions } from "../net/racing-dialler.ts";
 import { secureChannel } from "../net/secure-channel.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { DynamicMetadata } from "../telemetry/request-record.ts";
@@ -29,7 +31,7 @@ export interface InternalTarget extends PassedOn {
   readonly passesState: boolean;
 }
 
-export interface ProxyDialOptions extends DialOptions {
+export interface ProxyDialOptions extends RacingDialOptions {
   /** Instead of `address`, which stands in logs. */
   readonly internal?: InternalTarget;
 }
@@ -70,11 +72,11 @@ export interface InternalDiallerOptions {
 
 export class InternalDialler implements ProxyDialler {
   find: FindDoor = () => undefined;
-  readonly #other: Dialler;
+  readonly #other: RacingDialler;
   readonly #options: InternalDiallerOptions;
 
   /** `other` opens what is not inside. */
-  constructor(other: Dialler, options: InternalDiallerOptions) {
+  constructor(other: RacingDialler, options: InternalDiallerOptions) {
     this.#other = other;
     this.#options = options;
   }
@@ -84,28 +86,30 @@ export class InternalDialler implements ProxyDialler {
     if (internal === undefined) return this.#other.dial(options);
     const dialling = new Dialling(options, this.#options);
     dialling.start(internal, this.find(internal.listener));
-    return dialling;
+    return dialling.channel;
   }
 }
 
-/** A channel from before the other end exists, or is secure. */
-class Dialling implements Channel {
-  readonly remote: SocketAddress;
+/** A connection from before the other end exists, or is secure. */
+class Dialling {
+  readonly channel: PendingChannel;
   readonly #dial: ProxyDialOptions;
   readonly #options: InternalDiallerOptions;
-  #handler: ChannelHandler;
-  #channel: Channel | undefined;
   /** Below TLS. */
   #raw: InternalChannel | undefined;
   #handshake: { abort(hasTimedOut: boolean): void } | undefined;
   #timer: Timer | undefined;
-  #isClosed = false;
+  #isOver = false;
 
   constructor(dial: ProxyDialOptions, options: InternalDiallerOptions) {
     this.#dial = dial;
     this.#options = options;
-    this.#handler = dial.handler;
-    this.remote = dial.address;
+    this.channel = new PendingChannel({
+      handler: dial.handler,
+      remote: dial.address,
+      local: clientAddress,
+      onAbandoned: () => this.#fail(undefined),
+    });
   }
 
   start(target: InternalTarget, door: InternalDoor | undefined): void {
@@ -119,7 +123,11 @@ class Dialling implements Channel {
       turnEnd,
       // Nobody has the channel yet: what the listener says waits, and its refusal is told once.
       client: { ...silent, onClose: (error) => this.#fail(error) },
-      addresses: { client: ends.source, server: this.remote, destination: ends.destination },
+      addresses: {
+        client: ends.source,
+        server: this.#dial.address,
+        destination: ends.destination,
+      },
       queueBytesMax: Math.min(door.queueBytesMax, this.#dial.writeQueueBytesMax ?? 65_536),
       onFault: (thrown) =>
         log.error("a handler of a connection inside the proxy failed", {
@@ -143,7 +151,7 @@ class Dialling implements Channel {
 
   #onAccepted(client: InternalChannel): void {
     const { tls, alpn } = this.#dial;
-    if (this.#isClosed) return;
+    if (this.#isOver) return;
     if (client.isClosed) return;
     client.resume();
     this.#dial.onTcpConnect?.();
@@ -155,7 +163,7 @@ class Dialling implements Channel {
       alpn,
       nowMs: this.#options.clock.nowMs(),
       log: this.#options.log,
-      handler: this.#handler,
+      handler: this.channel.handler,
       onSecure: (channel) => this.#open(channel),
       onFailure: (error) => this.#fail(error),
     });
@@ -163,23 +171,22 @@ class Dialling implements Channel {
 
   #open(channel: Channel): void {
     this.#timer?.cancel();
-    if (this.#isClosed) return channel.destroy();
-    this.#channel = channel;
-    channel.handler = this.#handler;
+    if (!this.channel.become(channel)) return;
+    this.#isOver = true;
     this.#dial.onConnect(channel);
   }
 
   #onTimeout(): void {
-    const { timeoutMs } = this.#dial;
-    const message = `connecting to ${this.remote.address} took over ${timeoutMs} ms`;
+    const { timeoutMs, address } = this.#dial;
+    const message = `connecting to ${address.address} took over ${timeoutMs} ms`;
     this.#handshake?.abort(true);
     this.#fail({ code: "ETIMEDOUT", message });
   }
 
-  /** Ends what has not become a connection; tells the handler later, as every backend does. */
+  /** Ends what has not become a connection. */
   #fail(error: ChannelError | undefined): void {
-    if (this.#isClosed || this.#channel !== undefined) return;
-    this.#isClosed = true;
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.#timer?.cancel();
     this.#handshake?.abort(false);
     const raw = this.#raw;
@@ -187,70 +194,7 @@ class Dialling implements Channel {
       raw.handler = silent;
       raw.destroy("reset");
     }
-    queueMicrotask(() => this.#handler.onClose(error));
-  }
-
-  get handler(): ChannelHandler {
-    return this.#channel?.handler ?? this.#handler;
-  }
-
-  set handler(handler: ChannelHandler) {
-    this.#handler = handler;
-    if (this.#channel !== undefined) this.#channel.handler = handler;
-  }
-
-  get local(): SocketAddress {
-    return this.#raw?.local ?? clientAddress;
-  }
-
-  get originalDestination(): SocketAddress {
-    return this.local;
-  }
-
-  get tls(): Channel["tls"] {
-    return this.#channel?.tls;
-  }
-
-  get queuedBytes(): number {
-    return this.#channel?.queuedBytes ?? 0;
-  }
-
-  get isClosed(): boolean {
-    return this.#isClosed || this.#channel?.isClosed === true;
-  }
-
-  write(bytes: Uint8Array): boolean {
-    return this.#channel?.write(bytes) ?? true;
-  }
-
-  writeShared(memory: Uint8Array, length: number): boolean {
-    return this.#channel?.writeShared(memory, length) ?? true;
-  }
-
-  cork(): void {
-    this.#channel?.cork();
-  }
-
-  uncork(): void {
-    this.#channel?.uncork();
-  }
-
-  end(): void {
-    if (this.#channel === undefined) this.destroy();
-    else this.#channel.end();
-  }
-
-  destroy(how?: "reset"): void {
-    if (this.#channel === undefined) this.#fail(undefined);
-    else this.#channel.destroy(how);
-  }
-
-  pause(): void {
-    this.#channel?.pause();
-  }
-
-  resume(): void {
-    this.#channel?.resume();
+    this.channel.fail(error);
   }
 }
 

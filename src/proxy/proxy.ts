@@ -7,6 +7,7 @@ import v8 from "node:v8";
 
 import type { Clock } from "../base/clock.ts";
 import { type IoBackend, type IoChoice, openAcceptingIo, openIo } from "../net/io-backend.ts";
+import { createRacingDialler } from "../net/racing-dialler.ts";
 import { type Resolver, systemResolver } from "../net/resolver.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -37,11 +38,13 @@ import { serverSeries } from "./stats/envoy-series.ts";
 import { Tap, type TapAnswer } from "./stats/tap.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
 import type { WatchLimits } from "./workers/worker-watch.ts";
+import type { NodeOptions } from "./workers/worker-node.ts";
 
 /** Istio's `terminationDrainDuration`. */
 const drainMs = 5000;
 
-export interface ProxyOptions {
+/** What is not told of the node is nothing. */
+export interface ProxyOptions extends NodeOptions {
   readonly feed: XdsFeed;
   readonly secrets: SecretSource;
   readonly clock: Clock;
@@ -75,13 +78,6 @@ export interface ProxyOptions {
   readonly onEjected?: (ejection: Ejection) => void;
   readonly onHealthNews?: (news: HealthNews) => void;
   readonly resolver?: Resolver;
-  readonly nodeId: string;
-  /** Of the node, as its control plane and collectors know it; nothing unless told. */
-  readonly nodeCluster?: string;
-  readonly nodeZone?: string;
-  /** Of this process, for tags that name its variables; none unless told. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
-  readonly nodeMetadata?: Readonly<Record<string, unknown>>;
   readonly version: string;
   /** What is given up when memory runs short; nothing unless told. */
   readonly overload?: ProxyOverload;
@@ -330,7 +326,7 @@ function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): Open
     ...(socketMark === undefined ? {} : { mark: socketMark }),
   });
   const inside = { clock, log: log.area("internal"), turnEnd: io.turnEnd };
-  return { io, dialler: new InternalDialler(outside, inside) };
+  return { io, dialler: new InternalDialler(createRacingDialler(outside, clock), inside) };
 }
 
 function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams"]> {

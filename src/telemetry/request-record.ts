@@ -56,6 +56,8 @@ export interface RequestRecord {
   upstreamCluster: string;
   upstreamHost: SocketAddress | undefined;
   upstreamLocalAddress: SocketAddress | undefined;
+  /** Of the connection; absent where it is that of the endpoint. */
+  upstreamRemoteAddress?: SocketAddress | undefined;
   /** The endpoint's name; empty or absent where it has only its address. */
   upstreamHostName?: string;
   /** `HTTP/1.1` or `HTTP/2`; empty or absent where no request was sent. */

@@ -5,8 +5,9 @@ import { openLogFiles } from "../../agent/log-files.ts";
 import { systemClock } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { IoChoice } from "../../net/io-backend.ts";
+import type { BootstrapConfig } from "../../proxy/bootstrap.ts";
 import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
-import { type Proxy, startProxy } from "../../proxy/proxy.ts";
+import { type Proxy, type ProxyOptions, startProxy } from "../../proxy/proxy.ts";
 import { createLog, type Log, parseLogLevel } from "../../telemetry/log.ts";
 import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -140,11 +141,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       metrics,
       ...(bootstrap.watch === undefined ? {} : { watch: bootstrap.watch }),
     },
-    nodeId: bootstrap.nodeId,
-    nodeMetadata: bootstrap.node.metadata ?? {},
-    nodeCluster: bootstrap.node.cluster,
-    nodeZone: bootstrap.node.locality?.zone ?? "",
-    environment: { ...process.env },
+    ...nodeOf(bootstrap),
     bootstrap: bootstrap.bootstrap,
     overload: { ...overload, plan: bootstrap.overload ?? overload.plan },
     version: heddleVersion(),
@@ -226,6 +223,20 @@ function drainPlanOf({ drainTimeS = "5", drainStrategy }: RunProxyOptions): Drai
   }
   const strategy = drainStrategy === "gradual" ? "gradual" : "immediate";
   return { ...endingPlan(seconds * 1000), strategy };
+}
+
+type OwnNode = Pick<ProxyOptions, "nodeId" | "localCluster" | "nodeMetadata" | "nodeCluster"> &
+  Pick<ProxyOptions, "nodeZone" | "environment">;
+
+function nodeOf({ nodeId, node, localCluster }: BootstrapConfig): OwnNode {
+  return {
+    nodeId,
+    nodeMetadata: node.metadata ?? {},
+    nodeCluster: node.cluster,
+    nodeZone: node.locality?.zone ?? "",
+    localCluster,
+    environment: { ...process.env },
+  };
 }
 
 function refusal(problems: readonly string[]): CommandFailure {

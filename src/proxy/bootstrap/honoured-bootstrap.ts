@@ -10,6 +10,7 @@ export const honouredBootstrap: Honoured<Bootstrap> = {
   node: true,
   // Each resource is checked by whoever compiles it.
   staticResources: { listeners: true, clusters: true, secrets: true },
+  clusterManager: { localClusterName: true },
   dynamicResources: { ldsConfig: true, cdsConfig: true, adsConfig: true },
   admin: {
     address: true,

@@ -6,6 +6,7 @@ import type { Locality } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { HealthStatus } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import type {
+  Endpoint as ProtoEndpoint,
   Endpoint_HealthCheckConfig as HealthCheckConfig,
   LbEndpoint,
 } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint_components.ts";
@@ -38,6 +39,10 @@ export function readAssignment(
     endpoints: locality.lbEndpoints.map((entry, j) => {
       const path = `endpoints[${i}].lb_endpoints[${j}]`;
       const endpoint = readEndpoint(entry, tlsFor, path);
+      if (allowed === "names" && endpoint.others !== undefined) {
+        const place = `${path}.endpoint.additional_addresses`;
+        refuse(place, "is not supported where names are resolved: those lead to addresses");
+      }
       const { address } = endpoint.address;
       const isIp = endpoint.listener !== undefined || parseIp(address) !== undefined;
       if (allowed === "addresses" && !isIp) {
@@ -48,7 +53,7 @@ export function readAssignment(
   }));
 }
 
-function localityName(locality: Locality | undefined): string {
+export function localityName(locality: Locality | undefined): string {
   if (locality === undefined) return "";
   return `${locality.region}/${locality.zone}/${locality.subZone}`;
 }
@@ -102,6 +107,7 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
   const metadata = flattenMetadata(entry.metadata);
   return {
     ...readPlace(entry.endpoint.address, `${path}.endpoint.address`),
+    others: readOthers(entry.endpoint, `${path}.endpoint`),
     hostname: entry.endpoint.hostname,
     weight: entry.loadBalancingWeight ?? 1,
     status: statuses[entry.healthStatus] ?? "UNKNOWN",
@@ -110,6 +116,24 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
     tls: tlsFor(metadata),
     check: readCheck(entry.endpoint.healthCheckConfig, `${path}.endpoint.health_check_config`),
   };
+}
+
+/** Of one endpoint, beside its first. */
+export const othersMax = 15;
+
+function readOthers(
+  { address, additionalAddresses: others }: ProtoEndpoint,
+  path: string,
+): readonly SocketAddress[] | undefined {
+  if (others.length === 0) return undefined;
+  const place = `${path}.additional_addresses`;
+  if (address?.socketAddress === undefined) refuse(place, "goes with socket addresses alone");
+  if (others.length > othersMax) refuse(place, `there can be ${othersMax}`);
+  return others.map((other, i) => {
+    const read = readAddress(other.address, `${place}[${i}].address`);
+    if (parseIp(read.address) !== undefined) return read;
+    return refuse(`${place}[${i}].address`, `'${read.address}' is no IP address`);
+  });
 }
 
 function readCheck(config: HealthCheckConfig | undefined, path: string): EndpointCheck | undefined {

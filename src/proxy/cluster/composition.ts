@@ -33,6 +33,7 @@ export function composeClusters(
   return new ClusterPool({
     sharedLimits: workers?.sharedLimits ?? options.sharedLimits,
     onEjected: options.onEjected,
+    localCluster: options.localCluster,
     // Endpoints are checked once for a process.
     ...(options.isWorker === true ? { toldHealth: new ToldHealth() } : { dialler }),
     openLog: options.openLog,

@@ -6,8 +6,8 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import type { EndpointChoice } from "../context.ts";
 import { originalDestinationKey } from "../engine/filter-state.ts";
 import { parseIp } from "../engine/ip.ts";
+import type { Discovery } from "./discovery.ts";
 import { addressOfAuthority } from "./forward.ts";
-import type { Discovery } from "./plan.ts";
 
 /** Undefined where the request names nothing. */
 export function destinationOf(

@@ -5,8 +5,9 @@ import { test } from "node:test";
 import { FakeClock } from "../../../test/support/fake-clock.ts";
 import type { ResolvedName } from "../../net/resolver.ts";
 import { createLog } from "../../telemetry/log.ts";
+import type { DnsFamily } from "./discovery.ts";
 import { DnsWatch } from "./dns-watch.ts";
-import type { DnsFamily } from "./plan.ts";
+import type { EndpointDescription } from "./endpoint.ts";
 
 interface WatchCase {
   readonly names?: readonly string[];
@@ -25,6 +26,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
   if (plan.answer !== undefined) answers.set("api.example.com", plan.answer);
   let asked = 0;
   let endpoints: string[] | undefined;
+  let described: readonly EndpointDescription[] = [];
   const log = createLog({ level: "info", format: "json", clock, sink: (line) => lines.push(line) });
   const watcher = new DnsWatch(
     {
@@ -53,6 +55,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
         },
       ],
       onEndpoints: (localities) => {
+        described = localities.flatMap((one) => one.endpoints);
         endpoints = localities.flatMap((one) => one.endpoints.map((e) => e.address.address));
       },
     },
@@ -73,6 +76,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
     watcher,
     asked: () => asked,
     endpoints: () => endpoints,
+    described: () => described,
     advance: async (ms: number) => {
       clock.advance(ms);
       await setImmediate();
@@ -158,4 +162,12 @@ test("DnsWatch asks nobody for addresses, and nothing once it is closed", async 
   await failing.advance(60_000);
   assert.equal(failing.asked(), 1);
   assert.equal(failing.lines.length, 0);
+});
+
+test("DnsWatch has one endpoint for a name that is no list, and all its addresses lead there", async () => {
+  const { described, watcher } = watch({ isStrict: false, answer: both });
+  await setImmediate();
+  const others = described().map((one) => one.others?.map(({ address }) => address));
+  assert.deepEqual(others, [["192.0.2.2", "2001:db8::1"]]);
+  watcher.close();
 });

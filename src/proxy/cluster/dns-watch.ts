@@ -6,7 +6,8 @@ import { messageOf } from "../../base/error.ts";
 import type { Timer } from "../../base/clock.ts";
 import type { Resolver } from "../../net/resolver.ts";
 import { parseIp } from "../engine/ip.ts";
-import type { Discovery, DnsFamily } from "./plan.ts";
+import { othersMax } from "./assignment.ts";
+import type { Discovery, DnsFamily } from "./discovery.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 
 type DnsDiscovery = Extract<Discovery, { kind: "dns" }>;
@@ -128,11 +129,11 @@ export class DnsWatch {
       endpoints: locality.endpoints.flatMap((endpoint) => {
         const found = this.#names.get(endpoint.address.address)?.addresses ?? [];
         const hostname = endpoint.hostname === "" ? endpoint.address.address : endpoint.hostname;
-        return (isStrict ? found : found.slice(0, 1)).map((address) => ({
-          ...endpoint,
-          hostname,
-          address: { address, port: endpoint.address.port },
-        }));
+        const all = found.map((address) => ({ address, port: endpoint.address.port }));
+        if (isStrict) return all.map((address) => ({ ...endpoint, hostname, address }));
+        const [address, ...others] = all;
+        if (address === undefined) return [];
+        return [{ ...endpoint, hostname, address, others: others.slice(0, othersMax) }];
       }),
     }));
   }

@@ -2,6 +2,7 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
 import { asksByHostname, withServerName } from "../../net/tls-contexts.ts";
+import type { Ways } from "../../net/racing-dialler.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { Balanced } from "../engine/chooser.ts";
 import type { InternalTarget } from "../internal.ts";
@@ -39,6 +40,8 @@ export interface EndpointDescription {
   readonly check?: EndpointCheck | undefined;
   /** Local address that connections to it come from, where the cluster says so. */
   readonly sourceAddress?: string | undefined;
+  /** Addresses that lead to it, too. */
+  readonly others?: readonly SocketAddress[] | undefined;
   /** It is the listener of this name. */
   readonly listener?: string | undefined;
   readonly internal?: InternalTarget | undefined;
@@ -49,6 +52,7 @@ export interface EndpointOptions {
   readonly hashesHostname: boolean;
   /** It is the one endpoint of a name, whatever its address. */
   readonly isNamed: boolean;
+  readonly waysTo: (description: EndpointDescription) => Ways | undefined;
   readonly onReport: (endpoint: Endpoint, outcome: UpstreamOutcome) => void;
   /** Of connections to it that others keep by other names. */
   readonly onConnectionsOver: (endpoint: Endpoint, how: "remove" | "drain") => void;
@@ -67,6 +71,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly configuredTls: ClientTls | undefined;
   readonly sourceAddress: string | undefined;
   readonly internal: InternalTarget | undefined;
+  ways: Ways | undefined;
   weight: number;
   /** Ejection and checks come on top. */
   status: EndpointStatus;
@@ -87,11 +92,12 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   onRemoved: (() => void) | undefined;
   onDrained: (() => void) | undefined;
   readonly hashKey: string;
+  readonly #waysTo: EndpointOptions["waysTo"];
   readonly #onReport: EndpointOptions["onReport"];
   readonly #onConnectionsOver: EndpointOptions["onConnectionsOver"];
 
   constructor(description: EndpointDescription, options: EndpointOptions) {
-    const { hashesHostname, isNamed, onReport, onConnectionsOver, onSuspect } = options;
+    const { hashesHostname, isNamed, onReport, onConnectionsOver, onSuspect, waysTo } = options;
     this.address = description.address;
     this.hostname = description.hostname;
     this.metadata = description.metadata;
@@ -100,6 +106,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.tls = namedTls(description);
     this.sourceAddress = description.sourceAddress;
     this.internal = description.internal;
+    this.ways = waysTo(description);
     this.weight = description.weight;
     this.status = description.status;
     this.check = description.check;
@@ -108,6 +115,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
       : formatSocketAddress(description.address);
     this.suspect = onSuspect && (() => onSuspect(this));
     this.hashKey = hashKeyOf(description, hashesHostname);
+    this.#waysTo = waysTo;
     this.#onReport = onReport;
     this.#onConnectionsOver = onConnectionsOver;
   }
@@ -118,7 +126,9 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   }
 
   /** What may change while it stays the same endpoint. */
-  describe({ weight, status, check }: EndpointDescription): void {
+  describe(description: EndpointDescription): void {
+    const { weight, status, check } = description;
+    this.ways = this.#waysTo(description);
     this.weight = weight;
     this.status = status;
     this.check = check;

@@ -1,4 +1,5 @@
 /** A cluster as requests of priority HIGH use it: the same endpoints, limits and connections apart. */
+import type { Whole } from "../../base/whole.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type {
   CircuitBreakers,
@@ -9,7 +10,7 @@ import type {
   UpstreamHttp2,
 } from "../context.ts";
 
-export class HighPriority implements UpstreamCluster {
+export class HighPriority implements Whole<UpstreamCluster> {
   readonly isHigh = true;
   readonly limits: CircuitBreakers;
   readonly #cluster: UpstreamCluster;
@@ -19,6 +20,9 @@ export class HighPriority implements UpstreamCluster {
     this.limits = limits;
   }
 
+  get high(): UpstreamCluster {
+    return this;
+  }
   get name(): string {
     return this.#cluster.name;
   }

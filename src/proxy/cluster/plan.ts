@@ -4,18 +4,12 @@
  */
 import { honouredInternalUpstream, honouredUpstreamHttp } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
-import {
-  Cluster_DiscoveryType as DiscoveryType,
-  Cluster_DnsLookupFamily as LookupFamily,
-  type Cluster,
-} from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import {
   RoutingPriority,
   type TransportSocket,
 } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
-import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
-import type { MetadataKey } from "../../wire/gen/ts/envoy/type/metadata/v3/metadata.ts";
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
@@ -26,16 +20,16 @@ import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier
 import type { HeaderPredicate } from "../engine/header-matcher.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
 import { refuse } from "../engine/refusal.ts";
-import { lowerAscii } from "../engine/text-test.ts";
 import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
+import { type AddressOrder, compileAddressOrder } from "./address-order.ts";
 import { statuses } from "./assignment.ts";
+import { compileDiscovery, type Discovery } from "./discovery.ts";
 import type { EndpointStatus } from "./endpoint.ts";
-import { compileForward, type ForwardDiscovery } from "./forward.ts";
 import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
 import { compileServerNames, type ServerNamesPlan } from "./server-names.ts";
@@ -55,6 +49,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly connectTimeoutMs: number;
   readonly writeQueueBytesMax: number;
   readonly keepAlive: TcpKeepAlive | undefined;
+  /** Of endpoints with several addresses. */
+  readonly addressOrder: AddressOrder;
   readonly limits: Limits;
   /** Of routes of priority HIGH. */
   readonly highLimits: Limits;
@@ -80,34 +76,6 @@ export interface ClusterPlan extends BalancingPolicy {
   /** Names of secrets its TLS contexts need before it can serve. */
   readonly secrets: ReadonlyMap<string, SecretOrigin>;
 }
-
-/** Which addresses of a name count; the preferred family stands alone where it has any. */
-export type DnsFamily = "all" | "ipv4" | "ipv6" | "ipv4-preferred" | "ipv6-preferred";
-
-export type Discovery =
-  | { readonly kind: "static"; readonly assignment: ClusterLoadAssignment }
-  | { readonly kind: "eds"; readonly serviceName: string }
-  | {
-      readonly kind: "dns";
-      readonly assignment: ClusterLoadAssignment;
-      /** Every address is an endpoint; otherwise the first alone. */
-      readonly isStrict: boolean;
-      readonly family: DnsFamily;
-      /** Between questions, unless the records' own life counts. */
-      readonly refreshMs: number;
-      readonly respectsTtl: boolean;
-      readonly jitterMs: number;
-    }
-  | {
-      readonly kind: "original-dst";
-      readonly portOverride: number | undefined;
-      /** A request may name its destination by it. */
-      readonly header: string | undefined;
-      /** Metadata of a connection may: its namespace, and keys in each other. */
-      readonly metadata: readonly [namespace: string, ...path: string[]] | undefined;
-      readonly cleanupMs: number;
-    }
-  | ForwardDiscovery;
 
 /** Taken in order: the first whose criteria the endpoint's metadata meets. */
 export interface SocketChoice {
@@ -168,10 +136,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     closesOnChange: cluster.commonLbConfig?.closeConnectionsOnHostSetChange === true,
     connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
     writeQueueBytesMax: writeQueueBytes(cluster.perConnectionBufferLimitBytes),
-    keepAlive: compileKeepAlive(
-      cluster.upstreamConnectionOptions?.tcpKeepalive,
-      "upstream_connection_options.tcp_keepalive",
-    ),
+    ...connectionsOf(cluster),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),
     highLimits: compileLimits(cluster.circuitBreakers, "circuit_breakers", RoutingPriority.HIGH),
     outlier:
@@ -191,6 +156,19 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
       sockets.flatMap(({ tls }) =>
         tls === undefined ? [] : [...secretOrigins(tls, "transport_socket.typed_config")],
       ),
+    ),
+  };
+}
+
+function connectionsOf({
+  upstreamConnectionOptions: options,
+}: Cluster): Pick<ClusterPlan, "keepAlive" | "addressOrder"> {
+  const path = "upstream_connection_options";
+  return {
+    keepAlive: compileKeepAlive(options?.tcpKeepalive, `${path}.tcp_keepalive`),
+    addressOrder: compileAddressOrder(
+      options?.happyEyeballsConfig,
+      `${path}.happy_eyeballs_config`,
     ),
   };
 }
@@ -248,88 +226,6 @@ function errorMatcherOf(options: HttpProtocolOptions | undefined): HeaderPredica
   if (matcher === undefined) return undefined;
   const path = `typed_extension_protocol_options[${httpOptionsKey}].outlier_detection`;
   return compileAnswerMatcher(matcher, `${path}.error_matcher`);
-}
-
-function compileDiscovery(cluster: Cluster): Discovery {
-  const assignment = cluster.loadAssignment ?? {
-    clusterName: cluster.name,
-    endpoints: [],
-    namedEndpoints: {},
-  };
-  if (cluster.clusterType !== undefined) return compileForward(cluster, cluster.clusterType);
-  switch (cluster.type ?? DiscoveryType.STATIC) {
-    case DiscoveryType.STATIC:
-      return { kind: "static", assignment };
-    case DiscoveryType.EDS:
-      return {
-        kind: "eds",
-        serviceName: cluster.edsClusterConfig?.serviceName || cluster.name,
-      };
-    case DiscoveryType.STRICT_DNS:
-    case DiscoveryType.LOGICAL_DNS:
-      return {
-        kind: "dns",
-        assignment,
-        isStrict: cluster.type === DiscoveryType.STRICT_DNS,
-        family: familyOf(cluster.dnsLookupFamily),
-        refreshMs: durationMs(cluster.dnsRefreshRate) ?? 5000,
-        respectsTtl: cluster.respectDnsTtl,
-        jitterMs: durationMs(cluster.dnsJitter) ?? 0,
-      };
-    case DiscoveryType.ORIGINAL_DST:
-      return compileOriginalDst(cluster);
-    case DiscoveryType.UNRECOGNIZED:
-    default:
-      return refuse("type", `${cluster.type} is not known`);
-  }
-}
-
-/** Envoy's own name of the header that names a destination. */
-const destinationHeader = "x-envoy-original-dst-host";
-
-function compileOriginalDst(cluster: Cluster): Extract<Discovery, { kind: "original-dst" }> {
-  const config = cluster.originalDstLbConfig;
-  return {
-    kind: "original-dst",
-    metadata: compileMetadataKey(config?.metadataKey, "original_dst_lb_config.metadata_key"),
-    portOverride: config?.upstreamPortOverride,
-    header:
-      config?.useHttpHeader === true
-        ? lowerAscii(config.httpHeaderName || destinationHeader)
-        : undefined,
-    cleanupMs: durationMs(cluster.cleanupInterval) ?? 5000,
-  };
-}
-
-function compileMetadataKey(
-  written: MetadataKey | undefined,
-  path: string,
-): readonly [string, ...string[]] | undefined {
-  if (written === undefined) return undefined;
-  if (written.key === "") refuse(`${path}.key`, "is required");
-  if (written.path.length === 0) refuse(`${path}.path`, "is required");
-  const keys = written.path.map(
-    ({ key }, i) => key ?? refuse(`${path}.path[${i}].key`, "is required"),
-  );
-  return [written.key, ...keys];
-}
-
-function familyOf(family: LookupFamily): DnsFamily {
-  switch (family) {
-    case LookupFamily.AUTO:
-      return "ipv6-preferred";
-    case LookupFamily.V4_ONLY:
-      return "ipv4";
-    case LookupFamily.V6_ONLY:
-      return "ipv6";
-    case LookupFamily.V4_PREFERRED:
-      return "ipv4-preferred";
-    case LookupFamily.ALL:
-      return "all";
-    case LookupFamily.UNRECOGNIZED:
-    default:
-      return refuse("dns_lookup_family", `${family} is not known`);
-  }
 }
 
 function compileSockets(cluster: Cluster): readonly SocketChoice[] {

@@ -15,7 +15,11 @@ import {
   type Cluster_SlowStartConfig as SlowStartConfig,
   type LoadBalancingPolicy,
 } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
-import type { LocalityLbConfig } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/common/v3/common.ts";
+import {
+  type LocalityLbConfig,
+  type LocalityLbConfig_ZoneAwareLbConfig as TypedZoneAware,
+  LocalityLbConfig_ZoneAwareLbConfig_LocalityBasis as LocalityBasis,
+} from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/common/v3/common.ts";
 import {
   LeastRequest,
   LeastRequest_SelectionMethod,
@@ -32,12 +36,14 @@ import { leastRequest, type MakeChooser, roundRobin, uniformRandom } from "../en
 import { maglev, type MakeHashedChooser, ringHash } from "../engine/consistent-hash.ts";
 import type { EndpointPolicy } from "../engine/priorities.ts";
 import { refuse } from "../engine/refusal.ts";
+import type { ZoneRules } from "../engine/zones.ts";
 import { compileSlowStart } from "../engine/slow-start.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 export interface BalancingPolicy {
   readonly policy: EndpointPolicy<Endpoint>;
   readonly isLocalityWeighted: boolean;
+  readonly zones: ZoneRules;
   readonly failsOnPanic: boolean;
   /** What consistent hashing places on its ring is the endpoint's hostname. */
   readonly hashesHostname: boolean;
@@ -61,6 +67,7 @@ export function compilePolicy(cluster: Cluster): BalancingPolicy {
   return {
     policy: fromEnum(cluster),
     isLocalityWeighted: common?.localityWeightedLbConfig !== undefined,
+    zones: compileZones(common?.zoneAwareLbConfig, "common_lb_config.zone_aware_lb_config"),
     failsOnPanic: common?.zoneAwareLbConfig?.failTrafficOnPanic === true,
     hashesHostname: common?.consistentHashingLbConfig?.useHostnameForHashing === true,
   };
@@ -147,21 +154,22 @@ function fromTypedPolicy(
     case `${typedPolicies}round_robin.v3.RoundRobin`: {
       const policy = honoured(RoundRobin.decode(bytes), honouredRoundRobin, path);
       const slowStart = compileSlowStart(policy.slowStartConfig, `${path}.slow_start_config`);
-      return inLocalities(drawn(roundRobin(slowStart)), policy.localityLbConfig);
+      return inLocalities(drawn(roundRobin(slowStart)), policy.localityLbConfig, path);
     }
     case `${typedPolicies}least_request.v3.LeastRequest`: {
       const policy = honoured(LeastRequest.decode(bytes), honouredLeastRequest, path);
       const { FULL_SCAN } = LeastRequest_SelectionMethod;
       const { choiceCount = 2, localityLbConfig, selectionMethod } = policy;
       const scansAll = policy.enableFullScan === true || selectionMethod === FULL_SCAN;
-      return inLocalities(leastBusy({ ...policy, choiceCount }, path, scansAll), localityLbConfig);
+      const chosen = leastBusy({ ...policy, choiceCount }, path, scansAll);
+      return inLocalities(chosen, localityLbConfig, path);
     }
     case `${typedPolicies}random.v3.Random`: {
       const policy = honoured(Random.decode(bytes), honouredRandom, path);
-      return inLocalities(drawn(uniformRandom), policy.localityLbConfig);
+      return inLocalities(drawn(uniformRandom), policy.localityLbConfig, path);
     }
     case `${typedPolicies}cluster_provided.v3.ClusterProvided`:
-      return inLocalities(drawn(uniformRandom), undefined);
+      return inLocalities(drawn(uniformRandom), undefined, path);
     case `${typedPolicies}ring_hash.v3.RingHash`: {
       const policy = honoured(RingHash.decode(bytes), honouredRingHash, path);
       const isMurmur = policy.hashFunction === RingHashFunction.MURMUR_HASH_2;
@@ -179,12 +187,43 @@ function fromTypedPolicy(
 function inLocalities(
   policy: EndpointPolicy<Endpoint>,
   config: LocalityLbConfig | undefined,
+  path: string,
 ): BalancingPolicy {
   return {
     policy,
     isLocalityWeighted: config?.localityWeightedLbConfig !== undefined,
+    zones: compileZones(
+      config?.zoneAwareLbConfig,
+      `${path}.locality_lb_config.zone_aware_lb_config`,
+    ),
     failsOnPanic: config?.zoneAwareLbConfig?.failTrafficOnPanic === true,
     hashesHostname: false,
+  };
+}
+
+type ZoneAwareConfig = Pick<TypedZoneAware, "routingEnabled" | "minClusterSize"> &
+  Partial<Pick<TypedZoneAware, "forceLocalZone" | "forceLocalityDirectRouting" | "localityBasis">>;
+
+function compileZones(config: ZoneAwareConfig | undefined, path: string): ZoneRules {
+  const {
+    routingEnabled,
+    minClusterSize,
+    forceLocalZone,
+    forceLocalityDirectRouting = false,
+    localityBasis = LocalityBasis.HEALTHY_HOSTS_NUM,
+  } = config ?? {};
+  const percent = routingEnabled?.value ?? 100;
+  if (!(percent >= 0 && percent <= 100)) refuse(`${path}.routing_enabled`, "is no percentage");
+  if (localityBasis === LocalityBasis.UNRECOGNIZED) {
+    refuse(`${path}.locality_basis`, "is not known");
+  }
+  const hasOwn = forceLocalZone !== undefined || forceLocalityDirectRouting;
+  return {
+    // Envoy rounds it, too.
+    enabledPercent: Math.round(percent),
+    membersMin: Number(minClusterSize ?? 6n),
+    ownMin: hasOwn ? (forceLocalZone?.minSize ?? 1) : undefined,
+    countsWeights: localityBasis === LocalityBasis.HEALTHY_HOSTS_WEIGHT,
   };
 }
 
@@ -207,6 +246,8 @@ function fromHashing(
   return {
     policy: hashed(make, { factor: common.hashBalanceFactor, path }),
     isLocalityWeighted: config.localityWeightedLbConfig !== undefined,
+    // Hashes know no zones.
+    zones: compileZones(undefined, path),
     failsOnPanic: false,
     hashesHostname: common.useHostnameForHashing === true,
   };

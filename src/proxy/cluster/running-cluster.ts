@@ -3,7 +3,9 @@
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { SocketAddress } from "../../base/socket-address.ts";
+import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
+import type { Ways } from "../../net/racing-dialler.ts";
 import type { AppendLines } from "../../telemetry/batch-writer.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type {
@@ -13,24 +15,25 @@ import type {
   UpstreamEndpoint,
   UpstreamHttp2,
 } from "../context.ts";
-import type { Chooser, HashBits } from "../engine/chooser.ts";
-import type { PreviousPriorities } from "../engine/previous-priorities.ts";
-import { balancePriorities, type LocalityMembers } from "../engine/priorities.ts";
-import { Subsets } from "../engine/subsets.ts";
-import type { InternalTarget, ProxyDialler } from "../internal.ts";
+import type { Health, LocalityMembers } from "../engine/priorities.ts";
+import type { LocalZones } from "../engine/zones.ts";
+import type { ProxyDialler } from "../internal.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
+import { inOrder } from "./address-order.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
+import { Balancer } from "./balancer.ts";
 import type { HealthNews } from "./cluster-health.ts";
 import type { Ejection } from "./ejections.ts";
 import { Endpoint, type EndpointDescription } from "./endpoint.ts";
+import { DerivedEndpoints } from "./derived-endpoints.ts";
 import { destinationOf } from "./destination.ts";
 import { HighPriority } from "./high-priority.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
-import { PassedEndpoints, targetOf } from "./passed-endpoints.ts";
+import { passedEndpoint, targetOf } from "./passed-endpoints.ts";
 import type { ClusterPlan } from "./plan.ts";
-import { ServerNames } from "./server-names.ts";
+import { namedEndpoint } from "./server-names.ts";
 import type { ToldHealth } from "./told-health.ts";
 
 export interface ClusterServices {
@@ -41,6 +44,10 @@ export interface ClusterServices {
   readonly sharedLimits?: SharedLimits | undefined;
   /** Where several threads use a cluster: to be told to the others. */
   readonly onEjected?: ((ejection: Ejection) => void) | undefined;
+  /** Where proxies are, as far as the cluster's requests look at zones. */
+  readonly zonesFor?: (cluster: RunningCluster) => LocalZones | undefined;
+  /** Its members, or their health, have changed. */
+  readonly onMembers?: (cluster: RunningCluster) => void;
   /** For health checks. */
   readonly dialler?: ProxyDialler | undefined;
   /** Takes lines for a file. */
@@ -59,9 +66,6 @@ export interface LocalityDescription {
   readonly endpoints: readonly EndpointDescription[];
 }
 
-/** How often another endpoint is drawn when the one chosen was tried before. */
-const redrawsMaxDefault = 5;
-
 export class RunningCluster implements UpstreamCluster {
   readonly plan: ClusterPlan;
   readonly counters: ClusterCounters;
@@ -74,18 +78,12 @@ export class RunningCluster implements UpstreamCluster {
   readonly #series: ClusterSeries;
   readonly #members: Members;
   readonly #destinations: OriginalDestinations | undefined;
-  readonly #serverNames: ServerNames | undefined;
+  /** Endpoints by the names that requests have for them, once there are any. */
+  #named: DerivedEndpoints | undefined;
   readonly #passesFor: MembersOptions["passesFor"];
-  /** Endpoints inside the proxy, once there are any. */
-  #passed: PassedEndpoints | undefined;
-  readonly #choice: {
-    hash: HashBits | undefined;
-    attempt: number;
-    priorities: PreviousPriorities | undefined;
-    readonly random: () => number;
-  };
-  #choose: Chooser<Endpoint> = () => undefined;
-  #subsets: Subsets<Endpoint> | undefined;
+  /** Endpoints inside the proxy, by what they are told, once there are any. */
+  #passed: DerivedEndpoints | undefined;
+  readonly #balancer: Balancer;
   #isClosed = false;
   #high: HighPriority | undefined;
   #highLimits: ClusterLimits | undefined;
@@ -100,16 +98,11 @@ export class RunningCluster implements UpstreamCluster {
     this.http1 = plan.http1;
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = this.#limitsFor("default");
-    this.#choice = {
-      hash: undefined,
-      attempt: 0,
-      priorities: undefined,
-      random: services.random,
-    };
-    if (plan.serverNames !== undefined) {
-      const onDropped = (): void => series.serverNamesDropped().add(1);
-      this.#serverNames = new ServerNames(plan.serverNames, onDropped);
-    }
+    this.#balancer = new Balancer(plan, {
+      services,
+      count: series.count,
+      onPanic: () => series.panics.add(1),
+    });
     this.#members = new Members(plan, options, () => this.#rebalance());
     const { discovery } = plan;
     if (discovery.kind === "original-dst" || discovery.kind === "forward") {
@@ -208,24 +201,30 @@ export class RunningCluster implements UpstreamCluster {
     return this.#members.isEjected(endpoint);
   }
 
-  pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
-    const picked = this.#pickOne(choice);
-    if (picked?.internal?.passesState === true) return this.#pass(picked, picked.internal, choice);
-    const names = this.#serverNames;
-    if (names === undefined || picked?.tls === undefined) return picked;
-    // What is no request names nobody.
-    const authority = choice.wanted?.hostOr(names.header) ?? choice.authority;
-    return authority === undefined ? picked : names.of(picked, picked.tls, authority);
+  healthOf(endpoint: Endpoint): Health {
+    return this.#members.healthOf(endpoint);
   }
 
-  #pass(
-    picked: UpstreamEndpoint,
-    internal: InternalTarget,
-    choice: EndpointChoice,
-  ): UpstreamEndpoint {
-    this.#passed ??= new PassedEndpoints(() => this.#series.statesDropped().add(1));
-    const { wanted, connection } = choice;
-    return this.#passed.of(picked, internal, [wanted?.state, connection.state]);
+  /** The proxies are elsewhere. */
+  onLocalZones(): void {
+    if (this.localities.length > 1) this.#rebalance();
+  }
+
+  pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
+    const picked = this.#pickOne(choice);
+    if (picked?.internal?.passesState === true) {
+      const { wanted, connection } = choice;
+      const states = [wanted?.state, connection.state];
+      this.#passed ??= new DerivedEndpoints(() => this.#series.statesDropped().add(1));
+      return passedEndpoint(this.#passed, picked, picked.internal, states);
+    }
+    const { serverNames: plan } = this.plan;
+    if (plan === undefined || picked === undefined || !speaksTls(picked)) return picked;
+    // What is no request names nobody.
+    const authority = choice.wanted?.hostOr(plan.header) ?? choice.authority;
+    if (authority === undefined) return picked;
+    this.#named ??= new DerivedEndpoints(() => this.#series.serverNamesDropped().add(1));
+    return namedEndpoint(plan, this.#named, picked, authority);
   }
 
   #pickOne(choice: EndpointChoice): UpstreamEndpoint | undefined {
@@ -238,32 +237,7 @@ export class RunningCluster implements UpstreamCluster {
       const wanted = this.#overriding(override.host);
       if (wanted !== undefined || override.isStrict) return wanted;
     }
-    return this.#pick(choice);
-  }
-
-  #pick(choice: EndpointChoice): Endpoint | undefined {
-    const { avoid, criteria, redrawsMax = redrawsMaxDefault } = choice;
-    const drawn = this.#choice;
-    drawn.hash = choice.hash;
-    drawn.attempt = 0;
-    drawn.priorities = choice.priorities;
-    const first = this.#draw(criteria);
-    if (avoid === undefined || first === undefined || !avoid(first)) return first;
-    let last = first;
-    while (drawn.attempt < redrawsMax) {
-      drawn.attempt++;
-      const other = this.#draw(criteria);
-      if (other === undefined) return undefined;
-      if (!avoid(other)) return other;
-      last = other;
-    }
-    return last;
-  }
-
-  #draw(criteria: EndpointChoice["criteria"]): Endpoint | undefined {
-    const subsets = this.#subsets;
-    if (subsets === undefined) return this.#choose(this.#choice);
-    return subsets.choose(criteria, this.#choice);
+    return this.#balancer.pick(choice);
   }
 
   #overriding(host: string): Endpoint | undefined {
@@ -305,10 +279,9 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   #makeEndpoint(description: EndpointDescription): Endpoint {
-    const isIpv6 = description.address.address.includes(":");
     const { plan } = this;
     const { discovery } = plan;
-    const sourceAddress = plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
+    const sourceAddress = this.#sourceFor(description.address);
     const { listener, metadata } = description;
     const internal =
       listener === undefined
@@ -322,8 +295,9 @@ export class RunningCluster implements UpstreamCluster {
       {
         hashesHostname: plan.hashesHostname,
         isNamed: discovery.kind === "dns" && !discovery.isStrict,
+        waysTo: (described) => this.#waysTo(described),
         onConnectionsOver: (endpoint, how) => {
-          this.#serverNames?.forget(endpoint, how);
+          this.#named?.forget(endpoint, how);
           this.#passed?.forget(endpoint, how);
         },
         onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
@@ -334,32 +308,32 @@ export class RunningCluster implements UpstreamCluster {
     );
   }
 
-  #rebalance(): void {
-    const { plan } = this;
-    const { random, clock } = this.#services;
-    const members = this.#members;
-    const { localities, policy } = members;
-    const make = (
-      among: readonly LocalityMembers<Endpoint>[],
-      countsWeights: boolean,
-    ): Chooser<Endpoint> =>
-      balancePriorities<Endpoint>(among, {
-        policy: plan.policy,
-        healthOf: (endpoint) => members.healthOf(endpoint),
-        isLocalityWeighted: plan.isLocalityWeighted && countsWeights,
-        failsOnPanic: plan.failsOnPanic,
-        isHealthWeighted: policy.isHealthWeighted,
-        overprovisioningPercent: policy.overprovisioningPercent,
-        panicPercent: plan.panicPercent,
-        onPanic: () => this.#series.panics.add(1),
-        random,
-        nowMs: () => clock.monotonicMs(),
-      });
-    const anybody = make(localities, true);
-    this.#choose = anybody;
-    this.#subsets = plan.subsets && new Subsets(plan.subsets, localities, { make, anybody });
-    members.tell();
+  #sourceFor({ address }: SocketAddress): string | undefined {
+    const isIpv6 = address.includes(":");
+    return this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
   }
+
+  #waysTo({ address, others = [] }: EndpointDescription): Ways | undefined {
+    if (others.length === 0) return undefined;
+    const all = inOrder([address, ...others], this.plan.addressOrder);
+    return {
+      all: all.map((one) => ({ address: one, sourceAddress: this.#sourceFor(one) })),
+      onFurther: () => this.#series.count("upstream_cx_total"),
+    };
+  }
+
+  #rebalance(): void {
+    const members = this.#members;
+    this.#balancer.rebalance(members, this.#services.zonesFor?.(this));
+    members.tell();
+    this.#services.onMembers?.(this);
+  }
+}
+
+function speaksTls(
+  endpoint: UpstreamEndpoint,
+): endpoint is UpstreamEndpoint & { readonly tls: ClientTls } {
+  return endpoint.tls !== undefined;
 }
 
 /** Checks are made more often once there is something to be lost. */

@@ -22,10 +22,12 @@ export const honouredSlowStart: Honoured<SlowStartConfig> = {
 const locality: Honoured<LocalityLbConfig> = {
   localityWeightedLbConfig: true,
   zoneAwareLbConfig: {
-    // Where no cluster is the proxy's own there is nothing to compare zones with, in Envoy neither.
     routingEnabled: true,
     minClusterSize: true,
     failTrafficOnPanic: true,
+    forceLocalityDirectRouting: true,
+    forceLocalZone: { minSize: true },
+    localityBasis: true,
   },
 };
 

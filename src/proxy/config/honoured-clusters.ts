@@ -12,12 +12,14 @@ import type { Honoured } from "./honoured.ts";
 export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
   clusterName: true,
   endpoints: {
-    // Told to no one: there is no cluster of the proxy's own to compare it with.
     locality: true,
     metadata: true,
     lbEndpoints: {
       endpoint: {
         address: honouredAddress,
+        additionalAddresses: {
+          address: { socketAddress: { address: true, portValue: true, namedPort: "absent" } },
+        },
         hostname: true,
         healthCheckConfig: {
           portValue: true,
@@ -152,7 +154,6 @@ export const honouredCluster: Honoured<Cluster> = {
     updateMergeWindow: true,
     consistentHashingLbConfig: { hashBalanceFactor: true, useHostnameForHashing: true },
     zoneAwareLbConfig: {
-      // Where no cluster is the proxy's own there is nothing to compare zones with, in Envoy neither.
       routingEnabled: true,
       minClusterSize: true,
       failTrafficOnPanic: true,
@@ -164,6 +165,7 @@ export const honouredCluster: Honoured<Cluster> = {
   preconnectPolicy: { perUpstreamPreconnectRatio: true, predictivePreconnectRatio: "absent" },
   upstreamConnectionOptions: {
     tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
+    happyEyeballsConfig: { firstAddressFamilyVersion: true, firstAddressFamilyCount: true },
   },
   transportSocket: true,
   metadata: true,

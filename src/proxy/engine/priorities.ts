@@ -9,11 +9,14 @@ import {
   type PriorityLoad,
   priorityLoads,
 } from "./priority-loads.ts";
+import { type Zone, zoneChooser, type ZoneOptions } from "./zones.ts";
 
 /** Degraded ones get what the healthy cannot carry; excluded ones are not even counted. */
 export type Health = "healthy" | "degraded" | "unfit" | "excluded";
 
 export interface LocalityMembers<E> {
+  /** Its region and zone, and what is in that; empty or absent: it names none. */
+  readonly name?: string;
   readonly priority: number;
   /** Counts only with locality weighting. */
   readonly weight: number;
@@ -33,6 +36,8 @@ export interface PriorityOptions<E> extends LoadRules, ChooserTools {
   readonly failsOnPanic?: boolean;
   /** Health counts by weight. */
   readonly isHealthWeighted?: boolean;
+  /** Where choices look at zones. */
+  readonly zones?: ZoneOptions | undefined;
   /** Told of each choice made in panic. */
   readonly onPanic?: () => void;
 }
@@ -150,14 +155,53 @@ class Level<E extends Balanced> {
   among(health: Health): Chooser<E> {
     const { healthOf: of, policy, isLocalityWeighted, overprovisioningPercent } = this.#options;
     const fit = this.#localities.map(({ members }) => members.filter((one) => of(one) === health));
-    if (policy.kind === "hashed" || !isLocalityWeighted) return this.#choose(fit);
+    if (policy.kind === "hashed") return this.#choose(fit);
+    if (!isLocalityWeighted) return this.#byZone(health, this.#choose(fit));
     const weights = this.#localities.map(({ weight, members }, i) => {
       const counted = members.filter((one) => of(one) !== "excluded").length;
       const share = counted === 0 ? 0 : (fit[i]?.length ?? 0) / counted;
       return weight * Math.min(1, (overprovisioningPercent / 100) * share);
     });
     // Nowhere a weight: localities mean nothing then.
-    return this.#byLocality(fit, weights) ?? this.#choose(fit);
+    return this.#byLocality(fit, weights) ?? this.#byZone(health, this.#choose(fit));
+  }
+
+  /** `anywhere`: where zones do not matter. */
+  #byZone(health: Health, anywhere: Chooser<E>): Chooser<E> {
+    const { zones: options, healthOf: of, policy, failsOnPanic, panicPercent } = this.#options;
+    const isFirst = this.#localities[0]?.priority === 0;
+    if (options === undefined || policy.kind === "hashed" || !isFirst) return anywhere;
+    const { rules, local, count } = options;
+    const zones = this.#zones(local.own);
+    const draw = zoneChooser(zones, options);
+    if (draw === undefined) return anywhere;
+    const choosers = zones.map(({ all }) => {
+      const fit = all.filter((one) => of(one) === health);
+      return fit.length === 0 ? nobody : policy.make(fit, this.#options);
+    });
+    return (choice) => {
+      const { random } = choice;
+      if (rules.enabledPercent < 100 && random() * 100 >= rules.enabledPercent) {
+        return anywhere(choice);
+      }
+      if (local.fitPercent >= panicPercent) return choosers[draw(random)]?.(choice);
+      count("lb_local_cluster_not_ok");
+      return failsOnPanic === true ? undefined : anywhere(choice);
+    };
+  }
+
+  /** The own one first, if it is there. */
+  #zones(own: string): readonly (Zone & { readonly all: readonly E[] })[] {
+    const { healthOf: of } = this.#options;
+    const byName = Map.groupBy(this.#localities, ({ name = "" }) => name);
+    const zones = [...byName].map(([name, localities]) => {
+      const all = localities.flatMap(({ members }) => members);
+      const healthy = all.filter((one) => of(one) === "healthy");
+      return { name, all, members: all.length, healthy };
+    });
+    // Those without members are none, in Envoy.
+    const there = zones.filter(({ members }) => members > 0);
+    return there.toSorted((a, b) => Number(b.name === own) - Number(a.name === own));
   }
 
   #byLocality(fit: readonly (readonly E[])[], weights: readonly number[]): Chooser<E> | undefined {

@@ -1,13 +1,16 @@
 /** What a cluster and an endpoint say of connections to it; most of it as options of a dial. */
 import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { Ways } from "../../net/racing-dialler.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { InternalTarget } from "../internal.ts";
 
-export function sourceOf({ sourceAddress, internal }: UpstreamEndpoint): {
+export function sourceOf({ sourceAddress, internal, ways }: UpstreamEndpoint): {
   readonly sourceAddress?: string;
   readonly internal?: InternalTarget;
+  readonly ways?: Ways;
 } {
   if (internal !== undefined) return { internal };
+  if (ways !== undefined) return { ways };
   return sourceAddress === undefined ? {} : { sourceAddress };
 }
 

@@ -216,6 +216,7 @@ export function openConnectTunnel(
       }
       services.upstreams.wheel.touch();
       record.upstreamLocalAddress = channel.local;
+      record.upstreamRemoteAddress = channel.remote;
       record.responseCodeDetails = "via_upstream";
       counters.onResponse(200, 0);
       stream.startConnect();

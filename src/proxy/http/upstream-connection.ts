@@ -114,6 +114,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     record.upstreamProtocol = "HTTP/1.1";
     if (channel !== undefined) {
       record.upstreamLocalAddress = channel.local;
+      record.upstreamRemoteAddress = channel.remote;
       record.upstreamTls = channel.tls;
       if (channel.tls !== undefined) {
         record.upstreamPeerUriSans = channel.tls.peerUriSans;

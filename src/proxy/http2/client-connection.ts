@@ -139,6 +139,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     record.upstreamProtocol = "HTTP/2";
     if (channel !== undefined) {
       record.upstreamLocalAddress = channel.local;
+      record.upstreamRemoteAddress = channel.remote;
       record.upstreamTls = channel.tls;
       if (channel.tls !== undefined) {
         record.upstreamPeerUriSans = channel.tls.peerUriSans;

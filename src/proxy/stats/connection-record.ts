@@ -37,6 +37,7 @@ export class ConnectionRecord {
   upstreamCluster = "";
   upstreamHost: SocketAddress | undefined = undefined;
   upstreamLocalAddress: SocketAddress | undefined = undefined;
+  upstreamRemoteAddress: SocketAddress | undefined = undefined;
   upstreamHostName = "";
   upstreamProtocol = "";
   upstreamConnectionId: number | undefined = undefined;
@@ -119,6 +120,7 @@ export class ConnectionRecord {
     this.upstreamCluster = "";
     this.upstreamHost = undefined;
     this.upstreamLocalAddress = undefined;
+    this.upstreamRemoteAddress = undefined;
     this.upstreamHostName = "";
     this.upstreamProtocol = "";
     this.upstreamConnectionId = undefined;

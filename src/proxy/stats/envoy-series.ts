@@ -6,6 +6,7 @@
 import type { Counter, Gauge, MetricRegistry } from "../../telemetry/metrics.ts";
 import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 import type { ClusterCounters } from "../context.ts";
+import type { ZoneEvent } from "../engine/zones.ts";
 import { clusterHttp2Counters, type PeerCounters } from "../http2/counters.ts";
 import { healthGauges, type HealthSeries, healthSeries } from "./health-series.ts";
 
@@ -33,6 +34,8 @@ export interface ClusterSeries {
   readonly serverNamesDropped: () => Counter;
   /** What connections to listeners of this proxy tell, and pools are kept by, given up for newer. */
   readonly statesDropped: () => Counter;
+  /** Of what happens in few clusters; made when it first does. */
+  readonly count: (event: "upstream_cx_total" | ZoneEvent) => void;
   /** Made when the cluster first has checks. */
   readonly health: (check: string) => HealthSeries;
   /** Of all checks together, where there are several. */
@@ -72,6 +75,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     if (made === undefined) health.set(check, (made = healthSeries({ counter, gauge }, check)));
     return made;
   };
+  const rare = new Map<string, Counter>();
   let http2: PeerCounters | undefined;
   const breakers = new Map<string, BreakerGauges>();
   const breakersOf = (priority: string): BreakerGauges => {
@@ -99,6 +103,11 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     tlsErrors: counter("ssl_connection_error"),
     serverNamesDropped: () => counter("server_names_dropped"),
     statesDropped: () => counter("internal_states_dropped"),
+    count(event) {
+      let found = rare.get(event);
+      if (found === undefined) rare.set(event, (found = counter(event)));
+      found.add(1);
+    },
     remove() {
       for (const entry of names) metrics.remove(entry.name, entry.labels);
     },

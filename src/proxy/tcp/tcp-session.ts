@@ -224,6 +224,7 @@ export class TcpSession {
     endpoint.active += 1;
     if (!this.#isPooled) cluster.counters.onConnectionOpened();
     record.upstreamLocalAddress = channel.local;
+    record.upstreamRemoteAddress = channel.remote;
     record.upstreamTls = channel.tls;
     record.upstreamConnectionId = newConnectionId();
     record.upstreamPeerUriSans = channel.tls?.peerUriSans ?? [];

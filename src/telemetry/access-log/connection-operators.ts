@@ -11,7 +11,9 @@ const addresses: { readonly [name: string]: AddressOf } = {
   UPSTREAM_LOCAL: (record) => record.upstreamLocalAddress,
   // Of the connection, which an endpoint that was chosen need not have.
   UPSTREAM_REMOTE: (record) =>
-    record.upstreamLocalAddress === undefined ? undefined : record.upstreamHost,
+    record.upstreamLocalAddress === undefined
+      ? undefined
+      : (record.upstreamRemoteAddress ?? record.upstreamHost),
   DOWNSTREAM_LOCAL: (record) => record.downstreamLocalAddress,
   DOWNSTREAM_REMOTE: (record) => record.downstreamRemoteAddress,
   DOWNSTREAM_DIRECT_LOCAL: (record) =>

@@ -105,7 +105,7 @@ async function startHeddle<Name extends string>(
 ): Promise<Plane<Name>> {
   const ports = await portsOf(names);
   const lines: string[] = [];
-  const { feed, secrets, nodeId, node } = parseBootstrap({
+  const { feed, secrets, nodeId, node, localCluster } = parseBootstrap({
     name: "planes.yaml",
     text: textFor(ports, { logFile: "/dev/shm/heddle.log", adminPort: 1 }),
     parseYaml: (yaml) => load(yaml),
@@ -126,6 +126,7 @@ async function startHeddle<Name extends string>(
     nodeMetadata: node.metadata ?? {},
     nodeCluster: node.cluster,
     nodeZone: node.locality?.zone ?? "",
+    localCluster,
     environment: { ...process.env },
     version: "test",
   });

@@ -1,0 +1,101 @@
+/** Chooses an endpoint of a cluster for each request, from what is known of them now. */
+import type { EndpointChoice } from "../context.ts";
+import type { Chooser, HashBits } from "../engine/chooser.ts";
+import type { PreviousPriorities } from "../engine/previous-priorities.ts";
+import { balancePriorities, type Health, type LocalityMembers } from "../engine/priorities.ts";
+import { Subsets } from "../engine/subsets.ts";
+import type { LocalZones, ZoneEvent } from "../engine/zones.ts";
+import type { AssignmentPolicy } from "./assignment.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { ClusterPlan } from "./plan.ts";
+import type { ClusterServices } from "./running-cluster.ts";
+
+/** How often another endpoint is drawn when the one chosen was tried before. */
+const redrawsMaxDefault = 5;
+
+export interface Balanceable {
+  readonly localities: readonly LocalityMembers<Endpoint>[];
+  readonly policy: AssignmentPolicy;
+  healthOf(endpoint: Endpoint): Health;
+}
+
+export interface BalancerTools {
+  readonly services: ClusterServices;
+  readonly count: (event: ZoneEvent) => void;
+  /** A choice was made among all, because too few are healthy. */
+  readonly onPanic: () => void;
+}
+
+export class Balancer {
+  readonly #plan: ClusterPlan;
+  readonly #tools: BalancerTools;
+  /** Filled for each request. */
+  readonly #choice: {
+    hash: HashBits | undefined;
+    attempt: number;
+    priorities: PreviousPriorities | undefined;
+    readonly random: () => number;
+  };
+  #choose: Chooser<Endpoint> = () => undefined;
+  #subsets: Subsets<Endpoint> | undefined;
+
+  constructor(plan: ClusterPlan, tools: BalancerTools) {
+    const { random } = tools.services;
+    this.#plan = plan;
+    this.#tools = tools;
+    this.#choice = { hash: undefined, attempt: 0, priorities: undefined, random };
+  }
+
+  pick(choice: EndpointChoice): Endpoint | undefined {
+    const { avoid, criteria, redrawsMax = redrawsMaxDefault } = choice;
+    const drawn = this.#choice;
+    drawn.hash = choice.hash;
+    drawn.attempt = 0;
+    drawn.priorities = choice.priorities;
+    const first = this.#draw(criteria);
+    if (avoid === undefined || first === undefined || !avoid(first)) return first;
+    let last = first;
+    while (drawn.attempt < redrawsMax) {
+      drawn.attempt++;
+      const other = this.#draw(criteria);
+      if (other === undefined) return undefined;
+      if (!avoid(other)) return other;
+      last = other;
+    }
+    return last;
+  }
+
+  #draw(criteria: EndpointChoice["criteria"]): Endpoint | undefined {
+    const subsets = this.#subsets;
+    if (subsets === undefined) return this.#choose(this.#choice);
+    return subsets.choose(criteria, this.#choice);
+  }
+
+  /** Members, their health, or where the proxies are have changed. */
+  rebalance(members: Balanceable, local: LocalZones | undefined): void {
+    const plan = this.#plan;
+    const { services, count, onPanic } = this.#tools;
+    const { random, clock } = services;
+    const { localities, policy } = members;
+    const make = (
+      among: readonly LocalityMembers<Endpoint>[],
+      countsWeights: boolean,
+    ): Chooser<Endpoint> =>
+      balancePriorities<Endpoint>(among, {
+        policy: plan.policy,
+        healthOf: (endpoint) => members.healthOf(endpoint),
+        isLocalityWeighted: plan.isLocalityWeighted && countsWeights,
+        failsOnPanic: plan.failsOnPanic,
+        isHealthWeighted: policy.isHealthWeighted,
+        overprovisioningPercent: policy.overprovisioningPercent,
+        panicPercent: plan.panicPercent,
+        zones: local && { rules: plan.zones, local, count },
+        onPanic,
+        random,
+        nowMs: () => clock.monotonicMs(),
+      });
+    const anybody = make(localities, true);
+    this.#choose = anybody;
+    this.#subsets = plan.subsets && new Subsets(plan.subsets, localities, { make, anybody });
+  }
+}
