@@ -51,6 +51,13 @@ test("checkHonoured() tells a value that reads as nothing from none, where that 
   assert.throws(() => check(true), /wait_for_warm_on_init.* is not supported/);
 });
 
+test("checkHonoured() lets pass the zero of what is done anyway, and nothing else", () => {
+  checkManager({ addUserAgent: false });
+  assert.throws(() => checkManager({ addUserAgent: true }), /add_user_agent: is not supported/);
+  const http2ProtocolOptions = { maxHeaderFieldSizeKb: 0 };
+  assert.throws(() => checkManager({ http2ProtocolOptions }), /max_header_field_size_kb: is not/);
+});
+
 test("checkHonoured() takes a zero for none only where that is the same", () => {
   const route = { route: { requestMirrorPolicies: [{ cluster: "a", traceSampled: false }] } };
   for (const [virtualHost, place] of [

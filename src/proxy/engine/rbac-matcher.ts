@@ -26,8 +26,11 @@ export function compileNetworkMatcherRbac(
   path: string,
   choice: CodeChoice = {},
 ): NetworkRbac & Logging {
-  const { evaluate, logs } = compile(matchCases(matcher, path, connectionInputs), choice);
-  return { evaluate: (connection) => evaluate(new ConnectionAlone(connection)), logs };
+  const rbac = compile(matchCases(matcher, path, connectionInputs), choice);
+  return {
+    evaluate: (connection) => rbac.evaluate(new ConnectionAlone(connection)),
+    logs: rbac.logs,
+  };
 }
 
 interface Logging {
@@ -63,6 +66,7 @@ function verdictOf({ action: any, path }: MatchCase): RbacVerdict {
       return { isAllowed: true, policy: name, isLogged: action === Effect.LOG };
     case Effect.DENY:
       return { isAllowed: false, policy: name, isLogged: false };
+    case Effect.UNRECOGNIZED:
     default:
       return refuse(`${path}.action`, `${action} is not known`);
   }

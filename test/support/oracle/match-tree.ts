@@ -74,7 +74,7 @@ function holds(predicate: Predicate | undefined, request: RequestView): boolean 
 
 function inputOf(any: Any | undefined, request: RequestView): string | undefined {
   const { connection } = request;
-  switch (any?.typeUrl.split(".").at(-1)) {
+  switch (any?.typeUrl.split(".").at(-1) ?? "") {
     case "DestinationIPInput":
       return connection.destinationAddress;
     case "DestinationPortInput":
@@ -88,7 +88,9 @@ function inputOf(any: Any | undefined, request: RequestView): string | undefined
     case "UriSanInput":
       return connection.peerUriSans.length === 0 ? undefined : connection.peerUriSans.join(",");
     case "HttpRequestHeaderMatchInput":
-      return request.header(HttpRequestHeaderMatchInput.decode(any.value).headerName);
+      return request.header(
+        HttpRequestHeaderMatchInput.decode(any?.value ?? new Uint8Array(0)).headerName,
+      );
     default:
       throw new Error(`the test's input ${any?.typeUrl} is not known`);
   }
