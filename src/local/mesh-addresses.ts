@@ -2,12 +2,13 @@
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
 
+import { declaredRanges } from "../base/service-ranges.ts";
 import { replaceFile } from "./run/replace-file.ts";
 
-export const meshRanges = {
+export const meshRanges: Readonly<Record<"mesh" | "services", { ipv4: string; ipv6: string }>> = {
   mesh: { ipv4: "198.18.0.0/16", ipv6: "fd48:6564:646c:12::/64" },
-  services: { ipv4: "198.19.0.0/16", ipv6: "fd48:6564:646c:13::/64" },
-} as const;
+  services: declaredRanges,
+};
 
 /** The bridge's own addresses: control plane, uplink and DNS relay listen here. */
 export const edgeAddress = { ipv4: "198.18.0.1", ipv6: "fd48:6564:646c:12::1" } as const;

@@ -1,4 +1,6 @@
 /** DestinationRule: what happens to traffic after routing, per host, port and subset. */
+import type { ConnectionPool } from "./connection-pool.ts";
+import { connectionPool, limit } from "./connection-pool.ts";
 import type { LabelSelector } from "./matching.ts";
 import { labels, workloadSelector } from "./matching.ts";
 import {
@@ -39,6 +41,7 @@ export interface PortPolicy {
 }
 
 export interface TrafficPolicy extends PortPolicy {
+  readonly tunnel?: Tunnel;
   readonly portLevelSettings?: readonly PortLevelSettings[];
 }
 
@@ -69,24 +72,11 @@ export interface ConsistentHash {
   readonly minimumRingSize?: number;
 }
 
-export interface ConnectionPool {
-  readonly tcp?: {
-    readonly maxConnections?: number;
-    readonly connectTimeout?: number;
-    readonly tcpKeepalive?: {
-      readonly probes?: number;
-      readonly time?: number;
-      readonly interval?: number;
-    };
-    readonly maxConnectionDuration?: number;
-  };
-  readonly http?: {
-    readonly http1MaxPendingRequests?: number;
-    readonly http2MaxRequests?: number;
-    readonly maxRequestsPerConnection?: number;
-    readonly maxRetries?: number;
-    readonly idleTimeout?: number;
-  };
+/** Connections go through a proxy, which is the destination, and which is asked to go on to a target. */
+export interface Tunnel {
+  readonly protocol?: "CONNECT" | "POST";
+  readonly targetHost: string;
+  readonly targetPort: number;
 }
 
 export interface OutlierDetection {
@@ -160,46 +150,6 @@ const loadBalancer: Type<LoadBalancer> = object<LoadBalancer>(
     },
   },
 );
-
-const maxUint32 = 2 ** 31 - 1;
-const limit: Type<number> = integer({ min: 0, max: maxUint32 });
-
-const connectionPool: Type<ConnectionPool> = object<ConnectionPool>({
-  tcp: object<NonNullable<ConnectionPool["tcp"]>>(
-    {
-      maxConnections: limit,
-      connectTimeout: duration({ minMs: 1 }),
-      tcpKeepalive: object<{
-        readonly probes?: number;
-        readonly time?: number;
-        readonly interval?: number;
-      }>({
-        probes: limit,
-        time: duration({ minMs: 1000 }),
-        interval: duration({ minMs: 1000 }),
-      }),
-      maxConnectionDuration: duration({ minMs: 1 }),
-    },
-    { unhonoured: { idleTimeout: later("closes TCP connections that carry nothing") } },
-  ),
-  http: object<NonNullable<ConnectionPool["http"]>>(
-    {
-      http1MaxPendingRequests: limit,
-      http2MaxRequests: limit,
-      maxRequestsPerConnection: limit,
-      maxRetries: limit,
-      idleTimeout: duration({ minMs: 1 }),
-    },
-    {
-      unhonoured: {
-        h2UpgradePolicy: later("upgrades HTTP/1.1 to HTTP/2; the connection stays HTTP/1.1"),
-        useClientProtocol: later("speaks the client's protocol to the service"),
-        maxConcurrentStreams: later("limits HTTP/2 streams of a connection"),
-        http2KeepAlive: later("pings HTTP/2 connections"),
-      },
-    },
-  ),
-});
 
 const percentInteger: Type<number> = integer({ min: 0, max: 100 });
 
@@ -290,14 +240,23 @@ function withoutEffect(tls: Partial<ClientTls>): readonly string[] {
 const portPolicyFields = { loadBalancer, connectionPool, outlierDetection, tls: clientTls };
 
 const policyRefusals: Readonly<Record<string, Unhonoured>> = {
-  tunnel: { effect: "tunnels connections through a proxy", rest: "stops" },
   proxyProtocol: { effect: "sends a PROXY protocol header", rest: "stops" },
   retryBudget: later("limits retries by a share of requests"),
 };
 
+const tunnel: Type<Tunnel> = object<Tunnel>(
+  {
+    protocol: oneOf("CONNECT", "POST"),
+    targetHost: hostname({ allowsAddress: true, allowsWildcard: false }),
+    targetPort: portNumber,
+  },
+  { required: ["targetHost", "targetPort"] },
+);
+
 const trafficPolicy: Type<TrafficPolicy> = object<TrafficPolicy>(
   {
     ...portPolicyFields,
+    tunnel,
     portLevelSettings: list(
       object<PortLevelSettings>(
         { ...portPolicyFields, port: object<{ readonly number?: number }>({ number: portNumber }) },

@@ -92,8 +92,68 @@ test("parseDocuments() refuses what is not honoured; the rest acts only where th
   );
   check(
     "VirtualService",
-    `{ hosts: [a], tls: [], ${route} }`,
-    ["config.not-honoured 4:21 spec.tls"],
+    "{ hosts: [a], http: [{ delegate: { name: b } }] }",
+    ["config.not-honoured 4:30 spec.http[0].delegate"],
+    false,
+  );
+});
+
+test("parseDocuments() says where routes of connections are wrong", () => {
+  const to = "route: [{ destination: { host: a } }]";
+  const tls = (match: string): string => `{ hosts: [a, "*.b"], tls: [{ ${match}, ${to} }] }`;
+  check("VirtualService", tls("match: [{ sniHosts: [a, x.b, '*.b'] }]"), [], true);
+  check(
+    "VirtualService",
+    tls("match: [{ sniHosts: [a, c] }]"),
+    ["virtualservice.sni-host 4:60 spec.tls[0].match[0].sniHosts[1]"],
+    false,
+  );
+  check("VirtualService", tls("match: []"), ["config.too-few 4:43 spec.tls[0].match"], false);
+  check(
+    "VirtualService",
+    tls("match: [{ port: 443 }]"),
+    ["config.missing 4:44 spec.tls[0].match[0]"],
+    false,
+  );
+  check(
+    "VirtualService",
+    `{ hosts: [a], tcp: [{ match: [{ destinationSubnets: [10.0.0.0/33] }], ${to} }] }`,
+    ["config.bad-address 4:60 spec.tcp[0].match[0].destinationSubnets[0]"],
+    false,
+  );
+  check(
+    "VirtualService",
+    "{ hosts: [a], tcp: [{ route: [{ destination: { host: a }, headers: {} }] }] }",
+    ["config.unknown-field 4:65 spec.tcp[0].route[0].headers"],
+    false,
+  );
+});
+
+test("parseDocuments() says where a server of a Gateway is wrong", () => {
+  const server = (written: string): string => `{ servers: [{ hosts: ["*"], ${written} }] }`;
+  const port = (protocol: string): string => `port: { number: 443, protocol: ${protocol} }`;
+  check("Gateway", server(`${port("TLS")}, tls: { mode: PASSTHROUGH }`), [], true);
+  check("Gateway", server(port("TCP")), [], true);
+  const at = (code: string, column: number, path: string): string[] => [
+    `${code} 4:${column} spec.servers[0].${path}`,
+  ];
+  check("Gateway", server(port("HTTPS")), at("config.missing", 19, "tls"), false);
+  check(
+    "Gateway",
+    server(`${port("TCP")}, tls: { mode: PASSTHROUGH }`),
+    at("config.conflict", 19, "tls"),
+    false,
+  );
+  check(
+    "Gateway",
+    server(`${port("HTTP")}, tls: { mode: PASSTHROUGH }`),
+    at("config.conflict", 19, "tls"),
+    false,
+  );
+  check(
+    "Gateway",
+    server(`${port("HTTPS")}, tls: { mode: SIMPLE }`),
+    at("config.not-honoured", 88, "tls.mode"),
     false,
   );
 });
@@ -148,7 +208,7 @@ test("parseDocuments() complains once of one mistake", () => {
     "{ rules: [{ to: [{ operation: { ports: [80] } }] }] }",
     "config.wrong-type 4:47 spec.rules[0].to[0].operation.ports[0]",
   );
-  once("VirtualService", "{ hosts: [a], tls: [] }", "config.not-honoured 4:21 spec.tls");
+  once("VirtualService", "{ hosts: [a], tls: [] }", "config.missing 4:7 spec");
   once(
     "VirtualService",
     "{ hots: [a], http: [{ directResponse: { status: 200 } }] }",
@@ -192,8 +252,11 @@ test("parseDocuments() says what becomes of a refused resource", () => {
     assert.ok(text.endsWith(closed), text);
   }
   assert.equal(
-    message("Gateway", "{ servers: [{ port: { number: 1, protocol: TCP }, hosts: ['*'] }] }"),
-    "protocol TCP is not honoured yet; the resource is refused whole",
+    message(
+      "Gateway",
+      "{ servers: [{ port: { number: 1, protocol: TLS }, hosts: ['*'], tls: { mode: SIMPLE } }] }",
+    ),
+    "mode SIMPLE is not honoured yet; the resource is refused whole",
   );
 });
 

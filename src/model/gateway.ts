@@ -2,8 +2,10 @@
 import type { LabelSelector } from "./matching.ts";
 import { labels } from "./matching.ts";
 import { flag, oneOf, portNumber, text } from "./scalar-types.ts";
-import type { Type } from "./schema.ts";
+import type { Place, Type } from "./schema.ts";
 import { list, object, refine } from "./schema.ts";
+import type { YamlNode } from "./yaml.ts";
+import { yamlField } from "./yaml.ts";
 
 export interface GatewaySpec {
   readonly selector?: LabelSelector;
@@ -15,10 +17,43 @@ export interface GatewayServer {
   readonly port: {
     readonly number: number;
     readonly name?: string;
-    readonly protocol: "HTTP" | "HTTP2" | "GRPC";
+    readonly protocol: ServerProtocol;
   };
   readonly hosts: readonly string[];
-  readonly tls?: { readonly httpsRedirect?: boolean };
+  readonly tls?: ServerTls;
+}
+
+/** `TLS` and `HTTPS` are passed as they are: the certificate is that of who stands behind the gateway. */
+export type ServerProtocol =
+  | "HTTP"
+  | "HTTP2"
+  | "GRPC"
+  | "GRPC-WEB"
+  | "TCP"
+  | "MONGO"
+  | "TLS"
+  | "HTTPS";
+
+export interface ServerTls {
+  readonly httpsRedirect?: boolean;
+  readonly mode?: "PASSTHROUGH";
+}
+
+/** What a server's connections are chosen by: requests, the name in TLS, or nothing but the port. */
+export function carriedBy({ port }: GatewayServer): "http" | "tls" | "tcp" {
+  switch (port.protocol) {
+    case "HTTP":
+    case "HTTP2":
+    case "GRPC":
+    case "GRPC-WEB":
+      return "http";
+    case "TCP":
+    case "MONGO":
+      return "tcp";
+    case "TLS":
+    case "HTTPS":
+      return "tls";
+  }
 }
 
 const notTls = (effect: string): { readonly effect: string; readonly rest: "stops" } => ({
@@ -26,14 +61,24 @@ const notTls = (effect: string): { readonly effect: string; readonly rest: "stop
   rest: "stops",
 });
 
-const serverTls: Type<{ readonly httpsRedirect?: boolean }> = object<{
-  readonly httpsRedirect?: boolean;
-}>(
-  { httpsRedirect: flag },
+const mode: Type<"PASSTHROUGH"> = refine(
+  oneOf("PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"),
+  (value, node, place) =>
+    value === "PASSTHROUGH"
+      ? value
+      : place.complain(node.position, {
+          code: "config.not-honoured",
+          message: `mode ${value} is not honoured yet; ${place.findings.whenUnsound}`,
+          hint: "use PASSTHROUGH",
+        }),
+);
+
+const serverTls: Type<ServerTls> = object<ServerTls>(
+  { httpsRedirect: flag, mode },
   {
     unhonoured: Object.fromEntries(
       (
-        "mode serverCertificate privateKey caCertificates caCrl credentialName credentialNames " +
+        "serverCertificate privateKey caCertificates caCrl credentialName credentialNames " +
         "caCertCredentialName tlsCertificates subjectAltNames verifyCertificateSpki " +
         "verifyCertificateHash minProtocolVersion maxProtocolVersion cipherSuites " +
         "insecureSkipVerify"
@@ -44,16 +89,15 @@ const serverTls: Type<{ readonly httpsRedirect?: boolean }> = object<{
   },
 );
 
-const protocol: Type<"HTTP" | "HTTP2" | "GRPC"> = refine(
-  oneOf("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"),
-  (value, node, place) =>
-    value === "HTTP" || value === "HTTP2" || value === "GRPC"
-      ? value
-      : place.complain(node.position, {
-          code: "config.not-honoured",
-          message: `protocol ${value} is not honoured yet; ${place.findings.whenUnsound}`,
-          hint: "use HTTP",
-        }),
+const protocol: Type<ServerProtocol> = oneOf(
+  "HTTP",
+  "HTTPS",
+  "GRPC",
+  "GRPC-WEB",
+  "HTTP2",
+  "MONGO",
+  "TCP",
+  "TLS",
 );
 
 const gatewayHost: Type<string> = refine(text, (value, node, place) => {
@@ -85,8 +129,37 @@ const server: Type<GatewayServer> = object<GatewayServer>(
       bind: { effect: "listens on one address only", rest: "stops" },
       defaultEndpoint: { effect: "sends everything to one endpoint", rest: "stops" },
     },
+    check: checkTls,
   },
 );
+
+function checkTls(written: Partial<GatewayServer>, node: YamlNode, place: Place): void {
+  const { port, hosts, tls } = written;
+  if (port?.protocol === undefined || hosts === undefined) return;
+  const { protocol: name } = port;
+  const complain = (code: string, message: string, hint: string): void => {
+    place.field("tls").complain(node.position, { code, message, hint });
+  };
+  const carried = carriedBy({ ...written, port, hosts });
+  const hasTls = yamlField(node, "tls") !== undefined;
+  const says = yamlField(yamlField(node, "tls"), "mode") !== undefined;
+  if (carried === "tls" && !says) {
+    complain(
+      "config.missing",
+      `protocol ${name} needs tls.mode`,
+      "write tls: { mode: PASSTHROUGH }",
+    );
+  }
+  if (carried === "http" && tls?.mode !== undefined) {
+    complain("config.conflict", `protocol ${name} has no TLS`, "write protocol: HTTPS");
+  }
+  if (carried === "tcp" && hasTls) {
+    complain("config.conflict", `protocol ${name} has no TLS`, "write protocol: TLS");
+  }
+  if (carried === "tls" && tls?.httpsRedirect === true) {
+    complain("config.conflict", "only a server of HTTP redirects to HTTPS", "take it out");
+  }
+}
 
 export const gatewaySpec: Type<GatewaySpec> = object<GatewaySpec>(
   { selector: labels, servers: list(server, { min: 1 }) },

@@ -81,3 +81,9 @@ export function selects(
 ): boolean {
   return Object.entries(selector ?? {}).every(([name, value]) => subject[name] === value);
 }
+
+/** Whether `pattern` (a name, `*`, `*.name`) covers `hostname`, or every name that a pattern covers. */
+export function hostMatches(pattern: string, hostname: string): boolean {
+  if (pattern === "*" || pattern === hostname) return true;
+  return pattern.startsWith("*.") && hostname.endsWith(pattern.slice(1));
+}

@@ -32,6 +32,8 @@ export interface MeshSettings {
   readonly defaultRetry: HttpRetry | undefined;
   readonly tracing: TracingSettings | undefined;
   readonly dnsRefreshMs: number;
+  /** Whether ports of HTTP/1.1 are asked over HTTP/2 where no DestinationRule says. */
+  readonly upgradesToHttp2: boolean;
 }
 
 export type PathNormalization = "NONE" | "BASE" | "MERGE_SLASHES" | "DECODE_AND_MERGE_SLASHES";
@@ -63,6 +65,7 @@ export const defaultMeshSettings: MeshSettings = {
   defaultRetry: undefined,
   tracing: undefined,
   dnsRefreshMs: 60_000,
+  upgradesToHttp2: false,
 };
 
 interface RawMeshConfig {
@@ -83,6 +86,7 @@ interface RawMeshConfig {
   readonly defaultProviders?: { readonly tracing?: readonly string[] };
   readonly dnsRefreshRate?: number;
   readonly enablePrometheusMerge?: boolean;
+  readonly h2UpgradePolicy?: "DO_NOT_UPGRADE" | "UPGRADE";
 }
 
 interface ExtensionProvider {
@@ -146,7 +150,7 @@ const laterFields: Readonly<Record<string, Unhonoured>> = {
     (
       "proxyListenPort proxyInboundListenPort proxyHttpPort hboneIdleTimeout tcpKeepalive " +
       "ingressClass ingressService ingressControllerMode ingressSelector disableEnvoyListenerLog " +
-      "inboundTrafficPolicy configSources localityLbSetting zoneAwareLbSetting h2UpgradePolicy " +
+      "inboundTrafficPolicy configSources localityLbSetting zoneAwareLbSetting " +
       "inboundClusterStatName outboundClusterStatName serviceSettings serviceScopeConfigs " +
       "discoverySelectors defaultTrafficPolicy defaultInboundHttpRetryPolicy tlsDefaults"
     )
@@ -219,6 +223,7 @@ const meshConfig: Type<RawMeshConfig> = object<RawMeshConfig>(
     ),
     dnsRefreshRate: duration({ minMs: 1000 }),
     enablePrometheusMerge: flag,
+    h2UpgradePolicy: oneOf("DO_NOT_UPGRADE", "UPGRADE"),
   },
   { unhonoured: laterFields },
 );
@@ -269,6 +274,10 @@ function toSettings(raw: RawMeshConfig, context: Context): MeshSettings {
     defaultRetry: raw.defaultHttpRetryPolicy ?? defaults.defaultRetry,
     tracing: tracingSettings(raw, node, place),
     dnsRefreshMs: raw.dnsRefreshRate ?? defaults.dnsRefreshMs,
+    upgradesToHttp2:
+      raw.h2UpgradePolicy === undefined
+        ? defaults.upgradesToHttp2
+        : raw.h2UpgradePolicy === "UPGRADE",
   };
 }
 

@@ -59,12 +59,17 @@ export const problemCodes: Readonly<Record<string, string>> = {
     "The host is no service, so callers in the mesh do not reach it by name.",
   "virtualservice.duplicate-host":
     "Two VirtualServices route the same host for callers in the mesh.",
-  "virtualservice.unreachable-route": "An earlier route takes every request.",
+  "virtualservice.unreachable-route": "An earlier route takes everything.",
+  "virtualservice.sni-host": "A name that clients ask for is none of the hosts, nor below one.",
+  "virtualservice.no-tls-port":
+    "There are routes by name of TLS, and no port of the hosts says that it carries TLS.",
   "destinationrule.host-not-found": "The rule's host is no service.",
   "destinationrule.duplicate-subset": "A subset is defined twice.",
   "destinationrule.empty-subset": "No workload has the labels of a subset.",
   "gateway.selects-nothing": "No gateway has the labels of the selector.",
   "gateway.closed-port": "The gateway does not open the port.",
+  "gateway.mixed-port":
+    "Servers ask for one port with protocols that do not go together; the first is served.",
   "gateway.unused-port": "No Gateway has a server for a port that the gateway is declared with.",
   "service.protocol-contradicted":
     "Connections to a port speak another protocol than is declared for it.",

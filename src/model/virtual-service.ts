@@ -1,10 +1,14 @@
 /** VirtualService: how requests to a host are matched, changed and sent on. */
+import type { TcpRoute, TlsRoute } from "./connection-routes.ts";
+import { checkServerNames, tcpRoute, tlsRoute } from "./connection-routes.ts";
 import { headersOperations, httpRedirect, httpRetry } from "./http-action.ts";
 import type { HeadersOperations, HttpRedirect, HttpRetry } from "./http-action.ts";
 import { corsPolicy, faultInjection } from "./http-policy.ts";
 import type { CorsPolicy, FaultInjection } from "./http-policy.ts";
 import type { LabelSelector, PresenceMatch, StringMatch } from "./matching.ts";
 import { labels, percentage, presenceMatch, stringMatch } from "./matching.ts";
+import type { Destination, WeightedDestination } from "./route-destination.ts";
+import { checkWeights, destination, weight } from "./route-destination.ts";
 import {
   duration,
   flag,
@@ -15,7 +19,7 @@ import {
   regex,
   text,
 } from "./scalar-types.ts";
-import type { Place, Type, Unhonoured } from "./schema.ts";
+import type { Place, Type } from "./schema.ts";
 import { list, object, record, refine } from "./schema.ts";
 import type { YamlNode } from "./yaml.ts";
 import { yamlField } from "./yaml.ts";
@@ -25,6 +29,8 @@ export interface VirtualServiceSpec {
   /** `mesh` and `<namespace>/<name>`; empty means `mesh`. */
   readonly gateways?: readonly string[];
   readonly http?: readonly HttpRoute[];
+  /** Of connections of TLS that pass as they are, by the name that the client asks for. */
+  readonly tls?: readonly TlsRoute[];
   readonly tcp?: readonly TcpRoute[];
   readonly exportTo?: readonly string[];
 }
@@ -64,15 +70,7 @@ export interface HttpMatch {
   readonly sourceNamespace?: string;
 }
 
-export interface Destination {
-  readonly host: string;
-  readonly subset?: string;
-  readonly port?: { readonly number?: number };
-}
-
-export interface RouteDestination {
-  readonly destination: Destination;
-  readonly weight?: number;
+export interface RouteDestination extends WeightedDestination {
   readonly headers?: HeadersOperations;
 }
 
@@ -93,33 +91,10 @@ export interface MirrorPolicy {
   readonly percentage?: number;
 }
 
-export interface TcpRoute {
-  readonly match?: readonly TcpMatch[];
-  readonly route: readonly RouteDestination[];
-}
-
-export interface TcpMatch {
-  readonly port?: number;
-  readonly sourceLabels?: LabelSelector;
-  readonly gateways?: readonly string[];
-  readonly sourceNamespace?: string;
-}
-
-export const destination: Type<Destination> = object<Destination>(
-  {
-    host: hostname({ allowsWildcard: false }),
-    subset: text,
-    port: object<{ readonly number?: number }>({ number: portNumber }),
-  },
-  { required: ["host"] },
-);
-
 const routeDestination: Type<RouteDestination> = object<RouteDestination>(
-  { destination, weight: integer({ min: 0 }), headers: headersOperations },
+  { destination, weight, headers: headersOperations },
   { required: ["destination"] },
 );
-
-const bySourceOnly: Unhonoured = { effect: "matches a part of the traffic", rest: "stops" };
 
 const httpMatch: Type<HttpMatch> = object<HttpMatch>(
   {
@@ -246,68 +221,22 @@ function checkRoute(route: Partial<HttpRoute>, node: YamlNode, place: Place): vo
   }
 }
 
-/** Weights are shares: Istio asks for no particular total, but all zero sends nothing anywhere. */
-function checkWeights(
-  destinations: readonly RouteDestination[],
-  node: YamlNode,
-  place: Place,
-): void {
-  const at = place.field("route");
-  const written = yamlField(node, "route");
-  const items = written?.kind === "sequence" ? written.items : [];
-  const weights = items.filter((item) => yamlField(item, "weight") !== undefined);
-  // What was refused one by one has no total.
-  if (weights.length > destinations.filter(({ weight }) => weight !== undefined).length) return;
-  if (destinations.length === 0) {
-    if (items.length > 0) return;
-    at.complain(node.position, { code: "config.too-few", message: "a destination is needed" });
-    return;
-  }
-  if (destinations.length === 1) return;
-  const total = destinations.reduce((sum, { weight }) => sum + (weight ?? 0), 0);
-  const position = place.findings.positions.get(at.path) ?? node.position;
-  if (total === 0) {
-    const message = "weights add up to 0, so no destination gets a request";
-    at.complain(position, { code: "virtualservice.weights", message });
-  } else if (total !== 100) {
-    at.complain(position, {
-      code: "virtualservice.weights",
-      severity: "warning",
-      message: `weights add up to ${total}, not 100; they are taken as shares of ${total}`,
-      hint: "let the weights of a route add up to 100",
-    });
-  }
-}
-
-const tcpMatch: Type<TcpMatch> = object<TcpMatch>(
-  { port: portNumber, sourceLabels: labels, gateways: list(nonEmptyText), sourceNamespace: text },
-  { unhonoured: { destinationSubnets: bySourceOnly, sourceSubnet: bySourceOnly } },
-);
-
-const tcpRoute: Type<TcpRoute> = object<TcpRoute>(
-  { match: list(tcpMatch), route: list(routeDestination) },
-  {
-    required: ["route"],
-    check(route, node, place) {
-      if (route.route !== undefined) checkWeights(route.route, node, place);
-    },
-  },
-);
-
 export const virtualServiceSpec: Type<VirtualServiceSpec> = object<VirtualServiceSpec>(
   {
     hosts: list(hostname({ allowsAddress: true }), { min: 1 }),
     gateways: list(nonEmptyText),
     http: list(httpRoute),
+    tls: list(tlsRoute),
     tcp: list(tcpRoute),
     exportTo: list(nonEmptyText),
   },
   {
     required: ["hosts"],
-    unhonoured: { tls: { effect: "routes TLS connections by SNI", rest: "stops" } },
     check(spec, node, place) {
-      if (["http", "tcp", "tls"].every((name) => yamlField(node, name) === undefined)) {
-        const message = "has neither http nor tcp routes, so it does nothing";
+      checkServerNames(spec, node, place);
+      const kinds = ["http", "tls", "tcp"].map((name) => yamlField(node, name));
+      if (kinds.every((routes) => routes?.kind !== "sequence" || routes.items.length === 0)) {
+        const message = "has no http, tls or tcp routes, so it does nothing";
         place.complain(node.position, { code: "config.missing", message });
       }
       if (spec.exportTo?.some((name) => name === "~") === true) {

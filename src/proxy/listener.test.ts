@@ -414,6 +414,38 @@ test(
 );
 
 test(
+  "a listener that goes on without first bytes takes half a ClientHello for nothing else",
+  { timeout: 10_000 },
+  async (t) => {
+    const clock = new FakeClock();
+    const { start, metrics } = bench(t, { raw: await startServer(t, "raw") }, clock);
+    const port = await start(
+      Listener.fromPartial({
+        name: "l",
+        address: anyPort,
+        listenerFilters: [tlsInspector],
+        listenerFiltersTimeout: { seconds: 5, nanos: 0 },
+        continueOnListenerFiltersTimeout: true,
+        filterChains: [{ filters: [tcpFilter("raw")] }],
+      }),
+    );
+    const begun = connect(port, "127.0.0.1");
+    let [isClosed, words] = [false, ""];
+    begun.on("error", () => {}).on("close", () => (isClosed = true));
+    begun.on("data", (chunk) => (words += String(chunk)));
+    await new Promise((resolve) => begun.write(Buffer.from([22, 3, 1, 2, 0, 1]), resolve));
+    // On loopback what was written is there; it is read in one of the next turns.
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+    while (!isClosed) {
+      clock.advance(5000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(words, "");
+    assert.match(metrics.expose(), /pre_cx_timeout\{[^}]*\} 2\n/);
+  },
+);
+
+test(
   "a listener waits once for a server that speaks first, and not at all when it knows",
   { timeout: 10_000 },
   async (t) => {

@@ -1,16 +1,20 @@
 /** Findings about Gateways and the gateways that carry them out: each must offer what the other asks. */
 import type { Problem } from "../../base/problem.ts";
 import type { Gateway } from "../../model/config-resource.ts";
+import type { GatewayServer } from "../../model/gateway.ts";
+import { carriedBy } from "../../model/gateway.ts";
 import { selects } from "../../model/matching.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { problemOf } from "./finding.ts";
+import { gatewaysOf } from "./lookup.ts";
 
 export function checkGateways(model: MeshModel): Problem[] {
   const running = model.instances.filter((one) => one.role === "gateway");
   return [
     ...model.gateways.flatMap((gateway) => checkGateway(gateway, running)),
     ...running.flatMap((one) => unusedPorts(model, one)),
+    ...running.flatMap((one) => mixedPorts(model, one)),
   ];
 }
 
@@ -57,4 +61,27 @@ function unusedPorts(model: MeshModel, { workload, labels, ports }: WorkloadInst
       hint: `add one to a Gateway with the selector { ${name}: ${labels[name] ?? workload} }, or take the port out of heddle.yaml`,
       ...(source === undefined ? {} : { source }),
     }));
+}
+
+/** A port carries requests, TLS that is passed on, or bytes: the first Gateway's server decides. */
+function mixedPorts(model: MeshModel, instance: WorkloadInstance): Problem[] {
+  const first = new Map<number, { readonly owner: Gateway; readonly server: GatewayServer }>();
+  return gatewaysOf(model, instance).flatMap((gateway) =>
+    gateway.spec.servers.flatMap((server, index) => {
+      const { number, protocol } = server.port;
+      const earlier = first.get(number);
+      if (earlier === undefined) {
+        first.set(number, { owner: gateway, server });
+        return [];
+      }
+      if (carriedBy(earlier.server) === carriedBy(server)) return [];
+      const { owner } = earlier;
+      return problemOf(gateway, {
+        code: "gateway.mixed-port",
+        path: `spec.servers[${index}].port`,
+        message: `port ${number} is ${earlier.server.port.protocol} by Gateway ${owner.namespace}/${owner.name}, so nothing listens for ${protocol}`,
+        hint: "give one of them another port",
+      });
+    }),
+  );
 }

@@ -1,10 +1,12 @@
 /** Findings about VirtualServices: destinations, subsets, gateways, hosts and unreachable routes. */
 import type { Problem } from "../../base/problem.ts";
 import type { VirtualService } from "../../model/config-resource.ts";
-import type { Destination, HttpMatch, HttpRoute } from "../../model/virtual-service.ts";
+import { hostMatches } from "../../model/matching.ts";
+import type { Destination } from "../../model/route-destination.ts";
+import type { HttpMatch, HttpRoute } from "../../model/virtual-service.ts";
 import type { MeshModel, MeshService } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
-import { gatewayName, hostMatches, resolveHost } from "./lookup.ts";
+import { gatewayName, resolveHost } from "./lookup.ts";
 
 export function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
   return [
@@ -27,9 +29,11 @@ function destinationsOf(one: VirtualService): [path: string, destination: Destin
       found.push([`${path}.mirrors[${at}].destination`, destination]);
     }
   }
-  for (const [index, route] of (one.spec.tcp ?? []).entries()) {
-    for (const [at, { destination }] of route.route.entries()) {
-      found.push([`spec.tcp[${index}].route[${at}].destination`, destination]);
+  for (const kind of ["tls", "tcp"] as const) {
+    for (const [index, route] of (one.spec[kind] ?? []).entries()) {
+      for (const [at, { destination }] of route.route.entries()) {
+        found.push([`spec.${kind}[${index}].route[${at}].destination`, destination]);
+      }
     }
   }
   return found;
@@ -150,7 +154,10 @@ function checkOwnHosts(model: MeshModel, one: VirtualService): Problem[] {
   return one.spec.hosts.flatMap((written, index) => {
     const host = resolveHost(model, written, one.namespace);
     const isKnown = [...model.services.keys()].some((name) => hostMatches(host, name));
-    if (isKnown || !host.endsWith(`.svc.${model.domain}`)) return [];
+    // Other names are served for requests, which tell them; a connection tells its address alone.
+    const isForRequests = one.spec.http !== undefined;
+    const isLocal = host.endsWith(`.svc.${model.domain}`);
+    if (isKnown || (isForRequests && !isLocal) || isRoutedName(one, host)) return [];
     return problemOf(one, {
       code: "virtualservice.unknown-host",
       severity: "warning",
@@ -161,7 +168,16 @@ function checkOwnHosts(model: MeshModel, one: VirtualService): Problem[] {
   });
 }
 
-/** For callers in the mesh one VirtualService holds per host; at gateways they are merged. */
+/** A name that clients of another host's address ask for by TLS. */
+function isRoutedName(one: VirtualService, host: string): boolean {
+  const names = (one.spec.tls ?? []).flatMap(({ match }) => match.flatMap((each) => each.sniHosts));
+  return names.some((name) => hostMatches(host, name.toLowerCase())) && one.spec.hosts.length > 1;
+}
+
+/**
+ * For callers in the mesh one VirtualService holds per host; at gateways they are merged, and so are
+ * routes by the name in TLS.
+ */
 export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
   const first = new Map<string, VirtualService>();
   const problems: Problem[] = [];
@@ -174,6 +190,7 @@ export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
         first.set(host, one);
         continue;
       }
+      if (!routeTheSame(earlier, one)) continue;
       const winner = `${earlier.namespace}/${earlier.name}`;
       problems.push(
         problemOf(one, {
@@ -186,4 +203,10 @@ export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
     }
   }
   return problems;
+}
+
+function routeTheSame({ spec }: VirtualService, { spec: other }: VirtualService): boolean {
+  if (spec.http !== undefined && other.http !== undefined) return true;
+  const takesAll = (spec.tcp ?? []).some(({ match = [] }) => match.length === 0);
+  return takesAll && other.tcp !== undefined;
 }

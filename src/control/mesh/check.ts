@@ -4,13 +4,14 @@
  */
 import type { Problem } from "../../base/problem.ts";
 import type { DestinationRule } from "../../model/config-resource.ts";
-import { selects } from "../../model/matching.ts";
-import type { MeshModel } from "../mesh-model.ts";
+import { hostMatches, selects } from "../../model/matching.ts";
+import type { MeshModel, ServiceShape } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
-import { hostMatches, isVisible, resolveHost } from "./lookup.ts";
-import { tcpClaims } from "./tcp-claims.ts";
+import { isVisible, resolveHost } from "./lookup.ts";
+import { carriedAs, tcpClaims } from "./tcp-claims.ts";
 import { checkSecurity } from "./check-security.ts";
 import { checkUdp } from "./check-udp.ts";
+import { checkConnectionRoutes } from "./check-connection-routes.ts";
 import { checkGateways } from "./check-gateways.ts";
 import { checkVirtualService, checkVirtualServiceHosts } from "./check-routes.ts";
 
@@ -19,6 +20,7 @@ export function checkMesh(model: MeshModel): Problem[] {
   return [
     ...model.virtualServices.flatMap((one) => checkVirtualService(model, one)),
     ...checkVirtualServiceHosts(model),
+    ...checkConnectionRoutes(model),
     ...model.destinationRules.flatMap((one) => checkDestinationRule(model, one)),
     ...checkGateways(model),
     ...checkTcpPlaces(model),
@@ -65,6 +67,7 @@ function checkDestinationRule(model: MeshModel, rule: DestinationRule): Problem[
     problems.push(problemOf(rule, finding));
     return problems;
   }
+  problems.push(...checkTunnel(rule, services));
   for (const [index, subset] of (rule.spec.subsets ?? []).entries()) {
     const path = `spec.subsets[${index}]`;
     const isDeclared = services.some((one) => one.entry === undefined);
@@ -84,6 +87,23 @@ function checkDestinationRule(model: MeshModel, rule: DestinationRule): Problem[
     );
   }
   return problems;
+}
+
+/** Requests are not tunnelled, as in Istio. */
+function checkTunnel(rule: DestinationRule, services: readonly ServiceShape[]): Problem[] {
+  const { trafficPolicy, subsets = [] } = rule.spec;
+  const at = subsets.findIndex((one) => one.trafficPolicy?.tunnel !== undefined);
+  if (trafficPolicy?.tunnel === undefined && at < 0) return [];
+  const carried = services.flatMap(({ ports }) => ports.map(({ protocol }) => carriedAs(protocol)));
+  if (carried.some((one) => one === "tcp" || one === "auto")) return [];
+  return [
+    problemOf(rule, {
+      code: "config.no-effect",
+      severity: "warning",
+      path: at < 0 ? "spec.trafficPolicy.tunnel" : `spec.subsets[${at}].trafficPolicy.tunnel`,
+      message: "no port of the host carries TCP or TLS, and requests are not tunnelled",
+    }),
+  ];
 }
 
 /** Services of ServiceEntries that no captured caller reaches by TCP, because another has their place. */

@@ -4,7 +4,7 @@
  */
 import type { DestinationRule, Gateway, VirtualService } from "../../model/config-resource.ts";
 import type { PortPolicy, Subset, TrafficPolicy } from "../../model/destination-rule.ts";
-import { selects } from "../../model/matching.ts";
+import { hostMatches, selects } from "../../model/matching.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
 import type { MeshShape, ServiceShape } from "../mesh-model.ts";
 
@@ -26,12 +26,6 @@ export function resolveHost(model: MeshShape, host: string, namespace: string): 
   if (name.includes(".") || name === "*") return name;
   const local = `${name}.${namespace}.svc.${model.domain}`;
   return !model.services.has(local) && model.services.has(name) ? name : local;
-}
-
-/** Whether `pattern` (a name, `*`, `*.name`) covers `hostname`. */
-export function hostMatches(pattern: string, hostname: string): boolean {
-  if (pattern === "*" || pattern === hostname) return true;
-  return pattern.startsWith("*.") && hostname.endsWith(pattern.slice(1));
 }
 
 /** The policy of a service for one client: a rule, or several for the same host with merged subsets. */
@@ -144,16 +138,36 @@ export function virtualServiceFor(
   let best: VirtualService | undefined;
   let bestLength = -1;
   for (const candidate of candidates) {
-    for (const written of candidate.spec.hosts) {
-      const host = resolveHost(model, written, candidate.namespace);
-      const length = host === hostname ? Infinity : host.length;
-      if (length > bestLength && hostMatches(host, hostname)) {
-        best = candidate;
-        bestLength = length;
-      }
-    }
+    const length = closenessOf(model, candidate, hostname);
+    if (length <= bestLength) continue;
+    best = candidate;
+    bestLength = length;
   }
   return best;
+}
+
+/** All whose hosts cover `hostname`, the closest first. */
+export function virtualServicesFor(
+  model: MeshShape,
+  candidates: readonly VirtualService[],
+  hostname: string,
+): readonly VirtualService[] {
+  return candidates
+    .map((candidate) => ({ candidate, length: closenessOf(model, candidate, hostname) }))
+    .filter(({ length }) => length >= 0)
+    .toSorted((left, right) => (left.length === right.length ? 0 : right.length - left.length))
+    .map(({ candidate }) => candidate);
+}
+
+/** How long a host of the rule that covers `hostname` is; -1 where none does. */
+function closenessOf(model: MeshShape, rule: VirtualService, hostname: string): number {
+  let closest = -1;
+  for (const written of rule.spec.hosts) {
+    const host = resolveHost(model, written, rule.namespace);
+    const length = host === hostname ? Infinity : host.length;
+    if (length > closest && hostMatches(host, hostname)) closest = length;
+  }
+  return closest;
 }
 
 /** `<namespace>/<name>`, with the VirtualService's namespace where none is written. */

@@ -1,15 +1,13 @@
 /** The fields of a cluster that a DestinationRule sets: balancer, pool, outlier detection. */
-import type {
-  ConnectionPool,
-  LoadBalancer,
-  OutlierDetection,
-  PortPolicy,
-} from "../../model/destination-rule.ts";
+import type { ConnectionPool } from "../../model/connection-pool.ts";
+import type { LoadBalancer, OutlierDetection, PortPolicy } from "../../model/destination-rule.ts";
+import type { MeshSettings } from "../../model/mesh-config.ts";
 import {
   Cluster_LbPolicy,
   type ClusterSchema,
 } from "../../wire/gen/es/envoy/config/cluster/v3/cluster_pb.ts";
 import type { OutlierDetectionSchema } from "../../wire/gen/es/envoy/config/cluster/v3/outlier_detection_pb.ts";
+import type { Http2ProtocolOptionsSchema } from "../../wire/gen/es/envoy/config/core/v3/protocol_pb.ts";
 import { HttpProtocolOptionsSchema } from "../../wire/gen/es/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts";
 import type { Init } from "./proto.ts";
 import { any, duration } from "./proto.ts";
@@ -18,10 +16,28 @@ export type ClusterInit = Init<typeof ClusterSchema>;
 
 export interface PolicyContext {
   readonly policy: PortPolicy;
-  readonly protocol: "http" | "http2" | "tcp" | "auto";
+  readonly spoken: Spoken;
   /** Balancers mean nothing to an ORIGINAL_DST cluster. */
   readonly isBalanced: boolean;
   readonly connectTimeoutMs: number;
+}
+
+/** What endpoints are spoken to in: `downstream` is what each request came by. */
+export type Spoken = "http1" | "http2" | "downstream" | "tcp";
+
+/** As Istio decides: by the port's protocol, unless a policy or the mesh upgrades it. */
+export function spokenTo(
+  protocol: "http" | "http2" | "tcp" | "auto",
+  { connectionPool }: PortPolicy,
+  { upgradesToHttp2 }: Pick<MeshSettings, "upgradesToHttp2">,
+): Spoken {
+  if (protocol === "tcp") return "tcp";
+  const { useClientProtocol, h2UpgradePolicy = "DEFAULT" } = connectionPool?.http ?? {};
+  if (useClientProtocol === true) return "downstream";
+  if (protocol === "http2" || h2UpgradePolicy === "UPGRADE") return "http2";
+  // Who was not told what a port speaks upgrades nothing.
+  if (protocol === "auto") return "downstream";
+  return upgradesToHttp2 && h2UpgradePolicy === "DEFAULT" ? "http2" : "http1";
 }
 
 /** Istio's "no limit". */
@@ -152,24 +168,15 @@ function keepaliveFields(pool: ConnectionPool): ClusterInit {
 
 const protocolOptionsName = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-function protocolFields(context: PolicyContext, pool: ConnectionPool): ClusterInit {
+function protocolFields({ spoken }: PolicyContext, pool: ConnectionPool): ClusterInit {
   const { tcp, http } = pool;
-  const idle = http?.idleTimeout;
+  const idle = http?.idleTimeout ?? (spoken === "tcp" ? undefined : tcp?.idleTimeout);
   const perConnection = http?.maxRequestsPerConnection ?? 0;
   const lifetime = tcp?.maxConnectionDuration;
-  const isTcp = context.protocol === "tcp";
-  if (isTcp && idle === undefined && perConnection === 0 && lifetime === undefined) return {};
+  const isBare = idle === undefined && perConnection === 0 && lifetime === undefined;
+  if (spoken === "tcp" && isBare) return {};
   const options = any(HttpProtocolOptionsSchema, {
-    upstreamProtocolOptions: {
-      case: "explicitHttpConfig",
-      value: {
-        protocolConfig:
-          context.protocol === "http2"
-            ? { case: "http2ProtocolOptions", value: {} }
-            : // Envoy would drop trailers, both ways.
-              { case: "httpProtocolOptions", value: { enableTrailers: true } },
-      },
-    },
+    upstreamProtocolOptions: upstreamProtocol(spoken, pool),
     commonHttpProtocolOptions: {
       ...(idle === undefined ? {} : { idleTimeout: duration(idle) }),
       ...(perConnection === 0 ? {} : { maxRequestsPerConnection: perConnection }),
@@ -177,4 +184,42 @@ function protocolFields(context: PolicyContext, pool: ConnectionPool): ClusterIn
     },
   });
   return { typedExtensionProtocolOptions: { [protocolOptionsName]: options } };
+}
+
+/** Envoy would drop trailers of HTTP/1.1, both ways. */
+const http1Options = { enableTrailers: true };
+
+function upstreamProtocol(
+  spoken: Spoken,
+  pool: ConnectionPool,
+): NonNullable<Init<typeof HttpProtocolOptionsSchema>["upstreamProtocolOptions"]> {
+  const http2Options = http2Fields(pool);
+  if (spoken === "downstream") {
+    const value = { httpProtocolOptions: http1Options, http2ProtocolOptions: http2Options };
+    return { case: "useDownstreamProtocolConfig", value };
+  }
+  return {
+    case: "explicitHttpConfig",
+    value: {
+      protocolConfig:
+        spoken === "http2"
+          ? { case: "http2ProtocolOptions", value: http2Options }
+          : { case: "httpProtocolOptions", value: http1Options },
+    },
+  };
+}
+
+function http2Fields({ http }: ConnectionPool): Init<typeof Http2ProtocolOptionsSchema> {
+  const { maxConcurrentStreams = 0, http2KeepAlive } = http ?? {};
+  return {
+    ...(maxConcurrentStreams === 0 ? {} : { maxConcurrentStreams }),
+    ...(http2KeepAlive === undefined
+      ? {}
+      : {
+          connectionKeepalive: {
+            interval: duration(http2KeepAlive.interval),
+            timeout: duration(http2KeepAlive.timeout),
+          },
+        }),
+  };
 }

@@ -19,7 +19,7 @@ import type { EffectiveRule } from "../mesh/lookup.ts";
 import { destinationRuleFor, policyFor } from "../mesh/lookup.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import type { ClusterInit } from "./cluster-policy.ts";
-import { policyFields } from "./cluster-policy.ts";
+import { policyFields, type Spoken, spokenTo } from "./cluster-policy.ts";
 import { loadAssignment } from "./endpoints.ts";
 import { clusterMetadata, namedClusterMetadata } from "./metadata.ts";
 import {
@@ -106,7 +106,7 @@ function outboundCluster(view: ClientView, outbound: Outbound): TranslatedCluste
     metadata: clusterMetadata(service),
     ...policyFields({
       policy,
-      protocol: carriedAs(port.protocol),
+      spoken: spokenAt(view, port, policy),
       isBalanced: !isOriginal,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),
@@ -173,18 +173,16 @@ function discoveryFields(
   };
 }
 
-const alpnAt = {
-  http: upstreamAlpn.http1,
-  http2: upstreamAlpn.http2,
-  tcp: upstreamAlpn.tcp,
-  auto: upstreamAlpn.http1,
-} as const;
+function spokenAt(view: ClientView, port: MeshPort, policy: PortPolicy): Spoken {
+  return spokenTo(carriedAs(port.protocol), policy, view.model.settings);
+}
 
-const externalAlpn = { http: ["http/1.1"], http2: ["h2"], tcp: [], auto: [] } as const;
+const externalAlpn = { http1: ["http/1.1"], http2: ["h2"], tcp: [], downstream: [] } as const;
 
 function tlsFields(view: ClientView, outbound: Outbound, policy: PortPolicy): ClusterInit {
   const { service, port } = outbound;
-  const alpn = alpnAt[carriedAs(port.protocol)];
+  const spoken = spokenAt(view, port, policy);
+  const alpn = upstreamAlpn[spoken];
   const sni = outboundSni(service.hostname, port.number, outbound.subset?.name);
   const mesh = (chosenSni: string, names?: readonly string[]): TransportSocketInit =>
     meshUpstreamTls({ alpn, sni: chosenSni, identities: names ?? identitiesOf(view, service) });
@@ -206,7 +204,7 @@ function tlsFields(view: ClientView, outbound: Outbound, policy: PortPolicy): Cl
     case "SIMPLE":
     case "MUTUAL":
       return {
-        transportSocket: externalTls(tls, service, externalAlpn[carriedAs(port.protocol)]),
+        transportSocket: externalTls(tls, service, externalAlpn[spoken]),
       };
   }
 }
@@ -263,7 +261,7 @@ function passthrough(view: ClientView): TranslatedCluster {
     metadata: namedClusterMetadata(passthroughCluster),
     ...policyFields({
       policy: {},
-      protocol: "auto",
+      spoken: "downstream",
       isBalanced: false,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),

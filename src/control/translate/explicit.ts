@@ -16,11 +16,16 @@ import type { ResourceRef } from "../../base/problem.ts";
 import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
+import {
+  clusterForTcp,
+  connectionParts,
+  originsOfChains,
+  serviceChains,
+} from "./connection-chains.ts";
 import { httpManager } from "./http-manager.ts";
-import { chain, listener } from "./listener.ts";
+import { chain, listener, plainHttp } from "./listener.ts";
 import type { TranslatedListener } from "./listener.ts";
 import { listenerName, outboundClusterName, passthroughCluster } from "./names.ts";
-import { clusterForTcp, detectedHttp, serviceChain } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
 import type { ClientView, ProxyView } from "./proxy-view.ts";
@@ -134,7 +139,7 @@ function localListener(view: ProxyView, destination: LocalDestination): Translat
   if (service === undefined || port === undefined) return { listeners: [], routes: [] };
   const pair = { service, port };
   const name = listenerName(loopback, destination.localPort);
-  const tcp = serviceChain(view, pair);
+  const tcp = serviceChains(view, pair);
   const protocol = carriedAs(port.protocol);
   const base = {
     name,
@@ -143,8 +148,9 @@ function localListener(view: ProxyView, destination: LocalDestination): Translat
     isBound: true,
   };
   if (protocol === "tcp") {
-    const built = listener(view, { ...base, chains: [tcp.chain], inspects: [] });
-    return { listeners: [{ listener: built, origins: tcp.origins, routeNames: [] }], routes: [] };
+    const built = listener(view, { ...base, ...connectionParts(tcp, undefined) });
+    const origins = originsOfChains(tcp);
+    return { listeners: [{ listener: built, origins, routeNames: [] }], routes: [] };
   }
   const table = singleServiceRoutes(view, name, pair);
   const manager = httpManager(view, {
@@ -152,15 +158,15 @@ function localListener(view: ProxyView, destination: LocalDestination): Translat
     statPrefix: `outbound_${name};`,
     routeName: name,
   });
-  const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
+  const match = { transportProtocol: "raw_buffer", applicationProtocols: [...plainHttp] };
   const built =
     protocol === "auto"
       ? listener(view, {
           ...base,
-          chains: [chain({ match, filters: [manager] })],
-          fallback: tcp.chain,
+          chains: [chain({ match, filters: [manager] }), ...tcp.chains.map((one) => one.chain)],
+          ...(tcp.rest === undefined ? {} : { fallback: tcp.rest.chain }),
           inspects: ["tls", "http"],
-          isDetected: true,
+          waitsFor: "server",
         })
       : listener(view, { ...base, chains: [chain({ filters: [manager] })], inspects: [] });
   return {

@@ -5,8 +5,7 @@
 import { create } from "@bufbuild/protobuf";
 
 import type { ResourceRef } from "../../base/problem.ts";
-import type { Gateway, VirtualService } from "../../model/config-resource.ts";
-import type { GatewayServer } from "../../model/gateway.ts";
+import { carriedBy } from "../../model/gateway.ts";
 import type { CidrRangeSchema } from "../../wire/gen/es/envoy/config/core/v3/address_pb.ts";
 import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
 import type {
@@ -18,8 +17,11 @@ import {
   VirtualHostSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
-import { gatewaysOf, gatewayVirtualServices, hostMatches, resolveHost } from "../mesh/lookup.ts";
+import { gatewaysOf, gatewayVirtualServices } from "../mesh/lookup.ts";
+import { offeredHosts, type OpenServer, serversOfOneKind } from "../mesh/open-servers.ts";
 import { authorizationFor } from "./authorization.ts";
+import type { Door } from "./gateway-connections.ts";
+import { connectionDoor } from "./gateway-connections.ts";
 import { httpManager } from "./http-manager.ts";
 import type { TranslatedListener } from "./listener.ts";
 import { chain, listener } from "./listener.ts";
@@ -31,11 +33,6 @@ import { refOf } from "./proxy-view.ts";
 import { virtualServiceRoutes } from "./routes.ts";
 import type { TranslatedRoutes } from "./virtual-hosts.ts";
 
-interface OpenServer {
-  readonly gateway: Gateway;
-  readonly server: GatewayServer;
-}
-
 export function gatewayTraffic(view: ProxyView): TranslatedTraffic {
   const byPort = new Map<number, OpenServer[]>();
   for (const gateway of gatewaysOf(view.model, view.proxy)) {
@@ -46,26 +43,21 @@ export function gatewayTraffic(view: ProxyView): TranslatedTraffic {
   }
   const listeners: TranslatedListener[] = [];
   const routes: TranslatedRoutes[] = [];
-  for (const [port, servers] of [...byPort].toSorted(([left], [right]) => left - right)) {
+  for (const [port, all] of [...byPort].toSorted(([left], [right]) => left - right)) {
+    const servers = serversOfOneKind(all);
+    const isHttp = servers.some(({ server }) => carriedBy(server) === "http");
+    if (!isHttp) {
+      listeners.push(...gatewayListeners(view, port, connectionDoor(view, port, servers)));
+      continue;
+    }
     const table = gatewayRoutes(view, port, servers);
     routes.push(table);
-    listeners.push(...gatewayListeners(view, port, table));
+    listeners.push(...gatewayListeners(view, port, httpDoor(view, port, table)));
   }
   return { listeners, routes };
 }
 
-function gatewayListeners(
-  view: ProxyView,
-  port: number,
-  table: TranslatedRoutes,
-): TranslatedListener[] {
-  const own = view.proxy.ports.find((one) => one.port === port);
-  // In explicit mode the gateway has one loopback address and a free port; elsewhere its own.
-  const isLoopback = own?.endpointAddress.startsWith("127.") ?? false;
-  const address = isLoopback ? (own?.endpointAddress ?? "127.0.0.1") : "0.0.0.0";
-  const bound = own?.endpointPort ?? port;
-  const addresses: [string, number][] = [[address, bound]];
-  if (!isLoopback && view.hasIpv6) addresses.push(["::", bound]);
+function httpDoor(view: ProxyView, port: number, table: TranslatedRoutes): Door {
   const authorization = authorizationFor(view, "http", port);
   const manager = httpManager(view, {
     direction: "gateway",
@@ -73,30 +65,53 @@ function gatewayListeners(
     routeName: table.routes.name,
     authorization: authorization.http,
   });
+  return {
+    chains: [{ filters: [manager] }],
+    isByName: false,
+    origins: [...table.origins, ...authorization.origins],
+    routeNames: [table.routes.name],
+  };
+}
+
+function gatewayListeners(view: ProxyView, port: number, door: Door): TranslatedListener[] {
+  // Without a route there is nobody to whom a connection could go; data planes want a chain.
+  if (door.chains.length === 0) return [];
+  const own = view.proxy.ports.find((one) => one.port === port);
+  // In explicit mode the gateway has one loopback address and a free port; elsewhere its own.
+  const isLoopback = own?.endpointAddress.startsWith("127.") ?? false;
+  const address = isLoopback ? (own?.endpointAddress ?? "127.0.0.1") : "0.0.0.0";
+  const bound = own?.endpointPort ?? port;
+  const addresses: [string, number][] = [[address, bound]];
+  if (!isLoopback && view.hasIpv6) addresses.push(["::", bound]);
   const name = listenerName("0.0.0.0", port);
   const served = { direction: TrafficDirection.OUTBOUND, isBound: true } as const;
-  const open = listener(view, {
-    ...served,
-    name,
-    addresses,
-    chains: [chain({ filters: [manager] })],
-    inspects: [],
-  });
-  const listeners = [open];
+  const byName = door.isByName ? (["tls"] as const) : [];
+  const listeners = [
+    listener(view, {
+      ...served,
+      name,
+      addresses,
+      chains: door.chains.map(chain),
+      inspects: byName,
+    }),
+  ];
   if (own?.relay !== undefined) {
     const directSourcePrefixRanges = own.relay.from.map((one) => wholeAddress(one));
+    const chains = door.chains.map((one) =>
+      chain({ ...one, match: { ...one.match, directSourcePrefixRanges } }),
+    );
     listeners.push(
       listener(view, {
         ...served,
         name: `relay_${name}`,
         addresses: [[own.endpointAddress, own.relay.port]],
-        chains: [chain({ match: { directSourcePrefixRanges }, filters: [manager] })],
-        inspects: ["proxy-header"],
+        chains,
+        inspects: ["proxy-header", ...byName],
       }),
     );
   }
-  const origins = [...table.origins, ...authorization.origins];
-  return listeners.map((one) => ({ listener: one, origins, routeNames: [table.routes.name] }));
+  const { origins, routeNames } = door;
+  return listeners.map((one) => ({ listener: one, origins, routeNames }));
 }
 
 function wholeAddress(addressPrefix: string): Init<typeof CidrRangeSchema> {
@@ -127,7 +142,7 @@ function gatewayRoutes(
     };
     for (const rule of gatewayVirtualServices(view.model, gateway)) {
       const ruleKey = `${rule.namespace}/${rule.name}`;
-      for (const domain of offeredHosts(view, rule, { gateway, server })) {
+      for (const domain of offeredHosts(view.model, rule, { gateway, server })) {
         // The same rule may reach one host through several servers or gateways: once is enough.
         const key = `${domain} ${ruleKey}`;
         if (done.has(key)) continue;
@@ -157,31 +172,4 @@ function virtualHost(domain: string, port: number, entry: HostEntry): VirtualHos
     includeRequestAttemptCount: true,
     ...(entry.redirectsToHttps ? { requireTls: TlsRequirement.ALL } : {}),
   });
-}
-
-/** Hosts of a VirtualService that a server offers, the narrower of the two names each time. */
-function offeredHosts(
-  view: ProxyView,
-  rule: VirtualService,
-  { gateway, server }: OpenServer,
-): string[] {
-  const offers = server.hosts.flatMap((written) => {
-    const slash = written.indexOf("/");
-    if (slash < 0) return [written];
-    const namespace = written.slice(0, slash);
-    const isOpen =
-      namespace === "*" ||
-      namespace === rule.namespace ||
-      (namespace === "." && rule.namespace === gateway.namespace);
-    return isOpen ? [written.slice(slash + 1)] : [];
-  });
-  const found = new Set<string>();
-  for (const written of rule.spec.hosts) {
-    const host = resolveHost(view.model, written, rule.namespace);
-    for (const offer of offers.map((name) => name.toLowerCase())) {
-      if (hostMatches(offer, host)) found.add(host);
-      else if (hostMatches(host, offer)) found.add(offer);
-    }
-  }
-  return [...found];
 }

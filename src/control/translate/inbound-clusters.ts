@@ -9,7 +9,7 @@ import {
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import type { TranslatedCluster } from "./clusters.ts";
 import { type BindInit, bindFields, markedBind } from "./clusters.ts";
-import { policyFields } from "./cluster-policy.ts";
+import { policyFields, spokenTo } from "./cluster-policy.ts";
 import { clusterMetadata, endpointMetadata, namedClusterMetadata } from "./metadata.ts";
 import { inboundClusterName, inboundPassthroughCluster } from "./names.ts";
 import { type Init, socketAddress } from "./proto.ts";
@@ -18,14 +18,15 @@ import type { InboundView } from "./proxy-view.ts";
 export function inboundClusters(view: InboundView): TranslatedCluster[] {
   const declared = view.proxy.ports.map((port) => {
     const name = inboundClusterName(port.port);
-    const protocol = carriedAs(port.protocol);
+    // What applications speak is theirs to say: no mesh upgrades them.
+    const spoken = spokenTo(carriedAs(port.protocol), {}, { upgradesToHttp2: false });
     const service = view.portServices.get(port.port);
     const cluster = create(ClusterSchema, {
       name,
       metadata: service === undefined ? namedClusterMetadata(name) : clusterMetadata(service),
       ...policyFields({
         policy: {},
-        protocol,
+        spoken,
         isBalanced: false,
         connectTimeoutMs: view.model.settings.connectTimeoutMs,
       }),
@@ -59,7 +60,7 @@ function passthrough(view: InboundView): TranslatedCluster {
     metadata: namedClusterMetadata(inboundPassthroughCluster),
     ...policyFields({
       policy: {},
-      protocol: "auto",
+      spoken: "downstream",
       isBalanced: false,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),

@@ -15,9 +15,8 @@ import { carriedAs } from "../mesh/tcp-claims.ts";
 import { authorizationFor } from "./authorization.ts";
 import { httpManager } from "./http-manager.ts";
 import type { ChainInit, FilterInit, TranslatedListener } from "./listener.ts";
-import { chain, listener } from "./listener.ts";
+import { chain, listener, plainHttp } from "./listener.ts";
 import { inboundClusterName, inboundPassthroughCluster } from "./names.ts";
-import { detectedHttp } from "./outbound.ts";
 import type { TranslatedTraffic } from "./outbound.ts";
 import { duration } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
@@ -67,6 +66,7 @@ function capturedInbound(view: ProxyView): TranslatedTraffic {
     notHttp: targets.flatMap(({ protocol, port: own }) =>
       protocol === "tcp" && own !== undefined ? [own] : [],
     ),
+    waitsFor: "workload",
     isBound: true,
   });
   return {
@@ -90,6 +90,7 @@ function explicitInbound(view: ProxyView): TranslatedTraffic {
       direction: inbound,
       chains: built.chains,
       inspects: target.protocol === "tcp" ? ["tls"] : ["tls", "http"],
+      waitsFor: "workload",
       isBound: true,
     });
     listeners.push({ listener: resource, origins: originsOf(view), routeNames: names(built) });
@@ -145,7 +146,7 @@ function targetChains(view: ProxyView, target: InboundTarget): BuiltChains {
   return {
     chains: [
       ...(target.mode === "DISABLE" ? [] : mtlsChains(target, filters)),
-      ...(target.mode === "STRICT" ? [] : plainChains(view, target, filters)),
+      ...(target.mode === "STRICT" ? [] : plainChains(target, filters)),
     ],
     routes: takesHttp ? [inboundRoutes(routeName, target.cluster)] : [],
   };
@@ -187,7 +188,7 @@ function mtlsChains(target: InboundTarget, filters: ChainFilters): ChainInit[] {
 }
 
 /** Chains for plaintext, and for TLS that is the application's own. */
-function plainChains(view: ProxyView, target: InboundTarget, filters: ChainFilters): ChainInit[] {
+function plainChains(target: InboundTarget, filters: ChainFilters): ChainInit[] {
   const match = portMatch(target);
   const plain = (applicationProtocols: string[], isHttp: boolean): ChainInit =>
     chain({
@@ -207,7 +208,7 @@ function plainChains(view: ProxyView, target: InboundTarget, filters: ChainFilte
     case "tcp":
       return [plain([], false), ownTls];
     case "auto":
-      return [plain(detectedHttp(view), true), plain([], false), ownTls];
+      return [plain([...plainHttp], true), plain([], false), ownTls];
   }
 }
 

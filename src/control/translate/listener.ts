@@ -23,6 +23,7 @@ import type { ProxyView } from "./proxy-view.ts";
 import type { TransportSocketInit } from "./tls.ts";
 
 export type ChainInit = Init<typeof FilterChainSchema>;
+export type MatchInit = Init<typeof FilterChainMatchSchema>;
 export type FilterInit = Init<typeof FilterSchema>;
 
 export interface TranslatedListener {
@@ -42,15 +43,14 @@ export interface ListenerParts {
   readonly inspects: readonly ("tls" | "http" | "original-dst" | "proxy-header")[];
   /** Destination ports where nobody waits to see whether HTTP is spoken. */
   readonly notHttp?: readonly number[];
-  /** Nobody declared the protocol, so that its server may speak first. */
-  readonly isDetected?: boolean;
+  /** Whose server may speak first: then the client's first bytes are not waited for without end. */
+  readonly waitsFor?: "server" | "workload";
   readonly isBound: boolean;
   readonly usesOriginalDst?: boolean;
 }
 
 export function listener(view: ProxyView, parts: ListenerParts): Listener {
   const [first, ...others] = parts.addresses.map(([address, port]) => socketAddress(address, port));
-  const { settings } = view.model;
   return create(ListenerSchema, {
     name: parts.name,
     ...(first === undefined ? {} : { address: first }),
@@ -62,9 +62,7 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
     // A PROXY header that does not come ends the connection: nobody knows whose it is.
     ...(parts.inspects.some((kind) => kind === "tls" || kind === "http")
       ? {
-          listenerFiltersTimeout: duration(
-            settings.protocolDetectionTimeoutMs ?? detectionMs(view, parts),
-          ),
+          listenerFiltersTimeout: duration(detectionMs(view, parts)),
           continueOnListenerFiltersTimeout: true,
         }
       : {}),
@@ -78,10 +76,22 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
  * Heddle's proxy remembers who speaks first, so that a server which does is waited for once and a client of an
  * HTTP server may be silent. Envoy would ask each connection anew: as with Istio, it waits for ever.
  */
-const detectionBoundMs = 1000;
+const serverBoundMs = 1000;
+/**
+ * Towards the workload nothing is remembered, and a peer's ClientHello must not be taken for anything else:
+ * what is still to come after so long is no handshake. It was Istio's own bound for years.
+ */
+const workloadBoundMs = 5000;
 
-function detectionMs({ proxy }: ProxyView, { isDetected = false }: ListenerParts): number {
-  return isDetected && proxy.dataPlane === "heddle" ? detectionBoundMs : 0;
+/** How long the first bytes of a connection are waited for; 0 is without end. */
+export function detectionMs(
+  { proxy, model }: ProxyView,
+  { waitsFor }: Pick<ListenerParts, "waitsFor">,
+): number {
+  const { protocolDetectionTimeoutMs } = model.settings;
+  if (protocolDetectionTimeoutMs !== undefined) return protocolDetectionTimeoutMs;
+  if (proxy.dataPlane !== "heddle" || waitsFor === undefined) return 0;
+  return waitsFor === "server" ? serverBoundMs : workloadBoundMs;
 }
 
 const listenerFilters = {
@@ -115,7 +125,7 @@ function anyPortOf(ports: readonly number[]): Init<typeof PredicateSchema> {
 
 export interface ChainParts {
   readonly name?: string;
-  readonly match?: Init<typeof FilterChainMatchSchema>;
+  readonly match?: MatchInit;
   readonly filters: readonly FilterInit[];
   readonly transportSocket?: TransportSocketInit | undefined;
 }

@@ -40,11 +40,15 @@ export class MeshScopes {
 
   scopeOf(model: MeshModel): MeshScope {
     const whole = shapeOf(model);
-    // HTTP routes are asked for by name: a listener changes only with routes of TCP.
+    // HTTP routes are asked for by name: a listener changes only with routes of connections.
     const listeners = {
       ...whole,
       ...noRules,
-      virtualServices: whole.virtualServices.filter(isTcp),
+      virtualServices: whole.virtualServices.filter(routesConnections),
+      // Which rule holds for a host is found among all of them.
+      destinationRules: whole.destinationRules.some(boundsConnections)
+        ? whole.destinationRules
+        : [],
     };
     const wholeId = this.#shapes.whole.number(this.#keyOf(whole));
     const listenersId = this.#shapes.listeners.number(this.#keyOf(listeners));
@@ -123,8 +127,25 @@ const noRules = {
   denying: [],
 } as const;
 
-function isTcp({ spec }: MeshShape["virtualServices"][number]): boolean {
-  return spec.tcp !== undefined;
+function routesConnections({ spec }: MeshShape["virtualServices"][number]): boolean {
+  return spec.tcp !== undefined || spec.tls !== undefined;
+}
+
+/** Whether a rule says something that stands in the listeners of its callers. */
+function boundsConnections({ spec }: MeshShape["destinationRules"][number]): boolean {
+  const policies = [spec.trafficPolicy, ...(spec.subsets ?? []).map((one) => one.trafficPolicy)];
+  return policies
+    .flatMap((policy) => [policy, ...(policy?.portLevelSettings ?? [])])
+    .some((policy) => {
+      const { idleTimeout, maxConnectionDuration } = policy?.connectionPool?.tcp ?? {};
+      const isBySource = policy?.loadBalancer?.consistentHash?.useSourceIp === true;
+      const hasTunnel = policy !== undefined && "tunnel" in policy;
+      return (
+        [idleTimeout, maxConnectionDuration].some((one) => one !== undefined) ||
+        isBySource ||
+        hasTunnel
+      );
+    });
 }
 
 /** Copies field by field: what is not named here is in no key, and not in scope. */
@@ -203,7 +224,7 @@ function labelsAskedFor({ virtualServices, destinationRules }: MeshShape): Reado
     ({ spec }) => spec.workloadSelector,
   );
   for (const { spec } of virtualServices) {
-    for (const { match } of [...(spec.http ?? []), ...(spec.tcp ?? [])]) {
+    for (const { match } of [...(spec.http ?? []), ...(spec.tls ?? []), ...(spec.tcp ?? [])]) {
       selectors.push(...(match ?? []).map(({ sourceLabels }) => sourceLabels));
     }
   }

@@ -3,26 +3,29 @@
  * the listener of its original destination (an HTTP port on any address, or one service's address),
  * else passes it on or refuses it.
  */
-import type { VirtualService } from "../../model/config-resource.ts";
+import { allocatedRanges, declaredRanges } from "../../base/service-ranges.ts";
 import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
 import type { ServiceShape } from "../mesh-model.ts";
-import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
 import type { ServicePortPair, TcpClaim } from "../mesh/tcp-claims.ts";
 import { carriedAs, tcpClaims } from "../mesh/tcp-claims.ts";
+import type { ServiceChain, Taken } from "./connection-chains.ts";
+import {
+  connectionParts,
+  looksAtNames,
+  originsOfChains,
+  serviceChains,
+} from "./connection-chains.ts";
 import { httpManager } from "./http-manager.ts";
-import type { ChainInit, TranslatedListener } from "./listener.ts";
-import { chain, listener, plainHttp } from "./listener.ts";
-import { blackHoleCluster, listenerName, outboundClusterName, tcpClusterName } from "./names.ts";
+import type { ChainInit, MatchInit, TranslatedListener } from "./listener.ts";
+import { chain, detectionMs, listener, plainHttp } from "./listener.ts";
+import { blackHoleCluster, listenerName, passthroughCluster } from "./names.ts";
 import { cidrRange } from "./proto.ts";
 import type { ClientView, ProxyView } from "./proxy-view.ts";
 import { refOf } from "./proxy-view.ts";
-import { isInScope } from "./route-match.ts";
-import { clusterOf } from "./routes.ts";
-import type { TcpTarget } from "./tcp-proxy.ts";
 import { tcpProxy } from "./tcp-proxy.ts";
 import { udpListeners } from "./udp.ts";
 import type { TranslatedRoutes } from "./virtual-hosts.ts";
-import { httpPorts, meshScope, outboundRoutes, singleServiceRoutes } from "./virtual-hosts.ts";
+import { httpPorts, outboundRoutes, singleServiceRoutes } from "./virtual-hosts.ts";
 
 export interface TranslatedTraffic {
   readonly listeners: readonly TranslatedListener[];
@@ -123,15 +126,24 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
   });
   // HTTP/2 among them, whatever the ports say: what is not taken here goes on without mutual TLS.
   const match = { transportProtocol: "raw_buffer", applicationProtocols: [...plainHttp] };
-  const claimed = claims.flatMap((claim) => claimChains(view, claim));
+  const claimed = claimChains(view, claims);
+  // What is blocked anyway has no server that could speak.
+  const isOpen = view.fallbackCluster === passthroughCluster;
+  const wait = isOpen ? ({ waitsFor: "server" } as const) : {};
+  const isBounded = detectionMs(view, wait) > 0;
   return {
     listener: listener(view, {
       name,
       addresses: anyAddress(view, port),
       direction: outbound,
-      chains: [...claimed.map((one) => one.chain), chain({ match, filters: [manager] })],
+      chains: [
+        ...claimed.map((one) => one.chain),
+        chain({ match, filters: [manager] }),
+        ...(isBounded ? [chain({ match: serviceMatch(view), filters: [manager] })] : []),
+      ],
       fallback: fallbackChain(view, "PassthroughFilterChain"),
       inspects: ["tls", "http"],
+      ...wait,
       isBound: false,
     }),
     origins: [...pairs, ...claims]
@@ -139,6 +151,17 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
       .concat(claimed.flatMap(({ origins }) => origins)),
     routeNames: [routeName],
   };
+}
+
+/**
+ * Where the first bytes are not waited for without end, clients of the mesh's own services may be silent all the
+ * same: nothing but a service of HTTP is behind these addresses, and nobody else could answer there.
+ */
+function serviceMatch(view: ProxyView): MatchInit {
+  const ranges = [declaredRanges, allocatedRanges].flatMap(({ ipv4, ipv6 }) =>
+    view.hasIpv6 ? [ipv4, ipv6] : [ipv4],
+  );
+  return { transportProtocol: "raw_buffer", prefixRanges: ranges.map(cidrRange) };
 }
 
 function detectedRoutes({ service, port }: ServicePortPair): string {
@@ -154,11 +177,12 @@ function serviceListener(view: ProxyView, claim: TcpClaim): TranslatedListener[]
   const first = addresses[0];
   if (first === undefined) return [];
   const name = listenerName(first[0], port.number);
-  const tcp = serviceChain(view, pair);
+  const tcp = serviceChains(view, pair);
+  const passed = fallbackChain(view, "PassthroughFilterChain");
+  const origins = [...originsOfChains(tcp), ...originsOf(service)];
   const base = { name, addresses, direction: outbound, isBound: false } as const;
   if (!isDetected) {
-    const built = listener(view, { ...base, chains: [tcp.chain], inspects: [] });
-    const origins = [...tcp.origins, ...originsOf(service)];
+    const built = listener(view, { ...base, ...connectionParts(tcp, passed) });
     return [{ listener: built, origins, routeNames: [] }];
   }
   const routeName = detectedRoutes(pair);
@@ -167,86 +191,30 @@ function serviceListener(view: ProxyView, claim: TcpClaim): TranslatedListener[]
     statPrefix: `outbound_${name};`,
     routeName,
   });
-  const match = { transportProtocol: "raw_buffer", applicationProtocols: detectedHttp(view) };
+  const match = { transportProtocol: "raw_buffer", applicationProtocols: [...plainHttp] };
   const built = listener(view, {
     ...base,
-    chains: [chain({ match, filters: [manager] })],
-    fallback: tcp.chain,
+    chains: [chain({ match, filters: [manager] }), ...tcp.chains.map((one) => one.chain)],
+    fallback: tcp.rest?.chain ?? passed,
     inspects: ["tls", "http"],
-    isDetected: true,
+    waitsFor: "server",
   });
-  const origins = [...tcp.origins, ...originsOf(service)];
   return [{ listener: built, origins, routeNames: [routeName] }];
-}
-
-/** HTTP versions that the proxy's own codec speaks; others pass as bytes. */
-export function detectedHttp(view: ClientView): string[] {
-  return view.proxy.dataPlane === "envoy" ? [...plainHttp] : ["http/1.0", "http/1.1"];
 }
 
 function originsOf(service: ServiceShape): ReturnType<typeof refOf>[] {
   return service.entry === undefined ? [] : [refOf(service.entry)];
 }
 
-export interface ServiceChain {
-  readonly chain: ChainInit;
-  readonly origins: readonly ReturnType<typeof refOf>[];
-}
-
-/** TCP to a service, divided as a VirtualService's `tcp` routes say. */
-export function serviceChain(view: ProxyView, { service, port }: ServicePortPair): ServiceChain {
-  const candidates = meshVirtualServices(view.model, view.proxy);
-  const rule = virtualServiceFor(view.model, candidates, service.hostname);
-  const own = outboundClusterName(service.hostname, port.number);
-  const routed = tcpTargets(view, rule, port.number) ?? [{ cluster: own, weight: 1 }];
-  const targets = routed.map((one) => ({ ...one, cluster: clusterForTcp(view, one.cluster) }));
-  const filters = [
-    tcpProxy(view, { reporter: "source", statPrefix: own, targets, isBelowTls: false }),
-  ];
-  return { chain: chain({ filters }), origins: rule === undefined ? [] : [refOf(rule)] };
-}
-
-/** The cluster by which bytes reach a destination: another than for HTTP where that is detected. */
-export function clusterForTcp(view: ClientView, cluster: string): string {
-  const [, port, , hostname = ""] = cluster.split("|");
-  const service = view.model.services.get(hostname);
-  const protocol = service?.ports.find((one) => String(one.number) === port)?.protocol;
-  return protocol === "auto" ? tcpClusterName(cluster) : cluster;
-}
-
-function tcpTargets(
-  view: ProxyView,
-  rule: VirtualService | undefined,
-  port: number,
-): readonly TcpTarget[] | undefined {
-  if (rule === undefined) return undefined;
-  const scope = meshScope(view, port);
-  const route = (rule.spec.tcp ?? []).find(
-    (one) =>
-      (one.match ?? []).length === 0 ||
-      (one.match ?? []).some((match) => isInScope(match, rule.namespace, scope)),
-  );
-  if (route === undefined) return undefined;
-  const isOnly = route.route.length === 1;
-  return route.route
-    .map(({ destination, weight }) => ({
-      cluster: clusterOf(view, destination, rule.namespace, port),
-      weight: isOnly ? 1 : (weight ?? 0),
-    }))
-    .filter((target) => target.weight > 0);
-}
-
 /** What is recognised by a range of addresses, by the server's name, or by both. */
-function claimChains(view: ProxyView, claim: TcpClaim): readonly ServiceChain[] {
-  const { service, port, ranges, serverName } = claim;
-  const own = (match: NonNullable<ChainInit["filterChainMatch"]>): ServiceChain => {
-    const built = serviceChain(view, { service, port });
-    return { ...built, chain: { ...built.chain, filterChainMatch: match } };
-  };
-  const named =
-    serverName === undefined ? {} : { transportProtocol: "tls", serverNames: [serverName] };
-  if (ranges.length > 0) return [own({ ...named, prefixRanges: ranges.map(cidrRange) })];
-  return serverName === undefined ? [] : [own(named)];
+function claimChains(
+  view: ProxyView,
+  claims: readonly TcpClaim[],
+  taken: Taken = new Set(),
+): readonly ServiceChain[] {
+  return claims
+    .filter(({ ranges, serverName }) => ranges.length > 0 || serverName !== undefined)
+    .flatMap((claim) => serviceChains(view, claim, claim, taken).chains);
 }
 
 /** A port of services without addresses of their own: by range, by name, and the first of the others. */
@@ -256,17 +224,20 @@ function sharedListener(
   claims: readonly TcpClaim[],
 ): TranslatedListener {
   const rest = claims.find(({ isRest }) => isRest);
-  const fallback = rest === undefined ? undefined : serviceChain(view, rest);
-  const claimed = claims.flatMap((claim) => claimChains(view, claim));
-  const all = [...claimed, ...(fallback === undefined ? [] : [fallback])];
+  const taken: Taken = new Set();
+  const claimed = claimChains(view, claims, taken);
+  const left = rest === undefined ? undefined : serviceChains(view, rest, undefined, taken);
+  const fallback = left?.rest;
+  const conditional = [...claimed, ...(left?.chains ?? [])];
+  const all = [...conditional, ...(fallback === undefined ? [] : [fallback])];
   return {
     listener: listener(view, {
       name: listenerName("0.0.0.0", port),
       addresses: anyAddress(view, port),
       direction: outbound,
-      chains: claimed.map((one) => one.chain),
+      chains: conditional.map((one) => one.chain),
       fallback: fallback?.chain ?? fallbackChain(view, "PassthroughFilterChain"),
-      inspects: claims.some(({ serverName }) => serverName !== undefined) ? ["tls"] : [],
+      inspects: looksAtNames(conditional) ? ["tls"] : [],
       isBound: false,
     }),
     origins: [

@@ -4,8 +4,8 @@ import type { Any } from "@bufbuild/protobuf/wkt";
 
 import type { VirtualService } from "../../model/config-resource.ts";
 import type { ConsistentHash } from "../../model/destination-rule.ts";
+import type { Destination } from "../../model/route-destination.ts";
 import type {
-  Destination,
   HttpMatch,
   HttpRoute,
   MirrorPolicy,

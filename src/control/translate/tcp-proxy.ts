@@ -6,8 +6,9 @@ import {
   UpstreamConnectMode,
 } from "../../wire/gen/es/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts";
 import { tcpAccessLogs } from "./access-log.ts";
+import type { Tunnel } from "../../model/destination-rule.ts";
 import type { Init } from "./proto.ts";
-import { typedConfig } from "./proto.ts";
+import { duration, typedConfig } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
 
 export interface TcpTarget {
@@ -22,6 +23,17 @@ export interface TcpProxyOptions {
   readonly targets: readonly TcpTarget[];
   /** Below TLS the application must not see a connection whose peer is not known yet. */
   readonly isBelowTls: boolean;
+  /** What a DestinationRule asks for. */
+  readonly policy?: ConnectionPolicy | undefined;
+}
+
+/** Milliseconds. */
+export interface ConnectionPolicy {
+  readonly idleMs: number | undefined;
+  readonly lifetimeMs: number | undefined;
+  /** Connections from one address stay with one endpoint. */
+  readonly isBySource: boolean;
+  readonly tunnel: Tunnel | undefined;
 }
 
 const earlyBytesMax = 65_536;
@@ -42,6 +54,7 @@ export function tcpProxy(view: ProxyView, options: TcpProxyOptions): Init<typeof
                 clusters: targets.map(({ cluster, weight }) => ({ name: cluster, weight })),
               },
             },
+      ...policyFields(options.policy),
       accessLog: tcpAccessLogs(view, options.reporter),
       accessLogOptions: { flushAccessLogOnConnected: true },
       ...(options.isBelowTls
@@ -52,4 +65,26 @@ export function tcpProxy(view: ProxyView, options: TcpProxyOptions): Init<typeof
         : {}),
     }),
   };
+}
+
+function policyFields(policy: ConnectionPolicy | undefined): Init<typeof TcpProxySchema> {
+  if (policy === undefined) return {};
+  const { idleMs, lifetimeMs, isBySource, tunnel } = policy;
+  return {
+    ...(idleMs === undefined ? {} : { idleTimeout: duration(idleMs) }),
+    ...(lifetimeMs === undefined ? {} : { maxDownstreamConnectionDuration: duration(lifetimeMs) }),
+    ...(isBySource
+      ? { hashPolicy: [{ policySpecifier: { case: "sourceIp" as const, value: {} } }] }
+      : {}),
+    ...(tunnel === undefined ? {} : { tunnelingConfig: tunnelFields(tunnel) }),
+  };
+}
+
+function tunnelFields({ protocol, targetHost, targetPort }: Tunnel): {
+  readonly hostname: string;
+  readonly usePost: boolean;
+} {
+  const isIpv6 = targetHost.includes(":") && !targetHost.startsWith("[");
+  const host = isIpv6 ? `[${targetHost}]` : targetHost;
+  return { hostname: `${host}:${targetPort}`, usePost: protocol === "POST" };
 }

@@ -28,6 +28,8 @@ export const upstreamAlpn = {
   http1: ["istio-http/1.1", "istio", "http/1.1"],
   http2: ["istio-h2", "istio", "h2"],
   tcp: ["istio-peer-exchange", "istio"],
+  // No name that a peer's chain would choose: it looks at the first bytes, and takes either version.
+  downstream: ["istio-http/1.1", "istio"],
 } as const;
 
 /** What tells a peer proxy from any other TLS client. */

@@ -63,7 +63,7 @@ function udpCluster(view: ClientView, { service, port }: UdpPort): TranslatedClu
     metadata: clusterMetadata(service),
     ...policyFields({
       policy: policyFor(rule, undefined, port.number),
-      protocol: "tcp",
+      spoken: "tcp",
       isBalanced: true,
       connectTimeoutMs: view.model.settings.connectTimeoutMs,
     }),

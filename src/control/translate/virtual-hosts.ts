@@ -3,6 +3,7 @@ import type { ResourceRef } from "../../base/problem.ts";
 import { create } from "@bufbuild/protobuf";
 
 import type { VirtualService } from "../../model/config-resource.ts";
+import { hostMatches } from "../../model/matching.ts";
 import type { RouteConfiguration } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import type {
@@ -14,12 +15,7 @@ import {
   VirtualHostSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import type { ServiceShape } from "../mesh-model.ts";
-import {
-  hostMatches,
-  meshVirtualServices,
-  resolveHost,
-  virtualServiceFor,
-} from "../mesh/lookup.ts";
+import { meshVirtualServices, resolveHost, virtualServiceFor } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";

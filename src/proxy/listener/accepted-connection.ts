@@ -112,8 +112,9 @@ export class AcceptedConnection implements ConnectionHome {
     if (inspectionTimeoutMs > 0 && learnt !== "http") {
       this.#timer = this.#services.clock.schedule(inspectionTimeoutMs, () => {
         this.#services.counters.onInspectionTimeout();
-        if (continuesOnTimeout) this.#settle("bound");
-        else this.#channel.destroy();
+        if (!continuesOnTimeout) this.#channel.destroy();
+        else if (this.#isHello) this.#timer = this.#boundBegun();
+        else this.#settle("bound");
       });
     }
     this.#channel.handler = {

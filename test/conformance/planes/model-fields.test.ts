@@ -23,6 +23,7 @@ const head = `case:
     - { name: web, ports: [{ port: 80, targetPort: 8080, protocol: http }] }
     - { name: cart, labels: { version: v1 }, ports: [{ port: 80, targetPort: 8080, protocol: http }, { port: 81, targetPort: 8081, protocol: http }] }
     - { name: ledger, ports: [{ port: 9000, targetPort: 9000, protocol: tcp }] }
+    - { name: vault, ports: [{ port: 443, targetPort: 8443, protocol: tls }] }
     - { name: bank, namespace: bank }
     - { name: ingress, role: gateway, labels: { istio: ingress }, ports: [{ port: 80, targetPort: 80, protocol: http }, { port: 81, targetPort: 81, protocol: http }] }
 ---

@@ -254,6 +254,58 @@ export const tables: readonly FieldTable[] = [
     },
   },
   {
+    kind: "VirtualService",
+    group: "networking",
+    base: {
+      hosts: ["vault"],
+      tls: [{ match: [{ sniHosts: ["vault"] }], route: [{ destination: { host: "cart" } }] }],
+    },
+    fields: {
+      "tls.#.match": [[], [{ sniHosts: ["vault"], port: 1 }]],
+      "tls.#.match.#.sniHosts": [[], ["other"]],
+      "tls.#.match.#.port": [0, 81],
+      "tls.#.match.#.destinationSubnets": [[], ["10.0.0.0/8"]],
+      "tls.#.match.#.sourceLabels": [{}, { app: "a" }],
+      "tls.#.match.#.gateways": [[], ["none"]],
+      "tls.#.match.#.sourceNamespace": text,
+      "tls.#.route": [[]],
+      "tls.#.route.#.weight": count,
+      "tls.#.route.#.headers": [{}, { request: { set: { a: "b" } } }],
+      "tls.#.route.#.destination.port": [{}, { number: 443 }],
+    },
+  },
+  {
+    kind: "DestinationRule",
+    group: "networking",
+    base: {
+      host: "ledger",
+      trafficPolicy: { connectionPool: { tcp: {} }, tunnel: { targetHost: "b", targetPort: 2 } },
+    },
+    fields: {
+      [`${at}.connectionPool.tcp.idleTimeout`]: duration,
+      [`${at}.connectionPool.tcp.maxConnectionDuration`]: duration,
+      [`${at}.loadBalancer.consistentHash.useSourceIp`]: flag,
+      [`${at}.tunnel.protocol`]: ["", "CONNECT", "POST"],
+      [`${at}.tunnel.targetHost`]: text,
+      [`${at}.tunnel.targetPort`]: [0, 7],
+    },
+  },
+  {
+    kind: "DestinationRule",
+    group: "networking",
+    base: {
+      host: "cart",
+      trafficPolicy: { connectionPool: { http: { h2UpgradePolicy: "UPGRADE" } } },
+    },
+    fields: {
+      [`${at}.connectionPool.http.maxConcurrentStreams`]: count,
+      [`${at}.connectionPool.http.useClientProtocol`]: flag,
+      [`${at}.connectionPool.http.http2KeepAlive`]: [{}, { interval: "3s", timeout: "1s" }],
+      [`${at}.connectionPool.http.http2KeepAlive.interval`]: duration,
+      [`${at}.connectionPool.http.http2KeepAlive.timeout`]: duration,
+    },
+  },
+  {
     kind: "DestinationRule",
     group: "networking",
     base: { host: "cart", subsets: [{ name: "v1", labels: { version: "v1" } }], trafficPolicy: {} },

@@ -1,0 +1,111 @@
+/** Findings about `tls` and `tcp` routes: matches that an earlier one leaves nothing, and ports without TLS. */
+import type { Problem } from "../../base/problem.ts";
+import type { VirtualService } from "../../model/config-resource.ts";
+import type { ConnectionMatch, TlsRoute } from "../../model/connection-routes.ts";
+import { hostMatches } from "../../model/matching.ts";
+import type { MeshModel } from "../mesh-model.ts";
+import { canonicalRange } from "./address-range.ts";
+import { problemOf } from "./finding.ts";
+import { gatewayName, resolveHost } from "./lookup.ts";
+
+export function checkConnectionRoutes(model: MeshModel): Problem[] {
+  const names = new Map<string, string>();
+  return model.virtualServices.flatMap((one) => [
+    ...checkServerNames(one, names),
+    ...checkTcpRoutes(one),
+    ...checkPorts(model, one),
+  ]);
+}
+
+/** Matches of all VirtualServices, for routes by name are merged: the first that asks for a name gets it. */
+function checkServerNames(one: VirtualService, owners: Map<string, string>): Problem[] {
+  return matchesOf(one.spec.tls ?? []).flatMap(({ match, path }) => {
+    const own = `${path} of ${one.namespace}/${one.name}`;
+    const earlier = match.sniHosts.map((name) => {
+      const key = `${placeOf(one, match)} ${name.toLowerCase()}`;
+      const owner = owners.get(key);
+      if (owner === undefined) owners.set(key, own);
+      return owner;
+    });
+    return match.sniHosts.flatMap((name, index) => {
+      const owner = earlier[index];
+      if (owner === undefined || owner === own) return [];
+      return problemOf(one, {
+        code: "virtualservice.unreachable-route",
+        severity: "warning",
+        path: `spec.tls${path}.sniHosts[${index}]`,
+        message: `no connection for ${name} comes here, because spec.tls${owner} takes them all`,
+        hint: "take the name out of one of them",
+      });
+    });
+  });
+}
+
+function checkTcpRoutes(one: VirtualService): Problem[] {
+  const routes = one.spec.tcp ?? [];
+  const taker = routes.findIndex(({ match = [] }) => match.length === 0);
+  if (taker < 0) return [];
+  return routes.slice(taker + 1).map((_, offset) =>
+    problemOf(one, {
+      code: "virtualservice.unreachable-route",
+      severity: "warning",
+      path: `spec.tcp[${taker + 1 + offset}]`,
+      message: `no connection reaches this route, because spec.tcp[${taker}] takes them all`,
+      hint: "put routes with a match first",
+    }),
+  );
+}
+
+interface Placed<Match> {
+  readonly match: Match;
+  /** Behind `spec.tls`. */
+  readonly path: string;
+}
+
+function matchesOf(routes: readonly TlsRoute[]): Placed<TlsRoute["match"][number]>[] {
+  return routes.flatMap(({ match }, index) =>
+    match.map((each, at) => ({ match: each, path: `[${index}].match[${at}]` })),
+  );
+}
+
+/** Everything but the name: where both are the same, the later match gets nothing. */
+function placeOf(one: VirtualService, match: ConnectionMatch): string {
+  const { destinationSubnets = [], port, sourceLabels = {}, sourceNamespace } = match;
+  const named = (list: readonly string[]): string[] =>
+    list.map((name) => (name === "mesh" ? name : gatewayName(name, one.namespace))).toSorted();
+  const gateways = match.gateways ?? one.spec.gateways ?? ["mesh"];
+  return JSON.stringify([
+    destinationSubnets.map(canonicalRange).toSorted(),
+    port,
+    Object.entries(sourceLabels)
+      .map(([name, value]) => `${name}=${value}`)
+      .toSorted(),
+    sourceNamespace,
+    named(gateways),
+    // Two VirtualServices for other hosts are asked on other addresses.
+    one.spec.hosts.map((host) => host.toLowerCase()).toSorted(),
+  ]);
+}
+
+/** Names are read on ports that say they carry TLS, and on no others. */
+function checkPorts(model: MeshModel, one: VirtualService): Problem[] {
+  const isForMesh = (one.spec.gateways ?? ["mesh"]).includes("mesh");
+  if (!isForMesh || one.spec.tls === undefined) return [];
+  const hosts = one.spec.hosts.map((host) => resolveHost(model, host, one.namespace));
+  const services = [...model.services.values()].filter(({ hostname }) =>
+    hosts.some((host) => hostMatches(host, hostname)),
+  );
+  const ports = services.flatMap((service) => service.ports);
+  const isRead = ports.some(({ protocol }) => protocol === "tls" || protocol === "https");
+  if (services.length === 0 || isRead) return [];
+  const [first] = services;
+  return [
+    problemOf(one, {
+      code: "virtualservice.no-tls-port",
+      severity: "warning",
+      path: "spec.tls",
+      message: `no port of ${first?.hostname ?? ""} says that it carries TLS, so these routes take nothing`,
+      hint: "declare the port with protocol TLS or HTTPS",
+    }),
+  ];
+}
