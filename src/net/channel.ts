@@ -60,6 +60,8 @@ export interface TlsSession {
   readonly cipher: string;
   readonly sni: string | undefined;
   readonly alpn: string | undefined;
+  /** What the peer has shown of itself; absent where it has no certificate. */
+  readonly peerCertificate?: "presented" | "validated" | undefined;
   /** URI subject alternative names of the peer's verified certificate; empty without one. */
   readonly peerUriSans: readonly string[];
   /** Common name of the peer's subject: the workload instance, for certificates of Heddle's CA. */

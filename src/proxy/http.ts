@@ -27,6 +27,7 @@ import {
 import { createCounters, type HttpServices } from "./http/http-services.ts";
 import { LocalReplies } from "./http/local-replies.ts";
 import { createLogMoments } from "./http/log-moments.ts";
+import { compileRouter, routerUrl } from "./http/router-options.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter, tracedAs } from "./http/tracing.ts";
 import { type Upstreams, upstreamsOf } from "./http/upstream-pool.ts";
@@ -57,13 +58,15 @@ export const httpFilterOverrides: FilterOverrideCompilers = filterOverrides;
 
 /** Throws a refusal (`xds.refused`) that names a field which cannot be honoured. */
 export function createHttpConnectionManager(
-  config: HttpConnectionManager,
+  given: HttpConnectionManager,
   context: ProxyContext,
   options: HttpConnectionManagerOptions,
 ): ConnectionFactory {
   const upstreams = upstreamsOf(context);
   const refusals = new RefusalList();
   const node = context.node ?? noNode;
+  const router = compileRouter(findFilter(given.httpFilters, routerUrl));
+  const config = router.spawnsSpans ? withUpstreamSpans(given) : given;
   const owner = options.owner ?? config.statPrefix;
   const spans = refusals.attempt(() => compileSpanReporter(config, context));
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
@@ -87,6 +90,7 @@ export function createHttpConnectionManager(
     context,
     upstreams,
     filters,
+    router,
     localReplies,
     sink: joinSinks(observed(sink, spans, context.tap), stats),
     direction: options.direction,
@@ -107,6 +111,13 @@ export function checkHttpFilter(config: Any, context: ProxyContext): void {
   const { node = noNode } = context;
   const upstreams = upstreamsOf(context);
   checkNamedFilter(config, { ...services, upstreams, node, owner: "", statPrefix: "" });
+}
+
+/** Its router's older word for it. */
+function withUpstreamSpans(config: HttpConnectionManager): HttpConnectionManager {
+  const { tracing } = config;
+  if (tracing === undefined) return config;
+  return { ...config, tracing: { ...tracing, spawnUpstreamSpan: true } };
 }
 
 const noNode = { id: "", metadata: {} };

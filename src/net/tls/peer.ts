@@ -60,25 +60,29 @@ export function judgePeer(question: PeerQuestion): PeerVerdict {
     const isUntrusted = plan.acceptsUntrusted && verifyCode !== "CERT_SIGNATURE_FAILURE";
     if (!isUntrusted) return refuse(kindOfVerifyCode(verifyCode), verifyCode);
     // Nothing more is asked of it, and nobody believes its names.
-    return { kind: "accepted", session: sessionOf(question, undefined) };
+    return { kind: "accepted", session: sessionOf(question, undefined, "presented") };
   }
   const stranger = plan.spiffe?.refusal(certificate, facts.issuersDer ?? []);
   if (stranger !== undefined) return refuse("unknown-root", stranger);
   const { names } = certificate;
+  let isExpected = true;
   const isNamed = question.server?.expectedName !== undefined || question.server?.expectsSni;
   if (isVerified || plan.peerNames !== undefined || isNamed === true) {
     if (names === undefined) return refuse("wrong-identity", "its names cannot be read");
     if (!isSoundSvid(names))
       return refuse("wrong-identity", "more than one URI beside a SPIFFE id");
-    const isExpected = plan.acceptsUntrusted || hasExpectedNames(names, plan, question.server);
-    if (!isExpected) return refuse("wrong-identity", "");
+    isExpected = hasExpectedNames(names, plan, question.server);
+    if (!isExpected && !plan.acceptsUntrusted) return refuse("wrong-identity", "");
   }
-  if (!plan.acceptsUntrusted && plan.pins?.(new X509Certificate(certificate.der)) === false) {
+  const isPinned = plan.pins?.(new X509Certificate(certificate.der));
+  if (isPinned === false && !plan.acceptsUntrusted) {
     return refuse("wrong-identity", "its certificate is none of those that are accepted");
   }
   // Names that nobody verified are nobody's.
   const believed = isVerified && names !== undefined ? certificate : undefined;
-  return { kind: "accepted", session: sessionOf(question, believed) };
+  const isValid = isExpected && (isPinned ?? isVerified);
+  const session = sessionOf(question, believed, isValid ? "validated" : "presented");
+  return { kind: "accepted", session };
 }
 
 function hasExpectedNames(
@@ -102,12 +106,14 @@ const noNames: readonly string[] = [];
 function sessionOf(
   { facts, material, sni }: PeerQuestion,
   certificate: PeerCertificate | undefined,
+  peerCertificate?: TlsSession["peerCertificate"],
 ): TlsSession {
   return {
     version: facts.version,
     cipher: facts.cipher,
     sni,
     alpn: facts.alpn,
+    peerCertificate,
     peerUriSans: certificate?.names?.uriSans ?? noNames,
     peerCommonName: certificate?.names?.commonName,
     peerCertificateDer: certificate?.der,

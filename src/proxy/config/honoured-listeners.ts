@@ -95,6 +95,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
     overallSampling: true,
     provider: true,
     spawnUpstreamSpan: true,
+    noContextPropagation: true,
     maxPathTagLength: true,
     verbose: true,
     customTags: true,

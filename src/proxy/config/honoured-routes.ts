@@ -9,7 +9,7 @@ import type {
   VirtualHost,
   WeightedCluster,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
-import { honouredFormat } from "./honoured-extensions.ts";
+import { honouredCors, honouredFormat } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
 
 const headers = {
@@ -85,8 +85,9 @@ const mirrors = {
   runtimeFraction: true,
   disableShadowHostSuffixAppend: true,
   hostRewriteLiteral: true,
-  // Copies are traced where their request is.
-  traceSampled: "absent",
+  clusterHeader: true,
+  requestHeadersMutations: { remove: true, append: true, removeOnMatch: true },
+  traceSampled: true,
 } as const;
 
 const action: Honoured<RouteAction> = {
@@ -114,6 +115,7 @@ const action: Honoured<RouteAction> = {
   internalRedirectAction: true,
   maxInternalRedirects: true,
   requestMirrorPolicies: mirrors,
+  cors: honouredCors,
   rateLimits,
   includeVhRateLimits: true,
   hashPolicy: true,
@@ -140,14 +142,14 @@ const redirect: Honoured<RedirectAction> = {
 };
 
 const route: Honoured<Route> = {
-  // The listener's limit is what is kept.
-  perRequestBufferLimitBytes: "absent",
-  requestBodyBufferLimit: "absent",
+  perRequestBufferLimitBytes: true,
+  requestBodyBufferLimit: true,
   name: true,
   match,
   route: action,
   redirect,
   directResponse: { status: true, body: true, bodyFormat: honouredFormat },
+  nonForwardingAction: {},
   metadata: true,
   decorator: true,
   typedPerFilterConfig: true,
@@ -155,9 +157,8 @@ const route: Honoured<Route> = {
 };
 
 const virtualHost: Honoured<VirtualHost> = {
-  // The listener's limit is what is kept.
-  perRequestBufferLimitBytes: "absent",
-  requestBodyBufferLimit: "absent",
+  perRequestBufferLimitBytes: true,
+  requestBodyBufferLimit: true,
   name: true,
   domains: true,
   routes: route,
@@ -168,6 +169,7 @@ const virtualHost: Honoured<VirtualHost> = {
   retryPolicy,
   hedgePolicy,
   requestMirrorPolicies: mirrors,
+  cors: honouredCors,
   rateLimits,
   metadata: true,
   ...headers,

@@ -23,7 +23,6 @@ function checkManager(fields: ManagerFields): void {
 test("checkHonoured() refuses what would have no effect, by its place", () => {
   const cases: [ManagerFields, string][] = [
     [{ schemeHeaderTransformation: {} }, "scheme_header_transformation"],
-    [{ tracing: { noContextPropagation: true } }, "tracing.no_context_propagation"],
     [{ internalAddressConfig: { unixSockets: true } }, "internal_address_config.unix_sockets"],
     [{ setCurrentClientCertDetails: { issuer: true } }, "set_current_client_cert_details.issuer"],
   ];
@@ -59,20 +58,6 @@ test("checkHonoured() lets pass the zero of what is done anyway, and nothing els
 });
 
 test("checkHonoured() takes a zero for none only where that is the same", () => {
-  const route = { route: { requestMirrorPolicies: [{ cluster: "a", traceSampled: false }] } };
-  for (const [virtualHost, place] of [
-    [{ perRequestBufferLimitBytes: 0 }, "per_request_buffer_limit_bytes"],
-    [{ routes: [{ perRequestBufferLimitBytes: 0 }] }, "per_request_buffer_limit_bytes"],
-    [{ routes: [route] }, "trace_sampled"],
-  ] as const) {
-    const routes = message(RouteConfiguration, {
-      virtualHosts: [{ domains: ["*"], ...virtualHost }],
-    });
-    assert.throws(
-      () => checkHonoured(routes, honouredRoutes, "", { count: 0 }),
-      new RegExp(`${place}: is not supported`),
-    );
-  }
   const authorization = message(ExtAuthz, { enableDynamicMetadataIngestion: false });
   assert.throws(() => checkHonoured(authorization, honouredExtAuthz, "", { count: 0 }));
 });

@@ -58,14 +58,18 @@ export function conditionClosure(condition: Condition): RequestPredicate {
     case "server-name":
     case "port":
     case "address":
+    case "certificate":
     case "peer":
       return connectionClosure(condition);
   }
 }
 
-function connectionClosure(
-  condition: Extract<Condition, { kind: "server-name" | "port" | "address" | "peer" }>,
-): RequestPredicate {
+type ConnectionCondition = Extract<
+  Condition,
+  { kind: "server-name" | "port" | "address" | "certificate" | "peer" }
+>;
+
+function connectionClosure(condition: ConnectionCondition): RequestPredicate {
   switch (condition.kind) {
     case "server-name": {
       const test = textPredicate(condition.test);
@@ -90,6 +94,12 @@ function connectionClosure(
       }
       return ({ connection, remoteAddress = connection.sourceAddress }) =>
         isWithin(remoteAddress, range);
+    }
+    case "certificate": {
+      if (condition.isValidated) {
+        return ({ connection }) => connection.peerCertificate === "validated";
+      }
+      return ({ connection }) => connection.peerCertificate !== undefined;
     }
     case "peer": {
       if (condition.test === undefined) {

@@ -156,13 +156,17 @@ class ConditionWriter {
       case "server-name":
       case "port":
       case "address":
+      case "certificate":
       case "peer":
         return this.#connection(condition);
     }
   }
 
   #connection(
-    condition: Extract<Condition, { kind: "server-name" | "port" | "address" | "peer" }>,
+    condition: Extract<
+      Condition,
+      { kind: "server-name" | "port" | "address" | "certificate" | "peer" }
+    >,
   ): string {
     switch (condition.kind) {
       case "server-name":
@@ -182,6 +186,10 @@ class ConditionWriter {
           remote: "(request.remoteAddress ?? request.connection.sourceAddress)",
         }[condition.of];
         return `${this.scope.argument(isWithin)}(${text}, ${this.scope.argument(condition.range)})`;
+      }
+      case "certificate": {
+        const shown = "request.connection.peerCertificate";
+        return condition.isValidated ? `${shown} === "validated"` : `${shown} !== undefined`;
       }
       case "peer": {
         if (condition.test === undefined) return "request.connection.peerUriSans.length > 0";

@@ -27,6 +27,8 @@ export type Condition =
     }
   /** Some verified SPIFFE id of the peer passes; any at all without a test. */
   | { readonly kind: "peer"; readonly test: TextTest | undefined }
+  /** The peer has shown a certificate, and, where that is asked, one that was found valid. */
+  | { readonly kind: "certificate"; readonly isValidated: boolean }
   | { readonly kind: "metadata"; readonly matches: MetadataPredicate }
   /** Of what is reported of a request; never where nothing is. */
   | { readonly kind: "expression"; readonly holds: (record: RequestRecord) => boolean }

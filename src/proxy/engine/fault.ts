@@ -10,6 +10,8 @@ export interface FaultDecision {
   /** 0 = no delay. The abort, when there is one, follows the delay. */
   readonly delayMs: number;
   readonly abort: FaultAbort | undefined;
+  /** The answer's body leaves no faster; 0 = no limit. */
+  readonly bytesPerSecond: number;
 }
 
 export type FaultAbort =
@@ -19,7 +21,7 @@ export type FaultAbort =
 export interface Fault {
   /** False where nothing is ever injected. */
   readonly canInject: boolean;
-  /** Faults that may be in force at once; 0 = no limit. */
+  /** Faults that may be in force at once. */
   readonly activeMax: number;
   /** Undefined when nothing is injected. `cluster` is where the request would go. */
   decide(header: HeaderLookup, cluster: string, random: () => number): FaultDecision | undefined;
@@ -31,6 +33,8 @@ const headers = {
   abort: "x-envoy-fault-abort-request",
   grpcAbort: "x-envoy-fault-abort-grpc-request",
   abortShare: "x-envoy-fault-abort-request-percentage",
+  rate: "x-envoy-fault-throughput-response",
+  rateShare: "x-envoy-fault-throughput-response-percentage",
   node: "x-envoy-downstream-service-node",
 } as const;
 
@@ -39,9 +43,6 @@ type PartOf<T> = (header: HeaderLookup) => T | undefined;
 type ShareOf = (header: HeaderLookup) => number;
 
 export function compileFault(config: HTTPFault, path: string): Fault {
-  if (config.responseRateLimit !== undefined) {
-    refuse(`${path}.response_rate_limit`, "is not supported");
-  }
   const matchers = compileHeaderMatchers(config.headers, `${path}.headers`);
   const nodes = new Set(config.downstreamNodes);
   const delayOf = compileDelay(config);
@@ -54,28 +55,38 @@ export function compileFault(config: HTTPFault, path: string): Fault {
     config.abort?.percentage,
     config.abort?.headerAbort === undefined ? undefined : headers.abortShare,
   );
+  const rateOf = compileRate(config, path);
+  const rateShareOf = compileShare(
+    config.responseRateLimit?.percentage,
+    config.responseRateLimit?.headerLimit === undefined ? undefined : headers.rateShare,
+  );
   const canDelay = delayOf !== undefined && delayShareOf.most > 0;
   const canAbort = abortOf !== undefined && abortShareOf.most > 0;
+  const canLimit = rateOf !== undefined && rateShareOf.most > 0;
   return {
-    canInject: canDelay || canAbort,
-    activeMax: config.maxActiveFaults ?? 0,
+    canInject: canDelay || canAbort || canLimit,
+    activeMax: config.maxActiveFaults ?? Number.POSITIVE_INFINITY,
     decide(header, cluster, random) {
       if (config.upstreamCluster !== "" && config.upstreamCluster !== cluster) return undefined;
       if (nodes.size > 0 && !nodes.has(header(headers.node) ?? "")) return undefined;
       if (!matchers.every((matches) => matches(header))) return undefined;
+      const rate = canLimit && random() < rateShareOf.of(header) ? (rateOf(header) ?? 0) : 0;
       const delay = canDelay && random() < delayShareOf.of(header) ? (delayOf(header) ?? 0) : 0;
       const failure = canAbort && random() < abortShareOf.of(header) ? abortOf(header) : undefined;
-      if (delay === 0 && failure === undefined) return undefined;
-      return { delayMs: delay, abort: failure };
+      if (delay === 0 && failure === undefined && rate === 0) return undefined;
+      return { delayMs: delay, abort: failure, bytesPerSecond: rate };
     },
   };
 }
 
+const whole32Max = 0xff_ff_ff_ff;
+const whole64Max = 2 ** 64;
+
 /** The whole number that a header says; as Envoy reads it, its first value alone. */
-function numberIn(header: HeaderLookup, name: string): number | undefined {
+function numberIn(header: HeaderLookup, name: string, max = whole32Max): number | undefined {
   const text = header(name)?.split(",", 1)[0]?.trim() ?? "";
   const number = /^\+?\d+$/.test(text) ? Number(text) : Number.NaN;
-  return number <= 0xff_ff_ff_ff ? number : undefined;
+  return number <= max ? number : undefined;
 }
 
 /** `name`: of the header that may ask for less, never for more. */
@@ -100,6 +111,24 @@ function compileDelay({ delay }: HTTPFault): PartOf<number> | undefined {
   if (delay?.headerDelay !== undefined) return (header) => numberIn(header, headers.delay);
   const delayMs = durationMs(delay?.fixedDelay) ?? 0;
   return delayMs > 0 ? () => delayMs : undefined;
+}
+
+const bytesPerKilobyte = 1024;
+
+/** Bytes a second; a header that says 0 asks for no limit. */
+function compileRate(
+  { responseRateLimit: limit }: HTTPFault,
+  path: string,
+): PartOf<number> | undefined {
+  if (limit === undefined) return undefined;
+  if (limit.headerLimit !== undefined) {
+    return (header) => (numberIn(header, headers.rate, whole64Max) ?? 0) * bytesPerKilobyte;
+  }
+  const place = `${path}.response_rate_limit`;
+  if (limit.fixedLimit === undefined) return refuse(place, "names no limit");
+  const bytes = Number(limit.fixedLimit.limitKbps) * bytesPerKilobyte;
+  if (bytes === 0) return refuse(`${place}.fixed_limit.limit_kbps`, "must be at least 1");
+  return () => bytes;
 }
 
 const usualBody = "fault filter abort";

@@ -38,6 +38,8 @@ export interface ConnectionView {
   readonly sni: string | undefined;
   readonly alpn: string | undefined;
   readonly isTls: boolean;
+  /** What the peer has shown of itself; absent where it has no certificate. */
+  readonly peerCertificate?: "presented" | "validated" | undefined;
   /** SPIFFE ids of the verified peer certificate; empty without mutual TLS. */
   readonly peerUriSans: readonly string[];
   /** What network filters have found out, and set for those behind them; absent = nothing. */

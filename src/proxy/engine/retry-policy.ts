@@ -54,6 +54,16 @@ const grpcConditions: Readonly<Record<string, number>> = {
   unavailable: 14,
 };
 
+/** A word of `x-envoy-retry-on`. */
+export function isRetryCondition(word: string): boolean {
+  return knownConditions.has(word);
+}
+
+/** A word of `x-envoy-retry-grpc-on`. */
+export function isGrpcRetryCondition(word: string): boolean {
+  return Object.hasOwn(grpcConditions, word);
+}
+
 const previousHostsName = "envoy.retry_host_predicates.previous_hosts";
 const omitCanariesName = "envoy.retry_host_predicates.omit_canary_hosts";
 const gatewayErrors: ReadonlySet<number> = new Set([502, 503, 504]);

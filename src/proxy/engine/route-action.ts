@@ -5,6 +5,7 @@ import {
   type VirtualHost,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import { compileCors, type CorsRules } from "./cors.ts";
 import { durationMs } from "./duration.ts";
 import { compileHashPolicies } from "./hash-policy.ts";
 import { compileRedirects } from "./internal-redirect.ts";
@@ -42,6 +43,7 @@ export function compileActionSettings(
     action.maxStreamDuration === undefined ? durationMs(action.maxGrpcTimeout) : undefined;
   const redirects = compileRedirects(action, path);
   const hedges = hedgesOf(action, virtualHost);
+  const cors = corsOf(action, virtualHost, path);
   const rateLimits = limitsOf(action, virtualHost, path);
   const grpcTimeoutMaxMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderMax);
   const grpcTimeoutOffsetMs = durationMs(action.maxStreamDuration?.grpcTimeoutHeaderOffset);
@@ -71,6 +73,7 @@ export function compileActionSettings(
     clusterNotFoundStatus: notFoundStatus(action.clusterNotFoundResponseCode),
     ...(action.priority === RoutingPriority.HIGH ? { isHighPriority: true } : {}),
     ...(hedges ? { hedges } : {}),
+    ...(cors.length === 0 ? {} : { cors }),
     ...(redirects === undefined ? {} : { redirects }),
     ...(rateLimits === undefined ? {} : { rateLimits }),
     ...(criteria === undefined ? {} : { criteria }),
@@ -86,6 +89,13 @@ export function compileActionSettings(
 function hedgesOf(action: RouteAction, virtualHost: VirtualHost): boolean {
   const policy = action.hedgePolicy ?? virtualHost.hedgePolicy;
   return policy?.hedgeOnPerTryTimeout === true;
+}
+
+function corsOf(action: RouteAction, virtualHost: VirtualHost, path: string): CorsRules[] {
+  const levels: CorsRules[] = [];
+  if (action.cors !== undefined) levels.push(compileCors(action.cors, `${path}.cors`));
+  if (virtualHost.cors !== undefined) levels.push(compileCors(virtualHost.cors, "cors"));
+  return levels;
 }
 
 /** The virtual host's are checked where it is: a path of its own would be of no route. */

@@ -114,6 +114,12 @@ function compileAction(input: ActionInput): Outcome {
     const outcome: RouteOutcome = { kind: "direct-response", ...answer, route: compiled };
     return () => outcome;
   }
+  if (route.nonForwardingAction !== undefined) {
+    // No server of requests forwards it: as in Envoy, to a cluster that cannot be.
+    const compiled = withLevels(base, levels, context.isReversed);
+    const outcome: RouteOutcome = { kind: "forward", cluster: "", route: compiled };
+    return () => outcome;
+  }
   if (route.route === undefined) return refuse(path, "this kind of action is not supported");
   return compileForward(route.route, input);
 }
@@ -121,7 +127,11 @@ function compileAction(input: ActionInput): Outcome {
 function compileForward(action: RouteAction, input: ActionInput): Outcome {
   const { match, base, levels, context } = input;
   const path = `${input.path}.route`;
-  const settings = compileActionSettings(action, match, { ...context, base, path });
+  const kept = keptBytesOf(input.route, context.virtualHost);
+  const settings = {
+    ...compileActionSettings(action, match, { ...context, base, path }),
+    ...(kept === undefined ? {} : { keptBytes: kept }),
+  };
   const weighted = action.weightedClusters;
   if (weighted !== undefined) {
     const { metadataMatch } = action;
@@ -142,6 +152,14 @@ function compileForward(action: RouteAction, input: ActionInput): Outcome {
     });
   }
   return refuse(path, "names no cluster in a way that is supported");
+}
+
+/** Of two fields the newer one wins, and of two levels the route. */
+function keptBytesOf(route: Route, virtualHost: VirtualHost): CompiledRoute["keptBytes"] {
+  const whole = route.requestBodyBufferLimit ?? virtualHost.requestBodyBufferLimit;
+  if (whole !== undefined) return { max: Number(whole), isCapped: false };
+  const max = route.perRequestBufferLimitBytes ?? virtualHost.perRequestBufferLimitBytes;
+  return max === undefined ? undefined : { max, isCapped: true };
 }
 
 interface WeightedInput extends ActionInput {

@@ -143,9 +143,11 @@ function cookieMatch(matcher: CookieMatcher, path: string): Condition {
   return { kind: "text", source, test, isInverted, whenMissing: isInverted };
 }
 
-/** Every certificate that reaches a connection here was verified: presented means validated. */
-function tlsContext(options: NonNullable<RouteMatch["tlsContext"]>): Condition {
-  const hasCertificate: Condition = { kind: "peer", test: undefined };
-  const wanted = [options.presented, options.validated].filter((one) => one !== undefined);
-  return allOf(wanted.map((one) => (one ? hasCertificate : not(hasCertificate))));
+function tlsContext({ presented, validated }: NonNullable<RouteMatch["tlsContext"]>): Condition {
+  const isSo = (isWanted: boolean | undefined, isValidated: boolean): readonly Condition[] => {
+    if (isWanted === undefined) return [];
+    const shown: Condition = { kind: "certificate", isValidated };
+    return [isWanted ? shown : not(shown)];
+  };
+  return allOf([...isSo(presented, false), ...isSo(validated, true)]);
 }

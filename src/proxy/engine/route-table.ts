@@ -1,4 +1,5 @@
 import type { BodyFormat } from "./body-format.ts";
+import type { CorsRules } from "./cors.ts";
 import type { HeaderEdit } from "./header-edit.ts";
 import type { RedirectPlan } from "./internal-redirect.ts";
 import type { RouteRateLimit } from "./rate-limits.ts";
@@ -59,6 +60,10 @@ export interface CompiledRoute {
   readonly propagatesOperation?: boolean;
   /** Overrides of HTTP filters at this level, by filter name: compiled by the filter's own factory. */
   readonly filterConfigs: ReadonlyMap<string, unknown>;
+  /** What its own fields say of other origins, and then its virtual host's; absent where neither does. */
+  readonly cors?: readonly CorsRules[];
+  /** How many bytes of a request may be kept; absent: as many as its listener lets it. */
+  readonly keptBytes?: KeptBytes;
   /** Limits and connections are those of priority HIGH. */
   readonly isHighPriority?: boolean;
   /** A try that takes its time goes on beside the next one. */
@@ -90,8 +95,20 @@ export interface CompiledRoute {
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
+export interface KeptBytes {
+  readonly max: number;
+  /** More than its listener lets it is not kept. */
+  readonly isCapped: boolean;
+}
+
 export interface MirrorPlan {
   readonly cluster: string;
+  /** The header that names the cluster; absent where `cluster` does. */
+  readonly clusterHeader?: string;
+  /** Of the copy's headers. */
+  readonly edit?: HeaderEdit;
+  /** Whether the copy is traced from its server on; absent: where its request is. */
+  readonly isSampled?: boolean;
   readonly fraction: number;
   /** The host of a copy ends in `-shadow`. */
   readonly marksHost: boolean;

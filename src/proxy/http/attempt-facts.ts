@@ -99,7 +99,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     const fields = this.#fields;
     const isTold = this.#route?.includeAttemptCount === true;
     if (this.#tellsDeadline) this.#tellDeadline(expectedMs);
-    fields.expectedMs = expectedMs;
+    fields.expectedMs = this.#stream.services.router.isSilent ? 0 : expectedMs;
     fields.count = isTold ? this.#stream.record.upstreamAttempts : 0;
     fields.isUpgrade = isUpgrade;
     return fields;

@@ -8,6 +8,7 @@ import type { B3Propagation } from "./trace-propagation.ts";
 
 export interface B3Settings extends B3Propagation {
   readonly spawnsUpstreamSpan: boolean;
+  readonly isSilent: boolean;
 }
 
 /** `isWanted`: our own decision, where the caller has made none. */
@@ -33,7 +34,7 @@ export function traceB3(
     record.spanId = isShared ? caller.spanId : newSpanId();
     record.parentSpanId = isShared ? caller.parentSpanId : caller.spanId;
   }
-  tellNext(request, record, settings);
+  if (!settings.isSilent) tellNext(request, record, settings);
 }
 
 function parentOf(

@@ -18,10 +18,16 @@ export interface DatadogContext {
   readonly isSampled: boolean | undefined;
 }
 
+export interface DatadogSettings {
+  readonly spawnsUpstreamSpan: boolean;
+  /** The next hop is told nothing. */
+  readonly isSilent: boolean;
+}
+
 export function traceDatadog(
   request: HttpRequest,
   record: StreamRecord,
-  spawnsUpstreamSpan: boolean,
+  { spawnsUpstreamSpan, isSilent }: DatadogSettings,
   isWanted: () => boolean,
 ): void {
   const header = (name: string): string | undefined => request.headers.get(name);
@@ -30,7 +36,7 @@ export function traceDatadog(
   record.traceId = caller?.traceId ?? upperOf(record.startMs) + record.spanId;
   record.parentSpanId = caller?.spanId ?? "";
   record.isSampled = caller?.isSampled ?? isWanted();
-  tellNext(request, record, spawnsUpstreamSpan);
+  if (!isSilent) tellNext(request, record, spawnsUpstreamSpan);
 }
 
 /** Of a trace that begins: its seconds, and nothing. */

@@ -33,6 +33,8 @@ export type FailureKind =
   | "fault"
   | "rate-limited"
   | "overload"
+  | "unsound-control"
+  | "absolute-target"
   | "resources-short"
   | "filter-missing"
   | "no-route"
@@ -128,6 +130,15 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
   "resources-short": plain(503, 14, flag.overloadManager, "overload", "envoy overloaded"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),
+  // The connection manager takes paths alone.
+  "absolute-target": plain(404, 12, 0, "absolute_path_rejected", ""),
+  "unsound-control": plain(
+    400,
+    13,
+    flag.invalidRequestHeaders,
+    "request_headers_failed_strict_check",
+    "",
+  ),
   // What a filter shall do was to come from elsewhere, and has not come.
   "filter-missing": plain(500, 2, flag.noFilterConfigFound, "", ""),
   "no-route": plain(404, 12, flag.noRouteFound, "route_not_found", ""),

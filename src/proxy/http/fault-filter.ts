@@ -1,4 +1,4 @@
-/** Injected delays and failures: Envoy's `fault` filter; the engine decides, this waits and answers. */
+/** Injected delays and failures, and answers that come slowly: Envoy's `fault` filter; the engine decides, this waits and answers. */
 import { HTTPFault } from "../../wire/gen/ts/envoy/extensions/filters/http/fault/v3/fault.ts";
 import { compileFault, type Fault, type FaultAbort } from "../engine/fault.ts";
 import type { FilterStream, FilterVerdict, HttpFilter } from "./filter.ts";
@@ -45,8 +45,9 @@ export function createFaultFilters(
         stream.random,
       );
       if (decision === undefined) return "continue";
-      if (fault.activeMax > 0 && active >= fault.activeMax) return "continue";
+      if (active >= fault.activeMax) return "continue";
       active++;
+      if (decision.bytesPerSecond > 0) stream.answer.throttle(decision.bytesPerSecond);
       stream.filterState = new PendingAbort(decision.abort);
       if (decision.delayMs === 0) return "continue";
       stream.record.flags |= flag.delayInjected;

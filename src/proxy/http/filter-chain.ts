@@ -1,9 +1,8 @@
 /** Makes the HTTP filters of a connection manager from their configurations, in order. */
-import { honouredForwardProxy, honouredRouter } from "../config/honoured-extensions.ts";
+import { honouredForwardProxy } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import { HttpFilter as FilterConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { FilterConfig as ForwardProxy } from "../../wire/gen/ts/envoy/extensions/filters/http/dynamic_forward_proxy/v3/dynamic_forward_proxy.ts";
-import { Router } from "../../wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
 import type { Logger } from "../../telemetry/logger.ts";
@@ -32,13 +31,14 @@ import { createGrpcWebFilter } from "./grpc-web-filter.ts";
 import { compileJwtOverride, createJwtFilter } from "./jwt-filter.ts";
 import { compileHeaderMutationOverride, createHeaderMutationFilter } from "./header-mutation.ts";
 import { compileLocalRateLimitOverride, createLocalRateLimitFilter } from "./local-rate-limit.ts";
+import { createRouterFilters, routerUrl } from "./router-options.ts";
 import { compileStatefulSessionOverride, createStatefulSessionFilter } from "./stateful-session.ts";
 import { compileStateOverride, createStateFilter } from "./set-filter-state.ts";
 import { compileRbacOverride, createRbacFilter } from "./rbac-filter.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.filters.http.";
 const urls = {
-  router: `${prefix}router.v3.Router`,
+  router: routerUrl,
   rbac: `${prefix}rbac.v3.RBAC`,
   rbacPerRoute: `${prefix}rbac.v3.RBACPerRoute`,
   jwt: `${prefix}jwt_authn.v3.JwtAuthentication`,
@@ -91,7 +91,8 @@ export function compileFilters(
     if (isRouter(config) && index !== configs.length - 1) {
       refusals.add(path, "the router must be last");
     }
-    const place = { name: config.name, path: `${path}.typed_config`, ...services };
+    const isNamed = config.configDiscovery !== undefined;
+    const place = { name: config.name, path: `${path}.typed_config`, isNamed, ...services };
     return refusals.attempt(() => compileSlot(config, path, place));
   });
   refusals.throwIfAny();
@@ -103,7 +104,7 @@ export function compileFilters(
 /** Throws a refusal for what no filter can be made of that stands under a name. */
 export function checkNamedFilter(config: Any, services: FilterServices): void {
   const named = FilterConfig.fromPartial({ typedConfig: config });
-  compileFilter(named, "", { name: "", path: "typed_config", ...services });
+  compileFilter(named, "", { name: "", path: "typed_config", isNamed: true, ...services });
 }
 
 function isRouter({ typedConfig, configDiscovery }: FilterConfig): boolean {
@@ -157,6 +158,8 @@ export interface FilterServices extends CallServices {
 
 interface Place extends FilterServices {
   readonly name: string;
+  /** Its configuration comes by name. */
+  readonly isNamed: boolean;
   readonly path: string;
 }
 
@@ -185,8 +188,7 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
   const bytes = typedConfig.value;
   switch (typedConfig.typeUrl) {
     case urls.router:
-      honoured(Router.decode(bytes), honouredRouter, place.path);
-      return [];
+      return createRouterFilters(bytes, place);
     case urls.rbac:
       return [createRbacFilter(bytes, place)];
     case urls.jwt:
@@ -196,7 +198,7 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
     case urls.fault:
       return createFaultFilters(bytes, config.name, place.path);
     case urls.cors:
-      return [createCorsFilter(config.name)];
+      return [createCorsFilter(place)];
     case urls.session:
       return [createStatefulSessionFilter(bytes, place)];
     case urls.headerMutation:

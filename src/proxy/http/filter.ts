@@ -49,6 +49,7 @@ export interface FilterStream {
   readonly pauses: StreamPauses;
   /** What has come of the body, and whether that is all. */
   readonly requestBody: ReceivedBody;
+  readonly answer: AnswerPace;
   /** Answers instead of an upstream; `direct` is an answer that is no failure. */
   reply(failure: FailureKind | "direct", changes?: ReplyChanges): void;
   /** What a filter keeps for the stream's life, one slot. */
@@ -63,6 +64,12 @@ export interface FilterStream {
   passBody(chunk: Buffer, from: number, to: number): void;
   /** The answer broke off. */
   breakResponse(details: string): void;
+}
+
+/** How fast an answer leaves. */
+export interface AnswerPace {
+  /** Its body: no faster than this. */
+  throttle(bytesPerSecond: number): void;
 }
 
 /** What a filter does that answers `wait`. */

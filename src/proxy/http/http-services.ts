@@ -7,6 +7,7 @@ import type { RouteTable } from "../engine/route-table.ts";
 import type { FilterList } from "./filter-list.ts";
 import { createLimitCounters, type LimitCounters } from "./limit-counters.ts";
 import type { LocalReplies } from "./local-replies.ts";
+import type { RouterOptions } from "./router-options.ts";
 import type { HttpSettings } from "./settings.ts";
 import type { Upstreams } from "./upstream-pool.ts";
 
@@ -15,6 +16,7 @@ export interface HttpServices {
   readonly context: ProxyContext;
   readonly upstreams: Upstreams;
   readonly filters: FilterList;
+  readonly router: RouterOptions;
   /** Undefined where the proxy's own answers stay as they are. */
   readonly localReplies: LocalReplies | undefined;
   readonly sink: RequestSink;

@@ -50,7 +50,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   mustClose = false;
   /** Protocol of an accepted Upgrade, in lower case; empty for an ordinary request. */
   upgrade = "";
-  readonly #response: ResponseSide;
+  readonly answer: ResponseSide;
   readonly #upstream: UpstreamRequest;
   readonly #idle: Deadline = new Deadline(this);
   #idleMs = 0;
@@ -66,7 +66,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.request = new HttpRequest(connection.view);
     const headers = { request: this.request, response: this.responseHeaders };
     this.record = new StreamRecord(connection.channel, headers);
-    this.#response = new ResponseSide(this);
+    this.answer = new ResponseSide(this);
     this.#upstream = new UpstreamRequest(this);
     this.pauses = new FilterRun(this, services.filters, services.upstreams);
   }
@@ -76,7 +76,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   }
 
   get isResponseStarted(): boolean {
-    return this.#response.isStarted;
+    return this.answer.isStarted;
   }
 
   get isRequestComplete(): boolean {
@@ -92,7 +92,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     services.counters.requests.add();
     this.#head = head;
     this.isActive = true;
-    this.#response.reset();
+    this.answer.reset();
     this.mustClose = false;
     this.upgrade = "";
     this.outcome = noRoute;
@@ -123,6 +123,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     record.takeTarget();
     if (refusesRequest(services)) return this.reply("resources-short");
     if (target.kind === "fail") return this.#refuse(target.failure);
+    if (target.kind === "unserved") return this.reply(target.failure);
     if (target.kind === "redirect") {
       return this.reply("direct", {
         status: 307,
@@ -278,7 +279,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   }
 
   onDownstreamDrain(): void {
-    this.#upstream.resume();
+    if (this.answer.hasRoom) this.#upstream.resume();
   }
 
   onDownstreamClose(reason: DownstreamReason = disconnected): void {
@@ -323,39 +324,30 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   reply(failure: FailureKind | "direct", changes: ReplyChanges = {}): void {
     this.#upstream.abort();
     if (!this.isRequestComplete && this.#head?.bodyKind !== "none") this.mustClose = true;
-    this.#response.writeOwn(failure, changes);
-    this.connection.sender.flush();
-    this.#end(this.record.responseCodeDetails);
+    this.answer.writeOwn(failure, changes);
+    this.#finish();
     this.connection.continueReading();
   }
 
   /** The upstream's final answer starts. */
   startResponse(head: Http1Head, serviceTimeMs: number, cookies?: readonly string[]): void {
     this.touch();
-    this.#response.start(head, serviceTimeMs, cookies);
-  }
-
-  /** 101 from the upstream: after this the connections carry the other protocol. */
-  startUpgrade(head: Http1Head): void {
-    this.#response.startUpgrade(head);
-    this.connection.sender.flush();
-  }
-
-  /** A CONNECT has reached its endpoint. */
-  startConnect(): void {
-    this.#response.startConnect();
-    this.connection.sender.flush();
+    this.answer.start(head, serviceTimeMs, cookies);
   }
 
   writeBody(chunk: Buffer, from: number, to: number): void {
-    this.#response.writeBody(chunk, from, to);
+    this.answer.writeBody(chunk, from, to);
   }
 
   /** The upstream's answer is whole. */
   endResponse(trailers: Http1Head | undefined): void {
-    this.#response.finish(trailers);
+    this.answer.finish(trailers);
+    this.#finish();
+  }
+
+  #finish(): void {
     this.connection.sender.flush();
-    this.#end(this.record.responseCodeDetails);
+    if (!this.answer.isEndHeld) this.#end(this.record.responseCodeDetails);
   }
 
   /** The answer broke off: the client must see that it is not whole. */
@@ -365,7 +357,10 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.connection.breakOff();
   }
 
-  /** Told by who has it now: a tunnel, or (not `isAnswered`) what begins in its place. */
+  /**
+   * Told by who has it now: a tunnel, the answer while it is held back, or (not `isAnswered`) what
+   * begins in its place.
+   */
   endFor(details: string, isAnswered = true): void {
     this.#end(details, isAnswered);
   }
@@ -377,6 +372,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.#idle.disarm();
     this.pauses.reset();
     this.#duration.disarm();
+    this.answer.release();
     record.responseCodeDetails = details;
     record.finish(services.upstreams.wheel);
     services.counters.overhead.record(record.times.ownMs);

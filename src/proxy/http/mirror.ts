@@ -5,6 +5,7 @@
 import type { BodyKind } from "../../wire/http1-head.ts";
 import type { CompiledRoute, MirrorPlan } from "../engine/route-table.ts";
 import type { HttpStream } from "./http-stream.ts";
+import { tellSampling } from "./trace-propagation.ts";
 import { copyOfRequest, type OutgoingRequest, type UpstreamTarget } from "./request-head-writer.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 import type { UpstreamExchange, UpstreamUser } from "./upstream-exchange.ts";
@@ -28,9 +29,10 @@ export function sendMirrors(
   if (!body.isWhole || stream.upgrade !== "") return;
   const source: MirrorSource = { target, bodyKind };
   for (const plan of route.mirrors) {
-    const { cluster: name, fraction } = plan;
+    const { cluster: name, clusterHeader, fraction } = plan;
     if (fraction < 1 && stream.random() >= fraction) continue;
-    const cluster = services.context.clusters.get(name);
+    const named = clusterHeader === undefined ? name : (request.header(clusterHeader) ?? "");
+    const cluster = services.context.clusters.get(named);
     const endpoint = cluster?.pick({
       connection: request.connection,
       hash: undefined,
@@ -65,11 +67,17 @@ class Mirror implements UpstreamUser {
   readonly #pieces: readonly Buffer[];
   readonly #bodyKind: BodyKind;
 
-  constructor({ request, body }: HttpStream, source: MirrorSource, plan: MirrorPlan) {
+  constructor({ request, body, services }: HttpStream, source: MirrorSource, plan: MirrorPlan) {
     const { target, bodyKind } = source;
     const authority = authorityOf(plan, source);
     this.isHeadRequest = request.method === "HEAD";
     this.#request = copyOfRequest(request);
+    plan.edit?.(this.#request.headers, request);
+    const { tracing } = services.settings;
+    const isTold = tracing !== undefined && tracing.isSilent !== true;
+    if (isTold && plan.isSampled !== undefined) {
+      tellSampling(this.#request.headers, plan.isSampled);
+    }
     this.#target = { path: target.path, authority };
     this.#pieces = [...body.pieces];
     this.#bodyKind = bodyKind;

@@ -1,7 +1,7 @@
 /** The body of a request on its way to the endpoint of an attempt, and kept where another may need it. */
 import { moment } from "../../telemetry/request-times.ts";
 import type { BodyKind } from "../../wire/http1-head.ts";
-import type { CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
+import type { CompiledRoute, KeptBytes, RetryPolicy } from "../engine/route-table.ts";
 import { BackPressure } from "./back-pressure.ts";
 import type { HttpStream } from "./http-stream.ts";
 import type { UpstreamExchange } from "./upstream-exchange.ts";
@@ -22,6 +22,13 @@ export class RequestFeed {
   reset(route: CompiledRoute, retry: RetryPolicy | undefined, bodyKind: BodyKind): void {
     const isCopied = route.mirrors.length > 0 || route.redirects !== undefined;
     this.#isReplayable = isCopied || retry !== undefined || bodyKind === "none";
+    if (route.keptBytes !== undefined) this.#limit(route.keptBytes);
+  }
+
+  /** What filters have waited for may be there already. */
+  #limit({ max, isCapped }: KeptBytes): void {
+    const { body, services } = this.#stream;
+    body.bytesMax = isCapped ? Math.min(max, services.bufferBytesMax) : max;
   }
 
   /** An attempt's head is gathered: what has come of the body follows it. */
@@ -29,7 +36,7 @@ export class RequestFeed {
     const { body } = this.#stream;
     this.#isSendTimed = true;
     for (const piece of body.pieces) this.#send(exchange, piece, 0, piece.length);
-    if (!this.#isReplayable) body.forget();
+    if (!this.#isReplayable || body.bytes > body.bytesMax) body.forget();
     if (body.isComplete) this.finish(exchange);
   }
 

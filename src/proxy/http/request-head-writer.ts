@@ -4,6 +4,7 @@ import { known } from "../../wire/http1-tables.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
+import type { HttpServices } from "./http-services.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
@@ -19,19 +20,26 @@ export interface OutgoingRequest {
   readonly headers: MessageHeaders;
 }
 
+interface RewrittenStream {
+  readonly request: HttpRequest;
+  readonly record: StreamRecord;
+  readonly services: Pick<HttpServices, "router">;
+}
+
 /**
  * Settles authority and path as the upstream shall see them. Logs show these too; what was asked for stands
  * in `x-envoy-original-path` and `x-envoy-original-host`.
  */
 export function rewriteTarget(
   target: UpstreamTarget,
-  { request, record }: { readonly request: HttpRequest; readonly record: StreamRecord },
+  { request, record, services }: RewrittenStream,
   route: CompiledRoute,
   hostname: string,
 ): void {
   const { headers, authority } = request;
   const path = route.rewritePath(request.path);
-  if (path !== request.path) headers.set("x-envoy-original-path", request.path);
+  const { isSilent } = services.router;
+  if (path !== request.path && !isSilent) headers.set("x-envoy-original-path", request.path);
   record.path = path;
   target.path = path;
   target.authority = authority;
@@ -41,7 +49,7 @@ export function rewriteTarget(
     (route.autoHostRewrite === true && hostname !== "" ? hostname : undefined);
   if (rewritten === undefined) return;
   if (route.appendXForwardedHost) headers.add("x-forwarded-host", authority);
-  headers.set("x-envoy-original-host", authority);
+  if (!isSilent) headers.set("x-envoy-original-host", authority);
   record.authority = rewritten;
   target.authority = rewritten;
 }

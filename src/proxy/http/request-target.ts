@@ -13,12 +13,15 @@ import type { HttpSettings } from "./settings.ts";
 /** `redirect`: answer 307 with this path. */
 export type TargetResult =
   | { readonly kind: "ok" }
+  /** What follows is not read. */
   | { readonly kind: "fail"; readonly failure: FailureKind }
+  | { readonly kind: "unserved"; readonly failure: FailureKind }
   | { readonly kind: "redirect"; readonly path: string };
 
 const ok: TargetResult = { kind: "ok" };
 const invalidTarget: TargetResult = { kind: "fail", failure: "invalid-target" };
 const unknownMethod: TargetResult = { kind: "fail", failure: "malformed-request" };
+const absoluteTarget: TargetResult = { kind: "unserved", failure: "absolute-target" };
 const strangePath: TargetResult = { kind: "fail", failure: "path-normalization" };
 const slash = 0x2f;
 
@@ -52,8 +55,10 @@ export function settleTarget(
   } else if (targetEnd - start === 1 && bytes[start] === 0x2a) {
     if (request.method !== "OPTIONS") return invalidTarget;
     request.path = "*";
-  } else if (!readAbsolute(request, head, settings)) {
+  } else if (!readAbsolute(request, head)) {
     return invalidTarget;
+  } else if (!settings.allowsAbsoluteUrl) {
+    return absoluteTarget;
   }
   head.dropId(known.host);
   if (request.authority === "" && !setDefaultHost(request, settings)) {
@@ -80,8 +85,7 @@ function hasPort(head: Http1Head, start: number, end: number): boolean {
 }
 
 /** `http://authority/path`: the authority replaces Host, whatever Host said (RFC 9112 section 3.2.2). */
-function readAbsolute(request: HttpRequest, head: Http1Head, settings: HttpSettings): boolean {
-  if (!settings.allowsAbsoluteUrl) return false;
+function readAbsolute(request: HttpRequest, head: Http1Head): boolean {
   const target = head.text(head.methodEnd + 1, head.targetEnd);
   const match = /^https?:\/\/([^/?]+)(.*)$/i.exec(target);
   const authority = match?.[1] ?? "";

@@ -25,6 +25,7 @@ export const flag = {
   downstreamRemoteReset: 0x400000,
   dropOverload: 0x200000,
   noFilterConfigFound: 0x800000,
+  invalidRequestHeaders: 0x1000000,
 } as const;
 
 /** Envoy lists them as they were set: this is the order in which a stream comes by them. */
@@ -35,6 +36,7 @@ const letters: readonly (readonly [bit: number, text: string])[] = [
   [flag.noFilterConfigFound, "NFCF"],
   [flag.rateLimited, "RL"],
   [flag.externalAuthorizationDenied, "UAEX"],
+  [flag.invalidRequestHeaders, "IH"],
   [flag.noRouteFound, "NR"],
   [flag.noClusterFound, "NC"],
   [flag.upstreamRetryLimitExceeded, "URX"],

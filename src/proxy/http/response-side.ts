@@ -2,7 +2,7 @@
  * The response half of a stream: an upstream's answer passed on, or one of our own, with the fields
  * the proxy adds and the framing the client understands.
  */
-import type { Http1Head } from "../../wire/http1-head.ts";
+import { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
@@ -13,14 +13,17 @@ import { encodeGrpcMessage } from "./grpc-message.ts";
 import type { HttpStream } from "./http-stream.ts";
 import type { OwnReply } from "./local-replies.ts";
 import { flag } from "./response-flags.ts";
+import { ResponseThrottle, type ThrottledAnswer } from "./response-throttle.ts";
 import { decorateResponse } from "./stream-tracing.ts";
 import { httpDate, type ResponseConnection } from "./response-head-writer.ts";
 
 /** Envoy sets them when it has made the answer: what makes it does not see them. */
 const lateFlags = flag.downstreamProtocolError | flag.rateLimited;
 
-export class ResponseSide {
+export class ResponseSide implements ThrottledAnswer {
   isStarted = false;
+  /** All of the answer is here, and its end waits until the rest has left. */
+  isEndHeld = false;
   readonly #stream: HttpStream;
   /** Filled again for each answer of our own. */
   readonly #reply: OwnReply = { status: 0, body: "", contentType: "" };
@@ -29,6 +32,10 @@ export class ResponseSide {
   #isHeld = false;
   /** Filled again for each answer. */
   readonly #connection: ResponseConnection = { isHttp10: false, closes: false, isUpgrade: false };
+  /** Where the body may leave only so fast. */
+  #throttle: ResponseThrottle | undefined;
+  /** Behind an end that is held. */
+  #trailers: Http1Head | undefined;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
@@ -37,8 +44,50 @@ export class ResponseSide {
   reset(): void {
     this.isStarted = false;
     this.#isConnected = false;
+    this.release();
     this.#stream.connection.sender.reset();
     this.#stream.responseHeaders.reset(undefined);
+  }
+
+  /** The stream has ended: nothing waits for it any more. */
+  release(): void {
+    if (this.#throttle === undefined) return;
+    this.#throttle.release();
+    this.#throttle = undefined;
+    this.#trailers = undefined;
+    this.isEndHeld = false;
+  }
+
+  /** From now on the body leaves no faster; of several limits the lowest holds. */
+  throttle(bytesPerSecond: number): void {
+    if (this.#throttle !== undefined && this.#throttle.bytesPerSecond <= bytesPerSecond) return;
+    const { services } = this.#stream;
+    const rate = { bytesPerSecond, bytesMax: services.bufferBytesMax };
+    this.#throttle = new ResponseThrottle(this, services.upstreams.wheel, rate);
+  }
+
+  /** False: more than may be kept waits for its time. */
+  get hasRoom(): boolean {
+    return this.#throttle?.hasRoom !== false;
+  }
+
+  /** Sends what was gathered; false where whoever sends shall wait. */
+  flush(): boolean {
+    return this.#stream.connection.sender.flush() && this.hasRoom;
+  }
+
+  onPassed(): void {
+    const stream = this.#stream;
+    stream.touch();
+    if (!this.isEndHeld || this.#throttle?.isEmpty === false) {
+      if (this.flush()) stream.onDownstreamDrain();
+      return;
+    }
+    this.isEndHeld = false;
+    this.finish(this.#trailers);
+    stream.connection.sender.flush();
+    stream.endFor(stream.record.responseCodeDetails);
+    stream.connection.continueReading();
   }
 
   /** Writes an answer of our own, whole. `direct`: configured, so not a failure. */
@@ -89,10 +138,14 @@ export class ResponseSide {
     }
     const hasBody = request.method !== "HEAD" && body !== "";
     this.#finishHeaders(status, !hasBody);
-    if (hasBody) {
+    if (!hasBody) return;
+    if (this.#throttle === undefined || this.#stream.coder !== undefined) {
       this.#stream.connection.sender.ownBody(body);
       record.bytesSent += body.length;
+      return;
     }
+    this.#throttle.write(Buffer.from(body, "latin1"), 0, body.length);
+    this.finish(undefined);
   }
 
   /** The upstream's final answer starts. */
@@ -105,11 +158,7 @@ export class ResponseSide {
     this.#isHeld = this.#stream.coder?.beginAnswer(head) === true;
     this.#stream.connection.sender.beginBody(head, headers, record.protocol === "HTTP/1.0");
     head.dropId(known.upgrade);
-    head.dropId(known.envoyUpstreamServiceTime);
-    // An upgrade, or an answer before the request was whole, has no service time.
-    if (this.#stream.isRequestComplete && this.#stream.upgrade === "") {
-      headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
-    }
+    if (!this.#stream.services.router.isSilent) this.#tellServiceTime(head, serviceTimeMs);
     if (cookies !== undefined) for (const cookie of cookies) headers.add("set-cookie", cookie);
     this.#applyRoute(head.status);
     if (route?.includeAttemptCountInResponse === true) {
@@ -119,21 +168,36 @@ export class ResponseSide {
     else this.#finishHeaders(head.status, head.bodyKind === "none");
   }
 
-  /** 101 from the upstream. */
+  #tellServiceTime(head: Http1Head, serviceTimeMs: number): void {
+    head.dropId(known.envoyUpstreamServiceTime);
+    // An upgrade, or an answer before the request was whole, has no service time.
+    if (!this.#stream.isRequestComplete || this.#stream.upgrade !== "") return;
+    const { responseHeaders: headers } = this.#stream;
+    headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
+  }
+
+  /** 101 from the upstream: after this the connections carry the other protocol. */
   startUpgrade(head: Http1Head): void {
     this.#stream.responseHeaders.reset(head);
     this.#stream.record.responseCodeDetails = "via_upstream";
     this.#applyRoute(101);
     this.#finishHeaders(101, false);
+    this.#stream.connection.sender.flush();
   }
 
   /** A CONNECT has reached its endpoint. */
   startConnect(): void {
     this.#isConnected = true;
     this.#finishHeaders(200, false);
+    this.#stream.connection.sender.flush();
   }
 
   writeBody(chunk: Buffer, from: number, to: number): void {
+    if (this.#throttle === undefined) this.pass(chunk, from, to);
+    else this.#throttle.write(chunk, from, to);
+  }
+
+  pass(chunk: Buffer, from: number, to: number): void {
     const { coder } = this.#stream;
     if (coder !== undefined) {
       this.#stream.record.onResponseMessages(chunk, from, to);
@@ -148,8 +212,9 @@ export class ResponseSide {
     this.#stream.connection.sender.body(bytes, 0, bytes.length);
   }
 
-  /** The upstream's answer is whole. */
+  /** The answer is whole. */
   finish(trailers: Http1Head | undefined): void {
+    if (this.#throttle?.isEmpty === false) return this.#holdEnd(trailers);
     const { record, services, connection, coder } = this.#stream;
     if (trailers !== undefined) {
       this.#readGrpcStatus(trailers);
@@ -164,6 +229,14 @@ export class ResponseSide {
     }
     const carries = connection.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
     connection.sender.end(carries || services.settings.forwardsTrailers ? trailers : undefined);
+  }
+
+  /** The upstream's connection serves others from now on: what lies in its heads is copied. */
+  #holdEnd(trailers: Http1Head | undefined): void {
+    const { responseHeaders: headers } = this.#stream;
+    this.isEndHeld = true;
+    this.#trailers = copyOf(trailers);
+    headers.head = copyOf(headers.head);
   }
 
   #readGrpcStatus(head: Http1Head): void {
@@ -219,6 +292,13 @@ export class ResponseSide {
       !this.#stream.responseHeaders.has("server")
     );
   }
+}
+
+function copyOf(head: Http1Head | undefined): Http1Head | undefined {
+  if (head === undefined) return undefined;
+  const copy = new Http1Head();
+  copy.copyFrom(head);
+  return copy;
 }
 
 /** Of a body that is held as one byte per unit. */

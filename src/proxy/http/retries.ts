@@ -149,6 +149,6 @@ function askedRetries(
   policy: RetryPolicy | undefined,
 ): RetryPolicy | undefined {
   const asked = retryPolicyFor(policy, (name) => headers.get(name));
-  if (asked !== policy) for (const name of retryControls) headers.remove(name);
+  for (const name of retryControls) if (headers.has(name)) headers.remove(name);
   return asked;
 }

@@ -86,6 +86,8 @@ export interface TracingSettings {
   readonly overallSampling: number;
   /** The request gets a span of its own towards the upstream. */
   readonly spawnsUpstreamSpan: boolean;
+  /** What callers say of a trace goes on as it came; absent: the next hop is told of this one. */
+  readonly isSilent?: boolean;
   readonly propagation: Propagation;
   readonly ids: RequestIdSettings;
 }
@@ -204,6 +206,7 @@ function identitySettings(config: HttpConnectionManager, ids: RequestIdSettings)
             randomSampling: (config.tracing.randomSampling?.value ?? 100) / 100,
             overallSampling: (config.tracing.overallSampling?.value ?? 100) / 100,
             spawnsUpstreamSpan: config.tracing.spawnUpstreamSpan ?? false,
+            isSilent: config.tracing.noContextPropagation,
             propagation: propagationOf(config.tracing),
             ids,
           },

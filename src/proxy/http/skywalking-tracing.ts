@@ -15,7 +15,10 @@ export interface SkywalkingPropagation {
 export function traceSkywalking(
   { headers, path, authority }: HttpRequest,
   record: StreamRecord,
-  settings: SkywalkingPropagation & { readonly spawnsUpstreamSpan: boolean },
+  settings: SkywalkingPropagation & {
+    readonly spawnsUpstreamSpan: boolean;
+    readonly isSilent: boolean;
+  },
   isWanted: () => boolean,
 ): void {
   const told = headers.get("sw8");
@@ -26,7 +29,7 @@ export function traceSkywalking(
   record.spanId = newRequestId();
   record.parentSpanId = told ?? "";
   record.isSampled = isWanted();
-  if (!settings.spawnsUpstreamSpan) return;
+  if (!settings.spawnsUpstreamSpan || settings.isSilent) return;
   const { service, instance } = settings;
   const here = { traceId: record.traceId, segmentId: record.spanId, spanId: 1, service, instance };
   headers.set("sw8", formatSw8({ ...here, endpoint: utf8Of(path), address: utf8Of(authority) }));

@@ -45,15 +45,16 @@ function traceElsewise(
   settings: TracingSettings,
   random: () => number,
 ): void {
-  const { propagation, spawnsUpstreamSpan } = settings;
+  const { propagation, spawnsUpstreamSpan, isSilent = false } = settings;
+  const how = { spawnsUpstreamSpan, isSilent };
   const decides = (): boolean => decidesToTrace(request, record, settings, random);
   switch (propagation.kind) {
     case "b3":
-      return traceB3(request, record, { ...propagation, spawnsUpstreamSpan }, decides);
+      return traceB3(request, record, { ...propagation, ...how }, decides);
     case "datadog":
-      return traceDatadog(request, record, spawnsUpstreamSpan, decides);
+      return traceDatadog(request, record, how, decides);
     case "skywalking":
-      return traceSkywalking(request, record, { ...propagation, spawnsUpstreamSpan }, decides);
+      return traceSkywalking(request, record, { ...propagation, ...how }, decides);
     case "w3c":
   }
 }
@@ -70,6 +71,7 @@ function startTrace(
   record.traceId = traceparent.slice(3, 35);
   record.spanId = traceparent.slice(36, 52);
   record.parentSpanId = "";
+  if (settings.isSilent === true) return;
   if (!settings.spawnsUpstreamSpan) return request.headers.set("traceparent", traceparent);
   const { traceId, isSampled } = record;
   const spanId = upstreamSpanId(record.spanId);
@@ -98,6 +100,7 @@ function joinTrace(
     decided === undefined
       ? decidesToTrace(request, record, settings, random)
       : decided && isWithinOverall(settings, random);
+  if (settings.isSilent === true) return;
   const { traceId, isSampled } = record;
   const hasTwo = settings.spawnsUpstreamSpan;
   const spanId = hasTwo ? upstreamSpanId(record.spanId) : record.spanId;

@@ -8,6 +8,7 @@ import {
   ZipkinConfig_TraceContextOption as ContextOption,
 } from "../../wire/gen/ts/envoy/config/trace/v3/zipkin.ts";
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import type { MessageHeaders } from "./message-headers.ts";
 import type { SkywalkingPropagation } from "./skywalking-tracing.ts";
 
 export type Propagation =
@@ -81,4 +82,18 @@ function zipkinPropagation(config: ZipkinConfig): B3Propagation {
     sharesSpans: config.sharedSpanContext ?? true,
     isTraceIdLong: config.traceId128bit,
   };
+}
+
+/** Changes what the fields of a copy say of sampling, in whichever words it tells of its trace. */
+export function tellSampling(headers: MessageHeaders, isSampled: boolean): void {
+  const flag = isSampled ? "1" : "0";
+  const change = (name: string, edit: (value: string) => string): void => {
+    const value = headers.get(name);
+    if (value !== undefined) headers.set(name, edit(value));
+  };
+  change("traceparent", (value) => value.replace(/^([^-]*-[^-]*-[^-]*-)[0-9a-f]{2}/, `$10${flag}`));
+  change("b3", (value) => value.replace(/^([^-]*-[^-]*-)[01d]/, `$1${flag}`));
+  change("x-b3-sampled", () => flag);
+  change("x-datadog-sampling-priority", () => (isSampled ? "1" : "-1"));
+  change("sw8", (value) => value.replace(/^[01]-/, `${flag}-`));
 }

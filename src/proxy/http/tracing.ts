@@ -66,7 +66,6 @@ export function compileSpanReporter(
   context: ProxyContext,
 ): SpanReporter | undefined {
   if (tracing?.provider === undefined) return undefined;
-  if (tracing.noContextPropagation) refuse("tracing.no_context_propagation", "is not supported");
   const provider = providerOf(tracing, styleOf(tracing, context), context);
   // One for all connection managers alike, across updates: spans that wait outlive a version.
   const { operation, upstreamOperation, spawnUpstreamSpan, maxPathTagLength, verbose } = tracing;

@@ -33,7 +33,7 @@ export interface UpgradedUpstream {
 /** After a 101: the pool's connection becomes the tunnel. */
 export function openUpgradeTunnel(stream: HttpStream, upgraded: UpgradedUpstream): void {
   const { connection, endpoint, first } = upgraded;
-  stream.startUpgrade(connection.head);
+  stream.answer.startUpgrade(connection.head);
   const channel = connection.surrender();
   if (channel === undefined) return;
   const onClosed = (): void => connection.onTunnelClosed();
@@ -219,7 +219,7 @@ export function openConnectTunnel(
       record.upstreamRemoteAddress = channel.remote;
       record.responseCodeDetails = "via_upstream";
       counters.onResponse(200, 0);
-      stream.startConnect();
+      stream.answer.startConnect();
       openTunnel(stream, { channel, endpoint, first: undefined, onClosed });
     },
   });

@@ -40,6 +40,12 @@ export interface UpstreamFailure {
 export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure): void {
   const { failure, error } = cause;
   const meaning = failureMeanings[failure];
+  if (stream.route?.includeAttemptCountInResponse === true) {
+    stream.responseHeaders.set("x-envoy-attempt-count", String(stream.record.upstreamAttempts));
+  }
+  if (failure === "upstream-overflow" && !stream.services.router.isSilent) {
+    stream.responseHeaders.set("x-envoy-overloaded", "true");
+  }
   if (!meaning.details.startsWith("upstream_reset_before")) {
     const isEmpty = cause.isTimeoutEmpty === true && meaning.flag === flag.upstreamRequestTimeout;
     return stream.reply(failure, isEmpty ? { status: 204, body: "" } : {});

@@ -71,7 +71,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   start(cluster: UpstreamCluster, route: CompiledRoute, bodyKind: BodyKind): void {
-    const { request } = this.#stream;
+    const { request, services } = this.#stream;
     this.#cluster = cluster;
     this.#route = route;
     this.#bodyKind = bodyKind;
@@ -79,7 +79,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#controls.read(request, route);
     this.#retries.reset(cluster, this.#retry);
     this.#feed.reset(route, this.#retry, bodyKind);
-    this.#deadlines.reset(routeTimeout(request.headers, route), this.#retry);
+    this.#deadlines.reset(routeTimeout(request, route, services.router), this.#retry);
     route.editRequest?.(request.headers, request);
     this.#try();
     if (this.#stream.isRequestComplete) this.#onRequestWhole();
@@ -160,7 +160,6 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     if (failure === "overflow" || failure === "no-pool") {
       this.#leaveEndpoint(undefined);
       if (this.#hasLate) return;
-      if (failure === "overflow") this.#stream.responseHeaders.set("x-envoy-overloaded", "true");
       return this.#fail(kind, undefined);
     }
     this.#leaveEndpoint({ kind: "connect-failure" });
@@ -322,7 +321,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   onResponseFlush(): void {
     this.#stream.touch();
     this.#deadlines.touch();
-    if (!this.#stream.connection.sender.flush()) this.#feed.pressure.pauseUpstream(this.#exchange);
+    if (!this.#stream.answer.flush()) this.#feed.pressure.pauseUpstream(this.#exchange);
   }
 
   onResponseEnd(): void {

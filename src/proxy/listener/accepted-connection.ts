@@ -394,6 +394,7 @@ function viewOf({ tls }: Channel, sni: string | undefined, ends: Ends): Connecti
     sni,
     alpn: tls?.alpn,
     isTls: tls !== undefined,
+    peerCertificate: tls?.peerCertificate,
     peerUriSans: tls?.peerUriSans ?? [],
   };
 }

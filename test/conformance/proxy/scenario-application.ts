@@ -30,6 +30,10 @@ const behaviours: Readonly<Record<string, Behaviour>> = {
   decorates: say(
     "HTTP/1.1 200 OK\r\nx-envoy-decorator-operation: named\r\ncontent-length: 0\r\n\r\n",
   ),
+  long: say(`HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n${"0123456789".repeat(300)}`),
+  trailed: say(
+    `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n64\r\n${"0123456789".repeat(10)}\r\n0\r\nx-end: 1\r\n\r\n`,
+  ),
   until: (socket) => void socket.end("HTTP/1.1 200 OK\r\n\r\nuntil the end"),
   error: say("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 3\r\n\r\nbad"),
   unavailable: say("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy"),

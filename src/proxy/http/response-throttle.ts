@@ -1,0 +1,116 @@
+/**
+ * Holds back the body of an answer so that it leaves no faster than so many bytes a second. What waits is
+ * kept in one piece of memory: however small the pieces are that come, there is one object. Who sends is
+ * told to stop above a limit (`hasRoom`); nothing is ever dropped.
+ */
+import { Deadline, type DeadlineOwner, type DeadlineWheel } from "./deadline-wheel.ts";
+
+export interface ThrottledAnswer {
+  /** `chunk[from, to)` may leave; it is the caller's again afterwards. */
+  pass(chunk: Buffer, from: number, to: number): void;
+  /** Some time after `write()`: some of what waited has been passed. */
+  onPassed(): void;
+}
+
+/** As Envoy: so often is what has flowed in since then let go. */
+const fillMs = 50;
+/** A new answer may begin with this share of a second's bytes. */
+const firstShare = fillMs / 1000;
+const keptBytesMin = 4096;
+const nothing = Buffer.alloc(0);
+
+export class ResponseThrottle implements DeadlineOwner {
+  readonly #answer: ThrottledAnswer;
+  readonly #wheel: DeadlineWheel;
+  readonly #bytesPerSecond: number;
+  readonly #bytesMax: number;
+  readonly #deadline: Deadline = new Deadline(this);
+  #tokens: number;
+  #filledMs: number;
+  /** What waits is `[#start, #end)`. */
+  #kept: Buffer = nothing;
+  #start = 0;
+  #end = 0;
+
+  constructor(
+    answer: ThrottledAnswer,
+    wheel: DeadlineWheel,
+    rate: { readonly bytesPerSecond: number; readonly bytesMax: number },
+  ) {
+    this.#answer = answer;
+    this.#wheel = wheel;
+    this.#bytesPerSecond = rate.bytesPerSecond;
+    this.#bytesMax = rate.bytesMax;
+    this.#tokens = rate.bytesPerSecond * firstShare;
+    this.#filledMs = wheel.nowMs;
+  }
+
+  get bytesPerSecond(): number {
+    return this.#bytesPerSecond;
+  }
+
+  get isEmpty(): boolean {
+    return this.#start === this.#end;
+  }
+
+  /** False: more than may be kept waits already. */
+  get hasRoom(): boolean {
+    return this.#end - this.#start <= this.#bytesMax;
+  }
+
+  write(chunk: Buffer, from: number, to: number): void {
+    const passed = this.isEmpty ? this.#take(to - from) : 0;
+    if (passed > 0) this.#answer.pass(chunk, from, from + passed);
+    if (from + passed === to) return;
+    this.#keep(chunk, from + passed, to);
+    if (!this.#deadline.isArmed) this.#wheel.arm(this.#deadline, fillMs);
+  }
+
+  onDeadline(): void {
+    const passed = this.#take(this.#end - this.#start);
+    if (passed > 0) this.#answer.pass(this.#kept, this.#start, this.#start + passed);
+    this.#start += passed;
+    if (this.isEmpty) this.#forget();
+    else this.#wheel.arm(this.#deadline, fillMs);
+    this.#answer.onPassed();
+  }
+
+  /** What waits is for nobody any more. */
+  release(): void {
+    this.#wheel.release(this.#deadline);
+    this.#forget();
+  }
+
+  /** Bytes that may leave now. */
+  #take(wanted: number): number {
+    const { nowMs } = this.#wheel;
+    const filled = this.#tokens + ((nowMs - this.#filledMs) * this.#bytesPerSecond) / 1000;
+    this.#filledMs = nowMs;
+    this.#tokens = Math.min(filled, this.#bytesPerSecond);
+    const taken = Math.min(wanted, Math.floor(this.#tokens));
+    this.#tokens -= taken;
+    return taken;
+  }
+
+  #keep(chunk: Buffer, from: number, to: number): void {
+    const waiting = this.#end - this.#start;
+    if (this.#end + to - from > this.#kept.length) this.#makeRoom(waiting + to - from);
+    chunk.copy(this.#kept, this.#end, from, to);
+    this.#end += to - from;
+  }
+
+  #makeRoom(bytes: number): void {
+    const isLarge = this.#kept.length >= bytes * 2;
+    const kept = isLarge ? this.#kept : Buffer.allocUnsafeSlow(Math.max(bytes * 2, keptBytesMin));
+    this.#kept.copy(kept, 0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#kept = kept;
+  }
+
+  #forget(): void {
+    this.#kept = nothing;
+    this.#start = 0;
+    this.#end = 0;
+  }
+}
