@@ -22,6 +22,8 @@ export interface Programs {
   readonly envoy: string | undefined;
   /** Heddle's main file: the bundle, as sidecars run it. */
   readonly heddle: string;
+  /** That a proxy has: Envoy has a worker for each. */
+  readonly cores: 1 | 2;
 }
 
 const filters = "RBAC, CORS, fault, Istio's metrics, JSON access log, 10 % traced";
@@ -100,18 +102,18 @@ function bothOf(
 }
 
 function envoyOf(
-  { envoy }: Programs,
+  { envoy, cores }: Programs,
   kind: string,
   does: string,
   configure: Contestant["configure"],
 ): readonly Contestant[] {
   if (envoy === undefined) return [];
-  const options = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"];
+  const options = ["--concurrency", String(cores), "--use-dynamic-base-id", "-l", "error"];
   const command = (file: string): readonly string[] => [envoy, "-c", file, ...options];
   return [{ name: `envoy-${kind}`, kind, does, configure, command }];
 }
 
-/** What is added to the name, and to the command; with two workers both are on the one core. */
+/** What is added to the name, and to the command; where proxies have one core, two workers share it. */
 const ways: readonly (readonly [string, ...string[]])[] = [
   ["", "--io", "portable"],
   ["-epoll", "--io", "epoll"],

@@ -1,6 +1,6 @@
 /**
  * What the data plane costs beside nginx, HAProxy and Envoy, side by side in one run: the proxy on one
- * core, load and application on the other. CPU time is compared, because on a shared machine it is
+ * core (or two), load and application on the other. CPU time is compared, because on a shared machine it is
  * steady where requests per second are not. `--help` says how it is asked; everything its budgets name
  * takes about 32 minutes, and what is measured is told as it goes.
  *
@@ -19,7 +19,7 @@ import { buildInterop } from "../../tools/build-interop.ts";
 import { makeCertificate } from "./certificate.ts";
 import { fill, portsOf } from "./configurations.ts";
 import { type Contestant, contestants, contestantsOfFile, type Programs } from "./contestants.ts";
-import type { Measurement } from "./measure.ts";
+import { loadCore, type Measurement } from "./measure.ts";
 import { type Running, start, waitForPort } from "./processes.ts";
 import { Progress } from "./progress.ts";
 import {
@@ -37,7 +37,8 @@ const usage = `node bench/data-plane/main.ts [options]
   --warm N          seconds before a proxy's first measurement in a scenario (5)
   --scenario REGEX  only scenarios with such names
   --only REGEX      only proxies with such names
-  --grid            connections by sizes, and more rates: an hour, on a quiet machine
+  --grid            instead: connections by sizes, and more rates; an hour, on a quiet machine
+  --cores N         of each proxy: 1, or 2, of which load and application have the second, too (1)
   --file FILE       both data planes with this bootstrap file as it is, one after the other;
                     answers on every port that its clusters dial; several times for several files
   --port N          the application's, and others above it (19000)
@@ -56,6 +57,7 @@ const { values } = parseArgs({
     scenario: { type: "string", default: "" },
     only: { type: "string", default: "" },
     grid: { type: "boolean", default: false },
+    cores: { type: "string", default: "1" },
     file: { type: "string", multiple: true, default: [] },
     port: { type: "string", default: "19000" },
     write: { type: "boolean", default: false },
@@ -84,6 +86,8 @@ const seconds = wholeNumber("seconds", values.seconds);
 const rounds = wholeNumber("rounds", values.rounds);
 const warmSeconds = wholeNumber("warm", values.warm);
 if (values.output !== "text" && values.output !== "json") refuse("--output is text or json");
+if (values.cores !== "1" && values.cores !== "2") refuse("--cores is 1 or 2");
+const proxyCores = values.cores === "2" ? "0,1" : "0";
 const running = new Set<Running>();
 const progress = new Progress((line) => console.error(line));
 try {
@@ -101,12 +105,11 @@ async function main(): Promise<void> {
   for (const bytes of bodyBytes) {
     writeFileSync(join(folder, "bytes", String(bytes)), Buffer.alloc(bytes, "x"));
   }
-  const programs: Programs = { envoy: findEnvoy(), heddle: (await openBundle()).main };
+  const cores = values.cores === "2" ? 2 : 1;
+  const programs: Programs = { envoy: findEnvoy(), heddle: (await openBundle()).main, cores };
   const wanted = new RegExp(values.scenario);
   const only = new RegExp(values.only);
-  const asked = [...scenarios, ...(values.grid ? grid : [])].filter(({ name }) =>
-    wanted.test(name),
-  );
+  const asked = (values.grid ? grid : scenarios).filter(({ name }) => wanted.test(name));
   const loadBefore = loadavg();
   const results = new Map(asked.map((scenario) => [scenario, new Map()]));
   if (values.file.length > 0) {
@@ -119,7 +122,7 @@ async function main(): Promise<void> {
   const report = `${circumstances}\n\n${formatReport(results)}`;
   if (values.output === "text") console.log(report);
   else console.log(JSON.stringify({ circumstances, ...reportAsJson(results) }, undefined, 2));
-  if (values.write) writePerformancePage(report);
+  if (values.write) writePerformancePage(report, values.grid ? `grid, cores: ${cores}` : "table");
 }
 
 function wholeNumber(name: string, text: string): number {
@@ -203,7 +206,7 @@ async function startBackend(
   ];
   const values = { FOLDER: folder, NAME: "backend", LISTEN: listen.join("\n    ") };
   const file = fill("backend.conf", folder, values);
-  const process = start(["nginx", "-p", folder, "-c", file], { core: 1, folder });
+  const process = start(["nginx", "-p", folder, "-c", file], { cores: loadCore, folder });
   running.add(process);
   for (const port of [...ports, ...collectors]) await waitForPort(port);
   return process;
@@ -214,7 +217,7 @@ async function startGrpcServer(): Promise<void> {
     execFileSync(command, [...args], { stdio: ["ignore", "ignore", "inherit"] });
   });
   const command = [join(programs, "server"), "--port", String(grpcPort)];
-  running.add(start(command, { core: 1, folder }));
+  running.add(start(command, { cores: loadCore, folder }));
   await waitForPort(grpcPort);
 }
 
@@ -222,6 +225,7 @@ async function startProxy(contestant: Contestant, port: number): Promise<Running
   const file = contestant.configure(folder, {
     FOLDER: folder,
     BACKEND: String(backendPort),
+    CORES: values.cores,
     HTTP2: String(http2Port),
     GRPC: String(grpcPort),
     COLLECTOR: String(collectorPort),
@@ -229,7 +233,7 @@ async function startProxy(contestant: Contestant, port: number): Promise<Running
     PORT: String(port),
     PEER: String(port + 1),
   });
-  const process = start(contestant.command(file, folder), { core: 0, folder });
+  const process = start(contestant.command(file, folder), { cores: proxyCores, folder });
   running.add(process);
   await waitForPort(port);
   return process;

@@ -57,11 +57,13 @@ interface GhzReport {
 type Used = Pick<Measurement, "cpuUs" | "residentMb" | "anonymousMb">;
 
 const run = promisify(execFile);
-const loadCore = "1";
+/** Of load and application. */
+export const loadCore = "1";
 
 export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement> {
   const { connections, seconds, path, closes = false } = load;
   const options = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s", "--latency"];
+  options.push("-s", join(import.meta.dirname, "load/percentile.lua"));
   if (closes) options.push("-H", "Connection: close");
   const url = `http://127.0.0.1:${target.port}${path}`;
   const before = runningUse(target.pid);
@@ -83,7 +85,7 @@ export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement
     delaysMs: {
       p50: percentile(stdout, "50%"),
       p99: percentile(stdout, "99%"),
-      p999: Number.NaN,
+      p999: percentile(stdout, "99.9%"),
       max: milliseconds(/Latency\s+\S+\s+\S+\s+(\S+)/.exec(stdout)?.[1]),
     },
   };

@@ -1,4 +1,4 @@
-/** Starts the benchmark's processes, each bound to one core. */
+/** Starts the benchmark's processes, bound to cores. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,12 +9,12 @@ export interface Running {
   stop(): Promise<void>;
 }
 
-/** `folder`: where it works, and leaves what it writes. */
+/** `cores`: as taskset reads them; `folder`: where it works, and leaves what it writes. */
 export function start(
   command: readonly string[],
-  { core, folder }: { readonly core: number; readonly folder: string },
+  { cores, folder }: { readonly cores: string; readonly folder: string },
 ): Running {
-  const child: ChildProcess = spawn("taskset", ["-c", String(core), ...command], {
+  const child: ChildProcess = spawn("taskset", ["-c", cores, ...command], {
     stdio: ["ignore", "ignore", "inherit"],
     cwd: folder,
   });

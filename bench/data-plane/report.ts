@@ -1,6 +1,6 @@
 /** Puts measurements into Markdown, misses first, and the whole into docs/performance.md. */
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 
@@ -13,9 +13,6 @@ import type { Scenario } from "./scenarios.ts";
 type Results = ReadonlyMap<Scenario, ReadonlyMap<Contestant, readonly Measurement[]>>;
 
 const page = join(import.meta.dirname, "../../docs/performance.md");
-const startMark = "<!-- data-plane table: written by bench/data-plane -->";
-const endMark = "<!-- end of data-plane table -->";
-
 /** What the reader must know to judge the figures. */
 export function describeCircumstances(
   envoy: string | undefined,
@@ -147,11 +144,14 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }
 
-export function writePerformancePage(report: string): void {
-  const text = existsSync(page)
-    ? readFileSync(page, "utf8")
-    : `# Performance\n\n${startMark}\n${endMark}\n`;
-  const from = text.indexOf(startMark) + startMark.length;
-  const to = text.indexOf(endMark);
-  writeFileSync(page, `${text.slice(0, from)}\n\n${report}\n${text.slice(to)}`);
+/** `part`: what the page has marks for. */
+export function writePerformancePage(report: string, part: string): void {
+  const [startMark, endMark] = [
+    `<!-- data-plane ${part}: written by bench/data-plane -->`,
+    `<!-- end of data-plane ${part} -->`,
+  ];
+  const text = readFileSync(page, "utf8");
+  const [from, to] = [text.indexOf(startMark), text.indexOf(endMark)];
+  if (from < 0 || to < from) throw new Error(`${page} has no marks for '${part}'`);
+  writeFileSync(page, `${text.slice(0, from + startMark.length)}\n\n${report}\n${text.slice(to)}`);
 }
