@@ -9,6 +9,7 @@ import { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/e
 import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RouteConfiguration } from "../wire/gen/ts/envoy/config/route/v3/route.ts";
 import { HttpConnectionManager } from "../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
+import { CaresDnsResolverConfig } from "../wire/gen/ts/envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.ts";
 import { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { typeUrls, type XdsResource } from "../xds/feed.ts";
 import { filterUrls } from "./config/listener-plan.ts";
@@ -274,6 +275,40 @@ test("a changed cluster serves its old version until the new one has endpoints",
   close();
 });
 
+test("endpoints that nobody has confirmed for `endpoint_stale_after` are forgotten", () => {
+  const { configuration, feed, clusters, clock, metrics, close } = plane();
+  configuration.start();
+  const policy = { endpointStaleAfter: { seconds: 10n, nanos: 0 } };
+  const lbEndpoints = [
+    { endpoint: { address: { socketAddress: { address: "192.0.2.1", portValue: 80 } } } },
+  ];
+  const assignment = { clusterName: "a", policy, endpoints: [{ lbEndpoints }] };
+  const value = message(ClusterLoadAssignment, assignment);
+  const bytes = ClusterLoadAssignment.encode(value).finish();
+  feed.send(typeUrls.cluster, [
+    edsCluster("a"),
+    resource(Cluster, { name: "b", loadAssignment: assignment }),
+  ]);
+  const has = (name: string): boolean => clusters.get(name)?.pick(choice) !== undefined;
+  const counted = (name: string): string | undefined =>
+    new RegExp(`envoy_cluster_assignment_${name}\\{cluster_name="a"\\} (\\d+)`).exec(
+      metrics.expose(),
+    )?.[1];
+  feed.send(typeUrls.endpoint, [{ name: "a", version: "1", bytes }]);
+  clock.advance(9_999);
+  feed.send(typeUrls.endpoint, [{ name: "a", version: "2", bytes }]);
+  clock.advance(9_999);
+  assert.equal(has("a"), true);
+  assert.equal(counted("stale"), undefined);
+  clock.advance(1);
+  assert.equal(has("a"), false);
+  assert.equal(counted("stale"), "1");
+  assert.equal(counted("timeout_received"), "2");
+  clock.advance(100_000);
+  assert.equal(has("b"), true, "what stands in the cluster is true for ever");
+  close();
+});
+
 test("a cluster with TLS waits for its secrets", () => {
   const { configuration, feed, clusters, secrets, close } = plane();
   configuration.start();
@@ -409,6 +444,33 @@ test("Configuration names nested fields it does not honour", () => {
     "load_assignment.endpoints[0].lb_endpoints[0].endpoint.observability_name: is not supported",
   );
   check({ trackClusterStats: {} }, "track_cluster_stats: is not supported");
+  const interval = (seconds: bigint) => ({ seconds, nanos: 0 });
+  check(
+    {
+      dnsFailureRefreshRate: { baseInterval: interval(2n), maxInterval: interval(1n) },
+      type: Cluster_DiscoveryType.STRICT_DNS,
+    },
+    "dns_failure_refresh_rate.max_interval: must not be shorter than base_interval",
+  );
+  const resolverOf = (typedConfig: { typeUrl: string; value: Uint8Array }): Fields<Cluster> => ({
+    typedDnsResolverConfig: { name: "r", typedConfig },
+  });
+  const resolvers = "type.googleapis.com/envoy.extensions.network.dns_resolver";
+  const cares = message(CaresDnsResolverConfig, { rotateNameservers: true });
+  check(
+    resolverOf({
+      typeUrl: `${resolvers}.cares.v3.CaresDnsResolverConfig`,
+      value: CaresDnsResolverConfig.encode(cares).finish(),
+    }),
+    "typed_dns_resolver_config.typed_config.rotate_nameservers: is not supported",
+  );
+  check(
+    resolverOf({
+      typeUrl: `${resolvers}.apple.v3.AppleDnsResolverConfig`,
+      value: new Uint8Array(0),
+    }),
+    `typed_dns_resolver_config.typed_config: '${resolvers}.apple.v3.AppleDnsResolverConfig' is not supported`,
+  );
   check(
     { ringHashLbConfig: { minimumRingSize: 9_000_000n }, lbPolicy: 2 },
     "ring_hash_lb_config.minimum_ring_size: must lie between 1 and 8388608",

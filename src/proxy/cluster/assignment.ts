@@ -34,7 +34,7 @@ export function readAssignment(
 ): readonly LocalityDescription[] {
   return assignment.endpoints.map((locality, i) => ({
     name: localityName(locality.locality),
-    priority: locality.priority,
+    priority: readPriority(locality.priority, `endpoints[${i}].priority`),
     weight: locality.loadBalancingWeight ?? 0,
     endpoints: locality.lbEndpoints.map((entry, j) => {
       const path = `endpoints[${i}].lb_endpoints[${j}]`;
@@ -51,6 +51,14 @@ export function readAssignment(
       return endpoint;
     }),
   }));
+}
+
+/** As Envoy. */
+const priorityMax = 128;
+
+function readPriority(priority: number, path: string): number {
+  if (priority > priorityMax) refuse(path, `must be at most ${priorityMax}`);
+  return priority;
 }
 
 export function localityName(locality: Locality | undefined): string {

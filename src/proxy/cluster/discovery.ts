@@ -9,6 +9,7 @@ import type { MetadataKey } from "../../wire/gen/ts/envoy/type/metadata/v3/metad
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
+import { checkResolver, compileDnsPauses, type DnsPauses } from "./dns-options.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
 
 /** Which addresses of a name count; the preferred family stands alone where it has any. */
@@ -27,6 +28,8 @@ export type Discovery =
       readonly refreshMs: number;
       readonly respectsTtl: boolean;
       readonly jitterMs: number;
+      /** After failures; undefined: as we see fit. */
+      readonly pauses: DnsPauses | undefined;
     }
   | {
       readonly kind: "original-dst";
@@ -45,6 +48,7 @@ export function compileDiscovery(cluster: Cluster): Discovery {
     endpoints: [],
     namedEndpoints: {},
   };
+  checkResolver(cluster);
   if (cluster.clusterType !== undefined) return compileForward(cluster, cluster.clusterType);
   switch (cluster.type ?? DiscoveryType.STATIC) {
     case DiscoveryType.STATIC:
@@ -64,6 +68,7 @@ export function compileDiscovery(cluster: Cluster): Discovery {
         refreshMs: durationMs(cluster.dnsRefreshRate) ?? 5000,
         respectsTtl: cluster.respectDnsTtl,
         jitterMs: durationMs(cluster.dnsJitter) ?? 0,
+        pauses: compileDnsPauses(cluster.dnsFailureRefreshRate, "dns_failure_refresh_rate"),
       };
     case DiscoveryType.ORIGINAL_DST:
       return compileOriginalDst(cluster);

@@ -14,6 +14,7 @@ interface WatchCase {
   readonly isStrict?: boolean;
   readonly family?: DnsFamily;
   readonly respectsTtl?: boolean;
+  readonly pauses?: { readonly baseMs: number; readonly maxMs: number };
   /** What `api.example.com` is from the start. */
   readonly answer?: ResolvedName;
 }
@@ -39,6 +40,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
         refreshMs: 5_000,
         respectsTtl: plan.respectsTtl ?? false,
         jitterMs: 0,
+        pauses: plan.pauses,
       },
       localities: [
         {
@@ -169,5 +171,22 @@ test("DnsWatch has one endpoint for a name that is no list, and all its addresse
   await setImmediate();
   const others = described().map((one) => one.others?.map(({ address }) => address));
   assert.deepEqual(others, [["192.0.2.2", "2001:db8::1"]]);
+  watcher.close();
+});
+
+test("DnsWatch waits after failures as it is told to", async () => {
+  const { advance, asked, watcher } = watch({ pauses: { baseMs: 100, maxMs: 300 } });
+  await setImmediate();
+  for (const [pauseMs, count] of [
+    [99, 1],
+    [1, 2],
+    [200, 3],
+    [299, 3],
+    [1, 4],
+    [300, 5],
+  ] as const) {
+    await advance(pauseMs);
+    assert.equal(asked(), count);
+  }
   watcher.close();
 });

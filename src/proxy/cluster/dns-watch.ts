@@ -8,6 +8,7 @@ import type { Resolver } from "../../net/resolver.ts";
 import { parseIp } from "../engine/ip.ts";
 import { othersMax } from "./assignment.ts";
 import type { Discovery, DnsFamily } from "./discovery.ts";
+import type { DnsPauses } from "./dns-options.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 
 type DnsDiscovery = Extract<Discovery, { kind: "dns" }>;
@@ -28,8 +29,7 @@ interface NameState {
 }
 
 const unknown: NameState = { addresses: undefined, failures: 0 };
-const firstRetryMs = 500;
-const lastRetryMs = 30_000;
+const pausesDefault: DnsPauses = { baseMs: 500, maxMs: 30_000 };
 /** However short-lived or long-lived records are, a name is asked for within these bounds. */
 const lifeMsMin = 1_000;
 const lifeMsMax = 300_000;
@@ -87,10 +87,18 @@ export class DnsWatch {
       if (failures === 1) {
         this.#log("warn", "name of a cluster does not resolve", name, messageOf(thrown));
       }
-      const pauseMs = Math.min(lastRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 16));
-      this.#again(name, pauseMs * (0.5 + this.#services.random() / 2));
+      this.#again(name, this.#pauseMs(failures));
     }
     if (this.#isComplete) this.#tell();
+  }
+
+  #pauseMs(failures: number): number {
+    const { pauses } = this.#options.discovery;
+    const { baseMs, maxMs } = pauses ?? pausesDefault;
+    const pauseMs = Math.min(maxMs, baseMs * 2 ** Math.min(failures - 1, 16));
+    const drawn = this.#services.random();
+    // As Envoy where it is configured; by itself it does not hurry.
+    return pauses === undefined ? pauseMs * (0.5 + drawn / 2) : Math.max(1, pauseMs * drawn);
   }
 
   #lifeMs(ttlMs: number | undefined): number {

@@ -317,10 +317,14 @@ export class Members {
   ): void {
     this.#staleTimer?.cancel();
     this.#staleTimer = undefined;
-    if (staleAfterMs <= 0) return;
-    const { clock, log } = this.#options.services;
+    // As in Envoy: what stands in the cluster itself stays true.
+    if (staleAfterMs <= 0 || this.#plan.discovery.kind !== "eds") return;
+    const { services, series } = this.#options;
+    const { clock, log } = services;
+    series.count("assignment_timeout_received");
     this.#staleTimer = clock.schedule(staleAfterMs, () => {
       log.warn("endpoints have become stale", { cluster: this.#plan.name, staleAfterMs });
+      series.count("assignment_stale");
       this.set([], plainPolicy, make);
     });
   }

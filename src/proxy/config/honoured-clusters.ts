@@ -123,6 +123,8 @@ export const honouredCluster: Honoured<Cluster> = {
   },
   typedExtensionProtocolOptions: true,
   dnsRefreshRate: true,
+  dnsFailureRefreshRate: { baseInterval: true, maxInterval: true },
+  typedDnsResolverConfig: true,
   dnsJitter: true,
   respectDnsTtl: true,
   dnsLookupFamily: true,

@@ -2,6 +2,7 @@
  * Which fields of filters, loggers and other extensions are honoured. What means nothing here, and
  * is let pass for that reason, says why; keys of a runtime do, for there is none.
  */
+import type { CaresDnsResolverConfig } from "../../wire/gen/ts/envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.ts";
 import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
 import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
@@ -88,6 +89,17 @@ export const honouredGrpcStats: Honoured<GrpcStats> = {
 /** The cluster resolves; this filter only names the same cache. */
 export const honouredForwardProxy: Honoured<ForwardProxy> = {
   dnsCacheConfig: { name: true, dnsLookupFamily: true, maxHosts: "absent" },
+};
+
+export const honouredCaresResolver: Honoured<CaresDnsResolverConfig> = {
+  // How Envoy's library keeps its sockets: here it is the machine's own that asks.
+  udpMaxQueries: true,
+  maxUdpChannelDuration: true,
+  reinitChannelOnTimeout: true,
+  queryTimeoutSeconds: "absent",
+  queryTries: "absent",
+  edns0MaxPayloadSize: "absent",
+  qcacheMaxTtl: "absent",
 };
 
 export const honouredForwardCluster: Honoured<ClusterConfig> = {

@@ -121,11 +121,16 @@ function byHash<E>(parts: readonly Load<E>[]): Chooser<E> {
   };
 }
 
+/** By the number of the priority: those that nobody has are empty. */
 function groupByPriority<E>(
   localities: readonly LocalityMembers<E>[],
 ): readonly (readonly LocalityMembers<E>[])[] {
-  const levels = Map.groupBy(localities, (locality) => locality.priority);
-  return [...levels.entries()].toSorted(([a], [b]) => a - b).map(([, level]) => level);
+  const levels: LocalityMembers<E>[][] = [];
+  for (const locality of localities) {
+    while (levels.length <= locality.priority) levels.push([]);
+    levels[locality.priority]?.push(locality);
+  }
+  return levels;
 }
 
 /** One priority. */

@@ -35,7 +35,7 @@ export interface ClusterSeries {
   /** What connections to listeners of this proxy tell, and pools are kept by, given up for newer. */
   readonly statesDropped: () => Counter;
   /** Of what happens in few clusters; made when it first does. */
-  readonly count: (event: "upstream_cx_total" | ZoneEvent) => void;
+  readonly count: (event: RareEvent) => void;
   /** Made when the cluster first has checks. */
   readonly health: (check: string) => HealthSeries;
   /** Of all checks together, where there are several. */
@@ -43,6 +43,12 @@ export interface ClusterSeries {
   /** Forgets all of it; the handles are dead afterwards. */
   remove(): void;
 }
+
+type RareEvent =
+  | "assignment_stale"
+  | "assignment_timeout_received"
+  | "upstream_cx_total"
+  | ZoneEvent;
 
 export interface BreakerGauges {
   readonly connections: Gauge;

@@ -67,6 +67,10 @@ before(async () => {
       clusters: [
         clusterOf("one", [one]),
         clusterOf("tiers", tiers),
+        clusterOf("gaps", [
+          ...all.slice(0, 2).map((endpoint, i) => locality([endpoint], 2 * i)),
+          locality(all.slice(2), 5),
+        ]),
         clusterOf(
           "priorities",
           [one],
@@ -103,6 +107,7 @@ before(async () => {
         ),
         routeOf("away", "tiers", awayFrom(1)),
         routeOf("away-later", "tiers", awayFrom(2)),
+        routeOf("away-over-gaps", "gaps", awayFrom(1)),
         routeOf("default", "priorities"),
         routeOf("high", "priorities", ", priority: HIGH"),
         routeOf("default-of-full", "urgent-full"),
@@ -152,6 +157,12 @@ const cases: readonly Case[] = [
   [
     "begins again when all were tried",
     "/away/",
+    { "x-do": "503/503/503/200" },
+    { status: 200, asked: [0, 1, 2, 0] },
+  ],
+  [
+    "keeps away from priorities with gaps between them",
+    "/away-over-gaps/",
     { "x-do": "503/503/503/200" },
     { status: 200, asked: [0, 1, 2, 0] },
   ],

@@ -210,6 +210,9 @@ import { file_xds_type_v3_typed_struct } from "./xds/type/v3/typed_struct_pb.ts"
 import { file_envoy_extensions_formatter_cel_v3_cel } from "./envoy/extensions/formatter/cel/v3/cel_pb.ts";
 import { file_envoy_extensions_formatter_metadata_v3_metadata } from "./envoy/extensions/formatter/metadata/v3/metadata_pb.ts";
 import { file_envoy_extensions_formatter_req_without_query_v3_req_without_query } from "./envoy/extensions/formatter/req_without_query/v3/req_without_query_pb.ts";
+import { file_envoy_extensions_network_dns_resolver_cares_v3_cares_dns_resolver } from "./envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver_pb.ts";
+import { file_envoy_extensions_network_dns_resolver_getaddrinfo_v3_getaddrinfo_dns_resolver } from "./envoy/extensions/network/dns_resolver/getaddrinfo/v3/getaddrinfo_dns_resolver_pb.ts";
+import { file_envoy_extensions_clusters_aggregate_v3_cluster } from "./envoy/extensions/clusters/aggregate/v3/cluster_pb.ts";
 
 /** Every type that src/wire/gen knows; pass it to `toJson` and `fromJson`. */
 export const registry: Registry = createRegistry(
@@ -420,4 +423,7 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_formatter_cel_v3_cel,
   file_envoy_extensions_formatter_metadata_v3_metadata,
   file_envoy_extensions_formatter_req_without_query_v3_req_without_query,
+  file_envoy_extensions_network_dns_resolver_cares_v3_cares_dns_resolver,
+  file_envoy_extensions_network_dns_resolver_getaddrinfo_v3_getaddrinfo_dns_resolver,
+  file_envoy_extensions_clusters_aggregate_v3_cluster,
 );
