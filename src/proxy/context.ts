@@ -135,8 +135,8 @@ export interface UpstreamCluster {
 }
 
 export interface UpstreamHttp2 {
-  /** `downstream`: for requests that came so. */
-  readonly when: "always" | "downstream";
+  /** `downstream`: for requests that came so. `agreed`: on connections that have agreed on it by ALPN. */
+  readonly when: "always" | "downstream" | "agreed";
   readonly settings: Http2ServerSettings;
   readonly counters: PeerCounters;
 }

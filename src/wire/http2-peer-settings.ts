@@ -8,6 +8,10 @@ export interface PeerSettings {
   initialWindow: number;
   /** Streams of ours at a time. */
   maxStreams: number;
+  /** It has said how it is set. */
+  isTold: boolean;
+  /** It takes CONNECT with `:protocol` (RFC 8441); a server's. */
+  allowsConnect: boolean;
 }
 
 /** What is begun before the peer has said how much it takes. */
@@ -29,6 +33,7 @@ export function applySettings(
   { sender, open, peer }: SettingsTarget,
 ): Violation | undefined {
   if ((end - start) % 6 !== 0) return "frame-length";
+  peer.isTold = true;
   // Only the last counts, or a frame of thousands would go over all streams as often.
   let initialWindow = peer.initialWindow;
   for (let at = start; at < end; at += 6) {
@@ -49,6 +54,9 @@ export function applySettings(
         break;
       case setting.maxFrameBytes:
         if (value < maxFrameBytesMin || value > maxFrameBytesMax) return "settings-value";
+        break;
+      case setting.enableConnectProtocol:
+        peer.allowsConnect = value === 1;
         break;
       default:
       // What is not known is passed over.

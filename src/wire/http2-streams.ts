@@ -45,7 +45,12 @@ export class Http2Streams {
   readonly sender: Http2Sender;
   readonly window: ReceiveWindow;
   /** The peer's, for what is sent to it. */
-  readonly peer: PeerSettings = { initialWindow, maxStreams: unsaidStreamsMax };
+  readonly peer: PeerSettings = {
+    initialWindow,
+    maxStreams: unsaidStreamsMax,
+    isTold: false,
+    allowsConnect: false,
+  };
   /** The highest stream that was begun. */
   lastId = 0;
   /** The highest that came after our farewell, and is passed over with all that belongs to it. */

@@ -63,6 +63,8 @@ export function httpManager(
       })),
       upgradeConfigs: upgrades.map((upgradeType) => ({ upgradeType })),
       httpProtocolOptions: { acceptHttp10: true, enableTrailers: true },
+      // Or a browser's WebSocket over HTTP/2 would be refused.
+      http2ProtocolOptions: { allowConnect: true },
       streamIdleTimeout: duration(0),
       // Istio sends none; a client that never ends a request's head would hold its connection for ever.
       requestHeadersTimeout: duration(requestHeadersTimeoutMs),

@@ -115,7 +115,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     refuse(path, "is not supported with TLS inside internal_upstream");
   }
   const discovery = compileDiscovery(cluster);
-  const http2 = compileUpstreamHttp2(cluster, http);
+  const http2 = compileUpstreamHttp2(cluster, http, sockets);
   const health = compileHealth(cluster, { speaksHttp2: http2 !== undefined });
   if (health !== undefined && (discovery.kind === "original-dst" || discovery.kind === "forward")) {
     refuse("health_checks", "is not supported where requests name their endpoints");

@@ -5,6 +5,7 @@ import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/ups
 import { type HeadLimits, defaultHeadLimits } from "../../wire/http1-head.ts";
 import type { UpstreamHttp2 } from "../context.ts";
 import { compileHttp1, type Http1Plan } from "../http/http1-plan.ts";
+import { refuse } from "../engine/refusal.ts";
 import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
 
 export type Http2Plan = Pick<UpstreamHttp2, "when" | "settings">;
@@ -13,11 +14,22 @@ export type Http2Plan = Pick<UpstreamHttp2, "when" | "settings">;
 export function compileUpstreamHttp2(
   { http2ProtocolOptions: legacy }: Cluster,
   options: HttpProtocolOptions | undefined,
+  sockets: readonly { readonly tls: unknown }[],
 ): Http2Plan | undefined {
   if (options === undefined) {
     return legacy === undefined ? undefined : { when: "always", settings: settingsOf(legacy) };
   }
   const { explicitHttpConfig: explicit, useDownstreamProtocolConfig: asClient } = options;
+  if (options.autoConfig !== undefined) {
+    if (sockets.some(({ tls }) => tls === undefined)) {
+      const path = "typed_extension_protocol_options";
+      refuse(
+        `${path}.auto_config`,
+        "needs TLS on every connection: without it nothing is agreed on",
+      );
+    }
+    return { when: "agreed", settings: settingsOf(options.autoConfig.http2ProtocolOptions) };
+  }
   if (explicit?.http2ProtocolOptions !== undefined) {
     return { when: "always", settings: settingsOf(explicit.http2ProtocolOptions) };
   }
@@ -38,7 +50,7 @@ export function compileUpstreamHttp1(
 
 const limits: HeadLimits = defaultHeadLimits;
 
-function settingsOf(options: Http2ProtocolOptions): Http2ServerSettings {
+function settingsOf(options: Http2ProtocolOptions | undefined): Http2ServerSettings {
   const settings = compileHttp2Settings(options, { limits, resetsMalformed: false, drainMs: 0 });
   // An endpoint that resets much costs its clients no more than one that answers much.
   const floods = { ...settings.floods, resetsMax: Number.POSITIVE_INFINITY };

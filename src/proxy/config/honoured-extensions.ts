@@ -282,8 +282,7 @@ export const honouredUpstreamHttp: Honoured<HttpProtocolOptions> = {
     http2ProtocolOptions: honouredHttp2,
   },
   useDownstreamProtocolConfig: { httpProtocolOptions: http1, http2ProtocolOptions: honouredHttp2 },
-  // HTTP/1.1 is what endpoints are offered.
-  autoConfig: { httpProtocolOptions: http1, http2ProtocolOptions: true },
+  autoConfig: { httpProtocolOptions: http1, http2ProtocolOptions: honouredHttp2 },
   outlierDetection: true,
 };
 

@@ -59,6 +59,7 @@ export function compileActionSettings(
     rewritePath: compilePathRewrite(action, match, path),
     hostRewrite: action.hostRewriteLiteral ?? action.hostRewrite,
     appendXForwardedHost: action.appendXForwardedHost,
+    endsConnect: endsConnect(action, path),
     upgrades: new Map(
       action.upgradeConfigs.map((upgrade) => [
         lowerAscii(upgrade.upgradeType),
@@ -83,6 +84,16 @@ export function compileActionSettings(
     ...(grpcTimeoutOffsetMs === undefined ? {} : { grpcTimeoutOffsetMs }),
     ...(grpcTimeoutCapMs === undefined ? {} : { grpcTimeoutCapMs }),
   };
+}
+
+/** A tunnel that is asked for by CONNECT begins here, rather than be asked for again. */
+function endsConnect({ upgradeConfigs }: RouteAction, path: string): boolean {
+  const at = upgradeConfigs.findIndex(({ connectConfig }) => connectConfig !== undefined);
+  const ending = upgradeConfigs[at];
+  if (ending !== undefined && lowerAscii(ending.upgradeType) !== "connect") {
+    refuse(`${path}.upgrade_configs[${at}].connect_config`, "is of CONNECT alone");
+  }
+  return ending !== undefined;
 }
 
 /** As Envoy: a route's policy takes the place of its virtual host's. */

@@ -69,7 +69,6 @@ export function compileOutcome(
         ? undefined
         : route.decorator.operation,
     propagatesOperation: route.decorator?.propagate ?? true,
-    isConnect: match.path.kind === "connect",
     metadata: route.metadata?.filterMetadata ?? {},
   };
   return compileAction({ route, match, base, levels, context, path });

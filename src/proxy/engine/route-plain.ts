@@ -16,7 +16,7 @@ export function plainRoute(name: string, virtualHost: string): CompiledRoute {
     editRequest: undefined,
     editResponse: undefined,
     upgrades: new Map(),
-    isConnect: false,
+    endsConnect: false,
     decoratorOperation: undefined,
     filterConfigs: new Map(),
     hash: undefined,

@@ -54,7 +54,7 @@ export interface CompiledRoute {
   readonly editResponse: HeaderEdit | undefined;
   /** Lower-case protocols allowed by `Upgrade` (`websocket`) on top of the connection manager's. */
   readonly upgrades: ReadonlyMap<string, boolean>;
-  readonly isConnect: boolean;
+  readonly endsConnect: boolean;
   readonly decoratorOperation: string | undefined;
   /** False: the operation's name stays in this proxy's span. */
   readonly propagatesOperation?: boolean;

@@ -20,7 +20,9 @@ import type { AttemptFields } from "./request-head-writer.ts";
 import { idempotentMethods, type Retries } from "./retries.ts";
 import { formatGrpcTimeout, streamDurationMs, tellsGrpcTimeout } from "./stream-duration.ts";
 import type { StreamRecord } from "./stream-record.ts";
-import type { UpstreamExchange, UpstreamReset } from "./upstream-exchange.ts";
+import type { PoolFailure, UpstreamExchange, UpstreamReset } from "./upstream-exchange.ts";
+
+const connectFailure: UpstreamOutcome = { kind: "connect-failure" };
 
 type Changeable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -146,6 +148,14 @@ export class AttemptFacts implements MadeCookies, WantedServer {
       isReusedConnection: exchange?.isReused ?? false,
       isIdempotent: idempotentMethods.has(this.#request.method),
     };
+  }
+
+  /** An attempt that got no exchange, for outlier detection. */
+  missed(failure: PoolFailure): UpstreamOutcome | undefined {
+    if (failure !== "no-upgrade") return connectFailure;
+    // The endpoint was reached, and has done nothing wrong.
+    this.#stream.record.upstreamProtocol = "HTTP/2";
+    return undefined;
   }
 
   /** For the retry policy. */

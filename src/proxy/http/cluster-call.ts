@@ -13,8 +13,8 @@ import type {
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { MessageHeaders } from "./message-headers.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
 import type {
+  UpgradedExchange,
   UpstreamExchange,
   UpstreamPool,
   UpstreamReset,
@@ -162,8 +162,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
 
   onResponseHead(): void {}
 
-  onUpgraded(connection: UpstreamConnection): void {
-    connection.abandon();
+  onUpgraded(upgraded: UpgradedExchange): void {
+    upgraded.abandon();
     this.#exchange = undefined;
     this.#fail("the answer is an upgrade", { kind: "reset" });
   }

@@ -7,8 +7,12 @@ import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../cont
 import { type CallServices, noConnection } from "./cluster-call.ts";
 import { grpcFields, grpcFrame, type GrpcTarget } from "./grpc-target.ts";
 import { MessageHeaders } from "./message-headers.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
-import type { UpstreamExchange, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
+import type {
+  UpgradedExchange,
+  UpstreamExchange,
+  UpstreamPool,
+  UpstreamUser,
+} from "./upstream-exchange.ts";
 
 export interface StreamOwner {
   /** There is room for a message: it has just been opened, or what was sent has left. */
@@ -125,8 +129,8 @@ export class ClusterStream implements UpstreamUser {
 
   onResponseFlush(): void {}
 
-  onUpgraded(connection: UpstreamConnection): void {
-    connection.abandon();
+  onUpgraded(upgraded: UpgradedExchange): void {
+    upgraded.abandon();
     this.#exchange = undefined;
     this.#fail("the answer is an upgrade", { kind: "reset" });
   }

@@ -5,8 +5,12 @@
  */
 import type { ChannelError } from "../../net/channel.ts";
 import type { UpstreamEndpoint } from "../context.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
-import type { UpstreamExchange, UpstreamReset, UpstreamUser } from "./upstream-exchange.ts";
+import type {
+  UpgradedExchange,
+  UpstreamExchange,
+  UpstreamReset,
+  UpstreamUser,
+} from "./upstream-exchange.ts";
 
 /** Whose attempts they are. */
 export interface HedgingRequest extends UpstreamUser {
@@ -94,8 +98,8 @@ export class HedgedAttempt implements UpstreamUser, LateAttempt {
     if (!this.#isChosen) this.abandon();
   }
 
-  onUpgraded(connection: UpstreamConnection): void {
-    connection.abandon();
+  onUpgraded(upgraded: UpgradedExchange): void {
+    upgraded.abandon();
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {

@@ -217,7 +217,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
 
   #forward(route: CompiledRoute): void {
     const cluster = this.#cluster;
-    if (refusesUpgrade(this, route, cluster)) return this.reply("upgrade-refused");
+    if (refusesUpgrade(this, route)) return this.reply("upgrade-refused");
     if (cluster === undefined) {
       return this.reply("no-cluster", { status: route.clusterNotFoundStatus ?? 503 });
     }

@@ -7,8 +7,7 @@ import type { CompiledRoute, MirrorPlan } from "../engine/route-table.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { tellSampling } from "./trace-propagation.ts";
 import { copyOfRequest, type OutgoingRequest, type UpstreamTarget } from "./request-head-writer.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
-import type { UpstreamExchange, UpstreamUser } from "./upstream-exchange.ts";
+import type { UpgradedExchange, UpstreamExchange, UpstreamUser } from "./upstream-exchange.ts";
 
 /** What the copies need to know of the request's body. */
 export interface MirrorSource {
@@ -96,8 +95,8 @@ class Mirror implements UpstreamUser {
 
   onResponseHead(): void {}
 
-  onUpgraded(connection: UpstreamConnection): void {
-    connection.abandon();
+  onUpgraded(upgraded: UpgradedExchange): void {
+    upgraded.abandon();
   }
 
   onResponseData(): void {}

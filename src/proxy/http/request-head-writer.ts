@@ -73,7 +73,8 @@ export function writeRequestHead(
   const spell = request.headers.spelling(attempt.otherNames ?? "lower");
   writer.text(request.method);
   writer.text(" ");
-  writer.text(target.path);
+  // Of CONNECT the target is the authority.
+  writer.text(target.path === "" ? target.authority : target.path);
   if (spell !== undefined) return writeSpelled(writer, request, { target, attempt, spell });
   writer.text(" HTTP/1.1\r\nhost: ");
   writer.text(target.authority);

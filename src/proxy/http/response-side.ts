@@ -178,17 +178,30 @@ export class ResponseSide implements ThrottledAnswer {
 
   /** 101 from the upstream: after this the connections carry the other protocol. */
   startUpgrade(head: Http1Head): void {
-    this.#stream.responseHeaders.reset(head);
+    const { responseHeaders: headers, request, connection } = this.#stream;
+    headers.reset(head);
+    // An answer of HTTP/2 says nothing of what was asked for, and need not to a client of HTTP/2.
+    if (head.isHttp2 && connection.protocol !== "HTTP/2") {
+      headers.set("upgrade", request.headers.get("upgrade") ?? "");
+    }
     this.#stream.record.responseCodeDetails = "via_upstream";
     this.#applyRoute(101);
     this.#finishHeaders(101, false);
     this.#stream.connection.sender.flush();
   }
 
-  /** A CONNECT has reached its endpoint. */
-  startConnect(): void {
+  /** A CONNECT has reached its endpoint; `head`: the answer of who was asked for the tunnel. */
+  startConnect(head?: Http1Head): void {
+    const { responseHeaders: headers, record } = this.#stream;
     this.#isConnected = true;
-    this.#finishHeaders(200, false);
+    if (head !== undefined) {
+      headers.reset(head);
+      record.responseCodeDetails = "via_upstream";
+      head.dropId(known.contentLength);
+      head.dropId(known.transferEncoding);
+      this.#applyRoute(head.status);
+    }
+    this.#finishHeaders(head?.status ?? 200, false);
     this.#stream.connection.sender.flush();
   }
 

@@ -6,37 +6,35 @@ import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpStream } from "./http-stream.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
+import { streamReset, type UpgradedExchange } from "./upstream-exchange.ts";
 import { flag } from "./response-flags.ts";
-import { replyUpstreamFailure } from "./upstream-failure.ts";
-import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
+import { recordBreak, replyUpstreamFailure } from "./upstream-failure.ts";
+import { countConnection, queueOf, sourceOf } from "./dial-options.ts";
 
 export function refusesUpgrade(
-  { upgrade, connection, services, record }: HttpStream,
-  { upgrades, isConnect }: CompiledRoute,
-  cluster: UpstreamCluster | undefined,
+  { upgrade, connection, services }: HttpStream,
+  { upgrades }: CompiledRoute,
 ): boolean {
   if (upgrade === "") return false;
-  // To become a tunnel there, a request would have to be an extended CONNECT.
-  if (!isConnect && speaksHttp2(cluster, record.protocol === "HTTP/2")) return true;
   const isAllowed = upgrades.get(upgrade) ?? services.settings.upgrades.get(upgrade);
   return !connection.mayTunnel || isAllowed !== true;
 }
 
 export interface UpgradedUpstream {
-  readonly connection: UpstreamConnection;
+  readonly upgraded: UpgradedExchange;
   readonly endpoint: UpstreamEndpoint | undefined;
   /** Bytes already received from the upstream. */
   readonly first: Buffer;
 }
 
-/** After a 101: the pool's connection becomes the tunnel. */
-export function openUpgradeTunnel(stream: HttpStream, upgraded: UpgradedUpstream): void {
-  const { connection, endpoint, first } = upgraded;
-  stream.answer.startUpgrade(connection.head);
-  const channel = connection.surrender();
+/** After consent: the pool's connection, or a stream of one, becomes the tunnel. */
+export function openUpgradeTunnel(stream: HttpStream, upstream: UpgradedUpstream): void {
+  const { upgraded, endpoint, first } = upstream;
+  if (stream.upgrade === "connect") stream.answer.startConnect(upgraded.head);
+  else stream.answer.startUpgrade(upgraded.head);
+  const channel = upgraded.surrender();
   if (channel === undefined) return;
-  const onClosed = (): void => connection.onTunnelClosed();
+  const onClosed = (): void => upgraded.onTunnelClosed(undefined, false);
   openTunnel(stream, { channel, endpoint, first, onClosed });
 }
 
@@ -97,11 +95,16 @@ class Tunnel {
   }
 
   /** A side begins to close. When the client is first, it has hung up. */
-  onClosing(side: TunnelSide): void {
+  onClosing(side: TunnelSide, error?: ChannelError): void {
     if (this.#first !== undefined) return;
     this.#first = side;
-    if (side !== this.downstream || !this.#isCurrent) return;
+    if (!this.#isCurrent) return;
     const { record } = this.#stream;
+    if (side === this.upstream) {
+      if (error === undefined) return;
+      const isStream = error.code === streamReset;
+      return recordBreak(record, isStream ? "remote-reset" : "connection-termination");
+    }
     record.flags |= flag.downstreamConnectionTermination;
     record.responseCodeDetails = "downstream_remote_disconnect";
   }
@@ -152,7 +155,7 @@ class TunnelSide implements ChannelHandler {
   }
 
   onClose(error: ChannelError | undefined): void {
-    this.#tunnel.onClosing(this);
+    this.#tunnel.onClosing(this, error);
     if (error !== undefined || !this.#hasEnded) this.#peer.destroy();
     else this.#peer.end();
     this.#tunnel.onSideClosed(this);

@@ -66,6 +66,8 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   isRequestSent = false;
   #isHeadRead = false;
   #isChunked = false;
+  /** The request is CONNECT: after a good answer nothing is HTTP any more. */
+  #isConnect = false;
   #interims = 0;
 
   constructor(pool: EndpointPool, cluster: UpstreamCluster, isCounted: boolean) {
@@ -142,6 +144,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     bodyKind: BodyKind,
   ): void {
     this.#isChunked = bodyKind === "chunked";
+    this.#isConnect = request.method === "CONNECT";
     const { http1 } = this.cluster;
     const spelled = http1 === undefined ? attempt : { ...attempt, otherNames: http1.names.written };
     writeRequestHead(this.#claim(), request, target, spelled);
@@ -255,8 +258,9 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
       this.#fail(user);
       return false;
     }
-    if (head.status === 101) {
-      if (user.isUpgradeRequest) user.onUpgraded(this, chunk.subarray(at));
+    const isTunnel = this.#isConnect && head.status >= 200 && head.status < 300;
+    if (head.status === 101 || isTunnel) {
+      if (user.isUpgradeRequest || isTunnel) user.onUpgraded(this, chunk.subarray(at));
       else this.#fail(user);
       return false;
     }

@@ -7,7 +7,6 @@ import type { BodyKind, Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster } from "../context.ts";
 import type { AttemptFields, OutgoingRequest, UpstreamTarget } from "./request-head-writer.ts";
 import type { StreamRecord } from "./stream-record.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
 
 export interface UpstreamExchange {
   /** Of the final answer. */
@@ -47,8 +46,26 @@ export interface UpstreamExchange {
   resume(): void;
 }
 
-/** `no-pool`: the cluster has as many pools as it may. */
-export type PoolFailure = "overflow" | "no-pool" | "connect-failure" | "connect-timeout";
+/** An exchange that carries another protocol from now on. */
+export interface UpgradedExchange {
+  readonly head: Http1Head;
+  /** The connection, or stream, as the caller's alone; it counts against limits until it is closed. */
+  surrender(): Channel | undefined;
+  /** It is closed: because the peer has ended it, or not. */
+  onTunnelClosed(error: ChannelError | undefined, hasPeerEnded: boolean): void;
+  abandon(): void;
+}
+
+/** `no-pool`: the cluster has as many pools as it may. `no-upgrade`: the endpoint allows none. */
+export type PoolFailure =
+  | "overflow"
+  | "no-pool"
+  | "no-upgrade"
+  | "connect-failure"
+  | "connect-timeout";
+
+/** Code of the error with which a tunnel closes whose stream the endpoint has reset. */
+export const streamReset = "stream-reset";
 
 /** `refused`: the endpoint says that it has done nothing for the request. */
 export type UpstreamReset = "termination" | "protocol" | "remote" | "refused";
@@ -56,6 +73,7 @@ export type UpstreamReset = "termination" | "protocol" | "remote" | "refused";
 /** Whoever wants an exchange: one attempt of one request. */
 export interface UpstreamUser {
   readonly isHeadRequest: boolean;
+  /** It asks to switch to another protocol. */
   readonly isUpgradeRequest: boolean;
   /** After the answer's head both sides say what they like, for as long as they like. */
   readonly isTunnel?: boolean;
@@ -66,8 +84,11 @@ export interface UpstreamUser {
   onInterim(status: number): void;
   /** The head of the answer is complete. The user may `abandon()` the exchange here. */
   onResponseHead(exchange: UpstreamExchange): void;
-  /** 101 arrived: the connection is the user's alone; `rest` are bytes of the new protocol. */
-  onUpgraded(connection: UpstreamConnection, rest: Buffer): void;
+  /**
+   * The other protocol, or the tunnel, that was asked for begins, in place of an answer; `rest` are bytes
+   * of it. The user surrenders the exchange, or abandons it.
+   */
+  onUpgraded(upgraded: UpgradedExchange, rest: Buffer): void;
   onResponseData(chunk: Buffer, from: number, to: number): void;
   onResponseEnd(): void;
   /** After `onResponseEnd()`, when the connection is free again. */

@@ -3,11 +3,14 @@ import type { ChannelError } from "../../net/channel.ts";
 import { type FailureKind, failureMeanings } from "./failure.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { flag } from "./response-flags.ts";
+import type { StreamRecord } from "./stream-record.ts";
 import type { PoolFailure, UpstreamReset } from "./upstream-exchange.ts";
 
 export const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
   overflow: "upstream-overflow",
   "no-pool": "no-healthy-endpoint",
+  // As where it is asked all the same, and ends the stream for that.
+  "no-upgrade": "upstream-protocol",
   "connect-failure": "connect-failure",
   "connect-timeout": "connect-timeout",
 };
@@ -21,12 +24,20 @@ export const resetFailures: { readonly [Kind in UpstreamReset]: FailureKind } = 
 
 /** The endpoint broke off what the client has already begun to get. */
 export function breakAnswer(stream: HttpStream, failure: FailureKind): void {
+  recordBreak(stream.record, failure);
+  stream.breakResponse(stream.record.responseCodeDetails);
+}
+
+/** The same, where somebody else sees to what the client gets. */
+export function recordBreak(record: StreamRecord, failure: FailureKind): void {
   const { details, flag: why } = failureMeanings[failure];
   // What stands in braces of the details that Envoy gives a reset.
   const reason = /\{(.*)\}/.exec(details)?.[1];
   const isReset = reason !== undefined;
-  stream.record.flags |= why;
-  stream.breakResponse(isReset ? `upstream_reset_after_response_started{${reason}}` : details);
+  record.flags |= why;
+  record.responseCodeDetails = isReset
+    ? `upstream_reset_after_response_started{${reason}}`
+    : details;
 }
 
 export interface UpstreamFailure {

@@ -13,8 +13,15 @@ import type {
 import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
 import { ClientPool } from "../http2/client-pool.ts";
+import {
+  type AgreedPool,
+  isHttp2,
+  type OpenedConnection,
+  type SpeakingPool,
+} from "./agreed-pool.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
+import { EndpointPools } from "./endpoint-pools.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
 
@@ -63,13 +70,13 @@ export class Upstreams {
   /** As an option of a dial: what is spoken is offered, and nothing else. */
   offeredTo(
     { tls }: UpstreamEndpoint,
-    protocol: "http1" | "http2" = "http1",
+    protocol: "http1" | "http2" | "agreed" = "http1",
   ): { readonly alpn?: readonly string[] } {
     if (tls === undefined) return {};
     const isMesh = tls.alpn.includes("istio");
-    if (protocol === "http2") {
+    if (protocol !== "http1") {
       if (isMesh) return { alpn: meshHttp2 };
-      return tls.alpn.length === 0 ? { alpn: ["h2"] } : {};
+      return tls.alpn.length === 0 ? { alpn: protocol === "http2" ? ["h2"] : either } : {};
     }
     const alpn = isMesh ? (this.#meshProtocols ?? tls.alpn) : tls.alpn;
     if (alpn === tls.alpn && !alpn.some(isHttp2)) return {};
@@ -81,10 +88,14 @@ export class Upstreams {
   poolOf(endpoint: UpstreamEndpoint, cluster: UpstreamCluster, isHttp2: boolean): UpstreamPool {
     let pools = this.#pools.get(endpoint);
     if (pools === undefined) {
-      pools = new EndpointPools(endpoint, this.#context, this);
+      pools = new EndpointPools(endpoint, {
+        http1: () => new EndpointPool(endpoint, this.#context, this),
+        http2: () => new ClientPool(endpoint, this.#context, this),
+      });
       this.#pools.set(endpoint, pools);
     }
     if (cluster.isHigh === true) pools = pools.high;
+    if (cluster.http2?.when === "agreed") return pools.agreed;
     return speaksHttp2(cluster, isHttp2) ? pools.http2 : pools.http1;
   }
 }
@@ -109,62 +120,11 @@ export function closeUpstreams(context: ProxyContext): void {
 
 /** As `istio.alpn` asks for: what proxies of the mesh expect of a client that speaks HTTP/2. */
 const meshHttp2: readonly string[] = ["istio-h2", "istio", "h2"];
+/** Where the endpoint chooses. */
+const either: readonly string[] = ["h2", "http/1.1"];
 
 interface PooledConnection {
   readonly channel: Channel | undefined;
-}
-
-/** Those of one endpoint, made when a request first needs them. */
-class EndpointPools {
-  readonly #endpoint: UpstreamEndpoint;
-  readonly #context: ProxyContext;
-  readonly #upstreams: Upstreams;
-  #http1: EndpointPool | undefined;
-  #http2: ClientPool | undefined;
-  #high: EndpointPools | undefined;
-
-  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: Upstreams) {
-    this.#endpoint = endpoint;
-    this.#context = context;
-    this.#upstreams = upstreams;
-    endpoint.onRemoved = () => this.#remove();
-    endpoint.onDrained = () => this.#drain();
-  }
-
-  /** For requests of priority HIGH, whose connections are apart from the others'. */
-  get high(): EndpointPools {
-    if (this.#high !== undefined) return this.#high;
-    const endpoint = this.#endpoint;
-    const made = new EndpointPools(endpoint, this.#context, this.#upstreams);
-    endpoint.onRemoved = () => {
-      this.#remove();
-      made.#remove();
-    };
-    endpoint.onDrained = () => {
-      this.#drain();
-      made.#drain();
-    };
-    this.#high = made;
-    return made;
-  }
-
-  #remove(): void {
-    this.#http1?.closeIdle();
-    this.#http2?.drain();
-  }
-
-  #drain(): void {
-    this.#http1?.drain();
-    this.#http2?.drain();
-  }
-
-  get http1(): EndpointPool {
-    return (this.#http1 ??= new EndpointPool(this.#endpoint, this.#context, this.#upstreams));
-  }
-
-  get http2(): ClientPool {
-    return (this.#http2 ??= new ClientPool(this.#endpoint, this.#context, this.#upstreams));
-  }
 }
 
 interface Waiting {
@@ -175,7 +135,9 @@ interface Waiting {
 /** That one request may open, as in Envoy. */
 const connectsMax = 3;
 
-export class EndpointPool implements UpstreamPool {
+export class EndpointPool implements SpeakingPool {
+  /** Where a connection may turn out to speak another protocol. */
+  agreed: AgreedPool | undefined = undefined;
   readonly endpoint: UpstreamEndpoint;
   readonly wheel: DeadlineWheel;
   readonly memory: RequestMemory;
@@ -352,7 +314,7 @@ export class EndpointPool implements UpstreamPool {
     connection.channel = this.#context.dialler.dial({
       address: this.endpoint.address,
       tls: this.endpoint.tls,
-      ...this.#upstreams.offeredTo(this.endpoint),
+      ...this.#upstreams.offeredTo(this.endpoint, this.agreed === undefined ? "http1" : "agreed"),
       ...sourceOf(this.endpoint),
       timeoutMs: cluster.connectTimeoutMs,
       ...queueOf(cluster),
@@ -362,14 +324,45 @@ export class EndpointPool implements UpstreamPool {
       },
       onConnect: (channel) => {
         this.wheel.touch();
-        connection.channel = channel;
-        connection.isConnected = true;
-        connection.connectedMs = this.wheel.nowMs;
-        if (channel.tls !== undefined) connection.securedMs = this.wheel.nowMs;
         this.#connecting--;
-        this.release(connection);
+        const other = this.agreed?.otherFor(channel, "http1");
+        if (other === undefined) this.#start(connection, channel);
+        else this.#pass(connection, channel, other);
       },
     });
+  }
+
+  #start(connection: UpstreamConnection, channel: Channel): void {
+    connection.channel = channel;
+    connection.isConnected = true;
+    connection.connectedMs = this.wheel.nowMs;
+    if (channel.tls !== undefined) connection.securedMs = this.wheel.nowMs;
+    this.release(connection);
+  }
+
+  /** It speaks another protocol; those for whom none is being opened here go with it. */
+  #pass(connection: UpstreamConnection, channel: Channel, other: SpeakingPool): void {
+    this.#open--;
+    this.#upstreams.onClosed(connection);
+    const going = this.#waiting.splice(this.#connecting);
+    for (const { cluster } of going) cluster.limits.releasePending();
+    this.#leaveIfEmpty();
+    other.adopt(channel, connection);
+    for (const { user, cluster } of going) other.acquire(user, cluster);
+  }
+
+  adopt(
+    channel: Channel,
+    { cluster, isCounted, dialledMs, tcpConnectedMs }: OpenedConnection,
+  ): void {
+    const connection = new UpstreamConnection(this, cluster, isCounted);
+    connection.generation = this.#generation;
+    connection.dialledMs = dialledMs;
+    connection.tcpConnectedMs = tcpConnectedMs;
+    this.#open++;
+    this.#upstreams.onOpened(connection);
+    channel.handler = connection;
+    this.#start(connection, channel);
   }
 }
 
@@ -379,8 +372,4 @@ export class EndpointPool implements UpstreamPool {
  */
 function keptForMs(seconds: number): number {
   return seconds === 0 ? Number.POSITIVE_INFINITY : seconds * 1000 - Math.min(1000, seconds * 500);
-}
-
-function isHttp2(protocol: string): boolean {
-  return protocol === "h2" || protocol === "istio-h2";
 }

@@ -28,9 +28,9 @@ import {
 } from "./upstream-failure.ts";
 import { UpstreamDeadlines } from "./upstream-deadlines.ts";
 import { routeTimeout } from "./route-timeout.ts";
-import type { UpstreamConnection } from "./upstream-connection.ts";
 import type {
   PoolFailure,
+  UpgradedExchange,
   UpstreamExchange,
   UpstreamPool,
   UpstreamReset,
@@ -67,7 +67,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   get isUpgradeRequest(): boolean {
-    return this.#stream.upgrade !== "";
+    return this.#stream.upgrade !== "" && this.#stream.request.method !== "CONNECT";
   }
 
   start(cluster: UpstreamCluster, route: CompiledRoute, bodyKind: BodyKind): void {
@@ -86,7 +86,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   #onRequestWhole(): void {
-    this.#deadlines.onRequestWhole(this.isUpgradeRequest);
+    this.#deadlines.onRequestWhole(this.#stream.upgrade !== "");
     sendMirrors(this.#stream, this.#route, this.#target, this.#bodyKind);
   }
 
@@ -106,7 +106,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
       rewriteTarget(this.#target, this.#stream, route, endpoint.hostname);
-    if (this.#stream.upgrade === "connect" && route.isConnect) {
+    if (this.#stream.upgrade === "connect" && route.endsConnect) {
       this.#endpoint = undefined;
       return openConnectTunnel(this.#stream, cluster, endpoint);
     }
@@ -156,14 +156,13 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
 
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
     this.#pool = undefined;
-    const kind = poolFailures[failure];
     if (failure === "overflow" || failure === "no-pool") {
       this.#leaveEndpoint(undefined);
       if (this.#hasLate) return;
-      return this.#fail(kind, undefined);
+      return this.#fail(poolFailures[failure], undefined);
     }
-    this.#leaveEndpoint({ kind: "connect-failure" });
-    this.#retryOrFail({ kind: "connect-failure" }, kind, error);
+    this.#leaveEndpoint(this.#facts.missed(failure));
+    this.#retryOrFail({ kind: "connect-failure" }, poolFailures[failure], error);
   }
 
   onUpstreamReset(kind: UpstreamReset, error: ChannelError | undefined): void {
@@ -192,7 +191,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   /** True when the outcome will be tried again. */
   #scheduleRetry(outcome: AttemptOutcome): boolean {
     const { body, services } = this.#stream;
-    if (!body.isWhole || this.isUpgradeRequest) return false;
+    if (!body.isWhole || this.#stream.upgrade !== "") return false;
     const delayMs = this.#retries.next(outcome, this.#stream.record, services.context);
     if (delayMs === undefined) return false;
     this.#exchange = undefined;
@@ -303,13 +302,14 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     return isThere || this.#deadlines.backoff.isArmed;
   }
 
-  onUpgraded(connection: UpstreamConnection, rest: Buffer): void {
+  onUpgraded(upgraded: UpgradedExchange, rest: Buffer): void {
     const endpoint = this.#endpoint;
-    this.#cluster?.counters.onResponse(101, 0);
+    this.#cluster?.counters.onResponse(this.isUpgradeRequest ? 101 : upgraded.head.status, 0);
     this.#endpoint = undefined;
+    this.#exchange = undefined;
     this.#clear();
-    endpoint?.report(this.#facts.reported(connection.head, 0));
-    openUpgradeTunnel(this.#stream, { connection, endpoint, first: rest });
+    endpoint?.report(this.#facts.reported(upgraded.head, 0));
+    openUpgradeTunnel(this.#stream, { upgraded, endpoint, first: rest });
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {

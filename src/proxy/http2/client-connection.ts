@@ -13,7 +13,7 @@ import type { Http2Stream } from "../../wire/http2-stream.ts";
 import type { UpstreamCluster, UpstreamHttp2 } from "../context.ts";
 import { Deadline, type DeadlineOwner, type DeadlineWheel } from "../http/deadline-wheel.ts";
 import type { StreamRecord } from "../http/stream-record.ts";
-import type { UpstreamUser } from "../http/upstream-exchange.ts";
+import type { PoolFailure, UpstreamUser } from "../http/upstream-exchange.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { ClientStream } from "./client-stream.ts";
 
@@ -31,6 +31,8 @@ export interface ConnectionKeeper {
   onCapacity(connection: ClientConnection): void;
   /** It takes no streams any more. */
   onDraining(connection: ClientConnection): void;
+  /** One has not said in time what its server allows. */
+  onUntold(failure: PoolFailure, error?: ChannelError): void;
   onClosed(connection: ClientConnection, error: ChannelError | undefined): void;
 }
 
@@ -55,6 +57,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   readonly #idleDeadline: Deadline = new Deadline(this);
   readonly #ageDeadline: Deadline = new Deadline(this);
   readonly #pingDeadline: Deadline = new Deadline(this);
+  #settingsDeadline: Deadline | undefined;
   readonly #free: ClientStream[] = [];
   readonly #streams: Set<ClientStream> = new Set();
   #isReceiving = false;
@@ -97,6 +100,16 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     return max - streams.open.size;
   }
 
+  /** Its server has said how it is set. */
+  get isTold(): boolean {
+    return this.session.streams.peer.isTold;
+  }
+
+  /** And that streams may become other protocols (RFC 8441). */
+  get allowsConnect(): boolean {
+    return this.session.streams.peer.allowsConnect;
+  }
+
   get isIdle(): boolean {
     return this.#streams.size === 0;
   }
@@ -116,6 +129,13 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     if (maxConnectionDurationMs > 0) wheel.arm(this.#ageDeadline, maxConnectionDurationMs);
     this.#watch();
     this.#keeper.onCapacity(this);
+  }
+
+  /** Somebody waits to be told what the server allows: not for ever. */
+  expectSettings(): void {
+    if (this.#settingsDeadline !== undefined) return;
+    this.#settingsDeadline = new Deadline(this);
+    this.#keeper.wheel.arm(this.#settingsDeadline, this.cluster.connectTimeoutMs);
   }
 
   /** Begins a stream; the caller has looked at `capacity` and counts the request. */
@@ -239,6 +259,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   }
 
   onPeerSettings(): void {
+    this.#settingsDeadline?.disarm();
     if (this.capacity > 0) this.#keeper.onCapacity(this);
   }
 
@@ -271,6 +292,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     this.session.isEnded = true;
     this.session.sender.close();
     wheel.release(this.#idleDeadline, this.#ageDeadline, this.#pingDeadline);
+    if (this.#settingsDeadline !== undefined) wheel.release(this.#settingsDeadline);
     this.#keeper.onClosed(this, error);
     for (const stream of this.#streams) stream.onConnectionClose(this.#isFaulty, error);
     this.#free.length = 0;
@@ -279,6 +301,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   onDeadline(deadline: Deadline): void {
     if (deadline === this.#pingDeadline) return this.#onPingDeadline();
     if (deadline === this.#ageDeadline) return this.drain();
+    if (deadline === this.#settingsDeadline) return this.#keeper.onUntold("connect-timeout");
     if (this.#streams.size === 0) this.close();
   }
 

@@ -3,7 +3,8 @@
  * connection with room for a stream; without one it waits while another is opened, within the
  * cluster's limits.
  */
-import type { ChannelError } from "../../net/channel.ts";
+import { assert } from "../../base/assert.ts";
+import type { Channel, ChannelError } from "../../net/channel.ts";
 import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
 import type {
   CircuitBreakers,
@@ -12,9 +13,10 @@ import type {
   UpstreamEndpoint,
   UpstreamHttp2,
 } from "../context.ts";
+import type { AgreedPool, OpenedConnection, SpeakingPool } from "../http/agreed-pool.ts";
 import type { DeadlineWheel } from "../http/deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf } from "../http/dial-options.ts";
-import type { PoolFailure, UpstreamPool, UpstreamUser } from "../http/upstream-exchange.ts";
+import type { PoolFailure, UpstreamUser } from "../http/upstream-exchange.ts";
 import { ClientConnection, type ConnectionKeeper } from "./client-connection.ts";
 import { framesOf } from "./frames.ts";
 
@@ -23,7 +25,7 @@ export interface PoolHost {
   readonly wheel: DeadlineWheel;
   offeredTo(
     endpoint: UpstreamEndpoint,
-    protocol: "http1" | "http2",
+    protocol: "http2" | "agreed",
   ): { readonly alpn?: readonly string[] };
   onOpened(connection: ClientConnection): void;
   onClosed(connection: ClientConnection): void;
@@ -34,7 +36,9 @@ interface Waiting {
   readonly cluster: UpstreamCluster;
 }
 
-export class ClientPool implements UpstreamPool, ConnectionKeeper {
+export class ClientPool implements SpeakingPool, ConnectionKeeper {
+  /** Where a connection may turn out to speak another protocol. */
+  agreed: AgreedPool | undefined = undefined;
   readonly wheel: DeadlineWheel;
   readonly frames: FrameMemory;
   readonly #endpoint: UpstreamEndpoint;
@@ -57,9 +61,11 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
   }
 
   acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh = false): void {
+    let isToBeTold = false;
     for (const connection of this.#ready) {
       if (connection.capacity <= 0 || (isFresh && connection.requests > 0)) continue;
-      return this.#attach(connection, user);
+      isToBeTold = mustBeTold(user, connection);
+      if (!isToBeTold) return this.#attach(connection, user);
     }
     const { pools } = cluster.limits;
     if (pools !== undefined && this.#permit === undefined) {
@@ -71,7 +77,7 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
       return user.onPoolFailure("overflow", undefined);
     }
     this.#waiting.push({ user, cluster });
-    this.#connectForWaiting();
+    if (!isToBeTold) this.#connectForWaiting();
   }
 
   /** Nothing is here any more: another endpoint may have a pool instead. */
@@ -96,6 +102,9 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
   }
 
   #attach(connection: ClientConnection, user: UpstreamUser): void {
+    if (user.isUpgradeRequest && !connection.allowsConnect) {
+      return user.onPoolFailure("no-upgrade", undefined);
+    }
     if (!connection.cluster.limits.tryRequest()) return user.onPoolFailure("overflow", undefined);
     connection.attach(user);
   }
@@ -103,6 +112,8 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
   onCapacity(connection: ClientConnection): void {
     if (connection.isConnected && !this.#ready.includes(connection)) this.#ready.push(connection);
     while (this.#waiting.length > 0 && connection.capacity > 0) {
+      const first = this.#waiting[0];
+      if (first !== undefined && mustBeTold(first.user, connection)) break;
       const next = this.#waiting.shift();
       next?.cluster.limits.releasePending();
       if (next !== undefined) this.#attach(connection, next.user);
@@ -126,6 +137,7 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
     if (connection.isCounted) cluster.limits.releaseConnection();
     cluster.counters.onConnectionClosed();
     if (connection.isConnected) {
+      if (!connection.isTold) this.onUntold("connect-failure", error);
       this.#connectForWaiting();
       return this.#leaveIfEmpty();
     }
@@ -134,6 +146,12 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
     // One refused connection speaks for the endpoint: whoever waits may try another.
     this.#failWaiting(error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure", error);
     this.#leaveIfEmpty();
+  }
+
+  onUntold(failure: PoolFailure, error?: ChannelError): void {
+    for (const { user } of this.#waiting.filter((waiting) => waiting.user.isUpgradeRequest)) {
+      if (this.cancel(user)) user.onPoolFailure(failure, error);
+    }
   }
 
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
@@ -170,7 +188,7 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
     connection.channel = this.#context.dialler.dial({
       address: this.#endpoint.address,
       tls: this.#endpoint.tls,
-      ...this.#upstreams.offeredTo(this.#endpoint, "http2"),
+      ...this.#upstreams.offeredTo(this.#endpoint, this.agreed === undefined ? "http2" : "agreed"),
       ...sourceOf(this.#endpoint),
       timeoutMs: cluster.connectTimeoutMs,
       ...queueOf(cluster),
@@ -181,8 +199,41 @@ export class ClientPool implements UpstreamPool, ConnectionKeeper {
       onConnect: (channel) => {
         this.wheel.touch();
         this.#connecting--;
-        connection.start(channel);
+        const other = this.agreed?.otherFor(channel, "http2");
+        if (other === undefined) connection.start(channel);
+        else this.#pass(connection, channel, other);
       },
     });
   }
+
+  /** It speaks another protocol; those for whom none is being opened here go with it. */
+  #pass(connection: ClientConnection, channel: Channel, other: SpeakingPool): void {
+    this.#open--;
+    this.#upstreams.onClosed(connection);
+    const going = this.#waiting.splice(this.#connecting);
+    for (const { cluster } of going) cluster.limits.releasePending();
+    this.#leaveIfEmpty();
+    other.adopt(channel, connection);
+    for (const { user, cluster } of going) other.acquire(user, cluster);
+  }
+
+  adopt(
+    channel: Channel,
+    { cluster, isCounted, dialledMs, tcpConnectedMs }: OpenedConnection,
+  ): void {
+    const { http2 } = cluster;
+    assert(http2 !== undefined, "HTTP/2 was agreed on for a cluster without it");
+    const connection = new ClientConnection(this, cluster, http2, isCounted);
+    connection.dialledMs = dialledMs;
+    connection.tcpConnectedMs = tcpConnectedMs;
+    this.#open++;
+    this.#upstreams.onOpened(connection);
+    channel.handler = connection;
+    connection.start(channel);
+  }
+}
+
+/** The user wants what servers need not allow, and this one has not said yet. */
+function mustBeTold(user: UpstreamUser, connection: ClientConnection): boolean {
+  return user.isUpgradeRequest && !connection.isTold;
 }

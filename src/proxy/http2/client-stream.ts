@@ -12,11 +12,17 @@ import type {
   UpstreamTarget,
 } from "../http/request-head-writer.ts";
 import type { StreamRecord } from "../http/stream-record.ts";
-import type { UpstreamExchange, UpstreamReset, UpstreamUser } from "../http/upstream-exchange.ts";
+import type {
+  UpgradedExchange,
+  UpstreamExchange,
+  UpstreamReset,
+  UpstreamUser,
+} from "../http/upstream-exchange.ts";
 import type { ClientConnection } from "./client-connection.ts";
+import { ConnectChannel } from "./connect-channel.ts";
 import { writeFields } from "./fields.ts";
 
-export class ClientStream implements StreamOwner, UpstreamExchange {
+export class ClientStream implements StreamOwner, UpstreamExchange, UpgradedExchange {
   readonly head: Http1Head = new Http1Head();
   isReused = false;
   hasAnswered = false;
@@ -27,6 +33,8 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
   #trailers: Http1Head | undefined;
   #hasTrailers = false;
   #isMalformed = false;
+  /** The request asks for a tunnel: it has no end, and a good answer has none either. */
+  #asksFor: "nothing" | "upgrade" | "connect" = "nothing";
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
@@ -46,6 +54,7 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
     this.hasAnswered = false;
     this.#hasTrailers = false;
     this.#isMalformed = false;
+    this.#asksFor = "nothing";
     this.head.reset("response");
     this.#connection.session.streams.beginOwn(this, user.isHeadRequest);
     user.onAttached(this);
@@ -76,7 +85,16 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
     const { sender } = this.#connection.session;
     const { encoder } = sender;
     const writer = sender.beginHead(stream.id);
-    encoder.field(writer, ":method", request.method);
+    // HTTP/2 switches nothing: a stream becomes the other protocol (RFC 8441).
+    const protocol = attempt.isUpgrade ? request.headers.get("upgrade") : undefined;
+    const isConnect = protocol === undefined && request.method === "CONNECT";
+    if (protocol !== undefined) this.#asksFor = "upgrade";
+    else if (isConnect && this.#user?.isTunnel !== true) this.#asksFor = "connect";
+    encoder.field(writer, ":method", protocol === undefined ? request.method : "CONNECT");
+    if (protocol !== undefined) {
+      encoder.field(writer, ":protocol", protocol);
+      request.headers.remove("content-length");
+    }
     // A tunnel leads to an authority, and to nothing of it (RFC 9113 section 8.5).
     const { path } = target;
     if (path !== "") encoder.field(writer, ":scheme", request.scheme);
@@ -89,7 +107,7 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
       encoder.field(writer, "x-envoy-expected-rq-timeout-ms", String(attempt.expectedMs));
     }
     if (attempt.count > 0) encoder.field(writer, "x-envoy-attempt-count", String(attempt.count));
-    sender.endHead(stream, bodyKind === "none");
+    sender.endHead(stream, bodyKind === "none" && this.#asksFor === "nothing");
   }
 
   sendBody(chunk: Buffer, from: number, to: number): boolean {
@@ -102,6 +120,7 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
   sendEnd(trailers: Http1Head | undefined): void {
     const stream = this.#wire;
     if (stream === undefined || stream.isLocalEnded || stream.isEndQueued) return;
+    if (this.#asksFor !== "nothing") return;
     this.#connection.session.sender.end(stream, trailers);
   }
 
@@ -147,9 +166,34 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
   onHead(): void {
     this.#begin();
     // What an answer to CONNECT says of its length means nothing (RFC 9110 section 9.3.6).
-    if (this.#user?.isTunnel === true && this.#wire !== undefined) this.#wire.contentLeft = -1;
+    const user = this.#user;
+    const isOpened = this.#isTunnelOpened();
+    if ((isOpened || user?.isTunnel === true) && this.#wire !== undefined) {
+      this.#wire.contentLeft = -1;
+    }
     this.#connection.enter(this);
-    this.#user?.onResponseHead(this);
+    if (isOpened) user?.onUpgraded(this, noBytes);
+    else user?.onResponseHead(this);
+  }
+
+  /** As Envoy: another protocol begins with 200, and nothing else. */
+  #isTunnelOpened(): boolean {
+    const { status } = this.head;
+    const asked = this.#asksFor;
+    if (asked === "nothing") return false;
+    const isOpened = asked === "upgrade" ? status === 200 : status >= 200 && status < 300;
+    if (isOpened) this.#asksFor = "nothing";
+    return isOpened;
+  }
+
+  surrender(): Channel {
+    const channel = new ConnectChannel(this);
+    this.#user = channel;
+    return channel;
+  }
+
+  onTunnelClosed(): void {
+    // The stream has told its connection already that it is over.
   }
 
   #begin(): void {
@@ -223,6 +267,8 @@ export class ClientStream implements StreamOwner, UpstreamExchange {
     this.#connection.onStreamOver(this);
   }
 }
+
+const noBytes = Buffer.alloc(0);
 
 function resetBy(code: number): UpstreamReset {
   return code === errorCode.refusedStream ? "refused" : "remote";

@@ -201,5 +201,5 @@ test("a stream that breaks is a connection that broke; one that waits says so", 
   channel.resume();
   user?.onUpstreamReset("remote", undefined);
   user?.onUpstreamDrain();
-  assert.deepEqual(told, ["open", "drain", "close ECONNRESET"]);
+  assert.deepEqual(told, ["open", "drain", "close stream-reset"]);
 });

@@ -7,12 +7,13 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../../net/channel.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import { MessageHeaders } from "../http/message-headers.ts";
-import type {
-  PoolFailure,
-  UpstreamExchange,
-  UpstreamPool,
-  UpstreamReset,
-  UpstreamUser,
+import {
+  type PoolFailure,
+  streamReset,
+  type UpstreamExchange,
+  type UpstreamPool,
+  type UpstreamReset,
+  type UpstreamUser,
 } from "../http/upstream-exchange.ts";
 import type { Upstreams } from "../http/upstream-pool.ts";
 
@@ -42,10 +43,17 @@ export const tunnelRefused = "tunnel-refused";
 export const tunnelOverflow = "tunnel-overflow";
 
 export function openConnectChannel(options: ConnectOptions): ConnectChannel {
-  const channel = new ConnectChannel(options);
-  channel.start();
+  const channel = new ConnectChannel();
+  channel.start(options);
   return channel;
 }
+
+const silent: ChannelHandler = {
+  onData: () => {},
+  onEnd: () => {},
+  onDrain: () => {},
+  onClose: () => {},
+};
 
 const nowhere: SocketAddress = { address: "", port: 0 };
 const noFields = { expectedMs: 0, count: 0, isUpgrade: false };
@@ -54,27 +62,32 @@ export class ConnectChannel implements Channel, UpstreamUser {
   readonly isHeadRequest = false;
   readonly isUpgradeRequest = false;
   readonly isTunnel = true;
-  handler: ChannelHandler;
+  handler: ChannelHandler = silent;
   isClosed = false;
-  readonly #options: ConnectOptions;
+  #options: ConnectOptions | undefined;
   #pool: UpstreamPool | undefined;
   #exchange: UpstreamExchange | undefined;
   /** What carries the stream. */
   #carrier: Channel | undefined;
-  #isOpen = false;
+  #isOpen: boolean;
   #isPaused = false;
   /** The pool or the connection may fail while it is asked. */
-  #isStarting = true;
+  #isStarting: boolean;
   #hasEnded = false;
   #hasRemoteEnded = false;
 
-  constructor(options: ConnectOptions) {
-    this.#options = options;
-    this.handler = options.handler;
+  /** `opened`: it has been asked for and agreed to; the caller sets who handles it. */
+  constructor(opened?: UpstreamExchange) {
+    this.#exchange = opened;
+    this.#carrier = opened?.carrier;
+    this.#isOpen = opened !== undefined;
+    this.#isStarting = opened === undefined;
   }
 
-  start(): void {
-    const { upstreams, cluster, endpoint } = this.#options;
+  start(options: ConnectOptions): void {
+    const { upstreams, cluster, endpoint } = options;
+    this.#options = options;
+    this.handler = options.handler;
     upstreams.wheel.touch();
     cluster.counters.onRequest();
     this.#pool = upstreams.poolOf(endpoint, cluster, true);
@@ -87,7 +100,7 @@ export class ConnectChannel implements Channel, UpstreamUser {
   }
 
   get remote(): SocketAddress {
-    return this.#options.endpoint.address;
+    return this.#options?.endpoint.address ?? this.#carrier?.remote ?? nowhere;
   }
 
   get originalDestination(): SocketAddress {
@@ -103,7 +116,7 @@ export class ConnectChannel implements Channel, UpstreamUser {
   }
 
   onAttached(exchange: UpstreamExchange): void {
-    const { authority, fields } = this.#options.request;
+    const { authority = "", fields = [] } = this.#options?.request ?? {};
     this.#exchange = exchange;
     this.#carrier = exchange.carrier;
     const headers = new MessageHeaders();
@@ -126,12 +139,11 @@ export class ConnectChannel implements Channel, UpstreamUser {
 
   onResponseHead(exchange: UpstreamExchange): void {
     const { status } = exchange.head;
-    const { cluster, onConnect } = this.#options;
-    cluster.counters.onResponse(status, 0);
+    this.#options?.cluster.counters.onResponse(status, 0);
     if (status >= 200 && status < 300) {
       this.#isOpen = true;
       if (this.#isPaused) exchange.pause();
-      return onConnect(this);
+      return this.#options?.onConnect(this);
     }
     this.#exchange = undefined;
     exchange.abandon();
@@ -163,7 +175,8 @@ export class ConnectChannel implements Channel, UpstreamUser {
     }
     // Both have said all: that the stream was broken off behind it concerns nobody.
     if (this.#hasRemoteEnded && this.#hasEnded) return this.#close(undefined);
-    this.#close({ code: "ECONNRESET", message: resets[kind] });
+    const code = kind === "termination" ? "ECONNRESET" : streamReset;
+    this.#close({ code, message: resets[kind] });
   }
 
   onUpstreamDrain(): void {

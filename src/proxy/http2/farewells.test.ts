@@ -98,3 +98,16 @@ test("ServerConnection gives who is idle a second between two words, when the pr
   assert.deepEqual(take(client), ["GOAWAY 0"]);
   assert.equal(client.hasEnded, true);
 });
+
+test("ServerConnection ends a connection whose client does not say that it has read our settings", () => {
+  const mesh = new HttpHarness();
+  const client = mesh.connect();
+  client.send(`${preface}\0\0\0\x04\0\0\0\0\0`);
+  take(client);
+  mesh.clock.advance(29_000);
+  assert.deepEqual(take(client), []);
+  mesh.clock.advance(1500);
+  assert.deepEqual(take(client), ["GOAWAY 0"]);
+  assert.equal(client.hasEnded, true);
+  assert.match(mesh.metrics.expose(), /envoy_http2_settings_timeout\{[^}]*\} 1\n/);
+});

@@ -1,4 +1,5 @@
 /** Endpoints that speak HTTP/2: Node's server, and one that says the frames it is told. */
+import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
 
@@ -10,6 +11,8 @@ export type Script = (say: (bytes: Buffer) => void, streamId: number, socket: ne
 export interface Endpoints {
   readonly port: number;
   readonly rawPort: number;
+  /** Of one that is asked by either protocol, without TLS; it says by which. */
+  readonly eitherPort: number;
   /** What the second endpoint does from now on. */
   begin(script: Script | undefined): void;
   /** Requests since the last call: fields but those that differ by chance, then what came behind. */
@@ -53,16 +56,21 @@ export async function startEndpoints(): Promise<Endpoints> {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const raw = startRaw();
-  await new Promise<void>((resolve) => raw.server.listen(0, "127.0.0.1", resolve));
+  const either = startEither(server, seen);
+  for (const one of [raw.server, either]) {
+    await new Promise<void>((resolve) => one.listen(0, "127.0.0.1", resolve));
+  }
   return {
     port: portOf(server),
     rawPort: portOf(raw.server),
+    eitherPort: portOf(either),
     begin: (script) => (raw.script = script),
     takeSeen: () => seen.splice(0),
     close: async () => {
       for (const session of sessions) session.destroy();
       for (const socket of raw.sockets) socket.destroy();
       raw.server.close();
+      either.close();
       await new Promise((resolve) => server.close(resolve));
     },
   };
@@ -142,6 +150,26 @@ function answer(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHead
       stream.respond({ ":status": 200, "content-type": "text/plain" });
       stream.end("ok");
   }
+}
+
+/** What begins with the preface is `server`'s, the rest HTTP/1.1. */
+function startEither(server: http2.Http2Server, seen: string[][]): net.Server {
+  const plain = http.createServer((request, response) => {
+    const { method, url, rawHeaders, httpVersion } = request;
+    const names = rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
+    seen.push([`${method} ${url} HTTP/${httpVersion}`, ...names.toSorted()]);
+    response.end("plain");
+  });
+  return net.createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (chunk: Buffer) => {
+      const isHttp2 = chunk.toString("latin1", 0, 3) === "PRI";
+      socket.pause();
+      socket.unshift(chunk);
+      (isHttp2 ? server : plain).emit("connection", socket);
+      socket.resume();
+    });
+  });
 }
 
 interface RawEndpoint {

@@ -39,7 +39,7 @@ function bootstrap(port: number, logFile: string, endpoints: Endpoints): string 
   const retry =
     'retry_policy: {retry_on: "refused-stream", num_retries: 2, retry_back_off: {base_interval: 0.001s}}';
   return `static_resources:
-  clusters:${cluster("app", endpoints.port, "explicit_http_config: {http2_protocol_options: {}}")}${cluster("raw", endpoints.rawPort, "explicit_http_config: {http2_protocol_options: {override_stream_error_on_invalid_http_message: true}}")}
+  clusters:${cluster("app", endpoints.port, "explicit_http_config: {http2_protocol_options: {}}")}${cluster("raw", endpoints.rawPort, "explicit_http_config: {http2_protocol_options: {override_stream_error_on_invalid_http_message: true}}")}${cluster("either", endpoints.eitherPort, "use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}")}
   - name: gone
     connect_timeout: 1s
     type: STATIC
@@ -77,6 +77,7 @@ function bootstrap(port: number, logFile: string, endpoints: Endpoints): string 
               - {match: {path: /raw-retry}, route: {cluster: raw, ${retry}}}
               - {match: {prefix: /raw}, route: {cluster: raw}}
               - {match: {prefix: /gone}, route: {cluster: gone}}
+              - {match: {prefix: /either}, route: {cluster: either}}
               - {match: {prefix: /slow}, route: {cluster: raw, timeout: 0.3s}}
               - {match: {prefix: /}, route: {cluster: app}}
 `;

@@ -54,6 +54,9 @@ const served: readonly Question[] = [
     body: "abc",
     trailers: { "x-after": "1" },
   },
+  { name: "passes interim answers", path: "/hints" },
+  { name: "asks as its client does", path: "/either" },
+  { name: "asks as its client does, with content", method: "POST", path: "/either", body: "abc" },
   { name: "passes cookies", path: "/", headers: { cookie: "a=1; b=2" } },
   { name: "passes te: trailers", path: "/", headers: { te: "trailers" } },
   {

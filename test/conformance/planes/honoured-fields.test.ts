@@ -318,6 +318,11 @@ const walked: readonly Walked[] = [
       typedExtensionProtocolOptions: {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": config,
       },
+      // Where a protocol is to be agreed on.
+      transportSocket: {
+        name: "tls",
+        typedConfig: any(`${extensions}.transport_sockets.tls.v3.UpstreamTlsContext`),
+      },
     }),
     { explicitHttpConfig: { httpProtocolOptions: {} } },
   ),
