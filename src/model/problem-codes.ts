@@ -63,6 +63,8 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "virtualservice.sni-host": "A name that clients ask for is none of the hosts, nor below one.",
   "virtualservice.no-tls-port":
     "There are routes by name of TLS, and no port of the hosts says that it carries TLS.",
+  "virtualservice.no-server":
+    "The Gateways that it is bound to have no server for routes of this sort.",
   "destinationrule.host-not-found": "The rule's host is no service.",
   "destinationrule.duplicate-subset": "A subset is defined twice.",
   "destinationrule.empty-subset": "No workload has the labels of a subset.",

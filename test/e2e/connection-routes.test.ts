@@ -11,6 +11,8 @@ import { connect as connectTls } from "node:tls";
 
 import { makeTestAuthority } from "../support/test-certificates.ts";
 import { eventually, startMesh, type TestMesh } from "./support/mesh.ts";
+import { connectPeer, http2Peer } from "./support/outside-peers.ts";
+import { outsideTcp } from "./support/outside.ts";
 import { capturedCases } from "./support/security-mesh.ts";
 
 const command = (name: string): string =>
@@ -36,6 +38,53 @@ ${server("alpha")}${server("beta")}
   command: ["${process.execPath}", "-e", 'require("net").createServer((s) => s.on("error", () => {})).listen(9100)']
   ports: [{ name: tcp-silent, port: 9100 }]
 `;
+
+interface Outside {
+  readonly address: string;
+  readonly greeter: number;
+  readonly http2: number;
+  readonly proxy: number;
+}
+
+const entry = (
+  name: string,
+  protocol: string,
+  port: number,
+  at: Outside,
+  policy: string,
+): string => `
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: ${name} }
+spec:
+  hosts: [${name}.example]
+  resolution: STATIC
+  ports: [{ number: 8000, name: ${protocol.toLowerCase()}, protocol: ${protocol} }]
+  endpoints: [{ address: ${at.address}, ports: { ${protocol.toLowerCase()}: ${port} } }]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: ${name} }
+spec: { host: ${name}.example, trafficPolicy: ${policy} }`;
+
+/** Servers outside, each asked as a DestinationRule says. */
+function outsideRules(at: Outside): string {
+  const http = (words: string): string => `{ connectionPool: { http: { ${words} } } }`;
+  const one = "h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 1";
+  const pings = "http2KeepAlive: { interval: 500ms, timeout: 5s }";
+  return [
+    entry("upgraded", "HTTP", at.http2, at, http(`${one}, ${pings}`)),
+    entry("as-client", "HTTP", at.http2, at, http("useClientProtocol: true")),
+    entry(
+      "tunnelled",
+      "TCP",
+      at.proxy,
+      at,
+      `{ tunnel: { targetHost: target.example, targetPort: ${at.greeter} } }`,
+    ),
+  ].join("");
+}
 
 const rules = `
 apiVersion: networking.istio.io/v1
@@ -114,8 +163,27 @@ function ask(host: string, port: number, name: string): string {
   return `${process.execPath} -e '${program}'`;
 }
 
-function read(host: string, port: number): string {
-  const program = `require("net").connect(${port}, "${host}").on("error", (error) => console.log(error.code)).pipe(process.stdout)`;
+/** What comes before the other side ends, or until `last` has come. */
+function read(host: string, port: number, last = "nothing"): string {
+  const program = `
+    const socket = require("net").connect(${port}, "${host}").on("error", (error) => console.log(error.code));
+    socket.on("data", (chunk) => { process.stdout.write(String(chunk)); if (String(chunk).includes("${last}")) socket.destroy(); });`;
+  return `${process.execPath} -e '${program}'`;
+}
+
+/** As many requests at once; their answers. */
+function get(url: string, count: number): string {
+  const program = `Promise.all(Array.from({ length: ${count} }, async () => (await fetch("${url}")).text())).then((all) => console.log(all.join(" ")))`;
+  return `${process.execPath} -e '${program}'`;
+}
+
+function http2Get(url: string): string {
+  const program = `
+    const session = require("http2").connect("${url}").on("error", (error) => console.log(error.code));
+    const stream = session.request({ ":path": "/" });
+    let text = "";
+    stream.on("response", (head) => (text = head[":status"] + " ")).on("data", (chunk) => (text += chunk));
+    stream.on("error", (error) => console.log(error.code)).on("close", () => { console.log(text); session.close(); });`;
   return `${process.execPath} -e '${program}'`;
 }
 
@@ -138,11 +206,20 @@ async function files(): Promise<Readonly<Record<string, string>>> {
 for (const { mode, dataPlane, title } of capturedCases) {
   test(`routes of connections: ${title}`, async (t) => {
     const certificates = await files();
+    await using greeter = await outsideTcp();
+    await using http2 = await http2Peer();
+    await using proxy = await connectPeer(greeter.address);
+    const { address } = greeter;
+    const outside = { address, greeter: greeter.port, http2: http2.port, proxy: proxy.port };
     await using mesh = await startMesh({
       mode,
       dataPlane,
       processes: "heddle",
-      files: { "heddle.yaml": meshFile, "rules.yaml": rules, ...certificates },
+      files: {
+        "heddle.yaml": meshFile,
+        "rules.yaml": rules + outsideRules(outside),
+        ...certificates,
+      },
     });
     const client = mesh.workload("client-0");
     const run = async (script: string): Promise<string> =>
@@ -172,6 +249,19 @@ for (const { mode, dataPlane, title } of capturedCases) {
     });
     await t.test("a connection that carries nothing ends", async () => {
       assert.equal(await run(read("silent", 9100)), "");
+    });
+    await t.test("requests of HTTP/1.1 go on as HTTP/2, one to a connection", async () => {
+      assert.equal(await run(get("http://upgraded.example:8000/", 1)), "HTTP/2");
+      assert.equal(await run(get("http://upgraded.example:8000/together", 4)), "4 4 4 4");
+      await eventually("connections are pinged", () => (http2.pings() > 0 ? true : undefined));
+    });
+    await t.test("a request goes on in the protocol it came by", async () => {
+      assert.equal(await run(http2Get("http://as-client.example:8000")), "200 HTTP/2");
+    });
+    await t.test("through a tunnel", async () => {
+      const words = await run(read("tunnelled.example", 8000, "220 outside"));
+      assert.match(words, /^220 outside/);
+      assert.deepEqual(proxy.targets, [`target.example:${greeter.port}`]);
     });
     await t.test("through a gateway", async () => throughGateway(mesh, certificates));
   });

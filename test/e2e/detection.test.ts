@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 
-import { eventually, startMesh } from "./support/mesh.ts";
+import { capturingModes, eventually, startMesh } from "./support/mesh.ts";
 import { outsideTcp } from "./support/outside.ts";
 import { capturedCases, enterNetworkOf, insidePid } from "./support/security-mesh.ts";
 
@@ -67,7 +67,10 @@ const call = (path: string): string => `
 
 const node = (program: string): string => `${process.execPath} <<'END'\n${program}\nEND`;
 
-for (const { mode, dataPlane, title } of capturedCases) {
+// How namespaces are made has nothing to do with it.
+const cases = capturedCases.filter(({ mode }) => mode === capturingModes[0]);
+
+for (const { mode, dataPlane, title } of cases) {
   test(`what nobody declared: ${title}`, async (t) => {
     await using outside = await outsideTcp();
     const { address: outsideAddress, port } = outside;
@@ -100,11 +103,11 @@ for (const { mode, dataPlane, title } of capturedCases) {
       const own = `console.log(Object.values(require("os").networkInterfaces()).flat().find((one) => one.family === "IPv4" && !one.internal).address)`;
       const address = (await mesh.workload("greeter-0").exec(node(own))).stdout.trim();
       const [enter = "", ...words] = enterNetworkOf(insidePid(mesh));
-      for (const at of [2525, 2526]) {
+      const asked = [2525, 2526].map(async (at) => {
         const script = node(talk(address, at));
-        const { stdout: said } = await promisify(execFile)(enter, [...words, "sh", "-c", script]);
-        assert.match(said, /^220 mail/);
-      }
+        return await promisify(execFile)(enter, [...words, "sh", "-c", script]);
+      });
+      for (const { stdout } of await Promise.all(asked)) assert.match(stdout, /^220 mail/);
     });
   });
 }

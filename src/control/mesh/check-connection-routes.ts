@@ -2,6 +2,7 @@
 import type { Problem } from "../../base/problem.ts";
 import type { VirtualService } from "../../model/config-resource.ts";
 import type { ConnectionMatch, TlsRoute } from "../../model/connection-routes.ts";
+import { carriedBy } from "../../model/gateway.ts";
 import { hostMatches } from "../../model/matching.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { canonicalRange } from "./address-range.ts";
@@ -14,6 +15,7 @@ export function checkConnectionRoutes(model: MeshModel): Problem[] {
     ...checkServerNames(one, names),
     ...checkTcpRoutes(one),
     ...checkPorts(model, one),
+    ...checkDoors(model, one),
   ]);
 }
 
@@ -108,4 +110,31 @@ function checkPorts(model: MeshModel, one: VirtualService): Problem[] {
       hint: "declare the port with protocol TLS or HTTPS",
     }),
   ];
+}
+
+const doors = {
+  http: { needs: "takes requests", hint: "add a server with protocol HTTP" },
+  tls: { needs: "passes TLS on", hint: "add one with protocol TLS and tls: { mode: PASSTHROUGH }" },
+  tcp: { needs: "carries bytes", hint: "add a server with protocol TCP" },
+} as const;
+
+/** Routes of one sort, bound to gateways alone whose servers are all of others. */
+function checkDoors(model: MeshModel, one: VirtualService): Problem[] {
+  const names = (one.spec.gateways ?? ["mesh"]).map((name) =>
+    name === "mesh" ? name : gatewayName(name, one.namespace),
+  );
+  if (names.includes("mesh")) return [];
+  const bound = model.gateways.filter((each) => names.includes(`${each.namespace}/${each.name}`));
+  const open = new Set(bound.flatMap((each) => each.spec.servers.map(carriedBy)));
+  if (open.size === 0) return [];
+  return (["http", "tls", "tcp"] as const).flatMap((kind) => {
+    if ((one.spec[kind] ?? []).length === 0 || open.has(kind)) return [];
+    return problemOf(one, {
+      code: "virtualservice.no-server",
+      severity: "warning",
+      path: `spec.${kind}`,
+      message: `no server of ${names.join(", ")} ${doors[kind].needs}, so these routes take nothing`,
+      hint: doors[kind].hint,
+    });
+  });
 }
