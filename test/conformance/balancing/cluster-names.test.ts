@@ -83,10 +83,10 @@ test("weighted_clusters of tcp_proxy, and alt_stat_name, are as with Envoy", asy
   const running = planes;
   assert.ok(running !== undefined);
   for (const plane of allPlanes) {
-    const port = running.port(plane, "tcp");
+    const port: number = running.port(plane, "tcp");
     const found = { a: 0, b: 0 };
     for (let i = 0; i < connections; i += 8) {
-      const batch = Array.from({ length: 8 }, () => connect(port));
+      const batch: Promise<string>[] = Array.from({ length: 8 }, () => connect(port));
       for (const text of await Promise.all(batch)) {
         assert.ok(text === "a" || text === "b", `${plane}: '${text}'`);
         found[text]++;
