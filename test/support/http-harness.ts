@@ -9,6 +9,7 @@ import type {
   ProxyContext,
   UpstreamCluster,
   UpstreamEndpoint,
+  UpstreamHttp2,
   UpstreamOutcome,
 } from "../../src/proxy/context.ts";
 import { Drain } from "../../src/proxy/drain.ts";
@@ -49,6 +50,8 @@ export interface HarnessOptions {
   readonly limits?: Partial<Record<"connection" | "pending" | "request" | "retry", number>>;
   readonly maxRequestsPerConnection?: number;
   readonly maxConnectionDurationMs?: number;
+  /** Endpoints speak it. */
+  readonly http2?: UpstreamHttp2;
   readonly endpoints?: number;
   readonly filters?: readonly { readonly typeUrl: string; readonly value: Uint8Array }[];
 }
@@ -169,6 +172,7 @@ export class HttpHarness {
       metadata: undefined,
       maxRequestsPerConnection: options.maxRequestsPerConnection ?? 0,
       maxConnectionDurationMs: options.maxConnectionDurationMs ?? 0,
+      http2: options.http2,
       idleTimeoutMs: 60_000,
       pick: ({ avoid, authority }) => {
         this.askedFor.push(authority);

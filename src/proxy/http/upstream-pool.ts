@@ -239,10 +239,11 @@ export class EndpointPool implements SpeakingPool {
       connection.channel?.destroy();
       return;
     }
-    const next = this.#waiting.shift();
-    if (next !== undefined) {
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
       next.cluster.limits.releasePending();
-      return this.#attach(connection, next.user);
+      if (connection.cluster.limits.tryRequest()) return connection.attach(next.user);
+      // It leaves the connection to whoever waits behind it.
+      next.user.onPoolFailure("overflow", undefined);
     }
     // Not before: whoever chose the endpoint while it was one would wait for connection after
     // connection, each closed as soon as it stands.

@@ -29,6 +29,8 @@ export interface ConnectionKeeper {
   readonly frames: FrameMemory;
   /** It stands, or takes more streams than before. */
   onCapacity(connection: ClientConnection): void;
+  /** Its server has said that it takes no more streams than there are. */
+  onFull(): void;
   /** It takes no streams any more. */
   onDraining(connection: ClientConnection): void;
   /** One has not said in time what its server allows. */
@@ -261,6 +263,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   onPeerSettings(): void {
     this.#settingsDeadline?.disarm();
     if (this.capacity > 0) this.#keeper.onCapacity(this);
+    else this.#keeper.onFull();
   }
 
   onGoAway(): void {

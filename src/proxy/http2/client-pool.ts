@@ -123,6 +123,11 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     if (this.#endpoint.isRemoved === true) connection.drain();
   }
 
+  /** Who waits was to have a stream there. */
+  onFull(): void {
+    this.#connectForWaiting();
+  }
+
   onDraining(connection: ClientConnection): void {
     const at = this.#ready.indexOf(connection);
     if (at >= 0) this.#ready.splice(at, 1);
