@@ -40,6 +40,10 @@ spec:
   http:
   - match: [{ uri: { exact: /denied } }]
     directResponse: { status: 403 }
+  - match: [{ uri: { exact: /slow } }]
+    fault: { delay: { fixedDelay: 400ms, percentage: { value: 100 } } }
+    route: [{ destination: { host: server } }]
+    timeout: 20s
   - route: [{ destination: { host: server } }]
     retries: { attempts: 3, retryOn: "unavailable,refused-stream" }
 `;
@@ -76,6 +80,16 @@ function call(path: string, messages: number, options: CallOptions = {}): string
     next();`;
   return `${process.execPath} <<'END'\n${program}\nEND`;
 }
+
+/** Units of `grpc-timeout`. */
+const unitsMs: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
 
 for (const { mode, dataPlane, title } of capturedCases) {
   test(`a server of gRPC: ${title}`, async (t) => {
@@ -126,6 +140,23 @@ for (const { mode, dataPlane, title } of capturedCases) {
       await untilGivenUp(2);
       assert.match(await run(call("/broken", 1)), /^200 - \S+ .* 8$/);
     });
+    await t.test(
+      "a server is told how much is left of a deadline, behind two proxies",
+      async () => {
+        const left = async (path: string, deadline: string): Promise<number> => {
+          const answer = await run(call(path, 1, { fields: { "grpc-timeout": deadline } }));
+          const [, amount, unit] = /^200 - (\d+)([mSunMH]) 0 8$/.exec(answer) ?? [];
+          assert(amount !== undefined && unit !== undefined, answer);
+          return Number(amount) * (unitsMs[unit] ?? NaN);
+        };
+        const asked = await left("/deadline", "9S");
+        assert(asked > 0 && asked <= 9000, String(asked));
+        // The route's timeout bounds it, and what the caller's proxy took counts where it is Heddle's.
+        const bounded = await left("/slow", "1M");
+        const most = dataPlane === "heddle" ? 20_000 - 400 : 20_000;
+        assert(bounded > 0 && bounded <= most, String(bounded));
+      },
+    );
     await t.test("metrics of both ends tell of gRPC, and of other requests", async () => {
       const other = { "content-type": "text/plain" };
       assert.equal(await run(call("/echo", 1, { fields: other })), `200 - ${client} 0 8`);

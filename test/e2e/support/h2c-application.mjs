@@ -1,6 +1,6 @@
 // A workload that speaks HTTP/2 without TLS and nothing else, as gRPC servers do: echoes messages as they
 // come, fails the first calls of /flaky, never answers /never, breaks /broken off behind a message, and tells
-// at /given-up how many calls others have broken off. Then runs what follows in this process. Usage:
+// at /given-up how many calls others have broken off and at /deadline and /slow what time it was given. Then runs what follows in this process. Usage:
 //   h2c-application.mjs 50051 node exec-server.mjs FOLDER
 import { createServer } from "node:http2";
 
@@ -27,7 +27,9 @@ server.on("stream", (stream, headers) => {
       "x-version":
         path === "/given-up"
           ? String(givenUp)
-          : String(headers["x-forwarded-client-cert"] ?? "none").replace(/.*URI=/, ""),
+          : path === "/deadline" || path === "/slow"
+            ? String(headers["grpc-timeout"])
+            : String(headers["x-forwarded-client-cert"] ?? "none").replace(/.*URI=/, ""),
     },
     { waitForTrailers: true },
   );
