@@ -20,6 +20,8 @@ export interface DialOptions {
   readonly onConnect: (channel: Channel) => void;
   /** The other end has accepted; before any handshake. For measuring. */
   readonly onTcpConnect?: () => void;
+  /** Sent before all else, a TLS handshake too; at most 16 KiB. `local`: the connection's own end. */
+  readonly preface?: (local: SocketAddress) => Uint8Array;
   /** Replaces the protocols that `tls` offers by ALPN, in order of preference. */
   readonly alpn?: readonly string[];
   /** Local address (no port) to connect from. */

@@ -174,8 +174,9 @@ class Dialling implements Channel {
   }
 
   #onConnected(socket: net.Socket): void {
-    const { tls, alpn } = this.#dial;
+    const { tls, alpn, preface } = this.#dial;
     this.#dial.onTcpConnect?.();
+    if (preface !== undefined) socket.write(preface(localAddressOf(socket)));
     if (tls === undefined) {
       this.#open(socket, undefined);
       return;

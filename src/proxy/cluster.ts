@@ -17,7 +17,7 @@ import { meetsCriteria } from "./cluster/metadata.ts";
 import type { EndpointMetadata } from "./cluster/endpoint.ts";
 import { EndpointWishes } from "./cluster/endpoint-wishes.ts";
 import { type LocalCluster, localZonesOf } from "./cluster/local-zones.ts";
-import type { ClusterPlan, SocketChoice } from "./cluster/plan.ts";
+import type { ClusterPlan } from "./cluster/plan.ts";
 import type { HealthNews, HealthReport } from "./cluster/cluster-health.ts";
 import type { Ejection } from "./cluster/ejections.ts";
 import type { ClusterTraffic } from "./cluster/members.ts";
@@ -238,15 +238,15 @@ export class ClusterPool implements ClusterSource {
   }
 
   #makeVersion(plan: ClusterPlan, series: ClusterSeries, traffic: ClusterTraffic): Version {
-    const choices = plan.sockets.map(({ criteria, tls, passes }) => ({
+    const choices = plan.sockets.map(({ criteria, tls, passes, header }) => ({
       criteria,
       passes,
+      header,
       tls: tls === undefined ? undefined : this.#options.clientTls(tls, plan.statName),
     }));
-    const tlsFor: TlsFor = (metadata) =>
-      choices.find(({ criteria }) => meetsCriteria(metadata, criteria))?.tls;
-    const passesFor = (metadata: EndpointMetadata): SocketChoice["passes"] =>
-      choices.find(({ criteria }) => meetsCriteria(metadata, criteria))?.passes;
+    const socketFor = (metadata: EndpointMetadata): (typeof choices)[number] | undefined =>
+      choices.find(({ criteria }) => meetsCriteria(metadata, criteria));
+    const tlsFor: TlsFor = (metadata) => socketFor(metadata)?.tls;
     const { discovery } = plan;
     // Read before running, so that a refusal leaves nothing behind.
     const localities =
@@ -262,7 +262,7 @@ export class ClusterPool implements ClusterSource {
       series,
       services: this.#services,
       tlsFor,
-      passesFor,
+      socketFor,
       traffic,
       onHealth: (flags, returned) => {
         if (this.#entries.get(plan.name)?.active?.running !== running) return;

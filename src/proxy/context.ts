@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import type { TurnEnd } from "../base/turn-end.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel } from "../net/channel.ts";
-import type { ClientTls, TcpKeepAlive } from "../net/dialler.ts";
+import type { ClientTls, DialOptions, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
 import type { Ways } from "../net/racing-dialler.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -17,6 +17,7 @@ import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { HashBits } from "./engine/chooser.ts";
+import type { ClientEnds } from "./engine/client-ends.ts";
 import type { FilterState } from "./engine/filter-state.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { PreviousPriorities } from "./engine/previous-priorities.ts";
@@ -155,6 +156,8 @@ export interface EndpointChoice {
   readonly authority?: string;
   /** What it says of the server that it wants, for clusters that heed that. */
   readonly wanted?: WantedServer | undefined;
+  /** Whom it is made for, where that is somebody, for clusters that tell; asked when they do. */
+  readonly client?: { readonly ends: ClientEnds | undefined };
   /** An endpoint that is taken instead, if it is there and its health allows it (`address:port`). */
   readonly override?: EndpointOverride | undefined;
   /** Metadata that endpoints must have, where the cluster has subsets. */
@@ -193,6 +196,8 @@ export interface UpstreamEndpoint {
   readonly ways?: Ways | undefined;
   /** It is a listener of this proxy, and no address. */
   readonly internal?: InternalTarget | undefined;
+  /** Sent before all else on each connection to it. */
+  readonly preface?: DialOptions["preface"];
   /** Requests (or TCP connections) in flight, for least-request; the user increments and decrements. */
   active: number;
   /** Connections of this thread to it, of any kind; whoever opens and closes them counts. */

@@ -204,6 +204,7 @@ class Dialling implements Channel, Watched, Deferred {
   #onConnected(): void {
     const { tls, alpn } = this.#dial;
     this.#dial.onTcpConnect?.();
+    if (!this.#sendPreface()) return;
     if (tls === undefined) {
       this.#open(writable, undefined);
       return;
@@ -227,6 +228,27 @@ class Dialling implements Channel, Watched, Deferred {
       },
     });
     this.#handshake?.step();
+  }
+
+  /** The kernel's buffer is empty yet, and takes it whole. */
+  #sendPreface(): boolean {
+    const { preface } = this.#dial;
+    if (preface === undefined) return true;
+    const { reactor } = this.#options;
+    const bytes = preface(localAddressOf(reactor, this.#fd));
+    reactor.writeSlab.put(bytes, bytes.length);
+    const count = reactor.syscalls.write(this.#fd, reactor.writeSlab, bytes.length);
+    if (count === bytes.length) return true;
+    const where = formatSocketAddress(this.remote);
+    this.#fail(
+      count < 0
+        ? channelError("write", count, where)
+        : {
+            code: "EAGAIN",
+            message: `${where} took ${count} of ${bytes.length} bytes of a preface`,
+          },
+    );
+    return false;
   }
 
   #open(interest: number, secured: Secured | undefined): void {

@@ -2,8 +2,9 @@
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
-import type { Locality } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import type { Locality, Metadata } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { HealthStatus } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
+import { PerHostConfig } from "../../wire/gen/ts/envoy/config/core/v3/proxy_protocol.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import type {
   Endpoint as ProtoEndpoint,
@@ -22,6 +23,7 @@ import type {
   EndpointStatus,
 } from "./endpoint.ts";
 import { flattenMetadata, subsetValuesOf } from "./metadata.ts";
+import { compileTlvs } from "./proxy-header.ts";
 import type { LocalityDescription } from "./running-cluster.ts";
 
 export type TlsFor = (metadata: EndpointMetadata) => ClientTls | undefined;
@@ -121,6 +123,7 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
     status: statuses[entry.healthStatus] ?? "UNKNOWN",
     subsetValues: subsetValuesOf(entry.metadata),
     metadata,
+    tlvs: readTlvs(entry.metadata, `${path}.metadata.typed_filter_metadata`),
     tls: tlsFor(metadata),
     check: readCheck(entry.endpoint.healthCheckConfig, `${path}.endpoint.health_check_config`),
   };
@@ -142,6 +145,15 @@ function readOthers(
     if (parseIp(read.address) !== undefined) return read;
     return refuse(`${place}[${i}].address`, `'${read.address}' is no IP address`);
   });
+}
+
+const headerNamespace = "envoy.transport_sockets.proxy_protocol";
+
+function readTlvs(metadata: Metadata | undefined, path: string): EndpointDescription["tlvs"] {
+  const written = metadata?.typedFilterMetadata[headerNamespace];
+  if (written === undefined) return undefined;
+  const { addedTlvs } = PerHostConfig.decode(written.value);
+  return compileTlvs(addedTlvs, `${path}[${headerNamespace}].added_tlvs`);
 }
 
 function readCheck(config: HealthCheckConfig | undefined, path: string): EndpointCheck | undefined {

@@ -8,29 +8,33 @@ import type { ClientTls } from "../../net/dialler.ts";
 import type { Ways } from "../../net/racing-dialler.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { InternalTarget } from "../internal.ts";
+import type { Preface } from "./proxy-header.ts";
 
-/** For each endpoint; the one used longest ago goes first. */
-const derivedMax = 256;
+/** For each endpoint, unless told; the one used longest ago goes first. */
+const derivedMaxDefault = 256;
 
 /** What differs; the rest is as of the endpoint that it stands for. */
 export interface OwnWay {
   readonly tls?: ClientTls;
   readonly internal?: InternalTarget;
+  readonly preface?: Preface;
 }
 
 /** Those of a cluster. Two steps instead of a callback: this is asked for each request. */
 export class DerivedEndpoints {
   readonly #onDropped: () => void;
+  readonly #max: number;
   readonly #byEndpoint = new WeakMap<UpstreamEndpoint, Map<string, DerivedEndpoint>>();
 
-  constructor(onDropped: () => void) {
+  constructor(onDropped: () => void, max: number = derivedMaxDefault) {
     this.#onDropped = onDropped;
+    this.#max = max;
   }
 
   find(endpoint: UpstreamEndpoint, key: string): UpstreamEndpoint | undefined {
     const derived = this.#byEndpoint.get(endpoint);
     const known = derived?.get(key);
-    if (derived === undefined || known === undefined || derived.size < derivedMax) return known;
+    if (derived === undefined || known === undefined || derived.size < this.#max) return known;
     derived.delete(key);
     derived.set(key, known);
     return known;
@@ -42,7 +46,7 @@ export class DerivedEndpoints {
     const made = new DerivedEndpoint(endpoint, own);
     derived.set(key, made);
     const [oldest] = derived;
-    if (derived.size > derivedMax && oldest !== undefined) {
+    if (derived.size > this.#max && oldest !== undefined) {
       derived.delete(oldest[0]);
       oldest[1].remove();
       this.#onDropped();
@@ -60,6 +64,7 @@ class DerivedEndpoint implements Whole<UpstreamEndpoint> {
   readonly origin: UpstreamEndpoint;
   readonly tls: ClientTls | undefined;
   readonly internal: InternalTarget | undefined;
+  readonly preface: Preface | undefined;
   onRemoved: (() => void) | undefined;
   onDrained: (() => void) | undefined;
   #isDropped = false;
@@ -68,6 +73,7 @@ class DerivedEndpoint implements Whole<UpstreamEndpoint> {
     this.origin = origin;
     this.tls = own.tls ?? origin.tls;
     this.internal = own.internal ?? origin.internal;
+    this.preface = own.preface ?? origin.preface;
   }
 
   get address(): SocketAddress {

@@ -3,9 +3,11 @@ import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
 import { asksByHostname, withServerName } from "../../net/tls-contexts.ts";
 import type { Ways } from "../../net/racing-dialler.ts";
+import type { ProxyTlv } from "../../wire/proxy-protocol.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { Balanced } from "../engine/chooser.ts";
 import type { InternalTarget } from "../internal.ts";
+import { type Preface, prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
 
 export type EndpointMetadata = UpstreamEndpoint["metadata"];
 
@@ -45,6 +47,9 @@ export interface EndpointDescription {
   /** It is the listener of this name. */
   readonly listener?: string | undefined;
   readonly internal?: InternalTarget | undefined;
+  /** Values that it adds to PROXY headers. */
+  readonly tlvs?: readonly ProxyTlv[] | undefined;
+  readonly header?: ProxyHeaderPlan | undefined;
 }
 
 export interface EndpointOptions {
@@ -71,6 +76,11 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly configuredTls: ClientTls | undefined;
   readonly sourceAddress: string | undefined;
   readonly internal: InternalTarget | undefined;
+  /** What PROXY headers of connections to it say; undefined where they have none. */
+  readonly header: ProxyHeaderPlan | undefined;
+  readonly tlvs: readonly ProxyTlv[];
+  /** Of connections that are made for nobody. */
+  readonly preface: Preface | undefined;
   ways: Ways | undefined;
   weight: number;
   /** Ejection and checks come on top. */
@@ -106,6 +116,9 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.tls = namedTls(description);
     this.sourceAddress = description.sourceAddress;
     this.internal = description.internal;
+    this.header = description.header;
+    this.tlvs = description.tlvs ?? [];
+    this.preface = this.header && prefaceOf(this.header, this.tlvs, this.address, undefined);
     this.ways = waysTo(description);
     this.weight = description.weight;
     this.status = description.status;

@@ -76,7 +76,7 @@ class Rig {
         ...services,
       },
       tlsFor: () => undefined,
-      passesFor: () => undefined,
+      socketFor: () => undefined,
       traffic: this.traffic,
       onHealth: (flags, returned) => {
         this.reported.push(flags);

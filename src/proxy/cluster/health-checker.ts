@@ -29,6 +29,8 @@ import {
 import { grpcQuestion } from "./grpc-probe.ts";
 import { HttpProbeConnection } from "./http-probe.ts";
 import { Http2ProbeConnection, http2HttpQuestion } from "./http2-probe.ts";
+import type { EndpointMetadata } from "./endpoint.ts";
+import { prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
 import type { ClusterServices } from "./running-cluster.ts";
 
 export interface CheckerOptions {
@@ -39,6 +41,8 @@ export interface CheckerOptions {
   readonly series: HealthSeries;
   readonly keepAlive: TcpKeepAlive | undefined;
   readonly tlsFor: TlsFor;
+  /** What PROXY headers of its connections say, by metadata of sockets. */
+  readonly headerFor: (metadata: EndpointMetadata) => ProxyHeaderPlan | undefined;
   readonly dialler: ProxyDialler;
   readonly services: Pick<ClusterServices, "clock" | "random" | "log" | "openLog">;
   /** The cluster has had connections for requests. */
@@ -102,12 +106,16 @@ export class HealthChecker implements ClusterHealth {
 
   /** Over which sockets they are asked, where the check has its own word on it. */
   #socketsOf(members: ReadonlyMap<string, HealthMember>): ReadonlyMap<string, HealthMember> {
-    const { plan, tlsFor } = this.#options;
+    const { plan, tlsFor, headerFor } = this.#options;
     const { socketMetadata } = plan;
     if (socketMetadata === undefined) return members;
     const tls = tlsFor(socketMetadata);
+    const header = headerFor(socketMetadata);
     return new Map(
-      [...members].map(([key, one]) => [key, { ...one, target: { ...one.target, tls } }]),
+      [...members].map(([key, one]) => {
+        const preface = header && prefaceOf(header, [], one.target.address, undefined);
+        return [key, { ...one, target: { ...one.target, tls, preface } }];
+      }),
     );
   }
 

@@ -6,6 +6,7 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelHandler } from "../../net/channel.ts";
 import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
 import type { InternalTarget, ProxyDialler } from "../internal.ts";
+import type { Preface } from "./proxy-header.ts";
 import { type CheckPlan, holdsInOrder, type TcpProbePlan } from "./health-plan.ts";
 
 export interface ProbeTarget {
@@ -16,6 +17,7 @@ export interface ProbeTarget {
   readonly sourceAddress: string | undefined;
   /** It is a listener of this proxy. */
   readonly internal?: InternalTarget | undefined;
+  readonly preface?: Preface | undefined;
 }
 
 /** Told once for each `ask()`, unless it is ended before. */
@@ -54,7 +56,7 @@ export function dialProbe(
   handler: ChannelHandler,
   onConnect: (channel: Channel) => void,
 ): Channel {
-  const { address, tls, sourceAddress, internal } = target;
+  const { address, tls, sourceAddress, internal, preface } = target;
   return dialler.dial({
     address,
     tls,
@@ -64,6 +66,7 @@ export function dialProbe(
     ...(plan.alpn === undefined || tls === undefined ? {} : { alpn: plan.alpn }),
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
     ...(internal === undefined ? {} : { internal }),
+    ...(preface === undefined ? {} : { preface }),
     ...(keepAlive === undefined ? {} : { keepAlive }),
   });
 }

@@ -18,8 +18,10 @@ import {
   type EndpointStatus,
 } from "./endpoint.ts";
 import type { HealthPlan } from "./health-plan.ts";
-import type { ClusterPlan, SocketChoice } from "./plan.ts";
+import type { ClusterPlan } from "./plan.ts";
+import { prefaceOf } from "./proxy-header.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
+import type { SocketChoice } from "./sockets.ts";
 import { ToldClusterHealth, ToldHealth } from "./told-health.ts";
 
 /** What a version of a cluster shares with the one before. */
@@ -32,8 +34,10 @@ export interface MembersOptions {
   readonly series: ClusterSeries;
   readonly services: ClusterServices;
   readonly tlsFor: TlsFor;
-  /** What connections to an endpoint that is a listener of this proxy tell it. */
-  readonly passesFor: (metadata: EndpointMetadata) => SocketChoice["passes"];
+  /** What connections to an endpoint tell it. */
+  readonly socketFor: (
+    metadata: EndpointMetadata,
+  ) => Pick<SocketChoice, "passes" | "header"> | undefined;
   readonly traffic: ClusterTraffic;
   /** Checks have found this: flags by endpoint, and addresses of those whose ejection is over. */
   readonly onHealth: (flags: ReadonlyMap<string, number>, returned: readonly string[]) => void;
@@ -259,17 +263,19 @@ export class Members {
 
   #memberOf(endpoint: Endpoint, locality: string): HealthMember {
     const { discovery } = this.#plan;
-    const { address, check, tls, sourceAddress, internal } = endpoint;
+    const { address, check, tls, sourceAddress, internal, header, tlvs } = endpoint;
+    const asked = { address: check?.address ?? address.address, port: check?.port || address.port };
     return {
       address,
       metadata: endpoint.metadata,
       locality,
       target: {
-        address: { address: check?.address ?? address.address, port: check?.port || address.port },
+        address: asked,
         hostname: check?.hostname ?? "",
         tls,
         sourceAddress,
         internal,
+        preface: header && prefaceOf(header, tlvs, asked, undefined),
       },
       isSameAnywhere: discovery.kind === "dns" && !discovery.isStrict,
     };
@@ -342,7 +348,7 @@ export class Members {
   }
 
   #healthFor(plan: HealthPlan): ClusterHealth {
-    const { services, series, traffic, tlsFor, onHealth } = this.#options;
+    const { services, series, traffic, tlsFor, socketFor, onHealth } = this.#options;
     const { name: cluster, keepAlive } = this.#plan;
     const { dialler, toldHealth } = services;
     if (toldHealth !== undefined || dialler === undefined) {
@@ -361,6 +367,7 @@ export class Members {
       gauges: () => series.healthGauges(),
       keepAlive,
       tlsFor,
+      headerFor: (metadata) => socketFor(metadata)?.header,
       dialler,
       services,
       hasTraffic: () => traffic.isSeen,
@@ -387,6 +394,8 @@ function isWell({ checked, status }: Endpoint): boolean {
   return (checked & healthFlag.failed) === 0 && status !== "UNHEALTHY" && status !== "TIMEOUT";
 }
 
-function endpointKey({ address, hostname, metadata }: EndpointDescription): string {
-  return `${formatSocketAddress(address)}|${hostname}|${JSON.stringify(metadata)}`;
+function endpointKey({ address, hostname, metadata, tlvs }: EndpointDescription): string {
+  const values =
+    tlvs === undefined ? "" : tlvs.map(({ type, value }) => `|${type} ${value.join()}`).join("");
+  return `${formatSocketAddress(address)}|${hostname}|${JSON.stringify(metadata)}${values}`;
 }

@@ -7,7 +7,8 @@ import type { FilterState, StateObject } from "../engine/filter-state.ts";
 import type { InternalTarget } from "../internal.ts";
 import type { DerivedEndpoints } from "./derived-endpoints.ts";
 import type { EndpointMetadata } from "./endpoint.ts";
-import type { ClusterPlan, SocketChoice } from "./plan.ts";
+import type { ClusterPlan } from "./plan.ts";
+import type { SocketChoice } from "./sockets.ts";
 
 /** `passes`: undefined where the listener is told nothing. */
 export function targetOf(

@@ -2,16 +2,11 @@
  * A Cluster resource, checked and compiled into what running it needs. Throws a refusal for what
  * cannot be honoured; fields without any meaning here were refused before (config/honoured-…).
  */
-import { honouredInternalUpstream, honouredUpstreamHttp } from "../config/honoured-extensions.ts";
+import { honouredUpstreamHttp } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
-import {
-  RoutingPriority,
-  type TransportSocket,
-} from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
-import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { compileAnswerMatcher } from "../engine/answer-matcher.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
@@ -32,6 +27,7 @@ import { compileDiscovery, type Discovery } from "./discovery.ts";
 import type { EndpointStatus } from "./endpoint.ts";
 import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
+import { compileSockets, type SocketChoice } from "./sockets.ts";
 import { compileServerNames, type ServerNamesPlan } from "./server-names.ts";
 import { compileUpstreamHttp1, compileUpstreamHttp2, type Http2Plan } from "./upstream-http.ts";
 import type { Http1Plan } from "../http/http1-plan.ts";
@@ -75,21 +71,6 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly sourceAddresses: readonly string[];
   /** Names of secrets its TLS contexts need before it can serve. */
   readonly secrets: ReadonlyMap<string, SecretOrigin>;
-}
-
-/** Taken in order: the first whose criteria the endpoint's metadata meets. */
-export interface SocketChoice {
-  readonly criteria: { readonly [key: string]: unknown };
-  /** Undefined means plaintext. */
-  readonly tls: UpstreamTlsContext | undefined;
-  /** Of connections to a listener of this proxy: what it is told; undefined: nothing. */
-  readonly passes: readonly PassedMetadata[] | undefined;
-}
-
-/** Metadata by its namespace. */
-export interface PassedMetadata {
-  readonly of: "endpoint" | "cluster";
-  readonly name: string;
 }
 
 export function compileCluster(cluster: Cluster): ClusterPlan {
@@ -226,53 +207,4 @@ function errorMatcherOf(options: HttpProtocolOptions | undefined): HeaderPredica
   if (matcher === undefined) return undefined;
   const path = `typed_extension_protocol_options[${httpOptionsKey}].outlier_detection`;
   return compileAnswerMatcher(matcher, `${path}.error_matcher`);
-}
-
-function compileSockets(cluster: Cluster): readonly SocketChoice[] {
-  const matches = cluster.transportSocketMatches.map(({ match, transportSocket }, i) => ({
-    criteria: match ?? {},
-    ...compileSocket(transportSocket, `transport_socket_matches[${i}].transport_socket`),
-  }));
-  return [
-    ...matches,
-    { criteria: {}, ...compileSocket(cluster.transportSocket, "transport_socket") },
-  ];
-}
-
-const tlsUrl = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
-const internalUrl =
-  "type.googleapis.com/envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport";
-const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
-
-function compileSocket(
-  socket: TransportSocket | undefined,
-  path: string,
-): Pick<SocketChoice, "tls" | "passes"> {
-  const typeUrl = socket?.typedConfig?.typeUrl;
-  if (socket === undefined || typeUrl === plainUrl) return plaintext;
-  if (typeUrl === undefined && socket.name === "envoy.transport_sockets.raw_buffer") {
-    return plaintext;
-  }
-  const bytes = socket.typedConfig?.value ?? new Uint8Array(0);
-  if (typeUrl === tlsUrl) return { tls: UpstreamTlsContext.decode(bytes), passes: undefined };
-  if (typeUrl === internalUrl) return compileInternalSocket(bytes, `${path}.typed_config`);
-  return refuse(`${path}.typed_config`, `'${typeUrl ?? socket.name}' is not supported`);
-}
-
-const plaintext = { tls: undefined, passes: undefined };
-
-/** What connections to a listener of this proxy tell of themselves; the socket inside is theirs. */
-function compileInternalSocket(bytes: Uint8Array, path: string): ReturnType<typeof compileSocket> {
-  const decoded = InternalUpstreamTransport.decode(bytes);
-  const config = honoured(decoded, honouredInternalUpstream, path);
-  const inner = compileSocket(config.transportSocket, `${path}.transport_socket`);
-  if (inner.passes !== undefined) refuse(`${path}.transport_socket`, "is not supported");
-  const passes = config.passthroughMetadata.map(({ kind, name }, i): PassedMetadata => {
-    const place = `${path}.passthrough_metadata[${i}]`;
-    if (name === "") refuse(`${place}.name`, "is required");
-    if (kind?.host !== undefined) return { of: "endpoint", name };
-    if (kind?.cluster !== undefined) return { of: "cluster", name };
-    return refuse(`${place}.kind`, "is not supported: there are host and cluster");
-  });
-  return { tls: inner.tls, passes };
 }

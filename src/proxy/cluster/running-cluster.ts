@@ -33,6 +33,7 @@ import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
 import { passedEndpoint, targetOf } from "./passed-endpoints.ts";
 import type { ClusterPlan } from "./plan.ts";
+import { clientsMax, toldEndpoint } from "./proxy-header.ts";
 import { namedEndpoint } from "./server-names.ts";
 import type { ToldHealth } from "./told-health.ts";
 
@@ -80,9 +81,11 @@ export class RunningCluster implements UpstreamCluster {
   readonly #destinations: OriginalDestinations | undefined;
   /** Endpoints by the names that requests have for them, once there are any. */
   #named: DerivedEndpoints | undefined;
-  readonly #passesFor: MembersOptions["passesFor"];
+  readonly #socketFor: MembersOptions["socketFor"];
   /** Endpoints inside the proxy, by what they are told, once there are any. */
   #passed: DerivedEndpoints | undefined;
+  /** Endpoints that are told of clients, once there are any. */
+  #told: DerivedEndpoints | undefined;
   readonly #balancer: Balancer;
   #isClosed = false;
   #high: HighPriority | undefined;
@@ -93,7 +96,7 @@ export class RunningCluster implements UpstreamCluster {
     this.plan = plan;
     this.#series = series;
     this.#services = services;
-    this.#passesFor = options.passesFor;
+    this.#socketFor = options.socketFor;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.http1 = plan.http1;
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
@@ -218,16 +221,37 @@ export class RunningCluster implements UpstreamCluster {
       this.#passed ??= new DerivedEndpoints(() => this.#series.statesDropped().add(1));
       return passedEndpoint(this.#passed, picked, picked.internal, states);
     }
+    const named = picked === undefined ? undefined : this.#nameFor(picked, choice);
+    if (picked?.header === undefined || named === undefined) return named;
+    return this.#tellOf(picked, named, choice);
+  }
+
+  /** What is no request names nobody. */
+  #serverOf({ wanted, authority }: EndpointChoice): string | undefined {
     const { serverNames: plan } = this.plan;
-    if (plan === undefined || picked === undefined || !speaksTls(picked)) return picked;
-    // What is no request names nobody.
-    const authority = choice.wanted?.hostOr(plan.header) ?? choice.authority;
+    return plan === undefined ? undefined : (wanted?.hostOr(plan.header) ?? authority);
+  }
+
+  #nameFor(picked: Endpoint, choice: EndpointChoice): UpstreamEndpoint {
+    const { serverNames: plan } = this.plan;
+    if (plan === undefined || !speaksTls(picked)) return picked;
+    const authority = this.#serverOf(choice);
     if (authority === undefined) return picked;
     this.#named ??= new DerivedEndpoints(() => this.#series.serverNamesDropped().add(1));
     return namedEndpoint(plan, this.#named, picked, authority);
   }
 
-  #pickOne(choice: EndpointChoice): UpstreamEndpoint | undefined {
+  /** `named`: the same, perhaps under a name. */
+  #tellOf(picked: Endpoint, named: UpstreamEndpoint, choice: EndpointChoice): UpstreamEndpoint {
+    const ends = choice.client?.ends;
+    if (ends === undefined) return named;
+    const onDropped = (): void => this.#series.clientsDropped().add(1);
+    this.#told ??= new DerivedEndpoints(onDropped, clientsMax);
+    const name = this.#serverOf(choice) ?? "";
+    return toldEndpoint(this.#told, { picked, named, name, ends });
+  }
+
+  #pickOne(choice: EndpointChoice): Endpoint | undefined {
     if (this.#destinations !== undefined) {
       const address = destinationOf(this.plan.discovery, choice);
       return address === undefined ? undefined : this.#destinations.pick(address);
@@ -283,15 +307,16 @@ export class RunningCluster implements UpstreamCluster {
     const { discovery } = plan;
     const sourceAddress = this.#sourceFor(description.address);
     const { listener, metadata } = description;
+    const socket = this.#socketFor(metadata);
     const internal =
       listener === undefined
         ? undefined
-        : targetOf(listener, this.#passesFor(metadata), {
+        : targetOf(listener, socket?.passes, {
             endpoint: metadata,
             cluster: plan.metadata,
           });
     return new Endpoint(
-      { ...description, sourceAddress, internal },
+      { ...description, sourceAddress, internal, header: socket?.header },
       {
         hashesHostname: plan.hashesHostname,
         isNamed: discovery.kind === "dns" && !discovery.isStrict,
@@ -299,6 +324,7 @@ export class RunningCluster implements UpstreamCluster {
         onConnectionsOver: (endpoint, how) => {
           this.#named?.forget(endpoint, how);
           this.#passed?.forget(endpoint, how);
+          this.#told?.forget(endpoint, how);
         },
         onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
         ...(plan.health === undefined

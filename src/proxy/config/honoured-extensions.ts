@@ -26,6 +26,7 @@ import type { ProxyProtocol } from "../../wire/gen/ts/envoy/extensions/filters/l
 import type { TlsInspector } from "../../wire/gen/ts/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.ts";
 import type { RBAC as NetworkRbac } from "../../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import type { InternalUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream.ts";
+import type { ProxyProtocolUpstreamTransport } from "../../wire/gen/ts/envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.ts";
 import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import type { Honoured } from "./honoured.ts";
 
@@ -134,6 +135,11 @@ export const honouredProxyProtocol: Honoured<ProxyProtocol> = {
   disallowedVersions: true,
   allowRequestsWithoutProxyProtocol: true,
   statPrefix: true,
+};
+
+export const honouredProxyUpstream: Honoured<ProxyProtocolUpstreamTransport> = {
+  config: { version: true, passThroughTlvs, addedTlvs: { type: true, value: true } },
+  transportSocket: true,
 };
 
 export const honouredInternalUpstream: Honoured<InternalUpstreamTransport> = {

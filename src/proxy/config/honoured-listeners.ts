@@ -164,7 +164,6 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   streamErrorOnInvalidHttpMessage: true,
   stripTrailingHostDot: true,
   appendXForwardedPort: true,
-  // No PROXY header is written to upstreams, which is what that state is for.
   addProxyProtocolConnectionState: true,
   localReplyConfig: {
     mappers: {

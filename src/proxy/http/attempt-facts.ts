@@ -11,6 +11,7 @@ import type {
   UpstreamOutcome,
   WantedServer,
 } from "../context.ts";
+import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { FilterState } from "../engine/filter-state.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
@@ -61,11 +62,20 @@ export class AttemptFacts implements MadeCookies, WantedServer {
       avoid: undefined,
       priorities: undefined,
       wanted: this,
+      client: this,
     };
   }
 
   get state(): FilterState | undefined {
     return this.#request.state;
+  }
+
+  /** Whom its connection is made for. */
+  get ends(): ClientEnds | undefined {
+    const { connection } = this.#request;
+    if (connection.ends !== undefined) return connection.ends;
+    const { tellsClient } = this.#stream.services.settings;
+    return tellsClient ? clientEndsOf(connection) : undefined;
   }
 
   choice(route: CompiledRoute, retries: Retries, cluster: UpstreamCluster): EndpointChoice {

@@ -1,14 +1,24 @@
 /** What a cluster and an endpoint say of connections to it; most of it as options of a dial. */
-import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { DialOptions, TcpKeepAlive } from "../../net/dialler.ts";
 import type { Ways } from "../../net/racing-dialler.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { InternalTarget } from "../internal.ts";
 
-export function sourceOf({ sourceAddress, internal, ways }: UpstreamEndpoint): {
+interface Way {
   readonly sourceAddress?: string;
   readonly internal?: InternalTarget;
   readonly ways?: Ways;
-} {
+}
+
+/** From where, where to, and what is said first. */
+export function sourceOf(
+  endpoint: UpstreamEndpoint,
+): Way & { readonly preface?: NonNullable<DialOptions["preface"]> } {
+  const { preface } = endpoint;
+  return preface === undefined ? wayOf(endpoint) : { ...wayOf(endpoint), preface };
+}
+
+function wayOf({ sourceAddress, internal, ways }: UpstreamEndpoint): Way {
   if (internal !== undefined) return { internal };
   if (ways !== undefined) return { ways };
   return sourceAddress === undefined ? {} : { sourceAddress };

@@ -41,6 +41,8 @@ export interface HttpSettings {
   readonly requestTimeoutMs: number;
   readonly headersTimeoutMs: number;
   readonly maxStreamDurationMs: number;
+  /** Upstreams that want to know are told whose connection a request came on. */
+  readonly tellsClient: boolean;
   readonly maxConnectionDurationMs: number;
   /** 0 is any number. */
   readonly maxRequestsPerConnection: number;
@@ -135,6 +137,7 @@ export function compileSettings(config: HttpConnectionManager): HttpSettings {
     requestTimeoutMs: durationMs(config.requestTimeout) ?? 0,
     headersTimeoutMs: durationMs(config.requestHeadersTimeout) ?? 0,
     maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
+    tellsClient: config.addProxyProtocolConnectionState ?? true,
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
     maxRequestsPerConnection: common?.maxRequestsPerConnection ?? 0,
     delayedCloseMs: durationMs(config.delayedCloseTimeout) ?? 1000,

@@ -34,6 +34,8 @@ export interface ClusterSeries {
   readonly serverNamesDropped: () => Counter;
   /** What connections to listeners of this proxy tell, and pools are kept by, given up for newer. */
   readonly statesDropped: () => Counter;
+  /** Clients that connections were kept for, told of by PROXY headers, given up for newer ones. */
+  readonly clientsDropped: () => Counter;
   /** Of what happens in few clusters; made when it first does. */
   readonly count: (event: RareEvent) => void;
   /** Made when the cluster first has checks. */
@@ -109,6 +111,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     tlsErrors: counter("ssl_connection_error"),
     serverNamesDropped: () => counter("server_names_dropped"),
     statesDropped: () => counter("internal_states_dropped"),
+    clientsDropped: () => counter("proxy_header_clients_dropped"),
     count(event) {
       let found = rare.get(event);
       if (found === undefined) rare.set(event, (found = counter(event)));

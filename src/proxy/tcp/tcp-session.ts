@@ -7,6 +7,7 @@ import type { Timer } from "../../base/clock.ts";
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { FirstWords, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
@@ -115,9 +116,15 @@ export class TcpSession {
     this.#connect(cluster);
   }
 
+  /** Whom connections to endpoints are made for. */
+  get ends(): ClientEnds {
+    return clientEndsOf(this.#connection);
+  }
+
   #connect(cluster: UpstreamCluster): void {
     const endpoint = cluster.pick({
       connection: this.#connection,
+      client: this,
       hash: this.#settings.hashes ? sourceHash(this.#connection) : undefined,
       avoid: this.#avoid.size === 0 ? undefined : (one) => this.#avoid.has(one),
     });
@@ -259,7 +266,7 @@ export class TcpSession {
     }
     if (!this.#isPooled) cluster.counters.onConnectFailure();
     endpoint.report({ kind: "connect-failure" });
-    this.#avoid.add(endpoint);
+    this.#avoid.add(endpoint.origin ?? endpoint);
     if (this.record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
     // As Envoy: the attempts are used up, also where there is only one.
     else this.#give("UF,URX", this.#tunnelRefusal ?? error?.message ?? "");

@@ -118,7 +118,7 @@ const values: readonly {
 
 async function logged(plane: PlaneName, door: Door, text: string): Promise<string | undefined> {
   assert.ok(planes !== undefined);
-  const from = planes.log(plane).length;
+  const from: number = planes.log(plane).length;
   const got = await say(planes.port(plane, door), text);
   if (got === "") return undefined;
   assert.match(got, /^heard/, plane);
@@ -137,7 +137,7 @@ for (const { name, header, logs } of values) {
 test("requests see nothing of the connection's values in their own metadata", async () => {
   assert.ok(planes !== undefined);
   for (const plane of ["envoy", ...planeNames] as const) {
-    const from = planes.log(plane).length;
+    const from: number = planes.log(plane).length;
     const request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     const got = await say(planes.port(plane, "http"), `${headerOf([2, "shop"])}${request}`);
     assert.match(got, /^HTTP\/1\.1 200/, plane);
