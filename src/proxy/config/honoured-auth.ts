@@ -79,6 +79,7 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
     // Of `uri` Envoy uses nothing either: the question has the request's host and path.
     serverUri: { uri: true, cluster: true, timeout: true },
     pathPrefix: true,
+    pathOverride: true,
     authorizationRequest: { allowedHeaders: true, headersToAdd: true },
     authorizationResponse: {
       allowedUpstreamHeaders: true,
@@ -103,14 +104,17 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
   filterEnabled: true,
   filterEnabledMetadata: true,
   denyAtDisable: true,
-  // It concerns questions over gRPC.
+  // These concern questions over gRPC.
   includePeerCertificate: true,
   includeTlsSession: true,
+  encodeRawHeaders: true,
+  metadataContextNamespaces: true,
+  routeMetadataContextNamespaces: true,
+  maxDeniedResponseBodyBytes: true,
   statPrefix: true,
   allowedHeaders: true,
   disallowedHeaders: true,
-  // Metadata of the service's answer is always taken.
-  enableDynamicMetadataIngestion: "absent",
+  enableDynamicMetadataIngestion: true,
   chargeClusterResponseStats: "absent",
   filterMetadata: "absent",
   emitClientSpan: "absent",

@@ -253,11 +253,15 @@ test("ext_authz: refuses configurations that it cannot honour", () => {
     [{ grpcService: { envoyGrpc: {} } }, /cluster_name: is required/],
     [{ httpService: { serverUri: { cluster: "" } } }, /server_uri\.cluster/],
     [{ httpService: { ...httpService, pathPrefix: "check" } }, /path_prefix/],
-    [{ httpService: { ...httpService, pathOverride: "/x" } }, /path_override/],
+    [{ httpService: { ...httpService, pathOverride: "x" } }, /path_override: must begin/],
+    [
+      { httpService: { ...httpService, pathPrefix: "/a", pathOverride: "/x" } },
+      /path_override: stands beside path_prefix/,
+    ],
     [{ httpService: { ...httpService, retryPolicy: {} } }, /retry_policy/],
     [{ withRequestBody: {} }, /max_request_bytes/],
     [{ shadowMode: true }, /shadow_mode/],
-    [{ metadataContextNamespaces: ["a"] }, /metadata_context_namespaces/],
+    [{ typedMetadataContextNamespaces: ["a"] }, /metadata_context_namespaces/],
   ];
   for (const [fields, reason] of refused) {
     assert.throws(() => harness(fields), { code: "xds.refused", message: reason });

@@ -124,6 +124,7 @@ class ExtAuthzFilter {
   readonly #share: number;
   readonly #isWanted: MetadataPredicate | undefined;
   readonly #statusOnError: number;
+  readonly #isMetadataTaken: boolean;
   /** Clusters of the configuration alone, so there are no more of them than of these. */
   readonly #ofClusters = new Map<string, Counter>();
   readonly #asked = new Map<FilterStream, Asked>();
@@ -148,6 +149,7 @@ class ExtAuthzFilter {
         ? undefined
         : compileMetadataMatcher(wanted, `${path}.filter_enabled_metadata`);
     this.#statusOnError = config.statusOnError?.code || statusOnErrorDefault;
+    this.#isMetadataTaken = config.enableDynamicMetadataIngestion ?? true;
     this.#counters = countersOf(config, place);
   }
 
@@ -230,7 +232,7 @@ class ExtAuthzFilter {
       case "denied":
         this.#count(stream, "denied");
         this.#tell(stream, asked, decision.metadata);
-        return deny(stream, decision);
+        return deny(stream, decision, this.#config.maxDeniedResponseBodyBytes);
       case "allowed":
         this.#count(stream, "ok");
         this.#allow(stream, asked, decision);
@@ -278,7 +280,7 @@ class ExtAuthzFilter {
   }
 
   #tell(stream: FilterStream, asked: Asked, metadata: Readonly<Record<string, unknown>>): void {
-    if (Object.keys(metadata).length === 0) return;
+    if (!this.#isMetadataTaken || Object.keys(metadata).length === 0) return;
     const tookMs = Math.floor(this.#place.clock.monotonicMs() - asked.askedMs);
     stream.request.addMetadata(namespace, { ...metadata, ext_authz_duration: tookMs });
   }
@@ -310,14 +312,19 @@ class ExtAuthzFilter {
 }
 
 /** What the service says to the client, as it says it. */
-function deny(stream: FilterStream, denied: Extract<Decision, { kind: "denied" }>): void {
+function deny(
+  stream: FilterStream,
+  denied: Extract<Decision, { kind: "denied" }>,
+  bodyBytesMax: number,
+): void {
   const { responseHeaders: headers, record } = stream;
   record.flags |= flag.externalAuthorizationDenied;
   for (const [name] of denied.fields) headers.remove(name);
   for (const [name, value] of denied.fields) headers.add(name, value);
   stream.reply("direct", {
     status: denied.status,
-    body: denied.body,
+    // One byte a unit; 0 is no bound.
+    body: bodyBytesMax === 0 ? denied.body : denied.body.slice(0, bodyBytesMax),
     details: "ext_authz_denied",
     speaksGrpc: true,
   });

@@ -2,10 +2,13 @@
  * How an authorization service is asked over gRPC, and what its answer means: Envoy's `grpc_service`.
  * Pure: the filter sends the question and acts on the answer.
  */
+import type { DynamicMetadata } from "../../telemetry/request-record.ts";
 import { decodeCertificateNames } from "../../wire/certificate-names.ts";
 import {
+  type HeaderValue,
   type HeaderValueOption,
   HeaderValueOption_HeaderAppendAction as AppendAction,
+  type Metadata,
 } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { GrpcService } from "../../wire/gen/ts/envoy/config/core/v3/grpc_service.ts";
 import type { ExtAuthz } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
@@ -55,15 +58,17 @@ export function compileGrpcService(
   const isTold = (name: string): boolean =>
     name !== partialBodyHeader && isAllowed(name) && !isDisallowed(name);
   const packsBytes = config.withRequestBody?.packAsBytes ?? false;
+  const isRaw = config.encodeRawHeaders;
+  const { metadataContextNamespaces: namespaces, routeMetadataContextNamespaces: ofRoute } = config;
   return {
     question(subject, body) {
       const message = CheckRequest.encode({
         attributes: {
           source: sourceOf(subject, config.includePeerCertificate),
           destination: destinationOf(subject),
-          request: requestOf(subject, body, { isTold, packsBytes }),
-          metadataContext: { filterMetadata: {}, typedFilterMetadata: {} },
-          routeMetadataContext: { filterMetadata: {}, typedFilterMetadata: {} },
+          request: requestOf(subject, body, { isTold, packsBytes, isRaw }),
+          metadataContext: metadataOf(namespaces, subject.request.connection, subject.request),
+          routeMetadataContext: routeMetadataOf(ofRoute, subject),
           contextExtensions: { ...subject.contextExtensions },
           tlsSession: config.includeTlsSession
             ? { sni: subject.record.requestedServerName }
@@ -132,21 +137,50 @@ function socketAddress(address: string, portValue: number): Peer["address"] {
   };
 }
 
+/** What the later of those who say something under a namespace has said. */
+function metadataOf(
+  namespaces: readonly string[],
+  ...sayers: readonly { readonly metadata?: DynamicMetadata | undefined }[]
+): Metadata {
+  const filterMetadata: Metadata["filterMetadata"] = {};
+  for (const { metadata } of sayers) {
+    for (const namespace of namespaces) {
+      const fields = metadata?.get(namespace);
+      if (fields !== undefined) filterMetadata[namespace] = fields;
+    }
+  }
+  return { filterMetadata, typedFilterMetadata: {} };
+}
+
+function routeMetadataOf(namespaces: readonly string[], { record }: AuthzSubject): Metadata {
+  const filterMetadata: Metadata["filterMetadata"] = {};
+  for (const namespace of namespaces) {
+    const fields = record.routeMetadata?.[namespace];
+    // Metadata of a route are structures by their name.
+    if (isStructure(fields)) filterMetadata[namespace] = fields;
+  }
+  return { filterMetadata, typedFilterMetadata: {} };
+}
+
+function isStructure(value: unknown): value is { [field: string]: unknown } {
+  return typeof value === "object" && value !== null;
+}
+
 interface HeadersTold {
   readonly isTold: (name: string) => boolean;
   readonly packsBytes: boolean;
+  /** As bytes, whatever they are in UTF-8. */
+  readonly isRaw: boolean;
 }
 
 function requestOf(
   { request, record }: AuthzSubject,
   body: CheckBody | undefined,
-  { isTold, packsBytes }: HeadersTold,
+  { isTold, packsBytes, isRaw }: HeadersTold,
 ) {
-  const told = new Map<string, string>();
+  const told: Field[] = [];
   const tell = (name: string, value: string): void => {
-    if (!isTold(name)) return;
-    const before = told.get(name);
-    told.set(name, utf8(before === undefined ? value : `${before},${value}`));
+    if (isTold(name)) told.push([name, value]);
   };
   const { method, path, authority, scheme } = request;
   tell(":method", method);
@@ -156,14 +190,14 @@ function requestOf(
   request.headers.forEach((name, value) => {
     if (name !== "host") tell(name, value);
   });
-  if (body !== undefined) told.set(partialBodyHeader, String(body.isPartial));
+  if (body !== undefined) told.push([partialBodyHeader, String(body.isPartial)]);
   return {
     time: new Date(record.startMs),
     http: {
       id: String(Math.floor(Math.random() * 2 ** 53)),
       method,
-      headers: Object.fromEntries(told),
-      headerMap: undefined,
+      headers: isRaw ? {} : joinedHeaders(told),
+      headerMap: isRaw ? { headers: told.map(rawHeader) } : undefined,
       path: utf8(path),
       host: utf8(authority),
       scheme,
@@ -175,6 +209,20 @@ function requestOf(
       rawBody: body !== undefined && packsBytes ? body.bytes : new Uint8Array(0),
     },
   };
+}
+
+/** One text for each name. */
+function joinedHeaders(told: readonly Field[]): Record<string, string> {
+  const joined = new Map<string, string>();
+  for (const [name, value] of told) {
+    const before = joined.get(name);
+    joined.set(name, before === undefined ? value : `${before},${value}`);
+  }
+  return Object.fromEntries([...joined].map(([name, value]) => [name, utf8(value)]));
+}
+
+function rawHeader([key, value]: Field): HeaderValue {
+  return { key, value: "", rawValue: Buffer.from(value, "latin1") };
 }
 
 /** Texts of requests are one byte a unit; a message's are UTF-8. */

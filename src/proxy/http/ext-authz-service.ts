@@ -130,11 +130,17 @@ function compileQuestion(
   path: string,
 ): AuthzService["question"] {
   const place = `${path}.http_service`;
-  const { serverUri, pathPrefix, authorizationRequest } = service;
+  const { serverUri, pathPrefix, pathOverride, authorizationRequest } = service;
   const cluster = serverUri?.cluster ?? "";
   if (cluster === "") refuse(`${place}.server_uri.cluster`, "is required");
   if (pathPrefix !== "" && !pathPrefix.startsWith("/")) {
     refuse(`${place}.path_prefix`, "must begin with a slash");
+  }
+  if (pathOverride !== "" && !pathOverride.startsWith("/")) {
+    refuse(`${place}.path_override`, "must begin with a slash");
+  }
+  if (pathOverride !== "" && pathPrefix !== "") {
+    refuse(`${place}.path_override`, "stands beside path_prefix");
   }
   const listed = anyOf(
     authorizationRequest?.allowedHeaders,
@@ -175,7 +181,7 @@ function compileQuestion(
     return {
       cluster,
       method: request.method,
-      path: pathPrefix + request.path,
+      path: pathOverride === "" ? pathPrefix + request.path : pathOverride,
       authority: request.authority,
       headers: [...told],
       body: body?.bytes ?? new Uint8Array(0),

@@ -48,12 +48,14 @@ const filters = {
   behind: {
     ...service("authz"),
     failure_mode_allow: true,
+    enable_dynamic_metadata_ingestion: false,
+    max_denied_response_body_bytes: 3,
     failure_mode_allow_header_add: true,
     with_request_body: { max_request_bytes: 10, allow_partial_message: true, pack_as_bytes: true },
     stat_prefix: "lenient",
   },
   client: { ...service("refused"), deny_at_disable: enabled("deny", true), ...halfEnabled() },
-  server: { ...service("authz"), ...halfEnabled() },
+  server: { ...service("authz", { path_override: "/always/denied?q" }), ...halfEnabled() },
 };
 
 function enabled(runtime_key: string, default_value: boolean): object {

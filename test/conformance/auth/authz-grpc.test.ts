@@ -16,6 +16,7 @@ import {
   CheckRequest,
   CheckResponse,
 } from "../../../src/wire/gen/ts/envoy/service/auth/v3/external_auth.ts";
+import type { HeaderValue } from "../../../src/wire/gen/ts/envoy/config/core/v3/base.ts";
 import { freePort } from "../../support/free-port.ts";
 import { type Fields, message } from "../../support/message.ts";
 import { silentLog } from "../../support/silent-log.ts";
@@ -23,7 +24,7 @@ import { makeTestAuthority } from "../../support/test-certificates.ts";
 import { planeNames, type PlaneName, type Planes, startPlanes } from "../proxy/planes.ts";
 import { type ScenarioApplication, startApplication } from "../proxy/scenario-application.ts";
 
-const doors = ["mesh", "body", "bytes", "tls", "lenient", "gone", "short"] as const;
+const doors = ["mesh", "body", "bytes", "tls", "lenient", "gone", "short", "told"] as const;
 type Door = (typeof doors)[number];
 
 const authority = await makeTestAuthority();
@@ -113,7 +114,7 @@ function bootstrap(
   const http2 = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}, `;
   const check = (context: string): string =>
     `typed_per_filter_config: {authz: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {context_extensions: {${context}}}}}`;
-  const chain = (fields: string, socket = ""): string => `
+  const chain = (fields: string, socket = "", before = ""): string => `
     filter_chains:
     - filters:
       - name: http
@@ -122,7 +123,7 @@ function bootstrap(
           stat_prefix: http
           access_log:
           - {name: file, typed_config: {"@type": ${type}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {text_format_source: {inline_string: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DYNAMIC_METADATA(envoy.filters.http.ext_authz:who)%\\n"}}}}
-          http_filters:
+          http_filters:${before}
           - {name: authz, typed_config: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthz, transport_api_version: V3, ${fields}}}
           - {name: router, typed_config: {"@type": ${type}.filters.http.router.v3.Router}}
           route_config:
@@ -131,7 +132,7 @@ function bootstrap(
               domains: ["*"]
               ${check("host: here, both: host")}
               routes:
-              - {match: {prefix: /route}, ${check("route: there, both: route")}, route: {cluster: app}}
+              - {match: {prefix: /route}, ${check("route: there, both: route")}, metadata: {filter_metadata: {io.route: {list: [1, x], deep: {a: true}}, io.other: {b: 1}}}, route: {cluster: app}}
               - {match: {prefix: /}, route: {cluster: app}}${socket}`;
   const listener = (name: Door, rest: string): string => `
   - name: ${name}
@@ -167,7 +168,15 @@ static_resources:
   )}${listener("tls", inspector + chain(`${service("authz")}, include_peer_certificate: true, include_tls_session: true`, socket))}${listener(
     "lenient",
     chain(`${service("authz")}, failure_mode_allow: true, failure_mode_allow_header_add: true`),
-  )}${listener("gone", chain(service("gone")))}${listener("short", chain(service("authz", "0.3s")))}
+  )}${listener("gone", chain(service("gone")))}${listener("short", chain(service("authz", "0.3s")))}${listener(
+    "told",
+    chain(
+      `${service("authz")}, metadata_context_namespaces: [envoy.filters.http.rbac, io.none], route_metadata_context_namespaces: [io.route, io.none], encode_raw_headers: true, enable_dynamic_metadata_ingestion: false, max_denied_response_body_bytes: 5`,
+      "",
+      `
+          - {name: rehearsed, typed_config: {"@type": ${type}.filters.http.rbac.v3.RBAC, shadow_rules: {policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}}`,
+    ),
+  )}
 `;
 }
 
@@ -203,6 +212,12 @@ function masked(value: unknown): unknown {
     if (key === "portValue" || key === "id" || key === "time") return "MASKED";
     if (key === "x-request-id" || key === "x-envoy-expected-rq-timeout-ms") return "MASKED";
     if (typeof each === "bigint") return String(each);
+    // The order among fields of different names says nothing.
+    if (key === "headers" && Array.isArray(each)) {
+      return each
+        .filter(({ key: name }: HeaderValue) => !/^x-(request-id|envoy-expected)/.test(name))
+        .toSorted((a: HeaderValue, b: HeaderValue) => (a.key < b.key ? -1 : 1));
+    }
     return each instanceof Uint8Array ? Buffer.from(each).toString("latin1") : each;
   });
   return text === undefined ? undefined : JSON.parse(text);
@@ -299,6 +314,15 @@ const scenarios: readonly [name: string, door: Door, text: string, log: string][
   ["asks about a client with a certificate", "tls", get("/a"), "200 -"],
   ["lets pass when the service fails", "lenient", get("/fails"), "200 -"],
   ["denies where it would let pass without an answer", "lenient", get("/denied"), "403 UAEX"],
+  [
+    "tells what filters found",
+    "told",
+    get("/a", "X-Sent: 1", "X-Sent: 2", "X-High: \xe9"),
+    "200 -",
+  ],
+  ["tells what is said of a route", "told", get("/route/a"), "200 -"],
+  ["takes no metadata where that is told", "told", get("/meta"), "200 - via_upstream -"],
+  ["cuts a long denial", "told", get("/denied-more"), "401 UAEX ext_authz_denied -"],
   ["fails where nobody listens", "gone", get("/a"), "403 UAEX ext_authz_error"],
 ];
 
