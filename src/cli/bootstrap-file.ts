@@ -16,6 +16,7 @@ import {
 } from "../proxy/bootstrap.ts";
 import type { MemoryBounds } from "../proxy/overload.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
 const parse = (yaml: string): unknown => load(yaml, { maxAliases: 10_000 });
@@ -43,7 +44,7 @@ export function readBootstrapFile(file: string, bounds: MemoryBounds): Bootstrap
 
 export function openBootstrapSources(
   config: BootstrapConfig,
-  parts: { readonly clock: Clock; readonly log: Log },
+  parts: { readonly clock: Clock; readonly log: Log; readonly metrics: MetricRegistry },
 ): BootstrapFeed {
   return openBootstrapFeed(config, {
     ...parts,

@@ -1,4 +1,5 @@
 import type { SocketAddress } from "../base/socket-address.ts";
+import type { Counter } from "../telemetry/metrics.ts";
 
 /**
  * One connection as the data plane sees it: bytes in, bytes out, whoever does the I/O. The portable
@@ -8,6 +9,8 @@ import type { SocketAddress } from "../base/socket-address.ts";
 export interface Channel {
   /** Set by whoever owns the connection; may be replaced (listener filter → HTTP → upgraded TCP). */
   handler: ChannelHandler;
+  /** Counts what passes from when it is set on; bytes inside TLS. Channels without a socket may have none. */
+  meter?: ByteMeter | undefined;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
   /** Where the client meant to connect before capture redirected it; equals `local` otherwise. */
@@ -36,6 +39,12 @@ export interface Channel {
   /** Bytes accepted by `write` and not yet taken by the kernel. */
   readonly queuedBytes: number;
   readonly isClosed: boolean;
+}
+
+/** Bytes that came and bytes that were handed over to be sent. */
+export interface ByteMeter {
+  readonly received: Counter;
+  readonly sent: Counter;
 }
 
 export interface ChannelHandler {

@@ -6,7 +6,7 @@
 import { assert } from "../base/assert.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Deferred, TurnEnd } from "../base/turn-end.ts";
-import type { Channel, ChannelError, ChannelHandler } from "./channel.ts";
+import type { ByteMeter, Channel, ChannelError, ChannelHandler } from "./channel.ts";
 
 export interface InternalPairOptions {
   readonly turnEnd: TurnEnd;
@@ -63,6 +63,7 @@ export function makeInternalPair(options: InternalPairOptions): {
 
 export class InternalChannel implements Channel, Deferred {
   handler: ChannelHandler;
+  meter: ByteMeter | undefined = undefined;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
   readonly originalDestination: SocketAddress;
@@ -128,6 +129,7 @@ export class InternalChannel implements Channel, Deferred {
       this.#closeSoon(brokenPipe);
       return true;
     }
+    this.meter?.sent.add(length);
     return peer.take(memory.subarray(0, length));
   }
 
@@ -230,6 +232,7 @@ export class InternalChannel implements Channel, Deferred {
       if (chunk === undefined) break;
       if (this.#incoming.length === 0) this.#joined = undefined;
       this.#incomingBytes -= chunk.length;
+      this.meter?.received.add(chunk.length);
       this.handler.onData(chunk);
     }
     if (this.#owesDrain && this.#incomingBytes <= this.#options.queueBytesMax / 2) {

@@ -8,7 +8,7 @@ import { assert } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import type { Channel, ChannelError, ChannelHandler, TlsSession } from "./channel.ts";
+import type { ByteMeter, Channel, ChannelError, ChannelHandler, TlsSession } from "./channel.ts";
 import type { Dialler, DialOptions } from "./dialler.ts";
 import { reportFault } from "./portable/fault.ts";
 import {
@@ -87,6 +87,14 @@ class Dialling implements Channel {
   set handler(handler: ChannelHandler) {
     this.#handler = handler;
     if (this.#channel !== undefined) this.#channel.handler = handler;
+  }
+
+  get meter(): ByteMeter | undefined {
+    return this.#channel?.meter;
+  }
+
+  set meter(meter: ByteMeter | undefined) {
+    if (this.#channel !== undefined) this.#channel.meter = meter;
   }
 
   get local(): SocketAddress {

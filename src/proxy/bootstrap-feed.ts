@@ -7,7 +7,9 @@ import { openGrpcChannel } from "../net/grpc-client.ts";
 import { formatGrpcAddress } from "../net/grpc.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Log } from "../telemetry/log.ts";
-import { AdsClient } from "../xds/ads-client.ts";
+import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { AdsClient, type AdsClientOptions } from "../xds/ads-client.ts";
+import { controlPlaneSeries } from "../xds/control-plane-series.ts";
 import type { SecretOrigin, XdsFeed } from "../xds/feed.ts";
 import type { BootstrapConfig } from "./bootstrap.ts";
 import { DynamicFeed, type FeedSource } from "./bootstrap/dynamic-feed.ts";
@@ -22,6 +24,7 @@ export interface BootstrapFeedOptions extends Pick<
 > {
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: MetricRegistry;
 }
 
 export interface BootstrapFeed {
@@ -42,7 +45,7 @@ export function openBootstrapFeed(
 ): BootstrapFeed {
   const parts = new Parts(config, options);
   const { ads } = config.dynamic;
-  const stream = ads === undefined ? undefined : parts.client(ads.server, { variant: ads.variant });
+  const stream = ads && parts.client(ads.server, { variant: ads.variant, ...told(options) });
   const sources = new Map<string, FeedSource>();
   for (const [typeUrl, source] of config.dynamic.sources) {
     const feed = parts.feedOf(source, stream);
@@ -77,6 +80,10 @@ export function openBootstrapFeed(
   };
 }
 
+function told({ metrics }: BootstrapFeedOptions): Pick<AdsClientOptions, "onStatus"> {
+  return { onStatus: controlPlaneSeries(metrics) };
+}
+
 /** Opens what the rest is made of, and closes all of it. */
 class Parts {
   readonly #config: BootstrapConfig;
@@ -91,7 +98,7 @@ class Parts {
 
   client(
     server: GrpcServerPlan,
-    how: { readonly variant: "delta" | "sotw"; readonly path?: string },
+    how: Pick<AdsClientOptions, "variant" | "path" | "onStatus">,
   ): AdsClient {
     const { clock, log } = this.#options;
     const { tls, metadata, connectTimeoutMs } = server;

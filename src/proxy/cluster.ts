@@ -137,6 +137,12 @@ export class ClusterPool implements ClusterSource {
     for (const { active } of this.#entries.values()) active?.running.refreshLimits();
   }
 
+  get counts(): { readonly active: number; readonly warming: number } {
+    let warming = 0;
+    for (const { active } of this.#entries.values()) if (active === undefined) warming++;
+    return { active: this.#entries.size - warming, warming };
+  }
+
   /** Names of clusters that have no version serving yet. */
   warmingNames(): readonly string[] {
     return [...this.#entries].flatMap(([name, { active }]) => (active === undefined ? [name] : []));

@@ -21,6 +21,7 @@ import {
 } from "../xds/feed.ts";
 import type { ClusterPool } from "./cluster.ts";
 import { compileCluster } from "./cluster/plan.ts";
+import { countAnswer } from "./config/answer-counts.ts";
 import { AppliedResources } from "./config/applied-resources.ts";
 import { Extensions, readExtension } from "./config/extensions.ts";
 import { honouredAssignment, honouredCluster } from "./config/honoured-clusters.ts";
@@ -34,6 +35,7 @@ import { Refusal, type RefusedField, RefusalList } from "./engine/refusal.ts";
 import { compileRouteConfiguration } from "./engine/route-configuration.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import { httpFilterOverrides } from "./http.ts";
+import { ConfigurationSeries } from "./stats/configuration-series.ts";
 
 export interface ConfigurationOptions {
   readonly feed: XdsFeed;
@@ -72,12 +74,16 @@ export class Configuration implements RouteSource {
   readonly #slices: Slices;
   readonly #warming: WarmingListeners;
   readonly #answered = new Set<string>();
+  readonly #series: ConfigurationSeries | undefined;
   readonly #stopSecrets: () => void;
   #isReady = false;
 
   constructor(options: ConfigurationOptions) {
     this.#options = options;
-    this.applied = new AppliedResources(options.clock);
+    const { isChecked, metrics, clock } = options;
+    // Every thread has a configuration; the one that answers for it counts.
+    if (isChecked !== true) this.#series = new ConfigurationSeries(metrics, clock);
+    this.applied = new AppliedResources(clock, (...change) => this.#series?.onResource(...change));
     this.extensions = options.extensions ?? new Extensions(options.clock);
     this.extensions.onGivenUp = () => this.#advance();
     // Before the first listener serves, there is nobody to be held up.
@@ -130,6 +136,15 @@ export class Configuration implements RouteSource {
     const clusters = this.#options.clusters.warmingNames();
     if (clusters.length > 0) return `waiting for endpoints or secrets of ${clusters.join(", ")}`;
     return this.#warming.waitingFor ?? "listeners are starting";
+  }
+
+  /** Before it is shown. */
+  refreshSeries(): void {
+    const { clusters } = this.#options;
+    clusters.refreshLimits();
+    this.#series?.show("cluster", clusters.counts);
+    this.#series?.show("listener", this.#warming.counts);
+    if (this.#isReady) this.#series?.showStarted();
   }
 
   /** Names of all secrets that clusters and listeners refer to. */
@@ -211,7 +226,10 @@ export class Configuration implements RouteSource {
 
   /** What can serve does so before it is acknowledged: whoever waits for that may count on it. */
   *#finish(update: XdsUpdate, refusals: readonly string[], unknown: number): Work<undefined> {
-    this.#count(update.typeUrl, refusals, unknown);
+    const { typeUrl } = update;
+    countAnswer(this.#options, { typeUrl, refusals, unknownFields: unknown });
+    const users = this.#warming.needs().flatMap(({ routeUsers }) => routeUsers);
+    this.#series?.onAnswer(update, refusals.length > 0, users);
     this.#advance();
     yield;
     update.respond(refusals.length === 0 ? undefined : refusals.join("; "));
@@ -377,24 +395,5 @@ export class Configuration implements RouteSource {
     if (this.#options.clusters.warmingNames().length > 0) return;
     this.#isReady = true;
     this.onReady();
-  }
-
-  #count(typeUrl: string, refusals: readonly string[], unknown: number): void {
-    const { metrics, log } = this.#options;
-    const type = typeUrl.split(".").at(-1) ?? typeUrl;
-    const updates = metrics.counter("heddle_xds_updates_total", "xDS answers by outcome", {
-      type,
-      outcome: refusals.length === 0 ? "accepted" : "refused",
-    });
-    updates.add(1);
-    if (unknown > 0) {
-      const fields = metrics.counter(
-        "heddle_xds_unknown_fields_total",
-        "Fields of xDS resources that the schema does not know",
-        { type },
-      );
-      fields.add(unknown);
-    }
-    for (const refusal of refusals) log.warn("xDS resource refused", { type, refusal });
   }
 }

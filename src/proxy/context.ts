@@ -5,7 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { TurnEnd } from "../base/turn-end.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
-import type { Channel } from "../net/channel.ts";
+import type { ByteMeter, Channel } from "../net/channel.ts";
 import type { ClientTls, DialOptions, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
 import type { Ways } from "../net/racing-dialler.ts";
@@ -235,12 +235,25 @@ export interface CircuitBreakers {
 
 /** Envoy's per-cluster series; implemented where metrics live, incremented where things happen. */
 export interface ClusterCounters {
+  /** Of its connections, for those that carry their own. */
+  readonly meter: ByteMeter;
+  /** One is begun. */
   onConnectionOpened(): void;
-  onConnectionClosed(): void;
+  /** It stands, this many milliseconds later. */
+  onConnected(tookMs: number): void;
+  /** It is over, also where it never stood. */
+  onConnectionClosed(end: UpstreamConnectionEnd): void;
   onConnectFailure(): void;
-  onRequest(): void;
+  /** What has no word of its own here. */
+  count(event: ClusterEvent): void;
   /** Also the time series `upstream_rq_time`, in milliseconds. */
   onResponse(status: number, durationMs: number): void;
+  /** An answer that nobody gets, for the request is tried again. */
+  onRetriedResponse(status: number): void;
+  /** The proxy answered with this status, for lack of an answer. */
+  onFailure(status: number): void;
+  /** For connections that are not shared: one waits for, or has, an endpoint. */
+  changeActive(gauge: "upstream_rq_active" | "upstream_rq_pending_active", change: 1 | -1): void;
   onRetry(): void;
   onRetrySuccess(): void;
   onRetryOverflow(): void;
@@ -253,6 +266,31 @@ export interface ClusterCounters {
   /** An answer that is counted under another name, too, as its request asked. */
   onNamedResponse(name: string, status: number, durationMs: number): void;
 }
+
+export interface UpstreamConnectionEnd {
+  readonly lengthMs: number;
+  readonly by: "local" | "remote";
+  /** Somebody's request was on it, and had not ended. */
+  readonly isBusy: boolean;
+}
+
+/** Envoy's names of counters that most clusters never need. */
+export type ClusterEvent =
+  | "upstream_cx_connect_timeout"
+  | "upstream_cx_http1_total"
+  | "upstream_cx_idle_timeout"
+  | "upstream_cx_max_duration_reached"
+  | "upstream_cx_max_requests"
+  | "upstream_cx_none_healthy"
+  | "upstream_cx_protocol_error"
+  | "upstream_rq_cancelled"
+  | "upstream_rq_max_duration_reached"
+  | "upstream_rq_pending_failure_eject"
+  | "upstream_rq_pending_total"
+  | "upstream_rq_retry_limit_exceeded"
+  | "upstream_rq_rx_reset"
+  | "upstream_rq_total"
+  | "upstream_rq_tx_reset";
 
 /** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */
 export interface ConnectionFactory {

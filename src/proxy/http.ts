@@ -171,16 +171,38 @@ function observed(
 }
 
 function createFactory(services: HttpServices): ConnectionFactory {
-  const connections = new Set<ServedConnection>();
+  /** By when each came. */
+  const connections = new Map<ServedConnection, number>();
+  const { downstream } = services.counters;
+  const { wheel } = services.upstreams;
+  /** False where another connection manager has had it. */
+  const meet = (channel: Channel, first: Buffer | undefined): boolean => {
+    const isNew = channel.meter === undefined;
+    channel.meter = downstream.meter;
+    if (isNew && first !== undefined) downstream.meter.received.add(first.length);
+    return isNew;
+  };
+  const onOpened = (connection: ServedConnection, isNew: boolean): void => {
+    connections.set(connection, wheel.nowMs);
+    downstream.onOpened(isNew, connection.channel.tls !== undefined);
+  };
   const onClosed = (connection: ServedConnection): void => {
+    const sinceMs = connections.get(connection);
+    if (sinceMs === undefined) return;
     connections.delete(connection);
+    const { end, channel } = connection;
+    downstream.onClosed(end, wheel.nowMs - sinceMs, channel.tls !== undefined);
   };
   const { codec } = services.settings;
   const http2 = createHttp2Services(services);
-  const takeHttp2 = (accepted: AcceptedHttp, first: Buffer | undefined): boolean => {
+  const takeHttp2 = (
+    accepted: AcceptedHttp,
+    ...[first, isNew = false]: [first: Buffer | undefined, isNew?: boolean]
+  ): boolean => {
     if (codec === "http1") return false;
     const connection = new ServerConnection(accepted, services, http2(), onClosed);
-    connections.add(connection);
+    onOpened(connection, isNew);
+    downstream.onProtocol("http2");
     accepted.channel.handler = connection;
     if (first !== undefined && first.length > 0) connection.onData(first);
     return true;
@@ -192,27 +214,28 @@ function createFactory(services: HttpServices): ConnectionFactory {
       view: ConnectionView,
       ...[first, home]: [first: Buffer | undefined, home: ConnectionHome]
     ): void {
-      services.counters.connections.add();
+      const isNew = meet(channel, first);
+      const accepted = { channel, view, home };
       const isHttp2 = codec === "http2" || (codec === "auto" && view.alpn === "h2");
       if (isHttp2) {
-        takeHttp2({ channel, view, home }, first);
+        takeHttp2(accepted, first, isNew);
         return;
       }
-      const connection = new DownstreamConnection({ channel, view, home }, services, owner);
-      connections.add(connection);
+      const connection = new DownstreamConnection(accepted, services, owner);
+      onOpened(connection, isNew);
       channel.handler = connection;
       if (first !== undefined && first.length > 0) connection.onData(first);
     },
     closeIdle(sinceMs): void {
       upstreamsOf(services.context).wheel.touch();
-      for (const connection of connections) connection.closeIdle(sinceMs);
+      for (const connection of connections.keys()) connection.closeIdle(sinceMs);
     },
     retire(): void {
       services.isRetired = true;
-      for (const connection of connections) connection.onRetired?.();
+      for (const connection of connections.keys()) connection.onRetired?.();
     },
     moveIdle(): void {
-      for (const connection of connections) connection.moveIdle();
+      for (const connection of connections.keys()) connection.moveIdle();
     },
   };
 }

@@ -7,6 +7,7 @@ import { connect as connectTls } from "node:tls";
 import { FakeClock } from "../../test/support/fake-clock.ts";
 import { freePort } from "../../test/support/free-port.ts";
 import { FakeSecrets } from "../../test/support/secrets.ts";
+import { silentCounters } from "../../test/support/silent-counters.ts";
 import { silentLog } from "../../test/support/silent-log.ts";
 import { makeTestAuthority } from "../../test/support/test-certificates.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
@@ -115,20 +116,7 @@ function clusterOf(name: string, address: SocketAddress): UpstreamCluster {
       tryRetry: () => true,
       releaseRetry: nothing,
     },
-    counters: {
-      onConnectionOpened: nothing,
-      onConnectionClosed: nothing,
-      onConnectFailure: nothing,
-      onRequest: nothing,
-      onResponse: nothing,
-      onRetry: nothing,
-      onRetrySuccess: nothing,
-      onRetryOverflow: nothing,
-      onTimeout: nothing,
-      onTryTimeout: nothing,
-      onRedirect: nothing,
-      onNamedResponse: nothing,
-    },
+    counters: silentCounters,
   };
 }
 

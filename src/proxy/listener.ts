@@ -336,7 +336,8 @@ class RunningListeners implements ListenerSet {
   #forget(channel: Channel): void {
     const tracked = this.#connections.get(channel);
     if (tracked !== undefined) {
-      tracked.counters.onClosed();
+      const { startedMs } = tracked.connection;
+      tracked.counters.onClosed(this.#context.clock.monotonicMs() - startedMs);
       this.#young.remove(tracked.bucket);
       tracked.connection.onClosed();
     }

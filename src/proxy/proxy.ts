@@ -15,6 +15,7 @@ import type { OwnedMetricRegistry, SharedMetricRegistry } from "../telemetry/met
 import type { PeerDirectory } from "../telemetry/standard-metrics.ts";
 import type { XdsFeed } from "../xds/feed.ts";
 import { type AdminHandler, type AdminState, createAdmin, type ProxyBootstrap } from "./admin.ts";
+import { daysUntilFirstExpiry } from "./admin/certificates.ts";
 import { type EndpointLoad, loadsOf } from "./admin/clusters.ts";
 import type { ClusterPool } from "./cluster.ts";
 import type { SharedLimits } from "./cluster/limits.ts";
@@ -28,13 +29,14 @@ import { SharedBuckets } from "./engine/shared-buckets.ts";
 import { bucketWatch } from "./stats/bucket-watch.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { DatagramCapture, ListenerSet, ProxyContext } from "./context.ts";
-import { Drain, type DrainPlan, endingPlan } from "./drain.ts";
+import { Drain, type DrainPlan, type DrainState, endingPlan } from "./drain.ts";
 import { closeUpstreams } from "./http.ts";
 import { InternalDialler } from "./internal.ts";
 import { createListenerSet } from "./listener.ts";
-import { Overload, type OverloadFlags, type ProxyOverload } from "./overload.ts";
+import type { Overload, OverloadFlags, ProxyOverload } from "./overload.ts";
+import { makeOverload } from "./overload/compose.ts";
 import { createSinkCompiler, type SinkOptions } from "./stats.ts";
-import { serverSeries } from "./stats/envoy-series.ts";
+import { serverSeries } from "./stats/server-series.ts";
 import { Tap, type TapAnswer } from "./stats/tap.ts";
 import { DataWorkers } from "./workers/data-workers.ts";
 import type { WatchLimits } from "./workers/worker-watch.ts";
@@ -205,6 +207,23 @@ export function startProxy(options: ProxyOptions): Proxy {
   };
 }
 
+/** The process, told once for all its threads. */
+function watchServer(
+  { isWorker, metrics, version, secrets, workers }: ProxyOptions,
+  configuration: Configuration,
+  drain: DrainState | undefined,
+): void {
+  if (isWorker === true) return;
+  const { refresh } = serverSeries(metrics, {
+    version,
+    concurrency: Math.max(1, workers?.count ?? 0),
+    state: () =>
+      drain?.isDraining === true ? "draining" : configuration.isReady ? "live" : "initializing",
+    daysUntilFirstExpiry: () => daysUntilFirstExpiry(secrets, configuration.secretNames()),
+  });
+  metrics.onExpose(refresh);
+}
+
 interface Closing {
   readonly overload: Overload | undefined;
   readonly configuration: Configuration;
@@ -224,11 +243,12 @@ async function closeAll(parts: Closing): Promise<void> {
 }
 
 function makeConfiguration(
-  { secrets, clock, log, metrics, isWorker }: ProxyOptions,
-  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners" | "extensions">,
+  options: ProxyOptions,
+  parts: Pick<ConfigurationOptions, "feed" | "clusters" | "listeners" | "extensions"> &
+    Pick<ProxyContext, "drain">,
 ): Configuration {
-  metrics.onExpose(() => parts.clusters.refreshLimits());
-  return new Configuration({
+  const { secrets, clock, log, metrics, isWorker } = options;
+  const configuration = new Configuration({
     ...parts,
     secrets,
     // The control thread accepts it first.
@@ -237,6 +257,9 @@ function makeConfiguration(
     log: log.area("xds"),
     metrics,
   });
+  metrics.onExpose(() => configuration.refreshSeries());
+  watchServer(options, configuration, parts.drain);
+  return configuration;
 }
 
 async function drainAll(
@@ -304,8 +327,7 @@ function openWorkers(
   options: ProxyOptions,
   overloadFlags: OverloadFlags | undefined,
 ): DataWorkers | undefined {
-  const { workers, clock, log, metrics, socketMark, resolver = systemResolver } = options;
-  if (options.isWorker !== true) metrics.onExpose(serverSeries(metrics).refresh);
+  const { workers, clock, log, socketMark, resolver = systemResolver } = options;
   if (workers === undefined || workers.count < 1) return undefined;
   const io = openAcceptingIo(clock, log.area("io"));
   return io === undefined
@@ -366,27 +388,6 @@ function makeContext(
     }),
   };
   return context;
-}
-
-function makeOverload(
-  { overload, clock, log, metrics }: ProxyOptions,
-  resetSlowest: Proxy["resetSlowest"],
-  workers: () => DataWorkers | undefined,
-): Overload | undefined {
-  if (overload === undefined) return undefined;
-  v8.setFlagsFromString("--expose-gc"); // for threads that are started from now on
-  return new Overload({
-    ...overload,
-    clock,
-    log: log.area("overload"),
-    metrics,
-    resetSlowest,
-    collectGarbage: (kind) => {
-      overload.collectGarbage(kind);
-      workers()?.collectGarbage(kind);
-    },
-    heapElsewhere: () => workers()?.heapBytes ?? 0,
-  });
 }
 
 /** Before the first pattern is compiled: engine/regex.ts asks V8 whether it may be trusted. */

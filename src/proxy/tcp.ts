@@ -10,6 +10,7 @@ import { durationMs } from "./engine/duration.ts";
 import { tcpClusterKey } from "./engine/filter-state.ts";
 import { refuse } from "./engine/refusal.ts";
 import type { ConnectionView } from "./engine/request.ts";
+import { createTcpCounters } from "./tcp/tcp-counters.ts";
 import { TcpRecord } from "./tcp/tcp-record.ts";
 import { compileTunnel } from "./tcp/tunnel.ts";
 import { TcpSession, type TcpSettings } from "./tcp/tcp-session.ts";
@@ -41,8 +42,10 @@ export function createTcpProxy(
   for (const [i, { sourceIp }] of config.hashPolicy.entries()) {
     if (sourceIp === undefined) refuse(`hash_policy[${i}]`, "only source_ip is supported");
   }
+  const counters = createTcpCounters(context.metrics, config.statPrefix);
   const settings: TcpSettings = {
     direction,
+    counters,
     chooseCluster: preferringState(compileChoice(config, context.random)),
     idleTimeoutMs: durationMs(config.idleTimeout) ?? idleTimeoutMsDefault,
     durationMsMax: durationMs(config.maxDownstreamConnectionDuration) ?? 0,
@@ -61,14 +64,12 @@ export function createTcpProxy(
       ...sinks,
     ]),
   };
-  const accepted = context.metrics.counter(
-    "envoy_tcp_downstream_cx_total",
-    "TCP connections carried",
-    { tcp_prefix: config.statPrefix },
-  );
+  const { connections, meter } = counters;
   return {
     accept(channel, connection, first, home) {
-      accepted.add();
+      connections.add();
+      channel.meter = meter;
+      if (first !== undefined) meter.received.add(first.length);
       const { onFirstWords } = home;
       const session = new TcpSession(context, settings, { channel, connection, onFirstWords });
       home.onRecord?.(session.record);

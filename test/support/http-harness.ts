@@ -30,6 +30,7 @@ import {
 import type { RouteAction } from "../../src/wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { ScriptedChannel } from "./scripted-channel.ts";
+import { silentCounters } from "./silent-counters.ts";
 import { silentLog } from "./silent-log.ts";
 
 export interface LoggedRequest {
@@ -192,22 +193,6 @@ export class HttpHarness {
     };
   }
 }
-
-const nothing = (): void => {};
-const silentCounters: UpstreamCluster["counters"] = {
-  onConnectionOpened: nothing,
-  onConnectionClosed: nothing,
-  onConnectFailure: nothing,
-  onRequest: nothing,
-  onResponse: nothing,
-  onRetry: nothing,
-  onRetrySuccess: nothing,
-  onRetryOverflow: nothing,
-  onTimeout: nothing,
-  onTryTimeout: nothing,
-  onRedirect: nothing,
-  onNamedResponse: nothing,
-};
 
 const view = {
   sourceAddress: "10.1.1.1",

@@ -2,6 +2,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { AdsStatus } from "../../xds/ads-client.ts";
+import { controlPlaneSeries } from "../../xds/control-plane-series.ts";
 import { typeLabel } from "../../xds/snapshot.ts";
 
 export interface StreamMetrics {
@@ -18,9 +19,12 @@ export function streamMetrics(metrics: MetricRegistry, clock: Clock): StreamMetr
     "heddle_snapshot_age_seconds",
     "Time since a control plane confirmed the configuration; 0 while connected.",
   );
+  const tellEnvoys = controlPlaneSeries(metrics);
   let kind: AdsStatus["stream"]["kind"] = "connecting";
   return {
-    onStatus({ stream }) {
+    onStatus(status) {
+      const { stream } = status;
+      tellEnvoys(status);
       const isLoss = stream.kind === "lost" && kind === "connected";
       if (isLoss) losses.add(1);
       kind = stream.kind;

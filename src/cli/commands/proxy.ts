@@ -121,7 +121,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   const reading = readBootstrapFile(options.config, overload.bounds);
   const bootstrap = reading.config;
   if (bootstrap === undefined) throw refusal(reading.problems);
-  const sources = openBootstrapSources(bootstrap, { clock, log });
+  const sources = openBootstrapSources(bootstrap, { clock, log, metrics });
   const logFiles = openLogFiles(clock, metrics);
   const proxy = startProxy({
     feed: sources.feed,

@@ -8,7 +8,7 @@ import os from "node:os";
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Deferred } from "../../base/turn-end.ts";
-import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import type { ByteMeter, Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
 import { type ByteStream, isPassing, PlainStream, wantsWrite } from "./byte-stream.ts";
 import type { EpollChannelOptions, Surrendered } from "./channel-options.ts";
 import type { Block } from "./native/block.ts";
@@ -28,6 +28,7 @@ const parked = -1;
 
 export class EpollChannel implements Channel, Watched, Deferred, Sender {
   handler: ChannelHandler;
+  meter: ByteMeter | undefined = undefined;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
   readonly originalDestination: SocketAddress;
@@ -78,12 +79,14 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
 
   write(bytes: Uint8Array): boolean {
     if (this.#isClosed || this.#isEnding || bytes.length === 0) return true;
+    this.meter?.sent.add(bytes.length);
     const sent = this.#writeNow(bytes, bytes.length);
     return sent === bytes.length || this.#enqueue(sent === 0 ? bytes : bytes.subarray(sent));
   }
 
   writeShared(memory: Uint8Array, length: number): boolean {
     if (this.#isClosed || this.#isEnding || length === 0) return true;
+    this.meter?.sent.add(length);
     if (length <= placeBytes && this.#mayPlace()) {
       const place = this.#reactor.outbox.take(this);
       place.put(memory, length);
@@ -294,6 +297,7 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
     for (let reads = 0; reads < readsMax; reads++) {
       const count = stream.read(readSlab, slabBytes);
       if (count > 0) {
+        this.meter?.received.add(count);
         this.handler.onData(readSlab.view(count));
         // Whoever kept the chunk sees zeros, and notices.
         readSlab.wipe(Math.min(count, shortBytesMax));
@@ -337,14 +341,8 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
     const { writeSlab } = this.#reactor;
     const queue = this.#queue;
     const status = queue.flush(this.#stream, writeSlab);
-    if (status < 0) {
-      this.#failed("write", status);
-      return;
-    }
-    if (queue.bytes > 0) {
-      this.#want(writable);
-      return;
-    }
+    if (status < 0) return this.#failed("write", status);
+    if (queue.bytes > 0) return this.#want(writable);
     this.#unwant(writable);
     if (this.#isEnding && !this.#isShut) this.#shutdown();
   }

@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 
 import { assert } from "../../base/assert.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
-import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import type { ByteMeter, Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
 import { ChannelStream } from "../channel-stream.ts";
 import { descriptorOf } from "../socket-handle.ts";
 import { resetOnClose } from "../sysio/socket-options.ts";
@@ -40,6 +40,7 @@ export const silentHandler: ChannelHandler = {
 
 export class SocketChannel implements Channel {
   handler: ChannelHandler;
+  meter: ByteMeter | undefined = undefined;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
   readonly originalDestination: SocketAddress;
@@ -73,6 +74,7 @@ export class SocketChannel implements Channel {
   write(bytes: Uint8Array): boolean {
     assert(!this.#isReleased, "write on a released channel");
     if (this.isClosed || this.#socket.writableEnded || bytes.length === 0) return true;
+    this.meter?.sent.add(bytes.length);
     if (this.#socket.write(bytes)) return true;
     if (this.#socket.writableLength > queuedBytesMax) {
       this.fail({ code: "write-queue-full", message: "too much waits to be sent" });
@@ -173,6 +175,7 @@ export class SocketChannel implements Channel {
   /** Without `#guard`: this runs for every chunk and shall make no closure. */
   readonly #onData = (chunk: Buffer): void => {
     try {
+      this.meter?.received.add(chunk.length);
       this.handler.onData(chunk);
     } catch (thrown) {
       this.#fault(thrown);

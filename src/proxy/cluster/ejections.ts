@@ -85,6 +85,7 @@ export class Ejections {
           const endpoint = formatSocketAddress(member.address);
           services.onEjected?.({ cluster, endpoint, durationMs });
           series.ejectionsEnforced.add(1);
+          series.onEjection("enforced", cause);
           const ejectedForMs = Math.round(durationMs);
           log.info("endpoint ejected", { cluster, endpoint, cause, ejectedForMs });
           // Other connections may fare better where the way there is what fails.
@@ -95,8 +96,11 @@ export class Ejections {
           log.info("endpoint returned", { cluster, endpoint: formatSocketAddress(address) });
           onChange();
         },
-        onDetected: () => undefined,
-        onOverflow: () => log.debug("endpoint not ejected: too many are", { cluster }),
+        onDetected: (cause) => series.onEjection("detected", cause),
+        onOverflow: () => {
+          series.onEjection("overflow");
+          log.debug("endpoint not ejected: too many are", { cluster });
+        },
       },
       random,
     );

@@ -10,8 +10,8 @@ import {
   SharedBreaker,
 } from "../engine/circuit-breakers.ts";
 import type { SharedCount } from "../engine/shared-counts.ts";
-import type { Gauge } from "../../telemetry/metrics.ts";
-import type { ClusterSeries } from "../stats/envoy-series.ts";
+import type { Counter, Gauge } from "../../telemetry/metrics.ts";
+import type { ClusterSeries, RequestSeries } from "../stats/envoy-series.ts";
 
 /** What all threads have in flight in a cluster; undefined where this one counts for itself. */
 export type SharedLimits = (cluster: string, kind: CountedKind) => SharedCount | undefined;
@@ -51,6 +51,8 @@ export function makeLimits(options: LimitsOptions): ClusterLimits {
     // Whole ones, as Envoy and `SharedBreaker` count: 2.4 is no place for a third.
     (() =>
       Math.max(Math.floor(retryBudget.share * (pending.count + requests.count)), retryBudget.min));
+  let counted: RequestSeries | undefined;
+  const made = (): RequestSeries => (counted ??= series.requests());
   const open = series.circuitBreakersOpen(priority);
   const onConnectionOverflow = (): void => series.connectionOverflow.add(1);
   const connections = make("connection", open.connections, onConnectionOverflow);
@@ -68,10 +70,16 @@ export function makeLimits(options: LimitsOptions): ClusterLimits {
   return {
     tryConnection: (to) => mayConnect(to) && connections.try(),
     releaseConnection: () => connections.release(),
-    tryPending: () => pending.try(),
-    releasePending: () => pending.release(),
-    tryRequest: () => requests.try(),
-    releaseRequest: () => requests.release(),
+    tryPending: () => pending.try() && begins(made().pendingTotal, made().pendingActive),
+    releasePending: () => {
+      pending.release();
+      made().pendingActive.add(-1);
+    },
+    tryRequest: () => requests.try() && begins(made().total, made().active),
+    releaseRequest: () => {
+      requests.release();
+      made().active.add(-1);
+    },
     tryRetry: () => retries.try(),
     releaseRetry: () => retries.release(),
     ...(limits.pool === Number.POSITIVE_INFINITY
@@ -81,4 +89,10 @@ export function makeLimits(options: LimitsOptions): ClusterLimits {
       for (const breaker of all) breaker.refresh();
     },
   };
+}
+
+function begins(total: Counter, active: Gauge): true {
+  total.add();
+  active.add(1);
+  return true;
 }

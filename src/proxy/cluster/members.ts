@@ -167,6 +167,9 @@ export class Members {
       isChanged = true;
       endpoint.remove();
     }
+    // Told once for a process: by the thread that checks endpoints, where others do not.
+    const { series, services } = this.#options;
+    if (isChanged && services.toldHealth === undefined) series.onMembershipChange();
     if (isChanged && this.#plan.closesOnChange) for (const each of after.values()) each.drain();
     this.#forgetLater(policy, make);
     this.#noteFit();
@@ -210,6 +213,9 @@ export class Members {
     for (const endpoint of this.#endpoints.values()) counts[this.healthOf(endpoint)]++;
     const { series } = this.#options;
     series.membershipTotal.set(this.#endpoints.size);
+    if (this.#plan.discovery.kind !== "static") {
+      series.maxHostWeight.set(maxWeightOf(this.#endpoints.values()));
+    }
     series.membershipHealthy.set(counts.healthy);
     series.membershipDegraded.set(counts.degraded);
     series.membershipExcluded.set(counts.excluded);
@@ -398,4 +404,10 @@ function endpointKey({ address, hostname, metadata, tlvs }: EndpointDescription)
   const values =
     tlvs === undefined ? "" : tlvs.map(({ type, value }) => `|${type} ${value.join()}`).join("");
   return `${formatSocketAddress(address)}|${hostname}|${JSON.stringify(metadata)}${values}`;
+}
+
+function maxWeightOf(endpoints: Iterable<Endpoint>): number {
+  let max = 0;
+  for (const { weight } of endpoints) max = Math.max(max, weight);
+  return max;
 }

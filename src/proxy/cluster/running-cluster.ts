@@ -215,6 +215,7 @@ export class RunningCluster implements UpstreamCluster {
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
     const picked = this.#pickOne(choice);
+    if (picked === undefined) this.counters.count("upstream_cx_none_healthy");
     if (picked?.internal?.passesState === true) {
       const { wanted, connection } = choice;
       const states = [wanted?.state, connection.state];

@@ -14,14 +14,18 @@ export interface RefusedResource extends AppliedResource {
   readonly fields: readonly RefusedField[];
 }
 
+type ChangeWatch = (typeUrl: string, change: "added" | "modified" | "removed") => void;
+
 export class AppliedResources {
   readonly #accepted = new Map<string, Map<string, AppliedResource>>();
   readonly #refused = new Map<string, Map<string, RefusedResource>>();
 
   readonly #clock: Clock;
+  readonly #onChange: ChangeWatch;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, onChange: ChangeWatch = () => undefined) {
     this.#clock = clock;
+    this.#onChange = onChange;
   }
 
   /** The same version and bytes serve already, and nothing newer was refused in between. */
@@ -35,10 +39,9 @@ export class AppliedResources {
 
   accept(typeUrl: string, resource: XdsResource): void {
     this.#refused.get(typeUrl)?.delete(resource.name);
-    tableOf(this.#accepted, typeUrl).set(resource.name, {
-      resource,
-      appliedAtMs: this.#clock.nowMs(),
-    });
+    const table = tableOf(this.#accepted, typeUrl);
+    this.#onChange(typeUrl, table.has(resource.name) ? "modified" : "added");
+    table.set(resource.name, { resource, appliedAtMs: this.#clock.nowMs() });
   }
 
   refuse(
@@ -51,7 +54,7 @@ export class AppliedResources {
   }
 
   remove(typeUrl: string, name: string): void {
-    this.#accepted.get(typeUrl)?.delete(name);
+    if (this.#accepted.get(typeUrl)?.delete(name) === true) this.#onChange(typeUrl, "removed");
     this.#refused.get(typeUrl)?.delete(name);
   }
 

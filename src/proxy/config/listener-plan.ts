@@ -13,6 +13,7 @@ import {
 import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
+import type { RouteUser } from "../stats/configuration-series.ts";
 import { isPeerExchange } from "../istio/exchange.ts";
 import { statsUrl } from "../istio/stats.ts";
 import { isUdpListener, planUdpListener } from "../udp.ts";
@@ -28,6 +29,8 @@ import { checkHonoured, type UnknownFieldCount } from "./honoured.ts";
 export interface ListenerNeeds {
   /** Route configurations it refers to by name. */
   readonly routes: ReadonlySet<string>;
+  /** And who does. */
+  readonly routeUsers: readonly RouteUser[];
   readonly secrets: ReadonlyMap<string, SecretOrigin>;
   /** Filters whose configurations stand under a name. */
   readonly extensions: readonly ExtensionNeed[];
@@ -55,13 +58,20 @@ const plainUrl = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buf
 export function checkListener(listener: Listener, unknown: UnknownFieldCount): ListenerNeeds {
   if (isUdpListener(listener)) {
     planUdpListener(listener, unknown);
-    return { routes: new Set(), secrets: new Map(), extensions: [], inlineRoutes: [] };
+    return {
+      routes: new Set(),
+      routeUsers: [],
+      secrets: new Map(),
+      extensions: [],
+      inlineRoutes: [],
+    };
   }
   const refusals = new RefusalList();
   refusals.attempt(() => checkHonoured(listener, honouredListener, "", unknown));
   refusals.attempt(() => compileFilterChains(listener));
   const needs = {
     routes: new Set<string>(),
+    routeUsers: [] as RouteUser[],
     secrets: new Map<string, SecretOrigin>(),
     extensions: [] as ExtensionNeed[],
     inlineRoutes: [] as InlineRoutes[],
@@ -77,6 +87,7 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
 
 interface Gathering {
   readonly routes: Set<string>;
+  readonly routeUsers: RouteUser[];
   readonly secrets: Map<string, SecretOrigin>;
   readonly extensions: ExtensionNeed[];
   readonly inlineRoutes: InlineRoutes[];
@@ -116,7 +127,11 @@ function checkFilter(filter: Filter, path: string, found: Gathering): boolean {
       const { refusals, unknown } = found;
       refusals.attempt(() => checkHonoured(config, honouredHttp, place, unknown));
       found.extensions.push(...config.httpFilters.flatMap(needOf));
-      if (config.rds !== undefined) found.routes.add(config.rds.routeConfigName);
+      if (config.rds !== undefined) {
+        const { statPrefix, rds } = config;
+        found.routes.add(rds.routeConfigName);
+        found.routeUsers.push({ statPrefix, routes: rds.routeConfigName });
+      }
       const { routeConfig } = config;
       if (routeConfig !== undefined) {
         const at = `${place}.route_config`;

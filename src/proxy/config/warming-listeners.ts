@@ -62,6 +62,10 @@ export class WarmingListeners {
     return this.#warming.size === 0 && this.#unbound.size === 0 && !this.#isBusy;
   }
 
+  get counts(): { readonly active: number; readonly warming: number } {
+    return { active: this.#needs.size, warming: this.#warming.size + this.#unbound.size };
+  }
+
   get hasServing(): boolean {
     return this.#needs.size > 0;
   }

@@ -3,6 +3,7 @@ import type { Channel } from "../../net/channel.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import type { ConnectionHome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import type { ClientEnd } from "./downstream-series.ts";
 
 export interface AcceptedHttp {
   readonly channel: Channel;
@@ -12,6 +13,9 @@ export interface AcceptedHttp {
 
 /** A connection that is served, in whatever protocol. */
 export interface ServedConnection {
+  readonly channel: Channel;
+  /** Once it is over. */
+  readonly end: ClientEnd;
   /** Ends it if it is idle, and has been since then. */
   closeIdle(sinceMs: number): void;
   /** Another configuration is in force. */

@@ -126,7 +126,6 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     if (endpoint === undefined) {
       return this.#fail(`cluster ${cluster.name} has no healthy endpoint`, undefined);
     }
-    cluster.counters.onRequest();
     endpoint.active++;
     this.#endpoint = endpoint;
     this.#pool = this.#services.upstreams.poolOf(endpoint, cluster, false);

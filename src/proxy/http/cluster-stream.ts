@@ -59,7 +59,6 @@ export class ClusterStream implements UpstreamUser {
   }
 
   #begin(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): void {
-    cluster.counters.onRequest();
     endpoint.active++;
     this.#endpoint = endpoint;
     this.#pool = this.#services.upstreams.poolOf(endpoint, cluster, true);

@@ -3,29 +3,28 @@
  * (pipelining) within a bound, and closes so that the last answer is not lost. What a request means
  * is the stream's business.
  */
-import type { Channel, ChannelHandler } from "../../net/channel.ts";
+import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
-import { frameRequest } from "../../wire/http1-framing.ts";
 import { Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import type { ConnectionHome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { type AcceptedHttp, type ConnectionOwner, isHttp2Beginning } from "./accepted-http.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
-import { type FailureKind, headFailures } from "./failure.ts";
+import type { FailureKind } from "./failure.ts";
 import { ClientSender } from "./client-sender.ts";
 import type { Downstream, TunnelEnd } from "./downstream.ts";
+import type { ClientEnd } from "./downstream-series.ts";
+import { checkHead } from "./head-check.ts";
+import { headTimeoutMs } from "./head-timeout.ts";
 import type { HttpServices } from "./http-services.ts";
 import { prepareHead } from "./http1-plan.ts";
 import { HttpStream } from "./http-stream.ts";
 import { isLastAnswer } from "./last-answer.ts";
 import { tellIfNotHttp } from "./not-http.ts";
-import { hasUnderscores } from "./underscores.ts";
 
 /** Bytes of later requests held while one is answered; the client is paused beyond it. */
 const heldBytesMax = 64 * 1024;
-/** For the head of a request, where the configuration names no time. */
-const headersTimeoutDefaultMs = 60_000;
 
 /**
  * `waiting`: the request is complete, its answer is not. `closing`: what arrives is thrown away.
@@ -57,6 +56,9 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   #pauses = 0;
   #isHeldPaused = false;
   #isExpired = false;
+  #hasPeerEnded = false;
+  /** A request had not ended when the connection did. */
+  #isBusy = false;
   #discardedBytes = 0;
   /** The wheel's time at which it began to wait for a request. */
   #idleSinceMs = 0;
@@ -139,9 +141,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
       if (head.error === "version" && this.#becomeHttp2(chunk, from + taken)) return chunk.length;
       this.#begin();
     } else if (isFirst) {
-      const timeoutMs =
-        settings.headersTimeoutMs > 0 ? settings.headersTimeoutMs : headersTimeoutDefaultMs;
-      upstreams.wheel.arm(this.#deadline, timeoutMs);
+      upstreams.wheel.arm(this.#deadline, headTimeoutMs(settings));
     }
     return from + taken;
   }
@@ -161,8 +161,8 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   #begin(): void {
     const head = this.#head;
     const { settings, upstreams } = this.services;
-    this.#requests++;
-    const failure = this.#checkHead();
+    this.#countRequest();
+    const failure = checkHead(head, settings, this.#homeless);
     if (failure !== undefined) {
       this.services.counters.limits.onRefusedHead(head);
       if (this.#requests === 1) tellIfNotHttp(this.#home, head);
@@ -184,18 +184,8 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     this.stream.begin(head, undefined);
   }
 
-  #checkHead(): FailureKind | undefined {
-    const head = this.#head;
-    const { settings } = this.services;
-    if (head.error !== undefined) return headFailures[head.error];
-    if (this.#homeless !== undefined) return this.#homeless;
-    if (head.minorVersion === 0 && !settings.isHttp10Allowed) return "low-version";
-    const error = frameRequest(head);
-    if (error !== undefined) return headFailures[error];
-    if (settings.underscores !== "allow" && hasUnderscores(head, settings.underscores)) {
-      return "underscore";
-    }
-    return undefined;
+  #countRequest(): void {
+    if (this.#requests++ === 0) this.services.counters.downstream.onProtocol("http1");
   }
 
   #readBody(chunk: Buffer, from: number): number {
@@ -339,12 +329,17 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     this.#owner.onClosed(this);
   }
 
+  /** Once it is over. */
+  get end(): ClientEnd {
+    const how = this.#state === "moved" ? "moved" : this.#hasPeerEnded ? "remote" : "local";
+    return { how, protocol: this.#requests > 0 ? "http1" : undefined, isBusy: this.#isBusy };
+  }
+
   onEnd(): void {
     this.services.upstreams.wheel.touch();
-    if (this.#state === "closing") {
-      this.channel.destroy();
-      return;
-    }
+    this.#hasPeerEnded = true;
+    if (this.#state === "closing") return this.channel.destroy();
+    this.#isBusy = this.stream.isActive;
     // As Envoy does: a client that has closed its side is gone, also for its answer.
     this.stream.onDownstreamClose();
     this.#state = "closing";
@@ -356,8 +351,10 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     this.stream.onDownstreamDrain();
   }
 
-  onClose(): void {
+  onClose(error: ChannelError | undefined): void {
     this.services.upstreams.wheel.touch();
+    if (error !== undefined) this.#hasPeerEnded = true;
+    this.#isBusy ||= this.stream.isActive;
     this.#state = "closing";
     this.stream.onDownstreamClose();
     this.#leave();
@@ -373,8 +370,8 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     }
     switch (this.#state) {
       case "closing":
-        this.channel.destroy();
-        return;
+        this.services.counters.downstream.count("downstream_cx_delayed_close_timeout");
+        return this.channel.destroy();
       case "head":
         if (this.#head.length === 0) {
           limits.idleConnections.add();
@@ -383,7 +380,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
         limits.slowHeads.add();
         this.#state = "closing";
         this.#head.bodyKind = "none";
-        this.#requests++;
+        this.#countRequest();
         this.stream.begin(this.#head, "headers-timeout");
         return;
       case "body":

@@ -4,6 +4,7 @@ import type { RequestRecord, RequestSink } from "../../telemetry/request-record.
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { ProxyContext } from "../context.ts";
 import type { RouteTable } from "../engine/route-table.ts";
+import { DownstreamSeries } from "./downstream-series.ts";
 import type { FilterList } from "./filter-list.ts";
 import { createLimitCounters, type LimitCounters } from "./limit-counters.ts";
 import type { LocalReplies } from "./local-replies.ts";
@@ -35,10 +36,7 @@ export interface HttpServices {
 }
 
 export interface HttpCounters {
-  readonly connections: Counter;
-  readonly requests: Counter;
-  /** By class: index 0 is 1xx. */
-  readonly responses: readonly Counter[];
+  readonly downstream: DownstreamSeries;
   readonly protocolErrors: Counter;
   readonly requestTimeouts: Counter;
   readonly onStreamTimeout: (isIdle: boolean) => void;
@@ -58,14 +56,7 @@ export function createCounters(context: ProxyContext, statPrefix: string): HttpC
   const counter = (name: string, help: string): Counter =>
     context.metrics.counter(`envoy_http_${name}`, help, labels);
   return {
-    connections: counter("downstream_cx_total", "HTTP connections accepted"),
-    requests: counter("downstream_rq_total", "HTTP requests received"),
-    responses: [1, 2, 3, 4, 5].map((digit) =>
-      context.metrics.counter("envoy_http_downstream_rq_xx", "HTTP responses by class", {
-        ...labels,
-        response_code_class: String(digit),
-      }),
-    ),
+    downstream: new DownstreamSeries(context.metrics, statPrefix),
     protocolErrors: counter("downstream_cx_protocol_error", "HTTP requests refused as malformed"),
     requestTimeouts: counter("downstream_rq_timeout", "HTTP requests that took too long to arrive"),
     overloaded: counter(

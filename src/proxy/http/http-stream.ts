@@ -89,7 +89,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     const { nowMs } = services.upstreams.wheel;
     const { headBeganMs } = this.connection;
     record.reset(services.context.clock.nowMs() - nowMs + headBeganMs, headBeganMs, nowMs);
-    services.counters.requests.add();
+    services.counters.downstream.onRequest(this.connection.protocol);
     this.#head = head;
     this.isActive = true;
     this.answer.reset();
@@ -376,7 +376,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     record.responseCodeDetails = details;
     record.finish(services.upstreams.wheel);
     services.counters.overhead.record(record.times.ownMs);
-    services.counters.responses[Math.floor(record.responseCode / 100) - 1]?.add();
+    services.counters.downstream.onRequestEnd(record);
     for (const filter of this.pauses.filters) filter.onStreamEnd?.(this);
     services.sink.onEnd(record);
     if (isAnswered) this.connection.onStreamEnd();

@@ -39,7 +39,6 @@ export function sendMirrors(
       authority: authorityOf(plan, source),
     });
     if (cluster === undefined || endpoint === undefined) continue;
-    cluster.counters.onRequest();
     const isHttp2 = stream.connection.protocol === "HTTP/2";
     const pool = services.upstreams.poolOf(endpoint, cluster, isHttp2);
     pool.acquire(new Mirror(stream, source, plan), cluster);

@@ -96,6 +96,7 @@ export class Retries {
     }
     if (this.count >= policy.maxRetries) {
       record.flags |= flag.upstreamRetryLimitExceeded;
+      cluster.counters.count("upstream_rq_retry_limit_exceeded");
       return undefined;
     }
     this.release();

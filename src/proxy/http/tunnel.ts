@@ -5,6 +5,7 @@
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
+import { countConnectFailure, endOf } from "./connection-ends.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { streamReset, type UpgradedExchange } from "./upstream-exchange.ts";
 import { flag } from "./response-flags.ts";
@@ -34,7 +35,7 @@ export function openUpgradeTunnel(stream: HttpStream, upstream: UpgradedUpstream
   else stream.answer.startUpgrade(upgraded.head);
   const channel = upgraded.surrender();
   if (channel === undefined) return;
-  const onClosed = (): void => upgraded.onTunnelClosed(undefined, false);
+  const onClosed: TunnelUpstream["onClosed"] = (...how) => upgraded.onTunnelClosed(...how);
   openTunnel(stream, { channel, endpoint, first, onClosed });
 }
 
@@ -45,7 +46,7 @@ interface TunnelUpstream {
   /** Bytes already received from the upstream. */
   readonly first: Buffer | undefined;
   /** The upstream's channel is closed: gives back what it held of the cluster's limits. */
-  readonly onClosed: () => void;
+  readonly onClosed: (error: ChannelError | undefined, hasPeerEnded: boolean) => void;
 }
 
 function openTunnel(stream: HttpStream, upstream: TunnelUpstream): void {
@@ -66,7 +67,7 @@ class Tunnel {
   readonly upstream: TunnelSide;
   readonly #stream: HttpStream;
   readonly #endpoint: UpstreamEndpoint | undefined;
-  readonly #onUpstreamClosed: () => void;
+  readonly #onUpstreamClosed: TunnelUpstream["onClosed"];
   /** The stream's when it became the tunnel: it may carry another request before both sides have closed. */
   readonly #generation: number;
   #open = 2;
@@ -109,8 +110,8 @@ class Tunnel {
     record.responseCodeDetails = "downstream_remote_disconnect";
   }
 
-  onSideClosed(side: TunnelSide): void {
-    if (side === this.upstream) this.#onUpstreamClosed();
+  onSideClosed(side: TunnelSide, error: ChannelError | undefined, hasPeerEnded: boolean): void {
+    if (side === this.upstream) this.#onUpstreamClosed(error, hasPeerEnded);
     if (--this.#open > 0) return;
     if (this.#endpoint !== undefined) this.#endpoint.active--;
     this.#stream.services.upstreams.wheel.touch();
@@ -158,7 +159,7 @@ class TunnelSide implements ChannelHandler {
     this.#tunnel.onClosing(this, error);
     if (error !== undefined || !this.#hasEnded) this.#peer.destroy();
     else this.#peer.end();
-    this.#tunnel.onSideClosed(this);
+    this.#tunnel.onSideClosed(this, error, this.#hasEnded);
   }
 }
 
@@ -181,15 +182,17 @@ export function openConnectTunnel(
   }
   const isCurrent = (): boolean => stream.isActive && stream.generation === generation;
   countConnection(endpoint, 1);
-  const onClosed = (): void => {
+  const { wheel } = services.upstreams;
+  const dialledMs = wheel.nowMs;
+  const onClosed: TunnelUpstream["onClosed"] = (error, hasPeerEnded) => {
     countConnection(endpoint, -1);
     limits.releaseConnection();
     limits.releaseRequest();
-    counters.onConnectionClosed();
+    const lengthMs = wheel.touch() - dialledMs;
+    counters.onConnectionClosed(endOf({ lengthMs, hasPeerEnded, error, isBusy: false }));
   };
   let isConnected = false;
   counters.onConnectionOpened();
-  counters.onRequest();
   services.context.dialler.dial({
     address: endpoint.address,
     tls: endpoint.tls,
@@ -201,13 +204,12 @@ export function openConnectTunnel(
       onEnd: () => {},
       onDrain: () => {},
       onClose: (error) => {
-        onClosed();
+        onClosed(error, false);
         endpoint.active--;
         if (isConnected) return;
-        counters.onConnectFailure();
+        countConnectFailure(counters, error);
         endpoint.report({ kind: "connect-failure" });
         if (!isCurrent()) return;
-        services.upstreams.wheel.touch();
         replyUpstreamFailure(stream, { failure: "connect-failure", error, hasRetried: false });
       },
     },
@@ -217,7 +219,8 @@ export function openConnectTunnel(
         channel.destroy();
         return;
       }
-      services.upstreams.wheel.touch();
+      channel.meter = counters.meter;
+      counters.onConnected(wheel.touch() - dialledMs);
       record.upstreamLocalAddress = channel.local;
       record.upstreamRemoteAddress = channel.remote;
       record.responseCodeDetails = "via_upstream";

@@ -10,9 +10,10 @@ import { frameResponse } from "../../wire/http1-framing.ts";
 import { type BodyKind, type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
-import type { UpstreamCluster } from "../context.ts";
+import type { UpstreamCluster, UpstreamConnectionEnd } from "../context.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
 import { isPassed } from "./back-pressure.ts";
+import { endOf } from "./connection-ends.ts";
 import { prepareHead } from "./http1-plan.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import {
@@ -49,6 +50,9 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   user: UpstreamUser | undefined = undefined;
   isConnected = false;
   isClosed = false;
+  /** A request is on it whose answer is not whole. */
+  #isBusy = false;
+  #hasPeerEnded = false;
   /** Requests it has carried, this one included. */
   requests = 0;
   /** Its pool's, when it was begun. */
@@ -100,6 +104,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
 
   attach(user: UpstreamUser): void {
     this.user = user;
+    this.#isBusy = true;
     this.requests++;
     this.isRequestSent = false;
     this.#isHeadRead = false;
@@ -209,11 +214,14 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   }
 
   /** The tunnel's end towards the endpoint is closed. */
-  onTunnelClosed(): void {
+  onTunnelClosed(error: ChannelError | undefined, hasPeerEnded: boolean): void {
     this.cluster.limits.releaseRequest();
     this.isClosed = true;
+    this.#hasPeerEnded ||= hasPeerEnded;
+    this.#isBusy = false;
     this.pool.wheel.release(this.idleDeadline);
-    this.pool.onConnectionClosed(this, undefined);
+    this.pool.wheel.touch();
+    this.pool.onConnectionClosed(this, error);
   }
 
   onData(chunk: Buffer): void {
@@ -290,6 +298,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
       this.isRequestSent &&
       !hasSurplus &&
       this.channel?.isClosed === false;
+    this.#isBusy = false;
     user.onResponseEnd();
     if (this.user !== user) return;
     this.user = undefined;
@@ -301,6 +310,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
 
   onEnd(): void {
     this.pool.wheel.touch();
+    this.#hasPeerEnded = true;
     const { user } = this;
     if (user === undefined || !this.hasAnswered) {
       this.channel?.destroy();
@@ -329,6 +339,12 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.user = undefined;
     this.cluster.limits.releaseRequest();
     user.onUpstreamReset("termination", error);
+  }
+
+  /** What its cluster counts of it. */
+  endedAfter(nowMs: number, error: ChannelError | undefined): UpstreamConnectionEnd {
+    const lengthMs = nowMs - this.dialledMs;
+    return endOf({ lengthMs, hasPeerEnded: this.#hasPeerEnded, error, isBusy: this.#isBusy });
   }
 
   onDeadline(): void {

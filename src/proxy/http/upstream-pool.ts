@@ -13,6 +13,7 @@ import type {
 import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
 import { ClientPool } from "../http2/client-pool.ts";
+import { countConnectFailure } from "./connection-ends.ts";
 import {
   type AgreedPool,
   isHttp2,
@@ -224,7 +225,8 @@ export class EndpointPool implements SpeakingPool {
     const at = this.#waiting.findIndex((waiting) => waiting.user === user);
     if (at < 0) return false;
     this.#waiting[at]?.cluster.limits.releasePending();
-    this.#waiting.splice(at, 1);
+    const [left] = this.#waiting.splice(at, 1);
+    left?.cluster.counters.count("upstream_rq_cancelled");
     this.#leaveIfEmpty();
     return true;
   }
@@ -265,16 +267,15 @@ export class EndpointPool implements SpeakingPool {
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (connection.isCounted) connection.cluster.limits.releaseConnection();
-    connection.cluster.counters.onConnectionClosed();
+    const { counters } = connection.cluster;
+    counters.onConnectionClosed(connection.endedAfter(this.wheel.nowMs, error));
     if (connection.isConnected) {
       this.#connectForWaiting();
       return this.#leaveIfEmpty();
     }
     this.#connecting--;
-    connection.cluster.counters.onConnectFailure();
     // One refused connection speaks for the endpoint: whoever waits may try another.
-    const failure = error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure";
-    this.#failWaiting(failure, error);
+    this.#failWaiting(countConnectFailure(counters, error), error);
     this.#leaveIfEmpty();
   }
 
@@ -282,6 +283,7 @@ export class EndpointPool implements SpeakingPool {
     const waiting = this.#waiting.splice(0);
     for (const { user, cluster } of waiting) {
       cluster.limits.releasePending();
+      cluster.counters.count("upstream_rq_pending_failure_eject");
       user.onPoolFailure(failure, error);
     }
   }
@@ -311,6 +313,7 @@ export class EndpointPool implements SpeakingPool {
     countConnection(this.endpoint, 1);
     this.#upstreams.onOpened(connection);
     cluster.counters.onConnectionOpened();
+    cluster.counters.count("upstream_cx_http1_total");
     connection.dialledMs = this.wheel.nowMs;
     connection.channel = this.#context.dialler.dial({
       address: this.endpoint.address,
@@ -338,6 +341,8 @@ export class EndpointPool implements SpeakingPool {
     connection.isConnected = true;
     connection.connectedMs = this.wheel.nowMs;
     if (channel.tls !== undefined) connection.securedMs = this.wheel.nowMs;
+    channel.meter = connection.cluster.counters.meter;
+    connection.cluster.counters.onConnected(this.wheel.nowMs - connection.dialledMs);
     this.release(connection);
   }
 

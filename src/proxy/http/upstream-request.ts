@@ -10,7 +10,7 @@ import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../cont
 import type { AttemptOutcome, CompiledRoute, RetryPolicy } from "../engine/route-table.ts";
 import { AttemptFacts } from "./attempt-facts.ts";
 import type { Deadline, DeadlineOwner } from "./deadline-wheel.ts";
-import type { FailureKind } from "./failure.ts";
+import { type FailureKind, failureMeanings } from "./failure.ts";
 import { type HedgedAttempt, HedgedAttempts, type HedgingRequest } from "./hedged-attempts.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { followRedirect } from "./internal-redirect.ts";
@@ -110,7 +110,6 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
       this.#endpoint = undefined;
       return openConnectTunnel(this.#stream, cluster, endpoint);
     }
-    cluster.counters.onRequest();
     this.#pool = services.upstreams.poolOf(endpoint, cluster, record.protocol === "HTTP/2");
     this.#pool.acquire(this, cluster, this.#retries.wantsFreshConnection);
   }
@@ -211,6 +210,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   #fail(failure: FailureKind, error: ChannelError | undefined): void {
     const hasRetried = this.#retries.count > 0;
     const { isTimeoutEmpty } = this.#controls;
+    this.#cluster?.counters.onFailure(failureMeanings[failure].status);
     this.#clear();
     replyUpstreamFailure(this.#stream, { failure, error, hasRetried, isTimeoutEmpty });
   }
@@ -230,7 +230,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#deadlines.touch();
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
-      this.#cluster?.counters.onResponse(status, serviceTimeMs);
+      this.#cluster?.counters.onRetriedResponse(status);
       this.#leaveEndpoint(this.#facts.reported(head, serviceTimeMs));
       exchange.abandon();
       return;

@@ -10,7 +10,8 @@ import type { Violation } from "../../wire/http2-frames.ts";
 import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
 import { type ClientHandler, Http2Session } from "../../wire/http2-session.ts";
 import type { Http2Stream } from "../../wire/http2-stream.ts";
-import type { UpstreamCluster, UpstreamHttp2 } from "../context.ts";
+import type { UpstreamCluster, UpstreamConnectionEnd, UpstreamHttp2 } from "../context.ts";
+import { endOf } from "../http/connection-ends.ts";
 import { Deadline, type DeadlineOwner, type DeadlineWheel } from "../http/deadline-wheel.ts";
 import type { StreamRecord } from "../http/stream-record.ts";
 import type { PoolFailure, UpstreamUser } from "../http/upstream-exchange.ts";
@@ -66,6 +67,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   #isPingSent = false;
   #isDraining = false;
   #isFaulty = false;
+  #hasPeerEnded = false;
   #isClosed = false;
 
   constructor(
@@ -122,6 +124,9 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     this.channel = channel;
     this.isConnected = true;
     if (channel.tls !== undefined) this.securedMs = wheel.nowMs;
+    const { counters } = this.cluster;
+    channel.meter = counters.meter;
+    counters.onConnected(wheel.nowMs - this.dialledMs);
     this.#http2.counters.connections.add();
     this.session.start();
     this.session.sender.flushSoon();
@@ -189,6 +194,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
 
   breakOff(stream: Http2Stream, code: number): void {
     this.#http2.counters.resetsSent.add();
+    this.cluster.counters.count("upstream_rq_tx_reset");
     this.session.streams.breakOff(stream, code);
     this.flushSoon();
   }
@@ -248,10 +254,12 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   onStreamError(why: Violation): void {
     this.#http2.counters.onError(why);
     this.#http2.counters.resetsSent.add();
+    this.cluster.counters.count("upstream_rq_tx_reset");
   }
 
   onStreamReset(): void {
     this.#http2.counters.resetsReceived.add();
+    this.cluster.counters.count("upstream_rq_rx_reset");
   }
 
   onError(_code: number, why: Violation | Flood): void {
@@ -279,6 +287,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   /** An endpoint that has closed its side says nothing any more. */
   onEnd(): void {
     this.#keeper.wheel.touch();
+    this.#hasPeerEnded = true;
     this.channel?.destroy();
   }
 
@@ -299,6 +308,13 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     this.#keeper.onClosed(this, error);
     for (const stream of this.#streams) stream.onConnectionClose(this.#isFaulty, error);
     this.#free.length = 0;
+  }
+
+  /** What its cluster counts of it. */
+  endedAfter(nowMs: number, error: ChannelError | undefined): UpstreamConnectionEnd {
+    const isBusy = this.#streams.size > 0;
+    const lengthMs = nowMs - this.dialledMs;
+    return endOf({ lengthMs, hasPeerEnded: this.#hasPeerEnded, error, isBusy });
   }
 
   onDeadline(deadline: Deadline): void {

@@ -14,6 +14,7 @@ import type {
   UpstreamHttp2,
 } from "../context.ts";
 import type { AgreedPool, OpenedConnection, SpeakingPool } from "../http/agreed-pool.ts";
+import { countConnectFailure } from "../http/connection-ends.ts";
 import type { DeadlineWheel } from "../http/deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf } from "../http/dial-options.ts";
 import type { PoolFailure, UpstreamUser } from "../http/upstream-exchange.ts";
@@ -91,7 +92,8 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     const at = this.#waiting.findIndex((waiting) => waiting.user === user);
     if (at < 0) return false;
     this.#waiting[at]?.cluster.limits.releasePending();
-    this.#waiting.splice(at, 1);
+    const [left] = this.#waiting.splice(at, 1);
+    left?.cluster.counters.count("upstream_rq_cancelled");
     this.#leaveIfEmpty();
     return true;
   }
@@ -140,16 +142,15 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     this.#upstreams.onClosed(connection);
     this.onDraining(connection);
     if (connection.isCounted) cluster.limits.releaseConnection();
-    cluster.counters.onConnectionClosed();
+    cluster.counters.onConnectionClosed(connection.endedAfter(this.wheel.nowMs, error));
     if (connection.isConnected) {
       if (!connection.isTold) this.onUntold("connect-failure", error);
       this.#connectForWaiting();
       return this.#leaveIfEmpty();
     }
     this.#connecting--;
-    cluster.counters.onConnectFailure();
     // One refused connection speaks for the endpoint: whoever waits may try another.
-    this.#failWaiting(error?.code === "ETIMEDOUT" ? "connect-timeout" : "connect-failure", error);
+    this.#failWaiting(countConnectFailure(cluster.counters, error), error);
     this.#leaveIfEmpty();
   }
 
@@ -162,6 +163,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
     for (const { user, cluster } of this.#waiting.splice(0)) {
       cluster.limits.releasePending();
+      cluster.counters.count("upstream_rq_pending_failure_eject");
       user.onPoolFailure(failure, error);
     }
   }

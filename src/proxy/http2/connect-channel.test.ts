@@ -6,6 +6,7 @@ import { Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { PoolFailure, UpstreamExchange, UpstreamUser } from "../http/upstream-exchange.ts";
 import { type ConnectChannel, openConnectChannel } from "./connect-channel.ts";
+import { silentCounters } from "../../../test/support/silent-counters.ts";
 
 const nothing = (): void => {};
 
@@ -86,20 +87,7 @@ const cluster: UpstreamCluster = {
     tryRetry: yes,
     releaseRetry: nothing,
   },
-  counters: {
-    onConnectionOpened: nothing,
-    onConnectionClosed: nothing,
-    onConnectFailure: nothing,
-    onRequest: nothing,
-    onResponse: nothing,
-    onRetry: nothing,
-    onRetrySuccess: nothing,
-    onRetryOverflow: nothing,
-    onTimeout: nothing,
-    onTryTimeout: nothing,
-    onRedirect: nothing,
-    onNamedResponse: nothing,
-  },
+  counters: silentCounters,
 };
 
 interface Opened {

@@ -89,7 +89,6 @@ export class ConnectChannel implements Channel, UpstreamUser {
     this.#options = options;
     this.handler = options.handler;
     upstreams.wheel.touch();
-    cluster.counters.onRequest();
     this.#pool = upstreams.poolOf(endpoint, cluster, true);
     this.#pool.acquire(this, cluster);
     this.#isStarting = false;

@@ -3,7 +3,7 @@
  * requests, and keeps the connection's deadlines: idle, slow heads, age, PING, the farewell. What frames
  * mean is the session's business, what a request means the stream's.
  */
-import type { Channel, ChannelHandler } from "../../net/channel.ts";
+import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { Flood } from "../../wire/http2-floods.ts";
 import { errorCode, type Violation, windowMax } from "../../wire/http2-frames.ts";
 import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
@@ -13,14 +13,14 @@ import type { ConnectionHome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type { AcceptedHttp } from "../http/accepted-http.ts";
+import type { ClientEnd } from "../http/downstream-series.ts";
+import { headTimeoutMs } from "../http/head-timeout.ts";
 import type { HttpServices } from "../http/http-services.ts";
 import { isLastAnswer } from "../http/last-answer.ts";
 import type { Http2Counters } from "./counters.ts";
 import { ServerStream } from "./server-stream.ts";
 import type { Http2ServerSettings } from "./settings.ts";
 
-/** For a header block to become whole, where the configuration names no time. */
-const headersTimeoutDefaultMs = 60_000;
 /** For a client to say that it has read our settings. */
 const settingsTimeoutMs = 30_000;
 /** After so long without a stream a connection gives up what only streams need. */
@@ -69,6 +69,8 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   #farewell: "none" | "announced" | "final" = "none";
   #announcedMs = 0;
   #isClosing = false;
+  #hasPeerEnded = false;
+  #isBusy = false;
   #requests = 0;
   /** As many as there were when `#waitsFor` was looked at. */
   #watchedRequests = 0;
@@ -147,9 +149,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.#watchedRequests = this.#requests;
     this.#deadline.disarm();
     if (waitsFor === "head") {
-      const headMs =
-        settings.headersTimeoutMs > 0 ? settings.headersTimeoutMs : headersTimeoutDefaultMs;
-      wheel.arm(this.#deadline, headMs);
+      wheel.arm(this.#deadline, headTimeoutMs(settings));
     } else if (waitsFor === "idle") {
       this.#idleSinceMs = wheel.nowMs;
       if (this.#farewell === "final") return this.#close();
@@ -298,7 +298,14 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.#sayFarewell();
   }
 
+  /** Once it is over. */
+  get end(): ClientEnd {
+    const how = this.#hasPeerEnded ? "remote" : "local";
+    return { how, protocol: "http2", isBusy: this.#isBusy };
+  }
+
   onEnd(): void {
+    this.#hasPeerEnded = true;
     if (this.#isClosing) return this.channel.destroy();
     // A client that has closed its side is gone, also for its answers.
     this.services.upstreams.wheel.touch();
@@ -313,8 +320,9 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.session.sender.flush();
   }
 
-  onClose(): void {
+  onClose(error: ChannelError | undefined): void {
     const { wheel } = this.services.upstreams;
+    if (error !== undefined) this.#hasPeerEnded = true;
     wheel.touch();
     this.#isClosing = true;
     this.session.isEnded = true;
@@ -328,6 +336,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   }
 
   #leaveStreams(): void {
+    if (this.#streams.some(({ stream }) => stream.isActive)) this.#isBusy = true;
     for (const stream of this.#streams.splice(0)) {
       stream.place = -1;
       stream.onConnectionClose();

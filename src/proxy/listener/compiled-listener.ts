@@ -81,8 +81,9 @@ export function compileListener(
   const isInternal = listener.internalListener !== undefined;
   const addresses = isInternal ? internalOnly(listener) : addressesOf(listener);
   const [first] = addresses;
-  const statAddress =
+  const address =
     first === undefined ? listener.name : formatSocketAddress(first).replace(/:(\d+)$/, "_$1");
+  const statAddress = listener.statPrefix || address;
   const bufferBytesMax = listener.perConnectionBufferLimitBytes ?? bufferBytesMaxDefault;
   const refusals = new RefusalList();
   const steps = refusals.attempt(() =>

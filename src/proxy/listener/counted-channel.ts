@@ -1,6 +1,6 @@
 /** A channel that counts what passes, and sees which HTTP is spoken: for listeners that log connections. */
 import type { SocketAddress } from "../../base/socket-address.ts";
-import type { Channel, ChannelHandler, TlsSession } from "../../net/channel.ts";
+import type { ByteMeter, Channel, ChannelHandler, TlsSession } from "../../net/channel.ts";
 import { inspectHttp } from "../../wire/http-inspect.ts";
 
 export class CountedChannel implements Channel {
@@ -40,6 +40,14 @@ export class CountedChannel implements Channel {
 
   set handler(handler: ChannelHandler) {
     this.#handler = handler;
+  }
+
+  get meter(): ByteMeter | undefined {
+    return this.#channel.meter;
+  }
+
+  set meter(meter: ByteMeter | undefined) {
+    this.#channel.meter = meter;
   }
 
   get local(): SocketAddress {

@@ -1,9 +1,10 @@
 /** Envoy's series of one listener. */
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 
 export interface ListenerCounters {
   onOpened(): void;
-  onClosed(): void;
+  onClosed(lengthMs: number): void;
   onOverflow(): void;
   onOverloaded(): void;
   onNoFilterChain(): void;
@@ -24,16 +25,29 @@ export function createListenerCounters(
     "Accepted connections that are open",
     labels,
   );
+  const open = metrics.gauge(
+    "envoy_server_total_connections",
+    "Accepted connections of all listeners",
+  );
+  const lengths = metrics.histogram(
+    "envoy_listener_downstream_cx_length_ms",
+    "Milliseconds for which connections were open",
+    standardBuckets,
+    labels,
+  );
   const total = counter("downstream_cx_total", "Connections accepted");
   const destroyed = counter("downstream_cx_destroy", "Accepted connections that have closed");
   return {
     onOpened: () => {
       total();
       active.add(1);
+      open.add(1);
     },
-    onClosed: () => {
+    onClosed: (lengthMs) => {
       destroyed();
+      lengths.record(lengthMs);
       active.add(-1);
+      open.add(-1);
     },
     onOverflow: counter("downstream_cx_overflow", "Connections refused by the limit"),
     onOverloaded: counter(

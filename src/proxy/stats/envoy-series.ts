@@ -3,17 +3,21 @@
  * dashboards and alerts work on both data planes. Handles are made once per cluster, connection
  * manager or listener; whoever owns the thing removes its series with it.
  */
-import type { Counter, Gauge, MetricRegistry } from "../../telemetry/metrics.ts";
+import type { Counter, Gauge, Histogram, MetricRegistry } from "../../telemetry/metrics.ts";
 import { standardBuckets } from "../../telemetry/standard-metrics.ts";
-import type { ClusterCounters } from "../context.ts";
+import type { ClusterCounters, ClusterEvent } from "../context.ts";
+import type { EjectionCause } from "../engine/outlier-detector.ts";
 import type { ZoneEvent } from "../engine/zones.ts";
 import { clusterHttp2Counters, type PeerCounters } from "../http2/counters.ts";
+import { ConnectionSeries } from "./cluster-connections.ts";
 import { healthGauges, type HealthSeries, healthSeries } from "./health-series.ts";
 
 export interface ClusterSeries {
   readonly counters: ClusterCounters;
   /** Made when a version of the cluster speaks it. */
   readonly http2: () => PeerCounters;
+  /** Made when the cluster first has a request. */
+  readonly requests: () => RequestSeries;
   readonly connectionOverflow: Counter;
   readonly pendingOverflow: Counter;
   /** Requests without a pool, where there may be only so many. */
@@ -28,6 +32,10 @@ export interface ClusterSeries {
   readonly panics: Counter;
   readonly ejectionsActive: Gauge;
   readonly ejectionsEnforced: Counter;
+  /** Made when it first happens. */
+  readonly onEjection: (what: "detected" | "enforced" | "overflow", cause?: EjectionCause) => void;
+  readonly onMembershipChange: () => void;
+  readonly maxHostWeight: Gauge;
   readonly tlsHandshakes: Counter;
   readonly tlsErrors: Counter;
   /** Names that connections were kept by, given up for newer ones. */
@@ -44,6 +52,14 @@ export interface ClusterSeries {
   readonly healthGauges: () => Pick<HealthSeries, "healthy" | "degraded">;
   /** Forgets all of it; the handles are dead afterwards. */
   remove(): void;
+}
+
+/** Of requests that have a connection, and of those that wait for one. */
+export interface RequestSeries {
+  readonly total: Counter;
+  readonly active: Gauge;
+  readonly pendingTotal: Counter;
+  readonly pendingActive: Gauge;
 }
 
 type RareEvent =
@@ -77,13 +93,19 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     const entry = named(suffix, more);
     return metrics.gauge(entry.name, help, entry.labels);
   };
+  const rare = new Map<string, Counter>();
+  const countRare = (suffix: string): void => {
+    let found = rare.get(suffix);
+    if (found === undefined) rare.set(suffix, (found = counter(suffix)));
+    found.add();
+  };
+  let requests: RequestSeries | undefined;
   const health = new Map<string, HealthSeries>();
   const healthOf = (check: string): HealthSeries => {
     let made = health.get(check);
     if (made === undefined) health.set(check, (made = healthSeries({ counter, gauge }, check)));
     return made;
   };
-  const rare = new Map<string, Counter>();
   let http2: PeerCounters | undefined;
   const breakers = new Map<string, BreakerGauges>();
   const breakersOf = (priority: string): BreakerGauges => {
@@ -96,6 +118,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     healthGauges: () => healthGauges({ gauge }),
     counters: requestCounters(metrics, { counter, gauge, named }),
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
+    requests: () => (requests ??= requestSeries({ counter, gauge })),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
     poolOverflow: () => counter("upstream_cx_pool_overflow"),
@@ -107,19 +130,30 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     panics: counter("lb_healthy_panic"),
     ejectionsActive: gauge("outlier_detection_ejections_active"),
     ejectionsEnforced: counter("outlier_detection_ejections_enforced_total"),
+    onEjection: (what, cause) =>
+      countRare(
+        `outlier_detection_ejections_${what}${cause === undefined ? "" : `_${causeNames[cause]}`}`,
+      ),
+    onMembershipChange: () => countRare("membership_change"),
+    maxHostWeight: gauge("max_host_weight"),
     tlsHandshakes: counter("ssl_handshake"),
     tlsErrors: counter("ssl_connection_error"),
     serverNamesDropped: () => counter("server_names_dropped"),
     statesDropped: () => counter("internal_states_dropped"),
     clientsDropped: () => counter("proxy_header_clients_dropped"),
-    count(event) {
-      let found = rare.get(event);
-      if (found === undefined) rare.set(event, (found = counter(event)));
-      found.add(1);
-    },
+    count: countRare,
     remove() {
       for (const entry of names) metrics.remove(entry.name, entry.labels);
     },
+  };
+}
+
+function requestSeries(make: Pick<Makers, "counter" | "gauge">): RequestSeries {
+  return {
+    total: make.counter("upstream_rq_total"),
+    active: make.gauge("upstream_rq_active"),
+    pendingTotal: make.counter("upstream_rq_pending_total"),
+    pendingActive: make.gauge("upstream_rq_pending_active"),
   };
 }
 
@@ -133,6 +167,17 @@ function breakerGauges(priority: string, gauge: Makers["gauge"]): BreakerGauges 
   };
 }
 
+/** As Envoy's series name them. */
+const causeNames: { readonly [cause in EjectionCause]: string } = {
+  consecutive_5xx: "consecutive_5xx",
+  consecutive_gateway_failure: "consecutive_gateway_failure",
+  consecutive_local_origin_failure: "consecutive_local_origin_failure",
+  success_rate: "success_rate",
+  failure_percentage: "failure_percentage",
+  success_rate_local_origin: "local_origin_success_rate",
+  failure_percentage_local_origin: "local_origin_failure_percentage",
+};
+
 /** Gauges that every thread sets to the same fact, or to its own view of one. */
 export const factGauges: ReadonlySet<string> = new Set([
   "envoy_cluster_membership_total",
@@ -140,6 +185,7 @@ export const factGauges: ReadonlySet<string> = new Set([
   "envoy_cluster_membership_degraded",
   "envoy_cluster_membership_excluded",
   "envoy_cluster_outlier_detection_ejections_active",
+  "envoy_cluster_max_host_weight",
   ...["default", "high"].flatMap((priority) =>
     ["cx_open", "cx_pool_open", "rq_pending_open", "rq_open", "rq_retry_open"].map(
       (name) => `envoy_cluster_circuit_breakers_${priority}_${name}`,
@@ -162,12 +208,23 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
   const active = make.gauge("upstream_cx_active");
   const opened = make.counter("upstream_cx_total");
   const connectFailed = make.counter("upstream_cx_connect_fail");
-  const requests = make.counter("upstream_rq_total");
+  // Seen from the start: rates are taken of it.
+  make.counter("upstream_rq_total");
+  const timer = (suffix: string): Histogram => {
+    const { name, labels } = make.named(suffix);
+    return metrics.histogram(name, help, standardBuckets, labels);
+  };
+  let made: ConnectionSeries | undefined;
+  const connections = (): ConnectionSeries =>
+    (made ??= new ConnectionSeries({ counter: (suffix) => make.counter(suffix), timer }));
   const retries = make.counter("upstream_rq_retry");
   const retrySuccess = make.counter("upstream_rq_retry_success");
   const retryOverflow = make.counter("upstream_rq_retry_overflow");
   const timeouts = make.counter("upstream_rq_timeout");
   const tryTimeouts: Counter[] = [];
+  const answers = new AnswerSeries(metrics, make, "");
+  let retried: AnswerCounts | undefined;
+  const gauges: { [name: string]: Gauge } = {};
   const named = new NamedAnswers(metrics, make);
   const redirects: { succeeded?: Counter; failed?: Counter } = {};
   return {
@@ -175,10 +232,25 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
       opened.add(1);
       active.add(1);
     },
-    onConnectionClosed: () => active.add(-1),
+    onConnected: (tookMs) => connections().onConnected(tookMs),
+    onConnectionClosed(end) {
+      active.add(-1);
+      connections().onClosed(end);
+    },
     onConnectFailure: () => connectFailed.add(1),
-    onRequest: () => requests.add(1),
-    onResponse: answerCounters(metrics, make, ""),
+    count: (event: ClusterEvent) => connections().count(event),
+    get meter() {
+      return connections().meter;
+    },
+    onResponse(status, durationMs) {
+      answers.count(status);
+      answers.times.record(durationMs);
+    },
+    onFailure: (status) => answers.count(status),
+    onRetriedResponse: (status) => (retried ??= new AnswerCounts(make, "retry_")).count(status),
+    changeActive(name, change) {
+      (gauges[name] ??= make.gauge(name)).add(change);
+    },
     onRetry: () => retries.add(1),
     onRetrySuccess: () => retrySuccess.add(1),
     onRetryOverflow: () => retryOverflow.add(1),
@@ -194,7 +266,11 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
       redirects[end] ??= make.counter(`upstream_internal_redirect_${end}_total`);
       redirects[end].add(1);
     },
-    onNamedResponse: (name, status, durationMs) => named.of(name)?.(status, durationMs),
+    onNamedResponse(name, status, durationMs) {
+      const found = named.of(name);
+      found?.count(status);
+      found?.times.record(durationMs);
+    },
   };
 }
 
@@ -205,7 +281,7 @@ const answerNamesMax = 64;
 class NamedAnswers {
   readonly #metrics: MetricRegistry;
   readonly #make: Makers;
-  readonly #known = new Map<string, ClusterCounters["onResponse"]>();
+  readonly #known = new Map<string, AnswerSeries>();
   #refused: Counter | undefined;
 
   constructor(metrics: MetricRegistry, make: Makers) {
@@ -214,7 +290,7 @@ class NamedAnswers {
   }
 
   /** Undefined for one name too many. */
-  of(text: string): ClusterCounters["onResponse"] | undefined {
+  of(text: string): AnswerSeries | undefined {
     // As Envoy writes names of metrics.
     const name = text.replaceAll(/[^A-Za-z0-9_]/g, "_");
     const known = this.#known.get(name);
@@ -224,47 +300,44 @@ class NamedAnswers {
       this.#refused.add(1);
       return undefined;
     }
-    const made = answerCounters(this.#metrics, this.#make, `${name}_`);
+    const made = new AnswerSeries(this.#metrics, this.#make, `${name}_`);
     this.#known.set(name, made);
     return made;
   }
 }
 
-function answerCounters(
-  metrics: MetricRegistry,
-  make: Makers,
-  prefix: string,
-): ClusterCounters["onResponse"] {
-  const completed = make.counter(`${prefix}upstream_rq_completed`);
-  const time = make.named(`${prefix}upstream_rq_time`);
-  const durations = metrics.histogram(time.name, help, standardBuckets, time.labels);
-  const classes: Counter[] = [];
-  return (status, durationMs) => {
-    completed.add(1);
-    durations.record(durationMs);
+/** Answers by status. */
+class AnswerCounts {
+  readonly #make: Makers;
+  readonly #prefix: string;
+  readonly #completed: Counter;
+  readonly #classes: Counter[] = [];
+  readonly #codes: Counter[] = [];
+
+  constructor(make: Makers, prefix: string) {
+    this.#make = make;
+    this.#prefix = prefix;
+    this.#completed = make.counter(`${prefix}upstream_rq_completed`);
+  }
+
+  count(status: number): void {
+    this.#completed.add();
     const index = Math.floor(status / 100);
-    const ofClass = (classes[index] ??= make.counter(`${prefix}upstream_rq_xx`, {
-      response_code_class: String(index),
-    }));
-    ofClass.add(1);
-  };
+    (this.#classes[index] ??= this.#counter("upstream_rq_xx", "response_code_class", index)).add();
+    (this.#codes[status] ??= this.#counter("upstream_rq", "response_code", status)).add();
+  }
+
+  #counter(suffix: string, label: string, value: number): Counter {
+    return this.#make.counter(`${this.#prefix}${suffix}`, { [label]: String(value) });
+  }
 }
 
-/** `envoy_server_…` of this process; `refresh` reads them, before each exposition. */
-export function serverSeries(metrics: MetricRegistry): { readonly refresh: () => void } {
-  const allocated = metrics.gauge("envoy_server_memory_allocated", help);
-  const heap = metrics.gauge("envoy_server_memory_heap_size", help);
-  const physical = metrics.gauge("envoy_server_memory_physical_size", help);
-  const uptime = metrics.gauge("envoy_server_uptime", help);
-  const live = metrics.gauge("envoy_server_live", help);
-  return {
-    refresh() {
-      const usage = process.memoryUsage();
-      allocated.set(usage.heapUsed + usage.external);
-      heap.set(usage.heapTotal + usage.external);
-      physical.set(usage.rss);
-      uptime.set(Math.floor(process.uptime()));
-      live.set(1);
-    },
-  };
+class AnswerSeries extends AnswerCounts {
+  readonly times: Histogram;
+
+  constructor(metrics: MetricRegistry, make: Makers, prefix: string) {
+    super(make, prefix);
+    const { name, labels } = make.named(`${prefix}upstream_rq_time`);
+    this.times = metrics.histogram(name, help, standardBuckets, labels);
+  }
 }

@@ -4,10 +4,12 @@ import { test } from "node:test";
 import { FakeClock } from "../../../test/support/fake-clock.ts";
 import { connectionView } from "../../../test/support/request-view.ts";
 import { ScriptedChannel } from "../../../test/support/scripted-channel.ts";
+import { silentCounters } from "../../../test/support/silent-counters.ts";
 import { silentLog } from "../../../test/support/silent-log.ts";
 import type { DialOptions } from "../../net/dialler.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { createTcpCounters } from "./tcp-counters.ts";
 import { TcpSession, type TcpSettings } from "./tcp-session.ts";
 
 const nothing = (): void => {};
@@ -39,11 +41,6 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
     tryConnection: () => ++connections > 0,
     releaseConnection: () => void connections--,
   };
-  const counters = {
-    onConnectionOpened: nothing,
-    onConnectionClosed: nothing,
-    onConnectFailure: nothing,
-  };
   // A session asks no more of a cluster.
   const cluster = {
     name: "app",
@@ -51,7 +48,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
     metadata: undefined,
     pick: () => endpoint,
     limits,
-    counters,
+    counters: silentCounters,
   } as unknown as UpstreamCluster;
   const context: ProxyContext = {
     clock,
@@ -73,6 +70,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
   };
   const settings: TcpSettings = {
     direction: "outbound",
+    counters: createTcpCounters(context.metrics, "tcp"),
     chooseCluster: () => "app",
     idleTimeoutMs: 10_000,
     durationMsMax: 0,

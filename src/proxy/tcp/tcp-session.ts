@@ -11,14 +11,18 @@ import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
+import { OwnConnection } from "./own-connection.ts";
+import type { TcpCounters } from "./tcp-counters.ts";
 import { TcpRecord } from "./tcp-record.ts";
 import { openConnectChannel, tunnelOverflow } from "../http2/connect-channel.ts";
-import { countConnection, queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
+import { countConnectFailure } from "../http/connection-ends.ts";
+import { queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
 import { upstreamsOf } from "../http/upstream-pool.ts";
 import { TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
 export interface TcpSettings {
   readonly direction: RequestRecord["direction"];
+  readonly counters: TcpCounters;
   readonly chooseCluster: (connection: ConnectionView) => string;
   /** 0 means none. */
   readonly idleTimeoutMs: number;
@@ -54,6 +58,7 @@ export class TcpSession {
   #endpoint: UpstreamEndpoint | undefined;
   #upstream: Channel | undefined;
   #isConnected = false;
+  readonly #own: OwnConnection;
   /** The endpoint's connection carries other tunnels, too. */
   #isPooled = false;
   /** While the proxy on the way has not answered. */
@@ -71,6 +76,7 @@ export class TcpSession {
 
   constructor(context: ProxyContext, settings: TcpSettings, downstream: TcpDownstream) {
     this.#context = context;
+    this.#own = new OwnConnection(context.clock);
     this.#settings = settings;
     this.#downstream = downstream.channel;
     this.#connection = downstream.connection;
@@ -101,8 +107,8 @@ export class TcpSession {
     this.record.upstreamCluster = name;
     const cluster = this.#context.clusters.get(name);
     if (cluster === undefined) {
-      this.#give("NC", "");
-      return;
+      this.#settings.counters.unrouted.add();
+      return this.#give("NC", "");
     }
     this.#cluster = cluster;
     this.record.clusterMetadata = cluster.metadata;
@@ -110,6 +116,7 @@ export class TcpSession {
     if (durationMsMax > 0) {
       this.#lifetime = this.#context.clock.schedule(durationMsMax, () => {
         this.record.responseFlags = "DT";
+        this.#settings.counters.overlong.add();
         this.#cut();
       });
     }
@@ -128,10 +135,7 @@ export class TcpSession {
       hash: this.#settings.hashes ? sourceHash(this.#connection) : undefined,
       avoid: this.#avoid.size === 0 ? undefined : (one) => this.#avoid.has(one),
     });
-    if (endpoint === undefined) {
-      this.#give("UH", "");
-      return;
-    }
+    if (endpoint === undefined) return this.#give("UH", "");
     const { tunnel } = this.#settings;
     // Connections of a pool are the pool's to count.
     this.#isPooled = tunnel !== undefined && speaksHttp2(cluster, false);
@@ -165,7 +169,7 @@ export class TcpSession {
   }
 
   #dial(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): void {
-    countConnection(endpoint, 1);
+    this.#own.begin(cluster, endpoint);
     this.#upstream = this.#context.dialler.dial({
       address: endpoint.address,
       tls: endpoint.tls,
@@ -175,6 +179,7 @@ export class TcpSession {
       handler: this.#handlerFor(cluster, endpoint),
       onConnect: (channel) => {
         const { tunnel } = this.#settings;
+        this.#own.onConnected(channel, cluster);
         if (tunnel === undefined) this.#onConnected(cluster, endpoint, channel);
         else this.#openTunnel(channel, tunnel);
       },
@@ -221,6 +226,7 @@ export class TcpSession {
   }
 
   #onUpstreamEnd(): void {
+    this.#own.onPeerEnded();
     if (this.#isConnected) this.#downstream.end();
     else if (this.#tunnel !== undefined) this.#upstream?.destroy();
   }
@@ -229,9 +235,7 @@ export class TcpSession {
     const record = this.record;
     this.#isConnected = true;
     endpoint.active += 1;
-    if (!this.#isPooled) cluster.counters.onConnectionOpened();
     record.upstreamLocalAddress = channel.local;
-    record.upstreamRemoteAddress = channel.remote;
     record.upstreamTls = channel.tls;
     record.upstreamConnectionId = newConnectionId();
     record.upstreamPeerUriSans = channel.tls?.peerUriSans ?? [];
@@ -251,20 +255,14 @@ export class TcpSession {
     endpoint: UpstreamEndpoint,
     error: ChannelError | undefined,
   ): void {
-    if (!this.#isPooled) {
-      cluster.limits.releaseConnection();
-      countConnection(endpoint, -1);
-    }
+    if (!this.#isPooled) this.#own.onClosed(cluster, endpoint, error);
     this.#isUpstreamClosed = true;
     if (this.#isCut || this.#isDownstreamClosed) {
       if (this.#isDownstreamClosed) this.#end();
       return;
     }
-    if (error?.code === tunnelOverflow) {
-      this.#give("UO", "");
-      return;
-    }
-    if (!this.#isPooled) cluster.counters.onConnectFailure();
+    if (error?.code === tunnelOverflow) return this.#give("UO", "");
+    if (!this.#isPooled) countConnectFailure(cluster.counters, error);
     endpoint.report({ kind: "connect-failure" });
     this.#avoid.add(endpoint.origin ?? endpoint);
     if (this.record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
@@ -313,13 +311,12 @@ export class TcpSession {
   }
 
   #onUpstreamClosed(error: ChannelError | undefined): void {
-    const { limits, counters } = this.#cluster ?? {};
-    if (!this.#isPooled) {
-      limits?.releaseConnection();
-      counters?.onConnectionClosed();
-      if (this.#endpoint !== undefined) countConnection(this.#endpoint, -1);
+    const cluster = this.#cluster;
+    const endpoint = this.#endpoint;
+    if (cluster !== undefined && endpoint !== undefined) {
+      if (!this.#isPooled) this.#own.onClosed(cluster, endpoint, error);
+      endpoint.active -= 1;
     }
-    if (this.#endpoint !== undefined) this.#endpoint.active -= 1;
     this.#isUpstreamClosed = true;
     if (error !== undefined) this.#endpoint?.report({ kind: "reset" });
     if (isReset(error) && !this.#isDownstreamClosed) this.record.responseFlags = "UR";
@@ -358,6 +355,7 @@ export class TcpSession {
       if (this.#isEnded) return;
       if (idleTimeoutMs > 0 && clock.monotonicMs() - this.#lastActiveMs >= idleTimeoutMs) {
         this.record.connectionTerminationDetails = "idle_timeout";
+        this.#settings.counters.idle.add();
         this.#cut();
         return;
       }

@@ -2,14 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { FakeClock } from "../../../test/support/fake-clock.ts";
+import { silentCounters } from "../../../test/support/silent-counters.ts";
 import { silentLog } from "../../../test/support/silent-log.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import { createUdpCounters } from "./udp-counters.ts";
 import { UdpSessions, type UdpServices, type UdpSettings } from "./udp-sessions.ts";
-
-const nothing = (): void => {};
 
 class Peer {
   readonly to: SocketAddress;
@@ -60,11 +59,7 @@ function start(more: Partial<UdpSettings> = {}, limit = Infinity) {
       tryConnection: () => (open < limit ? ++open > 0 : false),
       releaseConnection: () => void open--,
     },
-    counters: {
-      onConnectionOpened: nothing,
-      onConnectionClosed: nothing,
-      onConnectFailure: nothing,
-    },
+    counters: silentCounters,
   } as unknown as UpstreamCluster;
   const services: UdpServices = {
     clock,

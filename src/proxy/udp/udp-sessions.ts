@@ -235,7 +235,8 @@ export class UdpSessions {
     session.peer?.close();
     session.endpoint.active -= 1;
     session.cluster.limits.releaseConnection();
-    session.cluster.counters.onConnectionClosed();
+    const lengthMs = clock.monotonicMs() - session.record.startMonotonicMs;
+    session.cluster.counters.onConnectionClosed({ lengthMs, by: "local", isBusy: false });
     counters.addActive(-1);
     const { record } = session;
     this.#tell(session);

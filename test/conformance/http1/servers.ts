@@ -10,6 +10,7 @@ import { createHttpConnectionManager } from "../../../src/proxy/http.ts";
 import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
 import type { HttpConnectionManager } from "../../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { DeepPartial } from "../../../src/wire/gen/ts/envoy/config/route/v3/route.ts";
+import { silentCounters } from "../../support/silent-counters.ts";
 import { silentLog } from "../../support/silent-log.ts";
 import { managerOf, routesToApp } from "../../support/http-harness.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
@@ -140,20 +141,7 @@ export async function startHeddle(
       tryRetry: always,
       releaseRetry: nothing,
     },
-    counters: {
-      onConnectionOpened: nothing,
-      onConnectionClosed: nothing,
-      onConnectFailure: nothing,
-      onRequest: nothing,
-      onResponse: nothing,
-      onRetry: nothing,
-      onRetrySuccess: nothing,
-      onRetryOverflow: nothing,
-      onTimeout: nothing,
-      onTryTimeout: nothing,
-      onRedirect: nothing,
-      onNamedResponse: nothing,
-    },
+    counters: silentCounters,
   };
   const backend = openIo(io, systemClock, silentLog);
   const dialler = backend.createDialler({ log: silentLog });

@@ -1,0 +1,31 @@
+/** How connections to endpoints ended, as their cluster counts it. */
+import type { ChannelError } from "../../net/channel.ts";
+import type { ClusterCounters, UpstreamConnectionEnd } from "../context.ts";
+
+/** Ends that were our own decision. */
+const ownErrors: ReadonlySet<string> = new Set(["ETIMEDOUT", "write-queue-full", "fault"]);
+
+export interface EndedConnection {
+  readonly lengthMs: number;
+  /** Its endpoint had closed its side. */
+  readonly hasPeerEnded: boolean;
+  readonly error: ChannelError | undefined;
+  readonly isBusy: boolean;
+}
+
+export function endOf(ended: EndedConnection): UpstreamConnectionEnd {
+  const { lengthMs, hasPeerEnded, error, isBusy } = ended;
+  const isBroken = error !== undefined && !ownErrors.has(error.code);
+  return { lengthMs, by: hasPeerEnded || isBroken ? "remote" : "local", isBusy };
+}
+
+/** Says what its requests are told. */
+export function countConnectFailure(
+  counters: ClusterCounters,
+  error: ChannelError | undefined,
+): "connect-timeout" | "connect-failure" {
+  const isTimeout = error?.code === "ETIMEDOUT";
+  counters.onConnectFailure();
+  if (isTimeout) counters.count("upstream_cx_connect_timeout");
+  return isTimeout ? "connect-timeout" : "connect-failure";
+}
