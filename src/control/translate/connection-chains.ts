@@ -279,7 +279,8 @@ export function chainMatches(
   { serverNames, ranges, source }: Conditions,
   taken: Taken,
 ): MatchInit[] {
-  const names = serverNames.map((name) => name.toLowerCase());
+  // Among others `*` is all there is to say.
+  const names = serverNames.includes("*") ? ["*"] : serverNames.map((name) => name.toLowerCase());
   const rangesByNames = new Map<string, { readonly names: string[]; readonly ranges: string[] }>();
   for (const range of ranges.length === 0 ? [""] : new Set(ranges.map(canonicalRange))) {
     const left = (names.length === 0 ? [""] : [...new Set(names)]).filter((name) => {
