@@ -240,7 +240,9 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
   }
 }
 
-/** The user wants what servers need not allow, and this one has not said yet. */
+/** The user wants what servers need not allow, and this one has not said yet: it shall in good time. */
 function mustBeTold(user: UpstreamUser, connection: ClientConnection): boolean {
-  return user.isUpgradeRequest && !connection.isTold;
+  const mustWait = user.isUpgradeRequest && !connection.isTold;
+  if (mustWait) connection.expectSettings();
+  return mustWait;
 }

@@ -191,6 +191,7 @@ export const scenarios: readonly Scenario[] = [
   ]),
   ask("refuses extended CONNECT", [[":protocol", "websocket"], ...head("CONNECT", "/ok")]),
   { ...ask("refuses too large a head", get("/ok", ["x-one", "x".repeat(9000)])), doors: ["kind"] },
+  { ...ask("refuses too long an authority", put(":authority", "a".repeat(9000))), doors: ["kind"] },
   {
     ...ask("refuses too many fields", get("/ok", ...crumbs(20, "x-one"))),
     doors: ["kind"],
