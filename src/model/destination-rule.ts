@@ -42,6 +42,7 @@ export interface PortPolicy {
 
 export interface TrafficPolicy extends PortPolicy {
   readonly tunnel?: Tunnel;
+  readonly proxyProtocol?: ProxyProtocol;
   readonly portLevelSettings?: readonly PortLevelSettings[];
 }
 
@@ -70,6 +71,11 @@ export interface ConsistentHash {
   readonly ringHash?: { readonly minimumRingSize?: number };
   readonly maglev?: { readonly tableSize?: number };
   readonly minimumRingSize?: number;
+}
+
+/** Connections begin with a header that tells whom they are made for; V1 unless told. */
+export interface ProxyProtocol {
+  readonly version?: "V1" | "V2";
 }
 
 /** Connections go through a proxy, which is the destination, and which is asked to go on to a target. */
@@ -240,7 +246,6 @@ function withoutEffect(tls: Partial<ClientTls>): readonly string[] {
 const portPolicyFields = { loadBalancer, connectionPool, outlierDetection, tls: clientTls };
 
 const policyRefusals: Readonly<Record<string, Unhonoured>> = {
-  proxyProtocol: { effect: "sends a PROXY protocol header", rest: "stops" },
   retryBudget: later("limits retries by a share of requests"),
 };
 
@@ -257,6 +262,7 @@ const trafficPolicy: Type<TrafficPolicy> = object<TrafficPolicy>(
   {
     ...portPolicyFields,
     tunnel,
+    proxyProtocol: object<ProxyProtocol>({ version: oneOf("V1", "V2") }),
     portLevelSettings: list(
       object<PortLevelSettings>(
         { ...portPolicyFields, port: object<{ readonly number?: number }>({ number: portNumber }) },

@@ -32,6 +32,7 @@ import {
 import type { Init } from "./proto.ts";
 import { adsSource, any, duration } from "./proto.ts";
 import type { ClientView } from "./proxy-view.ts";
+import { type SocketFields, withProxyHeader } from "./proxy-header.ts";
 import { refOf, spiffeId } from "./proxy-view.ts";
 import type { TransportSocketInit } from "./tls.ts";
 import { udpClusters } from "./udp.ts";
@@ -180,6 +181,12 @@ function spokenAt(view: ClientView, port: MeshPort, policy: PortPolicy): Spoken 
 const externalAlpn = { http1: ["http/1.1"], http2: ["h2"], tcp: [], downstream: [] } as const;
 
 function tlsFields(view: ClientView, outbound: Outbound, policy: PortPolicy): ClusterInit {
+  const { rule, subset } = outbound;
+  const { proxyProtocol = rule?.trafficPolicy?.proxyProtocol } = subset?.trafficPolicy ?? {};
+  return withProxyHeader(socketFields(view, outbound, policy), proxyProtocol);
+}
+
+function socketFields(view: ClientView, outbound: Outbound, policy: PortPolicy): SocketFields {
   const { service, port } = outbound;
   const spoken = spokenAt(view, port, policy);
   const alpn = upstreamAlpn[spoken];
