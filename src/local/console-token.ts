@@ -36,17 +36,14 @@ export function consoleUrl(
   return `${urlOf({ address, port })}#token=${token}`;
 }
 
-/** For browsers on this machine. */
-export function urlOf({
-  address,
-  port,
-}: {
-  readonly address: string;
-  readonly port: number;
-}): string {
+/** For browsers on this machine, where the scheme is theirs. */
+export function urlOf(
+  { address, port }: { readonly address: string; readonly port: number },
+  scheme: "http" | "https" | "tcp" = "http",
+): string {
   const host = address.includes(":") ? `[${address}]` : address;
   const isAny = host === "0.0.0.0" || host === "[::]";
-  return `http://${isAny ? "127.0.0.1" : host}:${port}/`;
+  return `${scheme}://${isAny ? "127.0.0.1" : host}:${port}/`;
 }
 
 function fileOf(stateDir: string): string {

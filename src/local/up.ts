@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { HeddleError } from "../base/error.ts";
 import type { Problem } from "../base/problem.ts";
+import type { PortProtocol } from "../model/workload.ts";
 import { consoleUrl, openConsoleToken, urlOf } from "./console-token.ts";
 import { takeLease } from "./lease.ts";
 import { gatewayPortKey, type MeshFile } from "./mesh-file.ts";
@@ -51,6 +52,7 @@ export interface RunningMesh {
   readonly stateDir: string;
   /** With the token that opens it. */
   readonly consoleUrl: string;
+  /** With `https` and `tcp` where a port is declared to carry them. */
   readonly gatewayUrls: readonly string[];
   /** Of the supervisor's process, or of `unshare` before it. */
   readonly pid: number;
@@ -149,12 +151,13 @@ async function startSupervised(options: StartOptions, found: Found): Promise<Run
     network === undefined
       ? await startExplicitMesh({ ...common, clock: options.clock })
       : startNamespacedMesh({ ...common, uid: options.uid });
+  const protocols = file.gateways.flatMap(({ ports }) => ports.map(({ protocol }) => protocol));
   return {
     mesh: file.mesh,
     mode: network === undefined ? "explicit" : "namespaces",
     stateDir,
     consoleUrl: consoleUrl(console.address, token),
-    gatewayUrls: gateways.map(({ address }) => urlOf(address)),
+    gatewayUrls: gateways.map(({ address }, at) => urlOf(address, schemeOf(protocols[at]))),
     pid: process.pid,
     ready: process.readiness.first,
     allReady: process.readiness.all,
@@ -183,6 +186,11 @@ async function chooseNetwork(
   }
   options.onStep(`explicit mode, without network namespaces: ${probe.reason}`);
   return undefined;
+}
+
+function schemeOf(protocol: PortProtocol | undefined): "http" | "https" | "tcp" {
+  if (protocol === "tls" || protocol === "https") return "https";
+  return protocol === "tcp" ? "tcp" : "http";
 }
 
 async function openHostPorts(file: MeshFile): Promise<readonly HostListener[]> {

@@ -279,6 +279,7 @@ async function throughGateway(
   certificates: Readonly<Record<string, string>>,
 ): Promise<void> {
   const [tls = "", tcp = ""] = mesh.gatewayUrls;
+  assert.deepEqual([new URL(tls).protocol, new URL(tcp).protocol], ["https:", "tcp:"]);
   const asked = async (servername: string): Promise<string> => {
     const socket = connectTls({
       host: "127.0.0.1",

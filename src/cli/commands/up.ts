@@ -252,7 +252,7 @@ function printProblems(problems: readonly Problem[]): void {
 }
 
 function printNextSteps({ consoleUrl, gatewayUrls, mode, stateDir }: RunningMesh): void {
-  const [gateway] = gatewayUrls;
+  const gateway = gatewayUrls.find((url) => url.startsWith("http:"));
   console.log(`\nconsole  ${styleText("bold", consoleUrl)}`);
   for (const url of gatewayUrls) console.log(`gateway  ${styleText("bold", url)}`);
   if (mode === "explicit") {
