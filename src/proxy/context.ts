@@ -12,6 +12,7 @@ import type { Ways } from "../net/racing-dialler.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
+import type { HeadLimits } from "../wire/http1-head.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
@@ -112,6 +113,10 @@ export interface UpstreamCluster {
   readonly idleTimeoutMs: number;
   /** A connection older than this takes no more requests; 0 or absent means any age. */
   readonly maxConnectionDurationMs?: number | undefined;
+  /** How long one request and its answer may be under way together; 0 or absent means any time. */
+  readonly maxStreamDurationMs?: number | undefined;
+  /** Of answers. */
+  readonly headLimits?: HeadLimits | undefined;
   /** From 0 to 1: so many requests are turned away, as the control plane asks. */
   readonly dropShare?: number | undefined;
   /**

@@ -51,6 +51,7 @@ export interface HarnessOptions {
   readonly limits?: Partial<Record<"connection" | "pending" | "request" | "retry", number>>;
   readonly maxRequestsPerConnection?: number;
   readonly maxConnectionDurationMs?: number;
+  readonly maxStreamDurationMs?: number;
   /** Endpoints speak it. */
   readonly http2?: UpstreamHttp2;
   readonly endpoints?: number;
@@ -173,6 +174,7 @@ export class HttpHarness {
       metadata: undefined,
       maxRequestsPerConnection: options.maxRequestsPerConnection ?? 0,
       maxConnectionDurationMs: options.maxConnectionDurationMs ?? 0,
+      maxStreamDurationMs: options.maxStreamDurationMs ?? 0,
       http2: options.http2,
       idleTimeoutMs: 60_000,
       pick: ({ avoid, authority }) => {

@@ -50,6 +50,12 @@ export class HighPriority implements Whole<UpstreamCluster> {
   get maxConnectionDurationMs(): number | undefined {
     return this.#cluster.maxConnectionDurationMs;
   }
+  get maxStreamDurationMs(): number | undefined {
+    return this.#cluster.maxStreamDurationMs;
+  }
+  get headLimits(): UpstreamCluster["headLimits"] {
+    return this.#cluster.headLimits;
+  }
   get isErrorAnswer(): UpstreamCluster["isErrorAnswer"] {
     return this.#cluster.isErrorAnswer;
   }

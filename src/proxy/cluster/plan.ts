@@ -19,6 +19,7 @@ import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { HeadLimits } from "../../wire/http1-head.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
 import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
 import { type AddressOrder, compileAddressOrder } from "./address-order.ts";
@@ -29,7 +30,13 @@ import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
 import { compileSockets, type SocketChoice } from "./sockets.ts";
 import { compileServerNames, type ServerNamesPlan } from "./server-names.ts";
-import { compileUpstreamHttp1, compileUpstreamHttp2, type Http2Plan } from "./upstream-http.ts";
+import {
+  compileHeadLimits,
+  compileUpstreamHttp1,
+  compileUpstreamHttp2,
+  type Http2Plan,
+  withHeads,
+} from "./upstream-http.ts";
 import type { Http1Plan } from "../http/http1-plan.ts";
 
 export interface ClusterPlan extends BalancingPolicy {
@@ -64,8 +71,12 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly idleTimeoutMs: number;
   readonly http2: Http2Plan | undefined;
   readonly http1: Http1Plan | undefined;
+  /** Of answers. */
+  readonly headLimits: HeadLimits;
   /** 0 means none. */
   readonly maxConnectionDurationMs: number;
+  /** 0 means none. */
+  readonly maxStreamDurationMs: number;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Local addresses that connections come from, at most one of each family. */
   readonly sourceAddresses: readonly string[];
@@ -96,7 +107,8 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     refuse(path, "is not supported with TLS inside internal_upstream");
   }
   const discovery = compileDiscovery(cluster);
-  const http2 = compileUpstreamHttp2(cluster, http, sockets);
+  const headLimits = compileHeadLimits(common);
+  const http2 = withHeads(compileUpstreamHttp2(cluster, http, sockets), headLimits);
   const health = compileHealth(cluster, { speaksHttp2: http2 !== undefined });
   if (health !== undefined && (discovery.kind === "original-dst" || discovery.kind === "forward")) {
     refuse("health_checks", "is not supported where requests name their endpoints");
@@ -129,8 +141,10 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxRequestsPerConnection: maxRequests ?? 0,
     idleTimeoutMs: durationMs(common?.idleTimeout) ?? 3_600_000,
     http2,
+    headLimits,
     http1: compileUpstreamHttp1(http),
     maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
+    maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
     secrets: new Map(

@@ -8,6 +8,7 @@ import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
 import type { Ways } from "../../net/racing-dialler.ts";
 import type { AppendLines } from "../../telemetry/batch-writer.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { HeadLimits } from "../../wire/http1-head.ts";
 import type {
   ClusterCounters,
   EndpointChoice,
@@ -172,6 +173,12 @@ export class RunningCluster implements UpstreamCluster {
   }
   get maxConnectionDurationMs(): number {
     return this.plan.maxConnectionDurationMs;
+  }
+  get maxStreamDurationMs(): number {
+    return this.plan.maxStreamDurationMs;
+  }
+  get headLimits(): HeadLimits {
+    return this.plan.headLimits;
   }
   get idleTimeoutMs(): number {
     return this.plan.idleTimeoutMs;

@@ -1,6 +1,9 @@
 /** How requests go to a cluster's endpoints: which protocol, and the bounds of HTTP/2. */
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
-import type { Http2ProtocolOptions } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
+import type {
+  Http2ProtocolOptions,
+  HttpProtocolOptions as CommonHttp,
+} from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
 import type { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { type HeadLimits, defaultHeadLimits } from "../../wire/http1-head.ts";
 import type { UpstreamHttp2 } from "../context.ts";
@@ -46,6 +49,28 @@ export function compileUpstreamHttp1(
   const explicit = options?.explicitHttpConfig?.httpProtocolOptions;
   const asClient = options?.useDownstreamProtocolConfig?.httpProtocolOptions;
   return compileHttp1(explicit ?? asClient ?? options?.autoConfig?.httpProtocolOptions, path);
+}
+
+/** In KiB, of what is kept of a head. */
+const headKbMost = 8192;
+
+/** Of answers; Envoy's where configuration says nothing. */
+export function compileHeadLimits(
+  common: Pick<CommonHttp, "maxHeadersCount" | "maxResponseHeadersKb"> | undefined,
+): HeadLimits {
+  const path = "common_http_protocol_options";
+  const { headBytesMax, fieldsMax } = defaultHeadLimits;
+  const { maxHeadersCount = fieldsMax, maxResponseHeadersKb = headBytesMax / 1024 } = common ?? {};
+  if (maxHeadersCount < 1) refuse(`${path}.max_headers_count`, "must be greater than 0");
+  if (maxResponseHeadersKb < 1 || maxResponseHeadersKb > headKbMost) {
+    refuse(`${path}.max_response_headers_kb`, `must be between 1 and ${headKbMost}`);
+  }
+  return { headBytesMax: maxResponseHeadersKb * 1024, fieldsMax: maxHeadersCount };
+}
+
+/** What is spoken, to answers with such heads. */
+export function withHeads(http2: Http2Plan | undefined, limits: HeadLimits): Http2Plan | undefined {
+  return http2 && { ...http2, settings: { ...http2.settings, limits } };
 }
 
 const limits: HeadLimits = defaultHeadLimits;

@@ -118,8 +118,8 @@ export const honouredCluster: Honoured<Cluster> = {
   commonHttpProtocolOptions: {
     idleTimeout: true,
     maxRequestsPerConnection: true,
-    maxHeadersCount: "absent",
-    maxResponseHeadersKb: "absent",
+    maxHeadersCount: true,
+    maxResponseHeadersKb: true,
   },
   typedExtensionProtocolOptions: true,
   dnsRefreshRate: true,

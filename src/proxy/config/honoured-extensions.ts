@@ -237,8 +237,11 @@ const pool = {
   idleTimeout: true,
   maxRequestsPerConnection: true,
   maxConnectionDuration: true,
-  maxHeadersCount: "absent",
-  maxResponseHeadersKb: "absent",
+  maxStreamDuration: true,
+  maxHeadersCount: true,
+  maxResponseHeadersKb: true,
+  // Of what clients send alone, in Envoy, too.
+  headersWithUnderscoresAction: true,
 } as const;
 /** Trailers always pass. */
 const http1 = {

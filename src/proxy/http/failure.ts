@@ -49,7 +49,8 @@ export type FailureKind =
   | "remote-refused"
   | "response-timeout"
   | "per-try-timeout"
-  | "per-try-idle-timeout";
+  | "per-try-idle-timeout"
+  | "upstream-overlong";
 
 export interface FailureMeaning {
   readonly status: number;
@@ -198,6 +199,13 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
     flag.upstreamRequestTimeout,
     "upstream_per_try_idle_timeout",
     "upstream request timeout",
+  ),
+  "upstream-overlong": plain(
+    504,
+    14,
+    flag.upstreamMaxStreamDuration,
+    "upstream_max_stream_duration_reached",
+    "upstream max stream duration reached",
   ),
 };
 

@@ -7,7 +7,12 @@ import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts
 import { moment } from "../../telemetry/request-times.ts";
 import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
 import { frameResponse } from "../../wire/http1-framing.ts";
-import { type BodyKind, type HeadLimits, Http1Head } from "../../wire/http1-head.ts";
+import {
+  type BodyKind,
+  defaultHeadLimits,
+  type HeadLimits,
+  Http1Head,
+} from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster, UpstreamConnectionEnd } from "../context.ts";
@@ -28,7 +33,6 @@ import type { EndpointPool } from "./upstream-pool.ts";
 
 /** Interim answers (1xx) tolerated before one request's final answer. */
 const interimMax = 16;
-const limits: HeadLimits = { headBytesMax: 60 * 1024, fieldsMax: 100 };
 
 /** Requests are gathered here, those of one connection at a time. */
 export interface RequestMemory {
@@ -42,10 +46,12 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   /** It holds one of the cluster's connections (limits). */
   readonly isCounted: boolean;
   readonly head: Http1Head = new Http1Head();
-  readonly body: BodyReader = new BodyReader(limits);
+  readonly body: BodyReader;
   readonly idleDeadline: Deadline = new Deadline(this);
   readonly id: number = newConnectionId();
   readonly #memory: RequestMemory;
+  /** Of answers' heads. */
+  readonly #limits: HeadLimits;
   channel: Channel | undefined = undefined;
   user: UpstreamUser | undefined = undefined;
   isConnected = false;
@@ -79,6 +85,8 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.pool = pool;
     this.#memory = pool.memory;
     this.cluster = cluster;
+    this.#limits = cluster.headLimits ?? defaultHeadLimits;
+    this.body = new BodyReader(this.#limits);
     if (cluster.http1 !== undefined) prepareHead(this.head, cluster.http1);
   }
 
@@ -110,7 +118,10 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.#isHeadRead = false;
     this.#interims = 0;
     this.head.reset("response");
-    this.idleDeadline.disarm();
+    const { maxStreamDurationMs = 0 } = this.cluster;
+    const isLimited = maxStreamDurationMs > 0 && user.isTunnel !== true;
+    if (isLimited) this.pool.wheel.arm(this.idleDeadline, maxStreamDurationMs);
+    else this.idleDeadline.disarm();
     user.onAttached(this);
   }
 
@@ -238,7 +249,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     let at = 0;
     if (!this.hasAnswered) this.answeredMs = this.pool.wheel.nowMs;
     while (!this.#isHeadRead) {
-      at += feedHead(this.head, chunk, at, limits);
+      at += feedHead(this.head, chunk, at, this.#limits);
       if (this.head.error !== undefined) return this.#fail(user);
       if (!this.head.isComplete) return;
       if (!this.#takeHead(user, chunk, at)) return;
@@ -302,6 +313,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     user.onResponseEnd();
     if (this.user !== user) return;
     this.user = undefined;
+    this.idleDeadline.disarm();
     this.cluster.limits.releaseRequest();
     if (isClean) this.pool.release(this);
     else this.channel?.destroy();
@@ -347,7 +359,15 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     return endOf({ lengthMs, hasPeerEnded: this.#hasPeerEnded, error, isBusy: this.#isBusy });
   }
 
+  /** Idle for too long, or busy with one request for longer than its cluster lets one last. */
   onDeadline(): void {
-    if (this.user === undefined) this.channel?.destroy();
+    const { user } = this;
+    if (user === undefined) {
+      this.channel?.destroy();
+      return;
+    }
+    this.cluster.counters.count("upstream_rq_max_duration_reached");
+    this.abandon();
+    user.onUpstreamReset("overlong", undefined);
   }
 }

@@ -67,8 +67,11 @@ export type PoolFailure =
 /** Code of the error with which a tunnel closes whose stream the endpoint has reset. */
 export const streamReset = "stream-reset";
 
-/** `refused`: the endpoint says that it has done nothing for the request. */
-export type UpstreamReset = "termination" | "protocol" | "remote" | "refused";
+/**
+ * `refused`: the endpoint says that it has done nothing for the request. `overlong`: we broke it off,
+ * because it lasted longer than its cluster lets one last.
+ */
+export type UpstreamReset = "termination" | "protocol" | "remote" | "refused" | "overlong";
 
 /** Whoever wants an exchange: one attempt of one request. */
 export interface UpstreamUser {

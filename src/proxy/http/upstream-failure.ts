@@ -20,6 +20,7 @@ export const resetFailures: { readonly [Kind in UpstreamReset]: FailureKind } = 
   protocol: "upstream-protocol",
   remote: "remote-reset",
   refused: "remote-refused",
+  overlong: "upstream-overlong",
 };
 
 /** The endpoint broke off what the client has already begun to get. */
@@ -56,6 +57,9 @@ export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure)
   }
   if (failure === "upstream-overflow" && !stream.services.router.isSilent) {
     stream.responseHeaders.set("x-envoy-overloaded", "true");
+  }
+  if (failure === "upstream-overlong" && !stream.isRequestComplete) {
+    return stream.reply(failure, { status: 408 });
   }
   if (!meaning.details.startsWith("upstream_reset_before")) {
     const isEmpty = cause.isTimeoutEmpty === true && meaning.flag === flag.upstreamRequestTimeout;

@@ -49,3 +49,23 @@ describe("EndpointPool", () => {
     assert.deepEqual(mesh.inUse, { connection: 0, pending: 0, request: 0, retry: 0 });
   });
 });
+
+test("UpstreamConnection ends what lasts longer than its cluster lets a request last", () => {
+  const mesh = new HttpHarness({ maxStreamDurationMs: 5000 });
+  const client = mesh.connect();
+  client.send(get);
+  const upstream = mesh.upstream();
+  mesh.clock.advance(4900);
+  upstream.send(answer);
+  assert.match(client.take(), /^HTTP\/1\.1 200 /);
+  // The connection is kept for longer, and each request has its own time.
+  mesh.clock.advance(4900);
+  client.send(get);
+  mesh.clock.advance(4900);
+  assert.equal(client.take(), "");
+  assert.equal(mesh.upstreams.length, 1);
+  mesh.clock.advance(200);
+  assert.match(client.take(), /^HTTP\/1\.1 504 /);
+  assert.deepEqual([mesh.log.at(-1)?.flags, upstream.isClosed], ["UMSDR", true]);
+  assert.equal(mesh.inUse.request, 0);
+});

@@ -168,7 +168,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const exchange = this.#exchange;
     const failure = resetFailures[kind];
     this.#exchange = undefined;
-    this.#leaveEndpoint({ kind: "reset" });
+    this.#leaveEndpoint(kind === "overlong" ? undefined : { kind: "reset" });
     if (this.#stream.isResponseStarted) {
       this.#clear();
       return breakAnswer(this.#stream, failure);

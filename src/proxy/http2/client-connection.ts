@@ -94,6 +94,10 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     return this.#keeper.wheel.nowMs;
   }
 
+  get wheel(): DeadlineWheel {
+    return this.#keeper.wheel;
+  }
+
   /** Streams that can be begun now. */
   get capacity(): number {
     if (!this.isConnected || this.#isDraining || this.#isClosed) return 0;

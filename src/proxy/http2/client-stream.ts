@@ -6,6 +6,7 @@ import type { Channel, ChannelError } from "../../net/channel.ts";
 import { type BodyKind, type HeadError, Http1Head } from "../../wire/http1-head.ts";
 import { errorCode, type Violation } from "../../wire/http2-frames.ts";
 import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
+import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type {
   AttemptFields,
   OutgoingRequest,
@@ -22,7 +23,9 @@ import type { ClientConnection } from "./client-connection.ts";
 import { ConnectChannel } from "./connect-channel.ts";
 import { writeFields } from "./fields.ts";
 
-export class ClientStream implements StreamOwner, UpstreamExchange, UpgradedExchange {
+export class ClientStream
+  implements StreamOwner, UpstreamExchange, UpgradedExchange, DeadlineOwner
+{
   readonly head: Http1Head = new Http1Head();
   isReused = false;
   hasAnswered = false;
@@ -35,6 +38,9 @@ export class ClientStream implements StreamOwner, UpstreamExchange, UpgradedExch
   #isMalformed = false;
   /** The request asks for a tunnel: it has no end, and a good answer has none either. */
   #asksFor: "nothing" | "upgrade" | "connect" = "nothing";
+
+  /** Of one stream after another; made where the cluster has a limit. */
+  #duration: Deadline | undefined;
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
@@ -57,7 +63,21 @@ export class ClientStream implements StreamOwner, UpstreamExchange, UpgradedExch
     this.#asksFor = "nothing";
     this.head.reset("response");
     this.#connection.session.streams.beginOwn(this, user.isHeadRequest);
+    const { cluster, wheel } = this.#connection;
+    const { maxStreamDurationMs = 0 } = cluster;
+    if (maxStreamDurationMs > 0 && user.isTunnel !== true) {
+      wheel.arm((this.#duration ??= new Deadline(this)), maxStreamDurationMs);
+    }
     user.onAttached(this);
+  }
+
+  /** It lasts longer than its cluster lets one last. */
+  onDeadline(): void {
+    const stream = this.#wire;
+    if (stream === undefined) return;
+    this.#connection.cluster.counters.count("upstream_rq_max_duration_reached");
+    this.#connection.breakOff(stream, errorCode.cancel);
+    this.#reset("overlong", undefined);
   }
 
   describe(record: StreamRecord): void {
@@ -252,17 +272,21 @@ export class ClientStream implements StreamOwner, UpstreamExchange, UpgradedExch
 
   #reset(kind: UpstreamReset, error: ChannelError | undefined): void {
     const user = this.#user;
-    this.#wire = undefined;
-    this.#user = undefined;
+    this.#forget();
     // Once only, or two requests would have it at the same time.
     if (!this.#connection.leave(this)) return;
     user?.onUpstreamReset(kind, error);
     this.#connection.onStreamOver(this);
   }
 
-  #end(): void {
+  #forget(): void {
     this.#wire = undefined;
     this.#user = undefined;
+    if (this.#duration !== undefined) this.#connection.wheel.release(this.#duration);
+  }
+
+  #end(): void {
+    this.#forget();
     this.#connection.leave(this);
     this.#connection.onStreamOver(this);
   }

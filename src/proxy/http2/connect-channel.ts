@@ -239,4 +239,5 @@ const resets: { readonly [Kind in UpstreamReset]: string } = {
   protocol: "the proxy on the way broke the rules of HTTP/2",
   remote: "the proxy on the way broke the tunnel off",
   refused: "the proxy on the way takes no more streams",
+  overlong: "the tunnel has lasted too long",
 };
