@@ -236,6 +236,7 @@ export class TcpSession {
     this.#isConnected = true;
     endpoint.active += 1;
     record.upstreamLocalAddress = channel.local;
+    record.upstreamRemoteAddress = channel.remote;
     record.upstreamTls = channel.tls;
     record.upstreamConnectionId = newConnectionId();
     record.upstreamPeerUriSans = channel.tls?.peerUriSans ?? [];
