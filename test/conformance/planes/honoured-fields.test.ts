@@ -103,9 +103,12 @@ const filter = (type: string, base: JsonObject = {}): Walked =>
     (typedConfig) => ({ httpFilters: [{ name: "f", typedConfig }, router] }),
     base,
   );
-const listenerFilter = (type: string): Walked =>
-  inListener(`${extensions}.filters.listener.${type}`, (typedConfig) =>
-    listenerOf({ filters: [tcp] }, { listenerFilters: [{ name: "f", typedConfig }] }),
+const listenerFilter = (type: string, base: JsonObject = {}): Walked =>
+  inListener(
+    `${extensions}.filters.listener.${type}`,
+    (typedConfig) =>
+      listenerOf({ filters: [tcp] }, { listenerFilters: [{ name: "f", typedConfig }] }),
+    base,
   );
 const logger = (type: string, base: JsonObject = {}): Walked =>
   inManager(
@@ -235,10 +238,24 @@ const walked: readonly Walked[] = [
     (typedConfig) => ({ transportSocket: { name: "tls", typedConfig } }),
     tlsBase,
   ),
+  inCluster(
+    `${extensions}.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport`,
+    (typedConfig) => ({ transportSocket: { name: "header", typedConfig } }),
+    {
+      config: {
+        passThroughTlvs: { matchType: "INCLUDE" },
+        addedTlvs: [{ type: 2, value: "aGk=" }],
+      },
+      transportSocket: { name: "envoy.transport_sockets.raw_buffer" },
+    },
+  ),
   listenerFilter("tls_inspector.v3.TlsInspector"),
   listenerFilter("http_inspector.v3.HttpInspector"),
   listenerFilter("original_dst.v3.OriginalDst"),
-  listenerFilter("proxy_protocol.v3.ProxyProtocol"),
+  listenerFilter("proxy_protocol.v3.ProxyProtocol", {
+    rules: [{ tlvType: 2, onTlvPresent: { key: "k" } }],
+    passThroughTlvs: { matchType: "INCLUDE" },
+  }),
   filter("rbac.v3.RBAC", { rules: { policies } }),
   filter("ext_authz.v3.ExtAuthz", { httpService: { serverUri: { cluster: "app" } } }),
   filter("ext_authz.v3.ExtAuthz", { grpcService: { envoyGrpc: { clusterName: "app" } } }),
