@@ -362,11 +362,12 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   /** Idle for too long, or busy with one request for longer than its cluster lets one last. */
   onDeadline(): void {
     const { user } = this;
+    // A tunnel is busy, and nobody's request any more.
+    if (this.#isBusy) this.cluster.counters.count("upstream_rq_max_duration_reached");
     if (user === undefined) {
       this.channel?.destroy();
       return;
     }
-    this.cluster.counters.count("upstream_rq_max_duration_reached");
     this.abandon();
     user.onUpstreamReset("overlong", undefined);
   }
