@@ -179,18 +179,14 @@ function isRoutedName(one: VirtualService, host: string): boolean {
  * routes by the name in TLS.
  */
 export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
-  const first = new Map<string, VirtualService>();
+  const owners = new Map<string, VirtualService>();
   const problems: Problem[] = [];
   for (const one of model.virtualServices) {
     if (!(one.spec.gateways ?? ["mesh"]).includes("mesh")) continue;
     for (const [index, written] of one.spec.hosts.entries()) {
       const host = resolveHost(model, written, one.namespace);
-      const earlier = first.get(host);
-      if (earlier === undefined || earlier === one) {
-        first.set(host, one);
-        continue;
-      }
-      if (!routeTheSame(earlier, one)) continue;
+      const earlier = ownerOf(one, host, owners);
+      if (earlier === undefined) continue;
       const winner = `${earlier.namespace}/${earlier.name}`;
       problems.push(
         problemOf(one, {
@@ -205,8 +201,22 @@ export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
   return problems;
 }
 
-function routeTheSame({ spec }: VirtualService, { spec: other }: VirtualService): boolean {
-  if (spec.http !== undefined && other.http !== undefined) return true;
-  const takesAll = (spec.tcp ?? []).some(({ match = [] }) => match.length === 0);
-  return takesAll && other.tcp !== undefined;
+/** Who has what `one` asks for of a host, requests or bytes; what nobody has becomes its own. */
+function ownerOf(
+  one: VirtualService,
+  host: string,
+  owners: Map<string, VirtualService>,
+): VirtualService | undefined {
+  const { http, tcp } = one.spec;
+  // Routes of bytes with a match leave what they do not match to others.
+  const takesBytes = (tcp ?? []).some(({ match = [] }) => match.length === 0);
+  const others = (["http", "tcp"] as const).map((kind) => {
+    if (one.spec[kind] === undefined) return undefined;
+    const owner = owners.get(`${kind} ${host}`);
+    if (owner === undefined && (kind === "http" ? http !== undefined : takesBytes)) {
+      owners.set(`${kind} ${host}`, one);
+    }
+    return owner === one ? undefined : owner;
+  });
+  return others.find((owner) => owner !== undefined);
 }
