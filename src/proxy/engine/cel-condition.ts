@@ -11,9 +11,14 @@ import { refuse } from "./refusal.ts";
 
 const depthMax = 100;
 
+/** What there is of a connection that carries no requests. */
+const connectionNames: ReadonlySet<string> = new Set(["connection", "source", "destination"]);
+
 /** Throws a refusal for names, functions and forms that are not known. */
-export function celCondition(expression: Expr, path: string): Condition {
+export function celCondition(expression: Expr, path: string, isHttp: boolean): Condition {
   const tree = treeOf(expression, path, 0);
+  const strange = isHttp ? undefined : namesOf(tree).find((name) => !connectionNames.has(name));
+  if (strange !== undefined) refuse(path, `'${strange}' is not supported for connections`);
   const holds = compileCelTree(tree, (pattern) => compileSearch(pattern, path));
   return typeof holds === "string" ? refuse(path, holds) : { kind: "expression", holds };
 }
@@ -35,6 +40,29 @@ function treeOf(expr: Expr | undefined, path: string, depth: number): Expression
     return { kind: "list", items: expr.listExpr.elements.map(inner) };
   }
   return refuse(path, "has a form of expression that is not supported");
+}
+
+function namesOf(tree: Expression): readonly string[] {
+  switch (tree.kind) {
+    case "literal":
+      return [];
+    case "name":
+      return [tree.name];
+    case "field":
+    case "not":
+    case "minus":
+      return namesOf(tree.of);
+    case "index":
+      return [...namesOf(tree.of), ...namesOf(tree.at)];
+    case "binary":
+      return [...namesOf(tree.left), ...namesOf(tree.right)];
+    case "choice":
+      return [tree.test, tree.yes, tree.no].flatMap(namesOf);
+    case "list":
+      return tree.items.flatMap(namesOf);
+    case "call":
+      return [...(tree.of === undefined ? [] : [tree.of]), ...tree.given].flatMap(namesOf);
+  }
 }
 
 /** Operators are functions with such names. */

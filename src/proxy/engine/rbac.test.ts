@@ -136,6 +136,33 @@ test("compileRbac() refuses what it cannot honour", () => {
   refused({ auditLoggingOptions: {} }, /audit_logging_options/);
 });
 
+test("compileNetworkRbac() takes conditions on connections alone, and asks a record for them", () => {
+  const rules = (name: string): RBAC =>
+    message(RBAC, {
+      policies: {
+        p: {
+          permissions: [{ any: true }],
+          principals: [{ any: true }],
+          condition: {
+            callExpr: {
+              function: "_==_",
+              args: [
+                { selectExpr: { operand: { identExpr: { name } }, field: "mtls" } },
+                { constExpr: { boolValue: false } },
+              ],
+            },
+          },
+        },
+      },
+    });
+  assert.throws(() => compileNetworkRbac(rules("request"), "rules"), {
+    code: "xds.refused",
+    message: /policies\[p\]\.condition: 'request' is not supported for connections/,
+  });
+  const network = compileNetworkRbac(rules("connection"), "rules");
+  assert.equal(network?.evaluate(connectionView()).isAllowed, false);
+});
+
 test("compileNetworkRbac() never matches HTTP criteria", () => {
   const check = (permission: Fields<Permission>): boolean | undefined =>
     compileNetworkRbac(message(RBAC, { policies: policies(permission) }), "rules")?.evaluate(

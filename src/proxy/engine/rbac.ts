@@ -3,6 +3,7 @@
  * when there is no policy; DENY the other way round; LOG never denies. Whatever cannot be honoured
  * is refused while compiling: a permission that is silently skipped would open a door.
  */
+import type { RequestRecord } from "../../telemetry/request-record.ts";
 import type { HeaderMatcher } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import {
   MetadataSource,
@@ -38,9 +39,12 @@ export interface Rbac {
   evaluate(request: RequestView): RbacVerdict;
 }
 
-/** For TCP: the same rules over a connection alone; HTTP criteria never match there. */
+/**
+ * For TCP: the same rules over a connection alone; HTTP criteria never match there. `recordOf` is for
+ * conditions, which hold for none without it.
+ */
 export interface NetworkRbac {
-  evaluate(connection: ConnectionView): RbacVerdict;
+  evaluate(connection: ConnectionView, recordOf?: () => RequestRecord): RbacVerdict;
 }
 
 /** `undefined` rules switch RBAC off, as an absent `rules` field does in Envoy. */
@@ -60,7 +64,9 @@ export function compileNetworkRbac(
 ): NetworkRbac | undefined {
   if (rules === undefined) return undefined;
   const evaluate = compileRules(rules, { path, isHttp: false, choice });
-  return { evaluate: (connection) => evaluate(new ConnectionAlone(connection)) };
+  return {
+    evaluate: (connection, recordOf) => evaluate(new ConnectionAlone(connection, recordOf)),
+  };
 }
 
 /** A connection, for rules that are asked of requests; nothing asks for its HTTP part. */
@@ -70,9 +76,16 @@ export class ConnectionAlone implements RequestView {
   readonly authority = "";
   readonly scheme = "";
   readonly connection: ConnectionView;
+  readonly #recordOf: (() => RequestRecord) | undefined;
 
-  constructor(connection: ConnectionView) {
+  constructor(connection: ConnectionView, recordOf?: () => RequestRecord) {
     this.connection = connection;
+    this.#recordOf = recordOf;
+  }
+
+  /** As far as the connection has come. */
+  get record(): RequestRecord | undefined {
+    return this.#recordOf?.();
   }
 
   header(): undefined {
@@ -133,9 +146,6 @@ class PolicyPlan {
     }
     if (policy.celConfig !== undefined) refuse(`${path}.cel_config`, "is not supported");
     const { condition } = policy;
-    if (condition !== undefined && !this.#isHttp) {
-      refuse(`${path}.condition`, "is not supported for connections");
-    }
     if (policy.permissions.length === 0) refuse(`${path}.permissions`, "at least one is required");
     if (policy.principals.length === 0) refuse(`${path}.principals`, "at least one is required");
     const permissions = policy.permissions.map((permission, i) =>
@@ -144,7 +154,8 @@ class PolicyPlan {
     const principals = policy.principals.map((principal, i) =>
       this.#principal(principal, `${path}.principals[${i}]`),
     );
-    const expressed = condition === undefined ? [] : [celCondition(condition, `${path}.condition`)];
+    const expressed =
+      condition === undefined ? [] : [celCondition(condition, `${path}.condition`, this.#isHttp)];
     return allOf([anyOf(permissions), anyOf(principals), ...expressed]);
   }
 

@@ -50,13 +50,14 @@ export function compileNetworkRbacFilter(
   const tell = shadowTelling(config.shadowRulesStatPrefix);
   const treeHint = tree?.logs === true ? matcherLogHint : undefined;
   const hint = tree === undefined ? accessLogHint(config.rules) : treeHint;
-  return (connection) => {
-    const rehearsed = shadow?.evaluate(connection);
+  return (connection, channel) => {
+    const record = (): TcpRecord => recordOf(channel, connection);
+    const rehearsed = shadow?.evaluate(connection, record);
     if (rehearsed !== undefined) {
       (rehearsed.isAllowed ? shadowAllowed : shadowDenied)();
       addMetadata(connection, rbacNamespace, tell(rehearsed));
     }
-    const verdict = rules?.evaluate(connection);
+    const verdict = rules?.evaluate(connection, record);
     if (verdict === undefined) return undefined;
     const hinted = hint?.fieldsOf(verdict);
     if (hinted !== undefined) addMetadata(connection, logHintNamespace, hinted);
