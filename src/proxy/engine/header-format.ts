@@ -2,6 +2,7 @@
  * Values of headers that routes and filters add: text with `%COMMAND%`s. What a request itself says
  * is asked of it; everything else of its report, where there is one, as access logs do.
  */
+import { bytesOf } from "../../base/latin1.ts";
 import { operatorFor } from "../../telemetry/access-log-operators.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
@@ -10,6 +11,7 @@ import { lowerAscii } from "./text-test.ts";
 
 type Piece = (request: RequestView) => string;
 
+/** `format` holds bytes, one to a character, and so does what it comes to. */
 export function compileHeaderFormat(format: string, path: string): HeaderValue {
   const pieces: (string | Piece)[] = [];
   let literal = "";
@@ -52,7 +54,7 @@ function compileCommand(name: string, argument: string, path: string): Piece {
   return ({ record }) => {
     const value = record === undefined ? undefined : operator(record);
     if (value === undefined) return "";
-    return typeof value === "object" ? JSON.stringify(value) : String(value);
+    return bytesOf(typeof value === "object" ? JSON.stringify(value) : String(value));
   };
 }
 

@@ -1,8 +1,10 @@
 import type { HeaderMatcher } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { bytesOf } from "../../base/latin1.ts";
+import type { StringMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/string.ts";
 import type { Int64Range } from "../../wire/gen/ts/envoy/type/v3/range.ts";
 import { always, type Condition, never } from "./condition.ts";
 import { refuse } from "./refusal.ts";
-import { compileRegex } from "./regex.ts";
+import { compileBytesRegex } from "./regex.ts";
 import { textTestOf } from "./string-matcher.ts";
 import { lowerAscii, textPredicate, type TextPredicate, type TextTest } from "./text-test.ts";
 
@@ -56,26 +58,32 @@ export function compileHeaderMatchers(
   return matchers.map((matcher, i) => compileHeaderMatcher(matcher, `${path}[${i}]`));
 }
 
+/** Of fields of a head, which are kept byte for byte: so is what they are compared with. */
+export function bytesTestOf(matcher: StringMatcher | undefined, path: string): TextTest {
+  const test = textTestOf(matcher, path, compileBytesRegex);
+  return "text" in test ? { ...test, text: bytesOf(test.text) } : test;
+}
+
 /** Undefined when only presence is asked for. */
 function valueTest(matcher: HeaderMatcher, path: string): TextTest | undefined {
   if (matcher.stringMatch !== undefined) {
-    return textTestOf(matcher.stringMatch, `${path}.string_match`);
+    return bytesTestOf(matcher.stringMatch, `${path}.string_match`);
   }
   const ignoresCase = false;
   if (matcher.exactMatch !== undefined) {
-    return { kind: "exact", text: matcher.exactMatch, ignoresCase };
+    return { kind: "exact", text: bytesOf(matcher.exactMatch), ignoresCase };
   }
   if (matcher.prefixMatch !== undefined) {
-    return { kind: "prefix", text: matcher.prefixMatch, ignoresCase };
+    return { kind: "prefix", text: bytesOf(matcher.prefixMatch), ignoresCase };
   }
   if (matcher.suffixMatch !== undefined) {
-    return { kind: "suffix", text: matcher.suffixMatch, ignoresCase };
+    return { kind: "suffix", text: bytesOf(matcher.suffixMatch), ignoresCase };
   }
   if (matcher.containsMatch !== undefined) {
-    return { kind: "contains", text: matcher.containsMatch, ignoresCase };
+    return { kind: "contains", text: bytesOf(matcher.containsMatch), ignoresCase };
   }
   if (matcher.safeRegexMatch !== undefined) {
-    const regex = compileRegex(matcher.safeRegexMatch, `${path}.safe_regex_match.regex`);
+    const regex = compileBytesRegex(matcher.safeRegexMatch, `${path}.safe_regex_match.regex`);
     return { kind: "regex", regex };
   }
   if (matcher.rangeMatch !== undefined) {

@@ -4,6 +4,7 @@ import {
   type HeaderValueOption,
 } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HeaderMutation } from "../../wire/gen/ts/envoy/config/common/mutation_rules/v3/mutation_rules.ts";
+import { bytesOf } from "../../base/latin1.ts";
 import { compileHeaderFormat } from "./header-format.ts";
 import { refuse } from "./refusal.ts";
 import type { HeaderOperation } from "./route-table.ts";
@@ -47,7 +48,8 @@ export function compileAdditions(
     const place = `${path}[${i}]`;
     const name = changeable(option.header?.key ?? "", `${place}.header.key`);
     const raw = option.header?.rawValue ?? new Uint8Array(0);
-    const text = raw.length > 0 ? bytesToText(raw) : (option.header?.value ?? "");
+    const isRaw = raw.length > 0;
+    const text = isRaw ? bytesToText(raw) : bytesOf(option.header?.value ?? "");
     const value = compileHeaderFormat(text, `${place}.header.value`);
     if (value === "" && !option.keepEmptyValue) return [];
     return [{ kind: kindOf(option, place), name, value, keepsEmpty: option.keepEmptyValue }];

@@ -27,7 +27,8 @@ export function compileMirrors(
       ...(edit === undefined ? {} : { edit }),
       ...(policy.traceSampled === undefined ? {} : { isSampled: policy.traceSampled }),
       fraction: share === undefined ? 1 : fractionOf(share),
-      marksHost: !policy.disableShadowHostSuffixAppend,
+      // A host of its own is not marked.
+      marksHost: !policy.disableShadowHostSuffixAppend && policy.hostRewriteLiteral === "",
       host: policy.hostRewriteLiteral,
     };
   });

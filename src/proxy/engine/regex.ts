@@ -8,6 +8,7 @@
  */
 import { RE2JS } from "re2js";
 
+import { bytesOf } from "../../base/latin1.ts";
 import type {
   RegexMatchAndSubstitute,
   RegexMatcher,
@@ -15,7 +16,7 @@ import type {
 import { refuse } from "./refusal.ts";
 
 export interface Regex {
-  /** Whether the whole text matches. Texts are as received: one character per byte (latin1). */
+  /** Whether the whole text matches. Texts are as received, one character per byte, and are read as UTF-8. */
   matches(text: string): boolean;
 }
 
@@ -31,6 +32,15 @@ export function compileRegex(matcher: RegexMatcher | undefined, path: string): R
   return {
     matches: (text) => (isAscii(text) ? fast.test(text) : linear.matches(asUtf8(text))),
   };
+}
+
+/** The same for what is compared byte by byte, as Envoy does: pattern and text hold a byte each character. */
+export function compileBytesRegex(matcher: RegexMatcher | undefined, path: string): Regex {
+  const pattern = bytesOf(matcher?.regex ?? "");
+  const linear = compileRe2(pattern, path);
+  const fast = compileNative(pattern);
+  if (fast === undefined) return { matches: (text) => linear.matches(text) };
+  return { matches: (text) => (isAscii(text) ? fast.test(text) : linear.matches(text)) };
 }
 
 /** Replaces every match; the substitution refers to groups as `\1`, `\0` is the whole match. */

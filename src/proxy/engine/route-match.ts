@@ -10,7 +10,7 @@ import {
 } from "../../wire/gen/ts/envoy/type/v3/percent.ts";
 import { allOf, type Condition, not, type TextCondition } from "./condition.ts";
 import { isGrpcContentType } from "./grpc-content-type.ts";
-import { headerCondition } from "./header-matcher.ts";
+import { bytesTestOf, headerCondition } from "./header-matcher.ts";
 import { stateCondition } from "./filter-state.ts";
 import { compileMetadataMatcher } from "./metadata-matcher.ts";
 import { refuse } from "./refusal.ts";
@@ -137,7 +137,7 @@ export function queryParameter(matcher: QueryParameterMatcher, path: string): Co
 }
 
 function cookieMatch(matcher: CookieMatcher, path: string): Condition {
-  const test = textTestOf(matcher.stringMatch, `${path}.string_match`);
+  const test = bytesTestOf(matcher.stringMatch, `${path}.string_match`);
   const isInverted = matcher.invertMatch;
   const source = { kind: "cookie", name: matcher.name } as const;
   return { kind: "text", source, test, isInverted, whenMissing: isInverted };

@@ -4,11 +4,15 @@ import { compileRegex } from "./regex.ts";
 import { lowerAscii, type TextPredicate, type TextTest, textPredicate } from "./text-test.ts";
 
 /** Envoy's StringMatcher; `ignore_case` concerns everything but the regular expression. */
-export function textTestOf(matcher: StringMatcher | undefined, path: string): TextTest {
+export function textTestOf(
+  matcher: StringMatcher | undefined,
+  path: string,
+  compile: typeof compileRegex = compileRegex,
+): TextTest {
   if (matcher === undefined) return refuse(path, "a string matcher is required");
   if (matcher.custom !== undefined) return refuse(`${path}.custom`, "is not supported");
   if (matcher.safeRegex !== undefined) {
-    return { kind: "regex", regex: compileRegex(matcher.safeRegex, `${path}.safe_regex.regex`) };
+    return { kind: "regex", regex: compile(matcher.safeRegex, `${path}.safe_regex.regex`) };
   }
   const ignoresCase = matcher.ignoreCase;
   const fold = (text: string): string => (ignoresCase ? lowerAscii(text) : text);

@@ -9,6 +9,7 @@ import type {
 } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
 import type { ListStringMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/string.ts";
 import { durationMs } from "../engine/duration.ts";
+import { bytesOf } from "../../base/latin1.ts";
 import { compileHeaderFormat } from "../engine/header-format.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileStringMatcher } from "../engine/string-matcher.ts";
@@ -159,7 +160,7 @@ function compileQuestion(
       refuse(`${at}.key`, `'${name}' cannot be set`);
     }
     if (header.rawValue.length > 0) refuse(`${at}.raw_value`, "is not supported");
-    return { name, value: compileHeaderFormat(header.value, `${at}.value`) };
+    return { name, value: compileHeaderFormat(bytesOf(header.value), `${at}.value`) };
   });
   const timeoutMs = durationMs(serverUri?.timeout) ?? timeoutDefaultMs;
   return ({ request }, body) => {

