@@ -1,7 +1,7 @@
 /** A channel from before it is known which one it will be. Bytes can pass once it has become that. */
 import { assert } from "../base/assert.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
-import type { Channel, ChannelError, ChannelHandler } from "./channel.ts";
+import type { ByteMeter, Channel, ChannelError, ChannelHandler } from "./channel.ts";
 
 export interface PendingOptions {
   readonly handler: ChannelHandler;
@@ -48,6 +48,14 @@ export class PendingChannel implements Channel {
   set handler(handler: ChannelHandler) {
     this.#handler = handler;
     if (this.#channel !== undefined) this.#channel.handler = handler;
+  }
+
+  get meter(): ByteMeter | undefined {
+    return this.#channel?.meter;
+  }
+
+  set meter(meter: ByteMeter | undefined) {
+    if (this.#channel !== undefined) this.#channel.meter = meter;
   }
 
   get remote(): SocketAddress {

@@ -255,8 +255,8 @@ export interface ClusterCounters {
   onResponse(status: number, durationMs: number): void;
   /** An answer that nobody gets, for the request is tried again. */
   onRetriedResponse(status: number): void;
-  /** The proxy answered with this status, for lack of an answer. */
-  onFailure(status: number): void;
+  /** The proxy answered with this status, for lack of an answer; or an answer began a tunnel. */
+  onUntimedResponse(status: number): void;
   /** For connections that are not shared: one waits for, or has, an endpoint. */
   changeActive(gauge: "upstream_rq_active" | "upstream_rq_pending_active", change: 1 | -1): void;
   onRetry(): void;

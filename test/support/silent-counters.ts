@@ -13,7 +13,7 @@ export const silentCounters: ClusterCounters = {
   count: nothing,
   onResponse: nothing,
   onRetriedResponse: nothing,
-  onFailure: nothing,
+  onUntimedResponse: nothing,
   changeActive: nothing,
   onRetry: nothing,
   onRetrySuccess: nothing,

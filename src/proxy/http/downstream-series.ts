@@ -8,6 +8,9 @@ import type { StreamRecord } from "./stream-record.ts";
 
 const help = "As Envoy counts it.";
 
+/** The client did not wait for the end of its answer. */
+const clientGone = flag.downstreamConnectionTermination | flag.downstreamRemoteReset;
+
 /** How a connection manager loses a connection. */
 export interface ClientEnd {
   /** `moved`: it lives on elsewhere. */
@@ -91,6 +94,12 @@ export class DownstreamSeries {
     if (protocol === "http1") this.count("downstream_cx_http1_total");
   }
 
+  /** A request has become a tunnel, or that is over. */
+  onTunnel(change: 1 | -1): void {
+    if (change === 1) this.count("downstream_cx_upgrades_total");
+    this.changeActive("downstream_cx_upgrades_active", change);
+  }
+
   onRequest(protocol: "HTTP/1.1" | "HTTP/2"): void {
     this.#requests.add();
     this.#requestsActive.add(1);
@@ -102,7 +111,7 @@ export class DownstreamSeries {
   onRequestEnd(record: StreamRecord): void {
     const { responseCode, flags, times } = record;
     this.#requestsActive.add(-1);
-    this.#requestTimes.record(record.durationMs);
+    if ((flags & clientGone) === 0) this.#requestTimes.record(record.durationMs);
     const isRouted = !Number.isNaN(times.at[moment.filtersEnd]);
     if (isRouted) this.#routed.add();
     if (responseCode > 0) {
@@ -133,7 +142,7 @@ export class DownstreamSeries {
   #countFlags({ flags, responseCodeDetails }: StreamRecord): void {
     if ((flags & flag.noRouteFound) !== 0) this.count("no_route");
     if ((flags & flag.noClusterFound) !== 0) this.count("no_cluster");
-    if ((flags & (flag.downstreamConnectionTermination | flag.downstreamRemoteReset)) !== 0) {
+    if ((flags & (clientGone | flag.downstreamProtocolError)) !== 0) {
       this.count("downstream_rq_rx_reset");
     }
     if (!responseCodeDetails.startsWith("upstream_reset_after_response_started")) return;

@@ -6,6 +6,7 @@ import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import { countConnectFailure, endOf } from "./connection-ends.ts";
+import type { DownstreamSeries } from "./downstream-series.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { streamReset, type UpgradedExchange } from "./upstream-exchange.ts";
 import { flag } from "./response-flags.ts";
@@ -72,9 +73,12 @@ class Tunnel {
   readonly #generation: number;
   #open = 2;
   #first: TunnelSide | undefined;
+  readonly #series: DownstreamSeries;
 
   constructor(stream: HttpStream, upstream: TunnelUpstream, channel: Channel) {
     this.#stream = stream;
+    this.#series = stream.services.counters.downstream;
+    this.#series.onTunnel(1);
     this.#generation = stream.generation;
     this.#endpoint = upstream.endpoint;
     this.#onUpstreamClosed = upstream.onClosed;
@@ -113,6 +117,7 @@ class Tunnel {
   onSideClosed(side: TunnelSide, error: ChannelError | undefined, hasPeerEnded: boolean): void {
     if (side === this.upstream) this.#onUpstreamClosed(error, hasPeerEnded);
     if (--this.#open > 0) return;
+    this.#series.onTunnel(-1);
     if (this.#endpoint !== undefined) this.#endpoint.active--;
     this.#stream.services.upstreams.wheel.touch();
     if (this.#isCurrent) this.#stream.endFor(this.#stream.record.responseCodeDetails);
@@ -224,7 +229,7 @@ export function openConnectTunnel(
       record.upstreamLocalAddress = channel.local;
       record.upstreamRemoteAddress = channel.remote;
       record.responseCodeDetails = "via_upstream";
-      counters.onResponse(200, 0);
+      counters.onUntimedResponse(200);
       stream.answer.startConnect();
       openTunnel(stream, { channel, endpoint, first: undefined, onClosed });
     },

@@ -210,7 +210,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   #fail(failure: FailureKind, error: ChannelError | undefined): void {
     const hasRetried = this.#retries.count > 0;
     const { isTimeoutEmpty } = this.#controls;
-    this.#cluster?.counters.onFailure(failureMeanings[failure].status);
+    this.#cluster?.counters.onUntimedResponse(failureMeanings[failure].status);
     this.#clear();
     replyUpstreamFailure(this.#stream, { failure, error, hasRetried, isTimeoutEmpty });
   }
@@ -304,7 +304,8 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
 
   onUpgraded(upgraded: UpgradedExchange, rest: Buffer): void {
     const endpoint = this.#endpoint;
-    this.#cluster?.counters.onResponse(this.isUpgradeRequest ? 101 : upgraded.head.status, 0);
+    const { status } = upgraded.head;
+    this.#cluster?.counters.onUntimedResponse(this.isUpgradeRequest ? 101 : status);
     this.#endpoint = undefined;
     this.#exchange = undefined;
     this.#clear();

@@ -3,7 +3,7 @@
  * streams of its connection, once the client has the whole answer and the request's record is written.
  */
 import { type HeadError, Http1Head } from "../../wire/http1-head.ts";
-import { errorCode } from "../../wire/http2-frames.ts";
+import { errorCode, type Violation } from "../../wire/http2-frames.ts";
 import { Http2Stream, type StreamOwner } from "../../wire/http2-stream.ts";
 import type { Channel, ChannelError } from "../../net/channel.ts";
 import { assert } from "../../base/assert.ts";
@@ -130,7 +130,8 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
     this.stream.begin(this.head, reason);
   }
 
-  onReset(): void {
+  onReset(_code?: number, why?: Violation): void {
+    if (why === undefined) this.#connection.counters.resetsReceived.add();
     const tunnel = this.#detach();
     this.#connection.enter(undefined);
     if (tunnel === undefined) this.stream.onDownstreamClose(remoteReset);

@@ -246,7 +246,7 @@ function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters
       answers.count(status);
       answers.times.record(durationMs);
     },
-    onFailure: (status) => answers.count(status),
+    onUntimedResponse: (status) => answers.count(status),
     onRetriedResponse: (status) => (retried ??= new AnswerCounts(make, "retry_")).count(status),
     changeActive(name, change) {
       (gauges[name] ??= make.gauge(name)).add(change);
