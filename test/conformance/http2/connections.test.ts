@@ -8,6 +8,7 @@ import http from "node:http";
 import http2 from "node:http2";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
 
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
 import { freePort } from "../../support/free-port.ts";
@@ -48,6 +49,8 @@ const options: Readonly<Record<Door, object>> = {
   },
 };
 
+const inspector = { "@type": `${extensions}.filters.listener.tls_inspector.v3.TlsInspector` };
+
 function listener(door: Door, port: number): object {
   const inline = (text: string): object => ({ inline_string: text });
   const tls = {
@@ -65,6 +68,8 @@ function listener(door: Door, port: number): object {
   return {
     name: door,
     address: { socket_address: { address: "127.0.0.1", port_value: port } },
+    // What a client offers is known before TLS is begun, as in a mesh.
+    ...(door === "tls" ? { listener_filters: [{ name: "tls", typed_config: inspector }] } : {}),
     filter_chains: [
       {
         ...(door === "tls" ? { transport_socket: { name: "tls", typed_config: tls } } : {}),
@@ -192,6 +197,28 @@ for (const name of names) {
     assert.equal(answers[50], "POST /post0 700000");
     assert.deepEqual(new Set(answers.slice(55).map(({ length }) => length)), new Set([2_000_000]));
     client.destroy();
+  });
+
+  test(`a client with whom nothing was agreed on in TLS is told by its first bytes (${name})`, async () => {
+    // What proxies of a mesh offer where they go on in their client's protocol: names of chains alone.
+    const offered = {
+      port: portsOf(name).tls,
+      ca: authority.rootPem,
+      servername: "shop.test",
+      ALPNProtocols: ["istio-http/1.1", "istio"],
+    };
+    const socket = connectTls(offered);
+    await once(socket, "secureConnect");
+    assert.equal(socket.alpnProtocol, false);
+    // Node's client takes such a socket for one that has been agreed on when it is handed over.
+    const client = http2.connect("http://shop.test", { createConnection: () => socket });
+    assert.equal(await ask(client, "/two"), "GET /two 0");
+    client.destroy();
+    const plain = connectTls(offered);
+    plain.write("GET /one HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n");
+    let answer = "";
+    for await (const chunk of plain) answer += String(chunk);
+    assert.match(answer, /^HTTP\/1\.1 200 [^]*GET \/one 0/);
   });
 
   test(`http2 says farewell after a number of requests, and serves what was begun (${name})`, async () => {
