@@ -1,11 +1,13 @@
 /**
  * A tunnel through another proxy by CONNECT on a stream of a pooled HTTP/2 connection (RFC 9113 section
- * 8.5), as a connection of its own: who asks for one gets a channel, as from a dial. Which connection
- * carries the stream, and how many streams each has, is the pool's business.
+ * 8.5), or by POST, whose bodies are the two directions, as a connection of its own: who asks for one gets a
+ * channel, as from a dial. Which connection carries the stream, and how many streams each has, is the
+ * pool's business.
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../../net/channel.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { speaksHttp2 } from "../http/dial-options.ts";
 import { MessageHeaders } from "../http/message-headers.ts";
 import {
   type PoolFailure,
@@ -20,6 +22,8 @@ import type { Upstreams } from "../http/upstream-pool.ts";
 export interface ConnectRequest {
   /** Where the tunnel leads: `:authority`. */
   readonly authority: string;
+  /** Of a POST; undefined: CONNECT. */
+  readonly path?: string | undefined;
   /** Names in lower case. */
   readonly fields: readonly (readonly [name: string, value: string])[];
 }
@@ -85,11 +89,11 @@ export class ConnectChannel implements Channel, UpstreamUser {
   }
 
   start(options: ConnectOptions): void {
-    const { upstreams, cluster, endpoint } = options;
+    const { upstreams, cluster, endpoint, request } = options;
     this.#options = options;
     this.handler = options.handler;
     upstreams.wheel.touch();
-    this.#pool = upstreams.poolOf(endpoint, cluster, true);
+    this.#pool = upstreams.poolOf(endpoint, cluster, request.path === undefined);
     this.#pool.acquire(this, cluster);
     this.#isStarting = false;
   }
@@ -115,14 +119,32 @@ export class ConnectChannel implements Channel, UpstreamUser {
   }
 
   onAttached(exchange: UpstreamExchange): void {
-    const { authority = "", fields = [] } = this.#options?.request ?? {};
+    const { authority = "", path, fields = [] } = this.#options?.request ?? {};
     this.#exchange = exchange;
     this.#carrier = exchange.carrier;
     const headers = new MessageHeaders();
     for (const [name, value] of fields) headers.add(name, value);
-    const request = { method: "CONNECT", scheme: "", headers };
-    exchange.sendHead(request, { authority, path: "" }, noFields, "until-close");
+    if (path === undefined) {
+      const request = { method: "CONNECT", scheme: "", headers };
+      exchange.sendHead(request, { authority, path: "" }, noFields, "until-close");
+    } else {
+      if (!this.#isHttp2(exchange)) headers.set("transfer-encoding", "chunked");
+      const scheme = exchange.carrier?.tls === undefined ? "http" : "https";
+      exchange.sendHead(
+        { method: "POST", scheme, headers },
+        { authority, path },
+        noFields,
+        "chunked",
+      );
+    }
     exchange.flush();
+  }
+
+  /** Where it is not agreed on, as configured. */
+  #isHttp2({ carrier }: UpstreamExchange): boolean {
+    const cluster = this.#options?.cluster;
+    if (cluster?.http2?.when === "agreed") return carrier?.tls?.alpn === "h2";
+    return speaksHttp2(cluster, false);
   }
 
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {

@@ -80,7 +80,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
       onEnd: (record) =>
         void log.push(`${record.responseFlags} ${record.upstreamTransportFailureReason}`),
     },
-    tunnel: () => ({ authority: "a:1", fields: [] }),
+    tunnel: { isPosted: false, ask: () => ({ authority: "a:1", fields: [] }) },
     ...more,
   };
   const client = new ScriptedChannel();

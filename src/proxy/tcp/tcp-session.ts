@@ -138,7 +138,7 @@ export class TcpSession {
     if (endpoint === undefined) return this.#give("UH", "");
     const { tunnel } = this.#settings;
     // Connections of a pool are the pool's to count.
-    this.#isPooled = tunnel !== undefined && speaksHttp2(cluster, false);
+    this.#isPooled = tunnel !== undefined && (tunnel.isPosted || speaksHttp2(cluster, false));
     if (!this.#isPooled && !cluster.limits.tryConnection(endpoint)) {
       this.#give("UO", "");
       return;
@@ -159,7 +159,7 @@ export class TcpSession {
       upstreams: upstreamsOf(this.#context),
       cluster,
       endpoint,
-      request: plan({ connection: this.#connection, record: this.record }),
+      request: plan.ask({ connection: this.#connection, record: this.record }),
       handler: this.#handlerFor(cluster, endpoint),
       onConnect: (channel) => this.#onConnected(cluster, endpoint, channel),
     });
@@ -201,7 +201,7 @@ export class TcpSession {
   #openTunnel(channel: Channel, plan: TunnelPlan): void {
     this.#tunnel = new TunnelAnswerReader();
     this.#tunnelRefusal = undefined;
-    channel.write(writeTunnelHead(plan({ connection: this.#connection, record: this.record })));
+    channel.write(writeTunnelHead(plan.ask({ connection: this.#connection, record: this.record })));
     // A proxy that never answers is given up like a connection on which nothing moves.
     this.#touch();
     if (this.#ticker === undefined) this.#schedule();

@@ -7,7 +7,13 @@ import { message } from "../../../test/support/message.ts";
 import { requestView } from "../../../test/support/request-view.ts";
 import { TcpProxy_TunnelingConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { Refusal } from "../engine/refusal.ts";
-import { compileTunnel, type TunnelAnswer, TunnelAnswerReader, writeTunnelHead } from "./tunnel.ts";
+import {
+  compileTunnel,
+  type TunnelAnswer,
+  TunnelAnswerReader,
+  type TunnelPlan,
+  writeTunnelHead,
+} from "./tunnel.ts";
 
 const { connection } = requestView({ connection: { sni: "shop.test\r\nx-made: up" } });
 
@@ -17,10 +23,25 @@ test("compileTunnel() asks for the host, with headers that a peer cannot add to"
     headersToAdd: [{ header: { key: "X-Sni", value: "%REQUESTED_SERVER_NAME%" } }],
   });
   assert.equal(
-    writeTunnelHead(compileTunnel(config, "t")({ connection })).toString("latin1"),
+    writeTunnelHead(compileTunnel(config, "t").ask({ connection })).toString("latin1"),
     "CONNECT proxy.test:443 HTTP/1.1\r\nhost: proxy.test:443\r\nx-sni: shop.testx-made: up\r\n\r\n",
   );
   assert.throws(() => compileTunnel(message(TcpProxy_TunnelingConfig, {}), "t"), Refusal);
+});
+
+test("compileTunnel() posts to a path, which only a POST has", () => {
+  const compile = (usePost: boolean, postPath: string): TunnelPlan =>
+    compileTunnel(message(TcpProxy_TunnelingConfig, { hostname: "h:1", usePost, postPath }), "t");
+  const pathOf = ({ ask }: TunnelPlan): string | undefined => ask({ connection }).path;
+  assert.equal(pathOf(compile(false, "")), undefined);
+  assert.equal(compile(false, "").isPosted, false);
+  assert.equal(pathOf(compile(true, "")), "/");
+  assert.equal(pathOf(compile(true, "/to?a=1")), "/to?a=1");
+  assert.equal(compile(true, "").isPosted, true);
+  assert.throws(() => compile(false, "/to"), /t\.post_path: needs use_post/);
+  for (const path of ["to", "/a b", "/a\r\nx: y", "/\u00e9"]) {
+    assert.throws(() => compile(true, path), /t\.post_path: is no path/, path);
+  }
 });
 
 function read(text: string, cut: number): TunnelAnswer {

@@ -12,22 +12,35 @@ import type { RequestView } from "../engine/request.ts";
 import type { ConnectRequest } from "../http2/connect-channel.ts";
 
 /** The request that opens the tunnel of a connection. */
-export type TunnelPlan = (connection: Pick<RequestView, "connection" | "record">) => ConnectRequest;
+export interface TunnelPlan {
+  /** By POST, whose bodies HTTP frames. */
+  readonly isPosted: boolean;
+  readonly ask: (connection: Pick<RequestView, "connection" | "record">) => ConnectRequest;
+}
 
 export function compileTunnel(config: TunnelingConfig, path: string): TunnelPlan {
   if (config.hostname === "") refuse(`${path}.hostname`, "is required");
   const hostname = compileHeaderFormat(config.hostname, `${path}.hostname`);
   const edit = compileHeaderEdit(compileAdditions(config.headersToAdd, `${path}.headers_to_add`));
-  return (about) => {
+  const postPath = compilePostPath(config, `${path}.post_path`);
+  const ask: TunnelPlan["ask"] = (about) => {
     const request = { ...noRequest, ...about };
     const host = typeof hostname === "string" ? hostname : hostname(request);
     const fields = new Fields();
     edit?.(fields, request);
-    return { authority: printable(host), fields: fields.list };
+    return { authority: printable(host), path: postPath, fields: fields.list };
   };
+  return { isPosted: postPath !== undefined, ask };
 }
 
-/** Its head over HTTP/1.1. */
+/** Undefined for CONNECT. */
+function compilePostPath({ usePost, postPath }: TunnelingConfig, path: string): string | undefined {
+  if (!usePost) return postPath === "" ? undefined : refuse(path, "needs use_post");
+  if (postPath === "") return "/";
+  return /^\/[\x21-\x7e]*$/.test(postPath) ? postPath : refuse(path, "is no path");
+}
+
+/** Its head over HTTP/1.1; of CONNECT. */
 export function writeTunnelHead({ authority, fields }: ConnectRequest): Buffer {
   const lines = [["host", authority], ...fields].map(([name, value]) => `${name}: ${value}\r\n`);
   return Buffer.from(`CONNECT ${authority} HTTP/1.1\r\n${lines.join("")}\r\n`, "latin1");

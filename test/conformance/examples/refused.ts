@@ -141,13 +141,13 @@ export const refusedExamples: readonly RefusedExample[] = [
     line: "lrs_server",
   },
   {
-    kind: "tunnel by POST",
+    kind: "answers to tunnels",
     text: (ports) =>
       network(
         ports,
-        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1", use_post: true}}}`,
+        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1", propagate_response_headers: true}}}`,
       ),
-    names: "tunneling_config.use_post",
+    names: "tunneling_config.propagate_response_headers",
     line: "tunneling_config",
   },
 ];
