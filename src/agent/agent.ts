@@ -27,6 +27,7 @@ import { typeUrls, type XdsFeed, type XdsUpdate } from "../xds/feed.ts";
 import { readOnlyAdmin, serveAdmin, type AdminHandler } from "./admin.ts";
 import { withAgentStatus, type AgentStatus } from "./agent-status.ts";
 import { IdentityKeeper } from "./identity/identity-keeper.ts";
+import { FileSecrets } from "./io/file-secrets.ts";
 import { openStateFiles, type StateFiles } from "./io/state-files.ts";
 import { PeerTable } from "./peer-table.ts";
 import { mergedMetrics } from "./status/merged-metrics.ts";
@@ -163,6 +164,7 @@ class RunningAgent implements Agent {
   readonly files: StateFiles;
   readonly #options: AgentOptions;
   readonly #parts: AgentParts;
+  readonly #fileSecrets: FileSecrets;
   #status: StatusServers | undefined;
   readonly #listeners: HttpListener[] = [];
   #isDraining = false;
@@ -172,7 +174,12 @@ class RunningAgent implements Agent {
     this.#options = options;
     this.#parts = parts;
     this.feed = parts.feed;
-    this.secrets = parts.identity;
+    this.#fileSecrets = new FileSecrets({
+      clock: options.clock,
+      log: options.log.area("secrets"),
+      others: parts.identity,
+    });
+    this.secrets = this.#fileSecrets;
     this.peers = parts.peers;
     this.files = parts.files;
   }
@@ -225,6 +232,7 @@ class RunningAgent implements Agent {
     const { client, identity, channel, store } = this.#parts;
     client.close();
     identity.close();
+    this.#fileSecrets.close();
     channel.close();
     store.save();
     await this.#status?.close();

@@ -9,6 +9,11 @@ export interface SecretSource {
   onChange(listener: (name: string) => void): () => void;
 }
 
+/** `file-cert:CHAIN~KEY` or `file-root:AUTHORITIES`: it lies in files, as Istio names those. */
+export function isFileSecret(name: string): boolean {
+  return name.startsWith("file-cert:") || name.startsWith("file-root:");
+}
+
 export type TlsSecret =
   /** Our own identity (`default`): leaf first, then intermediates; PKCS#8 or SEC1 key. */
   | { readonly kind: "certificate"; readonly chainPem: string; readonly privateKeyPem: string }

@@ -1,6 +1,7 @@
 /** `heddle proxy --config FILE`: the data plane alone, from an Envoy bootstrap file. */
 import { type Command, Option } from "commander";
 import { serveAdmin } from "../../agent/admin.ts";
+import { FileSecrets } from "../../agent/io/file-secrets.ts";
 import { openLogFiles } from "../../agent/log-files.ts";
 import { systemClock } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
@@ -123,9 +124,14 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   if (bootstrap === undefined) throw refusal(reading.problems);
   const sources = openBootstrapSources(bootstrap, { clock, log, metrics });
   const logFiles = openLogFiles(clock, metrics);
+  const secrets = new FileSecrets({
+    clock,
+    log: log.area("secrets"),
+    others: sources.secrets,
+  });
   const proxy = startProxy({
     feed: sources.feed,
-    secrets: sources.secrets,
+    secrets,
     clock,
     log,
     metrics,
@@ -151,6 +157,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   if (problems.length > 0) {
     await proxy.close();
     sources.close();
+    secrets.close();
     await logFiles.close();
     throw refusal(problems);
   }
@@ -172,6 +179,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       await proxy.drain(plan);
       await proxy.close();
       sources.close();
+      secrets.close();
       await admin.close();
       idleSeries.cancel();
       await logFiles.close();

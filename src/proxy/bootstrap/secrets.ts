@@ -1,6 +1,6 @@
 /** Secrets of a bootstrap: those that stand in it, and those that control planes and services send. */
 import { messageOf } from "../../base/error.ts";
-import type { SecretSource, TlsSecret } from "../../net/secret-source.ts";
+import { isFileSecret, type SecretSource, type TlsSecret } from "../../net/secret-source.ts";
 import { readTicketKeys } from "../../net/tls-contexts.ts";
 import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { Secret } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/secret.ts";
@@ -78,7 +78,7 @@ export class BootstrapSecrets implements SecretSource {
 
   #feedFor(name: string, origin: SecretOrigin): XdsFeed | undefined {
     if (origin.kind === "unsaid") {
-      if (!this.#options.statics.has(name)) {
+      if (!this.#options.statics.has(name) && !isFileSecret(name)) {
         this.#problemOnce(name, "static_resources has no such secret");
       }
       return undefined;

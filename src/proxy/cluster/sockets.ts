@@ -9,6 +9,7 @@ import { ProxyProtocolUpstreamTransport } from "../../wire/gen/ts/envoy/extensio
 import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import { honouredInternalUpstream, honouredProxyUpstream } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
+import { withFileSecrets } from "../config/tls-files.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileProxyHeader, type ProxyHeaderPlan } from "./proxy-header.ts";
 
@@ -58,7 +59,8 @@ function compileSocket(socket: TransportSocket | undefined, path: string): Socke
   }
   const bytes = socket.typedConfig?.value ?? new Uint8Array(0);
   const place = `${path}.typed_config`;
-  if (typeUrl === tlsUrl) return { ...plaintext, tls: UpstreamTlsContext.decode(bytes) };
+  if (typeUrl === tlsUrl)
+    return { ...plaintext, tls: withFileSecrets(UpstreamTlsContext.decode(bytes)) };
   if (typeUrl === internalUrl) return compileInternal(bytes, place);
   if (typeUrl === headerUrl) return compileHeader(bytes, place);
   return refuse(place, `'${typeUrl ?? socket.name}' is not supported`);

@@ -24,6 +24,7 @@ import type { ExtensionNeed } from "./extensions.ts";
 import { honouredHttp, honouredListener, honouredTcp } from "./honoured-listeners.ts";
 import { honouredRoutes } from "./honoured-routes.ts";
 import { secretOrigins } from "./secret-origins.ts";
+import { withFileSecrets } from "./tls-files.ts";
 import { checkHonoured, type UnknownFieldCount } from "./honoured.ts";
 
 export interface ListenerNeeds {
@@ -173,7 +174,7 @@ function socketSecrets(
     return refuse(path, `'${socket.typedConfig?.typeUrl ?? socket.name}' is not supported`);
   }
   return secretOrigins(
-    DownstreamTlsContext.decode(socket.typedConfig.value),
+    withFileSecrets(DownstreamTlsContext.decode(socket.typedConfig.value)),
     `${path}.typed_config`,
   );
 }

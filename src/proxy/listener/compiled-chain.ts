@@ -11,6 +11,7 @@ import type {
 import { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { withFileSecrets } from "../config/tls-files.ts";
 import type { ConnectionFactory, ProxyContext } from "../context.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
@@ -162,7 +163,7 @@ function compileSocket(
   const typed = socket?.typedConfig;
   if (socket === undefined || typed?.typeUrl === rawUrl) return undefined;
   if (typed?.typeUrl !== tlsUrl) return refuse("", "is not supported");
-  const tls = DownstreamTlsContext.decode(typed.value);
+  const tls = withFileSecrets(DownstreamTlsContext.decode(typed.value));
   return createServerTls(exchanges ? withoutExchange(tls) : tls, {
     secrets,
     serverNames: filterChainMatch?.serverNames ?? [],

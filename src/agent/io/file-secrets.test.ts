@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+
+import { FakeClock } from "../../../test/support/fake-clock.ts";
+import { FakeSecrets } from "../../../test/support/secrets.ts";
+import { silentLog } from "../../../test/support/silent-log.ts";
+import { FileSecrets } from "./file-secrets.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "heddle-file-secrets-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const pem = (text: string): string => `-----BEGIN CERTIFICATE-----\n${text}\n`;
+
+function write(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+function open() {
+  const clock = new FakeClock();
+  const others = new FakeSecrets();
+  return { clock, others, secrets: new FileSecrets({ clock, log: silentLog, others }) };
+}
+
+test("FileSecrets reads what a name says, and leaves other names to others", () => {
+  const { others, secrets } = open();
+  const [chain, key, roots] = ["chain", "key", "roots"].map((name) => write(name, pem(name)));
+  assert.deepEqual(secrets.get(`file-cert:${chain}~${key}`), {
+    kind: "certificate",
+    chainPem: pem("chain"),
+    privateKeyPem: pem("key"),
+  });
+  assert.deepEqual(secrets.get(`file-root:${roots}`), {
+    kind: "validation",
+    trustedCaPem: pem("roots"),
+  });
+  others.set("default", { kind: "validation", trustedCaPem: "x" });
+  assert.equal(secrets.get("default")?.kind, "validation");
+  for (const name of ["file-root:roots", "file-cert:/a", "file-cert:/a~/b~/c", "ROOTCA"]) {
+    assert.equal(secrets.get(name), undefined, name);
+  }
+  secrets.close();
+});
+
+test("FileSecrets tells of what has changed, and keeps what cannot be read any more", () => {
+  const { clock, others, secrets } = open();
+  const path = write("changing", pem("one"));
+  const name = `file-root:${path}`;
+  const changed: string[] = [];
+  const stop = secrets.onChange((one) => changed.push(one));
+  assert.ok(secrets.get(name) !== undefined);
+  clock.advance(10_000);
+  assert.deepEqual(changed, []);
+  write("changing", pem("two"));
+  clock.advance(10_000);
+  assert.deepEqual(changed, [name]);
+  assert.deepEqual(secrets.get(name), { kind: "validation", trustedCaPem: pem("two") });
+  write("changing", "being written");
+  clock.advance(10_000);
+  rmSync(path);
+  clock.advance(10_000);
+  assert.deepEqual(secrets.get(name), { kind: "validation", trustedCaPem: pem("two") });
+  assert.deepEqual(changed, [name]);
+  others.set("default", { kind: "validation", trustedCaPem: "x" });
+  assert.deepEqual(changed, [name, "default"]);
+  stop();
+  others.remove("default");
+  assert.equal(changed.length, 2);
+  secrets.close();
+});
+
+test("FileSecrets finds a file that comes later", () => {
+  const { clock, secrets } = open();
+  const name = `file-root:${join(folder, "later")}`;
+  const changed: string[] = [];
+  secrets.onChange((one) => changed.push(one));
+  assert.equal(secrets.get(name), undefined);
+  write("later", pem("late"));
+  clock.advance(10_000);
+  assert.deepEqual(changed, [name]);
+  secrets.close();
+});
+
+test("FileSecrets reads files alone, of a size, and so many", () => {
+  const { secrets } = open();
+  symlinkSync("/dev/zero", join(folder, "endless"));
+  write("large", pem("x".repeat(1024 * 1024)));
+  for (const name of ["endless", "large", "missing", "."]) {
+    assert.equal(secrets.get(`file-root:${join(folder, name)}`), undefined, name);
+  }
+  const path = write("one", pem("one"));
+  for (let i = 0; i < 300; i++) secrets.get(`file-root:${path}${"/.".repeat(i)}`);
+  assert.equal(secrets.get(`file-root:${path}`)?.kind, "validation");
+  const last = write("last", pem("last"));
+  assert.equal(secrets.get(`file-root:${last}`), undefined);
+  secrets.close();
+});

@@ -1,0 +1,117 @@
+/**
+ * Certificates and trust anchors that lie in files beside the proxy, under the names that Istio gives
+ * them: `file-cert:CHAIN~KEY` and `file-root:AUTHORITIES`. They go to the proxy of this process and to
+ * nobody else; whoever may configure the proxy decides which are read.
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+
+import type { Clock, Timer } from "../../base/clock.ts";
+import { messageOf } from "../../base/error.ts";
+import type { SecretSource, TlsSecret } from "../../net/secret-source.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+
+export interface FileSecretsOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Every other secret. */
+  readonly others: SecretSource;
+}
+
+const namesMax = 256;
+const bytesMax = 1024 * 1024;
+/** Files are looked at again so often. */
+const lookMs = 10_000;
+
+export class FileSecrets implements SecretSource {
+  readonly #options: FileSecretsOptions;
+  readonly #known = new Map<string, TlsSecret | undefined>();
+  readonly #listeners = new Set<(name: string) => void>();
+  #timer: Timer | undefined;
+  #isClosed = false;
+
+  constructor(options: FileSecretsOptions) {
+    this.#options = options;
+  }
+
+  get(name: string): TlsSecret | undefined {
+    const paths = pathsOf(name);
+    if (paths === undefined) return this.#options.others.get(name);
+    if (this.#known.has(name)) return this.#known.get(name);
+    if (this.#known.size >= namesMax || this.#isClosed) return undefined;
+    const secret = this.#read(name, paths);
+    this.#known.set(name, secret);
+    this.#timer ??= this.#options.clock.schedule(lookMs, () => this.#lookAgain());
+    return secret;
+  }
+
+  onChange(listener: (name: string) => void): () => void {
+    this.#listeners.add(listener);
+    const stop = this.#options.others.onChange(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      stop();
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+  }
+
+  #lookAgain(): void {
+    this.#timer = this.#options.clock.schedule(lookMs, () => this.#lookAgain());
+    for (const [name, before] of this.#known) {
+      const paths = pathsOf(name);
+      if (paths === undefined) continue;
+      const now = this.#read(name, paths, before);
+      if (JSON.stringify(now) === JSON.stringify(before)) continue;
+      this.#known.set(name, now);
+      for (const listener of this.#listeners) listener(name);
+    }
+  }
+
+  /** What cannot be read, or is being written, keeps what it held. */
+  #read(name: string, paths: FilePaths, before?: TlsSecret): TlsSecret | undefined {
+    try {
+      if ("roots" in paths) return { kind: "validation", trustedCaPem: readPem(paths.roots) };
+      const { chain, key } = paths;
+      return { kind: "certificate", chainPem: readPem(chain), privateKeyPem: readPem(key) };
+    } catch (thrown) {
+      const reason = messageOf(thrown);
+      this.#options.log.warn("a certificate in a file cannot be read", { secret: name, reason });
+      return before;
+    }
+  }
+}
+
+type FilePaths = { readonly chain: string; readonly key: string } | { readonly roots: string };
+
+/** Undefined for the name of another secret. */
+function pathsOf(name: string): FilePaths | undefined {
+  const [, roots] = /^file-root:(\/.+)$/s.exec(name) ?? [];
+  if (roots !== undefined) return { roots };
+  const [, chain, key] = /^file-cert:(\/[^~]+)~(\/[^~]+)$/s.exec(name) ?? [];
+  return chain === undefined || key === undefined ? undefined : { chain, key };
+}
+
+/** A file that is one: a pipe or a device would stop everything, or never end. */
+function readPem(path: string): string {
+  // Without waiting for whoever might write to a pipe.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const { size } = regularOf(fd, path);
+    const bytes = Buffer.alloc(size);
+    const text = bytes.toString("latin1", 0, readSync(fd, bytes, 0, size, 0));
+    if (!text.includes("-----BEGIN ")) throw new Error(`${path} holds nothing in PEM`);
+    return text;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function regularOf(fd: number, path: string): { readonly size: number } {
+  const found = fstatSync(fd);
+  if (!found.isFile()) throw new Error(`${path} is no file`);
+  if (found.size > bytesMax) throw new Error(`${path} has more than ${bytesMax} bytes`);
+  return found;
+}

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { UpstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
+import { withFileSecrets } from "./tls-files.ts";
+
+const matcher = { sanType: 2, matcher: { exact: "shop.test" } } as const;
+const changed = (common: object): object | undefined =>
+  withFileSecrets(UpstreamTlsContext.fromPartial({ commonTlsContext: common })).commonTlsContext;
+const plain = (common: object): object | undefined =>
+  UpstreamTlsContext.fromPartial({ commonTlsContext: common }).commonTlsContext;
+
+test("withFileSecrets() makes secrets of what lies in files, and leaves the rest", () => {
+  const found = changed({
+    tlsCertificates: [{ certificateChain: { filename: "/c" }, privateKey: { filename: "/k" } }],
+    validationContext: { trustedCa: { filename: "/r" }, matchTypedSubjectAltNames: [matcher] },
+    alpnProtocols: ["h2"],
+  });
+  assert.deepEqual(
+    found,
+    plain({
+      tlsCertificateSdsSecretConfigs: [{ name: "file-cert:/c~/k" }],
+      combinedValidationContext: {
+        defaultValidationContext: { matchTypedSubjectAltNames: [matcher] },
+        validationContextSdsSecretConfig: { name: "file-root:/r" },
+      },
+      alpnProtocols: ["h2"],
+    }),
+  );
+});
+
+test("withFileSecrets() changes nothing where nothing lies in files, or not all of it", () => {
+  for (const common of [
+    {},
+    { validationContext: { trustedCa: { inlineString: "x" } } },
+    {
+      tlsCertificates: [
+        { certificateChain: { filename: "/c" }, privateKey: { inlineString: "k" } },
+      ],
+    },
+    {
+      combinedValidationContext: {
+        defaultValidationContext: { trustedCa: { filename: "/r" } },
+        validationContextSdsSecretConfig: { name: "ROOTCA" },
+      },
+    },
+  ]) {
+    assert.deepEqual(changed(common), plain(common));
+  }
+  assert.equal(withFileSecrets({ commonTlsContext: undefined }).commonTlsContext, undefined);
+});
