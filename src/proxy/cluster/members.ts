@@ -19,6 +19,7 @@ import {
 } from "./endpoint.ts";
 import type { HealthPlan } from "./health-plan.ts";
 import type { ClusterPlan } from "./plan.ts";
+import { endpointKey, isWell, maxWeightOf } from "./member-facts.ts";
 import { prefaceOf } from "./proxy-header.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 import type { SocketChoice } from "./sockets.ts";
@@ -395,19 +396,3 @@ export class Members {
 }
 
 const uncounted = healthFlag.pending | healthFlag.excluded;
-
-function isWell({ checked, status }: Endpoint): boolean {
-  return (checked & healthFlag.failed) === 0 && status !== "UNHEALTHY" && status !== "TIMEOUT";
-}
-
-function endpointKey({ address, hostname, metadata, tlvs }: EndpointDescription): string {
-  const values =
-    tlvs === undefined ? "" : tlvs.map(({ type, value }) => `|${type} ${value.join()}`).join("");
-  return `${formatSocketAddress(address)}|${hostname}|${JSON.stringify(metadata)}${values}`;
-}
-
-function maxWeightOf(endpoints: Iterable<Endpoint>): number {
-  let max = 0;
-  for (const { weight } of endpoints) max = Math.max(max, weight);
-  return max;
-}
