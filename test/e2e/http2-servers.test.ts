@@ -122,6 +122,35 @@ for (const { mode, dataPlane, title } of capturedCases) {
         stream.on("close", () => session.close());`;
       assert.equal(await run(`${process.execPath} <<'END'\n${program}\nEND`), "200\nplain");
     });
+    await t.test(
+      "a WebSocket reaches it as a stream, from clients of either protocol",
+      async () => {
+        const overHttp2 = `
+        const session = require("http2").connect("http://server:50051");
+        session.on("error", (error) => console.log(error.code));
+        session.on("remoteSettings", ({ enableConnectProtocol }) => {
+          console.log(enableConnectProtocol);
+          const stream = session.request({ ":method": "CONNECT", ":protocol": "websocket", ":path": "/chat" });
+          stream.on("response", (head) => { console.log(head[":status"]); stream.write("hello"); });
+          stream.on("data", (chunk) => { console.log(String(chunk)); stream.end(); });
+          stream.on("error", (error) => console.log(error.code));
+          stream.on("close", () => session.close());
+        });`;
+        const overHttp1 = `
+        const headers = { connection: "upgrade", upgrade: "websocket" };
+        const request = require("http").get({ host: "server", port: 50051, path: "/chat", headers });
+        request.on("response", ({ statusCode }) => console.log(statusCode));
+        request.on("upgrade", ({ statusCode }, socket) => {
+          console.log(statusCode);
+          socket.on("data", (chunk) => { console.log(String(chunk)); socket.end(); });
+          socket.write("hello");
+        });`;
+        const ran = async (program: string): Promise<string> =>
+          await run(`${process.execPath} <<'END'\n${program}\nEND`);
+        assert.equal(await ran(overHttp2), "true\n200\nhello");
+        assert.equal(await ran(overHttp1), "101\nhello");
+      },
+    );
     await t.test("routes and retries by request", async () => {
       assert.match(await run(call("/denied", 1)), /^200 7|^403/);
       assert.equal(await run(call("/flaky", 1)), `200 - ${client} 0 8`);

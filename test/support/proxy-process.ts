@@ -24,6 +24,8 @@ export interface ProxyProcessOptions {
   readonly manager?: Readonly<Record<string, unknown>>;
   /** More clusters, by name, with a port on loopback each. */
   readonly clusters?: Readonly<Record<string, number>>;
+  /** The same, of endpoints that speak HTTP/2. */
+  readonly http2Clusters?: Readonly<Record<string, number>>;
   /** More of the bootstrap. */
   readonly bootstrap?: Readonly<Record<string, unknown>>;
   /** Flags of Node. */
@@ -187,6 +189,15 @@ async function bootstrapOf(
         cluster("app", applicationPort),
         ...(tls === undefined ? [] : [cluster("peer", ports.peerPort, tls.client)]),
         ...Object.entries(options.clusters ?? {}).map(([name, to]) => cluster(name, to)),
+        ...Object.entries(options.http2Clusters ?? {}).map(([name, to]) => ({
+          ...cluster(name, to),
+          typed_extension_protocol_options: {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+              "@type": `${extensions}upstreams.http.v3.HttpProtocolOptions`,
+              explicit_http_config: { http2_protocol_options: {} },
+            },
+          },
+        })),
       ],
     },
     ...options.bootstrap,

@@ -4,9 +4,7 @@
  * backends; and under Envoy where it counts the same.
  */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import http from "node:http";
-import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,15 +15,11 @@ import {
   type ProxyProcess,
   startProxyProcess,
 } from "../../support/proxy-process.ts";
+import { askHonestly, flags, growthBytesMax, sumOf, watchMemory } from "./abused-proxy.ts";
 import { Attacker } from "./attacker.ts";
 import { type Attack, attacks } from "./attacks.ts";
 
-const growthBytesMax = 64 * 1024 * 1024;
 type Io = "portable" | "epoll";
-/** For an honest request, where the machine does other work. */
-const honestMaxMs = 120_000;
-/** What `heddle up` starts its sidecars with. */
-const flags = ["--max-semi-space-size=1", "--heap-growing-percent=20", "--v8-pool-size=2"];
 const manager = {
   stream_idle_timeout: "1s",
   request_headers_timeout: "1s",
@@ -126,46 +120,6 @@ async function attackAt(port: number, attack: Attack): Promise<readonly Attacker
   const attackers = await Promise.all(begun);
   await Promise.all(attackers.map((attacker) => attack.run(attacker)));
   return attackers;
-}
-
-async function sumOf(proxy: ProxyProcess, series: string): Promise<number> {
-  const lines = (await proxy.admin("/stats/prometheus")).split("\n");
-  const found = lines.filter(
-    (line) => line.startsWith(`${series}{`) || line.startsWith(`${series} `),
-  );
-  return found.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
-}
-
-async function ask(client: http2.ClientHttp2Session): Promise<string> {
-  const stream = client.request({ ":path": "/honest" });
-  let text = "";
-  stream.on("data", (part: Buffer) => (text += part.toString("latin1")));
-  await once(stream, "end", { signal: AbortSignal.timeout(honestMaxMs) });
-  return text;
-}
-
-/** Asks over both protocols until told to stop; how often it was answered. */
-async function askHonestly(port: number, mayStop: () => boolean): Promise<number> {
-  const client = http2.connect(`http://127.0.0.1:${port}`);
-  let answered = 0;
-  while (!mayStop() || answered < 3) {
-    assert.equal(await ask(client), "ok");
-    assert.equal(await (await fetch(`http://127.0.0.1:${port}/honest`)).text(), "ok");
-    answered++;
-    await sleep(10);
-  }
-  client.destroy();
-  return answered;
-}
-
-/** The most that it came to, in bytes. */
-async function watchMemory(proxy: ProxyProcess, mayStop: () => boolean): Promise<number> {
-  let most = 0;
-  while (!mayStop()) {
-    most = Math.max(most, proxy.memory().resident);
-    await sleep(10);
-  }
-  return most;
 }
 
 for (const attack of attacks) {

@@ -21,12 +21,12 @@ server.on("session", (session) => {
   session.on("close", () => open.delete(session));
   session.on("error", () => {});
 });
-server.on("stream", (stream, headers) => {
-  const { session } = stream;
+server.on("stream", (stream: http2.ServerHttp2Stream, headers) => {
+  const at = sessions.findIndex((session) => session === stream.session);
   const answer = (): void => {
     if (stream.destroyed) return;
     stream.respond({ ":status": 200 });
-    stream.end(session === undefined ? "" : String(sessions.indexOf(session)));
+    stream.end(String(at));
   };
   stream.on("error", () => {});
   if (headers[":path"]?.endsWith("slow") === true) setTimeout(answer, 1500);

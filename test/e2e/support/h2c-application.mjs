@@ -1,5 +1,5 @@
 // A workload that speaks HTTP/2 without TLS and nothing else, as gRPC servers do: echoes messages as they
-// come, fails the first calls of /flaky, never answers /never, breaks /broken off behind a message, and tells
+// come, also of streams that are WebSockets, fails the first calls of /flaky, never answers /never, breaks /broken off behind a message, and tells
 // at /given-up how many calls others have broken off and at /deadline and /slow what time it was given. Then runs what follows in this process. Usage:
 //   h2c-application.mjs 50051 node exec-server.mjs FOLDER
 import { createServer } from "node:http2";
@@ -8,9 +8,13 @@ const [port = "0", node = process.execPath, next = "", folder = "."] = process.a
 let failures = 0;
 let givenUp = 0;
 
-const server = createServer();
+const server = createServer({ settings: { enableConnectProtocol: true } });
 server.on("stream", (stream, headers) => {
   stream.on("error", () => {});
+  if (headers[":method"] === "CONNECT") {
+    stream.respond({ ":status": 200 });
+    return void stream.pipe(stream);
+  }
   const path = headers[":path"];
   if (path === "/never") return void stream.on("aborted", () => givenUp++);
   if (path === "/flaky" && failures++ % 3 < 2) {
