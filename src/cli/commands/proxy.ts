@@ -110,6 +110,19 @@ function openLog({ logLevel, logFormat }: RunProxyOptions): Log {
   });
 }
 
+type Sources = ReturnType<typeof openBootstrapSources>;
+
+/** The same, with secrets that lie in files. */
+function withFiles(sources: Sources, log: Log): Sources {
+  const { secrets: others } = sources;
+  const secrets = new FileSecrets({ clock: systemClock, log: log.area("secrets"), others });
+  const close = (): void => {
+    sources.close();
+    secrets.close();
+  };
+  return { ...sources, secrets, close };
+}
+
 /** Resolves when every listener of the file serves; throws a sentence about what cannot. */
 export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> {
   const log = openLog(options);
@@ -122,16 +135,11 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   const reading = readBootstrapFile(options.config, overload.bounds);
   const bootstrap = reading.config;
   if (bootstrap === undefined) throw refusal(reading.problems);
-  const sources = openBootstrapSources(bootstrap, { clock, log, metrics });
+  const sources = withFiles(openBootstrapSources(bootstrap, { clock, log, metrics }), log);
   const logFiles = openLogFiles(clock, metrics);
-  const secrets = new FileSecrets({
-    clock,
-    log: log.area("secrets"),
-    others: sources.secrets,
-  });
   const proxy = startProxy({
     feed: sources.feed,
-    secrets,
+    secrets: sources.secrets,
     clock,
     log,
     metrics,
@@ -157,7 +165,6 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   if (problems.length > 0) {
     await proxy.close();
     sources.close();
-    secrets.close();
     await logFiles.close();
     throw refusal(problems);
   }
@@ -179,7 +186,6 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
       await proxy.drain(plan);
       await proxy.close();
       sources.close();
-      secrets.close();
       await admin.close();
       idleSeries.cancel();
       await logFiles.close();
