@@ -150,6 +150,7 @@ const route: Honoured<Route> = {
   redirect,
   directResponse: { status: true, body: true, bodyFormat: honouredFormat },
   nonForwardingAction: {},
+  statPrefix: true,
   metadata: true,
   decorator: true,
   typedPerFilterConfig: true,

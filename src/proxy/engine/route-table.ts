@@ -62,6 +62,8 @@ export interface CompiledRoute {
   readonly filterConfigs: ReadonlyMap<string, unknown>;
   /** What its own fields say of other origins, and then its virtual host's; absent where neither does. */
   readonly cors?: readonly CorsRules[];
+  /** The name under which requests are counted, beside their cluster's. */
+  readonly statPrefix?: string;
   /** How many bytes of a request may be kept; absent: as many as its listener lets it. */
   readonly keptBytes?: KeptBytes;
   /** Limits and connections are those of priority HIGH. */

@@ -21,6 +21,7 @@ import { type HttpServices, refusesRequest } from "./http-services.ts";
 import { directReply } from "./local-replies.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import { RequestBody } from "./request-body.ts";
+import { countRouted } from "./route-counting.ts";
 import { settleTarget, takeUpgrade } from "./request-target.ts";
 import { flag } from "./response-flags.ts";
 import { ResponseSide } from "./response-side.ts";
@@ -377,6 +378,9 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     record.finish(services.upstreams.wheel);
     services.counters.overhead.record(record.times.ownMs);
     services.counters.downstream.onRequestEnd(record);
+    if (this.route?.statPrefix !== undefined) {
+      countRouted(this.route, record, services.context.metrics);
+    }
     for (const filter of this.pauses.filters) filter.onStreamEnd?.(this);
     services.sink.onEnd(record);
     if (isAnswered) this.connection.onStreamEnd();
