@@ -80,6 +80,7 @@ const names = [
   "no-service",
   "post",
   "own",
+  "elsewhere",
   "off",
   "closing",
   "tcp",
@@ -171,6 +172,12 @@ before(async () => {
             `{endpoint: {hostname: mine.test, health_check_config: {port_value: ${servers.port}, hostname: check.test}, address: {socket_address: {address: 127.0.7.1, port_value: ${deadPort}}}}}`,
           ),
           cluster(
+            "elsewhere",
+            place,
+            "http_health_check: {PATH}",
+            `{endpoint: {health_check_config: {address: {socket_address: {address: 127.0.7.2, port_value: ${servers.port}}}}, address: {socket_address: {address: 127.0.7.1, port_value: ${deadPort}}}}}`,
+          ),
+          cluster(
             "off",
             place,
             "http_health_check: {PATH}",
@@ -246,6 +253,7 @@ const flags: Readonly<Record<string, readonly string[]>> = {
   "no-service": ["/failed_active_hc", "/failed_active_hc", "/failed_active_hc"],
   post: ["healthy", "healthy", "healthy"],
   own: ["healthy"],
+  elsewhere: ["healthy"],
   off: ["healthy"],
   tcp: ["healthy"],
   "tcp-dead": ["/failed_active_hc"],
