@@ -82,3 +82,26 @@ test("beginAttempt() forgets the attempt before", () => {
   assert.equal(named["retries"], 17);
   assert.equal(named["pool"], 1);
 });
+
+test("splitTime() tells questions about authorization apart from what filters waited for", () => {
+  const times = timesOf({ requestHeadEnd: 3, ...sent, filtersEnd: 43, responseEnd: 53 });
+  times.beginAuthorization(5);
+  times.endAuthorization(25);
+  times.beginAuthorization(30);
+  times.endAuthorization(35);
+  const named = Object.fromEntries(phases.map((phase, i) => [phase, splitTime(times)[i]]));
+  assert.equal(named["authorization"], 25);
+  assert.equal(named["filters"], 15);
+  times.endAuthorization(90);
+  assert.equal(times.authorizationMs(100), 25, "an answer that nobody waits for");
+});
+
+test("splitTime() counts a question without an answer to the end", () => {
+  const times = timesOf({ requestHeadEnd: 3, responseEnd: 23 });
+  times.beginAuthorization(4);
+  const named = Object.fromEntries(phases.map((phase, i) => [phase, splitTime(times)[i]]));
+  assert.equal(named["authorization"], 19);
+  assert.equal(named["filters"], 1);
+  times.reset(30, 30);
+  assert.equal(times.authorizationMs(40), 0);
+});

@@ -41,6 +41,10 @@ export class RequestTimes {
    * Waiting for clients, filters, connections and upstreams is not in it.
    */
   ownMs = 0;
+  /** In which somebody was asked whether the request may pass. */
+  #authorizationMs = 0;
+  /** When the question was put that has no answer yet. */
+  #askedMs = Number.NaN;
 
   /** A new request. */
   reset(beginMs: number, headEndMs: number): void {
@@ -48,6 +52,24 @@ export class RequestTimes {
     this.at[moment.requestBegin] = beginMs;
     this.at[moment.requestHeadEnd] = headEndMs;
     this.ownMs = 0;
+    this.#authorizationMs = 0;
+    this.#askedMs = Number.NaN;
+  }
+
+  /** Whether the request may pass is asked elsewhere. */
+  beginAuthorization(ms: number): void {
+    this.#askedMs = ms;
+  }
+
+  endAuthorization(ms: number): void {
+    if (!Number.isNaN(this.#askedMs)) this.#authorizationMs += ms - this.#askedMs;
+    this.#askedMs = Number.NaN;
+  }
+
+  /** `endMs`: of the request, which may have ended without an answer to the question. */
+  authorizationMs(endMs: number): number {
+    const openMs = endMs - this.#askedMs;
+    return this.#authorizationMs + (openMs > 0 ? openMs : 0);
   }
 
   /** For a dozen numbers `fill()`, a call into C++, takes longer. */
@@ -79,8 +101,10 @@ export class RequestTimes {
 export const phases = [
   /** The client sent its request: the head, and the body as far as the upstream waited for it. */
   "downstream",
-  /** Filters: faults' delays, whoever was asked. */
+  /** Filters: faults' delays, bodies that are awaited. */
   "filters",
+  /** Somebody was asked whether the request may pass, or for the keys of its token. */
+  "authorization",
   /** Attempts before the last one, and the pauses after them. */
   "retries",
   /** No connection was free, and none was being opened for it. */
@@ -96,6 +120,7 @@ export const phases = [
 const phase = {
   downstream: phases.indexOf("downstream"),
   filters: phases.indexOf("filters"),
+  authorization: phases.indexOf("authorization"),
   retries: phases.indexOf("retries"),
   pool: phases.indexOf("pool"),
   connect: phases.indexOf("connect"),
@@ -114,7 +139,8 @@ export class TimeSplit {
   #cursorMs = 0;
   #running = 0;
 
-  of({ at }: RequestTimes): readonly number[] {
+  of(times: RequestTimes): readonly number[] {
+    const { at } = times;
     const when = (which: Moment): number => at[which] ?? Number.NaN;
     const answerBegin = when(moment.answerBegin);
     const sendEnd = when(moment.sendEnd);
@@ -135,7 +161,17 @@ export class TimeSplit {
     this.#step(phase.firstByte, answerBegin, phase.lastByte);
     const restMs = when(moment.responseEnd) - this.#cursorMs;
     if (restMs > 0) this.#grow(this.#running, restMs);
+    this.#tellAuthorization(times.authorizationMs(when(moment.responseEnd)));
     return this.#parts;
+  }
+
+  /** It is asked for by filters, so it is part of their time. */
+  #tellAuthorization(ms: number): void {
+    if (!(ms > 0)) return;
+    const filtersMs = this.#parts[phase.filters] ?? 0;
+    const partMs = Math.min(ms, filtersMs);
+    this.#parts[phase.authorization] = partMs;
+    this.#parts[phase.filters] = filtersMs - partMs;
   }
 
   /** `which` ends at `untilMs`, and `next` goes on when nothing ends any more; NaN: it never ended. */

@@ -206,6 +206,7 @@ class ExtAuthzFilter {
 
   #ask(stream: FilterStream, asked: Asked, body: CheckBody | undefined): void {
     const { request, record } = stream;
+    record.times.beginAuthorization(this.#place.clock.monotonicMs());
     const contextExtensions = contextOf(stream.override(this.#place.name));
     const question = this.#service.question({ request, record, contextExtensions }, body);
     const onDecision = (decision: Decision): void => this.#onDecision(stream, asked, decision);
@@ -219,6 +220,7 @@ class ExtAuthzFilter {
 
   #onDecision(stream: FilterStream, asked: Asked, decision: Decision): void {
     if (!stream.pauses.isPaused(asked.ticket)) return;
+    stream.record.times.endAuthorization(this.#place.clock.monotonicMs());
     this.#asked.delete(stream);
     switch (decision.kind) {
       case "error":

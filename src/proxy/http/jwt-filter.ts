@@ -179,6 +179,7 @@ class JwtFilter {
       cancel: () => {},
     };
     this.#waiting.set(stream, waiting);
+    stream.record.times.beginAuthorization(this.#clock.monotonicMs());
     let hasAnswered = false;
     const cancel = keys.fetch((isFetched) => {
       hasAnswered = true;
@@ -194,6 +195,7 @@ class JwtFilter {
     ...[keys, isFetched]: [keys: KeySource, isFetched: boolean]
   ): void {
     if (!stream.pauses.isPaused(waiting.ticket)) return;
+    stream.record.times.endAuthorization(this.#clock.monotonicMs());
     waiting.fetched.set(keys, isFetched);
     const verdict = this.#look(stream, waiting.requirement, waiting);
     if (verdict === "wait") return;
