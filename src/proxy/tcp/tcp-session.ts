@@ -355,7 +355,6 @@ export class TcpSession {
     this.#ticker = clock.schedule(dueMs, () => {
       if (this.#isEnded) return;
       if (idleTimeoutMs > 0 && clock.monotonicMs() - this.#lastActiveMs >= idleTimeoutMs) {
-        this.record.connectionTerminationDetails = "idle_timeout";
         this.#settings.counters.idle.add();
         this.#cut();
         return;
