@@ -443,7 +443,10 @@ test("Configuration names nested fields it does not honour", () => {
     },
     "load_assignment.endpoints[0].lb_endpoints[0].endpoint.observability_name: is not supported",
   );
-  check({ trackClusterStats: {} }, "track_cluster_stats: is not supported");
+  check(
+    { trackClusterStats: { perEndpointStats: true } },
+    "track_cluster_stats.per_endpoint_stats: is not supported",
+  );
   const interval = (seconds: bigint) => ({ seconds, nanos: 0 });
   check(
     {

@@ -31,6 +31,7 @@ import type { Http2ServerSettings } from "./http2/settings.ts";
 import type { FindDoor, InternalTarget, ProxyDialler } from "./internal.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
+import type { TrackedStats } from "./stats/tracked-series.ts";
 
 export interface ProxyContext {
   readonly clock: Clock;
@@ -134,6 +135,8 @@ export interface UpstreamCluster {
   readonly isErrorAnswer?: ((header: (name: string) => string | undefined) => boolean) | undefined;
   /** Connections for each request that an endpoint has, more than 1; absent: as many as are needed. */
   readonly preconnectRatio?: number | undefined;
+  /** Told of each request and attempt, where the cluster wants that. */
+  readonly tracked?: TrackedStats | undefined;
   /** The same cluster for requests of priority HIGH. */
   readonly high?: UpstreamCluster;
   /** It is that. */

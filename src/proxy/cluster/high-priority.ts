@@ -62,6 +62,9 @@ export class HighPriority implements Whole<UpstreamCluster> {
   get preconnectRatio(): number | undefined {
     return this.#cluster.preconnectRatio;
   }
+  get tracked(): UpstreamCluster["tracked"] {
+    return this.#cluster.tracked;
+  }
   get dropShare(): number | undefined {
     return this.#cluster.dropShare;
   }

@@ -29,6 +29,7 @@ import type { EndpointStatus } from "./endpoint.ts";
 import { compileHealth, type HealthPlan } from "./health-plan.ts";
 import { type BalancingPolicy, compilePolicy } from "./policy.ts";
 import { compileSockets, type SocketChoice } from "./sockets.ts";
+import type { TrackedKinds } from "../stats/tracked-series.ts";
 import { compileServerNames, type ServerNamesPlan } from "./server-names.ts";
 import {
   compileHeadLimits,
@@ -60,6 +61,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly outlier: OutlierSettings | undefined;
   /** Connections for each request that an endpoint has; undefined: one. */
   readonly preconnectRatio: number | undefined;
+  /** What it tells of each request, beyond the usual. */
+  readonly tracked: TrackedKinds | undefined;
   /** Which answers outlier detection counts as errors; undefined: by their status. */
   readonly isErrorAnswer: HeaderPredicate | undefined;
   /** Active checks of its endpoints. */
@@ -120,6 +123,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     discovery,
     health,
     preconnectRatio: preconnectRatioOf(cluster),
+    tracked: trackedOf(cluster),
     isErrorAnswer: errorMatcherOf(http),
     ...compilePolicy(cluster),
     // Envoy rounds it, too.
@@ -166,6 +170,11 @@ function connectionsOf({
       `${path}.happy_eyeballs_config`,
     ),
   };
+}
+
+function trackedOf({ trackClusterStats: wanted }: Cluster): TrackedKinds | undefined {
+  if (wanted?.timeoutBudgets !== true && wanted?.requestResponseSizes !== true) return undefined;
+  return { timeouts: wanted.timeoutBudgets, sizes: wanted.requestResponseSizes };
 }
 
 function preconnectRatioOf({ preconnectPolicy }: Cluster): number | undefined {

@@ -74,6 +74,7 @@ export class RunningCluster implements UpstreamCluster {
   readonly limits: ClusterLimits;
   readonly http2: UpstreamHttp2 | undefined;
   readonly http1: UpstreamCluster["http1"];
+  readonly tracked: UpstreamCluster["tracked"];
   /** False until the first endpoints have arrived. */
   hasEndpoints = false;
   readonly #services: ClusterServices;
@@ -100,6 +101,7 @@ export class RunningCluster implements UpstreamCluster {
     this.#socketFor = options.socketFor;
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.http1 = plan.http1;
+    this.tracked = plan.tracked && series.tracked(plan.tracked);
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = this.#limitsFor("default");
     this.#balancer = new Balancer(plan, {

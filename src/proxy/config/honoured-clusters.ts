@@ -171,5 +171,6 @@ export const honouredCluster: Honoured<Cluster> = {
   },
   transportSocket: true,
   metadata: true,
+  trackClusterStats: { timeoutBudgets: true, requestResponseSizes: true },
   loadBalancingPolicy: true,
 };

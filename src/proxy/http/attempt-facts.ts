@@ -15,6 +15,7 @@ import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { FilterState } from "../engine/filter-state.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import { AttemptMeter } from "./attempt-meter.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { HttpServices } from "./http-services.ts";
 import type { AttemptFields } from "./request-head-writer.ts";
@@ -45,6 +46,8 @@ export class AttemptFacts implements MadeCookies, WantedServer {
   #route: CompiledRoute | undefined = undefined;
   readonly #fields: Changeable<AttemptFields> = { expectedMs: 0, count: 0, isUpgrade: false };
   #isError: UpstreamCluster["isErrorAnswer"];
+  #tracked: UpstreamCluster["tracked"];
+  #meter: AttemptMeter | undefined;
   readonly #answer: AnswerOutcome = new AnswerOutcome();
   readonly #reported: Changeable<Extract<UpstreamOutcome, { kind: "response" }>> = {
     kind: "response",
@@ -81,6 +84,10 @@ export class AttemptFacts implements MadeCookies, WantedServer {
   choice(route: CompiledRoute, retries: Retries, cluster: UpstreamCluster): EndpointChoice {
     const choice = this.#choice;
     this.#isError = cluster.isErrorAnswer;
+    this.#tracked = cluster.tracked;
+    if (cluster.tracked !== undefined) {
+      (this.#meter ??= new AttemptMeter()).begin(this.#stream.services.upstreams.wheel.nowMs);
+    }
     this.cookies = undefined;
     this.#route = route;
     if (retries.count === 0) this.#readDeadline(route);
@@ -109,6 +116,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
 
   fields(expectedMs: number, isUpgrade: boolean): AttemptFields {
     const fields = this.#fields;
+    if (this.#tracked !== undefined) this.#meter?.onSent();
     const isTold = this.#route?.includeAttemptCount === true;
     if (this.#tellsDeadline) this.#tellDeadline(expectedMs);
     fields.expectedMs = this.#stream.services.router.isSilent ? 0 : expectedMs;
@@ -149,6 +157,14 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     record.upstreamMetadata = metadata;
   }
 
+  /** The attempt is over. `timeoutMs`: that it had, 0 for any; undefined: that of the request has ended it. */
+  left(timeoutMs: number | undefined): void {
+    const tracked = this.#tracked;
+    if (tracked === undefined || this.#meter === undefined) return;
+    const { record, services } = this.#stream;
+    tracked.onAttempt(this.#meter.end(record, services.upstreams.wheel.nowMs, timeoutMs));
+  }
+
   /** An attempt whose exchange has broken off before its answer, for the retry policy. */
   lost(kind: UpstreamReset, exchange: UpstreamExchange | undefined): AttemptOutcome {
     return {
@@ -181,6 +197,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
 
   /** For outlier detection. */
   reported(head: Http1Head, durationMs: number): UpstreamOutcome {
+    if (this.#tracked !== undefined) this.#meter?.onAnswer(head);
     this.#reported.status = this.#isError === undefined ? head.status : this.#judged(head);
     this.#reported.durationMs = durationMs;
     return this.#reported;

@@ -105,6 +105,15 @@ export class MessageHeaders {
     return -1;
   }
 
+  get length(): number {
+    const { head } = this;
+    let count = this.#count;
+    for (let field = 0; field < (head?.count ?? 0); field++) {
+      if (head?.dropped[field] === 0) count++;
+    }
+    return count;
+  }
+
   /** Bytes of all names and values. */
   get byteLength(): number {
     const { head } = this;

@@ -199,6 +199,12 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     return headers.byteLength - host + pseudo + values;
   }
 
+  /** Of the request, those that stand before it in HTTP/2 among them. */
+  get requestHeadCount(): number {
+    const { headers } = this.#request;
+    return headers.length - (headers.has("host") ? 1 : 0) + 4;
+  }
+
   requestHeader(name: string): string | undefined {
     return this.#request.header(name);
   }

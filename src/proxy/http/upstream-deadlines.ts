@@ -1,6 +1,9 @@
 /** The clocks of a request on its way upstream: all attempts together, one attempt, its silence, the pause between two. */
+import type { UpstreamCluster } from "../context.ts";
 import type { RetryPolicy } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner, type DeadlineWheel } from "./deadline-wheel.ts";
+
+const never = Number.POSITIVE_INFINITY;
 
 export class UpstreamDeadlines {
   readonly total: Deadline;
@@ -9,6 +12,8 @@ export class UpstreamDeadlines {
   readonly backoff: Deadline;
   readonly #wheel: DeadlineWheel;
   #totalMs = 0;
+  /** When all attempts together have had their time. */
+  #dueMs = never;
   #attemptMs = 0;
   #attemptIdleMs = 0;
 
@@ -23,15 +28,35 @@ export class UpstreamDeadlines {
   /** `totalMs` 0 is no limit. */
   reset(totalMs: number, retry: RetryPolicy | undefined): void {
     this.#totalMs = totalMs;
+    this.#dueMs = never;
     const attemptMs = retry?.perTryTimeoutMs ?? 0;
     this.#attemptMs = totalMs > 0 && attemptMs >= totalMs ? 0 : attemptMs;
     this.#attemptIdleMs = retry?.perTryIdleTimeoutMs ?? 0;
+  }
+
+  /** Of one attempt; 0 is any time, undefined: the time of all together has ended it. */
+  get attemptMs(): number | undefined {
+    return this.#wheel.nowMs >= this.#dueMs ? undefined : this.#attemptMs;
+  }
+
+  /** The time of all attempts together is over. */
+  onTotal(cluster: UpstreamCluster | undefined, attempts: number): void {
+    cluster?.counters.onTimeout(attempts);
+    this.tellUsed(cluster?.tracked);
+  }
+
+  /** The request is answered, or nobody waits any longer. */
+  tellUsed(tracked: UpstreamCluster["tracked"]): void {
+    if (tracked === undefined) return;
+    const usedMs = this.#dueMs === never ? 0 : this.#wheel.nowMs - (this.#dueMs - this.#totalMs);
+    tracked.onRequest(usedMs, this.#totalMs);
   }
 
   /** The request is whole: from now on the upstream's time counts. `isUpgrade`: for ever, if need be. */
   onRequestWhole(isUpgrade: boolean): void {
     if (isUpgrade || this.#totalMs === 0 || this.total.isArmed) return;
     this.#wheel.arm(this.total, this.#totalMs);
+    this.#dueMs = this.total.atMs;
   }
 
   /** An attempt has its connection and the whole request. */

@@ -204,6 +204,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     if (endpoint === undefined) return;
     this.#endpoint = undefined;
     endpoint.active--;
+    this.#facts.left(this.#deadlines.attemptMs);
     if (outcome !== undefined) endpoint.report(outcome);
   }
 
@@ -326,13 +327,13 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   onResponseEnd(): void {
-    const exchange = this.#exchange;
     const stream = this.#stream;
     const { wheel } = stream.services.upstreams;
     stream.record.times.set(moment.answerEnd, wheel.nowMs);
     const durationMs = wheel.nowMs - this.#attemptStartMs;
     this.#controls.countAnswer(this.#cluster?.counters, stream.record.responseCode, durationMs);
-    const trailers = exchange?.answerTrailers;
+    const trailers = this.#exchange?.answerTrailers;
+    this.#deadlines.tellUsed(this.#cluster?.tracked);
     this.#exchange = undefined;
     this.#leaveEndpoint(undefined);
     this.#clear();
@@ -346,17 +347,16 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   onDeadline(deadline: Deadline): void {
     const stream = this.#stream;
     if (!stream.isActive) return;
-    const { backoff, total, attemptIdle } = this.#deadlines;
+    const { attempt, backoff, total, attemptIdle } = this.#deadlines;
     if (deadline === backoff) return this.#try();
-    const isIdle = deadline === attemptIdle;
-    if (deadline === total) this.#cluster?.counters.onTimeout(1 + (this.#late?.count ?? 0));
-    else this.#cluster?.counters.onTryTimeout(isIdle);
-    const isLate = !isIdle && deadline !== total && this.#controls.hedges;
+    if (deadline === total) this.#deadlines.onTotal(this.#cluster, 1 + (this.#late?.count ?? 0));
+    else this.#cluster?.counters.onTryTimeout(deadline === attemptIdle);
+    const isLate = deadline === attempt && this.#controls.hedges;
     if (isLate && !stream.isResponseStarted) return this.#hedge();
     this.#drop({ kind: "timeout" });
     if (deadline !== total && !stream.isResponseStarted) {
       this.#deadlines.endAttempt();
-      const failure = isIdle ? "per-try-idle-timeout" : "per-try-timeout";
+      const failure = deadline === attemptIdle ? "per-try-idle-timeout" : "per-try-timeout";
       return this.#retryOrFail({ kind: "per-try-timeout" }, failure);
     }
     if (stream.isResponseStarted) {

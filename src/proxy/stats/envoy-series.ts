@@ -11,6 +11,7 @@ import type { ZoneEvent } from "../engine/zones.ts";
 import { clusterHttp2Counters, type PeerCounters } from "../http2/counters.ts";
 import { ConnectionSeries } from "./cluster-connections.ts";
 import { healthGauges, type HealthSeries, healthSeries } from "./health-series.ts";
+import { type TrackedKinds, trackedSeries, type TrackedStats } from "./tracked-series.ts";
 
 export interface ClusterSeries {
   readonly counters: ClusterCounters;
@@ -18,6 +19,8 @@ export interface ClusterSeries {
   readonly http2: () => PeerCounters;
   /** Made when the cluster first has a request. */
   readonly requests: () => RequestSeries;
+  /** Of a version of the cluster that wants it. */
+  readonly tracked: (kinds: TrackedKinds) => TrackedStats;
   readonly connectionOverflow: Counter;
   readonly pendingOverflow: Counter;
   /** Requests without a pool, where there may be only so many. */
@@ -78,21 +81,7 @@ export interface BreakerGauges {
 
 /** `clusterName` is the value of the tag `cluster_name`. */
 export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
-  const labels = { cluster_name: clusterName };
-  const names: { readonly name: string; readonly labels: Readonly<Record<string, string>> }[] = [];
-  const named = (suffix: string, more: Readonly<Record<string, string>> = {}) => {
-    const entry = { name: `envoy_cluster_${suffix}`, labels: { ...labels, ...more } };
-    names.push(entry);
-    return entry;
-  };
-  const counter = (suffix: string, more?: Readonly<Record<string, string>>): Counter => {
-    const entry = named(suffix, more);
-    return metrics.counter(entry.name, help, entry.labels);
-  };
-  const gauge = (suffix: string, more?: Readonly<Record<string, string>>): Gauge => {
-    const entry = named(suffix, more);
-    return metrics.gauge(entry.name, help, entry.labels);
-  };
+  const { names, named, counter, gauge, histogram } = makersOf(metrics, clusterName);
   const rare = new Map<string, Counter>();
   const countRare = (suffix: string): void => {
     let found = rare.get(suffix);
@@ -119,6 +108,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     counters: requestCounters(metrics, { counter, gauge, named }),
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     requests: () => (requests ??= requestSeries({ counter, gauge })),
+    tracked: (kinds) => trackedSeries(kinds, histogram),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
     poolOverflow: () => counter("upstream_cx_pool_overflow"),
@@ -146,6 +136,30 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
       for (const entry of names) metrics.remove(entry.name, entry.labels);
     },
   };
+}
+
+/** Handles of a cluster's series, and what is to be forgotten with it. */
+function makersOf(metrics: MetricRegistry, clusterName: string) {
+  const labels = { cluster_name: clusterName };
+  const names: { readonly name: string; readonly labels: Readonly<Record<string, string>> }[] = [];
+  const named = (suffix: string, more: Readonly<Record<string, string>> = {}) => {
+    const entry = { name: `envoy_cluster_${suffix}`, labels: { ...labels, ...more } };
+    names.push(entry);
+    return entry;
+  };
+  const counter = (suffix: string, more?: Readonly<Record<string, string>>): Counter => {
+    const entry = named(suffix, more);
+    return metrics.counter(entry.name, help, entry.labels);
+  };
+  const gauge = (suffix: string, more?: Readonly<Record<string, string>>): Gauge => {
+    const entry = named(suffix, more);
+    return metrics.gauge(entry.name, help, entry.labels);
+  };
+  const histogram = (suffix: string): Histogram => {
+    const entry = named(suffix);
+    return metrics.histogram(entry.name, help, standardBuckets, entry.labels);
+  };
+  return { names, named, counter, gauge, histogram };
 }
 
 function requestSeries(make: Pick<Makers, "counter" | "gauge">): RequestSeries {
