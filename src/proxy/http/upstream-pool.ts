@@ -313,7 +313,8 @@ export class EndpointPool implements SpeakingPool {
     countConnection(this.endpoint, 1);
     this.#upstreams.onOpened(connection);
     cluster.counters.onConnectionOpened();
-    cluster.counters.count("upstream_cx_http1_total");
+    // Where it has to show what it speaks, it is counted when it has.
+    if (this.agreed === undefined) cluster.counters.count("upstream_cx_http1_total");
     connection.dialledMs = this.wheel.nowMs;
     connection.channel = this.#context.dialler.dial({
       address: this.endpoint.address,
@@ -337,12 +338,14 @@ export class EndpointPool implements SpeakingPool {
   }
 
   #start(connection: UpstreamConnection, channel: Channel): void {
+    const { counters } = connection.cluster;
+    if (this.agreed !== undefined) counters.count("upstream_cx_http1_total");
     connection.channel = channel;
     connection.isConnected = true;
     connection.connectedMs = this.wheel.nowMs;
     if (channel.tls !== undefined) connection.securedMs = this.wheel.nowMs;
-    channel.meter = connection.cluster.counters.meter;
-    connection.cluster.counters.onConnected(this.wheel.nowMs - connection.dialledMs);
+    channel.meter = counters.meter;
+    counters.onConnected(this.wheel.nowMs - connection.dialledMs);
     this.release(connection);
   }
 

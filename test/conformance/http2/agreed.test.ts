@@ -149,8 +149,21 @@ for (const [name, spoken] of [
   compare(`'${name}' is asked by ${spoken}, on a connection that is kept`, async (plane) => {
     const first = await plane.ask(`/${name}`);
     const second = await plane.ask(`/${name}`);
+    const counts = (await plane.admin("/stats/prometheus"))
+      .split("\n")
+      .filter((line) => line.includes("upstream_cx_http") && line.includes(`"${name}"`))
+      .map((line) => line.replace(/\{.*\}/, ""))
+      .filter((line) => !line.endsWith(" 0"));
+    assert.equal(counts.length, 1, plane.name);
     assert.equal(first.body, spoken, plane.name);
-    return [first.status, first.body, second.status, second.body, connections];
+    return [
+      first.status,
+      first.body,
+      second.status,
+      second.body,
+      connections,
+      ...counts.toSorted(),
+    ];
   });
 }
 
