@@ -33,6 +33,12 @@ workloads:
   - { name: tcp-late, port: 9092 }
   - { name: tcp-tally, port: 7000 }
   - { name: undeclared, port: 2526 }
+- name: broker
+  command: ${application("greeting-application.mjs", "kafka:9092:0 smtp:2525:1000 late:9093:12000")}
+  ports:
+  - { name: tcp-kafka, port: 9092 }
+  - { name: undeclared, port: 2525 }
+  - { name: unsaid, port: 9093 }
 `;
 
 const strict = `
@@ -86,6 +92,11 @@ for (const { mode, dataPlane, title } of capturedCases) {
         assert.match(await run(talk("greeter", 25, "QUIT\\r\\n")), /^220 mail.*\r\n221 bye$/s);
         assert.equal(await late, "at last");
       });
+      await t.test("Kafka", async () => {
+        const client = join(import.meta.dirname, "support", "kafka-client.mjs");
+        const told = await run(`${process.execPath} ${client} broker 9092 500`);
+        assert.equal(told, "0,1,3,18 0 broker:9092 500 1181250 true");
+      });
       // Envoy would wait for the client's first bytes for ever.
       if (dataPlane === "heddle") {
         await t.test("heddle hears a server that speaks first on an undeclared port", async () => {
@@ -97,6 +108,14 @@ for (const { mode, dataPlane, title } of capturedCases) {
           const decided = (by: string): number =>
             total(samples, "heddle_detection_total", { decided_by: by, protocol: "tcp" });
           assert.deepEqual([decided("bound"), decided("memory")], [1, 2]);
+        });
+        await t.test("heddle hears servers that take their time on undeclared ports", async () => {
+          const [soon, late] = await Promise.all([
+            run(talk("broker", 2525, "QUIT\\r\\n")),
+            run(talk("broker", 9093)),
+          ]);
+          assert.match(soon, /^220 mail.*\r\n221 bye$/s);
+          assert.equal(late, "at last");
         });
       }
       await t.test("bytes are counted as both ends count them", async () => {

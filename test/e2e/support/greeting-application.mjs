@@ -3,6 +3,8 @@
 //   greeting-application.mjs "mysql:3306:0 smtp:2525:1000 late:9092:12000 tally:7000:0" node exec-server.mjs FOLDER
 import { createServer } from "node:net";
 
+import { broker } from "./kafka-frames.mjs";
+
 const [spec = "", node = process.execPath, next = "", folder = "."] = process.argv.slice(2);
 
 /** A packet of MySQL's protocol: three bytes of length, a number, and what it says. */
@@ -24,6 +26,7 @@ const kinds = {
       else socket.write("250 well\r\n");
     });
   },
+  kafka: broker("broker", 9092),
   late(socket) {
     socket.end("at last\n");
   },
