@@ -209,6 +209,8 @@ export class ClusterPool implements ClusterSource {
     readPolicy(assignment);
     this.#assignments.set(assignment.clusterName, assignment);
     for (const entry of this.#wishes.of(assignment.clusterName)) {
+      // Told once for a process, as by `Members`.
+      if (this.#options.toldHealth === undefined) entry.series.onEndpointsTold();
       for (const version of [entry.active, entry.warming]) {
         if (version === undefined || serviceOf(version) !== assignment.clusterName) continue;
         setAssignment(version, assignment);

@@ -480,3 +480,29 @@ test("Configuration names nested fields it does not honour", () => {
   );
   close();
 });
+
+test("Configuration is counted under Envoy's names", () => {
+  const { configuration, feed, metrics, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [edsCluster("a"), edsCluster("b")]);
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+  feed.send(typeUrls.cluster, [edsCluster("a", 2n), edsCluster("b")]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  configuration.refreshSeries();
+  const shown = metrics.expose();
+  for (const line of [
+    "envoy_cluster_manager_cluster_added 2",
+    "envoy_cluster_manager_cluster_modified 1",
+    "envoy_cluster_manager_active_clusters 1",
+    "envoy_cluster_manager_warming_clusters 1",
+    "envoy_cluster_manager_cds_update_success 2",
+    "envoy_listener_manager_lds_update_success 1",
+    'envoy_cluster_update_success{cluster_name="a"} 1',
+    'envoy_cluster_max_host_weight{cluster_name="a"} 1',
+    'envoy_http_rds_update_success{http_conn_manager_prefix="",rds_route_config="80"} 1',
+  ]) {
+    assert.ok(shown.includes(`${line}\n`), `${line}\n${shown}`);
+  }
+  close();
+});

@@ -38,6 +38,8 @@ export interface ClusterSeries {
   /** Made when it first happens. */
   readonly onEjection: (what: "detected" | "enforced" | "overflow", cause?: EjectionCause) => void;
   readonly onMembershipChange: () => void;
+  /** The control plane has said which endpoints there are. */
+  readonly onEndpointsTold: () => void;
   readonly maxHostWeight: Gauge;
   readonly tlsHandshakes: Counter;
   readonly tlsErrors: Counter;
@@ -125,6 +127,10 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
         `outlier_detection_ejections_${what}${cause === undefined ? "" : `_${causeNames[cause]}`}`,
       ),
     onMembershipChange: () => countRare("membership_change"),
+    onEndpointsTold() {
+      countRare("update_attempt");
+      countRare("update_success");
+    },
     maxHostWeight: gauge("max_host_weight"),
     tlsHandshakes: counter("ssl_handshake"),
     tlsErrors: counter("ssl_connection_error"),
