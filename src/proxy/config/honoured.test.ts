@@ -58,7 +58,7 @@ test("checkHonoured() lets pass the zero of what is done anyway, and nothing els
 });
 
 test("checkHonoured() takes a zero for none only where that is the same", () => {
-  const authorization = message(ExtAuthz, { enableDynamicMetadataIngestion: false });
+  const authorization = message(ExtAuthz, { chargeClusterResponseStats: false });
   assert.throws(() => checkHonoured(authorization, honouredExtAuthz, "", { count: 0 }));
 });
 
