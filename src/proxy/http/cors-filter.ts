@@ -32,14 +32,15 @@ export function createCorsFilter({ name, metrics, statPrefix }: CorsPlace): Http
   const valid = counter("origin_valid", "Requests from an origin that a CORS policy allows");
   const invalid = counter("origin_invalid", "Requests from an origin that no CORS policy allows");
   /** Streams whose answers tell that their origin is allowed: whatever becomes of the field meanwhile. */
-  const admitted = new WeakMap<FilterStream, Admitted>();
+  const admitted = new Map<FilterStream, Admitted>();
   return {
     name,
     onRequest(stream: FilterStream): FilterVerdict {
       const levels = levelsOf(stream, name);
-      const [first] = levels;
+      const first = levels[0];
+      if (first === undefined) return "continue";
       const origin = stream.request.header("origin") ?? "";
-      if (first === undefined || origin === "") return "continue";
+      if (origin === "") return "continue";
       const isEnabled = isDrawn(first.enabled, stream);
       if (!isEnabled && !isDrawn(first.shadowed, stream)) return "continue";
       const isAllowed = allowsOrigin(levels, origin);
@@ -53,7 +54,7 @@ export function createCorsFilter({ name, metrics, statPrefix }: CorsPlace): Http
       return "answered";
     },
     onResponse(stream: FilterStream): void {
-      const found = admitted.get(stream);
+      const found = admitted.size === 0 ? undefined : admitted.get(stream);
       if (found === undefined) return;
       admitted.delete(stream);
       const { levels, origin } = found;
@@ -66,7 +67,7 @@ export function createCorsFilter({ name, metrics, statPrefix }: CorsPlace): Http
       if (exposed !== "") headers.set("access-control-expose-headers", exposed);
     },
     onStreamEnd(stream: FilterStream): void {
-      admitted.delete(stream);
+      if (admitted.size > 0) admitted.delete(stream);
     },
   };
 }
