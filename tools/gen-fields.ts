@@ -7,6 +7,10 @@
 import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
+import type { DescMessage } from "@bufbuild/protobuf";
+
+import { registry } from "../src/wire/gen/es/registry.ts";
+
 const file = "docs/fields.md";
 
 const introduction = `# Fields that Heddle's proxy takes
@@ -41,7 +45,9 @@ for (const path of globSync("src/proxy/{config,bootstrap,istio}/*.ts").toSorted(
     const table = exports[name];
     if (table === undefined || Object.keys(table).length === 0) continue;
     const block = source.slice(match.index, source.indexOf("\n};", match.index));
-    sections.push({ message: messageOf(source, type), rows: rowsOf(table, "", notesOf(block)) });
+    const message = messageOf(source, type);
+    const desc = registry.getMessage(message.replaceAll(/_(?=[A-Z])/g, "."));
+    sections.push({ message, rows: rowsOf(table, notesOf(block), { path: "", desc }) });
   }
 }
 
@@ -78,15 +84,29 @@ function notesOf(block: string): ReadonlyMap<string, string> {
   return notes;
 }
 
-function rowsOf(table: Table, parent: string, notes: ReadonlyMap<string, string>): string[] {
+interface Parent {
+  readonly path: string;
+  readonly desc: DescMessage | undefined;
+}
+
+function rowsOf(table: Table, notes: ReadonlyMap<string, string>, parent: Parent): string[] {
   return Object.entries(table).flatMap(([field, rule]) => {
-    const snake = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    const path = `${parent}${snake}`;
+    const described = parent.desc?.fields.find(({ jsonName }) => isSame(jsonName, field));
+    const path = `${parent.path}${described?.name ?? snakeCase(field)}`;
     const note = notes.get(field) ?? "";
     if (typeof rule !== "object") return [rule === true ? row(path, note) : ""].filter(Boolean);
-    const inner = rowsOf(rule, `${path}.`, notes);
+    const inner = rowsOf(rule, notes, { path: `${path}.`, desc: described?.message });
     return inner.length === 0 || note !== "" ? [row(path, note), ...inner] : inner;
   });
+}
+
+/** Letters after digits are written in either way. */
+function isSame(jsonName: string, field: string): boolean {
+  return jsonName.toLowerCase() === field.toLowerCase();
+}
+
+function snakeCase(field: string): string {
+  return field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function row(path: string, note: string): string {

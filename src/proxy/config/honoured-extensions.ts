@@ -39,10 +39,14 @@ export const honouredSource: Honoured<ConfigSource> = {
   resourceApiVersion: true,
 };
 
-/** An IP address and a port of TCP; other kinds are refused by whoever reads it. */
+/** An IP address and a port of TCP. */
+export const honouredSocketAddress: Honoured<Address> = {
+  socketAddress: { address: true, portValue: true, namedPort: "absent" },
+};
+
+/** That, or a listener inside. */
 export const honouredAddress: Honoured<Address> = {
   socketAddress: { address: true, portValue: true, namedPort: "absent" },
-  pipe: true,
   envoyInternalAddress: true,
 };
 

@@ -5,9 +5,9 @@ import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/lis
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import {
-  honouredAddress,
   honouredFormat,
   honouredHttp2,
+  honouredSocketAddress,
   honouredSource,
 } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
@@ -34,9 +34,9 @@ const honouredSocketOption: Honoured<SocketOption> = {
 
 export const honouredListener: Honoured<Listener> = {
   name: true,
-  address: honouredAddress,
+  address: honouredSocketAddress,
   additionalAddresses: {
-    address: honouredAddress,
+    address: honouredSocketAddress,
     socketOptions: { socketOptions: honouredSocketOption },
   },
   statPrefix: true,

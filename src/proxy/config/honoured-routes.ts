@@ -47,7 +47,6 @@ const retryPolicy: Honoured<RetryPolicy> = {
   retriableStatusCodes: true,
   retryBackOff: true,
   retryPriority: true,
-  retryOptionsPredicates: true,
   retriableHeaders: true,
   retriableRequestHeaders: true,
   rateLimitedRetryBackOff: {

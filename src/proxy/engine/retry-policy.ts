@@ -64,8 +64,13 @@ export function isGrpcRetryCondition(word: string): boolean {
   return Object.hasOwn(grpcConditions, word);
 }
 
-const previousHostsName = "envoy.retry_host_predicates.previous_hosts";
-const omitCanariesName = "envoy.retry_host_predicates.omit_canary_hosts";
+/** By the type of its configuration, or by name where it has none. */
+const predicateKinds: ReadonlyMap<string, "previous" | "canaries"> = new Map([
+  ["envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", "previous"],
+  ["envoy.retry_host_predicates.previous_hosts", "previous"],
+  ["envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate", "canaries"],
+  ["envoy.retry_host_predicates.omit_canary_hosts", "canaries"],
+]);
 const gatewayErrors: ReadonlySet<number> = new Set([502, 503, 504]);
 const retriesMax = 100;
 const noNumbers: ReadonlySet<number> = new Set();
@@ -78,11 +83,11 @@ export function compileRetryPolicy(config: RetryConfig, path: string): RetryPoli
   for (const [i, { name }] of config.retryOptionsPredicates.entries()) {
     refuse(`${path}.retry_options_predicates[${i}]`, `'${name}' is not known`);
   }
-  for (const [i, predicate] of config.retryHostPredicate.entries()) {
-    if (predicate.name !== previousHostsName && predicate.name !== omitCanariesName) {
-      refuse(`${path}.retry_host_predicate[${i}]`, `'${predicate.name}' is not supported`);
-    }
-  }
+  const predicates = config.retryHostPredicate.map(({ name, typedConfig }, i) => {
+    const type = typedConfig?.typeUrl.split("/").at(-1) ?? name;
+    const kind = predicateKinds.get(type);
+    return kind ?? refuse(`${path}.retry_host_predicate[${i}]`, `'${type}' is not supported`);
+  });
   const baseMs = durationMs(config.retryBackOff?.baseInterval) ?? 25;
   const maxMs = durationMs(config.retryBackOff?.maxInterval) ?? baseMs * 10;
   if (baseMs <= 0 || maxMs < baseMs) {
@@ -95,8 +100,8 @@ export function compileRetryPolicy(config: RetryConfig, path: string): RetryPoli
     maxRetries: config.numRetries ?? 1,
     perTryTimeoutMs: durationMs(config.perTryTimeout) ?? 0,
     perTryIdleTimeoutMs: durationMs(config.perTryIdleTimeout) ?? 0,
-    avoidPreviousHosts: config.retryHostPredicate.some(({ name }) => name === previousHostsName),
-    avoidCanaries: config.retryHostPredicate.some(({ name }) => name === omitCanariesName),
+    avoidPreviousHosts: predicates.includes("previous"),
+    avoidCanaries: predicates.includes("canaries"),
     requests: compileHeaderMatchers(
       config.retriableRequestHeaders,
       `${path}.retriable_request_headers`,

@@ -58,6 +58,29 @@ export function acceptedFields(walked: Walked): readonly string[] {
   return accepted;
 }
 
+/** Paths of the fields that a message sets, of itself and below. */
+export function setFields(type: string, json: JsonObject): readonly string[] {
+  const desc = messageOf(type);
+  const paths: string[] = [];
+  const visit = (message: ReflectMessage, parent: string): void => {
+    for (const field of message.fields) {
+      if (!message.isSet(field)) continue;
+      const path = `${parent}${field.name}`;
+      paths.push(path);
+      for (const inner of messagesIn(message, field)) visit(inner, `${path}.`);
+    }
+  };
+  visit(reflect(desc, fromJson(desc, json, { registry })), "");
+  return paths;
+}
+
+function messagesIn(message: ReflectMessage, field: DescField): readonly ReflectMessage[] {
+  if (field.message?.typeName.startsWith("google.protobuf.") === true) return [];
+  if (field.fieldKind === "message") return [message.get(field)];
+  if (field.fieldKind !== "list" || field.listKind !== "message") return [];
+  return [...message.get(field)].filter(isReflected);
+}
+
 export function encode(type: string, json: JsonObject): Uint8Array {
   const desc = messageOf(type);
   return toBinary(desc, fromJson(desc, json, { registry }));

@@ -12,7 +12,8 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { createListenerSet } from "../../../src/proxy/listener.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
 import { testDataPlane } from "../../support/data-plane.ts";
-import { acceptedFields, enclose, encode, type Walked } from "./field-walk.ts";
+import { fieldExamples } from "./field-examples.ts";
+import { acceptedFields, enclose, encode, setFields, type Walked } from "./field-walk.ts";
 
 // `HEDDLE_UPDATE_GOLDEN=1 node --test test/conformance/planes/honoured-fields.test.ts` writes it anew.
 const isUpdating = process.env["HEDDLE_UPDATE_GOLDEN"] === "1";
@@ -355,16 +356,46 @@ const walked: readonly Walked[] = [
   balancer("maglev.v3.Maglev"),
 ];
 
+const shortName = (type: string): string => type.replace(/^envoy\.(?:extensions|config)\./, "");
+const lines = new Set<string>();
+
 test("every field that is not refused is one that people have read about", () => {
-  const lines = new Set<string>();
   for (const one of walked) {
     const bare = one.refusal(encode(one.type, one.base));
     assert.equal(bare, undefined, `${one.type}: the base is refused`);
-    const name = one.type.replace(/^envoy\.(?:extensions|config)\./, "");
+    const name = shortName(one.type);
     for (const field of acceptedFields(one)) lines.add(`${name} ${field}`);
   }
-  plane.close();
   const text = `${[...lines].toSorted().join("\n")}\n`;
   if (isUpdating) writeFileSync(golden, text);
   assert.equal(text, readFileSync(golden, "utf8"));
+});
+
+/** Messages of other rooms: parts of those that are walked, and what stands in no resource alone. */
+const walkedTypes: ReadonlySet<string> = new Set(walked.map(({ type }) => shortName(type)));
+
+test("no field that docs/fields.md lists is refused by a compiler", () => {
+  const taken = new Set(lines);
+  const refusals: string[] = [];
+  for (const [name, json] of fieldExamples) {
+    const one = walked.find(({ type }) => shortName(type) === name);
+    assert.ok(one !== undefined, `${name} is not walked`);
+    const refusal = one.refusal(encode(one.type, json));
+    if (refusal !== undefined) refusals.push(`${name}: ${refusal}`);
+    for (const path of setFields(one.type, json)) taken.add(`${name} ${path}`);
+  }
+  plane.close();
+  assert.deepEqual(refusals, []);
+  const listed = readFileSync("docs/fields.md", "utf8")
+    .split(/^## /m)
+    .slice(1)
+    .flatMap((section) => {
+      const name = shortName(section.slice(0, section.indexOf("\n")));
+      if (!walkedTypes.has(name)) return [];
+      return [...section.matchAll(/^- `([^`]+)`/gm)].map(([, path = ""]) => `${name} ${path}`);
+    });
+  assert.deepEqual(
+    listed.filter((field) => !taken.has(field)),
+    [],
+  );
 });
