@@ -255,8 +255,8 @@ for (const one of harms) {
       const memory = watchMemory(proxy, () => isOver);
       const until = performance.now() + patienceMs;
       let more = 0;
-      // Where nothing counts it, for as long as it takes to ask three times.
-      for (let turn = 0; turn < 3 || (series !== undefined && more === 0); turn++) {
+      // Where nothing counts it, for as long as it takes to ask twice.
+      for (let turn = 0; turn < 2 || (series !== undefined && more === 0); turn++) {
         await Promise.all(Array.from({ length: clients }, () => ask(proxy.port, one)));
         if (series !== undefined) more = (await sumOf(proxy, series)) - counted;
         if (performance.now() > until) break;
