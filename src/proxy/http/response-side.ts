@@ -158,7 +158,13 @@ export class ResponseSide implements ThrottledAnswer {
     this.#isHeld = this.#stream.coder?.beginAnswer(head) === true;
     this.#stream.connection.sender.beginBody(head, headers, record.protocol === "HTTP/1.0");
     head.dropId(known.upgrade);
-    if (!this.#stream.services.router.isSilent) this.#tellServiceTime(head, serviceTimeMs);
+    if (!this.#stream.services.router.isSilent) {
+      head.dropId(known.envoyUpstreamServiceTime);
+      // An upgrade, or an answer before the request was whole, has no service time.
+      if (this.#stream.isRequestComplete && this.#stream.upgrade === "") {
+        headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
+      }
+    }
     if (cookies !== undefined) for (const cookie of cookies) headers.add("set-cookie", cookie);
     this.#applyRoute(head.status);
     if (route?.includeAttemptCountInResponse === true) {
@@ -166,14 +172,6 @@ export class ResponseSide implements ThrottledAnswer {
     }
     if (this.#isHeld) this.isStarted = true;
     else this.#finishHeaders(head.status, head.bodyKind === "none");
-  }
-
-  #tellServiceTime(head: Http1Head, serviceTimeMs: number): void {
-    head.dropId(known.envoyUpstreamServiceTime);
-    // An upgrade, or an answer before the request was whole, has no service time.
-    if (!this.#stream.isRequestComplete || this.#stream.upgrade !== "") return;
-    const { responseHeaders: headers } = this.#stream;
-    headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
   }
 
   /** 101 from the upstream: after this the connections carry the other protocol. */
