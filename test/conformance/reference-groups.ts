@@ -1,6 +1,6 @@
 /**
- * Which tests hold each group of the list of things that proxies have got wrong with HTTP/1.1, TLS, the
- * PROXY protocol and paths. A test looks that all of them are there.
+ * Which tests hold each group of the list of things that proxies have got wrong with HTTP/1.1, HTTP/2,
+ * gRPC, WebSocket, TLS, the PROXY protocol and paths. A test looks that all of them are there.
  */
 export interface ReferenceGroup {
   readonly group: string;
@@ -15,6 +15,8 @@ const scenarios = "test/conformance/proxy/scenarios.ts";
 const limits = "test/conformance/http1/limits.test.ts";
 const hello = "src/wire/first-bytes.test.ts";
 const listener = "src/proxy/listener.test.ts";
+const http2 = "test/conformance/http2";
+const attacks = "test/conformance/http2/attacks.ts";
 const policies = "test/e2e/security-policies.test.ts";
 
 export const referenceGroups: readonly ReferenceGroup[] = [
@@ -123,6 +125,90 @@ export const referenceGroups: readonly ReferenceGroup[] = [
       `${scenarios}: closes after the last request of a connection`,
       `${proxy}: answers pipelined requests in order`,
       `${proxy}: sees a client go, and leaves the upstream`,
+    ],
+  },
+  {
+    group: "7 HTTP/2's rules",
+    probes: [],
+    tests: [
+      `${http2}/h2spec.test.ts: h2spec finds nothing wrong`,
+      `${http2}/drain.test.ts: what is in flight ends, what begins meanwhile is served`,
+      `${http2}/tunnels.test.ts: WebSocket passes through a stream`,
+      `${attacks}: sends trailers that end nothing (CVE-2026-73513)`,
+      `${attacks}: lets the connection's window overflow`,
+      `${attacks}: uses up the numbers of streams`,
+      `${attacks}: promises pushes`,
+      `${attacks}: sends frames that nobody knows (ORIGIN)`,
+      `${attacks}: sends frames larger than they may be`,
+      `${attacks}: pads its content`,
+      "src/wire/http2-windows.test.ts: gives a megabyte of small frames back in a frame for each half window",
+    ],
+  },
+  {
+    group: "8 floods of HTTP/2",
+    probes: [],
+    tests: [
+      `${attacks}: resets its streams at once (CVE-2023-44487)`,
+      `${attacks}: begins more streams than it may`,
+      `${attacks}: sends a head in pieces without end (CVE-2024-27919)`,
+      `${attacks}: asks PING without reading (CVE-2019-9512)`,
+      `${attacks}: sends SETTINGS without reading (CVE-2019-9515)`,
+      `${attacks}: asks and does not read (CVE-2019-9517)`,
+      `${attacks}: sends frames without content (CVE-2019-9518)`,
+      `${attacks}: sends fields without name and value (CVE-2019-9516)`,
+      `${attacks}: sends PRIORITY without end (CVE-2019-9513)`,
+      `${attacks}: sends WINDOW_UPDATE without end`,
+      `${attacks}: resets streams that were never begun`,
+      `${attacks}: resets streams that are over, again and again`,
+      `${attacks}: takes its answers byte by byte (CVE-2019-9511)`,
+      `${attacks}: sends its content byte by byte (data dribble)`,
+      `${attacks}: says farewell and resets (CVE-2023-35945)`,
+    ],
+  },
+  {
+    group: "9 bombs of heads",
+    probes: [],
+    tests: [
+      `${attacks}: a large entry of the table again and again (CVE-2016-6581)`,
+      `${attacks}: more fields than a head may have`,
+      `${attacks}: more crumbs of a cookie than a head may have (CVE-2026-47774)`,
+      `${attacks}: gives no window for as many answers as it may begin`,
+      "src/wire/hpack-dynamic-table.prop.test.ts: holds what a list of the same bound holds",
+    ],
+  },
+  {
+    group: "10 HTTP/2 that becomes HTTP/1.1",
+    probes: [],
+    tests: [
+      `${http2}/scenarios.ts: refuses less content than promised`,
+      `${http2}/scenarios.ts: refuses an authority with a space`,
+      `${http2}/scenarios.ts: refuses a path with a line end`,
+      `${http2}/scenarios.ts: refuses an empty path`,
+      `${http2}/scenarios.ts: joins cookies`,
+    ],
+  },
+  {
+    group: "11 gRPC",
+    probes: [],
+    tests: [
+      "test/conformance/grpc/interop.test.ts: gRPC's interoperation test ",
+      "test/conformance/grpc/calls.test.ts: a call that fails at once",
+      "test/conformance/grpc/calls.test.ts: a server is told what is left of a deadline",
+      "test/conformance/grpc/calls.test.ts: a stream of 100 messages in both directions",
+      "test/conformance/grpc/local-replies.test.ts: a caller's deadline",
+      "test/conformance/grpc/web.test.ts: gRPC-Web: ",
+      "test/conformance/grpc/negative.test.ts: gRPC's negative test ",
+      `${http2}/scenarios.ts: te: trailers`,
+    ],
+  },
+  {
+    group: "12 WebSocket",
+    probes: [],
+    tests: [
+      `${proxy}: holds early bytes of an upgrade until 101`,
+      `${proxy}: goes on in HTTP when the upstream does not switch`,
+      `${http2}/tunnels.test.ts: WebSocket passes through a stream`,
+      `${http2}/upstream-tunnels.test.ts: silence ends tunnels after the stream's idle time`,
     ],
   },
   {
