@@ -17,6 +17,7 @@ import { TcpRecord } from "./tcp-record.ts";
 import { openConnectChannel, tunnelOverflow } from "../http2/connect-channel.ts";
 import { countConnectFailure } from "../http/connection-ends.ts";
 import { queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
+import { streamReset } from "../http/upstream-exchange.ts";
 import { upstreamsOf } from "../http/upstream-pool.ts";
 import { TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
@@ -387,5 +388,5 @@ function sourceHash({ sourceAddress }: ConnectionView): Hash64 {
 }
 
 function isReset(error: ChannelError | undefined): boolean {
-  return error?.code === "ECONNRESET";
+  return error?.code === "ECONNRESET" || error?.code === streamReset;
 }
