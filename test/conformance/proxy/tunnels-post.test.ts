@@ -7,7 +7,7 @@ import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
 import { after, before, test } from "node:test";
-import type { Duplex } from "node:stream";
+import type { Readable } from "node:stream";
 
 import { planeNames, type Planes, startPlanes } from "./planes.ts";
 
@@ -20,7 +20,7 @@ let asked: Readonly<Record<string, unknown>> = {};
 /** What it carried until its client had said all. */
 let carried: Promise<string> = Promise.resolve("");
 
-function carry(stream: Duplex, answer: (text: string) => void): void {
+function carry(stream: Readable, answer: (text: string) => void): void {
   let text = "";
   carried = new Promise((resolve) => {
     stream.on("data", (chunk: Buffer) => {
@@ -44,7 +44,7 @@ const one = http.createServer((request, response) => {
   carry(request, (text) => response.write(text));
 });
 const two = http2.createServer();
-two.on("stream", (stream, headers) => {
+two.on("stream", (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => {
   stream.on("error", () => {});
   const { ":method": method, ":path": path, ":authority": authority, "x-told": told } = headers;
   asked = { method, path, authority, told };
