@@ -4,6 +4,7 @@
  * same as the tree. What it asks and what its actions mean is told by whoever has such a tree; inputs
  * and matchers that are not known are refused.
  */
+import { bytesOf } from "../../base/latin1.ts";
 import { Ip } from "../../wire/gen/ts/envoy/extensions/matching/input_matchers/ip/v3/ip.ts";
 import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
 import { IPMatcher } from "../../wire/gen/ts/xds/type/matcher/v3/ip.ts";
@@ -190,9 +191,16 @@ function rangesOf(any: Any | undefined, path: string, { address: of }: MatchInpu
   );
 }
 
-/** What is missing matches nothing. */
+/** What is missing matches nothing. Headers are compared byte for byte. */
 function textCondition(source: TextSource, test: TextTest): Condition {
-  return { kind: "text", source, test, isInverted: false, whenMissing: false };
+  const inBytes = source.kind === "header" && "text" in test;
+  return {
+    kind: "text",
+    source,
+    test: inBytes ? { ...test, text: bytesOf(test.text) } : test,
+    isInverted: false,
+    whenMissing: false,
+  };
 }
 
 /** The same message under another name, but for its extension. */

@@ -198,6 +198,12 @@ test("compileMatcherRbac() denies what nobody decides, and refuses what it does 
   assert.deepEqual(rbac.evaluate(requestView()), { isAllowed: false, policy: undefined });
   assert.equal(rbac.evaluate(requestView({ headers: { x: "a" } })).isAllowed, true);
   assert.equal(compileMatcherRbac(Matcher.fromPartial({}), "matcher").logs, false);
+  // A head's text is one character for each byte.
+  const beyond = message(Matcher, {
+    matcherTree: { input: header("x"), exactMatchMap: { map: { "\u00e9": allow } } },
+  });
+  const request = requestView({ headers: { x: "\xc3\xa9" } });
+  assert.equal(compileMatcherRbac(beyond, "matcher").evaluate(request).isAllowed, true);
 
   const cases: readonly (readonly [Matcher, RegExp])[] = [
     [onHeader({ onNoMatch: { ...allow, keepMatching: true } }), /on_no_match\.keep_matching/],
