@@ -21,7 +21,6 @@ const slow: readonly Scenario[] = [
     logs: "200 -",
   },
   { name: "sends no content at once", text: get("/slow/no-content"), logs: "204 -" },
-  { name: "breaks off what comes slowly", text: get("/slow/broken"), logs: "200 UPE" },
   { name: "sends its own answer slowly", text: get("/aborted"), logs: "503 FI" },
   { name: "limits no share of answers", text: get("/never/long"), logs: "200 -" },
   { name: "limits nothing beyond its faults", text: get("/full/ok"), logs: "200 -" },
