@@ -87,17 +87,20 @@ export class Upstreams {
 
   /** `isHttp2`: the request came so. */
   poolOf(endpoint: UpstreamEndpoint, cluster: UpstreamCluster, isHttp2: boolean): UpstreamPool {
-    let pools = this.#pools.get(endpoint);
-    if (pools === undefined) {
-      pools = new EndpointPools(endpoint, {
-        http1: () => new EndpointPool(endpoint, this.#context, this),
-        http2: () => new ClientPool(endpoint, this.#context, this),
-      });
-      this.#pools.set(endpoint, pools);
-    }
+    let pools = this.#pools.get(endpoint) ?? this.#makePools(endpoint);
     if (cluster.isHigh === true) pools = pools.high;
     if (cluster.http2?.when === "agreed") return pools.agreed;
     return speaksHttp2(cluster, isHttp2) ? pools.http2 : pools.http1;
+  }
+
+  /** By itself, for its closures cost every call a context. */
+  #makePools(endpoint: UpstreamEndpoint): EndpointPools {
+    const pools = new EndpointPools(endpoint, {
+      http1: () => new EndpointPool(endpoint, this.#context, this),
+      http2: () => new ClientPool(endpoint, this.#context, this),
+    });
+    this.#pools.set(endpoint, pools);
+    return pools;
   }
 }
 
