@@ -79,7 +79,11 @@ for (const [variant, apiType, isTls] of [
     // A resource that cannot be honoured is refused by name and field; all else of the answer serves.
     const seen = server.events.length;
     const good = snapshot("3", main, { app: "b", other: "a" }, { extraListener: second });
-    const broken = { name: "broken", lrsServer: { self: {} }, trackClusterStats: {} };
+    const broken = {
+      name: "broken",
+      lrsServer: { self: {} },
+      trackClusterStats: { perEndpointStats: true },
+    };
     const tainted = { name: "tainted", udpListenerConfig: {} };
     await server.serve({
       ...good,
@@ -91,7 +95,7 @@ for (const [variant, apiType, isTls] of [
     const clusters = await server.until(isRefusalOf(clusterType), "the cluster's refusal", seen);
     assert.match(
       clusters.error ?? "",
-      /^broken: lrs_server: is not supported; track_cluster_stats: /,
+      /^broken: lrs_server: is not supported; track_cluster_stats.per_endpoint_stats: /,
     );
     if (apiType === "GRPC")
       assert.equal(clusters.version, "2", "of the last answer that was accepted");
