@@ -286,8 +286,21 @@ export const attacks: readonly Attack[] = [
       await attacker.until(() => attacker.resets >= 200, 20_000);
     },
     ends: "open",
+    // Or what waits for it is too much before that: which of the two is chance.
+    series: "envoy_http_downstream_rq_idle_timeout",
+    envoy: "downstream_rq_idle_timeout",
+  },
+  {
+    name: "gives no window for answers that are whole",
+    attackers: 2,
+    settings: initialWindow(0),
+    run: async (attacker) => {
+      await attacker.repeat(200, (turn) => headers(streamOf(turn), get("/")));
+      await attacker.until(() => attacker.resets >= 200, 20_000);
+    },
+    ends: "open",
     series: "envoy_http2_tx_flush_timeout",
-    notEnvoy: "its series waits for an answer that is whole",
+    envoy: "tx_flush_timeout",
   },
   {
     name: "gives no window for as many answers as it may begin",
