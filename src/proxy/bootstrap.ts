@@ -27,6 +27,7 @@ import { typeUrls, type XdsFeed, type XdsResource } from "../xds/feed.ts";
 import type { ProxyBootstrap } from "./admin.ts";
 import { type DynamicPlan, planDynamic } from "./bootstrap/dynamic-plan.ts";
 import { checkBootstrap } from "./bootstrap/honoured-bootstrap.ts";
+import { internalBufferBytesOf } from "./bootstrap/internal-buffer.ts";
 import { localClusterOf } from "./bootstrap/local-cluster.ts";
 import { findJsonProblems } from "./bootstrap/json-problems.ts";
 import { type FieldPath, lineOfPath, parseFieldPath, type PlacedNode } from "./bootstrap/places.ts";
@@ -61,6 +62,8 @@ export interface BootstrapConfig {
   readonly bootstrap: ProxyBootstrap;
   /** Of its `cluster_manager`, where it names one. */
   readonly localCluster: LocalCluster | undefined;
+  /** Of its internal listeners' extension, where that says it. */
+  readonly internalBufferBytes: number | undefined;
   /** Of its `overload_manager`, where it has one. */
   readonly overload: OverloadPlan | undefined;
   /** Of its `watchdogs`, where it has one for workers. */
@@ -197,6 +200,7 @@ function configOf(
       json: toJson(BootstrapSchema, bootstrap, { registry, useProtoFieldName: true }),
     },
     localCluster: refusals.attempt(() => localClusterOf(message)),
+    internalBufferBytes: refusals.attempt(() => internalBufferBytesOf(message)),
     overload: refusals.attempt(() => compileOverload(bootstrap.overloadManager, bounds)),
     watch: watchLimitsOf(message),
   };

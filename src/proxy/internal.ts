@@ -68,6 +68,8 @@ export interface InternalDiallerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly turnEnd: TurnEnd;
+  /** May wait in a connection, in each direction, whatever its listener and cluster allow. */
+  readonly bufferBytesMax?: number | undefined;
 }
 
 export class InternalDialler implements ProxyDialler {
@@ -113,7 +115,8 @@ class Dialling {
   }
 
   start(target: InternalTarget, door: InternalDoor | undefined): void {
-    const { turnEnd, clock, log } = this.#options;
+    const { turnEnd, clock, log, bufferBytesMax = Number.POSITIVE_INFINITY } = this.#options;
+    const { writeQueueBytesMax = 65_536, timeoutMs } = this.#dial;
     if (door === undefined) {
       const message = `no listener inside the proxy is called ${target.listener}`;
       return this.#fail({ code: "ECONNREFUSED", message });
@@ -128,7 +131,7 @@ class Dialling {
         server: this.#dial.address,
         destination: ends.destination,
       },
-      queueBytesMax: Math.min(door.queueBytesMax, this.#dial.writeQueueBytesMax ?? 65_536),
+      queueBytesMax: Math.min(door.queueBytesMax, writeQueueBytesMax, bufferBytesMax),
       onFault: (thrown) =>
         log.error("a handler of a connection inside the proxy failed", {
           listener: target.listener,
@@ -141,7 +144,6 @@ class Dialling {
     this.#raw = client;
     client.pause();
     door.accept(server, { metadata: target.metadata, state: target.state });
-    const { timeoutMs } = this.#dial;
     if (this.#dial.tls !== undefined && timeoutMs > 0) {
       this.#timer = clock.schedule(timeoutMs, () => this.#onTimeout());
     }

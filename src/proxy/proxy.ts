@@ -347,7 +347,8 @@ function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): Open
     log: log.area("upstream"),
     ...(socketMark === undefined ? {} : { mark: socketMark }),
   });
-  const inside = { clock, log: log.area("internal"), turnEnd: io.turnEnd };
+  const { internalBufferBytes: bufferBytesMax } = options;
+  const inside = { clock, log: log.area("internal"), turnEnd: io.turnEnd, bufferBytesMax };
   return { io, dialler: new InternalDialler(createRacingDialler(outside, clock), inside) };
 }
 

@@ -239,16 +239,17 @@ function drainPlanOf({ drainTimeS = "5", drainStrategy }: RunProxyOptions): Drai
   return { ...endingPlan(seconds * 1000), strategy };
 }
 
-type OwnNode = Pick<ProxyOptions, "nodeId" | "localCluster" | "nodeMetadata" | "nodeCluster"> &
-  Pick<ProxyOptions, "nodeZone" | "environment">;
+type OwnNode = Pick<ProxyOptions, "nodeId" | "nodeMetadata" | "nodeCluster" | "nodeZone"> &
+  Pick<ProxyOptions, "environment" | "localCluster" | "internalBufferBytes">;
 
-function nodeOf({ nodeId, node, localCluster }: BootstrapConfig): OwnNode {
+function nodeOf({ nodeId, node, ...config }: BootstrapConfig): OwnNode {
   return {
     nodeId,
     nodeMetadata: node.metadata ?? {},
     nodeCluster: node.cluster,
     nodeZone: node.locality?.zone ?? "",
-    localCluster,
+    localCluster: config.localCluster,
+    internalBufferBytes: config.internalBufferBytes,
     environment: { ...process.env },
   };
 }

@@ -1,10 +1,10 @@
 /** Which fields of a bootstrap are honoured. What has no meaning here and is let pass says why. */
 import type { Bootstrap } from "../../wire/gen/ts/envoy/config/bootstrap/v3/bootstrap.ts";
-import { InternalListener } from "../../wire/gen/ts/envoy/extensions/bootstrap/internal_listener/v3/internal_listener.ts";
 import type { Secret } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/secret.ts";
-import { TypedStruct } from "../../wire/gen/ts/udpa/type/v1/typed_struct.ts";
 import { checkHonoured, type Honoured } from "../config/honoured.ts";
 import { RefusalList } from "../engine/refusal.ts";
+import { extensionType } from "./extension-type.ts";
+import { internalListenerType } from "./internal-buffer.ts";
 
 export const honouredBootstrap: Honoured<Bootstrap> = {
   node: true,
@@ -52,11 +52,9 @@ export const honouredSecret: Honoured<Secret> = {
   sessionTicketKeys: true,
 };
 
-const internalListener = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener";
-
 /** Extensions that only prepare what other resources may ask for, which are refused there. */
 const extensions: ReadonlySet<string> = new Set([
-  internalListener,
+  internalListenerType,
   "istio.workload.BootstrapExtension",
 ]);
 
@@ -93,11 +91,7 @@ export function checkBootstrap(bootstrap: Bootstrap): void {
     }
   }
   for (const [i, { typedConfig, name }] of bootstrap.bootstrapExtensions.entries()) {
-    const type = typeOf(typedConfig);
-    if (type === internalListener && setsBuffer(typedConfig)) {
-      const place = `bootstrap_extensions[${i}].typed_config.buffer_size_kb`;
-      refusals.add(place, "is not supported: bytes that may wait are bounded by each listener");
-    }
+    const type = extensionType(typedConfig);
     if (extensions.has(type)) continue;
     refusals.add(`bootstrap_extensions[${i}]`, `'${type || name}' is not supported`);
   }
@@ -107,26 +101,4 @@ export function checkBootstrap(bootstrap: Bootstrap): void {
     refusals.add(`admin.access_log[${i}]`, `'${name}' is not supported: only a file, /dev/null`);
   }
   refusals.throwIfAny();
-}
-
-type Extension = { readonly typeUrl: string; readonly value: Uint8Array } | undefined;
-
-/** What a TypedStruct stands for; undefined for others. */
-function structOf(any: Extension): TypedStruct | undefined {
-  const type = any?.typeUrl.split("/").at(-1) ?? "";
-  const isStruct = type.endsWith(".type.v1.TypedStruct") || type.endsWith(".type.v3.TypedStruct");
-  return isStruct ? TypedStruct.decode(any?.value ?? new Uint8Array(0)) : undefined;
-}
-
-/** The type inside a TypedStruct, or its own. */
-function typeOf(any: Extension): string {
-  const url = structOf(any)?.typeUrl ?? any?.typeUrl ?? "";
-  return url.split("/").at(-1) ?? "";
-}
-
-/** It is the only field there is. */
-function setsBuffer(any: Extension): boolean {
-  const struct = structOf(any);
-  if (struct !== undefined) return Object.keys(struct.value ?? {}).length > 0;
-  return InternalListener.decode(any?.value ?? new Uint8Array(0)).bufferSizeKb !== undefined;
 }
