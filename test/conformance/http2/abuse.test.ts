@@ -49,7 +49,7 @@ interface Rested {
   readonly idleBytes: number;
 }
 
-const restedBytesMax = 16 * 1024 * 1024;
+const restedBytesMax = 8 * 1024 * 1024;
 const proxies = new Map<Io, Rested>();
 let applicationPort = 0;
 let honestPort = 0;
