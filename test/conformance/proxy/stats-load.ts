@@ -144,8 +144,15 @@ export class Application {
   }
 }
 
-/** All of it, one step after the other. */
-export async function load(port: PortOf, application: Application): Promise<void> {
+/**
+ * All of it, one step after the other. `ejected` waits until the plane says that it has ejected an endpoint:
+ * Envoy decides that in another thread than the one that serves.
+ */
+export async function load(
+  port: PortOf,
+  application: Application,
+  ejected: () => Promise<void>,
+): Promise<void> {
   await kept(port("http"), "/app", ["", "y".repeat(1000), ""]);
   for (const path of ["/direct", "/redirect", "/nowhere", "/unknown", "/closed", "/empty"]) {
     await get(port("http"), path);
@@ -153,7 +160,9 @@ export async function load(port: PortOf, application: Application): Promise<void
   for (const path of ["/app/failing", "/retried", "/late", "/h2", "/h2/reset"]) {
     await get(port("http"), path);
   }
-  await kept(port("http"), "/outlier/failing", ["", "", ""]);
+  await kept(port("http"), "/outlier/failing", ["", ""]);
+  await ejected();
+  await get(port("http"), "/outlier/failing");
   await exchange(port("http"), "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n");
   await leave(port("http"), application);
   await http2Client(port("second"), application);

@@ -22,8 +22,12 @@ before(async () => {
     bootstrap(ports, endpoints, adminPort > 1),
   );
   for (const plane of ["envoy", ...planeNames] as const) {
-    await load((door) => planes.port(plane, door), application);
-    series.set(plane, await settled(plane));
+    const ejected = async (): Promise<void> => {
+      const name = "envoy_cluster_outlier_detection_ejections_active{cluster_name=outlier}";
+      await until(plane, "no endpoint was ejected", (found) => found.get(name) === 1);
+    };
+    await load((door) => planes.port(plane, door), application, ejected);
+    series.set(plane, await until(plane, "connections do not end", isSettled));
   }
 });
 
@@ -32,17 +36,22 @@ after(async () => {
   application.close();
 });
 
-/** What a plane shows once every connection of the load is gone and histograms have been gathered. */
-async function settled(plane: PlaneName): Promise<ReadonlyMap<string, number>> {
+/** What a plane shows once it is so. */
+async function until(
+  plane: PlaneName,
+  otherwise: string,
+  isSo: (found: ReadonlyMap<string, number>) => boolean,
+): Promise<ReadonlyMap<string, number>> {
   const deadline = Date.now() + 30_000;
   for (;;) {
     const found = readSeries((await planes.admin(plane, "/stats?format=prometheus")).body);
-    if (isSettled(found)) return found;
-    if (Date.now() > deadline) throw new Error(`connections of ${plane} do not end`);
+    if (isSo(found)) return found;
+    if (Date.now() > deadline) throw new Error(`${plane}: ${otherwise}`);
     await sleep(20);
   }
 }
 
+/** Every connection of the load is gone, and histograms have been gathered. */
 function isSettled(found: ReadonlyMap<string, number>): boolean {
   const value = (name: string, label: string): number => found.get(`envoy_${name}{${label}}`) ?? 0;
   const managers = ["front", "second", "upgraded"].map((of) => `http_conn_manager_prefix=${of}`);
