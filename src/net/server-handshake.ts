@@ -134,8 +134,9 @@ class ServerHandshake {
       plan: context.plan,
       material,
       requiresCertificate,
-      // OpenSSL keeps none with a session of TLS 1.2; those that are resumed are of this name.
-      sni: serverNameOf(secured) ?? requestedSni,
+      // As the chain was chosen by it: in lower case. OpenSSL has it as it came, and none with a
+      // session of TLS 1.2.
+      sni: requestedSni ?? serverNameOf(secured)?.toLowerCase(),
       verifyCode: readVerifyCode(secured) ?? expiry,
     });
     if (verdict.kind === "refused") {

@@ -344,6 +344,15 @@ onAll("a client that was refused has no use for what it was given", async (given
   assert.equal(server.counts.handshakes, 0);
 });
 
+onAll("a server name is told in lower case, however it was written", async (given) => {
+  const { server } = given;
+  await given.visit({ servername: "CataLog" });
+  assert.deepEqual(
+    server.sessions.map(({ sni }) => sni),
+    ["catalog"],
+  );
+});
+
 onAll("a session of one server name is not resumed under another", async (given) => {
   const { server } = given;
   const session = await first(given, { servername: "catalog" });

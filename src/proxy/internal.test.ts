@@ -46,3 +46,33 @@ test("InternalDialler lets no more wait than its listener, its cluster and the p
   assert.equal(mayWait(1025, 1024), false);
   assert.equal(mayWait(4097, 65_536), false);
 });
+
+test("InternalDialler sends what is said before all else", () => {
+  const due: Deferred[] = [];
+  let heard = "";
+  const other = { dial: () => assert.fail("it is inside"), close: () => {} };
+  const dialler = new InternalDialler(other, {
+    clock: new FakeClock(),
+    log: silentLog,
+    turnEnd: { defer: (work) => void due.push(work) },
+    bufferBytesMax: undefined,
+  });
+  const onData = (chunk: Buffer): void => void (heard += chunk.toString("latin1"));
+  dialler.find = () => ({
+    restoresDestination: false,
+    queueBytesMax: 4096,
+    accept: (channel) => (channel.handler = { ...silent, onData }),
+    onClosed: () => {},
+  });
+  dialler.dial({
+    address: { address: "envoy://inner/", port: 0 },
+    internal: { listener: "inner", passesState: false, metadata: undefined, state: undefined },
+    tls: undefined,
+    timeoutMs: 1000,
+    preface: ({ address }) => Buffer.from(`${address}: `),
+    handler: silent,
+    onConnect: (channel: Channel) => void channel.write(Buffer.from("hello")),
+  });
+  while (due.length > 0) for (const work of due.splice(0)) work.runDeferred();
+  assert.equal(heard, "envoy://internal_client_address/: hello");
+});

@@ -152,11 +152,12 @@ class Dialling {
   }
 
   #onAccepted(client: InternalChannel): void {
-    const { tls, alpn } = this.#dial;
+    const { tls, alpn, preface } = this.#dial;
     if (this.#isOver) return;
     if (client.isClosed) return;
     client.resume();
     this.#dial.onTcpConnect?.();
+    if (preface !== undefined) client.write(preface(client.local));
     if (tls === undefined) return this.#open(client);
     this.#handshake = secureChannel({
       channel: client,

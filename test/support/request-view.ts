@@ -1,9 +1,9 @@
 import type { ConnectionView, RequestView } from "../../src/proxy/engine/request.ts";
 
-/** A request as plain values; header names in lower case. */
+/** A request as plain values; header names in lower case. A list of values stands on as many lines. */
 export function requestView(
   parts: Partial<Omit<RequestView, "header" | "connection">> & {
-    readonly headers?: Readonly<Record<string, string>>;
+    readonly headers?: Readonly<Record<string, string | readonly string[]>>;
     readonly connection?: Partial<ConnectionView>;
   } = {},
 ): RequestView {
@@ -22,7 +22,15 @@ export function requestView(
     ":authority": request.authority,
     ":scheme": request.scheme,
   };
-  return { ...request, header: (name) => pseudo[name] ?? headers[name] };
+  const lines = (name: string): readonly string[] | undefined => {
+    const value = headers[name];
+    return typeof value === "object" ? value : undefined;
+  };
+  return {
+    ...request,
+    header: (name) => pseudo[name] ?? lines(name)?.join() ?? headers[name]?.toString(),
+    lines,
+  };
 }
 
 export function connectionView(parts: Partial<ConnectionView> = {}): ConnectionView {

@@ -24,6 +24,8 @@ export interface RuleContext {
   readonly action: "ALLOW" | "DENY";
   readonly port: number | undefined;
   readonly trustDomain: string;
+  /** PROXY headers tell who connects from outside: the socket ends at the edge. */
+  readonly isRelayed: boolean;
   /** The policy's own, for service accounts that are written without one. */
   readonly namespace: string;
 }
@@ -203,14 +205,19 @@ function sourcePrincipals(source: SourceMatch, context: RuleContext): Parts<Prin
   add(source.serviceAccounts, source.notServiceAccounts, (value) =>
     serviceAccountId(value, context),
   );
-  add(source.ipBlocks, source.notIpBlocks, (block) => ({
-    identifier: { case: "directRemoteIp", value: cidrRange(block) },
-  }));
+  add(source.ipBlocks, source.notIpBlocks, (block) => peerAddress(block, context));
   // Of a TCP connection it is the peer's own address.
   add(source.remoteIpBlocks, source.notRemoteIpBlocks, (block) => ({
     identifier: { case: "remoteIp", value: cidrRange(block) },
   }));
   return ids;
+}
+
+/** Of the connection's client. Where nobody relays, both names are the same address. */
+function peerAddress(block: string, { isRelayed }: RuleContext): Principal {
+  const value = cidrRange(block);
+  if (isRelayed) return { identifier: { case: "sourceIp", value } };
+  return { identifier: { case: "directRemoteIp", value } };
 }
 
 function authenticated(match: Text): Principal {
@@ -332,7 +339,7 @@ function principalBuilder(
   }
   switch (key) {
     case "source.ip":
-      return (value) => ({ identifier: { case: "directRemoteIp", value: cidrRange(value) } });
+      return (value) => peerAddress(value, context);
     case "remote.ip":
       return (value) => ({ identifier: { case: "remoteIp", value: cidrRange(value) } });
     case "source.namespace":

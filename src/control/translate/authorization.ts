@@ -55,6 +55,7 @@ export function authorizationFor(
     kind,
     port,
     trustDomain: view.model.settings.trustDomain,
+    isRelayed: view.proxy.ports.some((one) => one.port === port && one.relay !== undefined),
   };
   const sets = [
     ...(broken.length === 0 ? [] : [denyAll(broken)]),

@@ -106,8 +106,9 @@ class ServerTls {
       plan: context.plan,
       material,
       requiresCertificate,
-      // OpenSSL keeps none with a session of TLS 1.2; those that are resumed are of this name.
-      sni: connection.serverName ?? this.#options.requestedSni,
+      // As the chain was chosen by it: in lower case. OpenSSL has it as it came, and none with a
+      // session of TLS 1.2.
+      sni: this.#options.requestedSni ?? connection.serverName?.toLowerCase(),
       verifyCode: verifyCodeOf(connection),
     });
     if (verdict.kind === "refused") {

@@ -66,10 +66,18 @@ test("prefaceOf() speaks for itself where there is no client, or none with an ad
   }
 });
 
-test("clientKey() tells clients apart by their addresses, and by nothing else", () => {
-  const [one, two] = [clientWith([2, "one"]), clientWith([2, "two"])];
-  assert.equal(clientKey(one), clientKey(two));
-  assert.notEqual(clientKey(one), clientKey({ ...one, source: { ...one.source, port: 1 } }));
+test("clientKey() tells clients apart by their addresses, and by values that go on", () => {
+  const [one, two] = [clientWith([2, "one"], [4, "a"]), clientWith([2, "two"], [4, "a"])];
+  const passing = (...tlvType: number[]): ProxyHeaderPlan =>
+    compile({ version: 1, passThroughTlvs: { matchType: 1, tlvType } });
+  assert.equal(clientKey(one, passing(4)), clientKey(two, passing(4)));
+  assert.notEqual(clientKey(one, passing(2)), clientKey(two, passing(2)));
+  const elsewhere = { ...one, source: { ...one.source, port: 1 } };
+  assert.notEqual(clientKey(one, passing(4)), clientKey(elsewhere, passing(4)));
+  // Version 1 has no values.
+  assert.equal(clientKey(one, compile({})), clientKey(two, compile({})));
+  const [long, short] = [clientWith([2, "a 2 1 b"]), clientWith([2, "a"], [2, "b"])];
+  assert.notEqual(clientKey(long, passing(2)), clientKey(short, passing(2)));
 });
 
 test("compileProxyHeader() refuses what no header holds", () => {

@@ -95,7 +95,7 @@ export function toldEndpoint(
 ): UpstreamEndpoint {
   const { header, tlvs, address } = picked;
   if (header === undefined) return named;
-  const key = `${clientKey(ends)} ${name}`;
+  const key = `${clientKey(ends, header)} ${name}`;
   const known = derived.find(picked, key);
   if (known !== undefined) return known;
   const preface = prefaceOf(header, tlvs, address, ends);
@@ -113,9 +113,20 @@ interface ToldWhom {
   readonly ends: ClientEnds;
 }
 
-/** By which connections for different clients are told apart. */
-export function clientKey({ source, destination }: ClientEnds): string {
-  return `${source.address} ${source.port} ${destination.address} ${destination.port}`;
+/**
+ * By which connections for different clients are told apart: addresses, which come again for others, and
+ * values that go on, which servers decide by.
+ */
+export function clientKey(
+  { source, destination, tlvs }: ClientEnds,
+  { version, passes }: Pick<ProxyHeaderPlan, "version" | "passes">,
+): string {
+  let key = `${source.address} ${source.port} ${destination.address} ${destination.port}`;
+  if (version === 1) return key;
+  for (const { type, value } of tlvsOf(tlvs)) {
+    if (passes(type)) key += ` ${type} ${value.length} ${Buffer.from(value).toString("latin1")}`;
+  }
+  return key;
 }
 
 /** Whose type it is first has its way, however often it says so: the endpoint, the cluster, the client. */

@@ -39,6 +39,10 @@ test("withFileSecrets() changes nothing where nothing lies in files, or not all 
       ],
     },
     {
+      tlsCertificates: [{ certificateChain: { filename: "/c~1" }, privateKey: { filename: "/k" } }],
+      validationContext: { trustedCa: { filename: "certs/roots.pem" } },
+    },
+    {
       combinedValidationContext: {
         defaultValidationContext: { trustedCa: { filename: "/r" } },
         validationContextSdsSecretConfig: { name: "ROOTCA" },

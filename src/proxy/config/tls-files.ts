@@ -22,6 +22,7 @@ function certificateOf(common: CommonTlsContext): Partial<CommonTlsContext> {
   const chain = first?.certificateChain?.filename;
   const key = first?.privateKey?.filename;
   if (chain === undefined || key === undefined || second !== undefined) return {};
+  if (!isNameable(chain) || !isNameable(key)) return {};
   return {
     tlsCertificates: [],
     tlsCertificateSdsSecretConfigs: [
@@ -31,10 +32,15 @@ function certificateOf(common: CommonTlsContext): Partial<CommonTlsContext> {
   };
 }
 
+/** Others no such name leads to: they stay where they stand, and are refused there. */
+function isNameable(path: string): boolean {
+  return path.startsWith("/") && !path.includes("~");
+}
+
 function rootsOf(common: CommonTlsContext): Partial<CommonTlsContext> {
   const { validationContext } = common;
   const path = validationContext?.trustedCa?.filename;
-  if (validationContext === undefined || path === undefined) return {};
+  if (validationContext === undefined || path === undefined || !path.startsWith("/")) return {};
   const rest: CertificateValidationContext = { ...validationContext, trustedCa: undefined };
   return {
     validationContext: undefined,

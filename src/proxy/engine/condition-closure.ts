@@ -4,7 +4,7 @@ import { stateText } from "./filter-state.ts";
 import { isWithin } from "./ip.ts";
 import type { RequestView } from "./request.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
-import { textPredicate } from "./text-test.ts";
+import { type TextPredicate, textPredicate } from "./text-test.ts";
 
 /** `path` is the request's path without query and fragment, computed once per request. */
 export type RequestPredicate = (
@@ -30,7 +30,15 @@ export function conditionClosure(condition: Condition): RequestPredicate {
     case "text": {
       const textOf = sourceClosure(condition.source);
       const test = textPredicate(condition.test);
-      const { isInverted, whenMissing } = condition;
+      const { isInverted, whenMissing, isByLine, source } = condition;
+      if (isByLine === true && source.kind === "header") {
+        const { name } = source;
+        return (request) => {
+          const text = request.header(name);
+          if (text === undefined) return whenMissing;
+          return holdsOfLine(request, name, text, test) !== isInverted;
+        };
+      }
       return (request, path) => {
         const text = textOf(request, path);
         return text === undefined ? whenMissing : test(text) !== isInverted;
@@ -62,6 +70,15 @@ export function conditionClosure(condition: Condition): RequestPredicate {
     case "peer":
       return connectionClosure(condition);
   }
+}
+
+/** `text` is all of the header. What has no comma stands on one line. */
+export function holdsOfLine(
+  request: RequestView,
+  ...[name, text, test]: [name: string, text: string, test: TextPredicate]
+): boolean {
+  const lines = text.includes(",") ? request.lines?.(name) : undefined;
+  return lines === undefined ? test(text) : lines.some((line) => test(line));
 }
 
 type ConnectionCondition = Extract<

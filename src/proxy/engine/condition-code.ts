@@ -1,6 +1,6 @@
 /** Conditions as generated code: straight lines, and each header is looked up once per request. */
-import { type RequestPredicate, conditionClosure } from "./condition-closure.ts";
-import type { Condition, TextSource } from "./condition.ts";
+import { type RequestPredicate, conditionClosure, holdsOfLine } from "./condition-closure.ts";
+import type { Condition, TextCondition, TextSource } from "./condition.ts";
 import { stateText } from "./filter-state.ts";
 import { type CodeScope, CodeScope as Scope, generate, literal } from "./generated-code.ts";
 import { isWithin } from "./ip.ts";
@@ -140,7 +140,7 @@ class ConditionWriter {
           return `(p === undefined ? ${whenMissing} : ${test})`;
         }
         this.#usesText = true;
-        const test = inverted(this.#test(condition.test, "t"), isInverted);
+        const test = inverted(this.#linesTest(condition), isInverted);
         return `((t = ${this.#source(source)}) === undefined ? ${whenMissing} : ${test})`;
       }
       case "present":
@@ -230,6 +230,14 @@ class ConditionWriter {
       this.#variables.set(name, variable);
     }
     return `(${variable} === null ? (${variable} = ${ask}) : ${variable})`;
+  }
+
+  /** Of the text in `t`; only what has a comma may stand on several lines. */
+  #linesTest({ source, test, isByLine }: TextCondition): string {
+    const whole = this.#test(test, "t");
+    if (isByLine !== true || source.kind !== "header") return whole;
+    const each = `${this.scope.argument(holdsOfLine)}(request, ${literal(source.name)}, t, ${this.scope.argument(textPredicate(test))})`;
+    return `(t.includes(",") ? ${each} : ${whole})`;
   }
 
   /** `text` is the name of a variable that holds a text. */

@@ -41,6 +41,8 @@ export interface TextCondition {
   readonly isInverted: boolean;
   /** What holds where there is no such text; `isInverted` does not touch it. */
   readonly whenMissing: boolean;
+  /** Of a header on several lines each value is looked at by itself, and one that passes is enough. */
+  readonly isByLine?: boolean;
 }
 
 /**
@@ -105,11 +107,11 @@ function exactTest(
     return { group: JSON.stringify(["peer", test.ignoresCase]), text: test.text };
   }
   if (condition.isInverted) return undefined;
-  const { source, whenMissing } = condition;
+  const { source, whenMissing, isByLine = false } = condition;
   if (source.kind === "computed") return undefined;
   const name = "name" in source ? source.name : "";
   return {
-    group: JSON.stringify([source.kind, name, whenMissing, test.ignoresCase]),
+    group: JSON.stringify([source.kind, name, whenMissing, isByLine, test.ignoresCase]),
     text: test.text,
   };
 }

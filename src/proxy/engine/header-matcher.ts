@@ -13,6 +13,23 @@ export type HeaderLookup = (name: string) => string | undefined;
 
 export type HeaderPredicate = (header: HeaderLookup) => boolean;
 
+/** Whose lines Envoy joins with `,` as it reads them, so that it compares the whole. */
+const joinedNames: ReadonlySet<string> = new Set(
+  `accept accept-encoding access-control-request-headers access-control-request-method
+  access-control-request-private-network authorization cache-control connection content-encoding
+  content-length content-type expect grpc-accept-encoding grpc-timeout if-match if-modified-since
+  if-none-match if-range if-unmodified-since keep-alive origin pragma proxy-connection referer te
+  transfer-encoding upgrade user-agent via x-client-trace-id x-envoy-attempt-count
+  x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node
+  x-envoy-expected-rq-timeout-ms x-envoy-external-address x-envoy-force-trace
+  x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags x-envoy-is-timeout-retry
+  x-envoy-max-retries x-envoy-original-path x-envoy-retriable-header-names
+  x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on
+  x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms
+  x-envoy-upstream-rq-timeout-ms x-forwarded-client-cert x-forwarded-for x-forwarded-host
+  x-forwarded-port x-forwarded-proto x-request-id`.split(/\s+/),
+);
+
 /**
  * Envoy's HeaderMatcher. A missing header fails every matcher of a value, also an inverted one,
  * unless `treat_missing_header_as_empty`.
@@ -30,7 +47,9 @@ export function headerCondition(matcher: HeaderMatcher, path: string): Condition
     return { kind: "present", source, isPresent };
   }
   const whenMissing = isEmptyWhenMissing && textPredicate(test)("") !== isInverted;
-  return { kind: "text", source, test, isInverted, whenMissing };
+  // As Envoy since 1.39 (CVE-2026-26308): a second line must not hide what the first one says.
+  const isByLine = !joinedNames.has(name);
+  return { kind: "text", source, test, isInverted, whenMissing, isByLine };
 }
 
 /** For lists of headers that are no request's: an answer's, a log entry's. */

@@ -1,5 +1,6 @@
 /** What trees of matchers may ask of connections and of requests. */
 import { HttpRequestHeaderMatchInput } from "../../wire/gen/ts/envoy/type/matcher/v3/http_inputs.ts";
+import { knownIp } from "./ip.ts";
 import type { MatchInput, MatchInputs } from "./match-tree.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
@@ -15,31 +16,45 @@ function computed(textOf: Read, address?: MatchInput["address"]): () => MatchInp
   return () => (address === undefined ? { source } : { source, address });
 }
 
+/** The end of a connection inside the proxy has a name instead: nothing that could be asked for. */
+function ipOf(address: string): string | undefined {
+  return knownIp(address) === undefined ? undefined : address;
+}
+
 /** A client behind other proxies has an address, but no port that we know. */
-const sourcePort: Read = ({ connection, remoteAddress = connection.sourceAddress }) =>
-  remoteAddress === connection.sourceAddress ? String(connection.sourcePort) : "0";
+const sourcePort: Read = ({ connection, remoteAddress = connection.sourceAddress }) => {
+  if (ipOf(remoteAddress) === undefined) return undefined;
+  return remoteAddress === connection.sourceAddress ? String(connection.sourcePort) : "0";
+};
 
 /** The source of a request is its client, as far as trusted proxies vouch for it. */
 export const connectionInputs: MatchInputs = new Map([
   [
     `${network}.DestinationIPInput`,
-    computed(({ connection }) => connection.destinationAddress, "destination"),
+    computed(({ connection }) => ipOf(connection.destinationAddress), "destination"),
   ],
   [
     `${network}.DestinationPortInput`,
-    computed(({ connection }) => String(connection.destinationPort)),
+    computed(({ connection }) =>
+      ipOf(connection.destinationAddress) === undefined
+        ? undefined
+        : String(connection.destinationPort),
+    ),
   ],
   [
     `${network}.SourceIPInput`,
     computed(
-      ({ connection, remoteAddress }) => remoteAddress ?? connection.sourceAddress,
+      ({ connection, remoteAddress }) => ipOf(remoteAddress ?? connection.sourceAddress),
       "remote",
     ),
   ],
   [`${network}.SourcePortInput`, computed(sourcePort)],
   [
     `${network}.DirectSourceIPInput`,
-    computed(({ connection }) => connection.direct?.address ?? connection.sourceAddress, "direct"),
+    computed(
+      ({ connection }) => ipOf(connection.direct?.address ?? connection.sourceAddress),
+      "direct",
+    ),
   ],
   [`${network}.ServerNameInput`, computed(({ connection }) => connection.sni || undefined)],
   [

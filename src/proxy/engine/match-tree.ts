@@ -18,6 +18,7 @@ import type { StringMatcher } from "../../wire/gen/ts/xds/type/matcher/v3/string
 import { allOf, always, anyOf, type Condition, not, type TextSource } from "./condition.ts";
 import { parseIpRange } from "./ip.ts";
 import { refuse } from "./refusal.ts";
+import { compileBytesRegex, compileRegex } from "./regex.ts";
 import { textTestOf } from "./string-matcher.ts";
 import type { TextTest } from "./text-test.ts";
 
@@ -161,7 +162,8 @@ class TreePlan {
     const place = `${path}.single_predicate`;
     const input = this.#input(single.input?.typedConfig, `${place}.input`);
     if (single.valueMatch !== undefined) {
-      return textCondition(input.source, testOf(single.valueMatch, `${place}.value_match`));
+      const { source } = input;
+      return textCondition(source, testOf(single.valueMatch, source, `${place}.value_match`));
     }
     return rangesOf(single.customMatch?.typedConfig, `${place}.custom_match`, input);
   }
@@ -204,7 +206,8 @@ function textCondition(source: TextSource, test: TextTest): Condition {
 }
 
 /** The same message under another name, but for its extension. */
-function testOf(matcher: StringMatcher, path: string): TextTest {
+function testOf(matcher: StringMatcher, { kind }: TextSource, path: string): TextTest {
   if (matcher.custom !== undefined) refuse(`${path}.custom`, "is not supported");
-  return textTestOf({ ...matcher, custom: undefined }, path);
+  const compile = kind === "header" ? compileBytesRegex : compileRegex;
+  return textTestOf({ ...matcher, custom: undefined }, path, compile);
 }

@@ -204,6 +204,19 @@ test("compileMatcherRbac() denies what nobody decides, and refuses what it does 
   });
   const request = requestView({ headers: { x: "\xc3\xa9" } });
   assert.equal(compileMatcherRbac(beyond, "matcher").evaluate(request).isAllowed, true);
+  const oneByte = message(Matcher, {
+    matcherList: {
+      matchers: [
+        {
+          predicate: {
+            singlePredicate: { input: header("x"), valueMatch: { safeRegex: { regex: "." } } },
+          },
+          onMatch: allow,
+        },
+      ],
+    },
+  });
+  assert.equal(compileMatcherRbac(oneByte, "matcher").evaluate(request).isAllowed, false);
 
   const cases: readonly (readonly [Matcher, RegExp])[] = [
     [onHeader({ onNoMatch: { ...allow, keepMatching: true } }), /on_no_match\.keep_matching/],
@@ -226,6 +239,32 @@ test("compileMatcherRbac() denies what nobody decides, and refuses what it does 
   ];
   for (const [tree, reason] of cases) {
     assert.throws(() => compileMatcherRbac(tree, "matcher"), reason);
+  }
+  for (const name of ["DestinationIPInput", "DestinationPortInput", "SourceIPInput"]) {
+    const tree = message(Matcher, {
+      matcherList: {
+        matchers: [
+          {
+            predicate: {
+              singlePredicate: {
+                input: any(`${network}.${name}`),
+                valueMatch: { safeRegex: { regex: ".*" } },
+              },
+            },
+            onMatch: allow,
+          },
+        ],
+      },
+    });
+    const inside = requestView({
+      connection: {
+        sourceAddress: "envoy://internal_client_address/",
+        destinationAddress: "envoy://inner/",
+        destinationPort: 0,
+      },
+    });
+    assert.equal(compileMatcherRbac(tree, "matcher").evaluate(inside).isAllowed, false, name);
+    assert.equal(compileMatcherRbac(tree, "matcher").evaluate(requestView()).isAllowed, true, name);
   }
   const ofHeader = onHeader({});
   assert.throws(() => compileNetworkMatcherRbac(ofHeader, "matcher"), /is not supported here/);

@@ -78,6 +78,24 @@ test("evaluate() sees methods, headers, ports, addresses and server names", () =
   assert.equal(allows(sni, { connection: { sni: "a.b" } }), true);
 });
 
+test("evaluate() looks at each line of a header, in code and in closures", () => {
+  const isAdmin = { header: { name: "x-role", stringMatch: { exact: "admin" } } };
+  const isBoth = { header: { name: "x-role", stringMatch: { exact: "user,admin" } } };
+  const either = [isAdmin, { header: { name: "x-role", stringMatch: { exact: "root" } } }];
+  const verdicts = (permission: Fields<Permission>, role: string | readonly string[]): boolean[] =>
+    [true, false].map((generatesCode) => {
+      const rules = message(RBAC, { action: Action.DENY, policies: policies(permission) });
+      const rbac = compileRbac(rules, "rules", { generatesCode });
+      return rbac?.evaluate(requestView({ headers: { "x-role": role } })).isAllowed === true;
+    });
+  assert.deepEqual(verdicts(isAdmin, ["user", "admin"]), [false, false]);
+  assert.deepEqual(verdicts({ orRules: { rules: either } }, ["user", "root"]), [false, false]);
+  assert.deepEqual(verdicts({ notRule: isAdmin }, ["user", "admin"]), [true, true]);
+  assert.deepEqual(verdicts(isBoth, ["user", "admin"]), [true, true]);
+  assert.deepEqual(verdicts(isBoth, "user,admin"), [false, false]);
+  assert.deepEqual(verdicts(isAdmin, "user,admin"), [true, true]);
+});
+
 test("evaluate() knows peers by their verified identity alone", () => {
   const named = { authenticated: { principalName: { exact: alice } } };
   const peer = { connection: { isTls: true, peerUriSans: [alice] } };
@@ -134,6 +152,22 @@ test("compileRbac() refuses what it cannot honour", () => {
   refused({ policies: policies({ any: true }, { filterState: { key: "k" } }) }, /filter_state/);
   refused({ policies: { p: { permissions: [], principals: [{ any: true }] } } }, /permissions/);
   refused({ auditLoggingOptions: {} }, /audit_logging_options/);
+  for (const [start, end] of [
+    [9000, 9000],
+    [9001, 9000],
+    [-1, 80],
+    [80, 65_537],
+  ] as const) {
+    const destinationPortRange = { start, end };
+    refused({ policies: policies({ destinationPortRange }) }, /destination_port_range/);
+  }
+  refused({ policies: policies({ destinationPort: 65_536 }) }, /destination_port/);
+});
+
+test("evaluate() finds no port in a connection inside the proxy", () => {
+  const inside = { connection: { destinationAddress: "envoy://inner/", destinationPort: 0 } };
+  assert.equal(allows({ destinationPortRange: { start: 0, end: 65_536 } }, inside), false);
+  assert.equal(allows({ destinationPort: 0 }, inside), false);
 });
 
 test("compileNetworkRbac() takes conditions on connections alone, and asks a record for them", () => {
@@ -163,13 +197,32 @@ test("compileNetworkRbac() takes conditions on connections alone, and asks a rec
   assert.equal(network?.evaluate(connectionView()).isAllowed, false);
 });
 
+test("compileNetworkRbac() sees what a connection's PROXY header has said", () => {
+  const key = { metadata: { filter: "tlv", path: [{ key: "zone" }] } };
+  const isOutside: Fields<Principal> = {
+    metadata: { ...key.metadata, value: { stringMatch: { exact: "outside" } } },
+  };
+  const check = (action: Action, principal: Fields<Principal>, zone: string): boolean | undefined =>
+    compileNetworkRbac(
+      message(RBAC, { action, policies: policies({ any: true }, principal) }),
+      "rules",
+    )?.evaluate(connectionView({ metadata: new Map([["tlv", { zone }]]) })).isAllowed;
+  assert.equal(check(Action.DENY, isOutside, "outside"), false);
+  assert.equal(check(Action.DENY, isOutside, "inside"), true);
+  assert.equal(check(Action.ALLOW, { notId: isOutside }, "outside"), false);
+});
+
 test("compileNetworkRbac() never matches HTTP criteria", () => {
   const check = (permission: Fields<Permission>): boolean | undefined =>
     compileNetworkRbac(message(RBAC, { policies: policies(permission) }), "rules")?.evaluate(
       connectionView(),
     ).isAllowed;
   assert.equal(check({ urlPath: { path: { prefix: "/" } } }), false);
-  assert.equal(check({ header: { name: ":method", stringMatch: { exact: "GET" } } }), false);
+  const get = { header: { name: ":method", stringMatch: { exact: "GET" } } };
+  assert.throws(
+    () => check({ notRule: get }),
+    /not_rule\.header: is not supported for connections/,
+  );
   assert.equal(check({ destinationPort: 8080 }), true);
 });
 

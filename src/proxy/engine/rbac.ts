@@ -3,7 +3,7 @@
  * when there is no policy; DENY the other way round; LOG never denies. Whatever cannot be honoured
  * is refused while compiling: a permission that is silently skipped would open a door.
  */
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 import type { HeaderMatcher } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import {
   MetadataSource,
@@ -81,6 +81,11 @@ export class ConnectionAlone implements RequestView {
   constructor(connection: ConnectionView, recordOf?: () => RequestRecord) {
     this.connection = connection;
     this.#recordOf = recordOf;
+  }
+
+  /** What its PROXY header and the filters before have said of the connection. */
+  get metadata(): DynamicMetadata | undefined {
+    return this.connection.metadata;
   }
 
   /** As far as the connection has come. */
@@ -176,11 +181,11 @@ class PolicyPlan {
     }
     if (permission.destinationPort !== undefined) {
       const from = permission.destinationPort;
-      return { kind: "port", from, until: from + 1 };
+      const place = `${path}.destination_port`;
+      return portsOf({ start: from, end: from + 1 }, place);
     }
     if (permission.destinationPortRange !== undefined) {
-      const { start, end } = permission.destinationPortRange;
-      return { kind: "port", from: start, until: end };
+      return portsOf(permission.destinationPortRange, `${path}.destination_port_range`);
     }
     if (permission.requestedServerName !== undefined) {
       const test = textTestOf(permission.requestedServerName, `${path}.requested_server_name`);
@@ -257,12 +262,9 @@ class PolicyPlan {
   }
 
   #header(matcher: HeaderMatcher, path: string): Condition {
-    const condition = headerCondition(matcher, path);
-    if (this.#isHttp) return condition;
-    // Every header is missing.
-    if (condition.kind === "text") return condition.whenMissing ? always : never;
-    if (condition.kind === "present") return condition.isPresent ? never : always;
-    return condition;
+    // As Envoy: a denial that could never come to pass would be taken for one that does.
+    if (!this.#isHttp) return refuse(path, "is not supported for connections");
+    return headerCondition(matcher, path);
   }
 
   #path(matcher: PathMatcher, path: string): Condition {
@@ -272,7 +274,7 @@ class PolicyPlan {
   }
 }
 
-/** A connection has none, so it matches there what matches nothing. */
+/** Of a request, or of a connection. */
 function metadataOf(
   { metadata, sourcedMetadata }: Pick<Permission, "metadata" | "sourcedMetadata">,
   path: string,
@@ -290,6 +292,18 @@ function metadataOf(
     kind: "metadata",
     matches: compileMetadataMatcher(metadataMatcher, `${place}.metadata_matcher`),
   };
+}
+
+const portEnd = 65_536;
+
+/** As Envoy: what no port lies in is a mistake; and 0 stands for no port at all, of a listener inside. */
+function portsOf(
+  { start, end }: { readonly start: number; readonly end: number },
+  path: string,
+): Condition {
+  if (start < 0 || end > portEnd || start >= end) refuse(path, `${start} to ${end} holds no ports`);
+  const from = Math.max(start, 1);
+  return from < end ? { kind: "port", from, until: end } : never;
 }
 
 function setFields(message: object): string {

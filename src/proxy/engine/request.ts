@@ -15,6 +15,8 @@ export interface RequestView {
   readonly scheme: string;
   /** All values of a header, joined with `,`; `name` is in lower case. `:method`, `:path`, `:authority`, `:scheme` too. */
   header(name: string): string | undefined;
+  /** Its values line by line where it stands on several, which `header()` joins; undefined where it stands on one. */
+  lines?(name: string): readonly string[] | undefined;
   readonly connection: ConnectionView;
   /** The client's address as far as trusted proxies vouch for it; absent = the connection's source. */
   readonly remoteAddress?: string;

@@ -69,6 +69,12 @@ export class HttpRequest implements RequestView {
     return name === "host" ? this.authority : this.headers.get(name);
   }
 
+  lines(name: string): readonly string[] | undefined {
+    if (name.charCodeAt(0) === 0x3a || name === "host") return undefined;
+    const values = this.headers.values(name);
+    return values.length < 2 ? undefined : values;
+  }
+
   /** Keys of before that are not among these stay. */
   addMetadata(namespace: string, fields: Readonly<Record<string, unknown>>): void {
     const before = this.metadata?.get(namespace);

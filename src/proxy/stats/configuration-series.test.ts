@@ -8,6 +8,7 @@ import { ConfigurationSeries } from "./configuration-series.ts";
 
 const users = [
   { statPrefix: "front", routes: "80" },
+  { statPrefix: "front", routes: "80" },
   { statPrefix: "back", routes: "80" },
   { statPrefix: "front", routes: "other" },
 ];

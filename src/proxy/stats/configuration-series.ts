@@ -79,9 +79,10 @@ export class ConfigurationSeries {
       this.#answered("listener_manager_lds", {}, update, isRefused);
     if (typeUrl !== typeUrls.route) return;
     for (const resource of resources) {
-      for (const { statPrefix, routes } of users) {
-        if (routes !== resource.name) continue;
-        const labels = { http_conn_manager_prefix: statPrefix, rds_route_config: routes };
+      const own = users.filter(({ routes }) => routes === resource.name);
+      // A connection manager may stand in several filter chains, and in two listeners.
+      for (const statPrefix of new Set(own.map((user) => user.statPrefix))) {
+        const labels = { http_conn_manager_prefix: statPrefix, rds_route_config: resource.name };
         this.#answered("http_rds", labels, { ...update, resources: [resource] }, isRefused);
       }
     }

@@ -83,13 +83,14 @@ export interface BreakerGauges {
 
 /** `clusterName` is the value of the tag `cluster_name`. */
 export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
-  const { names, named, counter, gauge, histogram } = makersOf(metrics, clusterName);
+  const { counter, gauge, histogram, remove } = makersOf(metrics, clusterName);
   const rare = new Map<string, Counter>();
-  const countRare = (suffix: string): void => {
+  const rareOf = (suffix: string): Counter => {
     let found = rare.get(suffix);
     if (found === undefined) rare.set(suffix, (found = counter(suffix)));
-    found.add();
+    return found;
   };
+  const countRare = (suffix: string): void => rareOf(suffix).add();
   let requests: RequestSeries | undefined;
   const health = new Map<string, HealthSeries>();
   const healthOf = (check: string): HealthSeries => {
@@ -107,13 +108,13 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
   return {
     health: healthOf,
     healthGauges: () => healthGauges({ gauge }),
-    counters: requestCounters(metrics, { counter, gauge, named }),
+    counters: requestCounters({ counter, gauge, histogram }),
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     requests: () => (requests ??= requestSeries({ counter, gauge })),
     tracked: (kinds) => trackedSeries(kinds, histogram),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
-    poolOverflow: () => counter("upstream_cx_pool_overflow"),
+    poolOverflow: () => rareOf("upstream_cx_pool_overflow"),
     circuitBreakersOpen: breakersOf,
     membershipTotal: gauge("membership_total"),
     membershipHealthy: gauge("membership_healthy"),
@@ -134,38 +135,57 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     maxHostWeight: gauge("max_host_weight"),
     tlsHandshakes: counter("ssl_handshake"),
     tlsErrors: counter("ssl_connection_error"),
-    serverNamesDropped: () => counter("server_names_dropped"),
-    statesDropped: () => counter("internal_states_dropped"),
-    clientsDropped: () => counter("proxy_header_clients_dropped"),
+    serverNamesDropped: () => rareOf("server_names_dropped"),
+    statesDropped: () => rareOf("internal_states_dropped"),
+    clientsDropped: () => rareOf("proxy_header_clients_dropped"),
     count: countRare,
-    remove() {
-      for (const entry of names) metrics.remove(entry.name, entry.labels);
-    },
+    remove,
   };
 }
 
-/** Handles of a cluster's series, and what is to be forgotten with it. */
+type More = Readonly<Record<string, string>>;
+
+/** Counts for a cluster that is gone. */
+const nobody: Counter & Gauge & Histogram = {
+  value: 0,
+  add: () => {},
+  set: () => {},
+  record: () => {},
+};
+
+/**
+ * Handles of a cluster's series, and what is to be forgotten with it: each once, however often it is
+ * asked for, and nothing any more when the cluster is gone, though its last connections still end.
+ */
 function makersOf(metrics: MetricRegistry, clusterName: string) {
   const labels = { cluster_name: clusterName };
-  const names: { readonly name: string; readonly labels: Readonly<Record<string, string>> }[] = [];
-  const named = (suffix: string, more: Readonly<Record<string, string>> = {}) => {
+  const names = new Map<string, { readonly name: string; readonly labels: More }>();
+  let isGone = false;
+  const named = (suffix: string, more: More = {}) => {
+    if (isGone) return undefined;
     const entry = { name: `envoy_cluster_${suffix}`, labels: { ...labels, ...more } };
-    names.push(entry);
+    names.set(`${suffix} ${JSON.stringify(more)}`, entry);
     return entry;
   };
-  const counter = (suffix: string, more?: Readonly<Record<string, string>>): Counter => {
+  const counter = (suffix: string, more?: More): Counter => {
     const entry = named(suffix, more);
-    return metrics.counter(entry.name, help, entry.labels);
+    return entry === undefined ? nobody : metrics.counter(entry.name, help, entry.labels);
   };
-  const gauge = (suffix: string, more?: Readonly<Record<string, string>>): Gauge => {
+  const gauge = (suffix: string, more?: More): Gauge => {
     const entry = named(suffix, more);
-    return metrics.gauge(entry.name, help, entry.labels);
+    return entry === undefined ? nobody : metrics.gauge(entry.name, help, entry.labels);
   };
   const histogram = (suffix: string): Histogram => {
     const entry = named(suffix);
+    if (entry === undefined) return nobody;
     return metrics.histogram(entry.name, help, standardBuckets, entry.labels);
   };
-  return { names, named, counter, gauge, histogram };
+  const remove = (): void => {
+    isGone = true;
+    for (const entry of names.values()) metrics.remove(entry.name, entry.labels);
+    names.clear();
+  };
+  return { counter, gauge, histogram, remove };
 }
 
 function requestSeries(make: Pick<Makers, "counter" | "gauge">): RequestSeries {
@@ -216,36 +236,32 @@ export const factGauges: ReadonlySet<string> = new Set([
 const help = "As Envoy counts it.";
 
 interface Makers {
-  counter(suffix: string, more?: Readonly<Record<string, string>>): Counter;
+  counter(suffix: string, more?: More): Counter;
   gauge(suffix: string): Gauge;
-  named(suffix: string): {
-    readonly name: string;
-    readonly labels: Readonly<Record<string, string>>;
-  };
+  histogram(suffix: string): Histogram;
 }
 
-function requestCounters(metrics: MetricRegistry, make: Makers): ClusterCounters {
+function requestCounters(make: Makers): ClusterCounters {
   const active = make.gauge("upstream_cx_active");
   const opened = make.counter("upstream_cx_total");
   const connectFailed = make.counter("upstream_cx_connect_fail");
   // Seen from the start: rates are taken of it.
   make.counter("upstream_rq_total");
-  const timer = (suffix: string): Histogram => {
-    const { name, labels } = make.named(suffix);
-    return metrics.histogram(name, help, standardBuckets, labels);
-  };
   let made: ConnectionSeries | undefined;
   const connections = (): ConnectionSeries =>
-    (made ??= new ConnectionSeries({ counter: (suffix) => make.counter(suffix), timer }));
+    (made ??= new ConnectionSeries({
+      counter: (suffix) => make.counter(suffix),
+      timer: (suffix) => make.histogram(suffix),
+    }));
   const retries = make.counter("upstream_rq_retry");
   const retrySuccess = make.counter("upstream_rq_retry_success");
   const retryOverflow = make.counter("upstream_rq_retry_overflow");
   const timeouts = make.counter("upstream_rq_timeout");
   const tryTimeouts: Counter[] = [];
-  const answers = new AnswerSeries(metrics, make, "");
+  const answers = new AnswerSeries(make, "");
   let retried: AnswerCounts | undefined;
   const gauges: { [name: string]: Gauge } = {};
-  const named = new NamedAnswers(metrics, make);
+  const named = new NamedAnswers(make);
   const redirects: { succeeded?: Counter; failed?: Counter } = {};
   return {
     onConnectionOpened() {
@@ -299,13 +315,11 @@ const answerNamesMax = 64;
 
 /** Series by the names that internal clients ask for, of a cluster. */
 class NamedAnswers {
-  readonly #metrics: MetricRegistry;
   readonly #make: Makers;
   readonly #known = new Map<string, AnswerSeries>();
   #refused: Counter | undefined;
 
-  constructor(metrics: MetricRegistry, make: Makers) {
-    this.#metrics = metrics;
+  constructor(make: Makers) {
     this.#make = make;
   }
 
@@ -320,7 +334,7 @@ class NamedAnswers {
       this.#refused.add(1);
       return undefined;
     }
-    const made = new AnswerSeries(this.#metrics, this.#make, `${name}_`);
+    const made = new AnswerSeries(this.#make, `${name}_`);
     this.#known.set(name, made);
     return made;
   }
@@ -355,9 +369,8 @@ class AnswerCounts {
 class AnswerSeries extends AnswerCounts {
   readonly times: Histogram;
 
-  constructor(metrics: MetricRegistry, make: Makers, prefix: string) {
+  constructor(make: Makers, prefix: string) {
     super(make, prefix);
-    const { name, labels } = make.named(`${prefix}upstream_rq_time`);
-    this.times = metrics.histogram(name, help, standardBuckets, labels);
+    this.times = make.histogram(`${prefix}upstream_rq_time`);
   }
 }

@@ -18,6 +18,7 @@ export class OwnConnection {
   /** The caller has asked the cluster's limits. */
   begin({ counters }: UpstreamCluster, endpoint: UpstreamEndpoint): void {
     this.#begunMs = this.#clock.monotonicMs();
+    this.#hasPeerEnded = false;
     countConnection(endpoint, 1);
     counters.onConnectionOpened();
     counters.count("upstream_rq_pending_total");

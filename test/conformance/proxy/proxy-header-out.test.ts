@@ -219,6 +219,8 @@ const scenarios: readonly {
   readonly door: Door;
   readonly clients: Clients;
   readonly expect: readonly string[];
+  /** Where Envoy does otherwise. */
+  readonly envoy?: readonly string[];
 }[] = [
   {
     name: "version 1 tells of the client's connection",
@@ -293,7 +295,8 @@ const scenarios: readonly {
     expect: ["v2 127.0.0.1:CLIENT0 > 127.0.0.1:DOOR 241=host 242=two 2=ours: abc"],
   },
   {
-    name: "clients with the same addresses share connections, whatever else they say",
+    // Envoy goes by the addresses alone, so that one client's values stand for another's.
+    name: "clients with the same addresses share connections where the same values go on",
     door: "kept",
     clients: [
       [`${headerOf([[2, "one"]])}${get("/a")}`],
@@ -305,7 +308,11 @@ const scenarios: readonly {
         ])}${get("/c")}`,
       ],
     ],
-    expect: ["v2 203.0.113.7:40000 > 198.18.0.9:443 2=one: /a /b /c"],
+    expect: [
+      "v2 203.0.113.7:40000 > 198.18.0.9:443 2=one: /a /c",
+      "v2 203.0.113.7:40000 > 198.18.0.9:443 2=two: /b",
+    ],
+    envoy: ["v2 203.0.113.7:40000 > 198.18.0.9:443 2=one: /a /b /c"],
   },
   {
     name: "the header comes before TLS",
@@ -342,7 +349,9 @@ for (const scenario of scenarios) {
     for (const plane of ["envoy", ...planeNames] as const) {
       // A worker has connections of its own, and which takes a client is chance.
       if (plane === "two workers" && scenario.clients.length > 1) continue;
-      assert.deepEqual(await outcomeOf(plane, scenario), scenario.expect, plane);
+      const { expect, envoy = expect } = scenario;
+      const wanted = plane === "envoy" ? envoy : expect;
+      assert.deepEqual(await outcomeOf(plane, scenario), wanted, plane);
     }
   });
 }

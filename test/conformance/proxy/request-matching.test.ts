@@ -29,6 +29,12 @@ const route = (name: string, match: string): string =>
 const answered = (name: string, matcher: string): string =>
   `{match: {prefix: /text, headers: [{name: x-text, string_match: {${matcher}}}]}, direct_response: {status: 200, body: {inline_string: "${name}"}}}`;
 
+/** Some of which Envoy joins the lines as it reads them. */
+const listedNames =
+  "accept accept-encoding accept-language access-control-request-method access-control-request-headers access-control-request-private-network age authorization cache-control content-encoding content-language content-type date dnt etag expires forwarded from grpc-accept-encoding grpc-message grpc-status grpc-timeout if-match if-modified-since if-none-match if-range if-unmodified-since last-modified origin pragma range referer tracestate user-agent vary via warning x-b3-traceid x-client-trace-id x-envoy-max-retries x-envoy-original-path x-envoy-retry-on x-real-ip x-forwarded-client-cert x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id".split(
+    " ",
+  );
+
 const routes = [
   route("valid", "presented: true, validated: true"),
   route("shown", "presented: true, validated: false"),
@@ -43,6 +49,11 @@ const routes = [
   answered("two letters", 'safe_regex: {regex: "<..>"}'),
   answered("no letter", 'safe_regex: {regex: "=[^a]="}'),
   answered("letters", 'safe_regex: {regex: "[ä-ü]+"}'),
+  ...listedNames.map(
+    (name) =>
+      `{match: {prefix: /of-${name}, headers: [{name: ${name}, string_match: {exact: one}}]}, direct_response: {status: 200, body: {inline_string: matched}}}`,
+  ),
+  "{match: {prefix: /inverted, headers: [{name: x-text, string_match: {exact: größe}, invert_match: true}]}, direct_response: {status: 200, body: {inline_string: inverted}}}",
   `{match: {prefix: /told}, direct_response: {status: 200}, response_headers_to_add: [{header: {key: x-own, value: "Grüße an %REQ(x-text)% ☃"}}, {header: {key: x-cut, value: "%REQ(x-text):3%"}}, {header: {key: x-literal, value: "naïve"}}]}`,
   `{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: rest}}}`,
 ];
@@ -187,6 +198,40 @@ for (const [what, text] of Object.entries(texts)) {
         answer.split("\r\n").toSorted(),
       );
       assert.deepEqual(ours, theirs, plane);
+    }
+  });
+}
+
+const lines: Readonly<Record<string, string>> = {
+  "the first of two": `${utf8("größe")}\r\nx-text: else`,
+  "the second of two": `else\r\nx-text: ${utf8("größe")}`,
+  "both of two": `${utf8("größe")}\r\nx-text: ${utf8("größe")}`,
+  "neither of two": "else\r\nx-text: other",
+  "one with a comma": `${utf8("größe")},else`,
+};
+
+for (const [what, text] of Object.entries(lines)) {
+  test(`each line of a field is compared by itself: ${what}`, async () => {
+    for (const path of ["/text", "/inverted"]) {
+      const match = bodyOf(await ask("envoy", path, text));
+      for (const plane of planeNames) {
+        assert.equal(bodyOf(await ask(plane, path, text)), match, `${plane} ${path}`);
+      }
+    }
+  });
+}
+
+for (const name of listedNames) {
+  test(`lines are joined, or compared by themselves: ${name}`, async () => {
+    for (const [first, second] of [
+      ["one", "two"],
+      ["two", "one"],
+    ]) {
+      const text = `\r\n${name}: ${first}\r\n${name}: ${second}`;
+      const match = bodyOf(await ask("envoy", `/of-${name}`, `-${text}`));
+      for (const plane of planeNames) {
+        assert.equal(bodyOf(await ask(plane, `/of-${name}`, `-${text}`)), match, plane);
+      }
     }
   });
 }
