@@ -177,6 +177,7 @@ class RunningAgent implements Agent {
     this.#fileSecrets = new FileSecrets({
       clock: options.clock,
       log: options.log.area("secrets"),
+      metrics: options.metrics,
       others: parts.identity,
     });
     this.secrets = this.#fileSecrets;

@@ -607,3 +607,13 @@ test("createServerTls() and createClientTls() follow no secret where they refuse
   made.close();
   assert.equal(listeners, 0);
 });
+
+test("createClientTls() refuses what a certificate says beside its chain and key", () => {
+  const inline = { inlineString: "x" };
+  const certificate = { certificateChain: inline, privateKey: inline, ocspStaple: inline };
+  const config = UpstreamTlsContext.fromPartial({
+    commonTlsContext: { tlsCertificates: [certificate] },
+  });
+  const dependencies = { secrets: new FakeSecrets(), log: silentLog, counters: new Counts() };
+  assert.throws(() => createClientTls(config, dependencies), /beside its chain and key/);
+});

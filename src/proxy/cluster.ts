@@ -7,7 +7,7 @@
 import type { SecretOrigin } from "../xds/feed.ts";
 import type { Resolver } from "../net/resolver.ts";
 import type { ClientTls } from "../net/dialler.ts";
-import type { SecretSource } from "../net/secret-source.ts";
+import { isFileSecret, type SecretSource } from "../net/secret-source.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
 import type { ClusterLoadAssignment } from "../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import type { UpstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
@@ -313,6 +313,8 @@ export class ClusterPool implements ClusterSource {
     const next = entry.warming;
     if (next === undefined || !next.running.isWarm) return;
     for (const name of next.running.plan.secrets.keys()) {
+      // A file may be missing for ever: handshakes are refused until it is there, and nobody else waits for it.
+      if (entry.active === undefined && isFileSecret(name)) continue;
       if (this.#options.secrets.get(name) === undefined) return;
     }
     const before = entry.active;

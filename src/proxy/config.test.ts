@@ -335,6 +335,27 @@ test("a cluster with TLS waits for its secrets", () => {
   close();
 });
 
+test("a first version of a cluster does not wait for files, which may never come; the next one does", () => {
+  const { configuration, feed, clusters, close } = plane();
+  configuration.start();
+  const typeUrl =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+  const secured = (path: string): XdsResource => {
+    const tls = message(UpstreamTlsContext, {
+      commonTlsContext: { validationContext: { trustedCa: { filename: path } } },
+    });
+    const typedConfig = { typeUrl, value: UpstreamTlsContext.encode(tls).finish() };
+    return resource(Cluster, { name: "a", transportSocket: { typedConfig } }, path);
+  };
+  assert.equal(feed.send(typeUrls.cluster, [secured("/missing")]), "accepted");
+  const first = clusters.get("a");
+  assert.ok(first !== undefined);
+  assert.deepEqual(clusters.warmingNames(), []);
+  assert.equal(feed.send(typeUrls.cluster, [secured("/missing-too")]), "accepted");
+  assert.equal(clusters.get("a"), first);
+  close();
+});
+
 test("endpoints keep their identity while they stay, and hear when they leave", () => {
   const { configuration, feed, clusters, close } = plane();
   configuration.start();

@@ -76,8 +76,11 @@ export class BatchWriter {
   #startIfDue(): void {
     const { flushBytes, flushAfterMs } = this.#options;
     if (this.#length >= flushBytes || this.#waiting.length > 0) this.#start();
-    else this.#timer ??= this.#options.clock.schedule(flushAfterMs, () => this.#start());
+    else this.#timer ??= this.#options.clock.schedule(flushAfterMs, this.#onDue);
   }
+
+  /** One for all: a closure in `#startIfDue()` would cost each line a context. */
+  readonly #onDue = (): void => this.#start();
 
   #reserve(length: number): void {
     const needed = this.#length + length;

@@ -50,6 +50,13 @@ export function newTraceparent(isSampled: boolean): string {
   return layout.toString("latin1", 0, at);
 }
 
+/** A UUID with another digit at that place, as one string. */
+export function withDigit(id: string, at: number, digit: string): string {
+  const length = layout.write(id, "latin1");
+  layout.write(digit, at, "latin1");
+  return layout.toString("latin1", 0, length);
+}
+
 function newId(byteCount: number): string {
   return layout.toString("latin1", 0, layHex(takeNonZero(byteCount), byteCount, 0));
 }

@@ -8,7 +8,14 @@ import { createServer, type Server } from "node:net";
 import { networkInterfaces } from "node:os";
 import { after, before, describe, test } from "node:test";
 
-import { capturingModes, eventually, startMesh, type TestMesh } from "./support/mesh.ts";
+import { watchProcessorWait } from "../support/processor-wait.ts";
+import {
+  capturingModes,
+  descendantsOf,
+  eventually,
+  startMesh,
+  type TestMesh,
+} from "./support/mesh.ts";
 
 const meshFile = `
 mesh: capture
@@ -153,6 +160,7 @@ for (const mode of capturingModes) {
       const tookMs: number[] = [];
       // The shortest is what the mesh needs; the rest is how busy the machine was.
       for (let i = 0; i < 3; i++) {
+        const waitedMs = watchProcessorWait(() => [process.pid, ...restarting(mesh, "client-0")]);
         const startMs = performance.now();
         process.kill(mesh.workload("client-0").sidecarPid, "SIGKILL");
         await client(`curl -s -m 1 http://${server4}:8080/`);
@@ -160,9 +168,9 @@ for (const mode of capturingModes) {
           const { code } = await client(`curl -s -m 1 http://${server4}:8080/`);
           return code === 0;
         });
-        tookMs.push(performance.now() - startMs);
+        tookMs.push(performance.now() - startMs - waitedMs());
       }
-      assert(Math.min(...tookMs) < 3000, `${tookMs.join(", ")} ms on a busy machine`);
+      assert(Math.min(...tookMs) < 3000, `${tookMs.join(", ")} ms with a processor`);
     });
 
     test("undeclared UDP passes inside the mesh, and is dropped and counted under REGISTRY_ONLY", async () => {
@@ -201,6 +209,16 @@ test("a test's mesh that ends with packets past a sidecar fails the test, and sa
   await assert.rejects(mesh.stop(), /undeclared 1 in client-0\.default/);
   await mesh.stop(); // dead: nothing is left to be asked
 });
+
+/** Who starts an instance's sidecar again, and the sidecar; between two there is none. */
+function restarting(mesh: TestMesh, instance: string): readonly number[] {
+  const supervisor = descendantsOf(mesh.supervisorPid)[0] ?? mesh.supervisorPid;
+  try {
+    return [supervisor, mesh.workload(instance).sidecarPid];
+  } catch {
+    return [supervisor];
+  }
+}
 
 async function greetingServer(at = 0): Promise<{ server: Server; port: number }> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {

@@ -7,11 +7,13 @@ import { after, test } from "node:test";
 import { FakeClock } from "../../../test/support/fake-clock.ts";
 import { FakeSecrets } from "../../../test/support/secrets.ts";
 import { silentLog } from "../../../test/support/silent-log.ts";
+import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { FileSecrets } from "./file-secrets.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "heddle-file-secrets-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const pem = (text: string): string => `-----BEGIN CERTIFICATE-----\n${text}\n`;
+const pem = (text: string): string =>
+  `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
 
 function write(name: string, text: string): string {
   const path = join(folder, name);
@@ -22,7 +24,13 @@ function write(name: string, text: string): string {
 function open() {
   const clock = new FakeClock();
   const others = new FakeSecrets();
-  return { clock, others, secrets: new FileSecrets({ clock, log: silentLog, others }) };
+  const metrics = createMetricRegistry();
+  const told: string[] = [];
+  const warn = (message: string, fields: object = {}): void =>
+    void told.push(`${message} ${JSON.stringify(fields)}`);
+  const log = { ...silentLog, warn };
+  const secrets = new FileSecrets({ clock, log, metrics, others });
+  return { clock, others, told, metrics, secrets };
 }
 
 test("FileSecrets reads what a name says, and leaves other names to others", () => {
@@ -96,5 +104,43 @@ test("FileSecrets reads files alone, of a size, and so many", () => {
   assert.equal(secrets.get(`file-root:${path}`)?.kind, "validation");
   const last = write("last", pem("last"));
   assert.equal(secrets.get(`file-root:${last}`), undefined);
+  secrets.close();
+});
+
+test("FileSecrets takes certificates alone of what is shown to others, and none that is cut off", () => {
+  const { secrets } = open();
+  const key = "-----BEGIN PRIVATE KEY-----\nkey\n-----END PRIVATE KEY-----\n";
+  const both = write("both", `${key}${pem("one")}bag attributes\n${pem("two")}`);
+  const certificates = pem("one") + pem("two");
+  const roots = secrets.get(`file-root:${both}`);
+  assert.deepEqual(roots, { kind: "validation", trustedCaPem: certificates });
+  const pair = secrets.get(`file-cert:${both}~${both}`);
+  assert(pair?.kind === "certificate");
+  assert.equal(pair.chainPem, certificates);
+  assert.match(pair.privateKeyPem, /PRIVATE KEY/);
+  for (const [name, text] of [
+    ["key", key],
+    ["identity.json", JSON.stringify({ chainPem: pem("one"), privateKeyPem: key })],
+    ["cut", pem("one") + pem("two").slice(0, -3)],
+  ] as const) {
+    assert.equal(secrets.get(`file-root:${write(name, text)}`), undefined, name);
+    assert.equal(secrets.get(`file-cert:${write(name, text)}~${both}`), undefined, name);
+  }
+  secrets.close();
+});
+
+test("FileSecrets tells once of what it cannot read, and of what it does not read", () => {
+  const { clock, told, metrics, secrets } = open();
+  const missing = `file-root:${join(folder, "never")}`;
+  for (const name of [missing, "file-root:relative.pem", "file-cert:/a~b/c~/d"]) {
+    assert.equal(secrets.get(name), undefined);
+    assert.equal(secrets.get(name), undefined);
+  }
+  clock.advance(10_000);
+  clock.advance(10_000);
+  assert.equal(told.length, 3);
+  assert.match(told[0] ?? "", /cannot be read .*never/);
+  assert.match(told[1] ?? "", /is not read .*relative\.pem.*not absolute/);
+  assert.match(metrics.expose(), /heddle_file_secrets_refused_total 2/);
   secrets.close();
 });

@@ -7,12 +7,14 @@ import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
-import type { SecretSource, TlsSecret } from "../../net/secret-source.ts";
+import { isFileSecret, type SecretSource, type TlsSecret } from "../../net/secret-source.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { Counter, MetricRegistry } from "../../telemetry/metrics.ts";
 
 export interface FileSecretsOptions {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: MetricRegistry;
   /** Every other secret. */
   readonly others: SecretSource;
 }
@@ -26,18 +28,34 @@ export class FileSecrets implements SecretSource {
   readonly #options: FileSecretsOptions;
   readonly #known = new Map<string, TlsSecret | undefined>();
   readonly #listeners = new Set<(name: string) => void>();
+  /** Why a name that is known cannot be read: told once, not with every look. */
+  readonly #reasons = new Map<string, string>();
+  /** Names that are not read at all; as many are told of as are read. */
+  readonly #refused = new Set<string>();
+  readonly #refusals: Counter;
   #timer: Timer | undefined;
   #isClosed = false;
 
   constructor(options: FileSecretsOptions) {
     this.#options = options;
+    this.#refusals = options.metrics.counter(
+      "heddle_file_secrets_refused_total",
+      "Certificates in files that are not read, because of their paths or because there are too many.",
+    );
   }
 
   get(name: string): TlsSecret | undefined {
     const paths = pathsOf(name);
-    if (paths === undefined) return this.#options.others.get(name);
+    if (paths === undefined) {
+      if (isFileSecret(name)) this.#refuse(name, "a path is not absolute, or holds a ~");
+      return this.#options.others.get(name);
+    }
     if (this.#known.has(name)) return this.#known.get(name);
-    if (this.#known.size >= namesMax || this.#isClosed) return undefined;
+    if (this.#isClosed) return undefined;
+    if (this.#known.size >= namesMax) {
+      this.#refuse(name, `${namesMax} others are read already`);
+      return undefined;
+    }
     const secret = this.#read(name, paths);
     this.#known.set(name, secret);
     this.#timer ??= this.#options.clock.schedule(lookMs, () => this.#lookAgain());
@@ -73,14 +91,24 @@ export class FileSecrets implements SecretSource {
   /** What cannot be read, or is being written, keeps what it held. */
   #read(name: string, paths: FilePaths, before?: TlsSecret): TlsSecret | undefined {
     try {
-      if ("roots" in paths) return { kind: "validation", trustedCaPem: readPem(paths.roots) };
-      const { chain, key } = paths;
-      return { kind: "certificate", chainPem: readPem(chain), privateKeyPem: readPem(key) };
+      const secret = readSecret(paths);
+      this.#reasons.delete(name);
+      return secret;
     } catch (thrown) {
       const reason = messageOf(thrown);
-      this.#options.log.warn("a certificate in a file cannot be read", { secret: name, reason });
+      if (this.#reasons.get(name) !== reason) {
+        this.#options.log.warn("a certificate in a file cannot be read", { secret: name, reason });
+      }
+      this.#reasons.set(name, reason);
       return before;
     }
+  }
+
+  #refuse(secret: string, reason: string): void {
+    if (this.#refused.has(secret) || this.#refused.size >= namesMax) return;
+    this.#refused.add(secret);
+    this.#refusals.add(1);
+    this.#options.log.warn("a certificate in a file is not read", { secret, reason });
   }
 }
 
@@ -92,6 +120,27 @@ function pathsOf(name: string): FilePaths | undefined {
   if (roots !== undefined) return { roots };
   const [, chain, key] = /^file-cert:(\/[^~]+)~(\/[^~]+)$/s.exec(name) ?? [];
   return chain === undefined || key === undefined ? undefined : { chain, key };
+}
+
+function readSecret(paths: FilePaths): TlsSecret {
+  if ("roots" in paths) return { kind: "validation", trustedCaPem: readCertificates(paths.roots) };
+  const { chain, key } = paths;
+  return { kind: "certificate", chainPem: readCertificates(chain), privateKeyPem: readPem(key) };
+}
+
+/**
+ * Certificates alone: `/config_dump` shows them, also to the application, and a file that somebody names
+ * may hold a key beside them, or nothing else.
+ */
+function readCertificates(path: string): string {
+  const text = readPem(path);
+  const begun = text.match(/^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[ \t]*$/gm) ?? [];
+  const whole = text.match(
+    /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[ \t]*$[^-]+^-----END (?:X509 |TRUSTED )?CERTIFICATE-----[ \t]*$/gm,
+  );
+  if (whole === null) throw new Error(`${path} holds no certificate in PEM`);
+  if (whole.length < begun.length) throw new Error(`${path} ends within a certificate`);
+  return `${whole.join("\n")}\n`;
 }
 
 /** A file that is one: a pipe or a device would stop everything, or never end. */

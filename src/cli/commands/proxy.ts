@@ -12,6 +12,7 @@ import { type Proxy, type ProxyOptions, startProxy } from "../../proxy/proxy.ts"
 import { createLog, type Log, parseLogLevel } from "../../telemetry/log.ts";
 import { createSharedMetricRegistry } from "../../telemetry/metric-registry.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { openBootstrapSources, readBootstrapFile } from "../bootstrap-file.ts";
 import { joinSocketKeeper } from "../../net/kept-sockets.ts";
@@ -113,9 +114,10 @@ function openLog({ logLevel, logFormat }: RunProxyOptions): Log {
 type Sources = ReturnType<typeof openBootstrapSources>;
 
 /** The same, with secrets that lie in files. */
-function withFiles(sources: Sources, log: Log): Sources {
+function withFiles(sources: Sources, log: Log, metrics: MetricRegistry): Sources {
   const { secrets: others } = sources;
-  const secrets = new FileSecrets({ clock: systemClock, log: log.area("secrets"), others });
+  const own = { clock: systemClock, log: log.area("secrets"), metrics };
+  const secrets = new FileSecrets({ ...own, others });
   const close = (): void => {
     sources.close();
     secrets.close();
@@ -135,7 +137,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   const reading = readBootstrapFile(options.config, overload.bounds);
   const bootstrap = reading.config;
   if (bootstrap === undefined) throw refusal(reading.problems);
-  const sources = withFiles(openBootstrapSources(bootstrap, { clock, log, metrics }), log);
+  const sources = withFiles(openBootstrapSources(bootstrap, { clock, log, metrics }), log, metrics);
   const logFiles = openLogFiles(clock, metrics);
   const proxy = startProxy({
     feed: sources.feed,

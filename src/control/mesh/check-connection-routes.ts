@@ -1,7 +1,7 @@
 /** Findings about `tls` and `tcp` routes: matches that an earlier one leaves nothing, and ports without TLS. */
 import type { Problem } from "../../base/problem.ts";
 import type { VirtualService } from "../../model/config-resource.ts";
-import type { ConnectionMatch, TlsRoute } from "../../model/connection-routes.ts";
+import type { ConnectionMatch, TcpMatch, TlsRoute } from "../../model/connection-routes.ts";
 import { carriedBy } from "../../model/gateway.ts";
 import { hostMatches } from "../../model/matching.ts";
 import type { MeshModel } from "../mesh-model.ts";
@@ -12,7 +12,7 @@ import { gatewayName, resolveHost } from "./lookup.ts";
 export function checkConnectionRoutes(model: MeshModel): Problem[] {
   const names = new Map<string, string>();
   return model.virtualServices.flatMap((one) => [
-    ...checkServerNames(one, names),
+    ...checkServerNames(model, one, names),
     ...checkTcpRoutes(one),
     ...checkPorts(model, one),
     ...checkDoors(model, one),
@@ -20,18 +20,25 @@ export function checkConnectionRoutes(model: MeshModel): Problem[] {
 }
 
 /** Matches of all VirtualServices, for routes by name are merged: the first that asks for a name gets it. */
-function checkServerNames(one: VirtualService, owners: Map<string, string>): Problem[] {
+function checkServerNames(
+  model: MeshModel,
+  one: VirtualService,
+  owners: Map<string, string>,
+): Problem[] {
+  // VirtualServices for other hosts are asked on other addresses.
+  const hosts = one.spec.hosts.map((host) => resolveHost(model, host, one.namespace));
   return matchesOf(one.spec.tls ?? []).flatMap(({ match, path }) => {
     const own = `${path} of ${one.namespace}/${one.name}`;
     const earlier = match.sniHosts.map((name) => {
-      const key = `${placeOf(one, match)} ${name.toLowerCase()}`;
-      const owner = owners.get(key);
-      if (owner === undefined) owners.set(key, own);
-      return owner;
+      const keys = hosts.map((host) => `${host} ${placeOf(one, match)} ${name.toLowerCase()}`);
+      const found = keys.map((key) => owners.get(key) ?? own);
+      for (const key of keys) if (!owners.has(key)) owners.set(key, own);
+      // Where one host is left to it, it gets something.
+      return found.includes(own) ? undefined : found[0];
     });
     return match.sniHosts.flatMap((name, index) => {
       const owner = earlier[index];
-      if (owner === undefined || owner === own) return [];
+      if (owner === undefined) return [];
       return problemOf(one, {
         code: "virtualservice.unreachable-route",
         severity: "warning",
@@ -44,17 +51,33 @@ function checkServerNames(one: VirtualService, owners: Map<string, string>): Pro
 }
 
 function checkTcpRoutes(one: VirtualService): Problem[] {
-  const routes = one.spec.tcp ?? [];
-  const taker = routes.findIndex(({ match = [] }) => match.length === 0);
-  if (taker < 0) return [];
-  return routes.slice(taker + 1).map((_, offset) =>
-    problemOf(one, {
+  const routes = (one.spec.tcp ?? []).map(({ match = [] }): readonly TcpMatch[] =>
+    match.length === 0 ? [{}] : match,
+  );
+  return routes.flatMap((matches, index) => {
+    const earlier = routes.slice(0, index);
+    const takers = matches.map((match) =>
+      earlier.findIndex((others) => others.some((other) => takesAllOf(other, match))),
+    );
+    const [taker = -1] = takers;
+    if (takers.includes(-1)) return [];
+    return problemOf(one, {
       code: "virtualservice.unreachable-route",
       severity: "warning",
-      path: `spec.tcp[${taker + 1 + offset}]`,
+      path: `spec.tcp[${index}]`,
       message: `no connection reaches this route, because spec.tcp[${taker}] takes them all`,
       hint: "put routes with a match first",
-    }),
+    });
+  });
+}
+
+/** Whether `other` leaves nothing of what `match` asks for. */
+function takesAllOf(other: TcpMatch, match: TcpMatch): boolean {
+  const { destinationSubnets = [], sourceSubnet, ...rest } = other;
+  if (destinationSubnets.length > 0 || sourceSubnet !== undefined) return false;
+  const asked = new Map<string, unknown>(Object.entries(match));
+  return Object.entries(rest).every(
+    ([field, value]) => JSON.stringify(asked.get(field)) === JSON.stringify(value),
   );
 }
 
@@ -84,8 +107,6 @@ function placeOf(one: VirtualService, match: ConnectionMatch): string {
       .toSorted(),
     sourceNamespace,
     named(gateways),
-    // Two VirtualServices for other hosts are asked on other addresses.
-    one.spec.hosts.map((host) => host.toLowerCase()).toSorted(),
   ]);
 }
 

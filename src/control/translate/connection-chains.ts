@@ -208,7 +208,7 @@ function targetChain(
     statPrefix: own,
     targets: targets.map((one) => ({ ...one, cluster: clusterForTcp(view, one.cluster) })),
     isBelowTls: false,
-    policy: connectionPolicy(view, targets[0]?.cluster ?? own),
+    policy: connectionPolicy(view, ruledCluster(targets) ?? own),
   });
   return {
     chain: chain({ ...(match === undefined ? {} : { match }), filters: [filter] }),
@@ -216,7 +216,18 @@ function targetChain(
   };
 }
 
-/** What DestinationRules say of connections to a cluster; of several, the first one's holds, as in Istio. */
+/**
+ * The cluster whose DestinationRule bounds connections: of several the first, and none of its subsets, as in Istio.
+ * Another destination would be asked for a tunnel that only a subset of the first understands.
+ */
+export function ruledCluster(targets: readonly TcpTarget[]): string | undefined {
+  const [first, second] = targets;
+  if (first === undefined || second === undefined) return first?.cluster;
+  const [, port, , hostname = ""] = first.cluster.split("|");
+  return outboundClusterName(hostname, Number(port));
+}
+
+/** What DestinationRules say of connections to a cluster. */
 export function connectionPolicy(view: ClientView, cluster: string): ConnectionPolicy | undefined {
   const [, port = "", subsetName = "", hostname = ""] = cluster.split("|");
   const service = view.model.services.get(hostname);

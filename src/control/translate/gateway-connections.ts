@@ -17,6 +17,7 @@ import {
   clusterForTcp,
   connectionPolicy,
   connectionTargets,
+  ruledCluster,
 } from "./connection-chains.ts";
 import type { ChainParts, FilterInit } from "./listener.ts";
 import { blackHoleCluster } from "./names.ts";
@@ -89,9 +90,7 @@ function routesAt(
   if (carriedBy(server) === "tls") {
     return (rule.spec.tls ?? []).flatMap(({ match, route }) =>
       match.filter(holds).flatMap(({ sniHosts, destinationSubnets = [] }) => {
-        const serverNames = sniHosts.filter((name) =>
-          hosts.some((host) => hostMatches(host, name.toLowerCase())),
-        );
+        const serverNames = namesOffered(sniHosts, hosts);
         if (serverNames.length === 0) return [];
         const conditions = { serverNames, ranges: destinationSubnets, source: undefined };
         return [{ route, conditions }];
@@ -105,6 +104,18 @@ function routesAt(
       conditions: { serverNames: [], ranges: destinationSubnets, source: sourceSubnet },
     }));
   });
+}
+
+/** Of names that a match asks for those that the server offers, the narrower of the two each time. */
+function namesOffered(sniHosts: readonly string[], hosts: readonly string[]): string[] {
+  const names = sniHosts.flatMap((written) => {
+    const name = written.toLowerCase();
+    return hosts.flatMap((host) => {
+      if (hostMatches(host, name)) return [name];
+      return hostMatches(name, host) ? [host] : [];
+    });
+  });
+  return [...new Set(names)];
 }
 
 const everything: Conditions = { serverNames: [], ranges: [], source: undefined };
@@ -123,7 +134,7 @@ function filtersTo(
       statPrefix: first,
       targets: targets.map((one) => ({ ...one, cluster: clusterForTcp(view, one.cluster) })),
       isBelowTls: false,
-      policy: connectionPolicy(view, first),
+      policy: connectionPolicy(view, ruledCluster(targets) ?? first),
     }),
   ];
 }

@@ -84,7 +84,11 @@ function gatewayListeners(view: ProxyView, port: number, door: Door): Translated
   const addresses: [string, number][] = [[address, bound]];
   if (!isLoopback && view.hasIpv6) addresses.push(["::", bound]);
   const name = listenerName("0.0.0.0", port);
-  const served = { direction: TrafficDirection.OUTBOUND, isBound: true } as const;
+  const served = {
+    direction: TrafficDirection.OUTBOUND,
+    waitsFor: "nobody",
+    isBound: true,
+  } as const;
   const byName = door.isByName ? (["tls"] as const) : [];
   const listeners = [
     listener(view, {

@@ -44,13 +44,15 @@ export interface ListenerParts {
   /** Destination ports where nobody waits to see whether HTTP is spoken. */
   readonly notHttp?: readonly number[];
   /** Whose server may speak first: then the client's first bytes are not waited for without end. */
-  readonly waitsFor?: "server" | "workload";
+  readonly waitsFor?: "server" | "workload" | "nobody";
   readonly isBound: boolean;
   readonly usesOriginalDst?: boolean;
 }
 
 export function listener(view: ProxyView, parts: ListenerParts): Listener {
   const [first, ...others] = parts.addresses.map(([address, port]) => socketAddress(address, port));
+  // As Istio: who is late with a ClientHello must not get past the routes by its name.
+  const isByName = parts.waitsFor === undefined && !parts.inspects.includes("http");
   return create(ListenerSchema, {
     name: parts.name,
     ...(first === undefined ? {} : { address: first }),
@@ -59,10 +61,12 @@ export function listener(view: ProxyView, parts: ListenerParts): Listener {
     filterChains: [...parts.chains],
     ...(parts.fallback === undefined ? {} : { defaultFilterChain: parts.fallback }),
     listenerFilters: parts.inspects.map((kind) => listenerFilters[kind](parts.notHttp ?? [])),
-    // A PROXY header that does not come ends the connection: nobody knows whose it is.
-    ...(parts.inspects.some((kind) => kind === "tls" || kind === "http")
+    // A PROXY header that does not come ends the connection: nobody knows whose it is. So does, at a gateway, a
+    // ClientHello that does not come, within the 15 seconds of data planes: whoever waits there could wait for ever.
+    ...(parts.waitsFor !== "nobody" &&
+    parts.inspects.some((kind) => kind === "tls" || kind === "http")
       ? {
-          listenerFiltersTimeout: duration(detectionMs(view, parts)),
+          listenerFiltersTimeout: duration(isByName ? 0 : detectionMs(view, parts)),
           continueOnListenerFiltersTimeout: true,
         }
       : {}),
@@ -90,8 +94,9 @@ export function detectionMs(
 ): number {
   const { protocolDetectionTimeoutMs } = model.settings;
   if (protocolDetectionTimeoutMs !== undefined) return protocolDetectionTimeoutMs;
-  if (proxy.dataPlane !== "heddle" || waitsFor === undefined) return 0;
-  return waitsFor === "server" ? serverBoundMs : workloadBoundMs;
+  if (proxy.dataPlane !== "heddle") return 0;
+  if (waitsFor === "server") return serverBoundMs;
+  return waitsFor === "workload" ? workloadBoundMs : 0;
 }
 
 const listenerFilters = {

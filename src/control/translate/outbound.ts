@@ -6,6 +6,7 @@
 import { allocatedRanges, declaredRanges } from "../../base/service-ranges.ts";
 import { TrafficDirection } from "../../wire/gen/es/envoy/config/core/v3/base_pb.ts";
 import type { ServiceShape } from "../mesh-model.ts";
+import { canonicalRange } from "../mesh/address-range.ts";
 import type { ServicePortPair, TcpClaim } from "../mesh/tcp-claims.ts";
 import { carriedAs, tcpClaims } from "../mesh/tcp-claims.ts";
 import type { ServiceChain, Taken } from "./connection-chains.ts";
@@ -116,7 +117,8 @@ interface HttpPort {
   readonly claims: readonly TcpClaim[];
 }
 
-function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): TranslatedListener {
+function httpListener(view: ProxyView, http: HttpPort): TranslatedListener {
+  const { port, pairs, claims } = http;
   const routeName = String(port);
   const name = listenerName("0.0.0.0", port);
   const manager = httpManager(view, {
@@ -139,7 +141,7 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
       chains: [
         ...claimed.map((one) => one.chain),
         chain({ match, filters: [manager] }),
-        ...(isBounded ? [chain({ match: serviceMatch(view), filters: [manager] })] : []),
+        ...(isBounded ? [chain({ match: serviceMatch(view, http), filters: [manager] })] : []),
       ],
       fallback: fallbackChain(view, "PassthroughFilterChain"),
       inspects: ["tls", "http"],
@@ -155,12 +157,21 @@ function httpListener(view: ProxyView, { port, pairs, claims }: HttpPort): Trans
 
 /**
  * Where the first bytes are not waited for without end, clients of the mesh's own services may be silent all the
- * same: nothing but a service of HTTP is behind these addresses, and nobody else could answer there.
+ * same: nothing but a service of HTTP is behind these addresses, and nobody else could answer there. So it is with
+ * the addresses that ServiceEntries give: passed on as bytes, a request would go without their TLS and routes.
  */
-function serviceMatch(view: ProxyView): MatchInit {
-  const ranges = [declaredRanges, allocatedRanges].flatMap(({ ipv4, ipv6 }) =>
+function serviceMatch(view: ProxyView, { pairs, claims }: HttpPort): MatchInit {
+  const own = [declaredRanges, allocatedRanges].flatMap(({ ipv4, ipv6 }) =>
     view.hasIpv6 ? [ipv4, ipv6] : [ipv4],
   );
+  const taken = new Set([...own, ...claims.flatMap(({ ranges }) => ranges)].map(canonicalRange));
+  const given = pairs
+    .filter(({ service }) => service.entry !== undefined && !service.isAllocated)
+    .flatMap(({ service }) => service.addresses)
+    .filter((address) => view.hasIpv6 || !address.includes(":"))
+    .map(canonicalRange)
+    .filter((range) => !taken.has(range) && !range.endsWith("/0"));
+  const ranges = [...own, ...new Set(given)];
   return { transportProtocol: "raw_buffer", prefixRanges: ranges.map(cidrRange) };
 }
 

@@ -153,11 +153,14 @@ export class Reactor implements TurnEnd {
     this.#deferred.push(deferred);
     if (this.#isInTurn || this.#isDeferredDue) return;
     this.#isDeferredDue = true;
-    queueMicrotask(() => {
-      this.#isDeferredDue = false;
-      this.#runDeferred();
-    });
+    queueMicrotask(this.#onDeferredDue);
   }
+
+  /** One for all: a closure in `defer()` would cost every call a context. */
+  readonly #onDeferredDue = (): void => {
+    this.#isDeferredDue = false;
+    this.#runDeferred();
+  };
 
   get isInTurn(): boolean {
     return this.#isInTurn;

@@ -12,6 +12,7 @@ import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts"
 import {
   CertificateValidationContext,
   CertificateValidationContext_TrustChainVerification as TrustChain,
+  type TlsCertificate,
   TlsParameters_TlsProtocol as Protocol,
   type TlsParameters,
 } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
@@ -247,6 +248,7 @@ function refuseUnsupported(common: CommonTlsContext): void {
       common.tlsCertificateCertificateProviderInstance !== undefined ||
       common.validationContextCertificateProvider !== undefined ||
       common.validationContextCertificateProviderInstance !== undefined,
+    "parts of a certificate beside its chain and key": common.tlsCertificates.some(hasMore),
     custom_tls_certificate_selector: common.customTlsCertificateSelector !== undefined,
     custom_handshaker: common.customHandshaker !== undefined,
     key_log: common.keyLog !== undefined,
@@ -257,6 +259,13 @@ function refuseUnsupported(common: CommonTlsContext): void {
     compliance_policies: (common.tlsParams?.compliancePolicies.length ?? 0) > 0,
   };
   refuseAny(refused);
+}
+
+function hasMore(certificate: TlsCertificate): boolean {
+  const { pkcs12, privateKeyProvider, password, ocspStaple, tlsParams } = certificate;
+  const others = [pkcs12, privateKeyProvider, password, ocspStaple, tlsParams];
+  const timestamps = certificate.signedCertificateTimestamp.length;
+  return timestamps > 0 || others.some((one) => one !== undefined);
 }
 
 function refuseUnsupportedValidation(

@@ -20,6 +20,8 @@ export class CombinedHealth implements ClusterHealth {
   readonly #checkers: readonly HealthChecker[];
   readonly #gauges: ReturnType<CombinedOptions["gauges"]> | undefined;
   #members: ReadonlyMap<string, HealthMember> = new Map();
+  /** What the gauges hold of this version: others of the cluster have their part in them. */
+  #counted = { healthy: 0, degraded: 0 };
 
   constructor(options: CombinedOptions) {
     const { plan, seriesOf, onChange, onPassed } = options;
@@ -72,8 +74,10 @@ export class CombinedHealth implements ClusterHealth {
   #count(): void {
     if (this.#gauges === undefined) return;
     const all = [...this.#members.keys()].map((key) => this.flagsOf(key));
-    const { healthy, degraded } = this.#gauges;
-    healthy.set(all.filter((flags) => (flags & healthFlag.failed) === 0).length);
-    degraded.set(all.filter((flags) => (flags & healthFlag.degraded) !== 0).length);
+    const healthy = all.filter((flags) => (flags & healthFlag.failed) === 0).length;
+    const degraded = all.filter((flags) => (flags & healthFlag.degraded) !== 0).length;
+    this.#gauges.healthy.add(healthy - this.#counted.healthy);
+    this.#gauges.degraded.add(degraded - this.#counted.degraded);
+    this.#counted = { healthy, degraded };
   }
 }

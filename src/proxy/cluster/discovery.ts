@@ -6,7 +6,7 @@ import {
 } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import type { MetadataKey } from "../../wire/gen/ts/envoy/type/metadata/v3/metadata.ts";
-import { durationMs } from "../engine/duration.ts";
+import { durationMs, positiveMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
 import { checkResolver, compileDnsPauses, type DnsPauses } from "./dns-options.ts";
@@ -65,7 +65,7 @@ export function compileDiscovery(cluster: Cluster): Discovery {
         assignment,
         isStrict: cluster.type === DiscoveryType.STRICT_DNS,
         family: familyOf(cluster.dnsLookupFamily),
-        refreshMs: durationMs(cluster.dnsRefreshRate) ?? 5000,
+        refreshMs: refreshMsOf(cluster),
         respectsTtl: cluster.respectDnsTtl,
         jitterMs: durationMs(cluster.dnsJitter) ?? 0,
         pauses: compileDnsPauses(cluster.dnsFailureRefreshRate, "dns_failure_refresh_rate"),
@@ -76,6 +76,12 @@ export function compileDiscovery(cluster: Cluster): Discovery {
     default:
       return refuse("type", `${cluster.type} is not known`);
   }
+}
+
+function refreshMsOf({ dnsRefreshRate }: Cluster): number {
+  const refreshMs = durationMs(dnsRefreshRate) ?? 5000;
+  // As Envoy: names would be asked for without end.
+  return refreshMs > 1 ? refreshMs : refuse("dns_refresh_rate", "must be more than a millisecond");
 }
 
 /** Envoy's own name of the header that names a destination. */
@@ -91,7 +97,7 @@ function compileOriginalDst(cluster: Cluster): Extract<Discovery, { kind: "origi
       config?.useHttpHeader === true
         ? lowerAscii(config.httpHeaderName || destinationHeader)
         : undefined,
-    cleanupMs: durationMs(cluster.cleanupInterval) ?? 5000,
+    cleanupMs: positiveMs(cluster.cleanupInterval, "cleanup_interval") ?? 5000,
   };
 }
 

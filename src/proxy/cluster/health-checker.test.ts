@@ -11,7 +11,10 @@ import { healthFlag } from "../engine/health-check.ts";
 import { clusterSeries } from "../stats/envoy-series.ts";
 import type { HealthReport } from "./cluster-health.ts";
 import type { EndpointDescription } from "./endpoint.ts";
+import type { HealthPlan } from "./health-plan.ts";
+import type { MembersOptions } from "./members.ts";
 import { compileCluster } from "./plan.ts";
+import type { ProxyHeaderPlan } from "./proxy-header.ts";
 import { type ClusterServices, RunningCluster } from "./running-cluster.ts";
 import { ToldHealth } from "./told-health.ts";
 
@@ -46,6 +49,14 @@ const endpoint = (host: number, more: Partial<EndpointDescription> = {}): Endpoi
   ...more,
 });
 
+/** Two checks where there was one. */
+function twice({ checks: [check] }: HealthPlan): HealthPlan["checks"] {
+  return [
+    { ...check, name: "one" },
+    { ...check, name: "two" },
+  ];
+}
+
 /** A cluster whose endpoints are scripts: each dial waits in `dials`. */
 class Rig {
   readonly clock = new FakeClock();
@@ -57,7 +68,11 @@ class Rig {
   readonly running: RunningCluster;
   known = 0;
 
-  constructor(plan = planWith(), services: Partial<ClusterServices> = {}) {
+  constructor(
+    plan = planWith(),
+    services: Partial<ClusterServices> = {},
+    more: Partial<MembersOptions> = {},
+  ) {
     const metrics = createMetricRegistry();
     this.running = new RunningCluster(plan, {
       series: clusterSeries(metrics, "shop"),
@@ -83,6 +98,7 @@ class Rig {
         this.returned.push(...returned);
       },
       onHealthKnown: () => this.known++,
+      ...more,
     });
   }
 
@@ -230,6 +246,62 @@ describe("RunningCluster with health checks", () => {
     assert.deepEqual(rig.flags, [healthFlag.failed]);
     assert.equal(rig.dials[1]?.options.address.port, 81);
     rig.running.close();
+  });
+
+  test("asks from a local address of the family that it asks", () => {
+    const from = (address: string): object => ({ address, portValue: 0 });
+    const upstreamBindConfig = {
+      sourceAddress: from("10.0.0.9"),
+      extraSourceAddresses: [{ address: from("fd00::9") }],
+    };
+    const rig = new Rig(planWith({ upstreamBindConfig }));
+    const check = { address: "fd00::1", port: 80, hostname: "", isOff: false };
+    rig.set(endpoint(1, { check }), endpoint(2));
+    const sources = rig.dials.map(({ options }) => options.sourceAddress);
+    assert.deepEqual(sources, ["fd00::9", "10.0.0.9"]);
+    rig.running.close();
+  });
+
+  test("begins anew with an endpoint whose connections begin otherwise", () => {
+    const header: ProxyHeaderPlan = { version: 2, passes: () => false, added: [] };
+    const rig = new Rig(
+      planWith(),
+      {},
+      {
+        socketFor: (metadata) => {
+          const isTold = metadata["envoy.transport_socket_match"] !== undefined;
+          return { passes: undefined, header: isTold ? header : undefined };
+        },
+      },
+    );
+    rig.set(endpoint(1));
+    rig.answer(0);
+    assert.equal(rig.dials[0]?.options.preface, undefined);
+    rig.set(endpoint(1, { metadata: { "envoy.transport_socket_match": { proxy: "yes" } } }));
+    assert.notEqual(rig.dials[1]?.options.preface, undefined);
+    rig.running.close();
+  });
+
+  test("counts what several checks say together, whichever version goes", () => {
+    const metrics = createMetricRegistry();
+    const series = clusterSeries(metrics, "shop");
+    const plan = planWith();
+    const { health } = plan;
+    assert.ok(health !== undefined);
+    const several = { ...plan, health: { ...health, checks: twice(health) } };
+    const start = (): Rig => {
+      const rig = new Rig(several, {}, { series });
+      rig.set(endpoint(1));
+      rig.answer(0);
+      rig.answer(1);
+      return rig;
+    };
+    const before = start();
+    const after = start();
+    before.running.close();
+    assert.equal(series.healthGauges().healthy.value, 1);
+    after.running.close();
+    assert.equal(series.healthGauges().healthy.value, 0);
   });
 
   test("lets an ejected endpoint back that passes", () => {

@@ -30,7 +30,7 @@ import { grpcQuestion } from "./grpc-probe.ts";
 import { HttpProbeConnection } from "./http-probe.ts";
 import { Http2ProbeConnection, http2HttpQuestion } from "./http2-probe.ts";
 import type { EndpointMetadata } from "./endpoint.ts";
-import { prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
+import type { ProxyHeaderPlan } from "./proxy-header.ts";
 import type { ClusterServices } from "./running-cluster.ts";
 
 export interface CheckerOptions {
@@ -112,10 +112,7 @@ export class HealthChecker implements ClusterHealth {
     const tls = tlsFor(socketMetadata);
     const header = headerFor(socketMetadata);
     return new Map(
-      [...members].map(([key, one]) => {
-        const preface = header && prefaceOf(header, [], one.target.address, undefined);
-        return [key, { ...one, target: { ...one.target, tls, preface } }];
-      }),
+      [...members].map(([key, one]) => [key, { ...one, target: { ...one.target, tls, header } }]),
     );
   }
 
@@ -312,6 +309,7 @@ function sameTarget(a: ProbeTarget, b: ProbeTarget): boolean {
     a.hostname === b.hostname &&
     a.tls === b.tls &&
     a.sourceAddress === b.sourceAddress &&
-    a.internal === b.internal
+    a.internal === b.internal &&
+    a.header === b.header
   );
 }

@@ -6,7 +6,7 @@ import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelHandler } from "../../net/channel.ts";
 import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
 import type { InternalTarget, ProxyDialler } from "../internal.ts";
-import type { Preface } from "./proxy-header.ts";
+import { prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
 import { type CheckPlan, holdsInOrder, type TcpProbePlan } from "./health-plan.ts";
 
 export interface ProbeTarget {
@@ -17,7 +17,8 @@ export interface ProbeTarget {
   readonly sourceAddress: string | undefined;
   /** It is a listener of this proxy. */
   readonly internal?: InternalTarget | undefined;
-  readonly preface?: Preface | undefined;
+  /** Connections begin with this PROXY header. */
+  readonly header?: ProxyHeaderPlan | undefined;
 }
 
 /** Told once for each `ask()`, unless it is ended before. */
@@ -56,7 +57,8 @@ export function dialProbe(
   handler: ChannelHandler,
   onConnect: (channel: Channel) => void,
 ): Channel {
-  const { address, tls, sourceAddress, internal, preface } = target;
+  const { address, tls, sourceAddress, internal, header } = target;
+  const preface = header && prefaceOf(header, [], address, undefined);
   return dialler.dial({
     address,
     tls,

@@ -20,7 +20,6 @@ import {
 import type { HealthPlan } from "./health-plan.ts";
 import type { ClusterPlan } from "./plan.ts";
 import { endpointKey, isWell, maxWeightOf } from "./member-facts.ts";
-import { prefaceOf } from "./proxy-header.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 import type { SocketChoice } from "./sockets.ts";
 import { ToldClusterHealth, ToldHealth } from "./told-health.ts";
@@ -269,9 +268,10 @@ export class Members {
   }
 
   #memberOf(endpoint: Endpoint, locality: string): HealthMember {
-    const { discovery } = this.#plan;
-    const { address, check, tls, sourceAddress, internal, header, tlvs } = endpoint;
+    const { discovery, sourceAddresses } = this.#plan;
+    const { address, check, tls, internal, header } = endpoint;
     const asked = { address: check?.address ?? address.address, port: check?.port || address.port };
+    const isIpv6 = asked.address.includes(":");
     return {
       address,
       metadata: endpoint.metadata,
@@ -280,9 +280,10 @@ export class Members {
         address: asked,
         hostname: check?.hostname ?? "",
         tls,
-        sourceAddress,
+        // Of the family of the address that is asked, which need not be the endpoint's own.
+        sourceAddress: sourceAddresses.find((one) => one.includes(":") === isIpv6),
         internal,
-        preface: header && prefaceOf(header, tlvs, asked, undefined),
+        header,
       },
       isSameAnywhere: discovery.kind === "dns" && !discovery.isStrict,
     };

@@ -10,7 +10,7 @@ import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/hea
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { compileAnswerMatcher } from "../engine/answer-matcher.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
-import { durationMs } from "../engine/duration.ts";
+import { durationMs, positiveMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import type { HeaderPredicate } from "../engine/header-matcher.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
@@ -131,7 +131,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     subsets: compileSubsets(cluster.lbSubsetConfig, "lb_subset_config"),
     overridable: overridableOf(cluster.commonLbConfig?.overrideHostStatus),
     closesOnChange: cluster.commonLbConfig?.closeConnectionsOnHostSetChange === true,
-    connectTimeoutMs: durationMs(cluster.connectTimeout) ?? 5000,
+    connectTimeoutMs: positiveMs(cluster.connectTimeout, "connect_timeout") ?? 5000,
     writeQueueBytesMax: writeQueueBytes(cluster.perConnectionBufferLimitBytes),
     ...connectionsOf(cluster),
     limits: compileLimits(cluster.circuitBreakers, "circuit_breakers"),

@@ -228,12 +228,20 @@ export class RunningCluster implements UpstreamCluster {
     if (picked?.internal?.passesState === true) {
       const { wanted, connection } = choice;
       const states = [wanted?.state, connection.state];
-      this.#passed ??= new DerivedEndpoints(() => this.#series.statesDropped().add(1));
+      this.#passed ??= this.#derived("statesDropped");
       return passedEndpoint(this.#passed, picked, picked.internal, states);
     }
     const named = picked === undefined ? undefined : this.#nameFor(picked, choice);
     if (picked?.header === undefined || named === undefined) return named;
     return this.#tellOf(picked, named, choice);
+  }
+
+  /** By itself, for its closure would cost every choice a context. */
+  #derived(
+    dropped: "statesDropped" | "serverNamesDropped" | "clientsDropped",
+    max?: number,
+  ): DerivedEndpoints {
+    return new DerivedEndpoints(() => this.#series[dropped]().add(1), max);
   }
 
   /** What is no request names nobody. */
@@ -247,7 +255,7 @@ export class RunningCluster implements UpstreamCluster {
     if (plan === undefined || !speaksTls(picked)) return picked;
     const authority = this.#serverOf(choice);
     if (authority === undefined) return picked;
-    this.#named ??= new DerivedEndpoints(() => this.#series.serverNamesDropped().add(1));
+    this.#named ??= this.#derived("serverNamesDropped");
     return namedEndpoint(plan, this.#named, picked, authority);
   }
 
@@ -255,8 +263,7 @@ export class RunningCluster implements UpstreamCluster {
   #tellOf(picked: Endpoint, named: UpstreamEndpoint, choice: EndpointChoice): UpstreamEndpoint {
     const ends = choice.client?.ends;
     if (ends === undefined) return named;
-    const onDropped = (): void => this.#series.clientsDropped().add(1);
-    this.#told ??= new DerivedEndpoints(onDropped, clientsMax);
+    this.#told ??= this.#derived("clientsDropped", clientsMax);
     const name = this.#serverOf(choice) ?? "";
     return toldEndpoint(this.#told, { picked, named, name, ends });
   }

@@ -43,6 +43,15 @@ test("withFileSecrets() changes nothing where nothing lies in files, or not all 
       validationContext: { trustedCa: { filename: "certs/roots.pem" } },
     },
     {
+      tlsCertificates: [
+        {
+          certificateChain: { filename: "/c" },
+          privateKey: { filename: "/k" },
+          ocspStaple: { filename: "/o" },
+        },
+      ],
+    },
+    {
       combinedValidationContext: {
         defaultValidationContext: { trustedCa: { filename: "/r" } },
         validationContextSdsSecretConfig: { name: "ROOTCA" },

@@ -23,6 +23,10 @@ function certificateOf(common: CommonTlsContext): Partial<CommonTlsContext> {
   const key = first?.privateKey?.filename;
   if (chain === undefined || key === undefined || second !== undefined) return {};
   if (!isNameable(chain) || !isNameable(key)) return {};
+  const { pkcs12, privateKeyProvider, password, ocspStaple, tlsParams } = first ?? {};
+  const others = [pkcs12, privateKeyProvider, password, ocspStaple, tlsParams];
+  // A secret would lose them.
+  if (others.some((one) => one !== undefined)) return {};
   return {
     tlsCertificates: [],
     tlsCertificateSdsSecretConfigs: [

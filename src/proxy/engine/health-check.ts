@@ -3,8 +3,9 @@
  * health, and how long to wait for the next check. Pure: outcomes come in, changes go out.
  */
 import type { HealthCheck } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
-import { durationMs } from "./duration.ts";
+import { durationMs, positiveMs } from "./duration.ts";
 import { refuse } from "./refusal.ts";
+import type { Duration } from "../../wire/gen/ts/google/protobuf/duration.ts";
 
 /** Of an endpoint; the same bits as Envoy's. */
 export const healthFlag = {
@@ -43,8 +44,10 @@ export function compileHealthSettings(config: HealthCheck, path: string): Health
   const threshold = (count: number | undefined, field: string): number =>
     count ?? refuse(`${path}.${field}`, "is required");
   const intervalMs = required("interval");
-  const noTrafficMs = durationMs(config.noTrafficInterval) ?? 60_000;
-  const unhealthyMs = durationMs(config.unhealthyInterval) ?? intervalMs;
+  const interval = (duration: Duration | undefined, field: string): number | undefined =>
+    positiveMs(duration, `${path}.${field}`);
+  const noTrafficMs = interval(config.noTrafficInterval, "no_traffic_interval") ?? 60_000;
+  const unhealthyMs = interval(config.unhealthyInterval, "unhealthy_interval") ?? intervalMs;
   return {
     timeoutMs: required("timeout"),
     intervalMs,
@@ -54,10 +57,12 @@ export function compileHealthSettings(config: HealthCheck, path: string): Health
     unhealthyThreshold: threshold(config.unhealthyThreshold, "unhealthy_threshold"),
     healthyThreshold: threshold(config.healthyThreshold, "healthy_threshold"),
     noTrafficMs,
-    noTrafficHealthyMs: durationMs(config.noTrafficHealthyInterval) ?? noTrafficMs,
+    noTrafficHealthyMs:
+      interval(config.noTrafficHealthyInterval, "no_traffic_healthy_interval") ?? noTrafficMs,
     unhealthyMs,
-    unhealthyEdgeMs: durationMs(config.unhealthyEdgeInterval) ?? unhealthyMs,
-    healthyEdgeMs: durationMs(config.healthyEdgeInterval) ?? intervalMs,
+    unhealthyEdgeMs:
+      interval(config.unhealthyEdgeInterval, "unhealthy_edge_interval") ?? unhealthyMs,
+    healthyEdgeMs: interval(config.healthyEdgeInterval, "healthy_edge_interval") ?? intervalMs,
   };
 }
 

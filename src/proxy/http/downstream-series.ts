@@ -111,7 +111,8 @@ export class DownstreamSeries {
   onRequestEnd(record: StreamRecord): void {
     const { responseCode, flags, times } = record;
     this.#requestsActive.add(-1);
-    if ((flags & clientGone) === 0) this.#requestTimes.record(record.durationMs);
+    // Whole ones, as in Envoy; a fraction would be put into a box for each request.
+    if ((flags & clientGone) === 0) this.#requestTimes.record(Math.floor(record.durationMs));
     const isRouted = !Number.isNaN(times.at[moment.filtersEnd]);
     if (isRouted) this.#routed.add();
     if (responseCode > 0) {

@@ -87,9 +87,8 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   /** A new request: its head is complete, framed, or in error. With a reason it gets no answer. */
   begin(head: Http1Head, failure: FailureKind | DownstreamReason | undefined): void {
     const { services, record, request } = this;
-    const { nowMs } = services.upstreams.wheel;
-    const { headBeganMs } = this.connection;
-    record.reset(services.context.clock.nowMs() - nowMs + headBeganMs, headBeganMs, nowMs);
+    const { wheel } = services.upstreams;
+    record.reset(services.context.clock, wheel, this.connection);
     services.counters.downstream.onRequest(this.connection.protocol);
     this.#head = head;
     this.isActive = true;
@@ -104,7 +103,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.pauses.begin();
     this.body.reset(services.bufferBytesMax);
     this.body.isComplete = head.bodyKind === "none";
-    if (this.body.isComplete) record.times.set(moment.requestEnd, nowMs);
+    if (this.body.isComplete) record.times.set(moment.requestEnd, wheel.nowMs);
     this.generation++;
     record.direction = services.direction;
     record.protocol = this.connection.protocol;

@@ -37,7 +37,8 @@ export function rewriteTarget(
   hostname: string,
 ): void {
   const { headers, authority } = request;
-  const path = route.rewritePath(request.path);
+  // CONNECT has none, and none is made for it: what is written is its authority.
+  const path = request.path === "" ? "" : route.rewritePath(request.path);
   const { isSilent } = services.router;
   if (path !== request.path && !isSilent) headers.set("x-envoy-original-path", request.path);
   record.path = path;

@@ -148,7 +148,10 @@ export class ResponseSide implements ThrottledAnswer {
     this.finish(undefined);
   }
 
-  /** The upstream's final answer starts. */
+  /**
+   * The upstream's final answer starts. `serviceTimeMs` is whole: a fraction would be put into a
+   * box wherever it goes.
+   */
   start(head: Http1Head, serviceTimeMs: number, cookies: readonly string[] | undefined): void {
     const { record, responseHeaders: headers, route } = this.#stream;
     headers.reset(head);
@@ -162,7 +165,7 @@ export class ResponseSide implements ThrottledAnswer {
       head.dropId(known.envoyUpstreamServiceTime);
       // An upgrade, or an answer before the request was whole, has no service time.
       if (this.#stream.isRequestComplete && this.#stream.upgrade === "") {
-        headers.add("x-envoy-upstream-service-time", String(Math.floor(serviceTimeMs)));
+        headers.add("x-envoy-upstream-service-time", String(serviceTimeMs));
       }
     }
     if (cookies !== undefined) for (const cookie of cookies) headers.add("set-cookie", cookie);
@@ -178,6 +181,8 @@ export class ResponseSide implements ThrottledAnswer {
   startUpgrade(head: Http1Head): void {
     const { responseHeaders: headers, request, connection } = this.#stream;
     headers.reset(head);
+    // What follows is no content (RFC 9110 section 8.6), whatever length an answer of HTTP/2 names.
+    head.dropId(known.contentLength);
     // An answer of HTTP/2 says nothing of what was asked for, and need not to a client of HTTP/2.
     if (head.isHttp2 && connection.protocol !== "HTTP/2") {
       headers.set("upgrade", request.headers.get("upgrade") ?? "");

@@ -1,4 +1,5 @@
 /** The RequestRecord of one HTTP stream at a time: the same object is filled again for the next. */
+import type { Clock } from "../../base/clock.ts";
 import type { Channel } from "../../net/channel.ts";
 import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
 import { moment, RequestTimes } from "../../telemetry/request-times.ts";
@@ -119,14 +120,19 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   }
 
   /**
-   * Forgets the last request; what belongs to the connection stays. `startMs`: of day, `beginMs` the
-   * same by the monotonic clock; `headEndMs`: when the head was there.
+   * Forgets the last request; what belongs to the connection stays. The head is there now, by the
+   * wheel. Is handed no times, for each would be put into a box.
    */
-  reset(startMs: number, beginMs: number, headEndMs: number): void {
+  reset(
+    clock: Clock,
+    wheel: DeadlineWheel,
+    { headBeganMs }: { readonly headBeganMs: number },
+  ): void {
+    const { nowMs } = wheel;
     this.clear();
-    this.times.reset(beginMs, headEndMs);
-    this.startMs = startMs;
-    this.startMonotonicMs = beginMs;
+    this.times.reset(headBeganMs, nowMs);
+    this.startMs = clock.nowMs() - nowMs + headBeganMs;
+    this.startMonotonicMs = headBeganMs;
     this.protocol = "HTTP/1.1";
     this.flags = 0;
     this.tellsOperation = false;
@@ -167,16 +173,16 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
    * Bytes have been written: what this turn took is the proxy's own time. Reads the clock, which the
    * turn has not done since it began.
    */
-  endTurn(wheel: DeadlineWheel): number {
+  endTurn(wheel: DeadlineWheel): void {
     const turnMs = wheel.nowMs;
-    const nowMs = wheel.touch();
-    this.times.ownMs += nowMs - turnMs;
-    return nowMs;
+    wheel.touch();
+    this.times.ownMs += wheel.nowMs - turnMs;
   }
 
   /** The stream has ended. */
   finish(wheel: DeadlineWheel): void {
-    const nowMs = this.endTurn(wheel);
+    this.endTurn(wheel);
+    const { nowMs } = wheel;
     this.times.set(moment.responseEnd, nowMs);
     if (this.protocol === "HTTP/2" && this.grpcStatus === undefined) this.#inferGrpcStatus();
     this.durationMs = nowMs - this.startMonotonicMs;

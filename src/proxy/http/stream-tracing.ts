@@ -68,9 +68,7 @@ function startTrace(
 ): void {
   record.isSampled = decidesToTrace(request, record, settings, random);
   const traceparent = newTraceparent(record.isSampled);
-  record.traceId = traceparent.slice(3, 35);
-  record.spanId = traceparent.slice(36, 52);
-  record.parentSpanId = "";
+  record.beginTrace(traceparent);
   if (settings.isSilent === true) return;
   if (!settings.spawnsUpstreamSpan) return request.headers.set("traceparent", traceparent);
   const { traceId, isSampled } = record;

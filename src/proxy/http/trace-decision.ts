@@ -2,6 +2,7 @@
  * Whether a request is traced of which no tracer has said so, as Envoy decides: by its id, so that every
  * proxy on its way decides alike, and so that the id tells the next one why.
  */
+import { withDigit } from "../../telemetry/random-ids.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { RequestIdSettings, TracingSettings } from "./settings.ts";
 import type { StreamRecord } from "./stream-record.ts";
@@ -48,7 +49,7 @@ function ownReason(
 /** A stranger's id, which may be kept, but decides nothing. */
 export function withoutReason(id: string): string {
   if (id.length !== idLength) return id;
-  return id.slice(0, reasonAt) + reasons.none + id.slice(reasonAt + 1);
+  return withDigit(id, reasonAt, reasons.none);
 }
 
 function tellReason(
@@ -59,7 +60,7 @@ function tellReason(
 ): void {
   const { requestId } = record;
   if (!packsReason || requestId.length !== idLength) return;
-  record.requestId = requestId.slice(0, reasonAt) + reason + requestId.slice(reasonAt + 1);
+  record.requestId = withDigit(requestId, reasonAt, reason);
   request.headers.set("x-request-id", record.requestId);
 }
 

@@ -217,6 +217,11 @@ export class EndpointPool implements SpeakingPool {
     }
   }
 
+  /** For a connection that stands: the pool which has opened it has just let go of its own. */
+  #keepPermit({ limits: { pools } }: UpstreamCluster): void {
+    if (this.#permit === undefined && pools?.try() === true) this.#permit = pools;
+  }
+
   /** Nothing is here any more: another endpoint may have a pool instead. */
   #leaveIfEmpty(): void {
     if (this.#permit === undefined || this.#open > 0 || this.#waiting.length > 0) return;
@@ -371,6 +376,7 @@ export class EndpointPool implements SpeakingPool {
     connection.generation = this.#generation;
     connection.dialledMs = dialledMs;
     connection.tcpConnectedMs = tcpConnectedMs;
+    this.#keepPermit(cluster);
     this.#open++;
     this.#upstreams.onOpened(connection);
     channel.handler = connection;

@@ -223,7 +223,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   onResponseHead(exchange: UpstreamExchange): void {
     const { head } = exchange;
     const stream = this.#stream;
-    const serviceTimeMs = stream.services.upstreams.wheel.nowMs - this.#attemptStartMs;
+    const serviceTimeMs = Math.floor(stream.services.upstreams.wheel.nowMs - this.#attemptStartMs);
     const { status } = head;
     stream.record.times.set(moment.answerBegin, exchange.answeredMs);
     if (this.#endpoint?.suspect !== undefined) this.#facts.heed(head, this.#endpoint);
@@ -277,7 +277,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   onLateHead(attempt: HedgedAttempt): boolean {
     const { exchange, endpoint, startMs } = attempt;
     const { record, services } = this.#stream;
-    const serviceTimeMs = services.upstreams.wheel.nowMs - startMs;
+    const serviceTimeMs = Math.floor(services.upstreams.wheel.nowMs - startMs);
     endpoint?.report(this.#facts.reported(exchange.head, serviceTimeMs));
     const isBad = this.#retry?.isRetriable(this.#facts.answer(exchange.head)) === true;
     if (isBad && this.#mayBeAnswered) return false;

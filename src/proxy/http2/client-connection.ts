@@ -31,7 +31,7 @@ export interface ConnectionKeeper {
   /** It stands, or takes more streams than before. */
   onCapacity(connection: ClientConnection): void;
   /** Its server has said that it takes no more streams than there are. */
-  onFull(): void;
+  onFull(connection: ClientConnection): void;
   /** It takes no streams any more. */
   onDraining(connection: ClientConnection): void;
   /** One has not said in time what its server allows. */
@@ -144,8 +144,9 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
 
   /** Somebody waits to be told what the server allows: not for ever. */
   expectSettings(): void {
-    if (this.#settingsDeadline !== undefined) return;
-    this.#settingsDeadline = new Deadline(this);
+    this.#settingsDeadline ??= new Deadline(this);
+    // Who comes after it has passed waits as long.
+    if (this.#settingsDeadline.isArmed) return;
     this.#keeper.wheel.arm(this.#settingsDeadline, this.cluster.connectTimeoutMs);
   }
 
@@ -275,7 +276,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   onPeerSettings(): void {
     this.#settingsDeadline?.disarm();
     if (this.capacity > 0) this.#keeper.onCapacity(this);
-    else this.#keeper.onFull();
+    else this.#keeper.onFull(this);
   }
 
   onGoAway(): void {

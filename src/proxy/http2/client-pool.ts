@@ -81,6 +81,11 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     if (!isToBeTold) this.#connectForWaiting();
   }
 
+  /** For a connection that stands: the pool which has opened it has just let go of its own. */
+  #keepPermit({ limits: { pools } }: UpstreamCluster): void {
+    if (this.#permit === undefined && pools?.try() === true) this.#permit = pools;
+  }
+
   /** Nothing is here any more: another endpoint may have a pool instead. */
   #leaveIfEmpty(): void {
     if (this.#permit === undefined || this.#open > 0 || this.#waiting.length > 0) return;
@@ -126,7 +131,11 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
   }
 
   /** Who waits was to have a stream there. */
-  onFull(): void {
+  onFull(connection: ClientConnection): void {
+    if (connection.isIdle && this.#connecting === 0) {
+      // It takes none at all, and would say so on every further connection.
+      this.onUntold("connect-failure");
+    }
     this.#connectForWaiting();
   }
 
@@ -158,6 +167,9 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     for (const { user } of this.#waiting.filter((waiting) => waiting.user.isUpgradeRequest)) {
       if (this.cancel(user)) user.onPoolFailure(failure, error);
     }
+    // Others waited behind them, on connections with room.
+    const ready = [...this.#ready];
+    for (const connection of ready) this.onCapacity(connection);
   }
 
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
@@ -233,6 +245,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     const connection = new ClientConnection(this, cluster, http2, isCounted);
     connection.dialledMs = dialledMs;
     connection.tcpConnectedMs = tcpConnectedMs;
+    this.#keepPermit(cluster);
     this.#open++;
     this.#upstreams.onOpened(connection);
     channel.handler = connection;

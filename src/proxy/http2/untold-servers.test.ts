@@ -20,6 +20,8 @@ const yes = (): boolean => true;
 const settings = "\0\0\0\x04\0\0\0\0\0";
 /** SETTINGS_ENABLE_CONNECT_PROTOCOL. */
 const allowing = "\0\0\x06\x04\0\0\0\0\0\0\x08\0\0\0\x01";
+/** SETTINGS_MAX_CONCURRENT_STREAMS of 0. */
+const none = "\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\0";
 
 class User implements UpstreamUser {
   readonly isHeadRequest = false;
@@ -188,4 +190,27 @@ test("ClientPool gives upgrades up where a server says nothing, or goes", () => 
   gone.connect().close();
   assert.equal(left.failure, "connect-failure");
   assert.equal(gone.dials.length, 1);
+});
+
+test("ClientPool gives each upgrade up in time, and lets those behind it pass", () => {
+  const endpoint = new Endpoint();
+  const first = endpoint.acquire(true);
+  const behind = endpoint.acquire();
+  endpoint.connect();
+  assert.equal(behind.exchange, undefined);
+  endpoint.clock.advance(1100);
+  assert.equal(first.failure, "connect-timeout");
+  assert.ok(behind.exchange !== undefined);
+  const second = endpoint.acquire(true);
+  endpoint.clock.advance(1100);
+  assert.equal(second.failure, "connect-timeout");
+  assert.equal(endpoint.dials.length, 1);
+});
+
+test("ClientPool does not knock again and again where a server takes no streams", () => {
+  const endpoint = new Endpoint();
+  const upgrade = endpoint.acquire(true);
+  endpoint.connect().send(none);
+  assert.equal(upgrade.failure, "connect-failure");
+  assert.equal(endpoint.dials.length, 1);
 });

@@ -34,3 +34,14 @@ test("a record tells the client's whole subject", async () => {
   const plain = new TcpRecord(new ScriptedChannel(), connectionView(), "inbound");
   assert.equal(say(plain), "-");
 });
+
+test("the ids of a trace are those that it began with, unless others are set", () => {
+  const record = new TcpRecord(new ScriptedChannel(), connectionView(), "inbound");
+  record.beginTrace(`00-${"4b".repeat(16)}-${"a1".repeat(8)}-01`);
+  assert.equal(record.traceId, "4b".repeat(16));
+  assert.equal(record.spanId, "a1".repeat(8));
+  record.beginTrace(`00-${"4c".repeat(16)}-${"a2".repeat(8)}-01`);
+  record.spanId = "b3".repeat(8);
+  assert.equal(record.traceId, "4c".repeat(16));
+  assert.equal(record.spanId, "b3".repeat(8));
+});

@@ -62,14 +62,16 @@ export class ConnectionRecord {
   clusterMetadata: RequestRecord["clusterMetadata"] = undefined;
   routeMetadata: RequestRecord["routeMetadata"] = undefined;
   requestId = "";
-  traceId = "";
-  spanId = "";
   parentSpanId = "";
   isSampled = false;
   operation = "";
   grpcStatus: number | undefined = undefined;
   readonly #channel: Pick<Channel, "tls">;
   #peerSubject: string | undefined = undefined;
+  #traceId = "";
+  #spanId = "";
+  /** Holds both ids until somebody asks for one. */
+  #traceparent = "";
 
   constructor(channel: Pick<Channel, "local" | "tls">, connection: ConnectionView) {
     const { tls } = channel;
@@ -94,6 +96,40 @@ export class ConnectionRecord {
 
   get downstreamTls(): TlsDetails | undefined {
     return this.#channel.tls;
+  }
+
+  /** `00-<trace id>-<span id>-<flags>`: mostly nobody asks for the ids, so none is cut out yet. */
+  beginTrace(traceparent: string): void {
+    this.#traceparent = traceparent;
+    this.parentSpanId = "";
+  }
+
+  get traceId(): string {
+    this.#cutIds();
+    return this.#traceId;
+  }
+
+  set traceId(id: string) {
+    this.#cutIds();
+    this.#traceId = id;
+  }
+
+  get spanId(): string {
+    this.#cutIds();
+    return this.#spanId;
+  }
+
+  set spanId(id: string) {
+    this.#cutIds();
+    this.#spanId = id;
+  }
+
+  #cutIds(): void {
+    const whole = this.#traceparent;
+    if (whole === "") return;
+    this.#traceparent = "";
+    this.#traceId = whole.slice(3, 35);
+    this.#spanId = whole.slice(36, 52);
   }
 
   /** Read from the certificate when a log first asks for it. */
@@ -133,8 +169,9 @@ export class ConnectionRecord {
     this.clusterMetadata = undefined;
     this.routeMetadata = undefined;
     this.requestId = "";
-    this.traceId = "";
-    this.spanId = "";
+    this.#traceparent = "";
+    this.#traceId = "";
+    this.#spanId = "";
     this.parentSpanId = "";
     this.isSampled = false;
     this.operation = "";

@@ -93,8 +93,11 @@ export class ReportQueue<Item> {
 
   #wait(): void {
     const { clock, flushAfterMs } = this.#options;
-    this.#timer ??= clock.schedule(flushAfterMs, () => this.flush());
+    this.#timer ??= clock.schedule(flushAfterMs, this.#onDue);
   }
+
+  /** One for all: a closure in `#wait()` would cost each report a context. */
+  readonly #onDue = (): void => this.flush();
 
   #next(): Batch | undefined {
     const batch = this.#full.shift();

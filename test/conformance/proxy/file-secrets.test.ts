@@ -16,6 +16,7 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { parseBootstrap } from "../../../src/proxy/bootstrap.ts";
 import { type Proxy, startProxy } from "../../../src/proxy/proxy.ts";
 import { createLog } from "../../../src/telemetry/log.ts";
+import { createMetricRegistry } from "../../../src/telemetry/metric-registry.ts";
 import { noPeers } from "../../../src/telemetry/standard-metrics.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { freePort } from "../../support/free-port.ts";
@@ -104,7 +105,12 @@ for (const [io, workers] of [
       parseYaml: (yaml) => load(yaml),
       readFile: () => Buffer.alloc(0),
     });
-    const secrets = new FileSecrets({ clock, log: silentLog, others });
+    const secrets = new FileSecrets({
+      clock,
+      log: silentLog,
+      metrics: createMetricRegistry(),
+      others,
+    });
     const proxy: Proxy = startProxy({
       feed,
       secrets,
