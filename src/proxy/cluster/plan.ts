@@ -7,6 +7,7 @@ import { honoured } from "../config/honoured.ts";
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
+import type { SocketOption } from "../../wire/gen/ts/envoy/config/core/v3/socket_option.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { compileAnswerMatcher } from "../engine/answer-matcher.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
@@ -193,8 +194,20 @@ function overridableOf(set: HealthStatusSet | undefined): ReadonlySet<EndpointSt
   return new Set(set.statuses.flatMap((status) => statuses[status] ?? []));
 }
 
+const solSocket = 1;
+const soMark = 36;
+
+/** The mark alone: every socket towards an upstream carries the proxy's own, asked for or not. */
+function checkSocketOptions(options: readonly SocketOption[]): void {
+  for (const [i, { level, name }] of options.entries()) {
+    if (Number(level) === solSocket && Number(name) === soMark) continue;
+    refuse(`upstream_bind_config.socket_options[${i}]`, "is not supported: there is SO_MARK");
+  }
+}
+
 function sourceAddressesOf({ upstreamBindConfig }: Cluster): readonly string[] {
-  const { sourceAddress, extraSourceAddresses = [] } = upstreamBindConfig ?? {};
+  const { sourceAddress, extraSourceAddresses = [], socketOptions = [] } = upstreamBindConfig ?? {};
+  checkSocketOptions(socketOptions);
   const all = [sourceAddress, ...extraSourceAddresses.map((extra) => extra.address)];
   return all.flatMap((one, i) => {
     if (one === undefined) return [];

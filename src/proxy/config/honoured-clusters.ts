@@ -137,8 +137,8 @@ export const honouredCluster: Honoured<Cluster> = {
   cleanupInterval: true,
   // Readiness waits for every cluster.
   waitForWarmOnInit: "absent",
-  // Every socket towards an upstream carries the proxy's mark, asked for or not.
   upstreamBindConfig: {
+    // SO_MARK alone: every socket towards an upstream carries the proxy's mark, asked for or not.
     socketOptions: true,
     sourceAddress: source,
     extraSourceAddresses: { address: source },

@@ -1,6 +1,7 @@
 /** Limits on what a cluster may have in flight at once. */
 import type { CircuitBreakers as Config } from "../../wire/gen/ts/envoy/config/cluster/v3/circuit_breaker.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
+import { durationMs } from "./duration.ts";
 import { refuse } from "./refusal.ts";
 import type { SharedCount } from "./shared-counts.ts";
 
@@ -34,6 +35,10 @@ export function compileLimits(
   const percent = budget?.budgetPercent?.value ?? 20;
   if (percent < 0 || percent > 100) {
     refuse(`${path}.thresholds[${index}].retry_budget.budget_percent`, "must be from 0 to 100");
+  }
+  if ((durationMs(budget?.budgetInterval) ?? 0) > 0) {
+    const place = `${path}.thresholds[${index}].retry_budget.budget_interval`;
+    refuse(place, "is not supported: the share is of what is in flight now");
   }
   return {
     connection: thresholds?.maxConnections ?? 1024,

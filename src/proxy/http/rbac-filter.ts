@@ -65,20 +65,26 @@ export interface RbacFilterPlace {
   readonly statPrefix: string;
 }
 
+/** As Envoy joins names, and writes them for Prometheus. */
+function seriesName(prefix: string, suffix: string): string {
+  const joint = prefix === "" || prefix.endsWith(".") ? "" : ".";
+  return `${prefix}${joint}${suffix}`.replaceAll(/[^A-Za-z0-9_]/g, "_");
+}
+
 export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): HttpFilter {
   const config = RBAC.decode(bytes);
   const own = compileRules(config, place.path);
   const labels = { http_conn_manager_prefix: place.statPrefix };
-  const counter = (suffix: string): { add(): void } =>
+  const counter = (prefix: string, suffix: string): { add(): void } =>
     place.metrics.counter(
-      `envoy_http_rbac_${suffix}`,
+      `envoy_http_rbac_${seriesName(prefix, suffix)}`,
       "Requests by the decision of authorization policies",
       labels,
     );
-  const allowed = counter("allowed");
-  const denied = counter("denied");
-  const shadowAllowed = counter("shadow_allowed");
-  const shadowDenied = counter("shadow_denied");
+  const allowed = counter(config.rulesStatPrefix, "allowed");
+  const denied = counter(config.rulesStatPrefix, "denied");
+  const shadowAllowed = counter(config.shadowRulesStatPrefix, "shadow_allowed");
+  const shadowDenied = counter(config.shadowRulesStatPrefix, "shadow_denied");
   return {
     name: place.name,
     onRequest(stream: FilterStream): FilterVerdict {

@@ -193,6 +193,7 @@ export const fieldExamples: readonly FieldExample[] = [
       preconnectPolicy: { perUpstreamPreconnectRatio: 1.5 },
       upstreamBindConfig: {
         sourceAddress: { address: "127.0.0.1", portValue: 0 },
+        socketOptions: [{ level: "1", name: "36", intValue: "1337", description: "mark" }],
       },
       loadBalancingPolicy: {
         policies: [{ typedExtensionConfig: typed("load_balancing_policies.random.v3.Random") }],

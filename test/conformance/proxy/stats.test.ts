@@ -152,7 +152,7 @@ function isUncounted(name: string): boolean {
 
 const madeLate = new RegExp(
   `^envoy_(${[
-    "cluster_(bind_errors|lb_\\w+|original_dst_host_invalid|outlier_detection_ejections_\\w+)",
+    "cluster_(assignment_(stale|timeout_received)|lb_\\w+|outlier_detection_ejections_\\w+)",
     "cluster_circuit_breakers_(default|high)_\\w+_open",
     "cluster_update_(attempt|success)",
     "cluster_upstream_cx_(connect_timeout|idle_timeout|max_duration_reached|max_requests|none_healthy)",
