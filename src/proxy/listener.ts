@@ -18,6 +18,7 @@ import type { DrainPlan } from "./drain.ts";
 import { writeQueueBytes } from "./engine/watermark.ts";
 import { checkHttpFilter } from "./http.ts";
 import type { PassedOn } from "./internal.ts";
+import { isAdmitted } from "./listener/admission.ts";
 import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import {
@@ -300,12 +301,10 @@ class RunningListeners implements ListenerSet {
     const { overload } = this.#context;
     const nowMs = this.#context.clock.monotonicMs();
     if (overload !== undefined && passed === undefined) {
-      const isFull =
-        this.#connections.size >= overload.connectionsMax ||
-        this.#young.count(nowMs) >= overload.youngConnectionsMax;
-      if (isFull || overload.refusesConnections) {
+      const open = this.#connections.size;
+      const counts = { open, young: this.#young.count(nowMs) };
+      if (!isAdmitted(overload, receiver.compiled, counts)) {
         receiver.counters.onOverloaded();
-        const open = this.#connections.size;
         this.#refusals.warn("a connection was refused: memory runs short", { open });
         channel.destroy("reset");
         return;

@@ -23,11 +23,12 @@ import {
   type FilterChainSelector,
 } from "../engine/filter-chains.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
+import type { AdmissionOptions } from "./admission.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
 import { compileSocketOptions } from "./socket-options.ts";
 import { compileListenerFilters, type ListenerStep, stepsAt } from "./listener-filters.ts";
 
-export interface CompiledListener {
+export interface CompiledListener extends AdmissionOptions {
   readonly name: string;
   readonly statAddress: string;
   readonly addresses: readonly SocketAddress[];
@@ -130,6 +131,8 @@ export function compileListener(
     acceptsMax: listener.maxConnectionsToAcceptPerSocketEvent || undefined,
     direction: chainOptions.direction,
     log: log.sink,
+    bypassesOverload: listener.bypassOverloadManager,
+    ignoresConnectionLimit: listener.ignoreGlobalConnLimit,
   };
 }
 
