@@ -1,7 +1,9 @@
 /** A channel from before it is known which one it will be. Bytes can pass once it has become that. */
 import { assert } from "../base/assert.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
+import type { Logger } from "../telemetry/logger.ts";
 import type { ByteMeter, Channel, ChannelError, ChannelHandler } from "./channel.ts";
+import { reportFault } from "./portable/fault.ts";
 
 export interface PendingOptions {
   readonly handler: ChannelHandler;
@@ -10,6 +12,8 @@ export interface PendingOptions {
   readonly local: SocketAddress;
   /** Whoever has it wants it no more, before it has become anything: `fail()` is to follow. */
   readonly onAbandoned: () => void;
+  /** Hears of handlers that throw. */
+  readonly log: Logger;
 }
 
 export class PendingChannel implements Channel {
@@ -38,7 +42,13 @@ export class PendingChannel implements Channel {
   fail(error: ChannelError | undefined): void {
     if (this.#isClosed || this.#channel !== undefined) return;
     this.#isClosed = true;
-    queueMicrotask(() => this.#handler.onClose(error));
+    queueMicrotask(() => {
+      try {
+        this.#handler.onClose(error);
+      } catch (thrown) {
+        reportFault(this.#options.log, this.remote, thrown);
+      }
+    });
   }
 
   get handler(): ChannelHandler {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { FakeClock } from "../../test/support/fake-clock.ts";
 import { ScriptedChannel } from "../../test/support/scripted-channel.ts";
+import { silentLog } from "../../test/support/silent-log.ts";
 import type { Channel, ChannelError } from "./channel.ts";
 import type { DialOptions } from "./dialler.ts";
 import { createRacingDialler, type RacingDialOptions } from "./racing-dialler.ts";
@@ -13,11 +14,12 @@ interface Attempt {
 }
 
 /** Three ways, and what has come of them. */
-function start({ timeoutMs = 5_000 } = {}) {
+function start({ timeoutMs = 5_000, onClose = (): void => {} } = {}) {
   const clock = new FakeClock();
   const attempts: Attempt[] = [];
   const connected: Channel[] = [];
   const closed: (ChannelError | undefined)[] = [];
+  const faults: string[] = [];
   let further = 0;
   const dialler = createRacingDialler(
     {
@@ -29,6 +31,7 @@ function start({ timeoutMs = 5_000 } = {}) {
       },
     },
     clock,
+    { ...silentLog, error: (text) => faults.push(text) },
   );
   const options: RacingDialOptions = {
     address: { address: "a", port: 1 },
@@ -43,7 +46,10 @@ function start({ timeoutMs = 5_000 } = {}) {
       onData: () => {},
       onEnd: () => {},
       onDrain: () => {},
-      onClose: (error) => closed.push(error),
+      onClose: (error) => {
+        closed.push(error);
+        onClose();
+      },
     },
     onConnect: (channel) => connected.push(channel),
   };
@@ -67,6 +73,7 @@ function start({ timeoutMs = 5_000 } = {}) {
     addresses,
     open,
     attempt,
+    faults,
     further: () => further,
     connect: (at: number) => attempt(at).dial.onConnect(attempt(at).channel),
     fail: (at: number, code = "ECONNREFUSED") => attempt(at).channel.close({ code, message: code }),
@@ -88,6 +95,17 @@ test("RacingDialler gives each way a head start of 300 ms, and lets go of the lo
   assert.deepEqual(race.connected, [race.channel]);
   race.channel.write(Buffer.from("hello"));
   assert.equal(race.attempt(1).channel.take(), "hello");
+});
+
+test("RacingDialler says so where who is told of the failure throws", async () => {
+  const broken = (): void => {
+    throw new Error("broken");
+  };
+  const race = start({ onClose: broken });
+  for (const at of [0, 1, 2]) race.fail(at);
+  await Promise.resolve();
+  assert.equal(race.closed.length, 1);
+  assert.deepEqual(race.faults, ["a connection's handler failed"]);
 });
 
 test("RacingDialler takes the next way at once where one fails", () => {

@@ -9,6 +9,7 @@ import type { Channel, ChannelError } from "./channel.ts";
 import type { Dialler, DialOptions } from "./dialler.ts";
 import { PendingChannel } from "./pending-channel.ts";
 import { silentHandler } from "./portable/socket-channel.ts";
+import type { Logger } from "../telemetry/logger.ts";
 
 /** One way to the endpoint. */
 export interface Way {
@@ -37,13 +38,13 @@ export interface RacingDialler extends Dialler {
 }
 
 /** `other` opens each connection. */
-export function createRacingDialler(other: Dialler, clock: Clock): RacingDialler {
+export function createRacingDialler(other: Dialler, clock: Clock, log: Logger): RacingDialler {
   return {
     dial(options) {
       const { ways } = options;
       return ways === undefined
         ? other.dial(options)
-        : new Race(options, ways, { other, clock }).channel;
+        : new Race(options, ways, { other, clock, log }).channel;
     },
   };
 }
@@ -51,6 +52,7 @@ export function createRacingDialler(other: Dialler, clock: Clock): RacingDialler
 interface RaceTools {
   readonly other: Dialler;
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 class Race {
@@ -74,6 +76,7 @@ class Race {
       remote: dial.address,
       local: { address: "", port: 0 },
       onAbandoned: () => this.#fail(undefined),
+      log: tools.log,
     });
     const { timeoutMs } = dial;
     if (timeoutMs > 0) {

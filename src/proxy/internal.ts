@@ -111,6 +111,7 @@ class Dialling {
       remote: dial.address,
       local: clientAddress,
       onAbandoned: () => this.#fail(undefined),
+      log: options.log,
     });
   }
 

@@ -349,7 +349,8 @@ function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): Open
   });
   const { internalBufferBytes: bufferBytesMax } = options;
   const inside = { clock, log: log.area("internal"), turnEnd: io.turnEnd, bufferBytesMax };
-  return { io, dialler: new InternalDialler(createRacingDialler(outside, clock), inside) };
+  const racing = createRacingDialler(outside, clock, inside.log);
+  return { io, dialler: new InternalDialler(racing, inside) };
 }
 
 function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams"]> {

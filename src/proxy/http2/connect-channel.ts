@@ -12,6 +12,7 @@ import { MessageHeaders } from "../http/message-headers.ts";
 import {
   type PoolFailure,
   streamReset,
+  type UpgradedExchange,
   type UpstreamExchange,
   type UpstreamPool,
   type UpstreamReset,
@@ -156,7 +157,11 @@ export class ConnectChannel implements Channel, UpstreamUser {
 
   onInterim(): void {}
 
-  onUpgraded(): void {}
+  /** Asked of HTTP/1.1, which is told apart before: nobody could read on here. */
+  onUpgraded(upgraded: UpgradedExchange): void {
+    upgraded.abandon();
+    this.#close({ code: tunnelRefused, message: "no tunnel: the connection has changed hands" });
+  }
 
   onResponseHead(exchange: UpstreamExchange): void {
     const { status } = exchange.head;

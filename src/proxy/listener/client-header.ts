@@ -127,9 +127,11 @@ function clientOf(
       const fields = metadata.get(place.namespace) ?? {};
       metadata.set(place.namespace, fields);
       // The first value of a kind has its way.
-      fields[place.key] ??= place.isBase64
-        ? Buffer.from(value).toString("base64")
-        : sanitizedText(value);
+      if (!Object.hasOwn(fields, place.key)) {
+        fields[place.key] = place.isBase64
+          ? Buffer.from(value).toString("base64")
+          : sanitizedText(value);
+      }
     }
     if (passes(type)) passed.push(Uint8Array.of(type, value.length >> 8, value.length), value);
   }
