@@ -136,8 +136,19 @@ class Client {
   }
 }
 
+const takenPorts = new Set<number>();
+
+/** Of a port that no client before it had: its session might go on. */
 async function clientOf(port: number): Promise<Client> {
-  return new Client(await bind(), port);
+  const used: dgram.Socket[] = [];
+  let socket = await bind();
+  while (takenPorts.has(socket.address().port)) {
+    used.push(socket);
+    socket = await bind();
+  }
+  for (const one of used) one.close();
+  takenPorts.add(socket.address().port);
+  return new Client(socket, port);
 }
 
 interface Running {
