@@ -4,12 +4,12 @@
  */
 import net from "node:net";
 
-import { assert } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
+import { formatSocketAddress } from "../base/socket-address.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import type { ByteMeter, Channel, ChannelError, ChannelHandler, TlsSession } from "./channel.ts";
+import type { ChannelError, TlsSession } from "./channel.ts";
 import type { Dialler, DialOptions } from "./dialler.ts";
+import { OpeningChannel } from "./opening-channel.ts";
 import { reportFault } from "./portable/fault.ts";
 import {
   localAddressOf,
@@ -31,28 +31,20 @@ export function createPortableDialler(options: PortableDiallerOptions): Dialler 
   return { dial: (dial) => new Dialling(options, dial) };
 }
 
-/**
- * A channel from before its connection exists. Bytes may pass only after `onConnect`: with TLS,
- * only when the peer has been verified.
- */
-class Dialling implements Channel {
-  readonly remote: SocketAddress;
+/** With TLS it is a connection only when the peer has been verified. */
+class Dialling extends OpeningChannel {
   readonly #dial: DialOptions;
   readonly #log: Logger;
   readonly #clock: Clock;
   #timer: Timer | undefined;
   #raw: net.Socket | undefined;
   #handshake: ClientHandshake | undefined;
-  #channel: SocketChannel | undefined;
-  #handler: ChannelHandler;
-  #isClosed = false;
 
   constructor({ clock, log, mark }: PortableDiallerOptions, dial: DialOptions) {
+    super(dial.handler, dial.address);
     this.#dial = dial;
     this.#log = log;
     this.#clock = clock;
-    this.#handler = dial.handler;
-    this.remote = dial.address;
     const socket = this.#openSocket(mark);
     if (socket === undefined) return;
     this.#raw = socket;
@@ -71,7 +63,7 @@ class Dialling implements Channel {
     };
     socket.once("close", onClose);
     socket.once("connect", () => {
-      if (this.#isClosed) return;
+      if (this.hasFailed) return;
       socket.off("error", onError);
       socket.off("close", onClose);
       this.#onConnected(socket);
@@ -80,80 +72,8 @@ class Dialling implements Channel {
     socket.connect({ host: dial.address.address, port: dial.address.port });
   }
 
-  get handler(): ChannelHandler {
-    return this.#handler;
-  }
-
-  set handler(handler: ChannelHandler) {
-    this.#handler = handler;
-    if (this.#channel !== undefined) this.#channel.handler = handler;
-  }
-
-  get meter(): ByteMeter | undefined {
-    return this.#channel?.meter;
-  }
-
-  set meter(meter: ByteMeter | undefined) {
-    if (this.#channel !== undefined) this.#channel.meter = meter;
-  }
-
-  get local(): SocketAddress {
-    return this.#channel?.local ?? { address: "", port: 0 };
-  }
-
-  get originalDestination(): SocketAddress {
-    return this.local;
-  }
-
-  get tls(): TlsSession | undefined {
-    return this.#channel?.tls;
-  }
-
-  get queuedBytes(): number {
-    return this.#channel?.queuedBytes ?? 0;
-  }
-
-  get isClosed(): boolean {
-    return this.#isClosed || (this.#channel?.isClosed ?? false);
-  }
-
-  write(bytes: Uint8Array): boolean {
-    if (this.#isClosed) return true;
-    // Bytes queued before the handshake would reach a peer that nobody has verified.
-    assert(this.#channel !== undefined, "write before onConnect");
-    return this.#channel.write(bytes);
-  }
-
-  writeShared(memory: Uint8Array, length: number): boolean {
-    if (this.#isClosed) return true;
-    assert(this.#channel !== undefined, "write before onConnect");
-    return this.#channel.writeShared(memory, length);
-  }
-
-  cork(): void {
-    this.#channel?.cork();
-  }
-
-  uncork(): void {
-    this.#channel?.uncork();
-  }
-
-  end(): void {
-    if (this.#channel === undefined) this.destroy();
-    else this.#channel.end();
-  }
-
-  destroy(how?: "reset"): void {
-    if (this.#channel === undefined) this.#fail(undefined);
-    else this.#channel.destroy(how);
-  }
-
-  pause(): void {
-    this.#channel?.pause();
-  }
-
-  resume(): void {
-    this.#channel?.resume();
+  protected override abandon(): void {
+    this.#fail(undefined);
   }
 
   #openSocket(mark: number | undefined): net.Socket | undefined {
@@ -200,13 +120,13 @@ class Dialling implements Channel {
   }
 
   #open(socket: net.Socket, session: TlsSession | undefined): void {
-    if (this.#isClosed) {
+    if (this.hasFailed) {
       socket.destroy();
       return;
     }
     this.#timer?.cancel();
-    this.#channel = new SocketChannel(socket, {
-      handler: this.#handler,
+    this.channel = new SocketChannel(socket, {
+      handler: this.ownHandler,
       local: localAddressOf(socket),
       remote: this.remote,
       ...(this.#raw === undefined ? {} : { transport: this.#raw }),
@@ -216,22 +136,22 @@ class Dialling implements Channel {
     try {
       this.#dial.onConnect(this);
     } catch (thrown) {
-      this.#channel.destroy();
+      this.channel.destroy();
       reportFault(this.#log, this.remote, thrown);
     }
   }
 
   /** Ends what has not become a connection; tells the handler later, as every backend does. */
   #fail(error: ChannelError | undefined): void {
-    if (this.#isClosed || this.#channel !== undefined) return;
-    this.#isClosed = true;
+    if (this.hasFailed || this.channel !== undefined) return;
+    this.hasFailed = true;
     this.#timer?.cancel();
     this.#raw?.on("error", () => {});
     this.#raw?.destroy();
     this.#handshake?.abort(error !== undefined);
     queueMicrotask(() => {
       const { handler } = this;
-      this.#handler = silentHandler;
+      this.ownHandler = silentHandler;
       try {
         handler.onClose(error);
       } catch (thrown) {

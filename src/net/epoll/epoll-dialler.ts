@@ -4,11 +4,12 @@ import os from "node:os";
 
 import { assert } from "../../base/assert.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { Deferred } from "../../base/turn-end.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../channel.ts";
+import type { ChannelError } from "../channel.ts";
 import type { Dialler, DialOptions } from "../dialler.ts";
+import { OpeningChannel } from "../opening-channel.ts";
 import { reportFault } from "../portable/fault.ts";
 import { keepAliveOptions } from "../sysio/socket-options.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
@@ -48,24 +49,18 @@ export function createEpollDialler(options: EpollDiallerOptions): Dialler {
   };
 }
 
-/** A channel from before its connection exists; afterwards it passes everything on. */
-class Dialling implements Channel, Watched, Deferred {
-  readonly remote: SocketAddress;
+class Dialling extends OpeningChannel implements Watched, Deferred {
   readonly #options: EpollDiallerOptions;
   readonly #dial: DialOptions;
-  #handler: ChannelHandler;
   #fd = -1;
   #timer: Timer | undefined;
-  #channel: EpollChannel | undefined;
   #handshake: ClientTlsHandshake | undefined;
-  #isClosed = false;
   #error: ChannelError | undefined;
 
   constructor(options: EpollDiallerOptions, dial: DialOptions) {
+    super(dial.handler, dial.address);
     this.#options = options;
     this.#dial = dial;
-    this.#handler = dial.handler;
-    this.remote = dial.address;
     const error = this.#connect();
     if (error !== undefined) {
       this.#fail(error);
@@ -75,71 +70,8 @@ class Dialling implements Channel, Watched, Deferred {
     if (timeoutMs > 0) this.#timer = options.clock.schedule(timeoutMs, () => this.#onTimeout());
   }
 
-  get handler(): ChannelHandler {
-    return this.#channel?.handler ?? this.#handler;
-  }
-
-  set handler(handler: ChannelHandler) {
-    this.#handler = handler;
-    if (this.#channel !== undefined) this.#channel.handler = handler;
-  }
-
-  get local(): SocketAddress {
-    return this.#channel?.local ?? { address: "", port: 0 };
-  }
-
-  get originalDestination(): SocketAddress {
-    return this.local;
-  }
-
-  get tls(): TlsSession | undefined {
-    return this.#channel?.tls;
-  }
-
-  get queuedBytes(): number {
-    return this.#channel?.queuedBytes ?? 0;
-  }
-
-  get isClosed(): boolean {
-    return this.#isClosed || (this.#channel?.isClosed ?? false);
-  }
-
-  write(bytes: Uint8Array): boolean {
-    if (this.#isClosed) return true;
-    assert(this.#channel !== undefined, "write before onConnect");
-    return this.#channel.write(bytes);
-  }
-
-  writeShared(memory: Uint8Array, length: number): boolean {
-    if (this.#isClosed) return true;
-    assert(this.#channel !== undefined, "write before onConnect");
-    return this.#channel.writeShared(memory, length);
-  }
-
-  cork(): void {
-    this.#channel?.cork();
-  }
-
-  uncork(): void {
-    this.#channel?.uncork();
-  }
-
-  end(): void {
-    if (this.#channel === undefined) this.destroy();
-    else this.#channel.end();
-  }
-
-  destroy(how?: "reset"): void {
-    if (this.#channel === undefined) this.#fail(undefined);
-    else this.#channel.destroy(how);
-  }
-
-  pause(): void {
-    this.#channel?.pause();
-  }
-
-  resume(): void {
-    this.#channel?.resume();
+  protected override abandon(): void {
+    this.#fail(undefined);
   }
 
   onEvents(): void {
@@ -157,7 +89,7 @@ class Dialling implements Channel, Watched, Deferred {
   /** It has not become a connection. */
   runDeferred(): void {
     try {
-      this.#handler.onClose(this.#error);
+      this.ownHandler.onClose(this.#error);
     } catch (thrown) {
       reportFault(this.#options.log, this.remote, thrown);
     }
@@ -261,7 +193,7 @@ class Dialling implements Channel, Watched, Deferred {
       {
         reactor,
         fd,
-        handler: this.#handler,
+        handler: this.ownHandler,
         local: localAddressOf(reactor, fd),
         remote,
         ...(secured === undefined ? {} : { stream: secured.connection, tls: secured.session }),
@@ -270,7 +202,7 @@ class Dialling implements Channel, Watched, Deferred {
       },
       interest,
     );
-    this.#channel = channel;
+    this.channel = channel;
     try {
       this.#dial.onConnect(channel);
     } catch (thrown) {
@@ -286,8 +218,8 @@ class Dialling implements Channel, Watched, Deferred {
 
   /** Ends what has not become a connection. */
   #fail(error: ChannelError | undefined): void {
-    if (this.#isClosed || this.#channel !== undefined) return;
-    this.#isClosed = true;
+    if (this.hasFailed || this.channel !== undefined) return;
+    this.hasFailed = true;
     this.#error = error;
     this.#timer?.cancel();
     this.#handshake?.abort(error !== undefined);
