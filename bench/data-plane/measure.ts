@@ -161,11 +161,13 @@ export async function runGhz(target: Target, load: GhzLoad): Promise<Measurement
   options.push("-c", String(connections * streams), "--connections", String(connections));
   options.push("-z", `${seconds}s`, `127.0.0.1:${target.port}`);
   const before = runningUse(target.pid);
-  const { stdout } = await run("taskset", ["-c", loadCore, ghz(), ...options]);
+  // It tells every single call, some 70 bytes each.
+  const output = { maxBuffer: 256 * 1024 * 1024 };
+  const { stdout } = await run("taskset", ["-c", loadCore, ghz(), ...options], output);
   const { cpuUs, ...memory } = usedSince(target.pid, before);
   const said: GhzReport = JSON.parse(stdout);
   const units = said.statusCodeDistribution["OK"] ?? 0;
-  if (units === 0) throw new Error(`ghz on port ${target.port}: ${stdout}`);
+  if (units === 0) throw new Error(`ghz on port ${target.port}: ${stdout.slice(0, 1000)}`);
   const delay = (share: number): number => {
     const found = said.latencyDistribution?.find(({ percentage }) => percentage === share);
     return found === undefined ? Number.NaN : found.latency / 1e6;
