@@ -76,3 +76,24 @@ test("a CONNECT that reaches nobody gives everything back", () => {
   assert.deepEqual(mesh.inUse, none);
   assert.equal(mesh.endpoints[0]?.active, 0);
 });
+
+test("a tunnel that lasts longer than its cluster lets a stream last ends, with the reason", () => {
+  for (const [options, request, answer] of [
+    [websockets, upgrade, switched],
+    [connects, connect, ""],
+  ] as const) {
+    const mesh = new HttpHarness({ ...options, maxStreamDurationMs: 5000 });
+    const client = mesh.connect();
+    client.send(request);
+    const app = mesh.upstream();
+    if (answer !== "") app.send(answer);
+    mesh.clock.advance(4900);
+    app.send("bytes");
+    assert.match(client.take(), /bytes$/);
+    mesh.clock.advance(200);
+    assert.deepEqual([client.isClosed, app.isClosed], [true, true]);
+    const { flags, details } = mesh.log.at(-1) ?? {};
+    assert.deepEqual([flags, details], ["UMSDR", "upstream_max_stream_duration_reached"]);
+    assert.deepEqual(mesh.inUse, none);
+  }
+});

@@ -8,6 +8,7 @@ import type { CompiledRoute } from "../engine/route-table.ts";
 import { countConnectFailure, endOf } from "./connection-ends.ts";
 import type { DownstreamSeries } from "./downstream-series.ts";
 import type { HttpStream } from "./http-stream.ts";
+import { Deadline, type DeadlineOwner, type DeadlineWheel } from "./deadline-wheel.ts";
 import { streamReset, type UpgradedExchange } from "./upstream-exchange.ts";
 import { flag } from "./response-flags.ts";
 import { recordBreak, replyUpstreamFailure } from "./upstream-failure.ts";
@@ -37,7 +38,8 @@ export function openUpgradeTunnel(stream: HttpStream, upstream: UpgradedUpstream
   const channel = upgraded.surrender();
   if (channel === undefined) return;
   const onClosed: TunnelUpstream["onClosed"] = (...how) => upgraded.onTunnelClosed(...how);
-  openTunnel(stream, { channel, endpoint, first, onClosed });
+  const isOverlong = (): boolean => upgraded.isOverlong;
+  openTunnel(stream, { channel, endpoint, first, onClosed, isOverlong });
 }
 
 interface TunnelUpstream {
@@ -48,6 +50,8 @@ interface TunnelUpstream {
   readonly first: Buffer | undefined;
   /** The upstream's channel is closed: gives back what it held of the cluster's limits. */
   readonly onClosed: (error: ChannelError | undefined, hasPeerEnded: boolean) => void;
+  /** Whether we have broken it off, because it lasted too long. */
+  readonly isOverlong?: () => boolean;
 }
 
 function openTunnel(stream: HttpStream, upstream: TunnelUpstream): void {
@@ -69,6 +73,7 @@ class Tunnel {
   readonly #stream: HttpStream;
   readonly #endpoint: UpstreamEndpoint | undefined;
   readonly #onUpstreamClosed: TunnelUpstream["onClosed"];
+  readonly #isOverlong: TunnelUpstream["isOverlong"];
   /** The stream's when it became the tunnel: it may carry another request before both sides have closed. */
   readonly #generation: number;
   #open = 2;
@@ -82,6 +87,7 @@ class Tunnel {
     this.#generation = stream.generation;
     this.#endpoint = upstream.endpoint;
     this.#onUpstreamClosed = upstream.onClosed;
+    this.#isOverlong = upstream.isOverlong;
     this.downstream = new TunnelSide(this, channel, upstream.channel, "received");
     this.upstream = new TunnelSide(this, upstream.channel, channel, "sent");
   }
@@ -106,6 +112,7 @@ class Tunnel {
     if (!this.#isCurrent) return;
     const { record } = this.#stream;
     if (side === this.upstream) {
+      if (this.#isOverlong?.() === true) return recordBreak(record, "upstream-overlong");
       if (error === undefined) return;
       const isStream = error.code === streamReset;
       return recordBreak(record, isStream ? "remote-reset" : "connection-termination");
@@ -189,7 +196,9 @@ export function openConnectTunnel(
   countConnection(endpoint, 1);
   const { wheel } = services.upstreams;
   const dialledMs = wheel.nowMs;
+  const time = new TunnelTime(cluster, wheel);
   const onClosed: TunnelUpstream["onClosed"] = (error, hasPeerEnded) => {
+    time.end();
     countConnection(endpoint, -1);
     limits.releaseConnection();
     limits.releaseRequest();
@@ -231,9 +240,41 @@ export function openConnectTunnel(
       record.responseCodeDetails = "via_upstream";
       counters.onUntimedResponse(200);
       stream.answer.startConnect();
-      openTunnel(stream, { channel, endpoint, first: undefined, onClosed });
+      time.begin(channel);
+      const isOverlong = (): boolean => time.isOver;
+      openTunnel(stream, { channel, endpoint, first: undefined, onClosed, isOverlong });
     },
   });
+}
+
+/** How long a tunnel lasts whose connection no pool has, where its cluster bounds that. */
+class TunnelTime implements DeadlineOwner {
+  isOver = false;
+  readonly #cluster: UpstreamCluster;
+  readonly #wheel: DeadlineWheel;
+  readonly #deadline: Deadline = new Deadline(this);
+  #channel: Channel | undefined;
+
+  constructor(cluster: UpstreamCluster, wheel: DeadlineWheel) {
+    this.#cluster = cluster;
+    this.#wheel = wheel;
+  }
+
+  begin(channel: Channel): void {
+    const { maxStreamDurationMs = 0 } = this.#cluster;
+    this.#channel = channel;
+    if (maxStreamDurationMs > 0) this.#wheel.arm(this.#deadline, maxStreamDurationMs);
+  }
+
+  end(): void {
+    this.#wheel.release(this.#deadline);
+  }
+
+  onDeadline(): void {
+    this.isOver = true;
+    this.#cluster.counters.count("upstream_rq_max_duration_reached");
+    this.#channel?.destroy();
+  }
 }
 
 /** A tunnel is one connection and one request, of those that the cluster allows. */

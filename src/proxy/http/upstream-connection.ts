@@ -56,6 +56,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   user: UpstreamUser | undefined = undefined;
   isConnected = false;
   isClosed = false;
+  isOverlong = false;
   /** A request is on it whose answer is not whole. */
   #isBusy = false;
   #hasPeerEnded = false;
@@ -363,6 +364,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   onDeadline(): void {
     const { user } = this;
     // A tunnel is busy, and nobody's request any more.
+    this.isOverlong = this.#isBusy;
     if (this.#isBusy) this.cluster.counters.count("upstream_rq_max_duration_reached");
     if (user === undefined) {
       this.channel?.destroy();

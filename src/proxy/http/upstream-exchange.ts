@@ -49,6 +49,8 @@ export interface UpstreamExchange {
 /** An exchange that carries another protocol from now on. */
 export interface UpgradedExchange {
   readonly head: Http1Head;
+  /** We have broken it off, because it lasted longer than its cluster lets one last. */
+  readonly isOverlong: boolean;
   /** The connection, or stream, as the caller's alone; it counts against limits until it is closed. */
   surrender(): Channel | undefined;
   /** It is closed: because the peer has ended it, or not. */

@@ -29,6 +29,7 @@ export class ClientStream
   readonly head: Http1Head = new Http1Head();
   isReused = false;
   hasAnswered = false;
+  isOverlong = false;
   answeredMs = 0;
   readonly #connection: ClientConnection;
   #user: UpstreamUser | undefined;
@@ -58,6 +59,7 @@ export class ClientStream
     this.#user = user;
     this.isReused = isReused;
     this.hasAnswered = false;
+    this.isOverlong = false;
     this.#hasTrailers = false;
     this.#isMalformed = false;
     this.#asksFor = "nothing";
@@ -75,6 +77,7 @@ export class ClientStream
   onDeadline(): void {
     const stream = this.#wire;
     if (stream === undefined) return;
+    this.isOverlong = true;
     this.#connection.cluster.counters.count("upstream_rq_max_duration_reached");
     this.#connection.breakOff(stream, errorCode.cancel);
     this.#reset("overlong", undefined);

@@ -3,13 +3,17 @@
  * have, beside Envoy on the same file, towards endpoints of HTTP/1.1 and HTTP/2.
  */
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { agreedOf } from "./health-planes.ts";
-import { bootstrapOf, type Plane, startPlanes } from "./planes.ts";
+import { bootstrapOf, type Place, type Plane, startPlanes } from "./planes.ts";
 
 interface Answering {
   head(status: number, headers: Readonly<Record<string, string>>): void;
@@ -61,11 +65,15 @@ older.on("upgrade", (_request, socket) => {
     "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
   );
 });
-const newer = http2.createServer({ maxSendHeaderBlockLength: 1 << 20 });
+const newer = http2.createServer({
+  maxSendHeaderBlockLength: 1 << 20,
+  settings: { enableConnectProtocol: true },
+});
 newer.on("sessionError", () => {});
 newer.on("stream", (stream: http2.ServerHttp2Stream, headers) => {
   stream.on("error", () => {});
   stream.resume();
+  if (headers[":protocol"] !== undefined) return stream.respond({ ":status": 200 });
   const head = (status: number, more: http2.OutgoingHttpHeaders): void => {
     if (!stream.headersSent) stream.respond({ ":status": status, ...more });
   };
@@ -82,7 +90,7 @@ let planes: readonly Plane[] = [];
 
 const protocols = ["h1", "h2"] as const;
 const clusters: Readonly<Record<string, string>> = {
-  short: "max_stream_duration: 0.3s",
+  short: "max_stream_duration: 1s",
   few: "max_headers_count: 20",
   many: "max_headers_count: 300",
   little: "max_response_headers_kb: 1",
@@ -93,8 +101,11 @@ const clusters: Readonly<Record<string, string>> = {
 const optionsUrl = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 function cluster(protocol: "h1" | "h2", name: string, common: string): string {
   const port = ((protocol === "h1" ? older : newer).address() as net.AddressInfo).port;
-  const explicit = protocol === "h1" ? "http_protocol_options" : "http2_protocol_options";
-  const options = `{"@type": ${optionsUrl}, common_http_protocol_options: {${common}}, explicit_http_config: {${explicit}: {}}}`;
+  const explicit =
+    protocol === "h1"
+      ? "http_protocol_options: {}"
+      : "http2_protocol_options: {allow_connect: true}";
+  const options = `{"@type": ${optionsUrl}, common_http_protocol_options: {${common}}, explicit_http_config: {${explicit}}}`;
   return `{name: ${protocol}-${name}, connect_timeout: 1s, load_assignment: {cluster_name: x, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: ${options}}}`;
 }
 
@@ -110,22 +121,41 @@ const retrying = (protocol: "h1" | "h2"): string =>
     .replace(`/${protocol}-short/`, `/${protocol}-again/`)
     .replace("timeout: 60s", "timeout: 60s, retry_policy: {retry_on: reset, num_retries: 1}");
 
+const folder = mkdtempSync(join(tmpdir(), "heddle-limits-"));
+/** What Heddle's have logged, by port. */
+const logged = new Map<number, string>();
+const logOf = (port: number): string => join(folder, `${port}.log`);
+const fileLog = (port: number): string =>
+  `access_log: [{name: file, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: ${logOf(port)}, log_format: {text_format_source: {inline_string: "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\\n"}}}}]`;
+
 before(async () => {
   const open = (one: net.Server): Promise<void> =>
     new Promise((resolve) => void one.listen(0, "127.0.0.1", resolve));
   await Promise.all([open(older), open(newer)]);
-  planes = await startPlanes((place) =>
+  const configuration = (place: Place): string =>
     bootstrapOf(place, {
       clusters: protocols.flatMap((protocol) =>
         Object.entries(clusters).map(([name, common]) => cluster(protocol, name, common)),
       ),
-      routes: protocols.flatMap((protocol) => [
-        ...Object.keys(clusters).map((name) => route(protocol, name)),
-        retrying(protocol),
-      ]),
-      manager: ["upgrade_configs: [{upgrade_type: websocket}]"],
-    }),
-  );
+      routes: protocols
+        .flatMap((protocol) => [
+          ...Object.keys(clusters).map((name) => route(protocol, name)),
+          retrying(protocol),
+        ])
+        .concat(
+          "{match: {connect_matcher: {}}, route: {cluster: h1-short, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}}",
+        ),
+      manager: [
+        "upgrade_configs: [{upgrade_type: websocket}, {upgrade_type: CONNECT}]",
+        fileLog(place.port),
+      ],
+    });
+  planes = await startPlanes(configuration, {
+    onLines: (path, lines) => {
+      const port = Number(/(\d+)\.log$/.exec(path)?.[1]);
+      logged.set(port, (logged.get(port) ?? "") + lines);
+    },
+  });
 });
 
 after(async () => {
@@ -133,6 +163,7 @@ after(async () => {
   older.closeAllConnections();
   older.close();
   newer.close();
+  rmSync(folder, { recursive: true });
 });
 
 async function ask(plane: Plane, path: string): Promise<string> {
@@ -210,24 +241,71 @@ for (const protocol of protocols) {
   });
 }
 
-test("an upgrade lasts no longer, either", async () => {
-  const ended = planes.map(
-    (plane) =>
-      new Promise<string>((resolve, reject) => {
-        const headers = { connection: "upgrade", upgrade: "websocket" };
-        const request = http.request({ port: plane.port, path: "/h1-short/upgrade", headers });
-        request.on("error", reject);
-        request.on("upgrade", (response, socket) => {
-          socket.on("error", () => {});
-          socket.on("close", () => resolve(`${response.statusCode ?? 0}, then closed`));
-          socket.resume();
-        });
-        request.on("response", ({ statusCode }) => resolve(String(statusCode)));
-        request.end();
-      }),
+function upgrade(plane: Plane, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const headers = { connection: "upgrade", upgrade: "websocket" };
+    const request = http.request({ port: plane.port, path, headers });
+    request.on("error", reject);
+    request.on("upgrade", (response, socket) => {
+      socket.on("error", () => {});
+      socket.on("close", () => resolve(`${response.statusCode ?? 0}, then closed`));
+      socket.resume();
+    });
+    request.on("response", ({ statusCode }) => resolve(String(statusCode)));
+    request.end();
+  });
+}
+
+/** The line of a path, once it is there: Envoy writes every ten seconds. */
+async function lineOf(plane: Plane, path: string): Promise<string> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const text = plane.isEnvoy
+      ? readFileSync(logOf(plane.port), "utf8")
+      : (logged.get(plane.port) ?? "");
+    const line = text.split("\n").find((one) => one.startsWith(`${path} `));
+    if (line !== undefined) return line;
+    if (Date.now() > deadline) assert.fail(`${plane.name} does not log ${path}: ${text}`);
+    await sleep(20);
+  }
+}
+
+test("a tunnel of CONNECT lasts no longer, either", async () => {
+  const found = await Promise.all(
+    planes.map(
+      (plane) =>
+        new Promise<string>((resolve, reject) => {
+          const request = http.request({
+            port: plane.port,
+            method: "CONNECT",
+            path: "any.test:80",
+          });
+          request.on("error", reject);
+          request.on("connect", (response, socket) => {
+            socket.on("error", () => {});
+            socket.on("close", () => resolve(`${response.statusCode ?? 0}, then closed`));
+            socket.resume();
+          });
+          request.end();
+        }),
+    ),
   );
-  for (const found of await Promise.all(ended)) assert.equal(found, "101, then closed");
+  for (const one of found) assert.equal(one, "200, then closed");
 });
+
+for (const protocol of protocols) {
+  test(`${protocol}: an upgrade lasts no longer, either, and its log says why`, async () => {
+    const path = `/${protocol}-short/upgrade`;
+    const found = await Promise.all(planes.map((plane) => upgrade(plane, path)));
+    for (const one of found) assert.equal(one, "101, then closed");
+    const lines = await Promise.all(planes.map((plane) => lineOf(plane, path)));
+    const expectedLine = `${path} 101 UMSDR upstream_max_stream_duration_reached`;
+    for (const [i, plane] of planes.entries()) {
+      assert.equal(lines[i], lines.at(-1), plane.name);
+      assert.equal(lines[i], expectedLine, plane.name);
+    }
+  });
+}
 
 test("attempts that last too long are tried again where resets are, and counted", async () => {
   for (const plane of planes) {
@@ -245,5 +323,5 @@ test("attempts that last too long are tried again where resets are, and counted"
         .toSorted(),
     (lines) => lines.length === 2,
   );
-  for (const line of counts) assert.match(line, /h1-short.* 7$|h2-short.* 6$/);
+  for (const line of counts) assert.match(line, /h1-short.* 8$|h2-short.* 7$/);
 });
