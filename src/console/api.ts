@@ -81,7 +81,7 @@ export interface StatusAnswer {
   /** Where browsers find the console; undefined while nobody listens. */
   readonly console: { readonly address: string; readonly port: number } | undefined;
   readonly health: Health;
-  /** The mesh in one line: `9 of 10 services healthy, 120 req/s, 0.4% errors`. */
+  /** The mesh in one line: `9 of 10 services healthy, 120 req/s, 0.4% errors, 40 gRPC messages/s`. */
   readonly sentence: string;
   readonly traffic: Traffic;
   readonly services: { readonly total: number; readonly healthy: number };

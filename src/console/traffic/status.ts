@@ -74,10 +74,11 @@ function isFine({ health }: { readonly health: Health }): boolean {
   return health === "healthy" || health === "idle";
 }
 
-function sentenceOf(
-  services: readonly ServiceSummary[],
+/** The mesh in one line; messages and bytes where there are any. */
+export function sentenceOf(
+  services: readonly Pick<ServiceSummary, "health">[],
   traffic: Traffic,
-  { failure }: MetricsHealth,
+  { failure }: Pick<MetricsHealth, "failure">,
 ): string {
   if (services.length === 0) return "nothing runs yet";
   if (failure !== undefined) {
@@ -92,7 +93,19 @@ function sentenceOf(
     parts.push(`${(traffic.errorFraction * 100).toFixed(1)}% errors`);
   }
   if (traffic.p99Ms !== undefined) parts.push(`p99 ${Math.round(traffic.p99Ms)} ms`);
+  const messages = traffic.requestMessagesPerSecond + traffic.responseMessagesPerSecond;
+  if (messages > 0) parts.push(`${formatRate(messages)} gRPC messages/s`);
+  const bytes = traffic.tcpSentBytesPerSecond + traffic.tcpReceivedBytesPerSecond;
+  if (bytes > 0) parts.push(`${formatBytes(bytes)}/s over TCP and UDP`);
   return parts.join(", ");
+}
+
+const units = ["B", "kB", "MB", "GB"] as const;
+
+function formatBytes(bytes: number): string {
+  const steps = Math.max(0, Math.floor(Math.log10(bytes) / 3));
+  const unit = Math.min(steps, units.length - 1);
+  return `${formatRate(bytes / 1000 ** unit)} ${units[unit] ?? "B"}`;
 }
 
 function formatRate(rate: number): string {
