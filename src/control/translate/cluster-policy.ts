@@ -25,7 +25,10 @@ export interface PolicyContext {
 /** What endpoints are spoken to in: `downstream` is what each request came by. */
 export type Spoken = "http1" | "http2" | "downstream" | "tcp";
 
-/** As Istio decides: by the port's protocol, unless a policy or the mesh upgrades it. */
+/**
+ * As Istio decides: by the port's protocol, unless a policy or the mesh upgrades it. That is the cheaper version
+ * for what the port carries, also between two of our own proxies (docs/decisions/0058).
+ */
 export function spokenTo(
   protocol: "http" | "http2" | "tcp" | "auto",
   { connectionPool }: PortPolicy,
