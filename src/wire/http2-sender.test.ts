@@ -121,6 +121,25 @@ test("Http2Sender begins another frame after it has sent, and beyond 16 KiB", ()
   ]);
 });
 
+test("Http2Sender lets streams whose content waits take turns, a frame each", () => {
+  const peer = new Peer();
+  peer.sender.window = 0;
+  peer.say(0, "a".repeat(60_000));
+  peer.say(1, "b".repeat(40_000), true);
+  peer.sender.window = 1_000_000;
+  peer.sender.pump();
+  const said = peer.frames().map(({ streamId, content }) => [streamId, content.length]);
+  assert.deepEqual(said, [
+    [1, 16_384],
+    [3, 16_384],
+    [1, 16_384],
+    [3, 16_384],
+    [1, 16_384],
+    [3, 7_232],
+    [1, 10_848],
+  ]);
+});
+
 test("Http2Sender loses, adds and reorders nothing, whatever is said and however windows are", () => {
   const steps = fc.array(
     fc.oneof(

@@ -197,6 +197,7 @@ export const referenceGroups: readonly ReferenceGroup[] = [
       "test/conformance/grpc/calls.test.ts: a stream of 100 messages in both directions",
       "test/conformance/grpc/local-replies.test.ts: a caller's deadline",
       "test/conformance/grpc/web.test.ts: gRPC-Web: ",
+      "test/conformance/grpc/large.test.ts: a message of 9 MB and 40 KB of metadata pass two proxies",
       "test/conformance/grpc/negative.test.ts: gRPC's negative test ",
       `${http2}/scenarios.ts: te: trailers`,
     ],

@@ -1,6 +1,7 @@
 /** Health checks by gRPC and by HTTP/2 beside Envoy on the same file, and over which sockets they go. */
 import assert from "node:assert/strict";
 import http2 from "node:http2";
+import https from "node:https";
 import net from "node:net";
 import { after, before, test } from "node:test";
 
@@ -11,6 +12,7 @@ import { bootstrapOf, type Place, type Plane, startPlanes } from "./planes.ts";
 
 const often = "interval: 0.1s, no_traffic_interval: 0.1s";
 const two = "unhealthy_threshold: 2, healthy_threshold: 2";
+const autoOptions = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, auto_config: {}}}`;
 const http2Options = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}`;
 
 type Stream = http2.ServerHttp2Stream;
@@ -27,6 +29,10 @@ const older = net.createServer((socket) => {
   socket.on("error", () => {});
   socket.on("data", () => socket.end("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"));
 });
+const secureOlder = https.createServer(
+  { key: issued.privateKeyPem, cert: issued.chainPem },
+  (_request, response) => void response.end("fine"),
+);
 /** What came, by case and data plane: the head, and which connection it was on. */
 const asked = new Map<string, { head: string; session: http2.Http2Session | undefined }[]>();
 const negotiated = new Map<string, Set<string>>();
@@ -205,6 +211,37 @@ function clustersFor(place: Place, deadPort: number): readonly string[] {
     cluster("h2-dead", page("page", place), at(deadPort)),
     cluster("h2-older", page("page", place), at(portOf(older))),
     cluster("h2-tls", page("page-tls", place), secureAt, `transport_socket: ${tls("h2")}`),
+    // Where the protocol is agreed on with each connection, a check speaks what it says all the same.
+    ...["h2", "h2, http/1.1", "http/1.1"].map((names, i) =>
+      cluster(
+        `agreed-${i}`,
+        page(`page-agreed-${i}`, place),
+        secureAt,
+        autoOptions,
+        `transport_socket: ${tls(names)}`,
+      ),
+    ),
+    cluster(
+      "agreed-older",
+      `http_health_check: {path: /check/older/${place.port}}`,
+      at(portOf(secureOlder)),
+      autoOptions,
+      `transport_socket: ${tls("h2, http/1.1")}`,
+    ),
+    cluster(
+      "agreed-older-h2",
+      page("page-agreed-older", place),
+      at(portOf(secureOlder)),
+      autoOptions,
+      `transport_socket: ${tls("h2, http/1.1")}`,
+    ),
+    cluster(
+      "agreed-grpc",
+      call("serving", ", authority: agreed.test"),
+      secureAt,
+      autoOptions,
+      `transport_socket: ${tls("h2")}`,
+    ),
     cluster(
       "h2-offered",
       `tls_options: {alpn_protocols: [h2]}, ${page("page-offered", place)}`,
@@ -236,6 +273,12 @@ const expected: Readonly<Record<string, string>> = {
   "h2-dead": "/failed_active_hc",
   "h2-older": "/failed_active_hc",
   "h2-tls": "healthy",
+  "agreed-0": "healthy",
+  "agreed-1": "healthy",
+  "agreed-2": "/failed_active_hc",
+  "agreed-older": "healthy",
+  "agreed-older-h2": "/failed_active_hc",
+  "agreed-grpc": "healthy",
   "h2-offered": "healthy",
   "h2-chosen": "healthy",
   "h2-unmatched": "/failed_active_hc",
@@ -276,7 +319,7 @@ before(async () => {
     each.on("sessionError", () => {});
     each.on("stream", onStream);
   }
-  await Promise.all([open(server), open(secure), open(older)]);
+  await Promise.all([open(server), open(secure), open(older), open(secureOlder)]);
   const deadPort = await freePort();
   planes = await startPlanes(
     (place) => bootstrapOf(place, { clusters: clustersFor(place, deadPort), routes: [] }),
@@ -286,7 +329,8 @@ before(async () => {
 
 after(async () => {
   await Promise.all(planes.map((plane) => plane.close()));
-  for (const each of [server, secure, older]) each.close();
+  secureOlder.closeAllConnections();
+  for (const each of [server, secure, older, secureOlder]) each.close();
 });
 
 for (const [name, flags] of Object.entries(expected)) {

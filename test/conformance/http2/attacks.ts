@@ -329,7 +329,18 @@ export const attacks: readonly Attack[] = [
       }
     },
     ends: "open",
-    notEnvoy: "there is nothing to count: a frame for each byte that was asked for",
+    notEnvoy: "a frame for each byte that was asked for is in order: what asks for nothing counts",
+  },
+  {
+    name: "gives windows of a byte for which there is nothing (data dribble)",
+    attackers: 4,
+    run: async (attacker) => {
+      await attacker.repeat(20, (turn) => headers(streamOf(turn), hang));
+      await attacker.repeat(5000, (turn) => update(streamOf(turn % 20), 1));
+    },
+    ends: "closed",
+    series: "envoy_http2_inbound_window_update_frames_flood",
+    envoy: "http2.inbound_window_update_frames_flood",
   },
   {
     name: "sends its content byte by byte (data dribble)",
@@ -341,7 +352,21 @@ export const attacks: readonly Attack[] = [
       );
     },
     ends: "open",
-    notEnvoy: "there is nothing to count: windows bound what is under way",
+    notEnvoy: "there is nothing to count: windows bound what is under way, and the next one counts",
+  },
+  {
+    name: "sends its content byte by byte, beyond its window (data dribble)",
+    attackers: 2,
+    run: async (attacker) => {
+      await attacker.send(headers(1, post, endHeaders));
+      const bytes = Buffer.concat(
+        Array.from({ length: 1000 }, () => frameBytes(frame.data, 0, 1, Buffer.from("x"))),
+      );
+      for (let turn = 0; turn < 5000 && attacker.resets === 0; turn++) await attacker.send(bytes);
+    },
+    ends: "open",
+    series: "envoy_http2_rx_messaging_error",
+    notEnvoy: "no series counts it",
   },
   {
     name: "pads its content",

@@ -33,10 +33,10 @@ server.on("stream", (stream: http2.ServerHttp2Stream, headers) => {
   else answer();
 });
 
-function cluster(name: string, common: string): string {
+function cluster(name: string, common: string, http2Options = ""): string {
   const { port } = server.address() as AddressInfo;
   const endpoint = `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
-  const options = `{"${optionsKey}": {"@type": ${optionsType}, common_http_protocol_options: {${common}}, explicit_http_config: {http2_protocol_options: {}}}}`;
+  const options = `{"${optionsKey}": {"@type": ${optionsType}, common_http_protocol_options: {${common}}, explicit_http_config: {http2_protocol_options: {${http2Options}}}}}`;
   return `{name: ${name}, connect_timeout: 5s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}, typed_extension_protocol_options: ${options}}`;
 }
 
@@ -49,8 +49,10 @@ before(async () => {
       clusters: [
         cluster("number", "max_requests_per_connection: 2"),
         cluster("age", "max_connection_duration: 1s"),
+        cluster("idle", "idle_timeout: 0.3s"),
+        cluster("streams", "", "max_concurrent_streams: 2"),
       ],
-      routes: ["number", "age"].map(
+      routes: ["number", "age", "idle", "streams"].map(
         (name) => `{match: {prefix: /${name}}, route: {cluster: ${name}}}`,
       ),
     }),
@@ -96,9 +98,35 @@ compare("max_connection_duration: another takes the next, streams go on", async 
   }
   const late = await slow;
   // Its last stream is over.
-  for (let turn = 0; turn < 1000 && before !== undefined && open.has(before); turn++) {
+  const isGone = await untilGone(before);
+  return [first.body, `${late.status} ${late.body}`, `gone: ${isGone}`];
+});
+
+async function untilGone(session: http2.ServerHttp2Session | undefined): Promise<boolean> {
+  for (let turn = 0; turn < 1000 && session !== undefined && open.has(session); turn++) {
     await sleep(10);
   }
-  const isGone = before !== undefined && !open.has(before);
-  return [first.body, `${late.status} ${late.body}`, `gone: ${isGone}`];
+  return session !== undefined && !open.has(session);
+}
+
+compare(
+  "idle_timeout: a connection without streams is closed, one with streams is not",
+  async (plane) => {
+    const slow = plane.ask("/idle/slow");
+    const late = await slow;
+    const isGone = await untilGone(sessions[0]);
+    const next = await plane.ask("/idle");
+    const told = [`${late.status} ${late.body}`, `gone: ${isGone}`, next.body];
+    assert.deepEqual(told, ["200 0", "gone: true", "1"], plane.name);
+    return told;
+  },
+);
+
+compare("max_concurrent_streams: what is more goes over another connection", async (plane) => {
+  const answers = await Promise.all(Array.from({ length: 5 }, () => plane.ask("/streams/slow")));
+  const counts = [0, 1, 2]
+    .map((at) => answers.filter(({ body }) => body === String(at)).length)
+    .toSorted((a, b) => a - b);
+  assert.deepEqual([sessions.length, counts], [3, [1, 2, 2]], plane.name);
+  return counts.map(String);
 });
