@@ -6,8 +6,10 @@
  */
 import { spawn } from "node:child_process";
 import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
 
 import { assertProjectNode } from "./project-node.ts";
+import { runInPlaces, type Work } from "./test-pool.ts";
 
 interface Step {
   readonly name: string;
@@ -48,17 +50,25 @@ const wanted = process.argv.includes("--without-tests") ? steps.slice(0, -1) : s
 
 assertProjectNode();
 let failed = false;
-for (const step of wanted) {
-  const startMs = performance.now();
-  const { code, output } = await run(step.command);
-  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-  console.log(`${code === 0 ? "ok  " : "FAIL"} ${step.name} (${seconds} s)`);
-  if (code !== 0) {
-    failed = true;
-    console.log(output);
-  }
-}
+// Most steps use one core.
+const places = Math.max(2, availableParallelism());
+await runInPlaces(wanted.map(workOf), { places });
 process.exitCode = failed ? 1 : 0;
+
+function workOf({ name, command }: Step): Work {
+  const runStep = async (): Promise<boolean> => {
+    const startMs = performance.now();
+    const { code, output } = await run(command);
+    const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+    console.log(`${code === 0 ? "ok  " : "FAIL"} ${name} (${seconds} s)`);
+    if (code !== 0) {
+      failed = true;
+      console.log(output);
+    }
+    return code === 0;
+  };
+  return { name, kind: "step", kindMax: places, run: runStep };
+}
 
 function run([command = "", ...args]: readonly string[]): Promise<{
   code: number;

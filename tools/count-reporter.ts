@@ -1,9 +1,12 @@
 /**
- * A node:test reporter that prints one line of JSON: the totals of a run, those of each data plane, and
- * what failed.
+ * A node:test reporter that prints lines of JSON (see test-record.ts): what failed and what took long,
+ * when that is known, and at the end the totals of the run and those of each data plane. So the lines of
+ * a run that was ended before its time still say what had failed until then.
  */
 import { PlaneCounter } from "./plane-counts.ts";
-import { failureOf, type Failure, type TestFailed } from "./test-failures.ts";
+import { failureOf, type TestFailed } from "./test-failures.ts";
+import { lineOf } from "./test-record.ts";
+import { slowTestOf } from "./test-times.ts";
 
 interface TestEvent {
   readonly type: string;
@@ -12,24 +15,28 @@ interface TestEvent {
     readonly name?: string;
     readonly nesting?: number;
     readonly line?: number;
-    readonly details?: NonNullable<TestFailed["details"]>;
+    readonly details?: NonNullable<TestFailed["details"]> & {
+      readonly duration_ms?: number;
+      readonly type?: string;
+    };
     readonly counts?: Readonly<Record<string, number>>;
   };
 }
 
 async function* countReporter(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const planes = new PlaneCounter();
-  const failures: Failure[] = [];
-  for await (const event of events) {
-    if (event.type === "test:pass" || event.type === "test:fail") {
-      const { file = "", name = "", nesting = 0 } = event.data;
+  for await (const { type, data } of events) {
+    if (type === "test:pass" || type === "test:fail") {
+      const { file = "", name = "", nesting = 0 } = data;
       planes.onResult({ file, name, nesting });
-      const failure = event.type === "test:fail" ? failureOf(event.data) : undefined;
-      if (failure !== undefined) failures.push(failure);
+      const failure = type === "test:fail" ? failureOf(data) : undefined;
+      if (failure !== undefined) yield lineOf({ failure });
+      const slow = slowTestOf(data);
+      if (slow !== undefined) yield lineOf({ slow });
     }
     // The summary without a file is the one of the whole run.
-    if (event.type === "test:summary" && event.data.file === undefined) {
-      yield `${JSON.stringify({ ...event.data.counts, planes: planes.counts, failures })}\n`;
+    if (type === "test:summary" && data.file === undefined && data.counts !== undefined) {
+      yield lineOf({ counts: data.counts, suites: planes.suites });
     }
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { PlaneCounter } from "./plane-counts.ts";
+import { PlaneCounter, planeCountsOf } from "./plane-counts.ts";
 
 /** `NESTING NAME` for each result, in the order of node:test's events. */
 function counterOf(lines: readonly string[]): PlaneCounter {
@@ -21,13 +21,13 @@ const suite = (plane: string, count: number): readonly string[] => [
 ];
 
 test("PlaneCounter counts tests by the data plane that a name around them says", () => {
-  const { counts } = counterOf([...suite("heddle", 3), ...suite("envoy", 3), "0 of neither"]);
-  assert.deepEqual(counts, { heddle: 4, envoy: 4, alone: 0, unequal: [] });
+  const { suites } = counterOf([...suite("heddle", 3), ...suite("envoy", 3), "0 of neither"]);
+  assert.deepEqual(planeCountsOf([suites]), { heddle: 4, envoy: 4, alone: 0, unequal: [] });
 });
 
 test("PlaneCounter names suites that asked one data plane more", () => {
-  const { counts } = counterOf([...suite("heddle", 3), ...suite("envoy", 2), "0 tap of envoy"]);
-  assert.deepEqual(counts, {
+  const { suites } = counterOf([...suite("heddle", 3), ...suite("envoy", 2), "0 tap of envoy"]);
+  assert.deepEqual(planeCountsOf([suites]), {
     heddle: 4,
     envoy: 3,
     alone: 1,
@@ -43,5 +43,11 @@ test("PlaneCounter takes a test's own name before that of its suite, and keeps f
   result("b", 1, "series");
   result("a", 0, "metrics, heddle and others");
   result("b", 0, "metrics, heddle");
-  assert.equal(counter.counts.alone, 2);
+  assert.equal(planeCountsOf([counter.suites]).alone, 2);
+});
+
+test("planeCountsOf() adds up a suite that has a file for each data plane", () => {
+  const files = ["heddle", "envoy"].map((plane) => counterOf(suite(plane, 3)).suites);
+  assert.deepEqual(planeCountsOf(files), { heddle: 4, envoy: 4, alone: 0, unequal: [] });
+  assert.equal(planeCountsOf(files.slice(1)).alone, 4);
 });

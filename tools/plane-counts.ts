@@ -5,6 +5,11 @@
 
 const planeWord = /\b(heddle|envoy)\b/;
 
+/** Tests on each plane by suite, whose name has an asterisk in place of the plane. */
+export type SuiteCounts = Readonly<
+  Record<string, { readonly heddle: number; readonly envoy: number }>
+>;
+
 export interface PlaneCounts {
   /** Tests of suites that ran on both. */
   readonly heddle: number;
@@ -48,20 +53,8 @@ export class PlaneCounter {
     else for (const leaf of within) this.#count(leaf);
   }
 
-  get counts(): PlaneCounts {
-    const all = [...this.#suites];
-    const shared = all.filter(([, { heddle, envoy }]) => heddle > 0 && envoy > 0);
-    const sum = (of: "heddle" | "envoy", suites: typeof all): number =>
-      suites.reduce((total, [, counts]) => total + counts[of], 0);
-    const [heddle, envoy] = [sum("heddle", shared), sum("envoy", shared)];
-    return {
-      heddle,
-      envoy,
-      alone: sum("heddle", all) + sum("envoy", all) - heddle - envoy,
-      unequal: shared
-        .filter(([, counts]) => counts.heddle !== counts.envoy)
-        .map(([suite, one]) => `${suite}: ${one.heddle} on heddle, ${one.envoy} on envoy`),
-    };
+  get suites(): SuiteCounts {
+    return Object.fromEntries(this.#suites);
   }
 
   #count({ plane, suite }: Leaf): void {
@@ -70,4 +63,26 @@ export class PlaneCounter {
     counts[plane] += 1;
     this.#suites.set(suite, counts);
   }
+}
+
+/** Of several files, which may have a suite in common: one on each plane. */
+export function planeCountsOf(files: readonly SuiteCounts[]): PlaneCounts {
+  const suites = new Map<string, { heddle: number; envoy: number }>();
+  for (const [suite, { heddle, envoy }] of files.flatMap((one) => Object.entries(one))) {
+    const sum = suites.get(suite) ?? { heddle: 0, envoy: 0 };
+    suites.set(suite, { heddle: sum.heddle + heddle, envoy: sum.envoy + envoy });
+  }
+  const all = [...suites];
+  const shared = all.filter(([, { heddle, envoy }]) => heddle > 0 && envoy > 0);
+  const sum = (of: "heddle" | "envoy", some: typeof all): number =>
+    some.reduce((total, [, counts]) => total + counts[of], 0);
+  const [heddle, envoy] = [sum("heddle", shared), sum("envoy", shared)];
+  return {
+    heddle,
+    envoy,
+    alone: sum("heddle", all) + sum("envoy", all) - heddle - envoy,
+    unequal: shared
+      .filter(([, counts]) => counts.heddle !== counts.envoy)
+      .map(([suite, one]) => `${suite}: ${one.heddle} on heddle, ${one.envoy} on envoy`),
+  };
 }

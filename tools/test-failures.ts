@@ -34,7 +34,7 @@ export function failureOf({ file, line, name, details }: TestFailed): Failure | 
   const said = textOf(error?.cause) ?? error?.message ?? "";
   const lines = said.split("\n").filter((text) => text.trim() !== "");
   return {
-    place: `${below(file ?? "")}:${line ?? 0}`,
+    place: placeOf({ file, line }),
     title: name ?? "",
     why: lines.slice(0, whyLinesMax).join("\n").slice(0, whyCharactersMax),
   };
@@ -58,7 +58,14 @@ function textOf(cause: unknown): string | undefined {
   return cause instanceof Error ? cause.message : cause === undefined ? undefined : inspect(cause);
 }
 
-function below(file: string): string {
+/** FILE:LINE, below the folder of the project. */
+export function placeOf({
+  file = "",
+  line = 0,
+}: {
+  readonly file?: string | undefined;
+  readonly line?: number | undefined;
+}): string {
   const root = `${process.cwd()}/`;
-  return file.startsWith(root) ? file.slice(root.length) : file;
+  return `${file.startsWith(root) ? file.slice(root.length) : file}:${line}`;
 }

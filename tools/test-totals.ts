@@ -1,18 +1,11 @@
 /** What a run of the tests adds up to, and what makes it fail although no test has failed. */
 
 import type { PlaneCounts } from "./plane-counts.ts";
-import type { Failure } from "./test-failures.ts";
 
 export type Counts = Record<
   "tests" | "passed" | "failed" | "cancelled" | "skipped" | "todo",
   number
 >;
-
-/** As the reporter writes them. */
-export interface RunCounts extends Counts {
-  readonly planes: PlaneCounts;
-  readonly failures: readonly Failure[];
-}
 
 export function noCounts(): Counts {
   return { tests: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };
