@@ -9,13 +9,8 @@ import { networkInterfaces } from "node:os";
 import { after, before, describe, test } from "node:test";
 
 import { watchProcessorWait } from "../support/processor-wait.ts";
-import {
-  capturingModes,
-  descendantsOf,
-  eventually,
-  startMesh,
-  type TestMesh,
-} from "./support/mesh.ts";
+import { capturingModes, eventually, startMesh, type TestMesh } from "./support/mesh.ts";
+import { descendantsOf } from "./support/mesh-processes.ts";
 
 const meshFile = `
 mesh: capture

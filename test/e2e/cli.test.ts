@@ -13,7 +13,8 @@ import { loadAll } from "js-yaml";
 import type { ProxyStatus } from "../../src/console/api.ts";
 import { type CliResult, cliOf, runCli } from "./support/cli.ts";
 import { dataPlanes, faultMode, startFaultMesh } from "./support/faults.ts";
-import { descendantsOf, eventually, type TestMesh } from "./support/mesh.ts";
+import { descendantsOf } from "./support/mesh-processes.ts";
+import { eventually, type TestMesh } from "./support/mesh.ts";
 
 const meshFile = `
 mesh: cli

@@ -26,7 +26,8 @@ import {
   workloads,
 } from "./support/faults.ts";
 import { watchProcessorWait } from "../support/processor-wait.ts";
-import { descendantsOf, eventually, type TestMesh } from "./support/mesh.ts";
+import { descendantsOf } from "./support/mesh-processes.ts";
+import { eventually, type TestMesh } from "./support/mesh.ts";
 
 const files = {
   "heddle.yaml": `

@@ -9,7 +9,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { watchProcessorWait } from "../support/processor-wait.ts";
 import { controlPid, dataPlanes, faultMode, pidWith, startFaultMesh } from "./support/faults.ts";
-import { descendantsOf, eventually, type TestMesh } from "./support/mesh.ts";
+import { descendantsOf } from "./support/mesh-processes.ts";
+import { eventually, type TestMesh } from "./support/mesh.ts";
 
 const changes = 100;
 const liveMaxMs = 500;

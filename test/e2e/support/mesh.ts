@@ -4,16 +4,14 @@
  * Everything it makes is below a temporary folder and ends with `stop()`.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import {
   chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
-  readlinkSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -21,11 +19,24 @@ import {
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
 
-import { captureCounters } from "../../../src/local/capture/rules.ts";
-import { takeDetours } from "../../../src/local/place/application-script.ts";
-import { detoursTo, programPlaces } from "../../../src/local/place/detours.ts";
+import {
+  applicationCommand,
+  collect,
+  type Ready,
+  readyLine,
+  spawnUp,
+  unprivileged,
+  type UpPaths,
+} from "./mesh-command.ts";
+import {
+  type Counters,
+  descendantsOf,
+  findProcess,
+  packetsPastSidecars,
+  type PassedCounter,
+  readCounters,
+} from "./mesh-processes.ts";
 
 export type MeshMode = "root" | "rootless" | "explicit";
 
@@ -60,9 +71,6 @@ export interface MeshSetup {
   readonly provokes?: readonly PassedCounter[];
 }
 
-/** What the kernel counts of packets that a sidecar did not send: see the capture rules. */
-export type PassedCounter = (typeof captureCounters)[keyof typeof captureCounters];
-
 export interface TestMesh extends AsyncDisposable {
   readonly mode: MeshMode;
   readonly directory: string;
@@ -87,8 +95,6 @@ export interface TestMesh extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-export type Counters = Readonly<Record<string, number>>;
-
 export interface TestWorkload {
   /** Runs a shell script as the application; needs a workload whose command is `{exec}`. */
   exec(script: string): Promise<ExecResult>;
@@ -104,10 +110,6 @@ export interface ExecResult {
   readonly stdout: string;
   readonly stderr: string;
 }
-
-const root = dirname(dirname(dirname(import.meta.dirname)));
-const unprivileged = 1000;
-const run = promisify(execFile);
 
 export async function startMesh(setup: MeshSetup): Promise<TestMesh> {
   const base = mkdtempSync(join(tmpdir(), "heddle-"));
@@ -153,68 +155,6 @@ export async function startMesh(setup: MeshSetup): Promise<TestMesh> {
   }
 }
 
-/** The words of a command, as they stand in a YAML list. */
-function applicationCommand(file: string, socketDir: string): string {
-  return `${process.execPath}, ${join(import.meta.dirname, file)}, ${socketDir}`;
-}
-
-interface UpPaths {
-  readonly directory: string;
-  readonly stateDir: string;
-  readonly drops: boolean;
-}
-
-function spawnUp(setup: MeshSetup, { directory, stateDir, drops }: UpPaths): ChildProcess {
-  const entry =
-    setup.processes === "heddle"
-      ? join(root, "src/cli/main.ts")
-      : join(import.meta.dirname, "stand-in.ts");
-  const mode = setup.mode === "explicit" ? "explicit" : "namespaces";
-  const command = [
-    ...(drops ? dropping(stateDir) : []),
-    ...(setup.wrapper ?? []),
-    process.execPath,
-    "--disable-warning=ExperimentalWarning",
-    entry,
-    "up",
-    directory,
-    `--mode=${mode}`,
-    `--state-dir=${stateDir}`,
-    "--output=json",
-    `--proxy=${setup.dataPlane ?? "heddle"}`,
-    ...(setup.upArguments ?? []),
-  ];
-  return spawn(command[0] ?? "", command.slice(1), {
-    stdio: ["ignore", "pipe", "pipe"],
-    // Nothing is to be written outside the checkout.
-    env: { ...process.env, HOME: join(root, ".cache", "home"), ...setup.environment },
-  });
-}
-
-/**
- * Words that make a command run without root: also where it may not enter the folder of this checkout,
- * as in root's home.
- */
-function dropping(stateDir: string): readonly string[] {
-  const detours = detoursTo([root, ...programPlaces(process.env["PATH"] ?? "")], {
-    uid: unprivileged,
-    gid: unprivileged,
-  });
-  // Not found by the PATH: a test may put another program there.
-  const script = ["set -e", ...takeDetours(detours, `${stateDir}.workshop`), 'exec "$@"'];
-  const way =
-    detours.length === 0
-      ? []
-      : ["/usr/bin/unshare", "--mount", "--", "sh", "-c", script.join("\n"), "-"];
-  return [
-    ...way,
-    "setpriv",
-    `--reuid=${unprivileged}`,
-    `--regid=${unprivileged}`,
-    "--clear-groups",
-  ];
-}
-
 /** A path of the console, asked over TCP with its token. */
 export async function askConsole(mesh: TestMesh, path: string): Promise<Response> {
   const url = new URL(path, mesh.consoleUrl);
@@ -222,48 +162,6 @@ export async function askConsole(mesh: TestMesh, path: string): Promise<Response
   return await fetch(url, {
     headers: { authorization: `Bearer ${token}` },
     signal: AbortSignal.timeout(5000),
-  });
-}
-
-interface Ready {
-  readonly ready: boolean;
-  readonly notReady: readonly string[];
-  readonly consoleUrl: string;
-  readonly gatewayUrls: readonly string[];
-  readonly pid: number;
-}
-
-function collect(child: ChildProcess): { text: string; onText: () => void } {
-  const output = { text: "", onText: () => {} };
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding("utf8").on("data", (text: string) => {
-      output.text += text;
-      output.onText();
-    });
-  }
-  return output;
-}
-
-async function readyLine(
-  child: ChildProcess,
-  output: { text: string; onText: () => void },
-  { readyMaxMs: maxMs = 60_000, isPartly = false }: MeshSetup,
-): Promise<Ready> {
-  return await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => fail(`not ready in ${maxMs} ms`), maxMs);
-    const wanted = isPartly ? /^\{.*"ready":.*\n/m : /^\{.*"ready":true.*\n/m;
-    const fail = (why: string): void => {
-      clearTimeout(timer);
-      reject(new Error(`heddle up: ${why}\n${output.text}`));
-    };
-    child.once("exit", (code, signal) => fail(`ended with ${code ?? signal}`));
-    output.onText = () => {
-      const line = wanted.exec(output.text)?.[0];
-      if (line === undefined) return;
-      clearTimeout(timer);
-      const ready: Ready = JSON.parse(line);
-      resolve(ready);
-    };
   });
 }
 
@@ -342,95 +240,6 @@ function makeMesh(started: Started): TestMesh {
     stop,
     [Symbol.asyncDispose]: stop,
   };
-}
-
-/** Every process below `pid`, as the host numbers them. */
-export function descendantsOf(pid: number): readonly number[] {
-  const children = (parent: number): readonly number[] => {
-    try {
-      const tasks = readdirSync(`/proc/${parent}/task`);
-      return tasks.flatMap((task) => {
-        const text = readFileSync(`/proc/${parent}/task/${task}/children`, "utf8");
-        return text.split(" ").filter(Boolean).map(Number);
-      });
-    } catch {
-      return []; // it has just ended
-    }
-  };
-  return children(pid).flatMap((child) => [child, ...descendantsOf(child)]);
-}
-
-function findProcess(upPid: number, argument: string): number {
-  for (const pid of descendantsOf(upPid)) {
-    if (commandLine(pid).split("\0").includes(argument)) return pid;
-  }
-  throw new Error(`no process below ${upPid} was started with ${argument}`);
-}
-
-/**
- * What was counted past the sidecars of all that runs in a mesh, as `around 3 in client-0.default`.
- * Asked of network namespaces, not of sidecars: one of these may just be starting again.
- */
-async function packetsPastSidecars(
-  upPid: number,
-  { mode, provokes = [] }: MeshSetup,
-): Promise<readonly string[]> {
-  if (mode === "explicit") return [];
-  const members = new Map<string, number>();
-  const names = new Map<string, string>();
-  for (const pid of descendantsOf(upPid)) {
-    const namespace = networkOf(pid);
-    if (namespace === undefined || namespace === networkOf(upPid)) continue;
-    // The first of an instance stands in the mesh's user namespace; an application's own may do nothing.
-    if (!members.has(namespace)) members.set(namespace, pid);
-    const name = /\/i\/([^/]+)\/options\.json\0/.exec(commandLine(pid))?.[1];
-    if (name !== undefined) names.set(namespace, name);
-  }
-  const found = await Promise.all(
-    [...members].map(async ([namespace, pid]) => {
-      const counters = await readCounters(pid).catch((thrown: unknown): Counters => {
-        if (networkOf(pid) !== namespace) return {}; // its last process has just ended
-        throw thrown;
-      });
-      return Object.values(captureCounters)
-        .filter((counter) => !provokes.includes(counter) && (counters[counter] ?? 0) > 0)
-        .map(
-          (counter) => `${counter} ${counters[counter]} in ${names.get(namespace) ?? namespace}`,
-        );
-    }),
-  );
-  return found.flat();
-}
-
-/** A process's network namespace; undefined when it has ended. */
-function networkOf(pid: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/net`);
-  } catch {
-    return undefined;
-  }
-}
-
-function commandLine(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
-  } catch {
-    return ""; // it has just ended
-  }
-}
-
-async function readCounters(pid: number): Promise<Counters> {
-  const enter = process.getuid?.() === 0 ? [] : ["--user", "--preserve-credentials"];
-  const words = ["--target", String(pid), "--net", ...enter, "--"];
-  const { stdout } = await run("nsenter", [...words, "nft", "-j", "list", "counters"]);
-  const listed: unknown = JSON.parse(stdout);
-  assert(typeof listed === "object" && listed !== null && "nftables" in listed);
-  assert(Array.isArray(listed.nftables));
-  const counters: [string, number][] = listed.nftables.flatMap(
-    (one: { counter?: { name: string; packets: number } }) =>
-      one.counter === undefined ? [] : [[one.counter.name, one.counter.packets] as const],
-  );
-  return Object.fromEntries(counters);
 }
 
 /** A socket is there a moment before its application listens. */

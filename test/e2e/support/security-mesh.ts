@@ -10,14 +10,8 @@ import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 
-import {
-  capturingModes,
-  descendantsOf,
-  eventually,
-  meshModes,
-  type MeshMode,
-  type TestMesh,
-} from "./mesh.ts";
+import { capturingModes, eventually, meshModes, type MeshMode, type TestMesh } from "./mesh.ts";
+import { descendantsOf } from "./mesh-processes.ts";
 
 export type DataPlane = "heddle" | "envoy";
 
