@@ -26,9 +26,15 @@ interface Setup {
   readonly endpoints: readonly number[];
   readonly logFile: string;
   readonly idle?: string;
+  /** The last endpoint takes three times what another takes. */
+  readonly isWeighted?: boolean;
+  readonly outlierDetection?: object;
 }
 
-function bootstrap({ port, endpoints, logFile, idle = `${idleMs / 1000}s` }: Setup): string {
+function bootstrap(setup: Setup): string {
+  const { port, endpoints, logFile, idle = `${idleMs / 1000}s`, outlierDetection } = setup;
+  const weightOf = (one: number): object =>
+    setup.isWeighted === true ? { load_balancing_weight: one === endpoints.at(-1) ? 3 : 1 } : {};
   const at = (one: number, more = {}) => ({
     socket_address: { address: "127.0.0.1", port_value: one, ...more },
   });
@@ -74,10 +80,16 @@ function bootstrap({ port, endpoints, logFile, idle = `${idleMs / 1000}s` }: Set
           connect_timeout: "1s",
           lb_policy: "ROUND_ROBIN",
           circuit_breakers: { thresholds: [{ max_connections: 20_000 }] },
+          ...(outlierDetection === undefined ? {} : { outlier_detection: outlierDetection }),
           load_assignment: {
             cluster_name: "echo",
             endpoints: [
-              { lb_endpoints: endpoints.map((one) => ({ endpoint: { address: at(one) } })) },
+              {
+                lb_endpoints: endpoints.map((one) => ({
+                  endpoint: { address: at(one) },
+                  ...weightOf(one),
+                })),
+              },
             ],
           },
         },
@@ -193,6 +205,30 @@ function envoyOf(setup: Setup): Running {
 }
 
 const planes = ["portable", "epoll", "workers", "envoy"] as const;
+type PlaneName = (typeof planes)[number];
+
+function startPlane(plane: PlaneName, setup: Setup): Running {
+  if (plane === "envoy") return envoyOf(setup);
+  return heddle(setup, plane === "portable" ? "portable" : "epoll", plane === "workers" ? 2 : 0);
+}
+
+async function untilServed(port: number): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const client = await clientOf(port);
+    client.send("there?");
+    await client.untilAnswers(1, 100);
+    client.close();
+    if (client.answers.length > 0) return;
+  }
+  assert.fail("nobody answers");
+}
+
+async function freeUdpPort(): Promise<number> {
+  const probe = await bind();
+  const { port } = probe.address();
+  await new Promise<void>((resolve) => probe.close(() => resolve()));
+  return port;
+}
 
 for (const plane of planes) {
   describe(`UDP, ${plane}`, () => {
@@ -203,28 +239,13 @@ for (const plane of planes) {
 
     before(async () => {
       servers.push(await echo(), await echo());
-      const probe = await bind();
       const setup = {
-        port: probe.address().port,
+        port: await freeUdpPort(),
         endpoints: servers.map((one) => one.address().port),
         logFile: join(folder, "access.log"),
       };
-      await new Promise<void>((resolve) => probe.close(() => resolve()));
-      if (plane === "envoy") running = envoyOf(setup);
-      else
-        running = heddle(
-          setup,
-          plane === "portable" ? "portable" : "epoll",
-          plane === "workers" ? 2 : 0,
-        );
-      for (let tries = 0; tries < 200; tries++) {
-        const client = await clientOf(setup.port);
-        client.send("there?");
-        await client.untilAnswers(1, 100);
-        client.close();
-        if (client.answers.length > 0) return;
-      }
-      assert.fail("nobody answers");
+      running = startPlane(plane, setup);
+      await untilServed(setup.port);
     });
 
     after(async () => {
@@ -292,12 +313,79 @@ for (const plane of planes) {
   });
 }
 
+async function withProxy(
+  plane: PlaneName,
+  setup: Omit<Setup, "port" | "logFile">,
+  run: (port: number) => Promise<void>,
+): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-udp-"));
+  const port = await freeUdpPort();
+  const running = startPlane(plane, { ...setup, port, logFile: join(folder, "access.log") });
+  try {
+    await untilServed(port);
+    await run(port);
+  } finally {
+    await running.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+for (const plane of planes) {
+  test(`endpoints take clients by their weights, ${plane}`, async () => {
+    const servers = [await echo(), await echo()];
+    const endpoints = servers.map((one) => one.address().port);
+    await withProxy(plane, { endpoints, isWeighted: true }, async (port) => {
+      let heavy = 0;
+      for (let i = 0; i < 16; i++) {
+        const client = await clientOf(port);
+        const [endpoint] = await client.ask("one");
+        if (endpoint === String(endpoints.at(-1))) heavy++;
+        client.close();
+      }
+      // Where in its turn of four the balancer is depends on what came before.
+      assert.ok(heavy >= 11 && heavy <= 13, `${heavy} of 16`);
+    });
+    for (const server of servers) server.close();
+  });
+}
+
+/** None that the kernel gives to a socket which asks for any. */
+const nobodysPort = 1;
+
+// Envoy's `udp_proxy` tells outlier detection nothing.
+for (const plane of ["portable", "epoll", "workers"] as const) {
+  test(`an endpoint of which the kernel says that nobody is there is ejected, ${plane}`, async () => {
+    const server = await echo();
+    const endpoints = [nobodysPort, server.address().port];
+    const seconds = "600s";
+    const outlierDetection = {
+      consecutive_5xx: 2,
+      interval: seconds,
+      base_ejection_time: seconds,
+      max_ejection_time: seconds,
+      max_ejection_percent: 100,
+    };
+    await withProxy(plane, { endpoints, outlierDetection }, async (port) => {
+      let lost = 0;
+      let servedInARow = 0;
+      while (servedInARow < 8) {
+        const client = await clientOf(port);
+        client.send("one");
+        await client.untilAnswers(1, 500);
+        client.close();
+        if (client.answers.length === 0) lost++;
+        servedInARow = client.answers.length === 0 ? 0 : servedInARow + 1;
+        assert.ok(lost <= 2, `${lost} were lost`);
+      }
+    });
+    server.close();
+  });
+}
+
 test("10,000 sessions at once, each with an answer of its own", { timeout: 120_000 }, async () => {
   const server = await echo();
   const folder = mkdtempSync(join(tmpdir(), "heddle-udp-"));
-  const probe = await bind();
-  const { port } = probe.address();
-  await new Promise<void>((resolve) => probe.close(() => resolve()));
+  const port = await freeUdpPort();
   const endpoints = [server.address().port];
   const logFile = join(folder, "access.log");
   const running = heddle({ port, endpoints, logFile, idle: "600s" }, "epoll", 0);
