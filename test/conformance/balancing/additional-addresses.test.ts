@@ -7,6 +7,7 @@ import { after, before, test } from "node:test";
 
 import { freePort } from "../../support/free-port.ts";
 import { makeTestAuthority } from "../../support/test-certificates.ts";
+import { extensions, httpListenerText, oneHostText } from "../proxy/bootstrap-text.ts";
 import { type PlaneName, planeNames, type Planes, startPlanes } from "../proxy/planes.ts";
 
 interface Kind {
@@ -67,7 +68,6 @@ const closers: (() => void)[] = [];
 let planes: Planes<"http" | KindName> | undefined;
 const allPlanes: readonly PlaneName[] = [...planeNames, "envoy"];
 
-const extensions = "type.googleapis.com/envoy.extensions";
 const tlsUrl = `${extensions}.transport_sockets.tls.v3.UpstreamTlsContext`;
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -136,6 +136,14 @@ before(async () => {
   const at = await openServers();
   planes = await startPlanes(["http", ...names], (ports, { logFile }) => {
     const routes = names.map((name) => `{match: {prefix: /${name}}, route: {cluster: ${name}}}`);
+    const http = {
+      virtualHosts: oneHostText(routes),
+      log: {
+        file: logFile,
+        format:
+          "%REQ(:PATH)% %UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %RESPONSE_FLAGS%",
+      },
+    };
     const listeners = names.map(
       (name) => `  - name: ${name}
     address: {socket_address: {address: 127.0.0.1, port_value: ${ports[name]}}}
@@ -149,24 +157,7 @@ static_resources:
   clusters:
 ${names.map((name) => clusterOf(name, kinds[name], at[portOf(kinds[name])])).join("\n")}
   listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: ${ports.http}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: test
-          access_log:
-          - name: file
-            typed_config:
-              "@type": ${extensions}.access_loggers.file.v3.FileAccessLog
-              path: ${logFile}
-              log_format: {text_format_source: {inline_string: "%REQ(:PATH)% %UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %RESPONSE_FLAGS%\\n"}}
-          http_filters:
-          - name: router
-            typed_config: {"@type": ${extensions}.filters.http.router.v3.Router}
-          route_config: {name: all, virtual_hosts: [{name: all, domains: ["*"], routes: [${routes.join(", ")}]}]}
+  - ${httpListenerText("http", ports.http, http)}
 ${listeners.join("\n")}
 `;
   });

@@ -4,13 +4,12 @@ import net from "node:net";
 import { after, before, test } from "node:test";
 
 import { freePort } from "../../support/free-port.ts";
+import { clusterText, extensions, httpListenerText, oneHostText } from "../proxy/bootstrap-text.ts";
 import { type PlaneName, planeNames, type Planes, startPlanes } from "../proxy/planes.ts";
 
 const allPlanes: readonly PlaneName[] = [...planeNames, "envoy"];
 const servers: net.Server[] = [];
 let planes: Planes<"http" | "tcp"> | undefined;
-
-const extensions = "type.googleapis.com/envoy.extensions";
 
 async function listen(text: string): Promise<number> {
   const server = net.createServer((socket) => {
@@ -25,29 +24,17 @@ async function listen(text: string): Promise<number> {
 
 before(async () => {
   const at = { a: await listen("a"), b: await listen("b"), c: await listen("c") };
-  const clusterOf = (name: keyof typeof at, more: string): string =>
-    `  - {name: ${name}, connect_timeout: 1s${more}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${at[name]}}}}}]}]}}`;
+  const virtualHosts = oneHostText(["{match: {prefix: /}, direct_response: {status: 200}}"]);
   planes = await startPlanes(
     ["http", "tcp"],
     (ports) => `
 static_resources:
   clusters:
-${clusterOf("a", ", alt_stat_name: other")}
-${clusterOf("b", "")}
-${clusterOf("c", "")}
+  - ${clusterText("a", at.a, "alt_stat_name: other")}
+  - ${clusterText("b", at.b)}
+  - ${clusterText("c", at.c)}
   listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: ${ports.http}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: test
-          http_filters:
-          - name: router
-            typed_config: {"@type": ${extensions}.filters.http.router.v3.Router}
-          route_config: {name: all, virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]}
+  - ${httpListenerText("http", ports.http, { virtualHosts })}
   - name: tcp
     address: {socket_address: {address: 127.0.0.1, port_value: ${ports.tcp}}}
     filter_chains:

@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { freePort } from "../../support/free-port.ts";
+import { clusterText, httpListenerText, oneHostText } from "../proxy/bootstrap-text.ts";
 import { type PlaneName, planeNames, type Planes, startPlanes } from "../proxy/planes.ts";
 
 const allPlanes: readonly PlaneName[] = [...planeNames, "envoy"];
@@ -28,31 +29,28 @@ const server = http.createServer((request, response) => {
   });
 });
 
-const extensions = "type.googleapis.com/envoy.extensions";
-
 before(async () => {
   const port = await freePort();
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  const stats = "track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}";
+  const retries =
+    "retry_policy: {retry_on: 5xx, num_retries: 1, retry_back_off: {base_interval: 0.001s}, per_try_timeout: 2s}";
+  const http = {
+    settings: `
+          generate_request_id: false`,
+    router: ", suppress_envoy_headers: true",
+    virtualHosts: oneHostText([
+      `{match: {prefix: /}, route: {cluster: a, timeout: 3s, ${retries}}}`,
+    ]),
+  };
   planes = await startPlanes(
     ["http"],
     (ports) => `
 static_resources:
   clusters:
-  - {name: a, connect_timeout: 1s, track_cluster_stats: {timeout_budgets: true, request_response_sizes: true}, load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}
+  - ${clusterText("a", port, stats)}
   listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: ${ports.http}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: test
-          generate_request_id: false
-          http_filters:
-          - name: router
-            typed_config: {"@type": ${extensions}.filters.http.router.v3.Router, suppress_envoy_headers: true}
-          route_config: {name: all, virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: a, timeout: 3s, retry_policy: {retry_on: 5xx, num_retries: 1, retry_back_off: {base_interval: 0.001s}, per_try_timeout: 2s}}}]}]}
+  - ${httpListenerText("http", ports.http, http)}
 `,
   );
 });

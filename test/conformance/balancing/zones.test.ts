@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import { after, before, test } from "node:test";
 
+import { httpListenerText, oneHostText } from "../proxy/bootstrap-text.ts";
 import { type PlaneName, planeNames, type Planes, startPlanes } from "../proxy/planes.ts";
 import { Servers } from "./planes.ts";
 
@@ -94,7 +95,6 @@ function clusterOf(name: string, zones: Kind["zones"], config: string | undefine
 
 before(async () => {
   await servers.open();
-  const extensions = "type.googleapis.com/envoy.extensions";
   const routes = names.map((name) => `{match: {prefix: /${name}/}, route: {cluster: ${name}}}`);
   const rest = "{match: {prefix: /}, direct_response: {status: 404}}";
   planes = await startPlanes(
@@ -107,18 +107,7 @@ static_resources:
 ${clusterOf("proxies", { a: 2, b: 2 }, undefined)}
 ${names.map((name) => clusterOf(name, kinds[name]?.zones ?? {}, kinds[name]?.config)).join("\n")}
   listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: ${ports.http}}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: test
-          http_filters:
-          - name: router
-            typed_config: {"@type": ${extensions}.filters.http.router.v3.Router}
-          route_config: {name: all, virtual_hosts: [{name: all, domains: ["*"], routes: [${[...routes, rest].join(", ")}]}]}
+  - ${httpListenerText("http", ports.http, { virtualHosts: oneHostText([...routes, rest]) })}
 `,
   );
 });

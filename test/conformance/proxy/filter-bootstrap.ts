@@ -1,21 +1,18 @@
 /** The file that both data planes run to compare their HTTP filters: each on routes of its own. */
+import { clusterText, extensions, httpListenerText, type HttpText } from "./bootstrap-text.ts";
 import type { Backends } from "./scenario-bootstrap.ts";
 import type { Place } from "./scenario-proxies.ts";
 
-const extensions = "type.googleapis.com/envoy.extensions";
 const filters = `${extensions}.filters.http`;
 const rateLimit = `${filters}.local_ratelimit.v3.LocalRateLimit`;
-const router = `
-          - name: envoy.filters.http.router
-            typed_config: {"@type": ${filters}.router.v3.Router}`;
 
 export function filterBootstrap({ application, closed }: Backends): (place: Place) => string {
   return ({ ports, logFile }) => `
 static_resources:
   clusters:
-  - ${cluster("app", application)}
-  - ${cluster("refused", closed)}
-  - ${cluster("pair", application, closed)}
+  - ${clusterText("app", application)}
+  - ${clusterText("refused", closed)}
+  - ${clusterText("pair", [application, closed])}
   listeners:
   - ${listener("mesh", ports.mesh, { logFile, http: limited })}
   - ${listener("edge", ports.edge, { logFile, http: whole })}
@@ -25,45 +22,17 @@ static_resources:
 `;
 }
 
-function cluster(name: string, ...portsOf: readonly number[]): string {
-  const endpoints = portsOf.map(
-    (port) => `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`,
-  );
-  return `{name: ${name}, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoints.join(", ")}]}]}}`;
-}
-
-interface Http {
-  /** Of the connection manager. */
-  readonly settings?: string;
-  readonly filters: string;
-  readonly virtualHosts: string;
-}
+const format =
+  "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% out=%BYTES_SENT% route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER%";
 
 function listener(
   name: string,
   port: number,
-  { logFile, http }: { readonly logFile: string; readonly http: Http },
+  { logFile, http }: { readonly logFile: string; readonly http: HttpText },
 ): string {
-  return `name: ${name}
-    address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ${name}
-          delayed_close_timeout: 0.03s${http.settings ?? ""}
-          access_log:
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": ${extensions}.access_loggers.file.v3.FileAccessLog
-              path: ${logFile}
-              log_format: {text_format_source: {inline_string: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% out=%BYTES_SENT% route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER%\\n"}}
-          http_filters:${http.filters}${router}
-          route_config:
-            name: ${name}
-            validate_clusters: false
-            virtual_hosts:${http.virtualHosts}`;
+  const settings = `
+          delayed_close_timeout: 0.03s${http.settings ?? ""}`;
+  return httpListenerText(name, port, { ...http, settings, log: { file: logFile, format } });
 }
 
 /** No token comes back while a test runs. */
@@ -104,7 +73,7 @@ const actions: Readonly<Record<string, string>> = {
   both: "{generic_key: {descriptor_value: two}}, {request_headers: {header_name: x-user, descriptor_key: user, skip_if_absent: true}}",
 };
 
-const limited: Http = {
+const limited: HttpText = {
   filters: `
           - name: limit
             typed_config: {"@type": ${rateLimit}, stat_prefix: own}
@@ -144,7 +113,7 @@ ${Object.entries(actions)
               - {name: all, match: {prefix: /app}, route: {cluster: app}}`,
 };
 
-const whole: Http = {
+const whole: HttpText = {
   filters: `
           - name: limit
             typed_config: {"@type": ${rateLimit}, stat_prefix: whole, token_bucket: ${bucket(1)}, ${on}}`,
@@ -164,7 +133,7 @@ const mutate = (fields: string): string =>
 const query = (action: string, name: string): string =>
   `{append: {record: {key: ${name}, value: new}, action: ${action}}}`;
 
-const changed: Http = {
+const changed: HttpText = {
   filters: `
           - name: change
             typed_config:
@@ -202,7 +171,7 @@ const changed: Http = {
 const when = (status: number): string =>
   `{status_code_filter: {comparison: {op: EQ, value: {default_value: ${status}, runtime_key: k}}}}`;
 
-const mapped: Http = {
+const mapped: HttpText = {
   settings: `
           local_reply_config:
             mappers:
@@ -246,7 +215,7 @@ const brings = (name: string, value: string): string =>
 const session = (fields: string): string => `session: {"@type": ${stateful}PerRoute, ${fields}}`;
 
 /** What a client would bring is put there by a filter before: it names ports of this run. */
-const sessions = ({ application, closed }: Backends): Http => {
+const sessions = ({ application, closed }: Backends): HttpText => {
   const strict = session(`stateful_session: {strict: true, ${cookieState("name: sid")}}`);
   const byHeader = session(`stateful_session: {${headerState}}`);
   const there = brings("cookie", `a=1; sid="${inCookie(application)}"`);

@@ -1,8 +1,8 @@
 /** The file that both data planes run to compare what routes, routers and connection managers may say. */
+import { clusterText, extensions, httpListenerText, type HttpText } from "./bootstrap-text.ts";
 import type { Backends } from "./scenario-bootstrap.ts";
 import type { Place } from "./scenario-proxies.ts";
 
-const extensions = "type.googleapis.com/envoy.extensions";
 const filters = `${extensions}.filters.http`;
 const faultType = `${filters}.fault.v3.HTTPFault`;
 const corsType = `${filters}.cors.v3.CorsPolicy`;
@@ -24,48 +24,26 @@ static_resources:
 }
 
 function cluster(name: string, port: number, more = ""): string {
-  const endpoint = `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
   const http = `{"@type": ${extensions}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {enable_trailers: true}}}`;
-  return `{name: ${name}, connect_timeout: 1s, type: STATIC, ${more}typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: ${http}}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}}`;
+  return clusterText(
+    name,
+    port,
+    `${more}typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: ${http}}`,
+  );
 }
 
-interface Http {
-  /** Of the connection manager. */
-  readonly settings?: string;
-  readonly filters?: string;
-  /** Of the router. */
-  readonly router?: string;
-  readonly virtualHosts: string;
-}
+const format =
+  "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% out=%BYTES_SENT% route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER%";
 
 function listener(
   name: string,
   port: number,
-  { logFile, http }: { readonly logFile: string; readonly http: Http },
+  { logFile, http }: { readonly logFile: string; readonly http: HttpText },
 ): string {
-  return `name: ${name}
-    address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ${name}
+  const settings = `
           delayed_close_timeout: 0.03s
-          internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}${http.settings ?? ""}
-          access_log:
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": ${extensions}.access_loggers.file.v3.FileAccessLog
-              path: ${logFile}
-              log_format: {text_format_source: {inline_string: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% out=%BYTES_SENT% route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER%\\n"}}
-          http_filters:${http.filters ?? ""}
-          - name: envoy.filters.http.router
-            typed_config: {"@type": ${filters}.router.v3.Router${http.router ?? ""}}
-          route_config:
-            name: ${name}
-            validate_clusters: false
-            virtual_hosts:${http.virtualHosts}`;
+          internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}${http.settings ?? ""}`;
+  return httpListenerText(name, port, { ...http, settings, log: { file: logFile, format } });
 }
 
 const all = "numerator: 100";
@@ -78,7 +56,7 @@ const retries =
 const app = "route: {cluster: app}";
 
 /** What routes say. */
-const routed: Http = {
+const routed: HttpText = {
   settings: `
           http_protocol_options: {enable_trailers: true}`,
   filters: `
@@ -147,7 +125,7 @@ const rewritten = `
               - {name: rest, match: {prefix: /}, route: {cluster: app}}`;
 
 /** The router says nothing of itself. */
-const quiet: Http = {
+const quiet: HttpText = {
   settings: `
           http_protocol_options: {allow_absolute_url: false}`,
   router: ", suppress_envoy_headers: true, start_child_span: true",
@@ -155,7 +133,7 @@ const quiet: Http = {
 };
 
 /** What clients ask of the router must be sound. */
-const strict: Http = {
+const strict: HttpText = {
   settings: `
           stream_error_on_invalid_http_message: true`,
   router:
@@ -165,7 +143,7 @@ const strict: Http = {
 };
 
 /** A proxy before this one tells how much time there is. */
-const heeding: Http = {
+const heeding: HttpText = {
   settings: `
           strip_matching_host_port: true`,
   router: ", respect_expected_rq_timeout: true",
@@ -175,7 +153,7 @@ const heeding: Http = {
 const unknown = `{"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/not.known.Filter}`;
 
 /** Filters that nobody knows, and what may be left out. */
-const optional: Http = {
+const optional: HttpText = {
   filters: `
           - {name: unknown, is_optional: true, typed_config: ${unknown}}`,
   virtualHosts: `

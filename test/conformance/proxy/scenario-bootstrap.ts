@@ -1,4 +1,5 @@
 /** The one file that both data planes run for the scenarios. */
+import { clusterText, extensions, httpListenerText } from "./bootstrap-text.ts";
 import type { Place } from "./scenario-proxies.ts";
 
 export interface Backends {
@@ -7,19 +8,17 @@ export interface Backends {
   readonly closed: number;
 }
 
-const extensions = "type.googleapis.com/envoy.extensions";
-
 export function scenarioBootstrap({ application, closed }: Backends): (place: Place) => string {
   return ({ ports, logFile }) => `
 static_resources:
   clusters:
-  - ${cluster("app", application)}
-  - ${cluster("refused", closed)}
+  - ${clusterText("app", application)}
+  - ${clusterText("refused", closed)}
   - {name: empty, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: empty}}
-  - ${cluster("no-connections", application, "circuit_breakers: {thresholds: [{max_connections: 0, max_pending_requests: 0}]}")}
-  - ${cluster("no-requests", application, "circuit_breakers: {thresholds: [{max_requests: 0}]}")}
-  - ${cluster("no-retries", application, "circuit_breakers: {thresholds: [{max_retries: 0}]}")}
-  - ${cluster("named", application)}
+  - ${clusterText("no-connections", application, "circuit_breakers: {thresholds: [{max_connections: 0, max_pending_requests: 0}]}")}
+  - ${clusterText("no-requests", application, "circuit_breakers: {thresholds: [{max_requests: 0}]}")}
+  - ${clusterText("no-retries", application, "circuit_breakers: {thresholds: [{max_retries: 0}]}")}
+  - ${clusterText("named", application).replace("{endpoint: {", "{endpoint: {hostname: backend.test, ")}
   listeners:
   - ${listener("mesh", ports.mesh, logFile, meshSettings)}
   - ${listener("edge", ports.edge, logFile, edgeSettings)}
@@ -29,14 +28,6 @@ static_resources:
   - ${listener("server", ports.server, logFile, tracedSettings)}
     traffic_direction: INBOUND
 `;
-}
-
-function cluster(name: string, port: number, more = ""): string {
-  const hostname = name === "named" ? "hostname: backend.test, " : "";
-  const endpoint = `{endpoint: {${hostname}address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
-  const assignment = `load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}`;
-  const fields = [`name: ${name}`, "connect_timeout: 1s", "type: STATIC", assignment];
-  return `{${[...fields, ...(more === "" ? [] : [more])].join(", ")}}`;
 }
 
 const meshSettings = `
@@ -87,36 +78,24 @@ const tracedSettings = `
                 service_name: test
                 http_service: {http_uri: {uri: "http://127.0.0.1/v1/traces", cluster: refused, timeout: 1s}}`;
 
-function listener(name: string, port: number, logFile: string, settings: string): string {
-  return `name: ${name}
-    address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: ${name}${settings}
-          delayed_close_timeout: 0.03s
-          access_log:
-          - name: envoy.access_loggers.file
-            typed_config:
-              "@type": ${extensions}.access_loggers.file.v3.FileAccessLog
-              path: ${logFile}
-              log_format: {text_format_source: {inline_string: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% in=%BYTES_RECEIVED% out=%BYTES_SENT% route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER% %REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% from=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\\n"}}
-          http_filters:
+const filters = `
           - name: envoy.filters.http.rbac
             typed_config: {"@type": ${extensions}.filters.http.rbac.v3.RBAC, rules: {action: DENY, policies: {secret: {principals: [{any: true}], permissions: [{url_path: {path: {prefix: /denied}}}]}, stranger: {principals: [{remote_ip: {address_prefix: 203.0.113.0, prefix_len: 24}}], permissions: [{url_path: {path: {prefix: /by-address}}}]}}}}
           - name: envoy.filters.http.fault
             typed_config: {"@type": ${extensions}.filters.http.fault.v3.HTTPFault}
           - name: envoy.filters.http.cors
-            typed_config: {"@type": ${extensions}.filters.http.cors.v3.Cors}
-          - name: envoy.filters.http.router
-            typed_config: {"@type": ${extensions}.filters.http.router.v3.Router}
-          route_config:
-            name: ${name}
-            validate_clusters: false
-            virtual_hosts:
-${virtualHosts}`;
+            typed_config: {"@type": ${extensions}.filters.http.cors.v3.Cors}`;
+const format =
+  "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% in=%BYTES_RECEIVED% out=%BYTES_SENT% route=%ROUTE_NAME% cluster=%UPSTREAM_CLUSTER% %REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% from=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% direct=%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%";
+
+function listener(name: string, port: number, logFile: string, settings: string): string {
+  return httpListenerText(name, port, {
+    settings: `${settings}
+          delayed_close_timeout: 0.03s`,
+    filters,
+    virtualHosts,
+    log: { file: logFile, format },
+  });
 }
 
 const abort = (fields: string): string =>
