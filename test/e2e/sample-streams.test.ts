@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import type { GraphAnswer, ServiceAnswer } from "../../src/console/api.ts";
+import type { GraphAnswer, ServiceAnswer, StatusAnswer } from "../../src/console/api.ts";
 import { dataPlanes, faultMode, startFaultMesh } from "./support/faults.ts";
 import { askConsole, eventually, type TestMesh } from "./support/mesh.ts";
 import { scrape } from "./support/proxy-metrics.ts";
@@ -145,6 +145,16 @@ for (const dataPlane of dataPlanes) {
           const messages = offers?.traffic.responseMessagesPerSecond ?? 0;
           const bytes = orders?.traffic.tcpSentBytesPerSecond ?? 0;
           return messages > 0 && bytes > 0 && { offers, orders };
+        },
+        30_000,
+      );
+      await eventually(
+        "the mesh in one line tells of both",
+        async () => {
+          await ask("api/offers?take=4");
+          const answer = await askConsole(mesh, "/api/status");
+          const { sentence }: StatusAnswer = JSON.parse(await answer.text());
+          return / gRPC messages\/s, [\d.]+ k?B\/s over TCP and UDP$/.test(sentence);
         },
         30_000,
       );

@@ -1,6 +1,8 @@
 /** The way into the mesh: a gateway tells hosts apart and believes nobody. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import http2 from "node:http2";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
@@ -74,6 +76,40 @@ export function gatewayTests(traffic: () => Traffic): void {
       assert.equal(entry["x_forwarded_for"], localAddress);
       const port = traffic().mode === "explicit" ? String.raw`\d+` : "80";
       assert.match(String(entry["downstream_local_address"]), new RegExp(`:${port}$`));
+    });
+
+    test("a WebSocket of a client that speaks HTTP/2 reaches a server of HTTP/1.1 (RFC 8441)", async () => {
+      const [url = ""] = traffic().mesh.gatewayUrls;
+      const key = traffic().key();
+      const session = http2.connect(url);
+      session.on("error", () => {});
+      try {
+        await once(session, "remoteSettings");
+        assert.equal(session.remoteSettings.enableConnectProtocol, true);
+        const stream = session.request({
+          ":method": "CONNECT",
+          ":protocol": "websocket",
+          ":scheme": "http",
+          ":authority": "shop.example",
+          ":path": `/?key=${key}`,
+          "sec-websocket-version": "13",
+          "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        });
+        const [head] = await once(stream, "response");
+        assert.equal(head[":status"], 200);
+        const frame = Buffer.from("\u0081\u0005hello", "latin1");
+        stream.write(frame);
+        let text = "";
+        for await (const chunk of stream) {
+          text += String(chunk);
+          if (text.length >= frame.length) break;
+        }
+        assert.ok(text.endsWith("hello"), text);
+      } finally {
+        session.destroy();
+      }
+      const entry = await traffic().logged(gatewayName, key);
+      assert.deepEqual([entry["method"], entry["protocol"]], ["GET", "HTTP/2"]);
     });
 
     test("nobody inside can pretend to hand on somebody else's connection", async () => {
