@@ -77,6 +77,16 @@ export class BodyReader {
     return trailers === undefined || trailers.count === 0 ? undefined : trailers;
   }
 
+  /** What trailer fields have of memory, in bytes. */
+  get trailerMemoryBytes(): number {
+    return this.#trailers?.memoryBytes ?? 0;
+  }
+
+  /** Between two bodies: gives up what unusually large trailers have made it take. */
+  trim(): void {
+    this.#trailers?.trim();
+  }
+
   /** Why the trailers were refused, if it was they. */
   get error(): HeadError | undefined {
     return this.#trailers?.error;

@@ -14,6 +14,10 @@ export interface HeadLimits {
 
 export const defaultHeadLimits: HeadLimits = { headBytesMax: 60 * 1024, fieldsMax: 100 };
 
+/** A head within these limits never holds more memory than `plainHeadBytes`: what is full is doubled. */
+export const plainHeadLimits: HeadLimits = { headBytesMax: 63 * 1024, fieldsMax: 1024 };
+export const plainHeadBytes: number = 160 * 1024;
+
 /** Why a head was refused; `http1-parser.ts` and `http1-framing.ts` say when. */
 export type HeadError =
   | "syntax"
@@ -49,6 +53,8 @@ const hashesAt = slotsAt + firstCapacityFields * slotWidth * 4;
 const idsAt = hashesAt + firstCapacityFields * 4;
 const droppedAt = idsAt + firstCapacityFields;
 const memoryBytes = droppedAt + firstCapacityFields;
+/** Of a field: its slots, its hash, its number and whether it was dropped. */
+const fieldBytes = slotWidth * 4 + 4 + 1 + 1;
 /**
  * Heads of a few connections lie side by side: five allocations for each would be most of what a new
  * connection costs. One that lives long holds the others' memory, so they are few.
@@ -124,6 +130,26 @@ export class Http1Head {
     this.hashes = new Int32Array(slab, at + hashesAt, firstCapacityFields);
     this.ids = new Uint8Array(slab, at + idsAt, firstCapacityFields);
     this.dropped = new Uint8Array(slab, at + droppedAt, firstCapacityFields);
+  }
+
+  /** What it has of memory for a message, in bytes. */
+  get memoryBytes(): number {
+    return this.bytes.length + this.ids.length * fieldBytes;
+  }
+
+  /** Gives up what an unusually large message has made it take, and that message's fields with it. */
+  trim(): void {
+    if (this.memoryBytes <= plainHeadBytes) return;
+    this.length = 0;
+    this.count = 0;
+    this.parsePosition = 0;
+    this.scannedTo = 0;
+    const small = new Http1Head();
+    this.bytes = small.bytes;
+    this.slots = small.slots;
+    this.hashes = small.hashes;
+    this.ids = small.ids;
+    this.dropped = small.dropped;
   }
 
   reset(kind: HeadKind): void {

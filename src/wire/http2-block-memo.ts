@@ -4,7 +4,7 @@
  * Of one connection: the bytes mean the same only while its table stays as it is.
  */
 import type { HpackDecoder } from "./hpack-decoder.ts";
-import { Http1Head } from "./http1-head.ts";
+import { Http1Head, plainHeadBytes } from "./http1-head.ts";
 import type { HeaderBlock } from "./http2-header-block.ts";
 
 /** Longer blocks are not kept: they hold what is new each time, or should be in the table. */
@@ -45,7 +45,7 @@ export class BlockMemo {
   note(block: HeaderBlock, kind: number, ...[changes, head]: [number, Http1Head]): void {
     if (changes !== this.#decoder.changes) return;
     const length = block.to - block.from;
-    if (length > blockBytesMax) return;
+    if (length > blockBytesMax || head.memoryBytes > plainHeadBytes) return;
     if (this.#isSame(block, kind)) {
       this.#head ??= new Http1Head();
       this.#head.copyFrom(head);

@@ -1,5 +1,6 @@
 /** The client's side of an HTTP/2 connection: streams are begun here, and header blocks are answers. */
 import { initialTableBytes } from "./hpack-decoder.ts";
+import { plainHeadLimits } from "./http1-head.ts";
 import { setting, type Violation } from "./http2-frames.ts";
 import type { HeaderBlock } from "./http2-header-block.ts";
 import { frameHttp2Response } from "./http2-response-framing.ts";
@@ -66,6 +67,11 @@ export class ClientSide implements SessionSide {
       const error = frameHttp2Response(head, { isEnd: isEndOfStream, isToHead: stream.isHead });
       if (error !== undefined) return streams.onMalformed(stream, error);
       blocks.memo.note(block, kind, changes, head);
+    }
+    // Endpoints answer as many streams as there are: what is usual of each is bounded by their number.
+    const { length } = head;
+    if (!streams.keepHead(stream, length > plainHeadLimits.headBytesMax ? length : 0)) {
+      return streams.onMalformed(stream, "head-too-large");
     }
     if (head.status < 200) {
       if (++stream.interims > interimsMax) return streams.onMalformed(stream, "syntax");

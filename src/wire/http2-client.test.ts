@@ -5,7 +5,7 @@ import http2 from "node:http2";
 import { type Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
 
-import { defaultHeadLimits, Http1Head } from "./http1-head.ts";
+import { defaultHeadLimits, type HeadLimits, Http1Head } from "./http1-head.ts";
 import { defaultFloodLimits } from "./http2-floods.ts";
 import { errorCode, frameType, type Violation } from "./http2-frames.ts";
 import { FrameMemory } from "./http2-frame-memory.ts";
@@ -59,14 +59,14 @@ class Client {
   readonly errors: string[] = [];
   farewells = 0;
 
-  constructor(send: (bytes: Buffer) => void) {
+  constructor(send: (bytes: Buffer) => void, limits: HeadLimits = defaultHeadLimits) {
     this.session = new Http2Session(
       {
         maxConcurrentStreams: 100,
         streamWindow: 65_535,
         connectionWindow: 1024 * 1024,
         tableBytes: 4096,
-        limits: defaultHeadLimits,
+        limits,
         floods: { ...defaultFloodLimits, resetsMax: Number.POSITIVE_INFINITY },
       },
       {
@@ -302,4 +302,35 @@ test("Http2Session ends a server that speaks of streams that neither side can ha
   assert.deepEqual(errorOf(frameType.data, 0, 2, [1]), ["idle-stream"]);
   assert.deepEqual(errorOf(frameType.reset, 0, 2, [0, 0, 0, 8]), ["idle-stream"]);
   assert.deepEqual(errorOf(frameType.windowUpdate, 0, 3, [0, 0, 0, 8]), ["idle-stream"]);
+});
+
+test("Http2Session refuses an answer whose head is too much beside those of other streams", () => {
+  const client = new Client(() => {}, { headBytesMax: 4 * 1024 * 1024, fieldsMax: 2000 });
+  const questions = ["/1", "/2", "/3"].map((path) => client.ask("GET", path));
+  // One field of 4,000 bytes goes into the table; each byte behind it names that once more: 3.9 MB.
+  const first = [0x40, 1, 0x61, 0x7f, 0xa1, 0x1e, ...Buffer.alloc(4000, "x")];
+  const again = Array.from({ length: 980 }, () => 0xbe);
+  const answer = (stream: number, block: number[]): void =>
+    client.session.receive(frame(frameType.headers, endHeaders, stream, block), 0);
+  client.session.receive(settings, 0);
+  answer(1, [0x88, ...first, ...again]);
+  answer(3, [0x88, ...again]);
+  answer(5, [0x88, ...again]);
+  const told = (at: number): readonly string[] =>
+    questions[at]?.events.map((event) => event.slice(0, 20)) ?? [];
+  assert.deepEqual(told(2), ["malformed head-too-l", "reset 2 head-limit"]);
+  assert.equal(told(0).length, 1);
+  // An answer that has ended holds nothing.
+  client.session.receive(frame(frameType.data, endStream, 1, []), 0);
+  assert.equal(told(0).at(-1), "closed");
+  const last = client.ask("GET", "/4");
+  // An interim one holds until the next head has come.
+  answer(7, [0x08, 0x03, 0x31, 0x30, 0x33, ...again]);
+  assert.deepEqual(last.events, ["interim 103"]);
+  answer(7, [0x88]);
+  assert.equal(last.events.at(-1), "200 until-close");
+  const next = client.ask("GET", "/5");
+  answer(9, [0x88, ...again]);
+  assert.equal(next.events.length, 1);
+  assert.deepEqual(client.errors, []);
 });

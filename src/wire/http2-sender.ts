@@ -39,7 +39,7 @@ export class Http2Sender {
   /** The peer takes what is sent. */
   hasRoom = true;
   window: number = initialWindow;
-  /** Content of all streams that waits for windows, or for a slow peer. */
+  /** Content of all streams that waits for windows, or for a slow peer, with what follows it. */
   queuedBytes = 0;
   /** 0 once it is closed, and its content no longer counts among that of all. */
   #counts: 0 | 1 = 1;
@@ -256,7 +256,10 @@ export class Http2Sender {
   end(stream: Http2Stream, trailers: Http1Head | undefined): void {
     if (stream.queuedBytes > 0) {
       stream.isEndQueued = true;
-      stream.queuedTrailers = trailers === undefined ? undefined : fieldsOf(trailers);
+      if (trailers === undefined) return;
+      stream.queuedTrailers = fieldsOf(trailers);
+      stream.queuedTrailerBytes = trailers.length;
+      this.#wait(trailers.length);
       return;
     }
     this.#sendEnd(stream, trailers === undefined ? undefined : fieldsOf(trailers));
@@ -328,9 +331,16 @@ export class Http2Sender {
     if (stream.queuedBytes > 0) stream.queue.length = 0;
     this.#wait(-stream.queuedBytes);
     stream.queuedBytes = 0;
+    this.#forgetTrailers(stream);
     if (!stream.isReady) return;
     stream.isReady = false;
     this.#ready = this.#ready.filter((one) => one !== stream);
+  }
+
+  /** They wait no longer. */
+  #forgetTrailers(stream: Http2Stream): void {
+    this.#wait(-stream.queuedTrailerBytes);
+    stream.queuedTrailerBytes = 0;
   }
 
   /** Sends what windows and the peer's reading allow, a frame of each stream at a time. */
@@ -360,7 +370,10 @@ export class Http2Sender {
     else stream.queue[0] = piece.subarray(step);
     if (!isLast) return;
     if (isEnd) return this.#endLocal(stream);
-    if (stream.isEndQueued) return this.#sendEnd(stream, stream.queuedTrailers);
+    if (stream.isEndQueued) {
+      this.#forgetTrailers(stream);
+      return this.#sendEnd(stream, stream.queuedTrailers);
+    }
     if (!stream.isWaiting) return;
     stream.isWaiting = false;
     stream.owner.onRoom();

@@ -74,6 +74,7 @@ export class BlockReader {
     this.#scratch ??= new Http1Head();
     this.#scratch.reset("trailers");
     this.read(block, this.#scratch);
+    this.#scratch.trim();
   }
 
   /** The block behind the content of a stream. */

@@ -59,6 +59,8 @@ export class Http2Stream {
   /** Nothing follows what is queued but `queuedTrailers`. */
   isEndQueued = false;
   queuedTrailers: readonly (readonly [name: string, value: string])[] | undefined = undefined;
+  /** What they came to, while they wait. */
+  queuedTrailerBytes = 0;
   /** In the queue of streams that may send. */
   isReady = false;
   /** The owner was told to wait. */
@@ -87,6 +89,7 @@ export class Http2Stream {
     this.queuedBytes = 0;
     this.isEndQueued = false;
     this.queuedTrailers = undefined;
+    this.queuedTrailerBytes = 0;
     this.isReady = false;
     this.isWaiting = false;
   }

@@ -31,7 +31,10 @@ export interface StreamsPorts {
   readonly end: (code: number, why: Violation | Flood) => void;
 }
 
-/** What the heads of all open streams may come to: an entry of the table is a byte to its sender. */
+/**
+ * What the heads of all open streams may come to, of requests or large ones of answers: an entry of the
+ * table is a byte to its sender.
+ */
 const headBytesMax = 8 * 1024 * 1024;
 
 export interface Windows {
@@ -83,10 +86,10 @@ export class Http2Streams {
     return stream;
   }
 
-  /** Keeps account of a request's head; false when there is too much of them. */
+  /** Keeps account of the head that the peer has sent last; false when there is too much of them. */
   keepHead(stream: Http2Stream, bytes: number): boolean {
+    this.#headBytes += bytes - stream.headBytes;
     stream.headBytes = bytes;
-    this.#headBytes += bytes;
     return this.#headBytes <= headBytesMax;
   }
 

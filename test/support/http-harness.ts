@@ -21,6 +21,7 @@ import {
   type OwnedMetricRegistry,
 } from "../../src/telemetry/metric-registry.ts";
 import type { RequestRecord } from "../../src/telemetry/request-record.ts";
+import type { HeadLimits } from "../../src/wire/http1-head.ts";
 import { HttpConnectionManager } from "../../src/wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { Router } from "../../src/wire/gen/ts/envoy/extensions/filters/http/router/v3/router.ts";
 import {
@@ -54,6 +55,8 @@ export interface HarnessOptions {
   readonly maxStreamDurationMs?: number;
   /** Endpoints speak it. */
   readonly http2?: UpstreamHttp2;
+  /** Of answers. */
+  readonly headLimits?: HeadLimits;
   readonly endpoints?: number;
   readonly filters?: readonly { readonly typeUrl: string; readonly value: Uint8Array }[];
 }
@@ -176,6 +179,7 @@ export class HttpHarness {
       maxConnectionDurationMs: options.maxConnectionDurationMs ?? 0,
       maxStreamDurationMs: options.maxStreamDurationMs ?? 0,
       http2: options.http2,
+      headLimits: options.headLimits,
       idleTimeoutMs: 60_000,
       pick: ({ avoid, authority }) => {
         this.askedFor.push(authority);

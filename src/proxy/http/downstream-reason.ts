@@ -24,6 +24,12 @@ export const unread: DownstreamReason = {
   details: "http2.unread_content_overflow",
 };
 
+/** Too much waited already of answers that may leave only slowly. */
+export const overfull: DownstreamReason = {
+  flag: flag.overloadManager,
+  details: "throttled_content_overflow",
+};
+
 const invalidField = protocolError("http2.invalid.header.field");
 const violation = protocolError("http2.violation.of.messaging.rule");
 

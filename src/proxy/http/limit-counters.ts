@@ -12,6 +12,8 @@ export interface LimitCounters {
   /** Ended with an answer, because the proxy drains, or because a resource runs short. */
   readonly drainedConnections: Counter;
   readonly unkeptConnections: Counter;
+  /** Too much of slowed answers waited already. */
+  readonly overfullAnswers: Counter;
   /** A head was refused; counts it where a limit was the reason. */
   readonly onRefusedHead: (head: Http1Head) => void;
 }
@@ -47,6 +49,11 @@ export function createLimitCounters(context: ProxyContext, statPrefix: string): 
     unkeptConnections: counter(
       "downstream_cx_overload_disable_keepalive",
       "HTTP connections ended with an answer because a resource runs short",
+    ),
+    overfullAnswers: context.metrics.counter(
+      "heddle_http_throttled_content_overflow_total",
+      "HTTP answers broken off because too much waited of answers that may leave only slowly",
+      labels,
     ),
     onRefusedHead: ({ error, isStartLineRead }) => {
       if (error === "head-too-large") (isStartLineRead ? bytes : line).add();

@@ -10,6 +10,8 @@ import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import { encodeGrpcMessage } from "./grpc-message.ts";
+import type { HeadShare } from "./answer-heads.ts";
+import { overfull } from "./downstream-reason.ts";
 import type { HttpStream } from "./http-stream.ts";
 import type { OwnReply } from "./local-replies.ts";
 import { flag } from "./response-flags.ts";
@@ -36,6 +38,10 @@ export class ResponseSide implements ThrottledAnswer {
   #throttle: ResponseThrottle | undefined;
   /** Behind an end that is held. */
   #trailers: Http1Head | undefined;
+  /** What is copied for it. */
+  #heads: HeadShare | undefined;
+  /** There was no place for what must wait: the answer cannot become whole. */
+  #isOverfull = false;
 
   constructor(stream: HttpStream) {
     this.#stream = stream;
@@ -55,15 +61,19 @@ export class ResponseSide implements ThrottledAnswer {
     this.#throttle.release();
     this.#throttle = undefined;
     this.#trailers = undefined;
+    this.#heads?.release();
+    this.#heads = undefined;
+    this.#isOverfull = false;
     this.isEndHeld = false;
   }
 
   /** From now on the body leaves no faster; of several limits the lowest holds. */
   throttle(bytesPerSecond: number): void {
     if (this.#throttle !== undefined && this.#throttle.bytesPerSecond <= bytesPerSecond) return;
-    const { services } = this.#stream;
-    const rate = { bytesPerSecond, bytesMax: services.bufferBytesMax };
-    this.#throttle = new ResponseThrottle(this, services.upstreams.wheel, rate);
+    const { services, connection } = this.#stream;
+    const { wheel, throttled } = services.upstreams;
+    const share = throttled.shareOf(connection.channel, services.bufferBytesMax);
+    this.#throttle = new ResponseThrottle(this, wheel, { bytesPerSecond, share });
   }
 
   /** False: more than may be kept waits for its time. */
@@ -73,7 +83,18 @@ export class ResponseSide implements ThrottledAnswer {
 
   /** Sends what was gathered; false where whoever sends shall wait. */
   flush(): boolean {
+    if (this.#isOverfull) return this.#breakOff();
     return this.#stream.connection.sender.flush() && this.hasRoom;
+  }
+
+  /** It is slower than what it is made of comes, and others are so, too. */
+  #breakOff(): false {
+    const stream = this.#stream;
+    stream.services.counters.limits.overfullAnswers.add();
+    stream.mustClose = true;
+    stream.onDownstreamClose(overfull);
+    stream.connection.breakOff();
+    return false;
   }
 
   onPassed(): void {
@@ -144,7 +165,7 @@ export class ResponseSide implements ThrottledAnswer {
       record.bytesSent += body.length;
       return;
     }
-    this.#throttle.write(Buffer.from(body, "latin1"), 0, body.length);
+    this.#write(this.#throttle, Buffer.from(body, "latin1"), 0, body.length);
     this.finish(undefined);
   }
 
@@ -210,7 +231,11 @@ export class ResponseSide implements ThrottledAnswer {
 
   writeBody(chunk: Buffer, from: number, to: number): void {
     if (this.#throttle === undefined) this.pass(chunk, from, to);
-    else this.#throttle.write(chunk, from, to);
+    else this.#write(this.#throttle, chunk, from, to);
+  }
+
+  #write(throttle: ResponseThrottle, ...piece: [chunk: Buffer, from: number, to: number]): void {
+    if (!this.#isOverfull) this.#isOverfull = !throttle.write(...piece);
   }
 
   pass(chunk: Buffer, from: number, to: number): void {
@@ -230,6 +255,7 @@ export class ResponseSide implements ThrottledAnswer {
 
   /** The answer is whole. */
   finish(trailers: Http1Head | undefined): void {
+    if (this.#isOverfull) return void this.#breakOff();
     if (this.#throttle?.isEmpty === false) return this.#holdEnd(trailers);
     const { record, services, connection, coder } = this.#stream;
     if (trailers !== undefined) {
@@ -249,7 +275,10 @@ export class ResponseSide implements ThrottledAnswer {
 
   /** The upstream's connection serves others from now on: what lies in its heads is copied. */
   #holdEnd(trailers: Http1Head | undefined): void {
-    const { responseHeaders: headers } = this.#stream;
+    const { responseHeaders: headers, services } = this.#stream;
+    this.#heads = services.upstreams.heads.open();
+    const bytes = (headers.head?.memoryBytes ?? 0) + (trailers?.memoryBytes ?? 0);
+    if (!this.#heads.hold(bytes)) return void this.#breakOff();
     this.isEndHeld = true;
     this.#trailers = copyOf(trailers);
     headers.head = copyOf(headers.head);

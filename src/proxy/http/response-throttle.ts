@@ -1,9 +1,10 @@
 /**
  * Holds back the body of an answer so that it leaves no faster than so many bytes a second. What waits is
  * kept in one piece of memory: however small the pieces are that come, there is one object. Who sends is
- * told to stop above a limit (`hasRoom`); nothing is ever dropped.
+ * told to stop above a limit (`hasRoom`), which all answers of a connection share.
  */
 import { Deadline, type DeadlineOwner, type DeadlineWheel } from "./deadline-wheel.ts";
+import type { ThrottledShare } from "./throttled-bytes.ts";
 
 export interface ThrottledAnswer {
   /** `chunk[from, to)` may leave; it is the caller's again afterwards. */
@@ -23,7 +24,7 @@ export class ResponseThrottle implements DeadlineOwner {
   readonly #answer: ThrottledAnswer;
   readonly #wheel: DeadlineWheel;
   readonly #bytesPerSecond: number;
-  readonly #bytesMax: number;
+  readonly #share: ThrottledShare;
   readonly #deadline: Deadline = new Deadline(this);
   #tokens: number;
   #filledMs: number;
@@ -35,12 +36,12 @@ export class ResponseThrottle implements DeadlineOwner {
   constructor(
     answer: ThrottledAnswer,
     wheel: DeadlineWheel,
-    rate: { readonly bytesPerSecond: number; readonly bytesMax: number },
+    rate: { readonly bytesPerSecond: number; readonly share: ThrottledShare },
   ) {
     this.#answer = answer;
     this.#wheel = wheel;
     this.#bytesPerSecond = rate.bytesPerSecond;
-    this.#bytesMax = rate.bytesMax;
+    this.#share = rate.share;
     this.#tokens = rate.bytesPerSecond * firstShare;
     this.#filledMs = wheel.nowMs;
   }
@@ -53,23 +54,30 @@ export class ResponseThrottle implements DeadlineOwner {
     return this.#start === this.#end;
   }
 
-  /** False: more than may be kept waits already. */
+  /**
+   * False: enough waits already. Whoever has nothing that waits may go on, or it would have to be told
+   * when others have less.
+   */
   get hasRoom(): boolean {
-    return this.#end - this.#start <= this.#bytesMax;
+    return this.isEmpty || this.#share.hasRoom;
   }
 
-  write(chunk: Buffer, from: number, to: number): void {
+  /** False: there was no place for all of it, so the answer cannot become whole. */
+  write(chunk: Buffer, from: number, to: number): boolean {
     const passed = this.isEmpty ? this.#take(to - from) : 0;
     if (passed > 0) this.#answer.pass(chunk, from, from + passed);
-    if (from + passed === to) return;
+    if (from + passed === to) return true;
+    if (!this.#share.take(to - from - passed)) return false;
     this.#keep(chunk, from + passed, to);
     if (!this.#deadline.isArmed) this.#wheel.arm(this.#deadline, fillMs);
+    return true;
   }
 
   onDeadline(): void {
     const passed = this.#take(this.#end - this.#start);
     if (passed > 0) this.#answer.pass(this.#kept, this.#start, this.#start + passed);
     this.#start += passed;
+    this.#share.giveBack(passed);
     if (this.isEmpty) this.#forget();
     else this.#wheel.arm(this.#deadline, fillMs);
     this.#answer.onPassed();
@@ -78,6 +86,7 @@ export class ResponseThrottle implements DeadlineOwner {
   /** What waits is for nobody any more. */
   release(): void {
     this.#wheel.release(this.#deadline);
+    this.#share.giveBack(this.#end - this.#start);
     this.#forget();
   }
 

@@ -17,6 +17,7 @@ import { feedHead } from "../../wire/http1-parser.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
 import type { UpstreamCluster, UpstreamConnectionEnd } from "../context.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
+import type { HeadShare } from "./answer-heads.ts";
 import { isPassed } from "./back-pressure.ts";
 import { endOf } from "./connection-ends.ts";
 import { prepareHead } from "./http1-plan.ts";
@@ -52,6 +53,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   readonly #memory: RequestMemory;
   /** Of answers' heads. */
   readonly #limits: HeadLimits;
+  readonly #heads: HeadShare | undefined;
   channel: Channel | undefined = undefined;
   user: UpstreamUser | undefined = undefined;
   isConnected = false;
@@ -87,6 +89,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.#memory = pool.memory;
     this.cluster = cluster;
     this.#limits = cluster.headLimits ?? defaultHeadLimits;
+    this.#heads = pool.heads.shareFor(this.#limits);
     this.body = new BodyReader(this.#limits);
     if (cluster.http1 !== undefined) prepareHead(this.head, cluster.http1);
   }
@@ -228,6 +231,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   /** The tunnel's end towards the endpoint is closed. */
   onTunnelClosed(error: ChannelError | undefined, hasPeerEnded: boolean): void {
     this.cluster.limits.releaseRequest();
+    this.#heads?.release();
     this.isClosed = true;
     this.#hasPeerEnded ||= hasPeerEnded;
     this.#isBusy = false;
@@ -251,7 +255,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     if (!this.hasAnswered) this.answeredMs = this.pool.wheel.nowMs;
     while (!this.#isHeadRead) {
       at += feedHead(this.head, chunk, at, this.#limits);
-      if (this.head.error !== undefined) return this.#fail(user);
+      if (this.head.error !== undefined || !this.#mayHold()) return this.#fail(user);
       if (!this.head.isComplete) return;
       if (!this.#takeHead(user, chunk, at)) return;
     }
@@ -265,9 +269,25 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
       }
       if (step === bodyStep.error) return this.#fail(user);
       if (step === bodyStep.end) return this.#finish(user, at < chunk.length);
+      if (!this.#mayHold()) return this.#fail(user);
       user.onResponseFlush();
       return;
     }
+  }
+
+  /** The answer's head and trailers, as far as they are here. */
+  #mayHold(): boolean {
+    const heads = this.#heads;
+    if (heads === undefined) return true;
+    return heads.hold(this.head.memoryBytes + this.body.trailerMemoryBytes);
+  }
+
+  /** Nobody reads the last answer any more. */
+  #forgetHeads(): void {
+    if (this.#heads === undefined) return;
+    this.#heads.release();
+    this.head.trim();
+    this.body.trim();
   }
 
   /** A complete head; false when the connection is no longer this user's. */
@@ -316,6 +336,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.user = undefined;
     this.idleDeadline.disarm();
     this.cluster.limits.releaseRequest();
+    this.#forgetHeads();
     if (isClean) this.pool.release(this);
     else this.channel?.destroy();
     user.onReleased();
@@ -339,6 +360,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
 
   onClose(error: ChannelError | undefined): void {
     this.pool.wheel.touch();
+    this.#heads?.release();
     this.isClosed = true;
     this.pool.wheel.release(this.idleDeadline);
     this.pool.onConnectionClosed(this, error);

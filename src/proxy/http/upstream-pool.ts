@@ -14,6 +14,7 @@ import { Http1Writer } from "../../wire/http1-writer.ts";
 import { refuse } from "../engine/refusal.ts";
 import { ClientPool } from "../http2/client-pool.ts";
 import { countConnectFailure } from "./connection-ends.ts";
+import { AnswerHeads } from "./answer-heads.ts";
 import {
   type AgreedPool,
   isHttp2,
@@ -24,12 +25,15 @@ import { DeadlineWheel } from "./deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
 import { EndpointPools } from "./endpoint-pools.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
+import { ThrottledBytes } from "./throttled-bytes.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
 
 /** What the HTTP layer keeps per data plane. */
 export class Upstreams {
   readonly wheel: DeadlineWheel;
   readonly memory: RequestMemory = { writer: new Http1Writer(), owner: undefined };
+  readonly heads: AnswerHeads;
+  readonly throttled: ThrottledBytes = new ThrottledBytes();
   readonly #context: ProxyContext;
   readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPools>();
   /** Open and opening, of all pools. */
@@ -38,6 +42,7 @@ export class Upstreams {
   constructor(context: ProxyContext) {
     this.#context = context;
     this.wheel = new DeadlineWheel(context.clock);
+    this.heads = new AnswerHeads(context.metrics);
   }
 
   /** Ends every connection and every timer. */
@@ -145,6 +150,7 @@ export class EndpointPool implements SpeakingPool {
   readonly endpoint: UpstreamEndpoint;
   readonly wheel: DeadlineWheel;
   readonly memory: RequestMemory;
+  readonly heads: AnswerHeads;
   readonly #context: ProxyContext;
   readonly #upstreams: Upstreams;
   /** The connection used last is last; those before it grow idle and close. */
@@ -163,6 +169,7 @@ export class EndpointPool implements SpeakingPool {
     this.#upstreams = upstreams;
     this.wheel = upstreams.wheel;
     this.memory = upstreams.memory;
+    this.heads = upstreams.heads;
   }
 
   /** No connection of now carries a further request. */

@@ -11,6 +11,7 @@ import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
 import { type ClientHandler, Http2Session } from "../../wire/http2-session.ts";
 import type { Http2Stream } from "../../wire/http2-stream.ts";
 import type { UpstreamCluster, UpstreamConnectionEnd, UpstreamHttp2 } from "../context.ts";
+import type { AnswerHeads, HeadShare } from "../http/answer-heads.ts";
 import { endOf } from "../http/connection-ends.ts";
 import { Deadline, type DeadlineOwner, type DeadlineWheel } from "../http/deadline-wheel.ts";
 import type { StreamRecord } from "../http/stream-record.ts";
@@ -28,6 +29,7 @@ const pingPayload = Buffer.from("keepaliv");
 export interface ConnectionKeeper {
   readonly wheel: DeadlineWheel;
   readonly frames: FrameMemory;
+  readonly heads: AnswerHeads;
   /** It stands, or takes more streams than before. */
   onCapacity(connection: ClientConnection): void;
   /** Its server has said that it takes no more streams than there are. */
@@ -96,6 +98,11 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
 
   get wheel(): DeadlineWheel {
     return this.#keeper.wheel;
+  }
+
+  /** For one of its streams; undefined where heads are small. */
+  openHeads(): HeadShare | undefined {
+    return this.#keeper.heads.shareFor(this.#http2.settings.limits);
   }
 
   /** Streams that can be begun now. */
@@ -217,7 +224,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     this.#watch();
     if (this.capacity > 0) this.#keeper.onCapacity(this);
     // Not before: who had it may be about to write down what its answer said.
-    if (this.#free.length < keptStreamsMax) this.#free.push(stream);
+    if (this.#free.length < keptStreamsMax && !stream.isLarge) this.#free.push(stream);
   }
 
   #watch(): void {

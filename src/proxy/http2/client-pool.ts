@@ -14,6 +14,7 @@ import type {
   UpstreamHttp2,
 } from "../context.ts";
 import type { AgreedPool, OpenedConnection, SpeakingPool } from "../http/agreed-pool.ts";
+import type { AnswerHeads } from "../http/answer-heads.ts";
 import { countConnectFailure } from "../http/connection-ends.ts";
 import type { DeadlineWheel } from "../http/deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf } from "../http/dial-options.ts";
@@ -24,6 +25,7 @@ import { framesOf } from "./frames.ts";
 /** What all pools of a data plane share. */
 export interface PoolHost {
   readonly wheel: DeadlineWheel;
+  readonly heads: AnswerHeads;
   offeredTo(
     endpoint: UpstreamEndpoint,
     protocol: "http2" | "agreed",
@@ -42,6 +44,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
   agreed: AgreedPool | undefined = undefined;
   readonly wheel: DeadlineWheel;
   readonly frames: FrameMemory;
+  readonly heads: AnswerHeads;
   readonly #endpoint: UpstreamEndpoint;
   readonly #context: ProxyContext;
   readonly #upstreams: PoolHost;
@@ -58,6 +61,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     this.#context = context;
     this.#upstreams = upstreams;
     this.wheel = upstreams.wheel;
+    this.heads = upstreams.heads;
     this.frames = framesOf(context);
   }
 

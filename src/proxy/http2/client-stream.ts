@@ -3,9 +3,10 @@
  * with it. Used again for later streams of its connection.
  */
 import type { Channel, ChannelError } from "../../net/channel.ts";
-import { type BodyKind, type HeadError, Http1Head } from "../../wire/http1-head.ts";
+import { type BodyKind, type HeadError, Http1Head, plainHeadBytes } from "../../wire/http1-head.ts";
 import { errorCode, type Violation } from "../../wire/http2-frames.ts";
 import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
+import type { HeadShare } from "../http/answer-heads.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type {
   AttemptFields,
@@ -32,6 +33,7 @@ export class ClientStream
   isOverlong = false;
   answeredMs = 0;
   readonly #connection: ClientConnection;
+  readonly #heads: HeadShare | undefined;
   #user: UpstreamUser | undefined;
   #wire: Http2Stream | undefined;
   #trailers: Http1Head | undefined;
@@ -45,6 +47,7 @@ export class ClientStream
 
   constructor(connection: ClientConnection) {
     this.#connection = connection;
+    this.#heads = connection.openHeads();
   }
 
   get carrier(): Channel | undefined {
@@ -182,11 +185,13 @@ export class ClientStream
   }
 
   onInterim(status: number): void {
+    if (!this.#mayHold()) return;
     this.#begin();
     this.#user?.onInterim(status);
   }
 
   onHead(): void {
+    if (!this.#mayHold()) return;
     this.#begin();
     // What an answer to CONNECT says of its length means nothing (RFC 9110 section 9.3.6).
     const user = this.#user;
@@ -197,6 +202,21 @@ export class ClientStream
     this.#connection.enter(this);
     if (isOpened) user?.onUpgraded(this, noBytes);
     else user?.onResponseHead(this);
+  }
+
+  /** The head that is here; where there is no place for it, the stream is broken off. */
+  #mayHold(): boolean {
+    const stream = this.#wire;
+    if (this.#heads === undefined || stream === undefined) return true;
+    if (this.#heads.hold(this.head.memoryBytes)) return true;
+    this.#connection.session.streams.onMalformed(stream, "head-too-large");
+    return false;
+  }
+
+  /** Its answers have made it take more memory than is worth keeping for the next. */
+  get isLarge(): boolean {
+    const trailerBytes = this.#trailers?.memoryBytes ?? 0;
+    return this.head.memoryBytes > plainHeadBytes || trailerBytes > plainHeadBytes;
   }
 
   /** As Envoy: another protocol begins with 200, and nothing else. */
@@ -285,6 +305,7 @@ export class ClientStream
   #forget(): void {
     this.#wire = undefined;
     this.#user = undefined;
+    this.#heads?.release();
     if (this.#duration !== undefined) this.#connection.wheel.release(this.#duration);
   }
 

@@ -114,6 +114,9 @@ export class StreamSender implements ResponseSender {
   end(trailers: Http1Head | undefined): void {
     const stream = this.#stream;
     if (stream === undefined || stream.isLocalEnded || stream.isEndQueued) return;
+    // They wait where content does, and an endpoint may make them as long as heads.
+    this.#hasOverflowed ||=
+      trailers !== undefined && isOverfull(this.#frames, stream, stream.queuedBytes);
     if (!this.#hasOverflowed) this.#frames.end(stream, trailers);
   }
 

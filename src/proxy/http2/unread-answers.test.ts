@@ -93,3 +93,36 @@ test("ServerStream goes on with what is kept, when the client gives windows", ()
   mesh.upstream().send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
   assert.equal(mesh.log.at(-1)?.flags, "");
 });
+
+test("ServerStream breaks answers off where 16 MiB of trailers wait behind content for a client", () => {
+  const limits = { connection: 1000, pending: 1000, request: 1000 };
+  const manager = { httpProtocolOptions: { enableTrailers: true } };
+  const mesh = new HttpHarness({ limits, manager });
+  const client = mesh.connect();
+  client.send(preface + frame(4, 0, 0, window(0)));
+  for (let at = 0; at < requests; at++) client.send(frame(1, 5, 1 + 2 * at, block));
+  const trailerBytes = 50 * 1024;
+  for (let at = 0; at < requests; at++) {
+    const upstream = mesh.upstream(at);
+    upstream.take();
+    upstream.send("HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n");
+    upstream.send("1\r\nx\r\n0\r\n");
+    upstream.send(`x-long: ${"x".repeat(trailerBytes)}\r\n\r\n`);
+  }
+  const { resets } = read(client.take());
+  const kept = requests - resets.size;
+  const fitting = Math.ceil((16 * 1024 * 1024) / trailerBytes);
+  assert.ok(kept >= fitting - 1 && kept <= fitting + 1, `${kept} are kept`);
+  assert.equal(Number(overflow.exec(mesh.metrics.expose())?.[1]), resets.size);
+  client.close();
+  // Nothing of it is counted any more.
+  const other = mesh.connect();
+  other.send(preface + frame(4, 0, 0, window(0)));
+  for (let at = 0; at < requests; at++) {
+    other.send(frame(1, 5, 1 + 2 * at, block));
+    const upstream = mesh.upstream(requests + at);
+    upstream.take();
+    upstream.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx");
+  }
+  assert.equal(read(other.take()).resets.size, 0);
+});

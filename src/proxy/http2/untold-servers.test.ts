@@ -8,6 +8,7 @@ import type { DialOptions } from "../../net/dialler.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { defaultHeadLimits } from "../../wire/http1-head.ts";
 import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { AnswerHeads } from "../http/answer-heads.ts";
 import { DeadlineWheel } from "../http/deadline-wheel.ts";
 import type { PoolFailure, UpstreamExchange, UpstreamUser } from "../http/upstream-exchange.ts";
 import { clusterSeries } from "../stats/envoy-series.ts";
@@ -107,6 +108,7 @@ class Endpoint {
     };
     this.pool = new ClientPool(endpoint, plane, {
       wheel: new DeadlineWheel(this.clock),
+      heads: new AnswerHeads(metrics),
       offeredTo: () => ({}),
       onOpened: (connection) => void this.connections.push(connection),
       onClosed: nothing,
