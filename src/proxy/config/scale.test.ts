@@ -5,11 +5,92 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { testDataPlane } from "../../../test/support/data-plane.ts";
 import { message } from "../../../test/support/message.ts";
 import { requestView } from "../../../test/support/request-view.ts";
+import {
+  Cluster,
+  Cluster_DiscoveryType,
+} from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
+import { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
+import { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
 import { compileRoutes, type RouteTableOptions } from "../engine/route-configuration.ts";
 import type { RouteTable } from "../engine/route-table.ts";
+import { typeUrls, type XdsResource } from "../../xds/feed.ts";
+import type { ListenerSet } from "../context.ts";
+
+/** Listeners without sockets. */
+const listeners: ListenerSet = {
+  prepare: () => ({ open: () => undefined, start: () => {}, discard: () => {} }),
+  checkFilter: () => {},
+  remove: () => {},
+  bound: () => [],
+  drain: async () => {},
+  resetSlowest: () => {},
+  close: async () => {},
+};
+
+function resource<T>(
+  codec: { encode(value: T): { finish(): Uint8Array } },
+  name: string,
+  value: T,
+): XdsResource {
+  return { name, version: "1", bytes: codec.encode(value).finish() };
+}
+
+test("Configuration gives way after each cluster and each assignment, of thousands that are new", async () => {
+  const { feed, clusters, clock, close } = testDataPlane(() => listeners);
+  feed.send(typeUrls.cluster, []);
+  feed.send(typeUrls.listener, [resource(Listener, "L", message(Listener, { name: "L" }))]);
+  // Somebody waits for the thread from now on, and whatever is done takes a whole slice.
+  let nowMs = clock.monotonicMs();
+  clock.monotonicMs = () => (nowMs += 1);
+  const names = Array.from({ length: 2000 }, (_, i) => `c${i}`);
+  let done = 0;
+  const apply = clusters.apply.bind(clusters);
+  const applyEndpoints = clusters.applyEndpoints.bind(clusters);
+  clusters.apply = (plan) => {
+    done++;
+    apply(plan);
+  };
+  clusters.applyEndpoints = (assignment) => {
+    done++;
+    applyEndpoints(assignment);
+  };
+  const type = Cluster_DiscoveryType.EDS;
+  const steps: readonly (readonly [typeUrl: string, resources: readonly XdsResource[]])[] = [
+    [
+      typeUrls.cluster,
+      names.map((name) => resource(Cluster, name, message(Cluster, { name, type }))),
+    ],
+    [
+      typeUrls.endpoint,
+      names.map((clusterName) =>
+        resource(
+          ClusterLoadAssignment,
+          clusterName,
+          message(ClusterLoadAssignment, { clusterName }),
+        ),
+      ),
+    ],
+  ];
+  for (const [typeUrl, resources] of steps) {
+    const answersBefore = feed.answers.length;
+    done = 0;
+    let most = 0;
+    feed.send(typeUrl, resources);
+    while (feed.answers.length === answersBefore) {
+      const before = done;
+      await new Promise((resolve) => void setImmediate(resolve));
+      most = Math.max(most, done - before);
+    }
+    assert.equal(feed.answers.at(-1), "accepted");
+    assert.equal(done, names.length);
+    assert.ok(most <= 2, `${most} in one turn`);
+  }
+  close();
+});
 
 interface Done {
   readonly table: RouteTable;

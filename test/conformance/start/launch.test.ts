@@ -89,6 +89,27 @@ test("the project's Node runs, not the system's, and is the first of programs it
   );
 });
 
+test("a proxy has a small nursery, which new configuration does not stop for long", async () => {
+  using clone = new Clone();
+  clone.has("node_modules/.bin/node", `echo "$*"`);
+  copyFileSync(join(root, "heddle"), join(clone.folder, "heddle"));
+  const main = join(clone.folder, "src/cli/main.ts");
+  for (const [words, expected] of [
+    [["proxy", "--config", "a b"], `--max-semi-space-size=1 ${main} proxy --config a b`],
+    [["up", "proxy"], `${main} up proxy`],
+    [[], main],
+  ] as const) {
+    const { stdout } = await run("sh", [join(clone.folder, "heddle"), ...words], {
+      PATH: "/usr/bin:/bin",
+    });
+    const flags = "--disable-warning=ExperimentalWarning";
+    assert.equal(
+      stdout.split("\n").find((line) => line.includes("main.ts")),
+      `${flags} ${expected}`,
+    );
+  }
+});
+
 test("a missing libatomic is named with its packages", async () => {
   using clone = new Clone();
   clone.has("node_modules/.bin/node", noLibrary);
