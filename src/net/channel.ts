@@ -1,4 +1,5 @@
 import type { SocketAddress } from "../base/socket-address.ts";
+import type { CertificateNames } from "../wire/certificate-names.ts";
 import type { Counter } from "../telemetry/metrics.ts";
 
 /**
@@ -63,6 +64,9 @@ export interface ChannelError {
   readonly message: string;
 }
 
+/** Names of a peer's certificate beside its URIs. */
+export type PeerNames = Pick<CertificateNames, "subject" | "dnsSans">;
+
 /** What a finished handshake established. */
 export interface TlsSession {
   readonly version: string;
@@ -73,6 +77,8 @@ export interface TlsSession {
   readonly peerCertificate?: "presented" | "validated" | undefined;
   /** URI subject alternative names of the peer's verified certificate; empty without one. */
   readonly peerUriSans: readonly string[];
+  /** Other names of that certificate; absent without one. */
+  readonly peerNames?: PeerNames | undefined;
   /** Common name of the peer's subject: the workload instance, for certificates of Heddle's CA. */
   readonly peerCommonName: string | undefined;
   readonly peerCertificateDer: Uint8Array | undefined;

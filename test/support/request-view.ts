@@ -16,9 +16,9 @@ export function requestView(
     ...rest,
     connection: connectionView(connection),
   };
-  const pseudo: Readonly<Record<string, string>> = {
+  const pseudo: Readonly<Record<string, string | undefined>> = {
     ":method": request.method,
-    ":path": request.path,
+    ":path": request.path || undefined,
     ":authority": request.authority,
     ":scheme": request.scheme,
   };

@@ -115,6 +115,7 @@ function sessionOf(
     alpn: facts.alpn,
     peerCertificate,
     peerUriSans: certificate?.names?.uriSans ?? noNames,
+    peerNames: certificate?.names,
     peerCommonName: certificate?.names?.commonName,
     peerCertificateDer: certificate?.der,
     peerIssuersDer: certificate === undefined ? undefined : facts.issuersDer,

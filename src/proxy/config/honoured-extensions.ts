@@ -59,6 +59,7 @@ export const honouredHttpRbac: Honoured<HttpRbac> = {
   shadowRulesStatPrefix: true,
   matcher: true,
   shadowMatcher: true,
+  trackPerRuleStats: true,
 };
 
 export const honouredNetworkRbac: Honoured<NetworkRbac> = {
@@ -68,6 +69,7 @@ export const honouredNetworkRbac: Honoured<NetworkRbac> = {
   shadowRulesStatPrefix: true,
   matcher: true,
   shadowMatcher: true,
+  delayDeny: true,
 };
 
 export const honouredCors: Honoured<CorsPolicy> = {

@@ -5,7 +5,7 @@ import { StringValue } from "../../wire/gen/ts/google/protobuf/wrappers.ts";
 import type { Matcher } from "../../wire/gen/ts/xds/type/matcher/v3/matcher.ts";
 import { compileFirstMatch } from "./condition-code.ts";
 import type { ConnectionFacts, FilterChainSelector } from "./filter-chains.ts";
-import { connectionInputs } from "./match-inputs.ts";
+import { connectionInputs, stateInput } from "./match-inputs.ts";
 import { matchCases, type MatchInputs, typeOfAny } from "./match-tree.ts";
 import { refuse } from "./refusal.ts";
 import type { ConnectionView, RequestView } from "./request.ts";
@@ -82,9 +82,9 @@ function ofFacts(read: (facts: ConnectionFacts) => string | undefined) {
 
 const network = "envoy.extensions.matching.common_inputs.network.v3";
 
-/** Nothing is known of a peer's certificate before the handshake, which the chain is chosen for. */
+/** Before the handshake, which the chain is chosen for, nobody knows a certificate and no filter has set anything. */
 const inputs: MatchInputs = new Map([
-  ...[...connectionInputs].filter(([name]) => name.startsWith(network)),
+  ...[...connectionInputs].filter(([name]) => name.startsWith(network) && name !== stateInput),
   [`${network}.TransportProtocolInput`, ofFacts(({ transportProtocol }) => transportProtocol)],
   [
     `${network}.ApplicationProtocolInput`,

@@ -2,6 +2,7 @@
 import type { Condition, TextSource } from "./condition.ts";
 import { stateText } from "./filter-state.ts";
 import { isWithin } from "./ip.ts";
+import { isPrincipal } from "./principal.ts";
 import type { RequestView } from "./request.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
 import { type TextPredicate, textPredicate } from "./text-test.ts";
@@ -68,6 +69,7 @@ export function conditionClosure(condition: Condition): RequestPredicate {
     case "address":
     case "certificate":
     case "peer":
+    case "principal":
       return connectionClosure(condition);
   }
 }
@@ -83,7 +85,7 @@ export function holdsOfLine(
 
 type ConnectionCondition = Extract<
   Condition,
-  { kind: "server-name" | "port" | "address" | "certificate" | "peer" }
+  { kind: "server-name" | "port" | "address" | "certificate" | "peer" | "principal" }
 >;
 
 function connectionClosure(condition: ConnectionCondition): RequestPredicate {
@@ -124,6 +126,11 @@ function connectionClosure(condition: ConnectionCondition): RequestPredicate {
       }
       const test = textPredicate(condition.test);
       return (request) => request.connection.peerUriSans.some(test);
+    }
+    case "principal": {
+      if (condition.test === undefined) return ({ connection }) => connection.isTls;
+      const test = textPredicate(condition.test);
+      return ({ connection }) => isPrincipal(connection, test);
     }
   }
 }

@@ -4,6 +4,7 @@ import type { Condition, TextCondition, TextSource } from "./condition.ts";
 import { stateText } from "./filter-state.ts";
 import { type CodeScope, CodeScope as Scope, generate, literal } from "./generated-code.ts";
 import { isWithin } from "./ip.ts";
+import { isPrincipal } from "./principal.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
 import {
   isBelow,
@@ -83,7 +84,8 @@ function takeCensus(conditions: readonly Condition[]): Census {
 /** Headers that are fields of every request. */
 const fields: ReadonlyMap<string, string> = new Map([
   [":method", "request.method"],
-  [":path", "request.path"],
+  // CONNECT has none.
+  [":path", "(request.path || undefined)"],
   [":authority", "request.authority"],
   [":scheme", "request.scheme"],
 ]);
@@ -158,6 +160,7 @@ class ConditionWriter {
       case "address":
       case "certificate":
       case "peer":
+      case "principal":
         return this.#connection(condition);
     }
   }
@@ -165,7 +168,7 @@ class ConditionWriter {
   #connection(
     condition: Extract<
       Condition,
-      { kind: "server-name" | "port" | "address" | "certificate" | "peer" }
+      { kind: "server-name" | "port" | "address" | "certificate" | "peer" | "principal" }
     >,
   ): string {
     switch (condition.kind) {
@@ -195,6 +198,11 @@ class ConditionWriter {
         if (condition.test === undefined) return "request.connection.peerUriSans.length > 0";
         const test = this.scope.argument(textPredicate(condition.test));
         return `request.connection.peerUriSans.some(${test})`;
+      }
+      case "principal": {
+        if (condition.test === undefined) return "request.connection.isTls";
+        const test = this.scope.argument(textPredicate(condition.test));
+        return `${this.scope.argument(isPrincipal)}(request.connection, ${test})`;
       }
     }
   }

@@ -27,6 +27,8 @@ export type Condition =
     }
   /** Some verified SPIFFE id of the peer passes; any at all without a test. */
   | { readonly kind: "peer"; readonly test: TextTest | undefined }
+  /** Some name of the client passes (`principal.ts`); without a test: the connection is TLS. */
+  | { readonly kind: "principal"; readonly test: TextTest | undefined }
   /** The peer has shown a certificate, and, where that is asked, one that was found valid. */
   | { readonly kind: "certificate"; readonly isValidated: boolean }
   | { readonly kind: "metadata"; readonly matches: MetadataPredicate }
@@ -100,11 +102,11 @@ export function not(condition: Condition): Condition {
 function exactTest(
   condition: Condition,
 ): { readonly group: string; readonly text: string } | undefined {
-  if (condition.kind !== "text" && condition.kind !== "peer") return undefined;
+  if (!isOfTexts(condition)) return undefined;
   const { test } = condition;
   if (test?.kind !== "exact") return undefined;
-  if (condition.kind === "peer") {
-    return { group: JSON.stringify(["peer", test.ignoresCase]), text: test.text };
+  if (condition.kind !== "text") {
+    return { group: JSON.stringify([condition.kind, test.ignoresCase]), text: test.text };
   }
   if (condition.isInverted) return undefined;
   const { source, whenMissing, isByLine = false } = condition;
@@ -117,8 +119,15 @@ function exactTest(
 }
 
 function withTexts(condition: Condition, texts: ReadonlySet<string>): Condition {
-  if (condition.kind !== "text" && condition.kind !== "peer") return condition;
+  if (!isOfTexts(condition)) return condition;
   const { test } = condition;
   if (test?.kind !== "exact") return condition;
   return { ...condition, test: { kind: "one-of", texts, ignoresCase: test.ignoresCase } };
+}
+
+function isOfTexts(
+  condition: Condition,
+): condition is Extract<Condition, { readonly kind: "text" | "peer" | "principal" }> {
+  const { kind } = condition;
+  return kind === "text" || kind === "peer" || kind === "principal";
 }

@@ -1,4 +1,5 @@
 /** What trees of matchers may ask of connections and of requests. */
+import { FilterStateInput } from "../../wire/gen/ts/envoy/extensions/matching/common_inputs/network/v3/network_inputs.ts";
 import { HttpRequestHeaderMatchInput } from "../../wire/gen/ts/envoy/type/matcher/v3/http_inputs.ts";
 import { knownIp } from "./ip.ts";
 import type { MatchInput, MatchInputs } from "./match-tree.ts";
@@ -26,6 +27,9 @@ const sourcePort: Read = ({ connection, remoteAddress = connection.sourceAddress
   if (ipOf(remoteAddress) === undefined) return undefined;
   return remoteAddress === connection.sourceAddress ? String(connection.sourcePort) : "0";
 };
+
+/** What filters have set: before they have run it asks for nothing. */
+export const stateInput: string = `${network}.FilterStateInput`;
 
 /** The source of a request is its client, as far as trusted proxies vouch for it. */
 export const connectionInputs: MatchInputs = new Map([
@@ -61,7 +65,20 @@ export const connectionInputs: MatchInputs = new Map([
     `${ssl}.UriSanInput`,
     computed(({ connection }) => connection.peerUriSans.join(",") || undefined),
   ],
+  [
+    `${ssl}.DnsSanInput`,
+    computed(({ connection }) => connection.peerNames?.dnsSans.join(",") || undefined),
+  ],
+  [`${ssl}.SubjectInput`, computed(({ connection }) => connection.peerNames?.subject || undefined)],
+  [stateInput, compileStateInput],
 ]);
+
+function compileStateInput(bytes: Uint8Array, path: string): MatchInput {
+  const { key, field } = FilterStateInput.decode(bytes);
+  if (key === "") refuse(`${path}.key`, "is required");
+  if (field !== "") refuse(`${path}.field`, "is not supported");
+  return { source: { kind: "state", name: key } };
+}
 
 export const requestInputs: MatchInputs = new Map([
   ...connectionInputs,

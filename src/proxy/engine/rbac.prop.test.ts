@@ -157,7 +157,7 @@ const state = fc.option(
 const request: fc.Arbitrary<RequestView> = fc
   .record({
     path: fc.constantFrom("/", "1", "/a?x=1", "12#a", "a"),
-    method: fc.constantFrom("GET", "POST"),
+    method: fc.constantFrom("GET", "POST", "CONNECT"),
     x: fc.option(text, { nil: undefined }),
     metadata: found,
     state,
@@ -168,13 +168,18 @@ const request: fc.Arbitrary<RequestView> = fc
       destinationAddress: fc.constantFrom("198.18.0.7", "10.9.9.9"),
       destinationPort: fc.constantFrom(80, 8080, 8079),
       sni: fc.constantFrom(undefined, "a", "12"),
+      isTls: fc.boolean(),
       peerUriSans: fc.array(san, { maxLength: 2 }),
+      peerNames: fc.option(fc.record({ subject: san, dnsSans: fc.array(san, { maxLength: 2 }) }), {
+        nil: undefined,
+      }),
       state,
     }),
   })
   .map(({ x, remoteAddress, ...rest }) =>
     requestView({
       ...rest,
+      ...(rest.method === "CONNECT" ? { path: "" } : {}),
       ...(remoteAddress === undefined ? {} : { remoteAddress }),
       headers: x === undefined ? {} : { x },
     }),

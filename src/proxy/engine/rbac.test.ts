@@ -106,6 +106,36 @@ test("evaluate() knows peers by their verified identity alone", () => {
   assert.equal(allows({ any: true }, {}, { notId: named }), true);
 });
 
+test("evaluate() knows clients by each URI, each DNS name and the subject of their certificate", () => {
+  const named = (exact: string): Fields<Principal> => ({
+    authenticated: { principalName: { exact } },
+  });
+  const peerNames = { subject: "CN=cart,O=shop", dnsSans: ["cart.test", "a.test"] };
+  const connection = { isTls: true, peerUriSans: [alice], peerNames };
+  for (const name of [alice, "cart.test", "a.test", "CN=cart,O=shop"]) {
+    assert.equal(allows({ any: true }, { connection }, named(name)), true, name);
+    const other = { ...connection, isTls: false };
+    assert.equal(allows({ any: true }, { connection: other }, named(name)), false, name);
+  }
+  assert.equal(allows({ any: true }, { connection }, named("cart")), false);
+  // As in Envoy: TLS without a certificate has the empty subject.
+  const anonymous = { connection: { isTls: true } };
+  assert.equal(allows({ any: true }, anonymous, named("")), true);
+  assert.equal(allows({ any: true }, anonymous, { authenticated: {} }), true);
+});
+
+test("evaluate() finds no path in CONNECT", () => {
+  const connect = { method: "CONNECT", path: "" };
+  const any: Fields<Permission> = { urlPath: { path: { safeRegex: { regex: ".*" } } } };
+  const header = { header: { name: ":path", safeRegexMatch: { regex: ".*" } } };
+  const none = { header: { name: ":path", presentMatch: true, invertMatch: true } };
+  assert.equal(allows(any, {}), true);
+  assert.equal(allows(any, connect), false);
+  assert.equal(allows(header, connect), false);
+  assert.equal(allows(none, connect), true);
+  assert.equal(allows(none, {}), false);
+});
+
 test("evaluate() combines rules", () => {
   const one = { destinationPort: 8080 };
   const two = { header: { name: "x", presentMatch: true } };

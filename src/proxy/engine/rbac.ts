@@ -220,9 +220,9 @@ class PolicyPlan {
     if (principal.any === true) return always;
     if (principal.authenticated !== undefined) {
       const name = principal.authenticated.principalName;
-      if (name === undefined) return { kind: "peer", test: undefined };
+      if (name === undefined) return { kind: "principal", test: undefined };
       const test = textTestOf(name, `${path}.authenticated.principal_name`);
-      return { kind: "peer", test };
+      return { kind: "principal", test };
     }
     if (principal.directRemoteIp !== undefined) {
       const range = parseIpRange(principal.directRemoteIp, `${path}.direct_remote_ip`);
@@ -270,7 +270,9 @@ class PolicyPlan {
   #path(matcher: PathMatcher, path: string): Condition {
     const test = textTestOf(matcher.path, `${path}.path`);
     if (!this.#isHttp) return never;
-    return { kind: "text", source: { kind: "path" }, test, isInverted: false, whenMissing: false };
+    // CONNECT has none: what is allowed for any path is not allowed for it.
+    const source = { kind: "route-path" } as const;
+    return { kind: "text", source, test, isInverted: false, whenMissing: false };
   }
 }
 

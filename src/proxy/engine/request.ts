@@ -4,6 +4,7 @@
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
+import type { CertificateNames } from "../../wire/certificate-names.ts";
 import type { ClientEnds } from "./client-ends.ts";
 import type { FilterState } from "./filter-state.ts";
 
@@ -44,6 +45,8 @@ export interface ConnectionView {
   readonly peerCertificate?: "presented" | "validated" | undefined;
   /** SPIFFE ids of the verified peer certificate; empty without mutual TLS. */
   readonly peerUriSans: readonly string[];
+  /** Other names of that certificate; absent without one. */
+  readonly peerNames?: Pick<CertificateNames, "subject" | "dnsSans"> | undefined;
   /** What network filters have found out, and set for those behind them; absent = nothing. */
   metadata?: DynamicMetadata | undefined;
   state?: FilterState | undefined;

@@ -87,7 +87,8 @@ export class HttpRequest implements RequestView {
       case ":method":
         return this.method;
       case ":path":
-        return this.path;
+        // CONNECT has none.
+        return this.path || undefined;
       case ":authority":
         return this.authority;
       case ":scheme":

@@ -1,13 +1,13 @@
 /** Authorization policies on requests: Envoy's `rbac` filter, decided by the engine. */
 import { honouredHttpRbac } from "../config/honoured-extensions.ts";
 import { honoured } from "../config/honoured.ts";
-import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import type { Counter, Labels, MetricRegistry } from "../../telemetry/metrics.ts";
 import {
   RBAC,
   RBACPerRoute,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import { compileMatcherRbac } from "../engine/rbac-matcher.ts";
-import { compileRbac, deniedDetails, type Rbac } from "../engine/rbac.ts";
+import { compileRbac, deniedDetails, type Rbac, type RbacVerdict } from "../engine/rbac.ts";
 import {
   accessLogHint,
   logHintNamespace,
@@ -22,6 +22,7 @@ interface Rules {
   /** What a rehearsal found out, for filters behind and for logs. */
   readonly tell: ReturnType<typeof shadowTelling>;
   readonly hint: ReturnType<typeof accessLogHint>;
+  readonly countsPolicies: boolean;
 }
 
 /** What metadata is filed under, whatever the filter is called. */
@@ -55,6 +56,7 @@ function compileRules(config: RBAC, path: string): Rules {
     rehearsed: shadowMatcher ?? shadowRules,
     tell: shadowTelling(config.shadowRulesStatPrefix),
     hint: matcher === undefined ? accessLogHint(config.rules) : matcherHint,
+    countsPolicies: config.trackPerRuleStats,
   };
 }
 
@@ -65,21 +67,21 @@ export interface RbacFilterPlace {
   readonly statPrefix: string;
 }
 
-/** As Envoy joins names, and writes them for Prometheus. */
-function seriesName(prefix: string, suffix: string): string {
-  const joint = prefix === "" || prefix.endsWith(".") ? "" : ".";
-  return `${prefix}${joint}${suffix}`.replaceAll(/[^A-Za-z0-9_]/g, "_");
+/** As Envoy tells them apart; it ends a prefix with a dot where it has none. */
+function labelsOf({ statPrefix }: RbacFilterPlace, prefix: string): Labels {
+  const labels = { http_conn_manager_prefix: statPrefix };
+  return prefix === "" ? labels : { ...labels, rbac_http_prefix: prefix.replace(/\.$/, "") };
 }
 
 export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): HttpFilter {
   const config = RBAC.decode(bytes);
   const own = compileRules(config, place.path);
-  const labels = { http_conn_manager_prefix: place.statPrefix };
+  const countPolicy = policyCounting(config, place);
   const counter = (prefix: string, suffix: string): { add(): void } =>
     place.metrics.counter(
-      `envoy_http_rbac_${seriesName(prefix, suffix)}`,
+      `envoy_http_rbac_${suffix}`,
       "Requests by the decision of authorization policies",
-      labels,
+      labelsOf(place, prefix),
     );
   const allowed = counter(config.rulesStatPrefix, "allowed");
   const denied = counter(config.rulesStatPrefix, "denied");
@@ -94,11 +96,13 @@ export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): Htt
       const rehearsal = rules.rehearsed?.evaluate(stream.request);
       if (rehearsal !== undefined) {
         (rehearsal.isAllowed ? shadowAllowed : shadowDenied).add();
+        if (rules.countsPolicies) countPolicy(rehearsal, true);
         stream.request.addMetadata(namespace, rules.tell(rehearsal));
       }
       const verdict = rules.enforced?.evaluate(stream.request);
       if (verdict === undefined) return "continue";
       const { hint } = rules;
+      if (rules.countsPolicies) countPolicy(verdict, false);
       const hinted = hint?.fieldsOf(verdict);
       if (hinted !== undefined) stream.request.addMetadata(logHintNamespace, hinted);
       if (verdict.isAllowed) {
@@ -109,5 +113,30 @@ export function createRbacFilter(bytes: Uint8Array, place: RbacFilterPlace): Htt
       stream.reply("access-denied", { details: deniedDetails(verdict) });
       return "answered";
     },
+  };
+}
+
+/** By policies of the configuration, so there are no more series than these. */
+function policyCounting(
+  { rulesStatPrefix, shadowRulesStatPrefix }: RBAC,
+  place: RbacFilterPlace,
+): (verdict: RbacVerdict, isRehearsed: boolean) => void {
+  const counters = new Map<string, Counter>();
+  return ({ policy, isAllowed }, isRehearsed) => {
+    if (policy === undefined) return;
+    const effect = isAllowed ? "allowed" : "denied";
+    const suffix = isRehearsed ? `shadow_${effect}` : effect;
+    const key = `${suffix} ${policy}`;
+    let counter = counters.get(key);
+    if (counter === undefined) {
+      const prefix = isRehearsed ? shadowRulesStatPrefix : rulesStatPrefix;
+      counter = place.metrics.counter(
+        `envoy_http_rbac_policy_${suffix}`,
+        "Requests by the policy that decided",
+        { ...labelsOf(place, prefix), rbac_policy_name: policy },
+      );
+      counters.set(key, counter);
+    }
+    counter.add();
   };
 }

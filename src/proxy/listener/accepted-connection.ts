@@ -20,9 +20,12 @@ import { type ClientHeader, withMetadata } from "./client-header.ts";
 import { chainFor, type CompiledListener, inspectsAlike } from "./compiled-listener.ts";
 import { CountedChannel } from "./counted-channel.ts";
 import { ConnectionLog } from "./connection-log.ts";
+import { type ConnectionEnds, viewOf } from "./connection-view.ts";
+import { closeLater } from "./delayed-close.ts";
 import type { DecidedBy, DetectionMemory } from "./detection-memory.ts";
 import { Inspection, type Inspected, type InspectionStep } from "./inspection.ts";
 import type { ListenerCounters } from "./listener-counters.ts";
+import type { Denial } from "./network-filters.ts";
 
 export interface AcceptServices {
   readonly clock: Clock;
@@ -37,13 +40,6 @@ export interface AcceptServices {
   readonly passed?: PassedOn | undefined;
   /** The listener that takes connections like this one now; undefined when there is none. */
   readonly current: () => CompiledListener | undefined;
-}
-
-interface Ends {
-  readonly source: SocketAddress;
-  /** Of a connection whose PROXY header tells of another source. */
-  readonly direct?: SocketAddress | undefined;
-  readonly destination: SocketAddress;
 }
 
 interface Home {
@@ -78,7 +74,7 @@ export class AcceptedConnection implements ConnectionHome {
   #isHello = false;
   #decidedBy: DecidedBy = "first_bytes";
   readonly #log: ConnectionLog | undefined;
-  #ends: Ends | undefined;
+  #ends: ConnectionEnds | undefined;
   #client: ClientHeader | undefined;
   #sni: string | undefined;
 
@@ -246,7 +242,7 @@ export class AcceptedConnection implements ConnectionHome {
     if (!isHttp && isHttpWanted) memory.note(this.#destination, protocol);
   }
 
-  #secure(chain: CompiledChain, inspected: Inspected, ends: Ends): void {
+  #secure(chain: CompiledChain, inspected: Inspected, ends: ConnectionEnds): void {
     const { tls } = chain;
     if (tls === undefined) {
       const view = viewOf(this.#channel, inspected.hello?.sni, ends);
@@ -285,17 +281,21 @@ export class AcceptedConnection implements ConnectionHome {
     }
     const { chain } = home;
     this.#moveTo(home);
-    const details = this.#deniedBy(chain, view);
-    if (details !== undefined) {
-      if (this.#log !== undefined) this.#log.terminationDetails = details;
-      if (chain.terminal.deny === undefined) channel.destroy();
-      else chain.terminal.deny(channel, view, { details, onRecord: this.onRecord });
-      return;
-    }
+    const denial = this.#deniedBy(chain, view);
+    if (denial !== undefined) return this.#deny(chain, view, denial);
     const rest = first !== undefined && first.length > 0 ? first : undefined;
     chain.terminal.accept(this.#counted(chain, rest), view, rest, this);
     // The FIN was ours to see; whoever took over must hear of it too.
     if (this.#hasEnded && !channel.isClosed) channel.handler.onEnd();
+  }
+
+  #deny({ terminal }: CompiledChain, view: ConnectionView, { details, delayMs }: Denial): void {
+    if (this.#log !== undefined) this.#log.terminationDetails = details;
+    const channel = this.#channel;
+    closeLater(channel, { delayMs, clock: this.#services.clock }, () => {
+      if (terminal.deny === undefined) channel.destroy();
+      else terminal.deny(channel, view, { details, onRecord: this.onRecord });
+    });
   }
 
   /** Connections of HTTP have no record of their own, for their requests have. */
@@ -329,15 +329,15 @@ export class AcceptedConnection implements ConnectionHome {
     return undefined;
   }
 
-  /** Details of the denial by the first network filter that refuses. */
-  #deniedBy(chain: CompiledChain, view: ConnectionView): string | undefined {
+  /** By the first network filter that refuses. */
+  #deniedBy(chain: CompiledChain, view: ConnectionView): Denial | undefined {
     const { passed } = this.#services;
     // Nothing is left of what filters of another version have said.
     view.metadata = withMetadata(passed?.metadata, this.#client);
     view.state = passed?.state;
     for (const filter of chain.filters) {
-      const details = filter(view, this.#channel);
-      if (details !== undefined) return details;
+      const denial = filter(view, this.#channel);
+      if (denial !== undefined) return denial;
     }
     return undefined;
   }
@@ -382,19 +382,4 @@ export class AcceptedConnection implements ConnectionHome {
     });
     this.#channel.destroy();
   }
-}
-
-function viewOf({ tls }: Channel, sni: string | undefined, ends: Ends): ConnectionView {
-  return {
-    sourceAddress: ends.source.address,
-    sourcePort: ends.source.port,
-    direct: ends.direct,
-    destinationAddress: ends.destination.address,
-    destinationPort: ends.destination.port,
-    sni,
-    alpn: tls?.alpn,
-    isTls: tls !== undefined,
-    peerCertificate: tls?.peerCertificate,
-    peerUriSans: tls?.peerUriSans ?? [],
-  };
 }

@@ -6,6 +6,7 @@ import { honouredNetworkRbac } from "../config/honoured-extensions.ts";
 import { honouredNetworkState } from "../config/honoured-http-filters.ts";
 import { honoured } from "../config/honoured.ts";
 import type { ProxyContext } from "../context.ts";
+import { durationMs } from "../engine/duration.ts";
 import { compileStateSetter } from "../engine/filter-state.ts";
 import { compileNetworkMatcherRbac } from "../engine/rbac-matcher.ts";
 import { compileNetworkRbac, deniedDetails } from "../engine/rbac.ts";
@@ -19,8 +20,14 @@ import type { ConnectionView } from "../engine/request.ts";
 import { extensions } from "../stats/file-logger.ts";
 import { TcpRecord } from "../tcp/tcp-record.ts";
 
-/** Undefined lets the connection pass; otherwise the details of the denial. */
-export type NetworkFilter = (connection: ConnectionView, channel: Channel) => string | undefined;
+export interface Denial {
+  readonly details: string;
+  /** The connection is closed so much later. */
+  readonly delayMs: number;
+}
+
+/** Undefined lets the connection pass. */
+export type NetworkFilter = (connection: ConnectionView, channel: Channel) => Denial | undefined;
 
 /** What metadata is filed under, whatever the filter is called. */
 const rbacNamespace = "envoy.filters.network.rbac";
@@ -40,6 +47,7 @@ export function compileNetworkRbacFilter(
   const shadowAllowed = count("shadow_allowed", "TCP connections a rehearsed policy would pass");
   const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
   const { matcher, shadowMatcher } = config;
+  const delayMs = durationMs(config.delayDeny) ?? 0;
   const tree = matcher && compileNetworkMatcherRbac(matcher, "matcher");
   const shadowTree = shadowMatcher && compileNetworkMatcherRbac(shadowMatcher, "shadow_matcher");
   // Rules beside a matcher mean nothing, as in Envoy.
@@ -62,7 +70,7 @@ export function compileNetworkRbacFilter(
     const hinted = hint?.fieldsOf(verdict);
     if (hinted !== undefined) addMetadata(connection, logHintNamespace, hinted);
     (verdict.isAllowed ? allowed : denied)();
-    return verdict.isAllowed ? undefined : deniedDetails(verdict);
+    return verdict.isAllowed ? undefined : { details: deniedDetails(verdict), delayMs };
   };
 }
 
