@@ -1,6 +1,14 @@
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { RequestTimes } from "./request-times.ts";
 
+export type JsonValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly JsonValue[]
+  | { readonly [key: string]: JsonValue };
+
 /** What logs tell of a connection's TLS, beyond what the record holds itself. */
 export interface TlsDetails {
   readonly version: string;
@@ -108,6 +116,8 @@ export interface RequestRecord {
   readonly responseMessages?: number;
   /** A text that filters have set for those behind them. */
   filterState?(key: string): string | undefined;
+  /** The same as JSON; also of what has no text. */
+  filterStateJson?(key: string): JsonValue | undefined;
   /** Bytes of all names and values of a head, as it stands when it is asked. */
   headBytes?(which: "request" | "response"): number;
   /** Looks a header up by lower-case name; undefined when absent. */

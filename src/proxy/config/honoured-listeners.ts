@@ -192,7 +192,14 @@ export const honouredTcp: Honoured<TcpProxy> = {
   upstreamConnectMode: true,
   maxEarlyDataBytes: true,
   // CONNECT, over HTTP/1.1 or HTTP/2.
-  tunnelingConfig: { hostname: true, headersToAdd: true, usePost: true, postPath: true },
+  tunnelingConfig: {
+    hostname: true,
+    headersToAdd: true,
+    usePost: true,
+    postPath: true,
+    propagateResponseHeaders: true,
+    propagateResponseTrailers: true,
+  },
   maxDownstreamConnectionDuration: true,
   checkDrainClose: "absent",
 };

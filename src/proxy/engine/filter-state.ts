@@ -3,7 +3,7 @@
  * was set for the connection cannot be set for one of its requests again, as in Envoy.
  */
 import type { FormatOptions } from "../../telemetry/access-log-format.ts";
-import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { JsonValue, RequestRecord } from "../../telemetry/request-record.ts";
 import type { FilterStateMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/filter_state.ts";
 import {
   FilterStateValue_SharedWithUpstream as Sharing,
@@ -16,7 +16,9 @@ import type { RequestView } from "./request.ts";
 import { textTestOf } from "./string-matcher.ts";
 
 export interface StateObject {
-  readonly text: string;
+  /** Undefined for what logs alone can tell: `value`. */
+  readonly text: string | undefined;
+  readonly value?: JsonValue;
   readonly isHashable: boolean;
   /** Told to the listener inside the proxy that the upstream is; `transitive`: and on from there. */
   readonly sharing?: "once" | "transitive";
@@ -48,6 +50,12 @@ const sharings: Readonly<Record<number, StateObject["sharing"]>> = {
 
 export function stateObject(request: RequestView, key: string): StateObject | undefined {
   return request.state?.get(key) ?? request.connection.state?.get(key);
+}
+
+/** For logs: JSON of Envoy's message for it. */
+export function stateJson(object: StateObject | undefined): JsonValue | undefined {
+  const { text, value } = object ?? {};
+  return text === undefined ? value : JSON.stringify(text);
 }
 
 export function stateText(request: RequestView, key: string): string | undefined {

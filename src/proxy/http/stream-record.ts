@@ -1,12 +1,12 @@
 /** The RequestRecord of one HTTP stream at a time: the same object is filled again for the next. */
 import type { Clock } from "../../base/clock.ts";
 import type { Channel } from "../../net/channel.ts";
-import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, JsonValue, RequestRecord } from "../../telemetry/request-record.ts";
 import { moment, RequestTimes } from "../../telemetry/request-times.ts";
 import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { isGrpcContentType } from "../engine/grpc-content-type.ts";
-import { stateText } from "../engine/filter-state.ts";
+import { stateJson, stateObject, stateText } from "../engine/filter-state.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { DeadlineWheel } from "./deadline-wheel.ts";
 import { grpcStatusOf } from "./failure.ts";
@@ -54,6 +54,10 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
 
   filterState(key: string): string | undefined {
     return stateText(this.#request, key);
+  }
+
+  filterStateJson(key: string): JsonValue | undefined {
+    return stateJson(stateObject(this.#request, key));
   }
 
   get requestMessages(): number {

@@ -6,6 +6,7 @@
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../../net/channel.ts";
+import type { Http1Head } from "../../wire/http1-head.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import { speaksHttp2 } from "../http/dial-options.ts";
 import { MessageHeaders } from "../http/message-headers.ts";
@@ -29,6 +30,15 @@ export interface ConnectRequest {
   readonly fields: readonly (readonly [name: string, value: string])[];
 }
 
+/** Of an answer, `:status` first; names in lower case, values byte for byte. */
+export type AnswerFields = readonly (readonly [name: string, value: string])[];
+
+/** Hears what was answered, also by a proxy that opens no tunnel. */
+export interface AnswerListener {
+  readonly onHeaders?: (fields: AnswerFields) => void;
+  readonly onTrailers?: (fields: AnswerFields) => void;
+}
+
 export interface ConnectOptions {
   readonly upstreams: Pick<Upstreams, "poolOf"> & {
     readonly wheel: Pick<Upstreams["wheel"], "touch">;
@@ -36,6 +46,7 @@ export interface ConnectOptions {
   readonly cluster: UpstreamCluster;
   readonly endpoint: UpstreamEndpoint;
   readonly request: ConnectRequest;
+  readonly answer?: AnswerListener | undefined;
   /** As of a dial: `onClose` reports failure, never during the call. */
   readonly handler: ChannelHandler;
   /** The proxy on the way has answered 2xx: from now on bytes pass. */
@@ -166,6 +177,7 @@ export class ConnectChannel implements Channel, UpstreamUser {
   onResponseHead(exchange: UpstreamExchange): void {
     const { status } = exchange.head;
     this.#options?.cluster.counters.onResponse(status, 0);
+    this.#options?.answer?.onHeaders?.([[":status", `${status}`], ...linesOf(exchange.head)]);
     if (status >= 200 && status < 300) {
       this.#isOpen = true;
       if (this.#isPaused) exchange.pause();
@@ -183,6 +195,8 @@ export class ConnectChannel implements Channel, UpstreamUser {
 
   onResponseEnd(): void {
     if (this.isClosed) return;
+    const trailers = this.#exchange?.answerTrailers;
+    if (trailers !== undefined) this.#options?.answer?.onTrailers?.(linesOf(trailers));
     this.#hasRemoteEnded = true;
     this.handler.onEnd();
   }
@@ -259,6 +273,14 @@ export class ConnectChannel implements Channel, UpstreamUser {
     if (this.#isStarting) queueMicrotask(() => this.handler.onClose(error));
     else this.handler.onClose(error);
   }
+}
+
+function linesOf(head: Http1Head): AnswerFields {
+  const headers = new MessageHeaders();
+  headers.reset(head);
+  const lines: (readonly [string, string])[] = [];
+  headers.forEach((name, value) => lines.push([name, value]));
+  return lines;
 }
 
 const resets: { readonly [Kind in UpstreamReset]: string } = {

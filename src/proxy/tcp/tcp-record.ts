@@ -1,6 +1,7 @@
 /** What happened to one TCP connection, for access logs and metrics. */
 import type { Channel } from "../../net/channel.ts";
-import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
+import type { DynamicMetadata, JsonValue, RequestRecord } from "../../telemetry/request-record.ts";
+import { stateJson } from "../engine/filter-state.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 
@@ -28,6 +29,10 @@ export class TcpRecord extends ConnectionRecord implements RequestRecord {
 
   filterState(key: string): string | undefined {
     return this.#connection.state?.get(key)?.text;
+  }
+
+  filterStateJson(key: string): JsonValue | undefined {
+    return stateJson(this.#connection.state?.get(key));
   }
 
   requestHeader(): undefined {}

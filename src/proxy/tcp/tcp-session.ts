@@ -161,6 +161,7 @@ export class TcpSession {
       cluster,
       endpoint,
       request: plan.ask({ connection: this.#connection, record: this.record }),
+      answer: plan.keeper?.(this.#connection),
       handler: this.#handlerFor(cluster, endpoint),
       onConnect: (channel) => this.#onConnected(cluster, endpoint, channel),
     });
@@ -200,7 +201,7 @@ export class TcpSession {
   }
 
   #openTunnel(channel: Channel, plan: TunnelPlan): void {
-    this.#tunnel = new TunnelAnswerReader();
+    this.#tunnel = new TunnelAnswerReader(plan.keeper?.(this.#connection));
     this.#tunnelRefusal = undefined;
     channel.write(writeTunnelHead(plan.ask({ connection: this.#connection, record: this.record })));
     // A proxy that never answers is given up like a connection on which nothing moves.

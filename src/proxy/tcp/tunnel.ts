@@ -8,14 +8,17 @@ import { compileHeaderEdit, type EditableHeaders } from "../engine/header-edit.t
 import { compileHeaderFormat } from "../engine/header-format.ts";
 import { compileAdditions } from "../engine/header-operations.ts";
 import { refuse } from "../engine/refusal.ts";
-import type { RequestView } from "../engine/request.ts";
-import type { ConnectRequest } from "../http2/connect-channel.ts";
+import type { ConnectionView, RequestView } from "../engine/request.ts";
+import type { AnswerFields, AnswerListener, ConnectRequest } from "../http2/connect-channel.ts";
+import { compileAnswerKeeper } from "./tunnel-answer.ts";
 
 /** The request that opens the tunnel of a connection. */
 export interface TunnelPlan {
   /** By POST, whose bodies HTTP frames. */
   readonly isPosted: boolean;
   readonly ask: (connection: Pick<RequestView, "connection" | "record">) => ConnectRequest;
+  /** Keeps what is answered; undefined: nobody wants to know. */
+  readonly keeper?: ((connection: ConnectionView) => AnswerListener) | undefined;
 }
 
 export function compileTunnel(config: TunnelingConfig, path: string): TunnelPlan {
@@ -30,7 +33,7 @@ export function compileTunnel(config: TunnelingConfig, path: string): TunnelPlan
     edit?.(fields, request);
     return { authority: printable(host), path: postPath, fields: fields.list };
   };
-  return { isPosted: postPath !== undefined, ask };
+  return { isPosted: postPath !== undefined, ask, keeper: compileAnswerKeeper(config) };
 }
 
 /** Undefined for CONNECT. */
@@ -96,6 +99,11 @@ const headBytesMax = 61_440;
 /** Takes what comes until it is known whether the tunnel stands. */
 export class TunnelAnswerReader {
   #received: Buffer = Buffer.alloc(0);
+  readonly #listener: AnswerListener | undefined;
+
+  constructor(listener?: AnswerListener) {
+    this.#listener = listener;
+  }
 
   read(chunk: Buffer): TunnelAnswer {
     this.#received = Buffer.concat([this.#received, chunk]);
@@ -107,11 +115,23 @@ export class TunnelAnswerReader {
       const status = /^HTTP\/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?(?:\r\n|$)/.exec(head)?.[1];
       if (status === undefined) return refused("the answer is not HTTP/1.1");
       const early = this.#received.subarray(end + 4);
+      const isInterim = status.startsWith("1") && status !== "101";
+      if (!isInterim) this.#listener?.onHeaders?.(fieldsOf(status, head));
       if (status.startsWith("2")) return { kind: "open", early };
-      if (!status.startsWith("1") || status === "101") return refused(`the answer is ${status}`);
+      if (!isInterim) return refused(`the answer is ${status}`);
       this.#received = early;
     }
   }
+}
+
+function fieldsOf(status: string, head: string): AnswerFields {
+  const lines = head.split("\r\n").slice(1);
+  const fields = lines.flatMap((line): [string, string][] => {
+    const colon = line.indexOf(":");
+    if (colon <= 0) return [];
+    return [[line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]];
+  });
+  return [[":status", status], ...fields];
 }
 
 function refused(reason: string): TunnelAnswer {

@@ -86,10 +86,7 @@ function filterState(argument: string): Operator | string {
   }
   if (!["PLAIN", "TYPED"].includes(form) || rest.length > 0) return "takes PLAIN or TYPED";
   if (form === "PLAIN") return (record) => record.filterState?.(key);
-  return (record) => {
-    const text = record.filterState?.(key);
-    return text === undefined ? undefined : JSON.stringify(text);
-  };
+  return (record) => record.filterStateJson?.(key);
 }
 
 const grpcStatsKey = "envoy.filters.http.grpc_stats";

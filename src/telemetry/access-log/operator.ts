@@ -1,13 +1,7 @@
 /** What operators of access-log formats have in common. */
-import type { RequestRecord } from "../request-record.ts";
+import type { JsonValue, RequestRecord } from "../request-record.ts";
 
-export type JsonValue =
-  | string
-  | number
-  | boolean
-  | null
-  | readonly JsonValue[]
-  | { readonly [key: string]: JsonValue };
+export type { JsonValue };
 
 /** Undefined means there is nothing to say (`-` in text, `null` in JSON). */
 export type OperatorValue = JsonValue | undefined;

@@ -36,7 +36,7 @@ function permits(rule: Permission, request: RequestView): boolean {
   if (rule.notRule !== undefined) return !permits(rule.notRule, request);
   if (rule.any === true) return true;
   if (rule.header !== undefined) return oracleHeader(rule.header, request);
-  if (rule.urlPath?.path !== undefined) return oracleText(rule.urlPath.path, pathOf(request));
+  if (rule.urlPath?.path !== undefined) return hasPath(rule.urlPath.path, request);
   if (rule.destinationIp !== undefined) {
     return isIn(rule.destinationIp, connection.destinationAddress);
   }
@@ -71,13 +71,14 @@ function identifies(id: Principal, request: RequestView): boolean {
     return isIn(id.remoteIp, request.remoteAddress ?? connection.sourceAddress);
   }
   if (id.header !== undefined) return oracleHeader(id.header, request);
-  if (id.urlPath?.path !== undefined) return oracleText(id.urlPath.path, pathOf(request));
+  if (id.urlPath?.path !== undefined) return hasPath(id.urlPath.path, request);
   if (id.metadata !== undefined) return hasMetadata(id.metadata, request);
   const { filterState } = id;
   if (filterState?.stringMatch !== undefined) {
     const states = [...(connection.state ?? []), ...(request.state ?? [])];
     const found = states.findLast(([key]) => key === filterState.key);
-    return found !== undefined && oracleText(filterState.stringMatch, found[1].text);
+    const text = found?.[1].text;
+    return text !== undefined && oracleText(filterState.stringMatch, text);
   }
   throw new Error("the test's principal says nothing");
 }
@@ -110,10 +111,16 @@ function isValue(matcher: ValueMatcher, json: unknown): boolean {
 
 function hasName(
   matcher: Parameters<typeof oracleText>[0] | undefined,
-  { peerUriSans }: ConnectionView,
+  { isTls, peerUriSans, peerNames = { dnsSans: [], subject: "" } }: ConnectionView,
 ): boolean {
-  if (matcher === undefined) return peerUriSans.length > 0;
-  return peerUriSans.some((san) => oracleText(matcher, san));
+  if (matcher === undefined || !isTls) return isTls;
+  const names = [...peerUriSans, ...peerNames.dnsSans, peerNames.subject];
+  return names.some((name) => oracleText(matcher, name));
+}
+
+/** CONNECT has no path. */
+function hasPath(matcher: Parameters<typeof oracleText>[0], request: RequestView): boolean {
+  return request.method !== "CONNECT" && oracleText(matcher, pathOf(request));
 }
 
 function pathOf(request: RequestView): string {
