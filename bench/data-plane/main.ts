@@ -71,7 +71,7 @@ if (values.help) {
 }
 
 /** By scenario, then by contestant: one for each round. */
-export type Results = ReadonlyMap<Scenario, Map<Contestant, Measurement[]>>;
+export type Results = Map<Scenario, Map<Contestant, Measurement[]>>;
 
 const folder = mkdtempSync(join(tmpdir(), "heddle-bench-"));
 const backendPort = Number(values.port);
@@ -90,10 +90,17 @@ if (values.cores !== "1" && values.cores !== "2") refuse("--cores is 1 or 2");
 const proxyCores = values.cores === "2" ? "0,1" : "0";
 const running = new Set<Running>();
 const progress = new Progress((line) => console.error(line));
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    for (const child of running) void child.stop();
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(130);
+  });
+}
 try {
   await main();
 } finally {
-  for (const process of running) void process.stop();
+  for (const child of running) void child.stop();
   rmSync(folder, { recursive: true });
 }
 
@@ -146,25 +153,42 @@ async function runAll(chosen: readonly Contestant[], results: Results): Promise<
     const port = firstProxyPort + index * 2;
     started.set(contestant, { port, pid: (await startProxy(contestant, port)).pid });
   }
-  const partsOf = (scenario: Scenario): [Contestant, { port: number; pid: number }][] =>
+  const partsOf = (scenario: Scenario): readonly Asked[] =>
     [...started].filter(([{ kind }]) => scenario.kinds.test(kind));
   for (const scenario of results.keys()) {
     progress.expect(partsOf(scenario).length * (warmSeconds + rounds * seconds));
   }
   for (const [scenario, byContestant] of results) {
     const own = partsOf(scenario);
-    // Caches, connections and compiled code are warm before anything counts, for everyone alike.
-    for (const [{ name }, { port, pid }] of own) {
-      await scenario.run({ port, pid, folder }, warmSeconds);
-      progress.passed(warmSeconds, `${scenario.name}: ${name} is warm`);
+    try {
+      await runRounds(scenario, own, byContestant);
+    } catch (error) {
+      // Half an hour of other measurements is worth keeping; this scenario has none then.
+      console.error(`data-plane: ${scenario.name} is left out: ${String(error)}`);
+      results.delete(scenario);
+      process.exitCode = 1;
     }
-    for (let round = 1; round <= rounds; round++) {
-      for (const [contestant, { port, pid }] of own) {
-        const result = await scenario.run({ port, pid, folder }, seconds);
-        byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
-        const cost = `${contestant.name} ${result.cpuUs.toFixed(1)} µs/${scenario.unit}`;
-        progress.passed(seconds, `${scenario.name} ${round}/${rounds}: ${cost}`);
-      }
+  }
+}
+
+type Asked = readonly [Contestant, { readonly port: number; readonly pid: number }];
+
+async function runRounds(
+  scenario: Scenario,
+  asked: readonly Asked[],
+  byContestant: Map<Contestant, Measurement[]>,
+): Promise<void> {
+  // Caches, connections and compiled code are warm before anything counts, for everyone alike.
+  for (const [{ name }, { port, pid }] of asked) {
+    await scenario.run({ port, pid, folder }, warmSeconds);
+    progress.passed(warmSeconds, `${scenario.name}: ${name} is warm`);
+  }
+  for (let round = 1; round <= rounds; round++) {
+    for (const [contestant, { port, pid }] of asked) {
+      const result = await scenario.run({ port, pid, folder }, seconds);
+      byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
+      const cost = `${contestant.name} ${result.cpuUs.toFixed(1)} µs/${scenario.unit}`;
+      progress.passed(seconds, `${scenario.name} ${round}/${rounds}: ${cost}`);
     }
   }
 }

@@ -33,6 +33,8 @@ export interface WrkLoad {
   readonly path: string;
   /** Each request on a connection of its own. */
   readonly closes?: boolean;
+  /** Large answers: what was read counts, of those that had not ended in time as well. */
+  readonly unit?: "request" | "MB";
 }
 
 export interface GhzLoad {
@@ -61,7 +63,7 @@ const run = promisify(execFile);
 export const loadCore = "1";
 
 export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement> {
-  const { connections, seconds, path, closes = false } = load;
+  const { connections, seconds, path, closes = false, unit = "request" } = load;
   const options = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s", "--latency"];
   options.push("-s", join(import.meta.dirname, "load/percentile.lua"));
   if (closes) options.push("-H", "Connection: close");
@@ -69,14 +71,16 @@ export async function runWrk(target: Target, load: WrkLoad): Promise<Measurement
   const before = runningUse(target.pid);
   const { stdout } = await run("taskset", ["-c", loadCore, "wrk", ...options, url]);
   const { cpuUs, ...memory } = usedSince(target.pid, before);
-  const units = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
+  const took = /(\d+) requests in ([\d.]+m?s|[\d.]+m), ([\d.]+)([KMGT]?)B read/.exec(stdout);
+  const units = unit === "MB" ? megabytesOf(took?.[3], took?.[4]) : Number(took?.[1] ?? 0);
   if (units === 0) throw new Error(`wrk on port ${target.port}: ${stdout}`);
   const sum = (pattern: RegExp): number =>
     (pattern.exec(stdout)?.slice(1) ?? []).reduce((total, count) => total + Number(count), 0);
   return {
     ...memory,
     units,
-    perSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1] ?? 0),
+    perSecond:
+      unit === "MB" ? units / seconds : Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1] ?? 0),
     cpuUs: cpuUs / units,
     failures:
       sum(/Non-2xx or 3xx responses: (\d+)/) +
@@ -224,6 +228,12 @@ function percentile(output: string, name: string): number {
 }
 
 /** wrk's `812.00us`, `5.35ms`, `1.20s`. */
+/** As wrk writes sizes: binary, `1.12G` is 1147 of them. */
+function megabytesOf(amount: string | undefined, scale: string | undefined): number {
+  const factor = { "": 2 ** -20, K: 2 ** -10, M: 1, G: 2 ** 10, T: 2 ** 20 }[scale ?? ""] ?? 0;
+  return Number(amount ?? 0) * factor;
+}
+
 function milliseconds(text: string | undefined): number {
   const parsed = /^([\d.]+)(us|ms|s)$/.exec(text ?? "");
   const factor = { us: 0.001, ms: 1, s: 1000 }[parsed?.[2] ?? ""] ?? Number.NaN;
