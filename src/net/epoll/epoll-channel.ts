@@ -37,7 +37,7 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
   readonly #reactor: Reactor;
   readonly #fd: number;
   readonly #stream: ByteStream;
-  readonly #queue = new WriteQueue();
+  readonly #queue: WriteQueue;
   /** Where a message waits for the end of the turn; the queue is empty then. */
   #place: Block | undefined;
   #placedBytes = 0;
@@ -64,6 +64,7 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
     this.#options = options;
     this.#reactor = reactor;
     this.#fd = fd;
+    this.#queue = new WriteQueue(reactor.chunks);
     this.#stream = options.stream ?? new PlainStream(reactor.syscalls, fd);
     this.tls = options.tls;
     this.#mayHold = this.#stream.buffers;
@@ -81,7 +82,7 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
     if (this.#isClosed || this.#isEnding || bytes.length === 0) return true;
     this.meter?.sent.add(bytes.length);
     const sent = this.#writeNow(bytes, bytes.length);
-    return sent === bytes.length || this.#enqueue(sent === 0 ? bytes : bytes.subarray(sent));
+    return sent === bytes.length || this.#enqueue(sent === 0 ? bytes : bytes.subarray(sent), false);
   }
 
   writeShared(memory: Uint8Array, length: number): boolean {
@@ -95,7 +96,7 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
       return true;
     }
     const sent = this.#writeNow(memory, length);
-    return sent === length || this.#enqueue(new Uint8Array(memory.subarray(sent, length)));
+    return sent === length || this.#enqueue(memory.subarray(sent, length), true);
   }
 
   /** A second message of a turn finds the first on its way; and no watermark is passed by a place. */
@@ -117,7 +118,7 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
     const count = this.#stream.write(place, length);
     if (count === length || this.#isClosed) return;
     if (count < 0 && !isPassing(count)) this.#failed("write", count);
-    else this.#enqueue(new Uint8Array(place.bytes.subarray(Math.max(0, count), length)));
+    else this.#enqueue(place.bytes.subarray(Math.max(0, count), length), true);
   }
 
   /** How many bytes nobody need keep: what the kernel took, or all where there is no connection left. */
@@ -131,11 +132,12 @@ export class EpollChannel implements Channel, Watched, Deferred, Sender {
     return length;
   }
 
-  /** False when the high watermark is passed. */
-  #enqueue(bytes: Uint8Array): boolean {
+  /** False when the high watermark is passed. `isShared`: the memory is the caller's. */
+  #enqueue(bytes: Uint8Array, isShared: boolean): boolean {
     const queue = this.#queue;
     const isFirst = queue.bytes === 0;
-    queue.push(bytes);
+    if (isShared) queue.pushCopy(bytes);
+    else queue.push(bytes);
     if (isFirst && this.#corks === 0) {
       // TLS is given no more at once than fits the slab, so none of this was offered yet.
       if (bytes.length > this.#reactor.writeSlab.bytes.length) this.#flush();

@@ -9,6 +9,7 @@ import type { Deferred, TurnEnd } from "../../base/turn-end.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { DescriptorLedger } from "./descriptor-table.ts";
 import type { KeptSockets } from "./kept-sockets.ts";
+import { ChunkPool } from "./chunk-pool.ts";
 import type { Block } from "./native/block.ts";
 import { epollEventBytes, epollFdWord, type Syscalls } from "./native/libc.ts";
 import type { LoopWatch } from "./native/node-loop.ts";
@@ -46,6 +47,8 @@ export class Reactor implements TurnEnd {
   readonly writeSlab: Block;
   /** What is put into it during a turn leaves at its end; to be used only then. */
   readonly outbox: Outbox;
+  /** For what waits until the kernel takes more. */
+  readonly chunks: ChunkPool = new ChunkPool();
   /** For socket addresses. */
   readonly addressSlab: Block;
   #ledger: DescriptorLedger | undefined;

@@ -2,6 +2,7 @@
 import os from "node:os";
 
 import type { ByteStream } from "./byte-stream.ts";
+import { chunkBytes, type ChunkPool } from "./chunk-pool.ts";
 import type { Block } from "./native/block.ts";
 import { vectorsMax } from "./native/libc.ts";
 
@@ -31,10 +32,31 @@ export function writeOnce(
 }
 
 export class WriteQueue {
+  readonly #pool: ChunkPool;
   /** Sent chunks before `#first` are gone; the array is shortened when they are many. */
   #chunks: Uint8Array[] = [];
   #first = 0;
   bytes = 0;
+  /** With the last write. */
+  #offered = 0;
+
+  constructor(pool: ChunkPool) {
+    this.#pool = pool;
+  }
+
+  /** Of memory that is somebody else's when this returns. */
+  pushCopy(memory: Uint8Array): void {
+    let at = 0;
+    // What is short would waste a chunk: thousands of them may wait.
+    while (memory.length - at > chunkBytes / 2) {
+      const piece = memory.subarray(at, at + chunkBytes);
+      const chunk = this.#pool.take();
+      chunk.set(piece);
+      this.push(piece.length === chunkBytes ? chunk : chunk.subarray(0, piece.length));
+      at += piece.length;
+    }
+    if (at < memory.length) this.push(new Uint8Array(memory.subarray(at)));
+  }
 
   push(chunk: Uint8Array): void {
     this.#chunks.push(chunk);
@@ -42,6 +64,9 @@ export class WriteQueue {
   }
 
   clear(): void {
+    for (let at = this.#first; at < this.#chunks.length; at++) {
+      this.#pool.give(this.#chunks[at] ?? sent);
+    }
     this.#chunks = [];
     this.#first = 0;
     this.bytes = 0;
@@ -58,6 +83,8 @@ export class WriteQueue {
       if (count === -EINTR) continue;
       if (count < 0) return count;
       this.#drop(count);
+      // It took less than it was offered: it is full.
+      if (count < this.#offered) return 0;
     }
     return 0;
   }
@@ -77,14 +104,16 @@ export class WriteQueue {
     }
     // All of it, or as much as fills a slab.
     if (at === chunks.length || length >= room.length - copiedBytesMax) {
+      this.#offered = length;
       return stream.write(slab, length);
     }
     const isShort = this.#first === 0 && chunks.length <= vectorsMax;
     const vector = isShort ? chunks : chunks.slice(this.#first, this.#first + vectorsMax);
+    this.#offered = vector.reduce((sum, chunk) => sum + chunk.length, 0);
     return stream.writeVector?.(vector) ?? 0;
   }
 
-  /** As much as fills the slab: what TLS offers again after EAGAIN must not be less than before. */
+  /** As much as fills the slab: what TLS offers again after EAGAIN must not be less than its record. */
   #writeCopied(stream: ByteStream, slab: Block): number {
     const room = slab.bytes;
     let length = 0;
@@ -95,6 +124,7 @@ export class WriteQueue {
       room.set(part, length);
       length += part.length;
     }
+    this.#offered = length;
     return stream.write(slab, length);
   }
 
@@ -110,6 +140,7 @@ export class WriteQueue {
         break;
       }
       left -= chunk.length;
+      this.#pool.give(chunk);
       // Let go of it now: the array is shortened later.
       chunks[this.#first++] = sent;
     }

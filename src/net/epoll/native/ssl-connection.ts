@@ -142,12 +142,22 @@ export class SslConnection implements ByteStream {
     return this.#first !== undefined || this.#ssl.functions.SSL_has_pending(this.#connection) === 1;
   }
 
+  /** Record by record (16 KB), until the kernel takes no more. */
   write(from: Block, bytes: number): number {
     const at = Block.addressOf(from, bytes);
-    const count = this.#ssl.functions.SSL_write(this.#connection, at, bytes);
-    if (count > 0) return count;
-    const status = this.#outcome(count);
-    return status === wantsWrite ? -EAGAIN : status === 0 ? -ECONNRESET : status;
+    const { functions } = this.#ssl;
+    for (let written = 0; ;) {
+      const rest = at + BigInt(written);
+      const count = functions.SSL_write(this.#connection, rest, bytes - written);
+      if (count <= 0) {
+        const status = this.#outcome(count);
+        // A failure is met again by whoever offers the rest.
+        if (written > 0) return written;
+        return status === wantsWrite ? -EAGAIN : status === 0 ? -ECONNRESET : status;
+      }
+      written += count;
+      if (written === bytes) return written;
+    }
   }
 
   end(): void {
