@@ -45,6 +45,8 @@ const mutations: Honoured<Mutations> = {
     remove: true,
   },
   responseMutations: mutation,
+  requestTrailersMutations: mutation,
+  responseTrailersMutations: mutation,
 };
 
 export const honouredHeaderMutation: Honoured<HeaderMutation> = {

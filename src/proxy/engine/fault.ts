@@ -23,6 +23,8 @@ export interface Fault {
   readonly canInject: boolean;
   /** Faults that may be in force at once. */
   readonly activeMax: number;
+  /** What is said of a request that is delayed or aborted; undefined: nothing. */
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Undefined when nothing is injected. `cluster` is where the request would go. */
   decide(header: HeaderLookup, cluster: string, random: () => number): FaultDecision | undefined;
 }
@@ -63,7 +65,9 @@ export function compileFault(config: HTTPFault, path: string): Fault {
   const canDelay = delayOf !== undefined && delayShareOf.most > 0;
   const canAbort = abortOf !== undefined && abortShareOf.most > 0;
   const canLimit = rateOf !== undefined && rateShareOf.most > 0;
+  const { filterMetadata = {} } = config;
   return {
+    metadata: Object.keys(filterMetadata).length === 0 ? undefined : filterMetadata,
     canInject: canDelay || canAbort || canLimit,
     activeMax: config.maxActiveFaults ?? Number.POSITIVE_INFINITY,
     decide(header, cluster, random) {

@@ -171,13 +171,19 @@ function compileFilter(config: FilterConfig, path: string, place: Place): readon
 /** A filter that is off where its route does not speak of it. */
 function offUnlessRouted(filter: HttpFilter): HttpFilter {
   const isOn = (stream: FilterStream): boolean => stream.override(filter.name) !== undefined;
-  const { onResponse, onStreamEnd } = filter;
+  const { onResponse, onRequestTrailers, onResponseTrailers, onStreamEnd } = filter;
   return {
     name: filter.name,
     onRequest: (stream) => (isOn(stream) ? filter.onRequest(stream) : "continue"),
     ...(onResponse === undefined
       ? {}
       : { onResponse: (stream) => isOn(stream) && onResponse(stream) }),
+    ...(onRequestTrailers === undefined
+      ? {}
+      : { onRequestTrailers: (stream, to) => isOn(stream) && onRequestTrailers(stream, to) }),
+    ...(onResponseTrailers === undefined
+      ? {}
+      : { onResponseTrailers: (stream, to) => isOn(stream) && onResponseTrailers(stream, to) }),
     ...(onStreamEnd === undefined ? {} : { onStreamEnd }),
   };
 }
@@ -196,7 +202,7 @@ function compileEnabled(config: FilterConfig, path: string, place: Place): reado
     case urls.extAuthz:
       return [createExtAuthzFilter(bytes, place)];
     case urls.fault:
-      return createFaultFilters(bytes, config.name, place.path);
+      return createFaultFilters(bytes, place);
     case urls.cors:
       return [createCorsFilter(place)];
     case urls.session:

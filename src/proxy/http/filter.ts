@@ -28,6 +28,9 @@ export interface HttpFilter {
   onRequest(stream: FilterStream): FilterVerdict;
   /** Before the response head is written. */
   readonly onResponse?: (stream: FilterStream) => void;
+  /** Where there are any; on the way to the endpoint, once for each attempt. */
+  readonly onRequestTrailers?: (stream: FilterStream, trailers: MessageHeaders) => void;
+  readonly onResponseTrailers?: (stream: FilterStream, trailers: MessageHeaders) => void;
   /** The stream has ended, however; release what it held. */
   readonly onStreamEnd?: (stream: FilterStream) => void;
 }

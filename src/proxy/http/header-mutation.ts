@@ -4,6 +4,7 @@ import {
   honouredHeaderMutationPerRoute,
 } from "../config/honoured-http-filters.ts";
 import { honoured } from "../config/honoured.ts";
+import type { HeaderMutation as Mutation } from "../../wire/gen/ts/envoy/config/common/mutation_rules/v3/mutation_rules.ts";
 import {
   HeaderMutation,
   HeaderMutationPerRoute,
@@ -19,6 +20,8 @@ interface Changes {
   readonly editRequest: HeaderEdit | undefined;
   readonly editQuery: QueryEdit | undefined;
   readonly editResponse: HeaderEdit | undefined;
+  readonly editRequestTrailers: HeaderEdit | undefined;
+  readonly editResponseTrailers: HeaderEdit | undefined;
 }
 
 export function compileHeaderMutationOverride(bytes: Uint8Array, path: string): unknown {
@@ -32,13 +35,17 @@ function compileChanges(mutations: Mutations | undefined, path: string): Changes
     requestMutations = [],
     responseMutations = [],
     queryParameterMutations = [],
+    requestTrailersMutations = [],
+    responseTrailersMutations = [],
   } = mutations ?? {};
+  const edit = (list: readonly Mutation[], field: string): HeaderEdit | undefined =>
+    compileHeaderEdit(compileMutations(list, `${path}.${field}`));
   return {
-    editRequest: compileHeaderEdit(compileMutations(requestMutations, `${path}.request_mutations`)),
+    editRequest: edit(requestMutations, "request_mutations"),
     editQuery: compileQueryEdit(queryParameterMutations, `${path}.query_parameter_mutations`),
-    editResponse: compileHeaderEdit(
-      compileMutations(responseMutations, `${path}.response_mutations`),
-    ),
+    editResponse: edit(responseMutations, "response_mutations"),
+    editRequestTrailers: edit(requestTrailersMutations, "request_trailers_mutations"),
+    editResponseTrailers: edit(responseTrailersMutations, "response_trailers_mutations"),
   };
 }
 
@@ -55,6 +62,9 @@ export function createHeaderMutationFilter(
     const layers = override.layers as readonly Changes[];
     return config.mostSpecificHeaderMutationsWins ? layers.toReversed() : layers;
   };
+  /** What each level says, unless a route switches the filter off. */
+  const changesFor = (stream: FilterStream): readonly Changes[] =>
+    stream.override(name) === disabledFilter ? none : [own, ...layersOf(stream)];
   return {
     name,
     onRequest(stream: FilterStream): FilterVerdict {
@@ -63,10 +73,18 @@ export function createHeaderMutationFilter(
       return "continue";
     },
     onResponse(stream: FilterStream): void {
-      if (stream.override(name) === disabledFilter) return;
-      own.editResponse?.(stream.responseHeaders, stream.request);
-      for (const { editResponse } of layersOf(stream)) {
+      for (const { editResponse } of changesFor(stream)) {
         editResponse?.(stream.responseHeaders, stream.request);
+      }
+    },
+    onRequestTrailers(stream, trailers): void {
+      for (const changes of changesFor(stream)) {
+        changes.editRequestTrailers?.(trailers, stream.request);
+      }
+    },
+    onResponseTrailers(stream, trailers): void {
+      for (const changes of changesFor(stream)) {
+        changes.editResponseTrailers?.(trailers, stream.request);
       }
     },
   };

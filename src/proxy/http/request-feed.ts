@@ -4,6 +4,7 @@ import type { BodyKind } from "../../wire/http1-head.ts";
 import type { CompiledRoute, KeptBytes, RetryPolicy } from "../engine/route-table.ts";
 import { BackPressure } from "./back-pressure.ts";
 import type { HttpStream } from "./http-stream.ts";
+import { passRequestTrailers } from "./trailer-edits.ts";
 import type { UpstreamExchange } from "./upstream-exchange.ts";
 
 export class RequestFeed {
@@ -59,10 +60,11 @@ export class RequestFeed {
   /** All of the body has come; false: there is no exchange for it yet. */
   finish(exchange: UpstreamExchange | undefined): boolean {
     if (exchange === undefined) return false;
-    const { record, services, body } = this.#stream;
+    const { record, services, body, pauses } = this.#stream;
     const isHttp2 = record.protocol === "HTTP/2" && record.upstreamProtocol === "HTTP/2";
     const carries = isHttp2 || services.settings.forwardsTrailers;
-    exchange.sendEnd(carries ? body.trailers : undefined);
+    const trailers = carries ? body.trailers : undefined;
+    exchange.sendEnd(trailers && passRequestTrailers(this.#stream, pauses.filters, trailers));
     record.times.set(moment.sendEnd, services.upstreams.wheel.nowMs);
     return true;
   }

@@ -2,7 +2,7 @@
  * The response half of a stream: an upstream's answer passed on, or one of our own, with the fields
  * the proxy adds and the framing the client understands.
  */
-import { Http1Head } from "../../wire/http1-head.ts";
+import type { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
@@ -17,6 +17,7 @@ import type { OwnReply } from "./local-replies.ts";
 import { flag } from "./response-flags.ts";
 import { ResponseThrottle, type ThrottledAnswer } from "./response-throttle.ts";
 import { decorateResponse } from "./stream-tracing.ts";
+import { copyOf, passResponseTrailers } from "./trailer-edits.ts";
 import { httpDate, type ResponseConnection } from "./response-head-writer.ts";
 
 /** Envoy sets them when it has made the answer: what makes it does not see them. */
@@ -254,10 +255,11 @@ export class ResponseSide implements ThrottledAnswer {
   }
 
   /** The answer is whole. */
-  finish(trailers: Http1Head | undefined): void {
+  finish(received: Http1Head | undefined): void {
     if (this.#isOverfull) return void this.#breakOff();
-    if (this.#throttle?.isEmpty === false) return this.#holdEnd(trailers);
-    const { record, services, connection, coder } = this.#stream;
+    if (this.#throttle?.isEmpty === false) return this.#holdEnd(received);
+    const { record, services, connection, coder, pauses } = this.#stream;
+    const trailers = received && passResponseTrailers(this.#stream, pauses.filters, received);
     if (trailers !== undefined) {
       this.#readGrpcStatus(trailers);
       dropForbiddenTrailers(trailers);
@@ -280,8 +282,8 @@ export class ResponseSide implements ThrottledAnswer {
     const bytes = (headers.head?.memoryBytes ?? 0) + (trailers?.memoryBytes ?? 0);
     if (!this.#heads.hold(bytes)) return void this.#breakOff();
     this.isEndHeld = true;
-    this.#trailers = copyOf(trailers);
-    headers.head = copyOf(headers.head);
+    this.#trailers = trailers && copyOf(trailers);
+    headers.head = headers.head && copyOf(headers.head);
   }
 
   #readGrpcStatus(head: Http1Head): void {
@@ -337,13 +339,6 @@ export class ResponseSide implements ThrottledAnswer {
       !this.#stream.responseHeaders.has("server")
     );
   }
-}
-
-function copyOf(head: Http1Head | undefined): Http1Head | undefined {
-  if (head === undefined) return undefined;
-  const copy = new Http1Head();
-  copy.copyFrom(head);
-  return copy;
 }
 
 /** Of a body that is held as one byte per unit. */
