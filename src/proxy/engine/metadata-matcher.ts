@@ -38,7 +38,12 @@ export function metadataAt(
   filter: string,
   keys: readonly string[],
 ): unknown {
-  let at: unknown = metadata?.get(filter);
+  return valueAt(metadata?.get(filter), keys);
+}
+
+/** The same of one structure. */
+export function valueAt(structure: unknown, keys: readonly string[]): unknown {
+  let at = structure;
   for (const key of keys) {
     if (typeof at !== "object" || at === null || Array.isArray(at)) return undefined;
     // A token's claims may have any name, also one that objects inherit.

@@ -3,7 +3,7 @@
  * descriptor that the configuration names. An entry without a value stands for any value, and each
  * value then has a bucket of its own.
  */
-import type { Descriptor } from "./rate-limits.ts";
+import type { Descriptor, Usage } from "./rate-limits.ts";
 import { type BucketMemory, type BucketPlan, TokenBucket } from "./token-bucket.ts";
 
 export interface DescriptorPlan {
@@ -65,13 +65,16 @@ export class RateLimiter {
     }
   }
 
-  decide(descriptors: readonly Descriptor[], nowMs: number): RateLimitVerdict {
-    const matches = descriptors.flatMap((descriptor) => this.#find(descriptor, nowMs) ?? []);
+  decide(usages: readonly Usage[], nowMs: number): RateLimitVerdict {
+    const matches = usages.flatMap(({ descriptor, hits }) => {
+      const match = this.#find(descriptor, nowMs);
+      return match === undefined ? [] : [{ ...match, hits }];
+    });
     // The strictest first: where it refuses, the others keep their tokens.
     matches.sort((a, b) => a.bucket.tokensPerSecond - b.bucket.tokensPerSecond);
     let isShadow = false;
     for (const match of matches) {
-      if (match.bucket.tryTake(nowMs)) continue;
+      if (match.bucket.tryTake(nowMs, match.hits)) continue;
       if (!match.isShadow) return { isAllowed: false, bucket: match.bucket, isShadow };
       isShadow = true;
     }

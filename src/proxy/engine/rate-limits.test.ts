@@ -8,7 +8,7 @@ import {
   RateLimit_Action,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { RateLimiter } from "./rate-limiter.ts";
-import { compileRateLimits } from "./rate-limits.ts";
+import { compileOwnRateLimits, compileRateLimits, type Usage } from "./rate-limits.ts";
 import { Refusal } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { ownBuckets } from "./token-bucket.ts";
@@ -19,8 +19,8 @@ function described(
 ): string | undefined {
   const limit = message(RateLimit, { actions: actions as never });
   const [compiled] = compileRateLimits([limit], "rate_limits");
-  const entries = compiled?.descriptor(request, "app");
-  return entries?.map(({ key, value }) => `${key}=${value}`).join(" ");
+  const usage = compiled?.usage(request, { own: "web", target: "app" });
+  return usage?.descriptor.map(({ key, value }) => `${key}=${value}`).join(" ");
 }
 
 test("descriptor() masks addresses of both families", () => {
@@ -55,18 +55,84 @@ test("descriptor() is none when one of its actions finds nothing, unless that ma
   assert.equal(described([optional], request), undefined);
 });
 
+test("descriptor() tells clusters, metadata and addresses", () => {
+  const fields = { who: { name: "ann", level: 3, none: "" } };
+  const request: RequestView = {
+    ...requestView({ metadata: new Map([["own", fields]]) }),
+    remoteAddress: "192.0.2.7",
+  };
+  const at = (...names: readonly string[]): Fields<RateLimit_Action> => ({
+    metadata: {
+      descriptorKey: "user",
+      metadataKey: { key: "own", path: names.map((key) => ({ key })) },
+    },
+  });
+  const within = (addressPrefix: string, invertMatch: boolean): Fields<RateLimit_Action> => ({
+    remoteAddressMatch: {
+      descriptorValue: "near",
+      addressMatcher: { ranges: [{ addressPrefix, prefixLen: 24 }], invertMatch },
+    },
+  });
+  for (const [action, expected] of [
+    [{ sourceCluster: {} }, "source_cluster=web"],
+    [{ destinationCluster: {} }, "destination_cluster=app"],
+    [at("who", "name"), "user=ann"],
+    [at("who", "level"), undefined],
+    [at("who", "none"), undefined],
+    [at("whose"), undefined],
+    [within("192.0.2.0", false), "remote_address_match=near"],
+    [within("192.0.3.0", false), undefined],
+    [within("192.0.3.0", true), "remote_address_match=near"],
+    [within("192.0.2.0", true), undefined],
+  ] as const) {
+    assert.equal(described([action as Fields<RateLimit_Action>], request), expected);
+  }
+});
+
+test("usage() tells how many hits a request is, or that nobody can say", () => {
+  const hits = (hitsAddend: object, value: string): number | undefined => {
+    const actions = [{ genericKey: { descriptorValue: "v" } }];
+    const limit = message(RateLimit, { actions, hitsAddend } as never);
+    const request = requestView({ headers: { "x-cost": value } });
+    assert.throws(() => compileRateLimits([limit], "rate_limits"), Refusal);
+    const [compiled] = compileOwnRateLimits([limit], "rate_limits");
+    return compiled?.usage(request, { own: "", target: "" })?.hits;
+  };
+  assert.equal(hits({ number: 7n }, ""), 7);
+  for (const [text, expected] of [
+    ["3", 3],
+    ["0", 0],
+    ["2.9", 2],
+    ["1e3", 1000],
+    ["1000000001", undefined],
+    ["-1", undefined],
+    ["", undefined],
+    ["three", undefined],
+    ["0x10", undefined],
+  ] as const) {
+    assert.equal(hits({ format: "%REQ(x-cost)%" }, text), expected, text);
+  }
+});
+
 test("compileRateLimits() refuses what it would not count", () => {
   for (const fields of [
     { actions: [{ dynamicMetadata: {} }] },
-    { actions: [{ sourceCluster: {} }] },
+    { actions: [{ metadata: { descriptorKey: "k", metadataKey: { key: "f" }, source: 2 } }] },
+    { actions: [{ remoteAddressMatch: { descriptorValue: "v" } }] },
     { disableKey: "k" },
     { applyOnStreamDone: true },
     { hitsAddend: {} },
+    { hitsAddend: { number: 1n, format: "1" } },
+    { hitsAddend: { number: 1_000_000_001n } },
+    { hitsAddend: { number: 1n, isNegativeHits: true } },
     { limit: {} },
   ]) {
     const limit = message(RateLimit, fields as never);
     assert.throws(() => compileRateLimits([limit], "rate_limits"), Refusal);
+    assert.throws(() => compileOwnRateLimits([limit], "rate_limits"), Refusal);
   }
+  const staged = message(RateLimit, { stage: 0 });
+  assert.throws(() => compileOwnRateLimits([staged], "rate_limits"), Refusal);
 });
 
 test("decide() asks the strictest bucket first and leaves the others their tokens", () => {
@@ -84,13 +150,14 @@ test("decide() asks the strictest bucket first and leaves the others their token
     ownBuckets,
     { key: "", nowMs: 0 },
   );
-  const a = [{ key: "a", value: "1" }];
-  const b = [{ key: "b", value: "x" }];
+  const once = (key: string, value: string): Usage => ({ descriptor: [{ key, value }], hits: 1 });
+  const a = once("a", "1");
+  const b = once("b", "x");
   assert.equal(limiter.decide([a, b], 0).isAllowed, true);
   assert.equal(limiter.decide([a, b], 0).isAllowed, true);
   assert.equal(limiter.decide([a, b], 0).isAllowed, false);
   // Another value pushes the first out, which then begins anew.
-  assert.equal(limiter.decide([[{ key: "b", value: "y" }]], 0).isAllowed, true);
+  assert.equal(limiter.decide([once("b", "y")], 0).isAllowed, true);
   assert.equal(limiter.decide([b], 0).isAllowed, true);
   // Nothing matches: the bucket for all.
   const verdicts = [0, 0, 0].map(() => limiter.decide([], 0).isAllowed);

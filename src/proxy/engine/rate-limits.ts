@@ -4,12 +4,18 @@ import {
   type RateLimit,
   type RateLimit_Action,
   type RateLimit_Action_MaskedRemoteAddress,
+  type RateLimit_Action_MetaData,
+  RateLimit_Action_MetaData_Source as Source,
+  type RateLimit_Action_RemoteAddressMatch,
+  type RateLimit_HitsAddend,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { bytesOf } from "../../base/latin1.ts";
 import { type RequestPredicate, conditionClosure } from "./condition-closure.ts";
 import { allOf, type Condition } from "./condition.ts";
 import { compileHeaderFormat } from "./header-format.ts";
 import { headerCondition } from "./header-matcher.ts";
-import { knownIp } from "./ip.ts";
+import { isWithin, knownIp, parseIpRange } from "./ip.ts";
+import { valueAt } from "./metadata-matcher.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import { pathOf } from "./request-path.ts";
@@ -24,46 +30,111 @@ export interface DescriptorEntry {
 
 export type Descriptor = readonly DescriptorEntry[];
 
-export interface RouteRateLimit {
-  readonly stage: number;
-  /** Undefined where the request lacks what it is counted by; `cluster` is its route's. */
-  descriptor(request: RequestView, cluster: string): Descriptor | undefined;
+/** What one request is counted as. */
+export interface Usage {
+  readonly descriptor: Descriptor;
+  /** Tokens that it takes. */
+  readonly hits: number;
 }
 
-/** Undefined: no descriptor at all; empty: nothing is added to it. */
-type Part = (request: RequestView, cluster: string) => DescriptorEntry | "skip" | undefined;
+/** Where a request comes from and goes to. */
+export interface RatedClusters {
+  /** Of this proxy. */
+  readonly own: string;
+  /** Of the request's route. */
+  readonly target: string;
+}
+
+export interface RouteRateLimit {
+  readonly stage: number;
+  /** Undefined where the request lacks what it is counted by. */
+  usage(request: RequestView, clusters: RatedClusters): Usage | undefined;
+}
+
+/** Undefined: no descriptor at all; "skip": nothing is added to it. */
+type Part = (request: RequestView, clusters: RatedClusters) => DescriptorEntry | "skip" | undefined;
 
 export function compileRateLimits(
   limits: readonly RateLimit[],
   path: string,
 ): readonly RouteRateLimit[] {
+  for (const [i, { hitsAddend }] of limits.entries()) {
+    // Envoy passes it over there.
+    if (hitsAddend !== undefined) {
+      refuse(`${path}[${i}].hits_addend`, "is the filter's own limits' to say");
+    }
+  }
+  return compileAll(limits, path);
+}
+
+/** Of a filter itself, which belong to all of its stages. */
+export function compileOwnRateLimits(
+  limits: readonly RateLimit[],
+  path: string,
+): readonly RouteRateLimit[] {
+  for (const [i, { stage }] of limits.entries()) {
+    if (stage !== undefined) refuse(`${path}[${i}].stage`, "means nothing beside the filter's own");
+  }
+  return compileAll(limits, path);
+}
+
+function compileAll(limits: readonly RateLimit[], path: string): readonly RouteRateLimit[] {
   return limits.map((limit, i) => compileRateLimit(limit, `${path}[${i}]`));
 }
 
 function compileRateLimit(limit: RateLimit, path: string): RouteRateLimit {
   if (limit.disableKey !== "") refuse(`${path}.disable_key`, "there is no runtime to ask");
   if (limit.limit !== undefined) refuse(`${path}.limit`, "is not supported");
-  if (limit.hitsAddend !== undefined) refuse(`${path}.hits_addend`, "is not supported");
   if (limit.applyOnStreamDone) refuse(`${path}.apply_on_stream_done`, "is not supported");
   if (limit.xRatelimitOption !== 0) refuse(`${path}.x_ratelimit_option`, "is not supported");
   const parts = limit.actions.map((action, i) => compileAction(action, `${path}.actions[${i}]`));
+  const hitsOf = compileHits(limit.hitsAddend, `${path}.hits_addend`);
   return {
     stage: limit.stage ?? 0,
-    descriptor(request, cluster) {
-      const entries: DescriptorEntry[] = [];
+    usage(request, clusters) {
+      const descriptor: DescriptorEntry[] = [];
       for (const part of parts) {
-        const entry = part(request, cluster);
+        const entry = part(request, clusters);
         if (entry === undefined) return undefined;
-        if (entry !== "skip") entries.push(entry);
+        if (entry !== "skip") descriptor.push(entry);
       }
-      return entries.length === 0 ? undefined : entries;
+      const hits = descriptor.length === 0 ? undefined : hitsOf(request);
+      return hits === undefined ? undefined : { descriptor, hits };
     },
   };
 }
 
+const hitsMax = 1_000_000_000;
+
+/** Undefined where what it says is no number of hits. */
+function compileHits(
+  addend: RateLimit_HitsAddend | undefined,
+  path: string,
+): (request: RequestView) => number | undefined {
+  if (addend === undefined) return () => 1;
+  const { number, format, isNegativeHits } = addend;
+  if (isNegativeHits) refuse(`${path}.is_negative_hits`, "is not supported");
+  if ((number === undefined) === (format === "")) refuse(path, "needs a number or a format");
+  if (number !== undefined) {
+    if (number > hitsMax) refuse(`${path}.number`, `must be at most ${hitsMax}`);
+    return () => Number(number);
+  }
+  const text = compileHeaderFormat(format, `${path}.format`);
+  return (request) => hitsIn(typeof text === "string" ? text : text(request));
+}
+
+function hitsIn(text: string): number | undefined {
+  const trimmed = text.trim();
+  const number = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(trimmed) ? Number(trimmed) : -1;
+  return number >= 0 && number <= hitsMax ? Math.trunc(number) : undefined;
+}
+
 function compileAction(action: RateLimit_Action, path: string): Part {
+  if (action.sourceCluster !== undefined) {
+    return (_request, { own }) => ({ key: "source_cluster", value: own });
+  }
   if (action.destinationCluster !== undefined) {
-    return (_request, cluster) => ({ key: "destination_cluster", value: cluster });
+    return (_request, { target }) => ({ key: "destination_cluster", value: target });
   }
   if (action.requestHeaders !== undefined) {
     const { headerName, descriptorKey, skipIfAbsent } = action.requestHeaders;
@@ -78,6 +149,10 @@ function compileAction(action: RateLimit_Action, path: string): Part {
     return (request) => ({ key: "remote_address", value: addressOf(request) });
   }
   if (action.maskedRemoteAddress !== undefined) return masked(action.maskedRemoteAddress);
+  if (action.remoteAddressMatch !== undefined) {
+    return addressMatch(action.remoteAddressMatch, `${path}.remote_address_match`);
+  }
+  if (action.metadata !== undefined) return metadata(action.metadata, `${path}.metadata`);
   if (action.genericKey !== undefined) {
     return said(action.genericKey, "generic_key", `${path}.generic_key`);
   }
@@ -96,6 +171,51 @@ function compileAction(action: RateLimit_Action, path: string): Part {
     return when(wanted, expectMatch, said(action.queryParameterValueMatch, "query_match", place));
   }
   return refuse(path, "this kind of action is not supported");
+}
+
+/** A text that filters have found out, or that stands in the route's metadata. */
+function metadata(action: RateLimit_Action_MetaData, path: string): Part {
+  const { descriptorKey: key, metadataKey, defaultValue, source, skipIfAbsent } = action;
+  if (key === "") refuse(`${path}.descriptor_key`, "is required");
+  if (metadataKey === undefined || metadataKey.key === "") {
+    return refuse(`${path}.metadata_key.key`, "is required");
+  }
+  const namespace = metadataKey.key;
+  const names = metadataKey.path.map((segment, i) =>
+    segment.key === undefined || segment.key === ""
+      ? refuse(`${path}.metadata_key.path[${i}].key`, "is required")
+      : segment.key,
+  );
+  if (source !== Source.DYNAMIC && source !== Source.ROUTE_ENTRY) {
+    refuse(`${path}.source`, "only metadata of requests and routes are looked at");
+  }
+  return (request) => {
+    const fields =
+      source === Source.DYNAMIC
+        ? request.metadata?.get(namespace)
+        : request.record?.routeMetadata?.[namespace];
+    const found = valueAt(fields, names);
+    const value = typeof found === "string" && found !== "" ? bytesOf(found) : defaultValue;
+    if (value !== "") return { key, value };
+    return skipIfAbsent ? "skip" : undefined;
+  };
+}
+
+function addressMatch(action: RateLimit_Action_RemoteAddressMatch, path: string): Part {
+  const { addressMatcher } = action;
+  if (addressMatcher === undefined || addressMatcher.ranges.length === 0) {
+    return refuse(`${path}.address_matcher.ranges`, "at least one is required");
+  }
+  const ranges = addressMatcher.ranges.map((range, i) =>
+    parseIpRange(range, `${path}.address_matcher.ranges[${i}]`),
+  );
+  const part = said(action, "remote_address_match", path);
+  return (request, clusters) => {
+    const address = addressOf(request);
+    if (knownIp(address) === undefined) return undefined;
+    const isIn = ranges.some((range) => isWithin(address, range));
+    return isIn === addressMatcher.invertMatch ? undefined : part(request, clusters);
+  };
 }
 
 function given(
@@ -136,8 +256,10 @@ function said(
 
 function when(conditions: readonly Condition[], expected: boolean, part: Part): Part {
   const holds: RequestPredicate = conditionClosure(allOf(conditions));
-  return (request, cluster) =>
-    holds(request, pathOf(request.path), () => 1) === expected ? part(request, cluster) : undefined;
+  return (request, clusters) =>
+    holds(request, pathOf(request.path), () => 1) === expected
+      ? part(request, clusters)
+      : undefined;
 }
 
 function addressOf(request: RequestView): string {

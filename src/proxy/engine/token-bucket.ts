@@ -54,12 +54,13 @@ export class TokenBucket {
     return 1e9 / this.#nanosPerToken;
   }
 
-  /** Takes one token; false when there is none. */
-  tryTake(nowMs: number): boolean {
+  /** Takes so many tokens; false when there are fewer, and for none, as Envoy. */
+  tryTake(nowMs: number, tokens = 1): boolean {
+    if (tokens === 0) return false;
     const now = nowMs * nanosPerMs;
     for (let tries = 0; tries < triesMax; tries++) {
       const before = this.#cell.load(now);
-      const next = this.#emptyAt(before, now) + this.#nanosPerToken;
+      const next = this.#emptyAt(before, now) + this.#nanosPerToken * tokens;
       // What was added up from fractions is a whole token all the same.
       if (next > now + this.#nanosPerToken * slack) return false;
       if (this.#cell.exchange(before, nanos(next))) return true;

@@ -13,7 +13,7 @@ import { durationMs } from "../engine/duration.ts";
 import { compileHeaderEdit, type HeaderEdit } from "../engine/header-edit.ts";
 import { compileAdditions } from "../engine/header-operations.ts";
 import type { DescriptorPlan, RateLimiterPlan } from "../engine/rate-limiter.ts";
-import { compileRateLimits, type RouteRateLimit } from "../engine/rate-limits.ts";
+import { compileOwnRateLimits, type RouteRateLimit } from "../engine/rate-limits.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
 import type { BucketPlan } from "../engine/token-bucket.ts";
@@ -66,7 +66,7 @@ export function compileLocalRateLimit(bytes: Uint8Array, path: string): LocalRat
     editResponse: compileHeaderEdit(
       compileAdditions(config.responseHeadersToAdd, `${path}.response_headers_to_add`),
     ),
-    limits: compileRateLimits(config.rateLimits, `${path}.rate_limits`),
+    limits: compileOwnRateLimits(config.rateLimits, `${path}.rate_limits`),
     stage: config.stage,
     hostLimits: hostLimits(config.vhRateLimits),
   };

@@ -5,7 +5,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Counter, MetricRegistry } from "../../telemetry/metrics.ts";
 import { type RateLimitVerdict, RateLimiter } from "../engine/rate-limiter.ts";
-import type { Descriptor, RouteRateLimit } from "../engine/rate-limits.ts";
+import type { RatedClusters, RouteRateLimit, Usage } from "../engine/rate-limits.ts";
 import { refuse } from "../engine/refusal.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { type BucketMemory, ownBuckets, type TokenBucket } from "../engine/token-bucket.ts";
@@ -40,6 +40,7 @@ export interface LocalRateLimitPlace {
   readonly path: string;
   readonly clock: Clock;
   readonly metrics: MetricRegistry;
+  readonly node: { readonly cluster?: string };
   /** Names the connection manager among all that the proxy has. */
   readonly owner: string;
   /** Of all threads; this one's own unless told. */
@@ -52,6 +53,7 @@ class LocalLimit {
   readonly counters: { readonly [name in CounterName]: Counter };
   readonly #key: string;
   readonly #buckets: BucketMemory;
+  readonly #ownCluster: string;
   /** Made for the first request: a configuration that is only checked takes up no bucket. */
   #limiter: RateLimiter | undefined;
   readonly #connections = new WeakMap<ConnectionView, RateLimiter>();
@@ -61,11 +63,12 @@ class LocalLimit {
     this.counters = countersOf(place.metrics, plan.statPrefix);
     this.#key = key;
     this.#buckets = place.buckets ?? ownBuckets;
+    this.#ownCluster = place.node.cluster ?? "";
   }
 
   decide(stream: FilterStream, nowMs: number): RateLimitVerdict {
-    const descriptors = this.#descriptors(stream);
-    return this.#limiterOf(stream.request.connection, nowMs).decide(descriptors, nowMs);
+    const usages = this.#usages(stream);
+    return this.#limiterOf(stream.request.connection, nowMs).decide(usages, nowMs);
   }
 
   #limiterOf(connection: ConnectionView, nowMs: number): RateLimiter {
@@ -84,42 +87,22 @@ class LocalLimit {
     return own;
   }
 
-  #descriptors({ request, outcome, route }: FilterStream): readonly Descriptor[] {
-    const { limits, limiter, hostLimits } = this.plan;
+  #usages({ request, outcome, route }: FilterStream): readonly Usage[] {
+    const { limits, limiter, hostLimits, stage } = this.plan;
     if (limiter.descriptors.length === 0 || outcome.kind === "no-route") return [];
-    const cluster = outcome.kind === "forward" ? outcome.cluster : "";
-    const made: Descriptor[] = [];
-    const add = (from: readonly RouteRateLimit[]): void => {
-      addDescriptors(made, { from, request, cluster, stage: this.plan.stage });
-    };
-    if (limits.length > 0) {
-      add(limits);
-      return made;
-    }
+    const target = outcome.kind === "forward" ? outcome.cluster : "";
+    const clusters: RatedClusters = { own: this.#ownCluster, target };
+    const usagesOf = (from: readonly RouteRateLimit[]): readonly Usage[] =>
+      from.flatMap((limit) => limit.usage(request, clusters) ?? []);
+    // They have no stage.
+    if (limits.length > 0) return usagesOf(limits);
     // A redirect or an answer of the route's own has no limits in Envoy's eyes.
     if (outcome.kind !== "forward" || route?.rateLimits === undefined) return [];
     const { own, host, includesHost } = route.rateLimits;
-    add(own);
     const takesHost =
       includesHost || hostLimits === "include" || (hostLimits === "override" && own.length === 0);
-    if (takesHost) add(host);
-    return made;
-  }
-}
-
-function addDescriptors(
-  made: Descriptor[],
-  given: {
-    readonly from: readonly RouteRateLimit[];
-    readonly request: FilterStream["request"];
-    readonly cluster: string;
-    readonly stage: number;
-  },
-): void {
-  for (const limit of given.from) {
-    if (limit.stage !== given.stage) continue;
-    const descriptor = limit.descriptor(given.request, given.cluster);
-    if (descriptor !== undefined) made.push(descriptor);
+    const asked = takesHost ? [...own, ...host] : own;
+    return usagesOf(asked.filter((limit) => limit.stage === stage));
   }
 }
 

@@ -8,6 +8,7 @@ const rateLimit = `${filters}.local_ratelimit.v3.LocalRateLimit`;
 
 export function filterBootstrap({ application, closed }: Backends): (place: Place) => string {
   return ({ ports, logFile }) => `
+node: {id: own, cluster: own}
 static_resources:
   clusters:
   - ${clusterText("app", application)}
@@ -55,6 +56,10 @@ const descriptors = [
   key("destination_cluster", "app", 1),
   key("shadow", "", 1, ", shadow_mode: true"),
   key("each", "", 1),
+  key("source_cluster", "own", 1),
+  key("remote_address_match", "near", 1),
+  key("level", "gold", 1),
+  key("heavy", "yes", 10),
   `{entries: [{key: generic_key, value: "two"}, {key: user, value: "bob"}], token_bucket: ${bucket(1)}}`,
 ].join(", ");
 
@@ -70,6 +75,16 @@ const actions: Readonly<Record<string, string>> = {
   cluster: "{destination_cluster: {}}",
   shadow: "{query_parameters: {query_parameter_name: s, descriptor_key: shadow}}",
   each: "{request_headers: {header_name: x-user, descriptor_key: each}}",
+  source: "{source_cluster: {}}",
+  near: "{remote_address_match: {descriptor_value: near, address_matcher: {ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}}",
+  far: "{remote_address_match: {descriptor_value: near, address_matcher: {ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}], invert_match: true}}}",
+  level:
+    "{metadata: {descriptor_key: level, source: ROUTE_ENTRY, metadata_key: {key: own, path: [{key: level}]}}}",
+  guess:
+    "{metadata: {descriptor_key: level, source: ROUTE_ENTRY, default_value: gold, metadata_key: {key: own, path: [{key: number}]}}}",
+  absent:
+    "{generic_key: {descriptor_value: one}}, {metadata: {descriptor_key: level, skip_if_absent: true, metadata_key: {key: own, path: [{key: level}]}}}",
+  found: "{metadata: {descriptor_key: level, metadata_key: {key: none, path: [{key: a}]}}}",
   both: "{generic_key: {descriptor_value: two}}, {request_headers: {header_name: x-user, descriptor_key: user, skip_if_absent: true}}",
 };
 
@@ -107,9 +122,11 @@ const limited: HttpText = {
 ${Object.entries(actions)
   .map(
     ([name, action]) =>
-      `              - {name: by-${name}, match: {prefix: /by-${name}}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], max_dynamic_descriptors: 2, enable_x_ratelimit_headers: DRAFT_VERSION_03, ${on}`)}, route: {cluster: app, rate_limits: [{actions: [${action}]}]}}`,
+      `              - {name: by-${name}, match: {prefix: /by-${name}}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], max_dynamic_descriptors: 2, enable_x_ratelimit_headers: DRAFT_VERSION_03, ${on}`)}, route: {cluster: app, rate_limits: [{actions: [${action}]}]}, metadata: {filter_metadata: {own: {level: gold, number: 3}}}}`,
   )
   .join("\n")}
+              - {name: heavier, match: {prefix: /heavier}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], rate_limits: [{actions: [{generic_key: {descriptor_key: heavy, descriptor_value: "yes"}}], hits_addend: {number: 6}}], ${on}`)}, route: {cluster: app}}
+              - {name: heavy, match: {prefix: /heavy}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], rate_limits: [{actions: [{generic_key: {descriptor_key: heavy, descriptor_value: "yes"}}], hits_addend: {format: "%REQ(x-cost)%"}}], ${on}`)}, route: {cluster: app}}
               - {name: all, match: {prefix: /app}, route: {cluster: app}}`,
 };
 

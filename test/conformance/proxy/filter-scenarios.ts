@@ -53,6 +53,22 @@ const limits: readonly Scenario[] = [
   ...twice("limits by two entries", get("/by-both/ok", "X-User: bob"), "429 RL"),
   { name: "does not limit by one of two", text: get("/by-both/ok"), logs: "200 -" },
 
+  ...twice("limits by this proxy's cluster", get("/by-source/ok"), "429 RL"),
+  ...twice("limits by a range of addresses", get("/by-near/ok"), "429 RL"),
+  ...twice("does not limit beside a range of addresses", get("/by-far/ok"), "200 -"),
+  ...twice("limits by a route's metadata", get("/by-level/ok"), "429 RL"),
+  ...twice("limits by a default where metadata is no text", get("/by-guess/ok"), "429 RL"),
+  ...twice("limits without metadata that is absent", get("/by-absent/ok"), "429 RL"),
+  ...twice("does not limit by metadata of nobody", get("/by-found/ok"), "200 -"),
+  { name: "takes several tokens", text: get("/heavy/ok", "X-Cost: 4"), logs: "200 -" },
+  { name: "takes tokens of a fraction", text: get("/heavy/ok", "X-Cost: 4.9"), logs: "200 -" },
+  { name: "refuses what costs too much", text: get("/heavy/ok", "X-Cost: 3"), logs: "429 RL" },
+  { name: "does not count what has no cost", text: get("/heavy/ok", "X-Cost: x"), logs: "200 -" },
+  { name: "does not count without a cost", text: get("/heavy/ok"), logs: "200 -" },
+  { name: "refuses what costs nothing", text: get("/heavy/ok", "X-Cost: 0"), logs: "429 RL" },
+  { name: "takes what is left", text: get("/heavy/ok", "X-Cost: 2"), logs: "200 -" },
+  ...twice("takes several tokens of its own", get("/heavier/ok"), "429 RL"),
+
   ...twice("limits by the virtual host", get("/none/ok", "Host: host.test"), "429 RL"),
   { name: "counts by the route alone", text: get("/own/ok", "Host: host.test"), logs: "200 -" },
   {

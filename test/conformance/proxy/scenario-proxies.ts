@@ -76,7 +76,7 @@ export async function runHeddle(
 ): Promise<RunningData> {
   const place = await makePlace();
   const lines: string[] = [];
-  const { feed, secrets, nodeId } = parseBootstrap({
+  const { feed, secrets, nodeId, node } = parseBootstrap({
     name: "scenarios.yaml",
     text: textFor(place),
     parseYaml: (yaml) => load(yaml),
@@ -94,6 +94,7 @@ export async function runHeddle(
     openLog: () => (memory, length) => void lines.push(memory.toString("utf8", 0, length)),
     io,
     nodeId,
+    nodeCluster: node.cluster,
     version: "test",
   });
   const close = async (): Promise<void> => {
