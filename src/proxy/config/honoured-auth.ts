@@ -61,6 +61,7 @@ export const honouredJwt: Honoured<JwtAuthentication> = {
     requires: true,
     requirementName: true,
   },
+  filterStateRules: { name: true, requires: true },
   bypassCorsPreflight: true,
   requirementMap: true,
   stripFailureResponse: true,
@@ -89,7 +90,6 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
       dynamicMetadataFromHeaders: true,
     },
   },
-  // An answer that changes the query is no answer: nothing is done by half.
   grpcService: {
     envoyGrpc: { clusterName: true, authority: true, maxReceiveMessageLength: "absent" },
     timeout: true,

@@ -25,13 +25,38 @@ export function compileQueryEdit(
   const changes = mutations.flatMap((one, i) => compileChange(one, `${path}[${i}]`));
   return (text) => {
     const [place, query] = splitPath(text);
-    const parameters = parse(query);
+    const parameters = parse(query, decoded);
     for (const change of changes) change(parameters);
-    const pairs = [...parameters.entries()]
-      .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .flatMap(([, written]) => written);
-    return pairs.length === 0 ? place : `${place}?${pairs.join("&")}`;
+    return withQuery(place, parameters);
   };
+}
+
+export interface QueryChanges {
+  readonly set: readonly (readonly [name: string, value: string])[];
+  readonly remove: readonly string[];
+}
+
+/** What stands in a path as it is: nothing that ends it. */
+const isVisible = /^[!"$-~]*$/;
+
+export function canStandInQuery(text: string): boolean {
+  return isVisible.test(text);
+}
+
+/** Names and values as they stand in the query, by what an authorization service says. */
+export function changeQuery(text: string, { set, remove }: QueryChanges): string {
+  const [place, query] = splitPath(text);
+  const parameters = parse(query, (name) => name);
+  for (const [name, value] of set) parameters.set(name, [`${name}=${value}`]);
+  for (const name of remove) parameters.delete(name);
+  return withQuery(place, parameters);
+}
+
+function withQuery(place: string, parameters: Parameters): string {
+  const pairs = [...parameters.entries()]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([, written]) => written);
+  return pairs.length === 0 ? place : `${place}?${pairs.join("&")}`;
 }
 
 function compileChange({ append, remove }: KeyValueMutation, path: string): readonly Change[] {
@@ -65,12 +90,12 @@ function addition(name: string, value: string, action: Action): Change {
   };
 }
 
-function parse(query: string): Parameters {
+function parse(query: string, nameOf: (written: string) => string): Parameters {
   const parameters: Parameters = new Map();
   for (const pair of query.slice(1).split("&")) {
     if (pair === "") continue;
     const equals = pair.indexOf("=");
-    const name = decoded(equals < 0 ? pair : pair.slice(0, equals));
+    const name = nameOf(equals < 0 ? pair : pair.slice(0, equals));
     const written = equals < 0 ? `${pair}=` : pair;
     parameters.set(name, [...(parameters.get(name) ?? []), written]);
   }

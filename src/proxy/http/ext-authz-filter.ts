@@ -12,6 +12,7 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
 import { LayeredOverride } from "../engine/filter-overrides.ts";
 import { compileMetadataMatcher, type MetadataPredicate } from "../engine/metadata-matcher.ts";
+import { changeQuery } from "../engine/query-edit.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
 import { callCluster, type CallServices, type RunningCall } from "./cluster-call.ts";
@@ -225,7 +226,8 @@ class ExtAuthzFilter {
     switch (decision.kind) {
       case "error":
         this.#count(stream, "error");
-        if (!this.#config.failureModeAllow) return void this.#fail(stream);
+        if (decision.answer !== undefined) this.#tell(stream, asked, decision.answer.metadata);
+        if (!this.#config.failureModeAllow) return void this.#fail(stream, decision.answer);
         this.#count(stream, "failureModeAllowed");
         if (this.#config.failureModeAllowHeaderAdd) {
           stream.request.headers.set("x-envoy-auth-failure-mode-allowed", "true");
@@ -234,7 +236,11 @@ class ExtAuthzFilter {
       case "denied":
         this.#count(stream, "denied");
         this.#tell(stream, asked, decision.metadata);
-        return deny(stream, decision, this.#config.maxDeniedResponseBodyBytes);
+        return answerFor(stream, {
+          ...decision,
+          body: this.#cut(decision.body),
+          details: "ext_authz_denied",
+        });
       case "allowed":
         this.#count(stream, "ok");
         this.#allow(stream, asked, decision);
@@ -266,7 +272,7 @@ class ExtAuthzFilter {
     asked: Asked,
     decision: Extract<Decision, { kind: "allowed" }>,
   ): void {
-    const { set, append, join, remove, response, metadata } = decision;
+    const { set, append, join, remove, query, response, metadata } = decision;
     const { headers } = stream.request;
     for (const [name, value] of set) headers.set(name, value);
     for (const [name, value] of append) headers.add(name, value);
@@ -275,9 +281,14 @@ class ExtAuthzFilter {
       if (before !== undefined) headers.set(name, `${before},${value}`);
     }
     for (const name of remove) headers.remove(name);
+    // CONNECT has no path.
+    if (query !== undefined && stream.request.path !== "") {
+      stream.request.path = changeQuery(stream.request.path, query);
+    }
     if (response.length > 0) this.#responses.set(stream, response);
     this.#tell(stream, asked, metadata);
-    const hasChanged = [set, append, join, remove].some((changes) => changes.length > 0);
+    const hasChanged =
+      query !== undefined || [set, append, join, remove].some((changes) => changes.length > 0);
     if (this.#config.clearRouteCache && hasChanged) stream.refreshRoute();
   }
 
@@ -288,19 +299,34 @@ class ExtAuthzFilter {
   }
 
   /** No answer, or none is wanted: nobody can say that the request may pass. */
-  #fail(stream: FilterStream): FilterVerdict {
-    stream.record.flags |= flag.externalAuthorizationDenied;
-    stream.reply("direct", {
-      status: this.#statusOnError,
+  #fail(
+    stream: FilterStream,
+    answer?: Extract<Decision, { kind: "error" }>["answer"],
+  ): FilterVerdict {
+    const { status = 0, body = "", fields = [] } = answer ?? {};
+    answerFor(stream, {
+      status: status === 0 ? this.#statusOnError : status,
+      body: this.#cut(body),
+      fields,
       details: "ext_authz_error",
-      speaksGrpc: true,
     });
     return "answered";
   }
 
+  /** One byte a unit; 0 is no bound. */
+  #cut(body: string): string {
+    const bytesMax = this.#config.maxDeniedResponseBodyBytes;
+    return bytesMax === 0 ? body : body.slice(0, bytesMax);
+  }
+
   onResponse(stream: FilterStream): void {
-    for (const [name, value] of this.#responses.get(stream) ?? []) {
-      stream.responseHeaders.add(name, value);
+    const { responseHeaders: headers } = stream;
+    for (const [name, value, action] of this.#responses.get(stream) ?? []) {
+      const mayAdd = action === "add" || (action === "add-if-absent" && !headers.has(name));
+      if (mayAdd) headers.add(name, value);
+      else if (action === "set" || (action === "overwrite-if-exists" && headers.has(name))) {
+        headers.set(name, value);
+      }
     }
   }
 
@@ -314,22 +340,18 @@ class ExtAuthzFilter {
 }
 
 /** What the service says to the client, as it says it. */
-function deny(
+function answerFor(
   stream: FilterStream,
-  denied: Extract<Decision, { kind: "denied" }>,
-  bodyBytesMax: number,
+  said: Pick<Extract<Decision, { kind: "denied" }>, "status" | "body" | "fields"> & {
+    readonly details: string;
+  },
 ): void {
   const { responseHeaders: headers, record } = stream;
   record.flags |= flag.externalAuthorizationDenied;
-  for (const [name] of denied.fields) headers.remove(name);
-  for (const [name, value] of denied.fields) headers.add(name, value);
-  stream.reply("direct", {
-    status: denied.status,
-    // One byte a unit; 0 is no bound.
-    body: bodyBytesMax === 0 ? denied.body : denied.body.slice(0, bodyBytesMax),
-    details: "ext_authz_denied",
-    speaksGrpc: true,
-  });
+  for (const [name] of said.fields) headers.remove(name);
+  for (const [name, value] of said.fields) headers.add(name, value);
+  const { status, body, details } = said;
+  stream.reply("direct", { status, body, details, speaksGrpc: true });
 }
 
 const series: { readonly [What in keyof Counters]: readonly [suffix: string, help: string] } = {

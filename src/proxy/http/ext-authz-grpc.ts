@@ -16,14 +16,18 @@ import type { AttributeContext_Peer as Peer } from "../../wire/gen/ts/envoy/serv
 import {
   CheckRequest,
   CheckResponse,
+  type DeniedHttpResponse,
   type OkHttpResponse,
 } from "../../wire/gen/ts/envoy/service/auth/v3/external_auth.ts";
 import { GrpcMessageReader, grpcPrefix, grpcStatus, parseGrpcStatus } from "../../wire/grpc.ts";
 import { durationMs } from "../engine/duration.ts";
+import { canStandInQuery, type QueryChanges } from "../engine/query-edit.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
 import type { CallAnswer } from "./cluster-call.ts";
 import type {
+  AnswerAction,
+  AnswerField,
   AuthzService,
   AuthzSubject,
   CheckBody,
@@ -252,31 +256,52 @@ function messageIn(body: Buffer): CheckResponse | undefined {
 }
 
 function meaningOf(response: CheckResponse): Decision {
-  const metadata = response.dynamicMetadata ?? {};
-  if (response.errorResponse !== undefined) return { kind: "error" };
-  if ((response.status?.code ?? 0) !== 0) {
-    const denied = response.deniedResponse;
-    const fields = fieldsOf(denied?.headers ?? []);
-    const status = denied?.status?.code || 403;
-    if (fields === undefined || status < 200 || status > 599) return { kind: "error" };
-    return {
-      kind: "denied",
-      status,
-      body: Buffer.from(denied?.body ?? "").toString("latin1"),
-      // Envoy leaves out of a denial what shall be appended.
-      fields: fields.filter(({ appends }) => !appends).map(({ field }) => field),
-      metadata,
-    };
-  }
   const ok: Partial<OkHttpResponse> = response.okResponse ?? {};
-  const changes = fieldsOf(ok.headers ?? []);
-  const forClient = fieldsOf(ok.responseHeadersToAdd ?? []);
-  const queries =
-    (ok.queryParametersToSet ?? []).length + (ok.queryParametersToRemove ?? []).length;
+  // As Envoy: what is deprecated there counts as long as it is there.
+  const metadata = ok.dynamicMetadata ?? response.dynamicMetadata ?? {};
+  if ((response.status?.code ?? 0) === 0) return allowed(ok, metadata);
+  const { errorResponse, deniedResponse } = response;
+  if (errorResponse !== undefined) {
+    const said = saidBy(errorResponse);
+    if (said === undefined) return { kind: "error" };
+    const fields = said.changes.map(({ field }) => field);
+    return { kind: "error", answer: { ...said, fields, metadata } };
+  }
+  const said = saidBy(deniedResponse);
+  if (said === undefined) return { kind: "error" };
+  // Envoy leaves out of a denial what shall be appended.
+  const fields = said.changes.filter(({ append }) => append !== true).map(({ field }) => field);
+  return { kind: "denied", status: said.status || 403, body: said.body, fields, metadata };
+}
+
+interface Said {
+  /** 0: nothing is said of it. */
+  readonly status: number;
+  readonly body: string;
+  readonly changes: readonly Change[];
+}
+
+/** For the client; undefined where it cannot be said. */
+function saidBy(answer: DeniedHttpResponse | undefined): Said | undefined {
+  const changes = changesOf(answer?.headers ?? []);
+  const status = answer?.status?.code ?? 0;
+  if (changes === undefined || (status !== 0 && (status < 200 || status > 599))) return undefined;
+  return { status, body: Buffer.from(answer?.body ?? "").toString("latin1"), changes };
+}
+
+function allowed(
+  ok: Partial<OkHttpResponse>,
+  metadata: Readonly<Record<string, unknown>>,
+): Decision {
+  const changes = changesOf(ok.headers ?? []);
+  const forClient = changesOf(ok.responseHeadersToAdd ?? []);
+  const query = queryOf(ok);
   // What cannot be done as it was said is not done by half.
-  if (changes === undefined || forClient === undefined || queries > 0) return { kind: "error" };
+  if (changes === undefined || forClient === undefined || query === "broken") {
+    return { kind: "error" };
+  }
   const which = (appends: boolean): readonly Field[] =>
-    changes.filter((one) => one.appends === appends).map(({ field }) => field);
+    changes.filter(({ append = false }) => append === appends).map(({ field }) => field);
   return {
     kind: "allowed",
     set: which(false),
@@ -285,38 +310,73 @@ function meaningOf(response: CheckResponse): Decision {
     remove: (ok.headersToRemove ?? [])
       .map(lowerAscii)
       .filter((name) => name !== "" && !name.startsWith(":") && name !== "host"),
-    response: forClient.map(({ field }) => field),
+    query,
+    response: forClient
+      .map(({ field, append, action }): AnswerField => [...field, answerAction(append, action)])
+      .toSorted(([, , a], [, , b]) => order.indexOf(a) - order.indexOf(b)),
     metadata,
   };
 }
 
+/** Undefined: nothing changes. */
+function queryOf({
+  queryParametersToSet = [],
+  queryParametersToRemove: remove = [],
+}: Partial<OkHttpResponse>): QueryChanges | "broken" | undefined {
+  if (queryParametersToSet.length + remove.length === 0) return undefined;
+  const set = queryParametersToSet.map(({ key, value }) => [key, value] as const);
+  return set.flat().every(canStandInQuery) ? { set, remove } : "broken";
+}
+
 interface Change {
   readonly field: Field;
-  readonly appends: boolean;
+  /** Undefined: nothing is said of it in the old way. */
+  readonly append: boolean | undefined;
+  readonly action: AppendAction;
+}
+
+/** In which Envoy changes an answer. */
+const order: readonly AnswerAction[] = ["add", "set", "add-if-absent", "overwrite-if-exists"];
+
+function answerAction(append: boolean | undefined, action: AppendAction): AnswerAction {
+  if (append !== undefined) return append ? "add" : "set";
+  switch (action) {
+    case AppendAction.ADD_IF_ABSENT:
+      return "add-if-absent";
+    case AppendAction.OVERWRITE_IF_EXISTS:
+      return "overwrite-if-exists";
+    case AppendAction.OVERWRITE_IF_EXISTS_OR_ADD:
+      return "set";
+    case AppendAction.APPEND_IF_EXISTS_OR_ADD:
+    case AppendAction.UNRECOGNIZED:
+    default:
+      return "add";
+  }
 }
 
 const nameCharacters = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 // oxlint-disable-next-line no-control-regex -- they are what is looked for
 const forbidden = /[\0-\x08\x0a-\x1f\x7f]/;
 
-/** Undefined where one of them could become another message. */
-function fieldsOf(options: readonly HeaderValueOption[]): readonly Change[] | undefined {
+/** Undefined where one of them could become another message, or says what is not known. */
+function changesOf(options: readonly HeaderValueOption[]): readonly Change[] | undefined {
   const changes: Change[] = [];
-  for (const { header, append, appendAction } of options) {
+  for (const { header, append, appendAction: action } of options) {
     const name = lowerAscii(header?.key ?? "");
     const raw = header?.rawValue ?? new Uint8Array(0);
     const bytes = raw.length > 0 ? Buffer.from(raw) : Buffer.from(header?.value ?? "");
     const value = bytes.toString("latin1");
     if (name.startsWith(":") || framingFields.has(name)) continue;
     if (!nameCharacters.test(name) || forbidden.test(value)) return undefined;
-    if (
-      appendAction !== AppendAction.APPEND_IF_EXISTS_OR_ADD &&
-      appendAction !== AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
-    ) {
-      return undefined;
-    }
-    const appends = append ?? false;
-    changes.push({ field: [name, value], appends });
+    if (!knownActions.has(action)) return undefined;
+    changes.push({ field: [name, value], append, action });
   }
   return changes;
 }
+
+const knownActions: ReadonlySet<AppendAction> = new Set([
+  AppendAction.APPEND_IF_EXISTS_OR_ADD,
+  AppendAction.ADD_IF_ABSENT,
+  AppendAction.OVERWRITE_IF_EXISTS,
+  AppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+]);

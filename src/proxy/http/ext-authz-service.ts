@@ -11,6 +11,7 @@ import type { ListStringMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/
 import { durationMs } from "../engine/duration.ts";
 import { bytesOf } from "../../base/latin1.ts";
 import { compileHeaderFormat } from "../engine/header-format.ts";
+import type { QueryChanges } from "../engine/query-edit.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileStringMatcher } from "../engine/string-matcher.ts";
 import { lowerAscii } from "../engine/text-test.ts";
@@ -28,8 +29,22 @@ export interface CheckBody {
   readonly isPartial: boolean;
 }
 
+/** How a field is put into an answer. */
+export type AnswerAction = "add" | "set" | "add-if-absent" | "overwrite-if-exists";
+export type AnswerField = readonly [name: string, value: string, action: AnswerAction];
+
 export type Decision =
-  | { readonly kind: "error" }
+  | {
+      readonly kind: "error";
+      /** What the service wants the client to hear of it, where it says that it has failed. */
+      readonly answer?: {
+        /** 0: as configured. */
+        readonly status: number;
+        readonly body: string;
+        readonly fields: readonly Field[];
+        readonly metadata: Readonly<Record<string, unknown>>;
+      };
+    }
   | {
       readonly kind: "denied";
       readonly status: number;
@@ -44,8 +59,9 @@ export type Decision =
       /** Joined to what the request has of that name. */
       readonly join: readonly Field[];
       readonly remove: readonly string[];
+      readonly query: QueryChanges | undefined;
       /** For the client. */
-      readonly response: readonly Field[];
+      readonly response: readonly AnswerField[];
       readonly metadata: Readonly<Record<string, unknown>>;
     };
 
@@ -118,7 +134,8 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
           .flatMap(([, value]) => value.split(","))
           .map((name) => lowerAscii(name.trim()))
           .filter((name) => name !== "" && !name.startsWith(":") && name !== "host"),
-        response: which(isForClient),
+        query: undefined,
+        response: which(isForClient).map(([name, value]) => [name, value, "add"]),
         metadata: Object.fromEntries(which(isMetadata)),
       };
     },

@@ -2,6 +2,7 @@
 import type { JwtAuthentication } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
 import { allOf } from "../engine/condition.ts";
 import { compileFirstMatch } from "../engine/condition-code.ts";
+import { stateText } from "../engine/filter-state.ts";
 import { refuse } from "../engine/refusal.ts";
 import { pathOf } from "../engine/request-path.ts";
 import type { RequestView } from "../engine/request.ts";
@@ -46,8 +47,33 @@ export function compileRules(
     return compileRequirement(requires, providers, `${place}.requires`);
   });
   const firstMatch = compileFirstMatch(conditions);
+  const ofState = compileStateRules(config, providers, `${path}.filter_state_rules`);
   return {
     byName,
-    find: (request) => requirements[firstMatch(request, pathOf(request.path), noChance)],
+    find(request) {
+      const at = firstMatch(request, pathOf(request.path), noChance);
+      return at < 0 ? ofState(request) : requirements[at];
+    },
+  };
+}
+
+/** What filters before have set decides where no rule matches. */
+function compileStateRules(
+  { filterStateRules }: JwtAuthentication,
+  providers: Providers,
+  path: string,
+): JwtRules["find"] {
+  if (filterStateRules === undefined) return () => undefined;
+  const { name, requires } = filterStateRules;
+  if (name === "") refuse(`${path}.name`, "is required");
+  const byText = new Map(
+    Object.entries(requires).map(([text, one]) => [
+      text,
+      compileRequirement(one, providers, `${path}.requires[${text}]`),
+    ]),
+  );
+  return (request) => {
+    const text = stateText(request, name);
+    return text === undefined ? undefined : byText.get(text);
   };
 }

@@ -24,7 +24,17 @@ import { makeTestAuthority } from "../../support/test-certificates.ts";
 import { planeNames, type PlaneName, type Planes, startPlanes } from "../proxy/planes.ts";
 import { type ScenarioApplication, startApplication } from "../proxy/scenario-application.ts";
 
-const doors = ["mesh", "body", "bytes", "tls", "lenient", "gone", "short", "told"] as const;
+const doors = [
+  "mesh",
+  "body",
+  "bytes",
+  "tls",
+  "lenient",
+  "gone",
+  "short",
+  "told",
+  "present",
+] as const;
 type Door = (typeof doors)[number];
 
 const authority = await makeTestAuthority();
@@ -38,6 +48,16 @@ const header = (key: string, value: string, more: object = {}): object => ({
   header: { key, value },
   ...more,
 });
+/** One for each way to append, and what was said before there were ways. */
+const everyWay = ["absent", "present"].flatMap((state) => [
+  ...[0, 1, 2, 3].map((appendAction) =>
+    header(`x-${state}-${appendAction}`, "new", { appendAction }),
+  ),
+  header(`x-${state}-true`, "new", { append: true }),
+  header(`x-${state}-false`, "new", { append: false }),
+]);
+/** What a request has of them. */
+const present = ["0", "1", "2", "3", "true", "false"].map((way) => `X-Present-${way}: old`);
 const ok = (okResponse: object, more: object = {}): object => ({
   status: { code: 0 },
   okResponse,
@@ -81,6 +101,33 @@ const answers: Readonly<Record<string, object | "fails" | "silent">> = {
   twice: ok({ headers: [header("x-user", "one"), header("x-user", "two")] }),
   tells: ok({ responseHeadersToAdd: [header("x-told", "yes"), header("set-cookie", "a=1")] }),
   meta: ok({}, { dynamicMetadata: { who: "alice", level: 3, nested: { a: [true, "x"] } } }),
+  "every-way": ok({ headers: everyWay }),
+  "every-way-back": ok({ responseHeadersToAdd: everyWay }),
+  "denied-every-way": { status: { code: 7 }, deniedResponse: { headers: everyWay } },
+  "meta-of-old": ok({ dynamicMetadata: { who: "old" } }, { dynamicMetadata: { who: "new" } }),
+  "query-set": ok({
+    queryParametersToSet: [
+      { key: "b", value: "2" },
+      { key: "new", value: "a%20b" },
+      { key: "none", value: "" },
+    ],
+  }),
+  "query-remove": ok({ queryParametersToRemove: ["a", "c", "%65"] }),
+  "query-both": ok({
+    queryParametersToSet: [{ key: "b", value: "3" }],
+    queryParametersToRemove: ["b", "z"],
+  }),
+  error: { status: { code: 13 }, errorResponse: {} },
+  "error-more": {
+    status: { code: 14 },
+    errorResponse: {
+      status: { code: 502 },
+      body: "try again",
+      headers: [header("x-reason", "busy"), header("x-more", "1", { append: true })],
+    },
+    dynamicMetadata: { who: "nobody" },
+  },
+  "error-ok": { status: { code: 0 }, errorResponse: { status: { code: 502 } } },
   fails: "fails",
   silent: "silent",
 };
@@ -114,7 +161,7 @@ function bootstrap(
   const http2 = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}, `;
   const check = (context: string): string =>
     `typed_per_filter_config: {authz: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {context_extensions: {${context}}}}}`;
-  const chain = (fields: string, socket = "", before = ""): string => `
+  const chain = (fields: string, socket = "", before = "", behind = ""): string => `
     filter_chains:
     - filters:
       - name: http
@@ -124,7 +171,7 @@ function bootstrap(
           access_log:
           - {name: file, typed_config: {"@type": ${type}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {text_format_source: {inline_string: "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DYNAMIC_METADATA(envoy.filters.http.ext_authz:who)%\\n"}}}}
           http_filters:${before}
-          - {name: authz, typed_config: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthz, transport_api_version: V3, ${fields}}}
+          - {name: authz, typed_config: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthz, transport_api_version: V3, ${fields}}}${behind}
           - {name: router, typed_config: {"@type": ${type}.filters.http.router.v3.Router}}
           route_config:
             virtual_hosts:
@@ -147,6 +194,12 @@ function bootstrap(
           common_tls_context:
             tls_certificates: [{certificate_chain: {inline_string: ${JSON.stringify(own.chainPem)}}, private_key: {inline_string: ${JSON.stringify(own.privateKeyPem)}}}]
             validation_context: {trusted_ca: {inline_string: ${JSON.stringify(authority.rootPem)}}}`;
+  // Answers pass it before they pass the authorization.
+  const stamps = ["0", "1", "2", "3", "true", "false"].map(
+    (way) => `{append: {header: {key: x-present-${way}, value: old}}}`,
+  );
+  const stamp = `
+          - {name: stamp, typed_config: {"@type": ${type}.filters.http.header_mutation.v3.HeaderMutation, mutations: {response_mutations: [${stamps.join(", ")}]}}}`;
   const inspector = `
     listener_filters: [{name: tls, typed_config: {"@type": ${type}.filters.listener.tls_inspector.v3.TlsInspector}}]`;
   return `
@@ -176,7 +229,7 @@ static_resources:
       `
           - {name: rehearsed, typed_config: {"@type": ${type}.filters.http.rbac.v3.RBAC, shadow_rules: {policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}}`,
     ),
-  )}
+  )}${listener("present", chain(service("authz"), "", "", stamp))}
 `;
 }
 
@@ -301,6 +354,21 @@ const scenarios: readonly [name: string, door: Door, text: string, log: string][
   ["sends to a login", "mesh", get("/cookies"), "302 UAEX"],
   ["tells the client", "mesh", get("/tells"), "200 -"],
   ["tells logs", "mesh", get("/meta"), "200 - via_upstream alice"],
+  ["changes a request's headers in every way", "mesh", get("/every-way", ...present), "200 -"],
+  ["changes an answer's headers in every way", "present", get("/every-way-back"), "200 -"],
+  ["changes a denial's headers in every way", "mesh", get("/denied-every-way"), "403 UAEX"],
+  ["tells logs in the old way", "mesh", get("/meta-of-old"), "200 - via_upstream old"],
+  ["sets parameters", "mesh", get("/query-set?z=1&b=1&b=4&a&c=%31"), "200 -"],
+  ["sets parameters where there are none", "mesh", get("/query-set"), "200 -"],
+  ["removes parameters", "mesh", get("/query-remove?z=1&a=1&a=2&c&e=1&%65=2&%41=1"), "200 -"],
+  ["removes all parameters", "mesh", get("/query-remove?a=1"), "200 -"],
+  ["removes parameters where there are none", "mesh", get("/query-remove"), "200 -"],
+  ["sets and removes parameters", "mesh", get("/query-both?a=1"), "200 -"],
+  ["fails when the service says so", "mesh", get("/error"), "403 UAEX ext_authz_error"],
+  ["fails as the service says", "mesh", get("/error-more"), "502 UAEX ext_authz_error"],
+  ["fails as the service says with an own status", "bytes", get("/error"), "503 UAEX"],
+  ["lets pass when the service says that it fails", "lenient", get("/error-more"), "200 -"],
+  ["lets pass what is an error and none", "mesh", get("/error-ok"), "200 -"],
   ["fails when the service fails", "mesh", get("/fails"), "403 UAEX ext_authz_error"],
   ["fails when the service is silent", "short", get("/silent"), "403 UAEX ext_authz_error"],
   ["tells what routes say", "mesh", get("/route/a"), "200 -"],

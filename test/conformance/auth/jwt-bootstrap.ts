@@ -118,10 +118,30 @@ const jwt = {
   providers,
   bypass_cors_preflight: true,
   requirement_map: { named: needs("main") },
+  filter_state_rules: {
+    name: "wanted",
+    requires: { main: needs("main"), places: needs("places"), missing: { allow_missing: {} } },
+  },
   rules: [
     { match: { prefix: "/open" } },
     { match: { path: "/named" }, requirement_name: "named" },
     ...rules.map(([prefix, requires]) => ({ match: { prefix }, requires })),
+  ],
+};
+
+/** Which requirement a request itself asks for, where no rule matches. */
+const wanted = {
+  ...filterType("set_filter_state.v3.Config"),
+  on_request_headers: [
+    {
+      object_key: "wanted",
+      factory_key: "envoy.string",
+      format_string: {
+        omit_empty_values: true,
+        text_format_source: { inline_string: "%REQ(x-wants)%" },
+      },
+      skip_if_empty: true,
+    },
   ],
 };
 
@@ -246,6 +266,7 @@ export function jwtBootstrap(ports: JwtBackends): (place: Place) => string {
                 ],
                 route_config: { virtual_hosts: [{ name: "all", domains: ["*"], routes }] },
                 http_filters: [
+                  { name: "state", typed_config: wanted },
                   { name: "jwt", typed_config: filter },
                   {
                     name: "rbac",

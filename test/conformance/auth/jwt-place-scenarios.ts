@@ -170,6 +170,27 @@ export const placeScenarios: readonly JwtScenario[] = [
     logs: denied("Jwks remote fetch is failed"),
   },
 
+  // What filters before have set.
+  { name: "requires nothing where no rule matches", text: get("/else"), logs: passes },
+  { name: "requires what a state says", text: get("/else", "X-Wants: main"), logs: missing },
+  {
+    name: "takes what a state says",
+    text: get("/else", "X-Wants: main", bearer(good)),
+    logs: passes,
+  },
+  {
+    name: "takes what another state says",
+    text: get("/else", "X-Wants: places", `X-Token: ${good}`),
+    logs: passes,
+  },
+  { name: "requires nothing by a strange state", text: get("/else", "X-Wants: x"), logs: passes },
+  {
+    name: "requires nothing of the missing by a state",
+    text: get("/else", "X-Wants: missing"),
+    logs: passes,
+  },
+  { name: "asks rules before the state", text: get("/open", "X-Wants: main"), logs: passes },
+
   // Policies.
   { name: "admits an issuer", text: get("/policy/issuer", bearer(good)), logs: passes },
   {

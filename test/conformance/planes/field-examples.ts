@@ -387,6 +387,7 @@ export const fieldExamples: readonly FieldExample[] = [
     {
       providers: { p: provider },
       requirementMap: { r: { providerName: "p" } },
+      filterStateRules: { name: "s", requires: { a: { providerName: "p" } } },
       rules: [
         {
           match: { pathSeparatedPrefix: "/a", headers: [{ name: "x-a", presentMatch: true }] },
