@@ -21,8 +21,9 @@ function ended(name: string, isGood: boolean): Ended {
 
 const all = [ended("heddle", true), ended("envoy", true), ended("cut", false)];
 
-test("totalOf() adds up what has ended with a summary", () => {
-  assert.deepEqual(totalOf(all), { ...noCounts(), tests: 2, passed: 2 });
+test("totalOf() adds up summaries, and what a file that was cut off has told", () => {
+  const cut = { failed: 1, cancelled: 1 };
+  assert.deepEqual(totalOf(all), { ...noCounts(), tests: 4, passed: 2, ...cut });
 });
 
 test("linesOfSummary() tells times, failures, planes and complaints, and ends as node:test does", () => {
@@ -34,7 +35,7 @@ test("linesOfSummary() tells times, failures, planes and complaints, and ends as
     "what failed:",
     "data planes: 1 tests on heddle, 1 on envoy, 0 of what one of them alone has",
     "heddle: cut has no summary",
-    "ℹ tests 2",
+    "ℹ tests 4",
   ]);
   assert.match(lines.at(-1) ?? "", /^ℹ duration_ms \d+$/);
 });

@@ -21,11 +21,15 @@ export interface TestRun {
 export function totalOf(ended: readonly Ended[]): Counts {
   const total = noCounts();
   for (const { record } of ended) {
-    for (const key of Object.keys(total) as (keyof Counts)[]) {
-      total[key] += record.end?.counts[key] ?? 0;
-    }
+    const counts = record.end?.counts ?? countsOfCut(record.failures.length);
+    for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts[key] ?? 0;
   }
   return total;
+}
+
+/** Of a file that has told no end: what had failed, and the test that it was cut off in. */
+function countsOfCut(failed: number): Partial<Counts> {
+  return { tests: failed + 1, failed, cancelled: 1 };
 }
 
 /** Where the time went, what failed, and how many tests ran: the last lines are node:test's summary of all. */
