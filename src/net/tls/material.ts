@@ -45,6 +45,7 @@ export interface TlsPlan {
     readonly maxVersion: tls.SecureVersion;
   };
   readonly ciphers: string;
+  readonly yieldsToChaCha: boolean;
   readonly curves: string | undefined;
   /** Secret names that, when they change, make the context out of date. */
   readonly secretNames: ReadonlySet<string>;
@@ -55,6 +56,8 @@ export interface TlsParts {
   readonly maxVersion: tls.SecureVersion;
   /** Names of TLS 1.3 and 1.2, in one list. */
   readonly ciphers: string;
+  /** A client whose first is ChaCha20 has it, whatever stands first here. */
+  readonly yieldsToChaCha: boolean;
   readonly curves: string | undefined;
   readonly chainPem: string | undefined;
   readonly privateKeyPem: string | undefined;
@@ -165,10 +168,11 @@ function materialOf(
   certificate: Certificate | undefined,
   trustedCaPem: string | undefined,
 ): TlsMaterial {
-  const { versions, ciphers, curves, crlPem = null } = plan;
+  const { versions, ciphers, yieldsToChaCha, curves, crlPem = null } = plan;
   const { chainPem, privateKeyPem } = certificate ?? {};
-  const parts = [versions, ciphers, curves ?? null, chainPem ?? null, privateKeyPem ?? null];
-  const key = hash("sha256", JSON.stringify([...parts, trustedCaPem ?? null, crlPem]));
+  const parts = [versions, ciphers, yieldsToChaCha, curves ?? null, chainPem ?? null];
+  const more = [privateKeyPem ?? null, trustedCaPem ?? null, crlPem];
+  const key = hash("sha256", JSON.stringify([...parts, ...more]));
   const known = made.get(key)?.deref();
   if (known !== undefined) return known;
   const material = makeMaterial(plan, certificate, trustedCaPem);
@@ -185,10 +189,11 @@ function makeMaterial(
   certificate: Certificate | undefined,
   trustedCaPem: string | undefined,
 ): TlsMaterial {
-  const { versions, ciphers, curves, crlPem } = plan;
+  const { versions, ciphers, yieldsToChaCha, curves, crlPem } = plan;
   const parts: TlsParts = {
     ...versions,
     ciphers,
+    yieldsToChaCha,
     curves,
     chainPem: certificate?.chainPem,
     privateKeyPem: certificate?.privateKeyPem,
@@ -217,17 +222,21 @@ export function createNodeContext(
   more: tls.SecureContextOptions,
 ): tls.SecureContext {
   const { minVersion, maxVersion, ciphers, curves, chainPem, privateKeyPem, trustedCaPem } = parts;
-  const { crlPem } = parts;
+  const { crlPem, yieldsToChaCha } = parts;
+  const { secureOptions = 0, ...rest } = more;
   return tls.createSecureContext({
     minVersion,
     maxVersion,
     ciphers,
+    // Of a server, as Envoy: of what both ends know, its own first is used.
+    honorCipherOrder: true,
+    secureOptions: secureOptions | (yieldsToChaCha ? constants.SSL_OP_PRIORITIZE_CHACHA : 0),
     ...(curves === undefined ? {} : { ecdhCurve: curves }),
     ...(chainPem === undefined ? {} : { cert: chainPem }),
     ...(privateKeyPem === undefined ? {} : { key: privateKeyPem }),
     ca: trustedCaPem ?? noAuthorities,
     ...(crlPem === undefined ? {} : { crl: revocationLists(crlPem) }),
-    ...more,
+    ...rest,
   });
 }
 
@@ -316,11 +325,12 @@ function inlineText(source: DataSource | undefined, field: string): string {
 
 function planParameters(
   parameters: TlsParameters | undefined,
-): Pick<TlsPlan, "versions" | "ciphers" | "curves"> {
-  // Envoy writes groups of equal preference as [A|B]; OpenSSL knows order only.
-  const chosen = (parameters?.cipherSuites ?? []).flatMap((suite) =>
-    suite.replaceAll(/[[\]]/g, "").split("|"),
-  );
+): Pick<TlsPlan, "versions" | "ciphers" | "yieldsToChaCha" | "curves"> {
+  const suites = parameters?.cipherSuites ?? [];
+  // Envoy writes groups of equal preference as [A|B], and the client's order counts within one. OpenSSL
+  // knows order only, but for ChaCha20, which clients put first that have no instructions for AES.
+  const chosen = suites.flatMap((suite) => suite.replaceAll(/[[\]]/g, "").split("|"));
+  const isGrouped = (suite: string): boolean => suite.includes("|") && suite.includes("CHACHA20");
   const curves = parameters?.ecdhCurves ?? [];
   const known = chosen.filter((suite) => tls.getCiphers().includes(suite.toLowerCase()));
   // Falling back on ours would offer what was not asked for.
@@ -334,6 +344,7 @@ function planParameters(
       maxVersion: versionOf(parameters?.tlsMaximumProtocolVersion, "TLSv1.3"),
     },
     ciphers: [ciphers13, ...(known.length === 0 ? ciphers12 : known)].join(":"),
+    yieldsToChaCha: suites.length === 0 || suites.some(isGrouped),
     curves: curves.length === 0 ? undefined : curves.join(":"),
   };
 }

@@ -24,6 +24,7 @@ const plan: TlsPlan = {
   alpn: [],
   versions: { minVersion: "TLSv1.3", maxVersion: "TLSv1.3" },
   ciphers: "",
+  yieldsToChaCha: false,
   curves: undefined,
   secretNames: new Set(),
 };
@@ -34,6 +35,7 @@ const material: TlsMaterial = {
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
     ciphers: "",
+    yieldsToChaCha: false,
     curves: undefined,
     chainPem: undefined,
     privateKeyPem: undefined,

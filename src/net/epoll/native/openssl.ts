@@ -19,6 +19,8 @@ export interface SslContextOptions {
   readonly maxVersion: string;
   /** Names of TLS 1.2 and 1.3, in one list. */
   readonly ciphers: string;
+  /** A client whose first is ChaCha20 has it, whatever stands first here. */
+  readonly yieldsToChaCha: boolean;
   readonly curves: string | undefined;
 }
 
@@ -48,6 +50,9 @@ const modes = 0x01n | 0x02n | 0x10n;
  */
 const options = (1n << 7n) | (1n << 17n) | (1n << 30n) | (1n << 32n) | (1n << 33n);
 const noTickets = 1n << 14n;
+/** Of what both ends know, the server's first is used; and the client's, where that is ChaCha20. */
+const ownOrder = 1n << 22n;
+const chaChaFirst = 1n << 21n;
 /** Told of and not kept: who wants sessions keeps them. */
 const givesSessions = 0x301n;
 /** A connection uses up one at most, and each brings another. */
@@ -132,7 +137,8 @@ export class OpenSsl {
     const { functions } = this;
     const set = (which: number, value: bigint): bigint =>
       functions.SSL_CTX_ctrl(context, which, value, 0n);
-    functions.SSL_CTX_set_options(context, options);
+    const order = wanted.yieldsToChaCha ? ownOrder | chaChaFirst : ownOrder;
+    functions.SSL_CTX_set_options(context, options | order);
     set(control.mode, modes);
     set(control.readAhead, 1n);
     this.#check(set(control.min, versions[wanted.minVersion] ?? 0x0303n) === 1n, "min version");
