@@ -12,9 +12,12 @@ export interface Timer {
   cancel(): void;
 }
 
+/** The global is a getter in Node, which would be called each time. */
+const timeline = performance;
+
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
+  monotonicMs: () => timeline.now(),
   schedule(delayMs, task) {
     const timer = setTimeout(task, delayMs);
     return { cancel: () => clearTimeout(timer) };

@@ -7,6 +7,8 @@ const firstBytes = 64 * 1024;
 const keptBytesMax = 512 * 1024;
 /** From here on a call into C++ is cheaper than a loop. */
 const longRunBytes = 48;
+/** Node's global `Buffer` is a getter, which would be called each time. */
+const NodeBuffer = Buffer;
 
 export class ByteWriter {
   /** What was written since the last `discard()` stands at its start. */
@@ -55,7 +57,7 @@ export class ByteWriter {
     if (count < longRunBytes) {
       for (let index = 0; index < count; index++)
         memory[length + index] = source[from + index] ?? 0;
-    } else if (Buffer.isBuffer(source)) {
+    } else if (NodeBuffer.isBuffer(source)) {
       source.copy(memory, length, from, to);
     } else {
       memory.set(source.subarray(from, to), length);

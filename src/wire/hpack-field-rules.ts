@@ -16,6 +16,7 @@ const fleetingNames: ReadonlySet<string> = new Set([
   "content-length",
   "content-range",
   "etag",
+  "grpc-timeout",
   "if-modified-since",
   "if-none-match",
   "last-modified",

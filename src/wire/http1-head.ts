@@ -4,7 +4,7 @@
  * `http1-parser.ts`; what the fields mean for framing is in `http1-framing.ts`.
  */
 import type { HeadSpelling } from "./header-case.ts";
-import { hashName } from "./http1-tables.ts";
+import { hashOf } from "./http1-tables.ts";
 
 export interface HeadLimits {
   /** The whole head with its line ends, in bytes. */
@@ -266,10 +266,10 @@ export class Http1Head {
 
   /** First field at or after `from` with this lower-case name, -1 when there is none. */
   findName(name: string, from = 0): number {
-    return this.findHashed(name, hashName(name), from);
+    return this.findHashed(name, hashOf(name), from);
   }
 
-  /** As `findName()`, for a name whose `hashName()` is kept. */
+  /** As `findName()`, for a name whose hash is kept. */
   findHashed(name: string, hash: number, from: number): number {
     const { hashes, dropped, count } = this;
     for (let field = from; field < count; field++) {
@@ -286,7 +286,7 @@ export class Http1Head {
 
   /** Forgets every field of this lower-case name; true when there was one. */
   dropName(name: string): boolean {
-    const hash = hashName(name);
+    const hash = hashOf(name);
     let field = this.findHashed(name, hash, 0);
     const found = field >= 0;
     while (field >= 0) {
@@ -298,7 +298,7 @@ export class Http1Head {
 
   /** All values of a name joined with `,` as lists are; undefined when there is none. */
   joined(name: string): string | undefined {
-    const hash = hashName(name);
+    const hash = hashOf(name);
     let field = this.findHashed(name, hash, 0);
     if (field < 0) return undefined;
     let value = this.valueAt(field);

@@ -132,6 +132,19 @@ export function hashName(name: string): number {
   return hash;
 }
 
+/** Names that code and configuration ask for are few. */
+const keptHashesMax = 1024;
+const keptHashes = new Map<string, number>();
+
+/** As `hashName()`, for names that are asked for again and again: finding one is cheaper than reading it. */
+export function hashOf(name: string): number {
+  const kept = keptHashes.get(name);
+  if (kept !== undefined) return kept;
+  const hash = hashName(name);
+  if (keptHashes.size < keptHashesMax) keptHashes.set(name, hash);
+  return hash;
+}
+
 /** The number of the lower-case name in `bytes[start, end)`, whose hash is known. */
 export function knownId(hash: number, bytes: Uint8Array, start: number, end: number): number {
   let slot = hash & slotMask;

@@ -5,6 +5,7 @@
  */
 import type { Http1Head } from "./http1-head.ts";
 import { slotWidth } from "./http1-head.ts";
+import { NameSet } from "./name-set.ts";
 
 const slabBytes = 64 * 1024;
 /** More than this is given back as soon as it has been written. */
@@ -154,7 +155,7 @@ function isFieldUnit(unit: number): boolean {
 }
 
 /** Trailer fields that would change how a message is read, routed or authorised (RFC 9110 section 6.5.1). */
-const forbiddenTrailers: readonly string[] = [
+const forbiddenTrailers = new NameSet([
   "authorization",
   "connection",
   "content-encoding",
@@ -177,9 +178,9 @@ const forbiddenTrailers: readonly string[] = [
   "x-forwarded-for",
   "x-forwarded-host",
   "x-forwarded-proto",
-];
+]);
 
 /** Takes out of trailers what must not stand there. */
 export function dropForbiddenTrailers(trailers: Http1Head): void {
-  for (const name of forbiddenTrailers) trailers.dropName(name);
+  forbiddenTrailers.dropFrom(trailers);
 }

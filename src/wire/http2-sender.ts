@@ -262,18 +262,27 @@ export class Http2Sender {
       this.#wait(trailers.length);
       return;
     }
-    this.#sendEnd(stream, trailers === undefined ? undefined : fieldsOf(trailers));
+    if (trailers === undefined || !hasFields(trailers)) return this.#sendEmptyEnd(stream);
+    const writer = this.beginHead(stream.id);
+    const { count, dropped } = trailers;
+    for (let field = 0; field < count; field++) {
+      if (dropped[field] === 0) this.encoder.fieldOf(writer, trailers, field);
+    }
+    this.endHead(stream, true);
   }
 
-  #sendEnd(stream: Http2Stream, trailers: Http2Stream["queuedTrailers"]): void {
-    if (trailers === undefined || trailers.length === 0) {
-      this.#dataFrame(stream, 0, true);
-      this.#endLocal(stream);
-      return;
-    }
+  /** Behind content that had to wait: its trailers were copied, for their head serves others by now. */
+  #sendQueuedEnd(stream: Http2Stream): void {
+    const trailers = stream.queuedTrailers;
+    if (trailers === undefined || trailers.length === 0) return this.#sendEmptyEnd(stream);
     const writer = this.beginHead(stream.id);
     for (const [name, value] of trailers) this.encoder.field(writer, name, value);
     this.endHead(stream, true);
+  }
+
+  #sendEmptyEnd(stream: Http2Stream): void {
+    this.#dataFrame(stream, 0, true);
+    this.#endLocal(stream);
   }
 
   #endLocal(stream: Http2Stream): void {
@@ -372,7 +381,7 @@ export class Http2Sender {
     if (isEnd) return this.#endLocal(stream);
     if (stream.isEndQueued) {
       this.#forgetTrailers(stream);
-      return this.#sendEnd(stream, stream.queuedTrailers);
+      return this.#sendQueuedEnd(stream);
     }
     if (!stream.isWaiting) return;
     stream.isWaiting = false;
@@ -385,6 +394,11 @@ export class Http2Sender {
     this.reset(stream.id, code);
     stream.isLocalEnded = true;
   }
+}
+
+function hasFields({ count, dropped }: Http1Head): boolean {
+  for (let field = 0; field < count; field++) if (dropped[field] === 0) return true;
+  return false;
 }
 
 function fieldsOf(head: Http1Head): readonly (readonly [string, string])[] {

@@ -78,8 +78,8 @@ export const http2Bugs: readonly SeededBug[] = [
   bug(
     "trailers overtake content",
     "http2-sender",
-    "if (stream.isEndQueued) return this.#sendEnd(stream, stream.queuedTrailers);",
-    "if (stream.isEndQueued) return this.#sendEnd(stream, undefined);\n    this.#sendEnd(stream, undefined);",
+    "return this.#sendQueuedEnd(stream);\n    }",
+    "return this.#sendEmptyEnd(stream);\n    }\n    this.#sendEmptyEnd(stream);",
   ),
 ];
 

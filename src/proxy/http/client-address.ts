@@ -6,6 +6,7 @@
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { slotWidth } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
+import { NameSet } from "../../wire/name-set.ts";
 import { type IpRange, isInRange, parseIp } from "../engine/ip.ts";
 import type { HttpRequest } from "./http-request.ts";
 
@@ -19,7 +20,7 @@ export interface ClientTrust {
 }
 
 /** Controls that only an internal client may send. */
-const internalControls: readonly string[] = [
+const internalControls = [
   "x-envoy-expected-rq-timeout-ms",
   "x-envoy-force-trace",
   "x-envoy-hedge-on-per-try-timeout",
@@ -37,14 +38,18 @@ const internalControls: readonly string[] = [
 ];
 
 /** What proxies tell each other, and an edge takes from nobody. */
-const edgeControls: readonly string[] = [
+const edgeControls = [
   "x-envoy-decorator-operation",
   "x-envoy-downstream-service-cluster",
   "x-envoy-downstream-service-node",
   "x-envoy-is-timeout-retry",
   "x-envoy-original-host",
   "x-envoy-original-path",
-];
+] as const;
+
+/** Of whom a stranger is to be told apart: what is said of them is taken out with what they say. */
+const strangers = new NameSet(["x-envoy-internal", ...internalControls]);
+const strangersAtEdge = new NameSet(["x-envoy-internal", ...internalControls, ...edgeControls]);
 
 /** Settles `request.remoteAddress` and `isInternal`; edits the request's headers accordingly. */
 export function settleClient(request: HttpRequest, trust: ClientTrust): void {
@@ -91,10 +96,8 @@ function isInternal(address: string, { internalAddresses }: ClientTrust): boolea
 
 function dropControls(request: HttpRequest, { usesRemoteAddress }: ClientTrust): void {
   const { headers } = request;
-  headers.remove("x-envoy-internal");
-  if (request.isInternal) return;
-  for (const name of internalControls) headers.remove(name);
-  if (usesRemoteAddress) for (const name of edgeControls) headers.remove(name);
+  if (request.isInternal) return headers.remove("x-envoy-internal");
+  headers.removeAll(usesRemoteAddress ? strangersAtEdge : strangers);
 }
 
 /** Whether some field begins with `x-envoy-`: most requests have none, and are done with one look. */

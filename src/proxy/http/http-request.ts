@@ -19,6 +19,9 @@ const commonMethods = [
   "CONNECT",
 ] as const;
 
+/** Longer paths hardly come twice. */
+const keptPathMax = 256;
+
 export class HttpRequest implements RequestView {
   method = "";
   path = "";
@@ -42,6 +45,8 @@ export class HttpRequest implements RequestView {
   /** Set once, by the record itself. */
   record: RequestRecord | undefined = undefined;
   readonly headers: MessageHeaders = new MessageHeaders();
+  /** Of the request before, if it is worth keeping. */
+  #lastPath = "";
 
   constructor(connection: ConnectionView) {
     this.connection = connection;
@@ -62,6 +67,19 @@ export class HttpRequest implements RequestView {
     if (host < 0) this.authority = "";
     // Connections mostly stay with one authority: the string of the last request serves again.
     else if (!isSameValue(head, host, this.authority)) this.authority = head.valueAt(host);
+  }
+
+  /** The target of a head that names nothing but a path. Callers of gRPC ask for one again and again. */
+  takePath(head: Http1Head): void {
+    const start = head.methodEnd + 1;
+    const { bytes, targetEnd } = head;
+    const last = this.#lastPath;
+    if (targetEnd - start === last.length && startsWith(bytes, start, last)) {
+      this.path = last;
+      return;
+    }
+    this.path = head.text(start, targetEnd);
+    this.#lastPath = this.path.length <= keptPathMax ? this.path : "";
   }
 
   header(name: string): string | undefined {

@@ -5,6 +5,7 @@
 import { type Http1Head, slotWidth } from "../../wire/http1-head.ts";
 import { type OtherNames, properCase, type Spell } from "../../wire/header-case.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
+import type { NameSet } from "../../wire/name-set.ts";
 
 export class MessageHeaders {
   head: Http1Head | undefined = undefined;
@@ -85,6 +86,14 @@ export class MessageHeaders {
       this.#names.copyWithin(at, at + 1, this.#count + 1);
       this.#values.copyWithin(at, at + 1, this.#count + 1);
       this.#values[this.#count] = "";
+    }
+  }
+
+  removeAll(names: NameSet): void {
+    if (this.head !== undefined) names.dropFrom(this.head);
+    for (let at = this.#count - 1; at >= 0; at--) {
+      const name = this.#names[at] ?? "";
+      if (names.has(name)) this.removeOwn(name);
     }
   }
 

@@ -25,7 +25,10 @@ export class RequestBody {
 
   /** Copies: the bytes belong to their reader. */
   keep(chunk: Buffer, from: number, to: number): void {
-    this.pieces.push(Buffer.from(chunk.subarray(from, to)));
+    // One object: a part of the chunk would be another.
+    const piece = Buffer.allocUnsafe(to - from);
+    chunk.copy(piece, 0, from, to);
+    this.pieces.push(piece);
     this.bytes += to - from;
   }
 

@@ -50,7 +50,7 @@ export function settleTarget(
     request.authority = head.text(start, targetEnd);
     request.path = "";
   } else if (bytes[start] === slash) {
-    request.path = head.text(start, targetEnd);
+    request.takePath(head);
     if (head.isHttp2 && !isPlainTarget(head)) return strangePath;
   } else if (targetEnd - start === 1 && bytes[start] === 0x2a) {
     if (request.method !== "OPTIONS") return invalidTarget;

@@ -6,6 +6,7 @@ import type { Http1Head } from "../../wire/http1-head.ts";
 import { moment } from "../../telemetry/request-times.ts";
 import { known } from "../../wire/http1-tables.ts";
 import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
+import { decimalOf } from "../../wire/http2-framing.ts";
 import { isGrpcContentType } from "../engine/grpc-content-type.ts";
 import { type FailureKind, failureMeanings, grpcStatusOf } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
@@ -288,7 +289,9 @@ export class ResponseSide implements ThrottledAnswer {
 
   #readGrpcStatus(head: Http1Head): void {
     const field = head.findId(known.grpcStatus);
-    if (field >= 0) this.#stream.record.grpcStatus = Number(head.valueAt(field));
+    if (field < 0) return;
+    const status = decimalOf(head, field);
+    this.#stream.record.grpcStatus = status >= 0 ? status : Number(head.valueAt(field));
   }
 
   #applyRoute(status: number): void {

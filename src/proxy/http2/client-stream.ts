@@ -139,7 +139,7 @@ export class ClientStream
   sendBody(chunk: Buffer, from: number, to: number): boolean {
     const stream = this.#wire;
     if (stream === undefined || from === to) return true;
-    this.#connection.session.sender.data(stream, chunk, from, to, false);
+    this.#connection.session.sender.content(stream, chunk, from, to);
     return true;
   }
 
