@@ -255,6 +255,22 @@ export class Http1Head {
     return this.text(this.slots[at + 2] ?? 0, this.slots[at + 3] ?? 0);
   }
 
+  /** A field is left that was not dropped. */
+  get hasFields(): boolean {
+    const { count, dropped } = this;
+    for (let field = 0; field < count; field++) if (dropped[field] === 0) return true;
+    return false;
+  }
+
+  /** Those that were not dropped, as text, for whoever keeps them longer than the head. */
+  textFields(): readonly (readonly [name: string, value: string])[] {
+    const fields: [string, string][] = [];
+    for (let field = 0; field < this.count; field++) {
+      if (this.dropped[field] === 0) fields.push([this.nameAt(field), this.valueAt(field)]);
+    }
+    return fields;
+  }
+
   /** First field at or after `from` with this known number, -1 when there is none. */
   findId(id: number, from = 0): number {
     const { ids, dropped, count } = this;

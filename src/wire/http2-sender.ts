@@ -257,12 +257,12 @@ export class Http2Sender {
     if (stream.queuedBytes > 0) {
       stream.isEndQueued = true;
       if (trailers === undefined) return;
-      stream.queuedTrailers = fieldsOf(trailers);
+      stream.queuedTrailers = trailers.textFields();
       stream.queuedTrailerBytes = trailers.length;
       this.#wait(trailers.length);
       return;
     }
-    if (trailers === undefined || !hasFields(trailers)) return this.#sendEmptyEnd(stream);
+    if (trailers === undefined || !trailers.hasFields) return this.#sendEmptyEnd(stream);
     const writer = this.beginHead(stream.id);
     const { count, dropped } = trailers;
     for (let field = 0; field < count; field++) {
@@ -394,17 +394,4 @@ export class Http2Sender {
     this.reset(stream.id, code);
     stream.isLocalEnded = true;
   }
-}
-
-function hasFields({ count, dropped }: Http1Head): boolean {
-  for (let field = 0; field < count; field++) if (dropped[field] === 0) return true;
-  return false;
-}
-
-function fieldsOf(head: Http1Head): readonly (readonly [string, string])[] {
-  const fields: [string, string][] = [];
-  for (let field = 0; field < head.count; field++) {
-    if (head.dropped[field] === 0) fields.push([head.nameAt(field), head.valueAt(field)]);
-  }
-  return fields;
 }
