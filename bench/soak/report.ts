@@ -1,14 +1,7 @@
 /** What a soak has found, as docs/soak.md, and whether it is sound. */
 import os from "node:os";
 
-import {
-  certificateTtl,
-  churnEveryMs,
-  pushEveryMs,
-  shareOfCapacity,
-  type SoakMinute,
-  type SoakResult,
-} from "./run.ts";
+import { shareOfCapacity, type SoakMinute, type SoakResult } from "./run.ts";
 
 /** Before it, caches and heaps find their size. */
 const warmupShare = 1 / 3;
@@ -46,7 +39,7 @@ export function describeSoak(result: SoakResult): SoakReport {
     "<!-- Written by bench/soak; do not edit. -->",
     "",
     `\`npm run soak\` (bench/soak): a mesh in network namespaces, load in open loop from one workload through two sidecars to a service,`,
-    `a changed route each ${pushEveryMs / 1000} s, a replica added or taken away each ${churnEveryMs / 1000} s, certificates that live ${certificateTtl}.`,
+    `a changed route each ${plan.pushEveryMs / 1000} s, a replica added or taken away each ${plan.churnEveryMs / 1000} s, certificates that live ${plan.certificateTtl}.`,
     "",
     `- ${result.startedAt.toISOString().slice(0, 16)}Z, commit ${result.commit}, Node ${process.versions.node}, ${os.availableParallelism()} cores (${os.cpus()[0]?.model.trim() ?? "?"}), backend ${plan.io}`,
     `- ${minutes.length} minutes at ${result.rate} requests/s: ${rateText(result)}; ${result.pushes} changes`,
