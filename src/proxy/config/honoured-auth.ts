@@ -38,6 +38,7 @@ export const honouredJwtProvider: Honoured<JwtProvider> = {
   payloadInMetadata: true,
   normalizePayloadInMetadata: true,
   headerInMetadata: true,
+  failedStatusInMetadata: true,
   clockSkewSeconds: true,
   jwtCacheConfig: true,
   claimToHeaders: true,

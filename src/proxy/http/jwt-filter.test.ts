@@ -222,7 +222,6 @@ test("jwt_authn: refuses configurations that it cannot honour", () => {
     [{ issuer: "me" }, /providers\[p\]: names no keys/],
     [{ localJwks: { inlineString: "{}" } }, /local_jwks: is no key set/],
     [{ localJwks: { filename: "/keys" } }, /local_jwks\.filename: is not supported/],
-    [{ ...remoteProvider, failedStatusInMetadata: "x" }, /failed_status_in_metadata/],
     [{ ...remoteProvider, forwardPayloadHeader: "Content-Length" }, /forward_payload_header/],
     [
       { ...remoteProvider, claimToHeaders: [{ headerName: ":path", claimName: "sub" }] },

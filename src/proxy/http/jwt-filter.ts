@@ -8,9 +8,14 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
 import type { Clock } from "../../base/clock.ts";
 import { refuse } from "../engine/refusal.ts";
-import { type JwtFailure, sentenceOf, statusOf } from "../jwt/failure.ts";
+import { type JwtFailure, sentenceOf, statusIn, statusOf } from "../jwt/failure.ts";
 import { compileProviders } from "../jwt/providers.ts";
-import { type BelievedToken, lookAt, type Requirement } from "../jwt/requirement.ts";
+import {
+  type BelievedToken,
+  lookAt,
+  type Requirement,
+  type TokenFailure,
+} from "../jwt/requirement.ts";
 import { compileRules, type JwtRules } from "../jwt/rules.ts";
 import { withoutParameter } from "../jwt/locations.ts";
 import type { KeySource } from "../jwt/verified-tokens.ts";
@@ -161,6 +166,7 @@ class JwtFilter {
     });
     if (result.kind === "wait") return this.#wait(stream, requirement, waiting, result.keys);
     tellMetadata(stream, result.believed);
+    tellFailures(stream, result.failures);
     if (result.failure !== undefined) return this.#deny(stream, result.failure);
     this.#counters.allowed.add();
     apply(stream, result.believed);
@@ -279,6 +285,14 @@ function tellMetadata({ request }: FilterStream, believed: readonly BelievedToke
       const payload = provider.normalize(token.payload);
       request.addMetadata(namespace, { [payloadInMetadata]: payload });
     }
+  }
+}
+
+/** For logs, and for filters that decide by what is wrong with a token. */
+function tellFailures({ request }: FilterStream, failures: readonly TokenFailure[]): void {
+  for (const { provider, failure } of failures) {
+    const name = provider.config.failedStatusInMetadata;
+    if (name !== "") request.addMetadata(namespace, { [name]: statusIn(failure) });
   }
 }
 

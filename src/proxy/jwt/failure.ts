@@ -33,6 +33,44 @@ const sentences = {
 
 export type JwtFailure = keyof typeof sentences;
 
+/** Their numbers in Envoy's metadata. */
+const codes: { readonly [Failure in JwtFailure]: number } = {
+  missing: 1,
+  "not-yet-valid": 2,
+  expired: 3,
+  "bad-format": 4,
+  "header-base64": 5,
+  "header-json": 6,
+  "algorithm-missing": 7,
+  "algorithm-unknown": 8,
+  "key-id-type": 9,
+  "payload-base64": 10,
+  "payload-json": 11,
+  "issuer-type": 12,
+  "subject-type": 13,
+  "issued-at-type": 14,
+  "issued-at-range": 15,
+  "not-before-type": 16,
+  "not-before-range": 17,
+  "expires-type": 18,
+  "expires-range": 19,
+  "token-id-type": 20,
+  "audience-type": 21,
+  "signature-base64": 22,
+  "signature-length": 23,
+  "unknown-issuer": 24,
+  audience: 25,
+  verification: 26,
+  "no-keys": 31,
+  "no-matching-key": 32,
+  "fetch-failed": 40,
+};
+
+/** What metadata say of it. */
+export function statusIn(failure: JwtFailure): Readonly<Record<string, unknown>> {
+  return { code: codes[failure], message: sentences[failure] };
+}
+
 export function sentenceOf(failure: JwtFailure): string {
   return sentences[failure];
 }

@@ -28,6 +28,12 @@ export interface BelievedToken {
   readonly place: TokenPlace;
 }
 
+/** Whose token it would have been. */
+export interface TokenFailure {
+  readonly provider: Provider;
+  readonly failure: JwtFailure;
+}
+
 export interface Requirement {
   check(look: Look): JwtFailure | undefined;
   /** Headers that requests may not bring themselves where this is required. */
@@ -40,6 +46,8 @@ export type LookResult =
       readonly kind: "done";
       readonly failure: JwtFailure | undefined;
       readonly believed: readonly BelievedToken[];
+      /** Also of those that are no reason to refuse the request. */
+      readonly failures: readonly TokenFailure[];
     };
 
 export interface LookedAt {
@@ -55,13 +63,14 @@ export function lookAt(requirement: Requirement, looked: LookedAt): LookResult {
   const look = new Look(looked);
   const failure = requirement.check(look);
   if (look.wanted !== undefined) return { kind: "wait", keys: look.wanted };
-  return { kind: "done", failure, believed: look.believed };
+  return { kind: "done", failure, believed: look.believed, failures: look.failures };
 }
 
 /** One pass over a tree. Once keys are wanted, what it finds means nothing. */
 export class Look {
   readonly looked: LookedAt;
   readonly believed: BelievedToken[] = [];
+  readonly failures: TokenFailure[] = [];
   /** `header authorization`: its token is taken out as soon as it is believed. */
   readonly taken: Set<`${TokenPlace["kind"]} ${string}`> = new Set();
   wanted: KeySource | undefined = undefined;
@@ -152,17 +161,24 @@ function oneProvider(provider: Provider, ownAudiences: readonly string[]): Requi
   return {
     ownHeaders: provider.ownHeaders,
     check(look) {
-      const found = locations.find(look.looked.request, look.taken);
-      if (found.length === 0) return "missing";
-      if (found.length > tokensMax) return "bad-format";
-      // A good token beside a bad one must not pass: those behind us may take the other.
-      for (const one of found.toReversed()) {
-        const failure = checkToken(look, one, () => provider, audiences, read);
-        if (failure !== undefined) return failure;
-      }
-      return undefined;
+      const failure = checkTokens(look);
+      // Of a token that is not there Envoy says nothing, either.
+      if (failure !== undefined && failure !== "missing") look.failures.push({ provider, failure });
+      return failure;
     },
   };
+
+  function checkTokens(look: Look): JwtFailure | undefined {
+    const found = locations.find(look.looked.request, look.taken);
+    if (found.length === 0) return "missing";
+    if (found.length > tokensMax) return "bad-format";
+    // A good token beside a bad one must not pass: those behind us may take the other.
+    for (const one of found.toReversed()) {
+      const failure = checkToken(look, one, () => provider, audiences, read);
+      if (failure !== undefined) return failure;
+    }
+    return undefined;
+  }
 }
 
 /** Tokens of any provider, if there are any. */
@@ -182,7 +198,12 @@ function lenient(providers: Providers, allowsFailed: boolean): Requirement {
       const found = locations.find(look.looked.request, look.taken);
       if (found.length > tokensMax) return allowsFailed ? undefined : "bad-format";
       for (const one of found.toReversed()) {
-        const failure = checkToken(look, one, byIssuer, undefined);
+        let provider: Provider | undefined;
+        const find = (issuer: string): Provider | undefined => (provider = byIssuer(issuer));
+        const failure = checkToken(look, one, find, undefined);
+        if (failure !== undefined && provider !== undefined) {
+          look.failures.push({ provider, failure });
+        }
         if (look.wanted !== undefined) return failure;
         if (failure !== undefined && !allowsFailed) return failure;
       }

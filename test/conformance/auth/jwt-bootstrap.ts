@@ -115,7 +115,12 @@ const rules: readonly (readonly [prefix: string, requires: object])[] = [
 
 const jwt = {
   ...filterType("jwt_authn.v3.JwtAuthentication"),
-  providers,
+  providers: Object.fromEntries(
+    Object.entries(providers).map(([name, one]) => [
+      name,
+      { ...one, failed_status_in_metadata: `failed-${name === "remote" ? "remote" : "any"}` },
+    ]),
+  ),
   bypass_cors_preflight: true,
   requirement_map: { named: needs("main") },
   filter_state_rules: {
@@ -242,7 +247,7 @@ export function jwtBootstrap(ports: JwtBackends): (place: Place) => string {
     { match: { prefix: "/" }, ...to },
   ];
   return ({ ports: { mesh, edge }, logFile }) => {
-    const format = `%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:scope)% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:header:alg)%\n`;
+    const format = `%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:scope)% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:header:alg)% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:failed-any)% %DYNAMIC_METADATA(envoy.filters.http.jwt_authn:failed-remote)%\n`;
     const listener = (name: string, port: number, filter: object): object => ({
       name,
       address: { socket_address: { address: "127.0.0.1", port_value: port } },
