@@ -38,6 +38,7 @@ import { type Http2Services, ServerConnection } from "./http2/server-connection.
 import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
 
+export { finishReports } from "./http/collectors.ts";
 export { closeUpstreams } from "./http/upstream-pool.ts";
 
 export interface HttpConnectionManagerOptions {
@@ -125,11 +126,12 @@ const noNode = { id: "", metadata: {} };
 function istioStatsOf(
   { httpFilters }: HttpConnectionManager,
   direction: RequestRecord["direction"],
-  { metrics, node = noNode }: ProxyContext,
+  { clock, metrics, node = noNode }: ProxyContext,
 ): RequestSink | undefined {
   const found = findFilter(httpFilters, statsUrl);
   if (found === undefined) return undefined;
-  return compileIstioStats(found.bytes, found.path, { metrics, node: node.metadata, direction });
+  const { metadata } = node;
+  return compileIstioStats(found.bytes, found.path, { clock, metrics, node: metadata, direction });
 }
 
 function overrideAlpn({ httpFilters }: HttpConnectionManager, upstreams: Upstreams): void {

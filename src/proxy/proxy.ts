@@ -30,7 +30,7 @@ import { bucketWatch } from "./stats/bucket-watch.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { DatagramCapture, ListenerSet, ProxyContext } from "./context.ts";
 import { Drain, type DrainPlan, type DrainState, endingPlan } from "./drain.ts";
-import { closeUpstreams } from "./http.ts";
+import { closeUpstreams, finishReports } from "./http.ts";
 import { InternalDialler } from "./internal.ts";
 import { createListenerSet } from "./listener.ts";
 import type { Overload, OverloadFlags, ProxyOverload } from "./overload.ts";
@@ -237,8 +237,9 @@ async function closeAll(parts: Closing): Promise<void> {
   parts.overload?.close();
   parts.configuration.close();
   await parts.workers?.close();
-  parts.clusters.close();
   await parts.listeners.close();
+  await finishReports(parts.context);
+  parts.clusters.close();
   closeUpstreams(parts.context);
 }
 

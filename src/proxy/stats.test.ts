@@ -212,5 +212,25 @@ test("SpanSink sends sampled requests in batches, one at a time, and drops past 
   assert.match(metrics.expose(), /heddle_spans_total\{outcome="dropped"\} 904/);
   first?.done(true);
   assert.equal(posts.length, 2);
-  spans.close();
+});
+
+test("SpanSink sends all that waits at its end, until a collector refuses", async () => {
+  const clock = new FakeClock();
+  const sampled = { isSampled: true, traceId: "a".repeat(32), spanId: "b".repeat(16) };
+  const sentOf = async (isAccepted: (posted: number) => boolean): Promise<number> => {
+    let posted = 0;
+    const spans = new SpanSink({
+      clock,
+      metrics: createMetricRegistry(),
+      encoding: new OtlpSpans({ resource: {} }),
+      pendingMax: 2,
+      post: (_, done) => queueMicrotask(() => done(isAccepted(++posted))),
+    });
+    // Two leave at once, and so two wait.
+    for (let i = 0; i < 5; i++) spans.add(requestRecord(sampled));
+    await spans.finish();
+    return posted;
+  };
+  assert.equal(await sentOf(() => true), 2);
+  assert.equal(await sentOf(() => false), 1);
 });

@@ -95,13 +95,25 @@ export function streamsOverGrpc(
 /** So many things of a kind are kept for those who ask for the same again. */
 const keptMax = 64;
 
+/** Keeps reports that wait for a collector. */
+export interface Reporting {
+  /** Sends what waits; resolves when nothing does any more, or when nobody takes it. */
+  finish(): Promise<void>;
+}
+
+const everyKept: Kept<Reporting>[] = [];
+
 /**
  * What outlives a version of the configuration: reports that wait are sent under the next one. Who
  * asks with the same key gets the same; past `keptMax` the one that was asked for longest ago is
  * forgotten here, and ends with those who hold it.
  */
-export class Kept<Value> {
+export class Kept<Value extends Reporting> {
   readonly #byContext = new WeakMap<ProxyContext, Map<string, Value>>();
+
+  constructor() {
+    everyKept.push(this);
+  }
 
   get(context: ProxyContext, key: string, make: () => Value): Value {
     const all = this.#byContext.get(context) ?? new Map<string, Value>();
@@ -113,4 +125,26 @@ export class Kept<Value> {
     if (all.size > keptMax && oldest !== undefined) all.delete(oldest);
     return value;
   }
+
+  of(context: ProxyContext): readonly Value[] {
+    return [...(this.#byContext.get(context)?.values() ?? [])];
+  }
+}
+
+/** A collector that takes longer gets no more. */
+const finishMs = 1000;
+
+/** At an orderly end: what waits for collectors leaves before the connections to them end. */
+export async function finishReports(context: ProxyContext): Promise<void> {
+  const all = everyKept.flatMap((kept) => kept.of(context));
+  if (all.length === 0) return;
+  await new Promise<void>((resolve) => {
+    const timer = context.clock.schedule(finishMs, resolve);
+    void Promise.all(all.map((one) => one.finish())).then(() => {
+      timer.cancel();
+      resolve();
+    });
+  });
+  // Frames leave at the end of a turn (docs/decisions/0026-frames-leave-at-the-end-of-a-turn.md).
+  await new Promise((resolve) => void setImmediate(resolve));
 }

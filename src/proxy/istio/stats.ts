@@ -3,6 +3,7 @@
  * node metadata, from the peers' headers, from endpoints and clusters. Names, buckets and the last
  * step of the labels are those of telemetry/standard-metrics.ts.
  */
+import type { Clock } from "../../base/clock.ts";
 import type { Labels, MetricRegistry } from "../../telemetry/metrics.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import {
@@ -14,18 +15,27 @@ import {
 } from "../../telemetry/standard-metrics.ts";
 import { PluginConfig } from "../../wire/gen/ts/envoy/extensions/stats/config.ts";
 import { honoured, type Honoured } from "../config/honoured.ts";
+import { durationMs } from "../engine/duration.ts";
+import { compileMetricOverrides, type MetricOverrides } from "./metric-overrides.ts";
 import { type NodeMetadata, labelsOf, peerOfEndpoint, serviceOfCluster } from "./peer.ts";
 import { streamPeers } from "./peer-filter.ts";
 
 export const statsUrl = "type.googleapis.com/stats.PluginConfig";
 
-/** Overrides of metrics and tags are not known; how often TCP is reported, is our own to say. */
+/** Metrics of the configuration's own (`definitions`) and waypoints' reporter are not known. */
 export const honouredIstioStats: Honoured<PluginConfig> = {
   disableHostHeaderFallback: true,
+  // Of connections, no more often than every five seconds; what gRPC calls carry is told at their end.
   tcpReportingDuration: true,
+  metrics: { name: true, dimensions: true, tagsToRemove: true, drop: true },
+  // Series end by themselves when nothing has counted for a while, each for itself.
+  rotationInterval: true,
+  // Nothing is rotated, so nothing is left to be deleted.
+  gracefulDeletionInterval: true,
 };
 
 export interface IstioStatsOptions {
+  readonly clock: Clock;
   readonly metrics: MetricRegistry;
   readonly node: NodeMetadata;
   readonly direction: RequestRecord["direction"];
@@ -38,8 +48,18 @@ export function compileIstioStats(
   options: IstioStatsOptions,
 ): RequestSink {
   const config = honoured(PluginConfig.decode(bytes), honouredIstioStats, path);
-  return new IstioStats(options, !config.disableHostHeaderFallback);
+  const names = Object.keys(helps);
+  const at = path === "" ? "metrics" : `${path}.metrics`;
+  return new IstioStats(options, {
+    usesAuthority: !config.disableHostHeaderFallback,
+    reportingMs: durationMs(config.tcpReportingDuration) ?? reportingMsDefault,
+    overrides:
+      config.metrics.length === 0 ? undefined : compileMetricOverrides(config.metrics, names, at),
+  });
 }
+
+/** Envoy's. */
+const reportingMsDefault = 5_000;
 
 const helps = {
   istio_requests_total: "Requests by their ends and outcome",
@@ -54,31 +74,59 @@ const helps = {
   istio_tcp_sent_bytes_total: "Bytes to clients of TCP",
 } as const;
 
+interface StatsSettings {
+  /** Whether a request's host stands for a service that is not known. */
+  readonly usesAuthority: boolean;
+  /** Between reports of a connection that lives on; 0: it is told at its end alone. */
+  readonly reportingMs: number;
+  readonly overrides: MetricOverrides | undefined;
+}
+
+/** What has been told of a connection. */
+interface Told {
+  bytesReceived: number;
+  bytesSent: number;
+  atMs: number;
+}
+
+type Name = keyof typeof helps;
+
+/** The labels of each metric for one record; undefined: it is not counted. */
+type LabelsOf = (name: Name) => Labels | undefined;
+
 class IstioStats implements RequestSink {
   readonly #options: IstioStatsOptions;
   readonly #own: PeerLabels;
-  readonly #usesAuthority: boolean;
-  readonly #opened = new WeakSet<RequestRecord>();
+  readonly #settings: StatsSettings;
+  readonly #told = new WeakMap<RequestRecord, Told>();
 
-  constructor(options: IstioStatsOptions, usesAuthority: boolean) {
+  constructor(options: IstioStatsOptions, settings: StatsSettings) {
     this.#options = options;
     this.#own = labelsOf(options.node);
-    this.#usesAuthority = usesAuthority;
+    this.#settings = settings;
   }
 
   onConnected(record: RequestRecord): void {
-    if (this.#opened.has(record)) return;
-    this.#opened.add(record);
-    this.#add("istio_tcp_connections_opened_total", 1, this.#labels(record));
+    this.#open(record, () => this.#labelsOf(record));
+  }
+
+  onProgress(record: RequestRecord): void {
+    const { reportingMs } = this.#settings;
+    if (reportingMs === 0) return;
+    const labels = this.#labelsOf(record);
+    const told = this.#open(record, () => labels);
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - told.atMs < reportingMs) return;
+    told.atMs = nowMs;
+    this.#addBytes(record, told, labels);
   }
 
   onEnd(record: RequestRecord): void {
-    const labels = this.#labels(record);
+    const labels = this.#labelsOf(record);
     if (record.kind === "tcp") {
-      this.onConnected(record);
+      const told = this.#open(record, () => labels);
       this.#add("istio_tcp_connections_closed_total", 1, labels);
-      this.#add("istio_tcp_received_bytes_total", record.bytesReceived, labels);
-      this.#add("istio_tcp_sent_bytes_total", record.bytesSent, labels);
+      this.#addBytes(record, told, labels);
       return;
     }
     this.#add("istio_requests_total", 1, labels);
@@ -89,6 +137,32 @@ class IstioStats implements RequestSink {
     if (requestMessages + responseMessages === 0) return;
     this.#add("istio_request_messages_total", requestMessages, labels);
     this.#add("istio_response_messages_total", responseMessages, labels);
+  }
+
+  /** Counts a connection once. */
+  #open(record: RequestRecord, labels: () => LabelsOf): Told {
+    const known = this.#told.get(record);
+    if (known !== undefined) return known;
+    const told = { bytesReceived: 0, bytesSent: 0, atMs: record.startMonotonicMs };
+    this.#told.set(record, told);
+    this.#add("istio_tcp_connections_opened_total", 1, labels());
+    return told;
+  }
+
+  #addBytes(record: RequestRecord, told: Told, labels: LabelsOf): void {
+    const { bytesReceived, bytesSent } = record;
+    this.#add("istio_tcp_received_bytes_total", bytesReceived - told.bytesReceived, labels);
+    this.#add("istio_tcp_sent_bytes_total", bytesSent - told.bytesSent, labels);
+    told.bytesReceived = bytesReceived;
+    told.bytesSent = bytesSent;
+  }
+
+  #labelsOf(record: RequestRecord): LabelsOf {
+    const labels = this.#labels(record);
+    const { overrides } = this.#settings;
+    if (overrides === undefined) return () => labels;
+    const values = overrides.evaluate(record);
+    return (name) => overrides.apply(name, labels, values);
   }
 
   #labels(record: RequestRecord): Labels {
@@ -112,7 +186,7 @@ class IstioStats implements RequestSink {
 
   #service(record: RequestRecord): Labels {
     const service = serviceOfCluster(record.clusterMetadata);
-    const fallback = this.#usesAuthority ? record.authority : "";
+    const fallback = this.#settings.usesAuthority ? record.authority : "";
     return {
       destination_service: service?.host ?? fallback,
       destination_service_name: service?.name ?? fallback,
@@ -120,11 +194,15 @@ class IstioStats implements RequestSink {
     };
   }
 
-  #add(name: keyof typeof helps, amount: number, labels: Labels): void {
-    if (amount > 0) this.#options.metrics.counter(name, helps[name], labels).add(amount);
+  #add(name: Name, amount: number, labelsFor: LabelsOf): void {
+    if (amount <= 0) return;
+    const labels = labelsFor(name);
+    if (labels !== undefined) this.#options.metrics.counter(name, helps[name], labels).add(amount);
   }
 
-  #observe(name: keyof typeof helps, value: number, labels: Labels): void {
+  #observe(name: Name, value: number, labelsFor: LabelsOf): void {
+    const labels = labelsFor(name);
+    if (labels === undefined) return;
     this.#options.metrics.histogram(name, helps[name], standardBuckets, labels).record(value);
   }
 }

@@ -139,7 +139,8 @@ function compileFilter(filter: Filter, options: ChainOptions, passing: Passing):
   } else if (typed?.typeUrl === statsUrl) {
     const { context, direction } = options;
     const node = context.node?.metadata ?? {};
-    const stats = { metrics: context.metrics, node, direction };
+    const { clock, metrics } = context;
+    const stats = { clock, metrics, node, direction };
     passing.sinks.push(compileIstioStats(typed.value, "", stats));
   } else if (isPeerExchange(typed, "")) {
     passing.exchanges = true;

@@ -193,3 +193,30 @@ test("GrpcLog gives up, and counts, what has waited for a collector for a minute
   clock.advance(600_000);
   assert.equal(calls.length, tried, "nothing is left to send");
 });
+
+test("GrpcLog.finish() sends what waits, and resolves when it has left or its call ends", async () => {
+  const { log, calls } = setUp();
+  await log.finish();
+  assert.equal(calls.length, 0);
+  log.add(entry);
+  await log.finish();
+  assert.equal(calls[0]?.messages.length, 1);
+  const slow = setUp();
+  slow.next.canSend = false;
+  slow.log.add(entry);
+  let isOver = false;
+  const over = slow.log.finish().then(() => (isOver = true));
+  await Promise.resolve();
+  assert.ok(!isOver);
+  const [call] = slow.calls;
+  assert.ok(call !== undefined);
+  call.canSend = true;
+  call.owner.onRoom();
+  await over;
+  assert.equal(call.messages.length, 1);
+  const away = setUp();
+  away.next.isRefused = true;
+  away.log.add(entry);
+  await away.log.finish();
+  assert.equal(away.calls[0]?.messages.length, 0);
+});

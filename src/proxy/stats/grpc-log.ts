@@ -60,6 +60,8 @@ export class GrpcLog implements LogCallOwner {
   #idleTimer: Timer | undefined;
   /** Entries that wait. */
   #waiting = 0;
+  /** Who waits for the end. */
+  #finished: (() => void) | undefined;
 
   constructor(options: GrpcLogOptions) {
     this.#options = options;
@@ -90,12 +92,28 @@ export class GrpcLog implements LogCallOwner {
     if (this.#call?.canSend === true) this.#send(this.#call);
   }
 
+  /** Sends what waits; resolves when it has left, or when the call ends. */
+  finish(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#finished = resolve;
+      this.#reopenAtMs = Number.NEGATIVE_INFINITY;
+      this.flush();
+      if (this.#call === undefined || this.#hasLeft(this.#call)) resolve();
+    });
+  }
+
+  #hasLeft(call: LogCall): boolean {
+    return this.#entries.length === 0 && call.canSend;
+  }
+
   onRoom(): void {
     // While it is being opened it is not known here yet: whoever opens it sends.
     if (this.#call?.canSend === true && this.#entries.length > 0) this.#send(this.#call);
+    if (this.#call !== undefined && this.#hasLeft(this.#call)) this.#finished?.();
   }
 
   onClosed(): void {
+    this.#finished?.();
     this.#call = undefined;
     this.#isIdentified = false;
     this.#reopenAtMs = this.#options.clock.monotonicMs() + reopenAfterMs;

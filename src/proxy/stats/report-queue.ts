@@ -48,6 +48,8 @@ export class ReportQueue<Item> {
   #reports = 0;
   #timer: Timer | undefined;
   #isPosting = false;
+  /** Who waits for the end. */
+  #finished: (() => void) | undefined;
 
   constructor(options: ReportQueueOptions<Item>) {
     this.#options = options;
@@ -80,15 +82,23 @@ export class ReportQueue<Item> {
     this.#options.post(batch.body, (isAccepted) => {
       this.#isPosting = false;
       this.#options.count(isAccepted ? "sent" : "failed", batch.reports);
-      if (this.#full.length > 0) this.flush();
+      if (this.#finished !== undefined) this.#goOn(isAccepted);
+      else if (this.#full.length > 0) this.flush();
       else if (this.#reports > 0) this.#wait();
     });
   }
 
-  close(): void {
-    this.flush();
-    this.#timer?.cancel();
-    this.#timer = undefined;
+  /** Sends all that waits, one batch after the other, until one is refused. */
+  finish(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#finished = resolve;
+      if (!this.#isPosting) this.#goOn(true);
+    });
+  }
+
+  #goOn(isAccepted: boolean): void {
+    if (isAccepted) this.flush();
+    if (!this.#isPosting) this.#finished?.();
   }
 
   #wait(): void {

@@ -1,6 +1,6 @@
 /**
  * Makes spans of every sampled request and gathers them into batches for a collector. It neither
- * encodes nor sends: both are handed in. At most `pendingSpansMax` wait; what comes then is dropped
+ * encodes nor sends: both are handed in. At most `pendingMax` wait; what comes then is dropped
  * and counted.
  */
 import type { Clock } from "../../base/clock.ts";
@@ -14,26 +14,35 @@ export interface SpanSinkOptions {
   readonly encoding: ReportEncoding<RequestRecord>;
   /** Sends one encoded batch; must not throw. */
   readonly post: PostBatch;
+  /** More spans than this do not wait; 4096 where it is absent. */
+  readonly pendingMax?: number | undefined;
 }
 
 const flushAfterMs = 1000;
 const batchSpans = 256;
 const batchBytes = 1024 * 1024;
-const pendingSpansMax = 4096;
+const pendingSpansDefault = 4096;
 const pendingBytesMax = 8 * 1024 * 1024;
 
 /** Spans of one process, sent one batch at a time. */
 export class SpanSink {
   readonly #queue: ReportQueue<RequestRecord>;
 
-  constructor({ clock, metrics, encoding, post }: SpanSinkOptions) {
+  constructor({
+    clock,
+    metrics,
+    encoding,
+    post,
+    pendingMax = pendingSpansDefault,
+  }: SpanSinkOptions) {
     this.#queue = new ReportQueue({
       clock,
       encoding,
       flushAfterMs,
-      batchReports: batchSpans,
+      // A batch that could never fill would wait for the clock, and what comes then be dropped.
+      batchReports: Math.min(batchSpans, pendingMax),
       batchBytes,
-      pendingReportsMax: pendingSpansMax,
+      pendingReportsMax: pendingMax,
       pendingBytesMax,
       post,
       count(outcome, spans) {
@@ -49,11 +58,7 @@ export class SpanSink {
     this.#queue.add(record);
   }
 
-  flush(): void {
-    this.#queue.flush();
-  }
-
-  close(): void {
-    this.#queue.close();
+  finish(): Promise<void> {
+    return this.#queue.finish();
   }
 }
