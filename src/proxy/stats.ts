@@ -79,6 +79,7 @@ function compileLogger(logger: AccessLog, path: string, options: SinkOptions): C
   const config = logger.typedConfig?.value ?? new Uint8Array(0);
   const typeName = logger.typedConfig?.typeUrl.split("/").at(-1) ?? "";
   const at = `${path}.typed_config`;
+  const environment = options.context?.().environment;
   const toFile = (file: string, format: LineFormat): CompiledLogger => {
     const append = options.openLog(file);
     const line = (record: RequestRecord): void => {
@@ -89,11 +90,14 @@ function compileLogger(logger: AccessLog, path: string, options: SinkOptions): C
     return { matches, types, line, stats: undefined };
   };
   const toStream = (stream: string, log: StdoutAccessLog): CompiledLogger =>
-    toFile(stream, compileLogFormat(honoured(log, honouredStreamLog, at).logFormat, at));
+    toFile(
+      stream,
+      compileLogFormat(honoured(log, honouredStreamLog, at).logFormat, at, environment),
+    );
   switch (typeName) {
     case "envoy.extensions.access_loggers.file.v3.FileAccessLog": {
       const file = honoured(FileAccessLog.decode(config), honouredFileLog, at);
-      return toFile(file.path, compileFileFormat(file, at));
+      return toFile(file.path, compileFileFormat(file, at, environment));
     }
     case "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog":
       return toStream("/dev/stdout", StdoutAccessLog.decode(config));

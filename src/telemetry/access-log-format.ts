@@ -129,7 +129,9 @@ function endOfOperator(format: string, from: number): number {
 
 /** A line of text; control characters and quotes of values are escaped, so a value stays one value. */
 export function compileTextFormat(format: string, options: FormatOptions = {}): Parsed<LineFormat> {
-  const { value: parts, problems } = parseFormat(format, options);
+  const { compileCel } = options;
+  const asText = compileCel === undefined ? {} : { compileTypedCel: compileCel };
+  const { value: parts, problems } = parseFormat(format, { ...options, ...asText });
   if (parts === undefined) return { value: undefined, problems };
   const line = new LinePlan();
   for (const part of parts) {

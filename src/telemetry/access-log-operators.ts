@@ -2,6 +2,7 @@
  * What each `%OPERATOR%` of an access-log format says about a request. Names and meanings are
  * Envoy's; an operator that is not here is refused when the format is compiled, never ignored.
  */
+import { coalesceOperator, shortened } from "./access-log/coalesce-operator.ts";
 import {
   connectionOperatorMakers,
   connectionOperators,
@@ -35,26 +36,36 @@ export function operatorFor(text: string, extensions: FormatExtensions = {}): Op
   const [, , argument, limit] = parsed ?? [];
   const operator = findOperator(name, argument, extensions);
   if (typeof operator === "string" || limit === undefined) return operator;
-  const charsMax = Number(limit);
-  return (record) => {
-    const value = operator(record);
-    return typeof value === "string" ? value.slice(0, charsMax) : value;
-  };
+  return shortened(operator, Number(limit));
 }
 
 function findOperator(
   name: string,
   argument: string | undefined,
-  { compileCel, hostName, localReplyBody }: FormatExtensions,
+  extensions: FormatExtensions,
 ): Operator | string {
+  const { environment, hostName, localReplyBody } = extensions;
   const simple = Object.hasOwn(simpleOperators, name) ? simpleOperators[name] : undefined;
   if (simple !== undefined && (argument === undefined || argument === "")) return simple;
-  if (name === "CEL" && compileCel !== undefined) return compileCel(argument ?? "");
+  const compileCel = name === "TYPED_CEL" ? extensions.compileTypedCel : extensions.compileCel;
+  if (/^(?:TYPED_)?CEL$/.test(name) && compileCel !== undefined) return compileCel(argument ?? "");
   if (name === "HOSTNAME" && hostName !== undefined) return () => hostName;
+  if (name === "ENVIRONMENT" && environment !== undefined) return ofProcess(argument, environment);
+  if (name === "COALESCE") return coalesceOperator(argument ?? "", extensions, findOperator);
   if (name === "LOCAL_REPLY_BODY" && localReplyBody !== undefined) return localReplyBody;
   const maker = Object.hasOwn(operatorMakers, name) ? operatorMakers[name] : undefined;
   if (maker !== undefined) return maker(argument ?? "");
   return simple === undefined ? "is not supported" : "takes no argument";
+}
+
+/** A variable that is not there reads `-` in JSON, too, as in Envoy. */
+function ofProcess(
+  name: string = "",
+  environment: NonNullable<FormatExtensions["environment"]>,
+): Operator | string {
+  if (name === "") return "needs the name of a variable";
+  const value = (Object.hasOwn(environment, name) ? environment[name] : undefined) ?? "-";
+  return () => value;
 }
 
 const endTypes = { http: "DownstreamEnd", tcp: "TcpConnectionEnd", udp: "UdpSessionEnd" } as const;
@@ -108,7 +119,15 @@ const operatorMakers: { readonly [name: string]: OperatorMaker } = {
 
 /** Every name that is understood, with or without an argument; for documentation and tests. */
 export const operatorNames: readonly string[] = [
-  ...new Set([...Object.keys(simpleOperators), ...Object.keys(operatorMakers), "CEL", "HOSTNAME"]),
+  ...new Set([
+    ...Object.keys(simpleOperators),
+    ...Object.keys(operatorMakers),
+    "CEL",
+    "COALESCE",
+    "ENVIRONMENT",
+    "HOSTNAME",
+    "TYPED_CEL",
+  ]),
 ].toSorted();
 
 const grpcStatusNames: readonly string[] =

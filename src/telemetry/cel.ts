@@ -7,6 +7,7 @@
 import type { OperatorValue } from "./access-log-operators.ts";
 import type { Expression } from "./cel/ast.ts";
 import { type Attribute, attributes } from "./cel/attributes.ts";
+import { formatDuration, formatTimestamp, jsonDuration, jsonTimestamp } from "./cel/format.ts";
 import { celFunctions } from "./cel/functions.ts";
 import { CelSyntaxError, parseCel } from "./cel/parser.ts";
 import {
@@ -55,10 +56,26 @@ export function compileCelOperator(
   return typeof evaluate === "string" ? evaluate : (record) => shown(evaluate(record));
 }
 
+/** The same with the types that JSON has; lists are lists. */
+export function compileTypedCelOperator(
+  expression: string,
+  compilePattern: CompilePattern,
+): ((record: RequestRecord) => OperatorValue) | string {
+  const evaluate = compileCel(expression, compilePattern);
+  return typeof evaluate === "string" ? evaluate : (record) => typed(evaluate(record));
+}
+
+function typed(value: CelValue): OperatorValue {
+  if (isList(value)) return value.map((item) => typed(item) ?? null);
+  if (value instanceof CelDuration) return jsonDuration(value.ms);
+  if (value instanceof CelTimestamp) return jsonTimestamp(value.ms);
+  return typeof value === "object" ? shown(value) : value;
+}
+
 function shown(value: CelValue): OperatorValue {
   if (value instanceof CelError || value === null || isMap(value)) return undefined;
-  if (value instanceof CelDuration) return `${value.ms / 1000}s`;
-  if (value instanceof CelTimestamp) return new Date(value.ms).toISOString();
+  if (value instanceof CelDuration) return formatDuration(value.ms);
+  if (value instanceof CelTimestamp) return formatTimestamp(value.ms);
   return isList(value) ? undefined : String(value);
 }
 

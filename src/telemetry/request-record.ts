@@ -118,8 +118,8 @@ export interface RequestRecord {
   filterState?(key: string): string | undefined;
   /** The same as JSON; also of what has no text. */
   filterStateJson?(key: string): JsonValue | undefined;
-  /** Bytes of all names and values of a head, as it stands when it is asked. */
-  headBytes?(which: "request" | "response"): number;
+  /** Bytes of all names and values of a head or of trailers, as it stands when it is asked. */
+  headBytes?(which: "request" | "response" | "trailers"): number;
   /** Looks a header up by lower-case name; undefined when absent. */
   requestHeader(name: string): string | undefined;
   responseHeader(name: string): string | undefined;

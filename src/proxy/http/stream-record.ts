@@ -200,13 +200,23 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
   }
 
   /** Envoy's count: names and values, `:method`, `:status` and their like among them. */
-  headBytes(which: "request" | "response"): number {
+  headBytes(which: "request" | "response" | "trailers"): number {
+    if (which === "trailers") return this.#trailerBytes();
     if (which === "response") return this.#response.byteLength + (this.responseCode > 0 ? 10 : 0);
     const { headers } = this.#request;
     const host = headers.has("host") ? "host".length + this.authority.length : 0;
     const pseudo = [":method", ":path", ":authority", ":scheme"].join("").length;
     const values = [this.method, this.path, this.authority, this.scheme].join("").length;
     return headers.byteLength - host + pseudo + values;
+  }
+
+  #trailerBytes(): number {
+    const trailers = this.responseTrailers;
+    let bytes = 0;
+    for (let field = 0; field < (trailers?.count ?? 0); field++) {
+      bytes += (trailers?.nameAt(field).length ?? 0) + (trailers?.valueAt(field).length ?? 0);
+    }
+    return bytes;
   }
 
   /** Of the request, those that stand before it in HTTP/2 among them. */

@@ -24,6 +24,7 @@ import { lowerAscii } from "../engine/text-test.ts";
 import { Kept, postsOverGrpc, postsOverHttp, streamsOverGrpc } from "../http/collectors.ts";
 import { compileGrpcTarget } from "../http/grpc-target.ts";
 import { compileHttpTarget } from "../http/http-target.ts";
+import { formatExtensions } from "./file-logger.ts";
 import { encodeHttpEntry, encodeTcpEntry, type EntryPlan } from "./grpc-log-entry.ts";
 import { GrpcLog } from "./grpc-log.ts";
 import { compileAttributes, compileBody, OtlpLogs } from "./otlp-logs.ts";
@@ -190,9 +191,10 @@ export function compileOtlpLog(
 ): EntryWriter {
   honoured(config, honouredOtlp, path);
   config.formatters.forEach((one, i) => refuseUnknownFormatter(one, `${path}.formatters[${i}]`));
+  const formats = formatExtensions(context.environment);
   const plan = {
-    body: compileBody(config.body, `${path}.body`),
-    attributes: compileAttributes(config.attributes, `${path}.attributes`),
+    body: compileBody(config.body, `${path}.body`, formats),
+    attributes: compileAttributes(config.attributes, `${path}.attributes`, formats),
     customTags: compileTags(config.customTags, `${path}.custom_tags`, context.environment),
     filterStates: config.filterStateObjectsToLog,
     resource: resourceOf(config, path, context),

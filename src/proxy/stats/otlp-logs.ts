@@ -2,7 +2,11 @@
  * Entries of an access log as OTLP's log records: body and attributes are configured as trees whose
  * texts are formats. Pure: a queue gathers them, somebody else sends.
  */
-import { type FormatPart, parseFormat } from "../../telemetry/access-log-format.ts";
+import {
+  type FormatOptions,
+  type FormatPart,
+  parseFormat,
+} from "../../telemetry/access-log-format.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import type {
   AnyValue,
@@ -11,7 +15,6 @@ import type {
 } from "../../wire/gen/ts/opentelemetry/proto/common/v1/common.ts";
 import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
 import { refuse } from "../engine/refusal.ts";
-import { extensions } from "./file-logger.ts";
 import type { ReportEncoding } from "./report-queue.ts";
 import type { SpanTag } from "./span-tags.ts";
 import { writeAttribute } from "./span-writer.ts";
@@ -37,15 +40,20 @@ export interface OtlpLogsPlan {
   readonly resource: readonly (readonly [key: string, value: string])[];
 }
 
-export function compileBody(body: AnyValue | undefined, path: string): ValueWriter | undefined {
-  return body === undefined || isEmpty(body) ? undefined : compileValue(body, path);
+export function compileBody(
+  body: AnyValue | undefined,
+  path: string,
+  options: FormatOptions,
+): ValueWriter | undefined {
+  return body === undefined || isEmpty(body) ? undefined : compileValue(body, path, options);
 }
 
 export function compileAttributes(
   list: KeyValueList | undefined,
   path: string,
+  options: FormatOptions,
 ): OtlpLogsPlan["attributes"] {
-  return compilePairs(list?.values ?? [], path);
+  return compilePairs(list?.values ?? [], path, options);
 }
 
 function isEmpty({ stringValue, arrayValue, kvlistValue, ...others }: AnyValue): boolean {
@@ -54,17 +62,27 @@ function isEmpty({ stringValue, arrayValue, kvlistValue, ...others }: AnyValue):
   return [stringValue, arrayValue, kvlistValue, ...numbers].every((value) => value === undefined);
 }
 
-function compilePairs(pairs: readonly KeyValue[], path: string): OtlpLogsPlan["attributes"] {
+function compilePairs(
+  pairs: readonly KeyValue[],
+  path: string,
+  options: FormatOptions,
+): OtlpLogsPlan["attributes"] {
   return pairs.map(({ key, value }, i) => ({
     key,
-    value: compileValue(value, `${path}.values[${i}].value`),
+    value: compileValue(value, `${path}.values[${i}].value`, options),
   }));
 }
 
-function compileValue(value: AnyValue | undefined, path: string): ValueWriter {
-  if (value?.stringValue !== undefined) return compileText(value.stringValue, path);
+function compileValue(
+  value: AnyValue | undefined,
+  path: string,
+  options: FormatOptions,
+): ValueWriter {
+  if (value?.stringValue !== undefined) return compileText(value.stringValue, path, options);
   if (value?.arrayValue !== undefined) {
-    const items = value.arrayValue.values.map((item, i) => compileValue(item, `${path}[${i}]`));
+    const items = value.arrayValue.values.map((item, i) =>
+      compileValue(item, `${path}[${i}]`, options),
+    );
     return (writer, field, record) => {
       const whole = writer.begin(field);
       const list = writer.begin(anyValue.list);
@@ -74,7 +92,7 @@ function compileValue(value: AnyValue | undefined, path: string): ValueWriter {
     };
   }
   if (value?.kvlistValue !== undefined) {
-    const pairs = compilePairs(value.kvlistValue.values, path);
+    const pairs = compilePairs(value.kvlistValue.values, path, options);
     return (writer, field, record) => {
       const whole = writer.begin(field);
       const list = writer.begin(anyValue.fields);
@@ -87,8 +105,8 @@ function compileValue(value: AnyValue | undefined, path: string): ValueWriter {
   return refuse(path, "only texts, lists and nested fields are supported");
 }
 
-function compileText(format: string, path: string): ValueWriter {
-  const { value, problems } = parseFormat(format, extensions);
+function compileText(format: string, path: string, options: FormatOptions): ValueWriter {
+  const { value, problems } = parseFormat(format, options);
   const parts = value ?? refuse(path, problems[0]?.message ?? "is malformed");
   return (writer, field, record) => {
     const whole = writer.begin(field);

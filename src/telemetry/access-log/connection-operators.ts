@@ -4,6 +4,7 @@ import { X509Certificate } from "node:crypto";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { RequestRecord } from "../request-record.ts";
 import { list, type Operator, type OperatorMaker, present, presentWord } from "./operator.ts";
+import { dateFormatMaker } from "./time-operators.ts";
 
 type AddressOf = (record: RequestRecord) => SocketAddress | undefined;
 
@@ -73,8 +74,7 @@ export function maskAddress(address: string | undefined, bits: number): string |
   const groups = expandGroups(address);
   if (groups === undefined) return undefined;
   const masked = maskParts(groups, 16, bits).map((group) => group.toString(16));
-  // The URL parser shortens an address as RFC 5952 asks.
-  return `${new URL(`http://[${masked.join(":")}]/`).hostname.slice(1, -1)}/${bits}`;
+  return `${shortAddress(masked.join(":"))}/${bits}`;
 }
 
 function maskParts(parts: readonly number[], width: number, bits: number): number[] {
@@ -97,6 +97,11 @@ function expandGroups(address: string): number[] | undefined {
 
 type DerOf = (record: RequestRecord) => Uint8Array | undefined;
 
+const peerCertificates = {
+  DOWNSTREAM: (record) => record.downstreamTls?.peerCertificateDer,
+  UPSTREAM: (record) => record.upstreamTls?.peerCertificateDer,
+} satisfies { readonly [side: string]: DerOf };
+
 /** A connection carries many requests with one certificate. */
 const certificates = new WeakMap<Uint8Array, X509Certificate>();
 
@@ -109,6 +114,10 @@ function certificateOf(der: Uint8Array): X509Certificate {
 type CertificateField = (certificate: X509Certificate) => string | undefined;
 
 const certificateFields: { readonly [name: string]: CertificateField } = {
+  SUBJECT: ({ subject }) => rfc2253(subject),
+  DNS_SAN: namesOf("DNS"),
+  EMAIL_SAN: namesOf("email"),
+  IP_SAN: namesOf("IP Address", shortAddress),
   FINGERPRINT_256: ({ fingerprint256 }) => hex(fingerprint256),
   FINGERPRINT_1: ({ fingerprint }) => hex(fingerprint),
   SERIAL: ({ serialNumber }) => serialNumber.toLowerCase(),
@@ -117,6 +126,24 @@ const certificateFields: { readonly [name: string]: CertificateField } = {
   CERT_V_START: ({ validFromDate }) => validFromDate.toISOString(),
   CERT_V_END: ({ validToDate }) => validToDate.toISOString(),
 };
+
+/** Alternative names of one kind; Node quotes those that hold commas. */
+function namesOf(kind: string, shown: (name: string) => string = (name) => name): CertificateField {
+  const pattern = new RegExp(`(?:^|, )${kind}:("(?:[^"\\\\]|\\\\.)*"|[^,]*)`, "g");
+  return ({ subjectAltName = "" }) => {
+    const names = Array.from(subjectAltName.matchAll(pattern), ([, name = ""]) => {
+      const unquoted: unknown = name.startsWith('"') ? JSON.parse(name) : name;
+      return shown(String(unquoted));
+    });
+    return list(names);
+  };
+}
+
+/** As RFC 5952 asks: the URL parser writes it so. */
+function shortAddress(address: string): string {
+  if (!address.includes(":")) return address;
+  return new URL(`http://[${address}]/`).hostname.slice(1, -1);
+}
 
 /** `AB:CD` → `abcd`. */
 function hex(colons: string): string {
@@ -130,7 +157,8 @@ function rfc2253(lines: string): string {
 
 function certificateOperators(): Record<string, Operator> {
   const operators: Record<string, Operator> = {};
-  const add = (side: string, der: DerOf, names: readonly string[]): void => {
+  const add = (side: keyof typeof peerCertificates, names: readonly string[]): void => {
+    const der = peerCertificates[side];
     for (const name of names) {
       const field = certificateFields[name];
       operators[`${side}_PEER_${name}`] = (record) => {
@@ -139,7 +167,7 @@ function certificateOperators(): Record<string, Operator> {
       };
     }
   };
-  add("DOWNSTREAM", (record) => record.downstreamTls?.peerCertificateDer, [
+  add("DOWNSTREAM", [
     "FINGERPRINT_256",
     "FINGERPRINT_1",
     "SERIAL",
@@ -147,13 +175,11 @@ function certificateOperators(): Record<string, Operator> {
     "CERT",
     "CERT_V_START",
     "CERT_V_END",
+    "DNS_SAN",
+    "EMAIL_SAN",
+    "IP_SAN",
   ]);
-  add("UPSTREAM", (record) => record.upstreamTls?.peerCertificateDer, [
-    "ISSUER",
-    "CERT",
-    "CERT_V_START",
-    "CERT_V_END",
-  ]);
+  add("UPSTREAM", ["ISSUER", "CERT", "CERT_V_START", "CERT_V_END", "DNS_SAN", "IP_SAN", "SUBJECT"]);
   return operators;
 }
 
@@ -187,4 +213,58 @@ export const connectionOperators: { readonly [name: string]: Operator } = {
     presentWord(record.downstreamTransportFailureReason ?? ""),
 };
 
-export const connectionOperatorMakers: { readonly [name: string]: OperatorMaker } = maskMakers();
+/** `%DOWNSTREAM_PEER_CERT_V_END(%s)%`: in a form of one's own. */
+function validityMakers(): Record<string, OperatorMaker> {
+  const makers: Record<string, OperatorMaker> = {};
+  for (const [side, der] of Object.entries(peerCertificates)) {
+    for (const [name, of] of Object.entries(validityDates)) {
+      makers[`${side}_PEER_${name}`] = dateFormatMaker((record) => {
+        const bytes = der(record);
+        return bytes === undefined ? undefined : of(certificateOf(bytes));
+      });
+    }
+  }
+  return makers;
+}
+
+const validityDates: { readonly [name: string]: (certificate: X509Certificate) => Date } = {
+  CERT_V_START: ({ validFromDate }) => validFromDate,
+  CERT_V_END: ({ validToDate }) => validToDate,
+};
+
+const originalHost = "x-envoy-original-host";
+
+const requestedHosts: {
+  readonly [name: string]: (record: RequestRecord) => string | undefined;
+} = {
+  ORIG: (record) => record.requestHeader(originalHost),
+  HOST: (record) => present(record.authority),
+  ORIG_OR_HOST: (record) => record.requestHeader(originalHost) ?? present(record.authority),
+};
+
+/** `%REQUESTED_SERVER_NAME(SNI_ONLY|SNI_FIRST|HOST_FIRST:ORIG|HOST|ORIG_OR_HOST)%`. */
+function serverNameOperator(argument: string): Operator | string {
+  const [order = "", source = "ORIG_OR_HOST", ...rest] = argument.split(":");
+  const host = Object.hasOwn(requestedHosts, source) ? requestedHosts[source] : undefined;
+  if (host === undefined || rest.length > 0) return serverNameForms;
+  const name: Operator = (record) => present(record.requestedServerName);
+  switch (order) {
+    case "":
+    case "SNI_ONLY":
+      return name;
+    case "SNI_FIRST":
+      return (record) => name(record) ?? host(record);
+    case "HOST_FIRST":
+      return (record) => host(record) ?? name(record);
+    default:
+      return serverNameForms;
+  }
+}
+
+const serverNameForms = "needs SNI_ONLY, SNI_FIRST or HOST_FIRST, then ORIG, HOST or ORIG_OR_HOST";
+
+export const connectionOperatorMakers: { readonly [name: string]: OperatorMaker } = {
+  ...maskMakers(),
+  ...validityMakers(),
+  REQUESTED_SERVER_NAME: serverNameOperator,
+};

@@ -85,13 +85,14 @@ function queryParameter(record: RequestRecord, name: string): string | undefined
 }
 
 /** As Envoy counts: names and values of all fields, those with a colon too. */
-function headBytes(record: RequestRecord, which: "request" | "response"): number {
+function headBytes(record: RequestRecord, which: "request" | "response" | "trailers"): number {
   return record.headBytes?.(which) ?? 0;
 }
 
 export const headerOperators: { readonly [name: string]: Operator } = {
   REQUEST_HEADERS_BYTES: (record) => headBytes(record, "request"),
   RESPONSE_HEADERS_BYTES: (record) => headBytes(record, "response"),
+  RESPONSE_TRAILERS_BYTES: (record) => headBytes(record, "trailers"),
 };
 
 export const headerOperatorMakers: { readonly [name: string]: OperatorMaker } = {

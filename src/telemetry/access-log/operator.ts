@@ -15,8 +15,12 @@ export type OperatorMaker = (argument: string) => Operator | string;
 export interface FormatExtensions {
   /** `%HOSTNAME%`. */
   readonly hostName?: string;
-  /** `%CEL(…)%`: a value of an expression, or why it is refused. */
+  /** `%ENVIRONMENT(NAME)%`: of this process. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** `%CEL(…)%`: a value of an expression as text, or why it is refused. */
   readonly compileCel?: (expression: string) => Operator | string;
+  /** `%TYPED_CEL(…)%`: numbers and truth stay what they are, in JSON. */
+  readonly compileTypedCel?: (expression: string) => Operator | string;
   /** `%LOCAL_REPLY_BODY%`: of the answer in hand. */
   readonly localReplyBody?: () => string;
 }

@@ -75,12 +75,19 @@ function ownEntry<Value>(
 
 type DateOf = (record: RequestRecord) => Date;
 
+type DateIfAny = (record: RequestRecord) => Date | undefined;
+
 const startOf: DateOf = (record) => new Date(record.startMs);
 /** Entries are made at the end. */
 const emitOf: DateOf = (record) => new Date(record.startMs + record.durationMs);
 
-/** `%s`, `%3f`, `%Y` and their like; what is not known is refused. */
-function timeOperator(dateOf: DateOf, isLocal: boolean): OperatorMaker {
+/** `%s`, `%3f`, `%Y` and their like, of a moment that need not be there; in UTC. */
+export function dateFormatMaker(dateOf: DateIfAny): OperatorMaker {
+  return timeOperator(dateOf, false);
+}
+
+/** What is not known of a format is refused. */
+function timeOperator(dateOf: DateIfAny, isLocal: boolean): OperatorMaker {
   return (format) => {
     const parts: ((at: Date) => string)[] = [];
     for (const [piece] of format.matchAll(/%\d?[a-zA-Z%]|[^%]+|%/g)) {
@@ -91,6 +98,7 @@ function timeOperator(dateOf: DateOf, isLocal: boolean): OperatorMaker {
     }
     return (record) => {
       const at = dateOf(record);
+      if (at === undefined) return undefined;
       const shown = isLocal ? asIfUtc(at) : at;
       const zone = isLocal ? zoneOf(at) : "+0000";
       let text = "";

@@ -95,6 +95,7 @@ export async function runHeddle(
     io,
     nodeId,
     nodeCluster: node.cluster,
+    environment: { ...process.env },
     version: "test",
   });
   const close = async (): Promise<void> => {
