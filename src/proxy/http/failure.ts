@@ -30,6 +30,7 @@ export type FailureKind =
   | "access-denied"
   | "chain-gone"
   | "drop-overload"
+  | "drop-all"
   | "fault"
   | "rate-limited"
   | "overload"
@@ -125,6 +126,13 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   "access-denied": plain(403, 7, 0, "rbac_access_denied", "RBAC: access denied"),
   // The control plane asks for so many requests to be turned away.
   "drop-overload": plain(503, 14, flag.dropOverload, "drop_overload", "drop overload"),
+  "drop-all": plain(
+    503,
+    14,
+    flag.unconditionalDropOverload,
+    "unconditional_drop_overload",
+    "unconditional drop overload",
+  ),
   // A client on a connection from before the configuration of now, which has no place for it.
   "chain-gone": plain(503, 14, flag.noRouteFound, "filter_chain_not_found", "no longer served"),
   "rate-limited": plain(429, 14, flag.rateLimited, "local_rate_limited", "local_rate_limited"),

@@ -12,6 +12,7 @@ import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { Downstream } from "./downstream.ts";
 import { disconnected, type DownstreamReason } from "./downstream-reason.ts";
+import { droppedAs } from "./drop-overload.ts";
 import { type FailureKind, failureMeanings, isRefusedService } from "./failure.ts";
 import type { BodyCoder, ReplyChanges } from "./filter.ts";
 import { type FilteredStream, FilterRun } from "./filter-run.ts";
@@ -223,7 +224,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     }
     const { dropShare = 0 } = cluster;
     if (dropShare > 0 && this.random() < dropShare) {
-      return this.reply("drop-overload", { headers: [["x-envoy-drop-overload", "true"]] });
+      return this.reply(...droppedAs(dropShare));
     }
     const isWaiting = this.#head?.expectsContinue === true && !this.body.isComplete;
     if (isWaiting && !this.services.settings.passesContinue) this.passContinue();

@@ -25,6 +25,7 @@ export const flag = {
   downstreamRemoteReset: 0x400000,
   dropOverload: 0x200000,
   noFilterConfigFound: 0x800000,
+  unconditionalDropOverload: 0x2000000,
   invalidRequestHeaders: 0x1000000,
 } as const;
 
@@ -45,6 +46,7 @@ const letters: readonly (readonly [bit: number, text: string])[] = [
   [flag.upstreamConnectionFailure, "UF"],
   [flag.upstreamOverflow, "UO"],
   [flag.dropOverload, "DO"],
+  [flag.unconditionalDropOverload, "UDO"],
   [flag.upstreamRemoteReset, "UR"],
   [flag.upstreamConnectionTermination, "UC"],
   [flag.upstreamProtocolError, "UPE"],

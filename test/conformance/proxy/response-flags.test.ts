@@ -1,7 +1,8 @@
 /**
  * Response flags that the scenarios have no place for, over one file, under Heddle's data plane (both
  * I/O backends, and data workers) and under Envoy: those of HTTP/2's resets, of a connection that is too
- * old, and of an endpoint assignment that sheds load.
+ * old, of a request that is, of an endpoint assignment that sheds load, and of a request that is unsound;
+ * with their long names, the details, and what the client is told.
  */
 import assert from "node:assert/strict";
 import http from "node:http";
@@ -22,20 +23,23 @@ function bootstrap(ports: Ports, logFile: string, upstream: number): string {
   const cluster = (name: string, more: string, policy = ""): string =>
     `{name: ${name}, type: STATIC, connect_timeout: 1s, ${more}load_assignment: {cluster_name: ${name}, ${policy}endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${upstream}}}}}]}]}}`;
   const http2Options = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}, `;
-  const log = `access_log: [{name: file, typed_config: {"@type": ${type}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS% %RESPONSE_CODE%\\n"}}}}]`;
+  const briefOptions = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {max_stream_duration: 0.2s}, explicit_http_config: {http2_protocol_options: {}}}}, `;
+  const log = `access_log: [{name: file, typed_config: {"@type": ${type}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\\n"}}}}]`;
   const listener = (door: Door, filter: string): string => `
   - name: ${door}
     address: {socket_address: {address: 127.0.0.1, port_value: ${ports[door]}}}
     filter_chains: [{filters: [${filter}]}]`;
-  const manager = `{name: http, typed_config: {"@type": ${type}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: http, codec_type: AUTO, ${log}, http_filters: [{name: router, typed_config: {"@type": ${type}.filters.http.router.v3.Router}}], route_config: {virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /dropped}, route: {cluster: dropped}}, {match: {prefix: /}, route: {cluster: app, timeout: 0s}}]}]}}}`;
+  const manager = `{name: http, typed_config: {"@type": ${type}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: http, codec_type: AUTO, ${log}, http_filters: [{name: router, typed_config: {"@type": ${type}.filters.http.router.v3.Router}}], route_config: {virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /dropped}, route: {cluster: dropped}}, {match: {prefix: /all-dropped}, route: {cluster: all-dropped}}, {match: {prefix: /brief}, route: {cluster: brief, timeout: 0s}}, {match: {prefix: /}, route: {cluster: app, timeout: 0s}}]}]}}}`;
   const tcp = `{name: tcp, typed_config: {"@type": ${type}.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: raw, max_downstream_connection_duration: 0.3s, ${log}}}`;
-  const drops =
-    "policy: {drop_overloads: [{category: load, drop_percentage: {numerator: 999999, denominator: MILLION}}]}, ";
+  const drops = (numerator: number): string =>
+    `policy: {drop_overloads: [{category: load, drop_percentage: {numerator: ${numerator}, denominator: MILLION}}]}, `;
   return `
 static_resources:
   clusters:
   - ${cluster("app", http2Options)}
-  - ${cluster("dropped", "", drops)}
+  - ${cluster("dropped", "", drops(999_999))}
+  - ${cluster("all-dropped", "", drops(1_000_000))}
+  - ${cluster("brief", briefOptions)}
   - ${cluster("raw", "")}
   listeners:${listener("plain", manager)}${listener("tcp", tcp)}
 `;
@@ -67,18 +71,41 @@ after(async () => {
 
 const asks: Readonly<Record<string, (port: number) => Promise<void>>> = {
   DO: (port) => get(port, "/dropped"),
+  UDO: (port) => get(port, "/all-dropped"),
+  UMSDR: (port) => get(port, "/brief"),
+  DPE: (port) => send(port, "GET / HTTP/1.1\r\nhost: a\r\nbad header\r\n\r\n"),
   UR: (port) => get(port, "/reset"),
   DR: leaveStream,
   DT: outstay,
 };
 
+/** What has been answered last, but for what differs from day to day. */
+let lastAnswer = "";
+
 async function get(port: number, path: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     http
       .get({ host: "127.0.0.1", port, path, agent: false }, (answer) => {
-        answer.resume().on("end", resolve);
+        let body = "";
+        answer.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
+        answer.on("end", () => {
+          const { date, ...told } = answer.headers;
+          assert.ok(date !== undefined);
+          lastAnswer = JSON.stringify([answer.statusCode, told, body]);
+          resolve();
+        });
       })
       .on("error", reject);
+  });
+}
+
+/** Until the connection ends. */
+async function send(port: number, text: string): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const socket = net.connect({ host: "127.0.0.1", port });
+    socket.on("error", () => {});
+    socket.on("close", () => resolve());
+    socket.resume().write(text);
   });
 }
 
@@ -110,11 +137,13 @@ async function outstay(port: number): Promise<void> {
 
 async function flagsOf(plane: PlaneName, flag: string): Promise<string> {
   const before = planes.log(plane).length;
+  lastAnswer = "";
   await asks[flag]?.(planes.port(plane, flag === "DT" ? "tcp" : "plain"));
-  return await until(
+  const line = await until(
     () => planes.log(plane)[before],
     () => `${plane} ${flag}`,
   );
+  return `${line} ${lastAnswer}`;
 }
 
 for (const flag of Object.keys(asks)) {
