@@ -190,7 +190,7 @@ export const honouredStreamLog: Honoured<StdoutAccessLog> = { logFormat: honoure
 
 export const honouredStatsLog: Honoured<StatsLog> = {
   statPrefix: true,
-  // Our registry bounds series by itself.
+  // Our registry bounds series by itself; a prefix sets them apart among Envoy's own, and names none here.
   statsScope: {
     prefix: true,
     enableEviction: true,
@@ -206,8 +206,10 @@ export const honouredTelemetry: Honoured<OpenTelemetryConfig> = {
   serviceName: true,
   httpService: true,
   grpcService: true,
-  maxCacheSize: "absent",
-  setTelemetrySdkResourceAttributes: "absent",
+  resourceDetectors: true,
+  sampler: true,
+  maxCacheSize: true,
+  setTelemetrySdkResourceAttributes: "zero",
   setServiceNameResourceAttribute: "absent",
   setInstrumentationScope: "absent",
 };
@@ -235,7 +237,7 @@ export const honouredSkywalking: Honoured<SkyWalkingConfig> = {
     serviceName: true,
     instanceName: true,
     backendToken: true,
-    maxCacheSize: "absent",
+    maxCacheSize: true,
   },
 };
 

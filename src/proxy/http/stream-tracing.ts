@@ -15,6 +15,7 @@ import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import type { TracingSettings } from "./settings.ts";
 import { decidesToTrace } from "./trace-decision.ts";
+import type { TraceSampler } from "./trace-samplers.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
 /**
@@ -67,13 +68,26 @@ function startTrace(
   random: () => number,
 ): void {
   record.isSampled = decidesToTrace(request, record, settings, random);
-  const traceparent = newTraceparent(record.isSampled);
+  const sampler = samplerOf(settings);
+  const traceparent =
+    sampler === undefined ? newTraceparent(record.isSampled) : sampledTraceparent(record, sampler);
   record.beginTrace(traceparent);
   if (settings.isSilent === true) return;
   if (!settings.spawnsUpstreamSpan) return request.headers.set("traceparent", traceparent);
   const { traceId, isSampled } = record;
   const spanId = upstreamSpanId(record.spanId);
   request.headers.set("traceparent", formatTraceparent({ traceId, spanId, isSampled }));
+}
+
+/** Ids come first: the sampler asks for one. */
+function sampledTraceparent(record: StreamRecord, sampler: TraceSampler): string {
+  const traceId = newTraceId();
+  record.isSampled &&= sampler(traceId, undefined);
+  return formatTraceparent({ traceId, spanId: newSpanId(), isSampled: record.isSampled });
+}
+
+function samplerOf({ propagation }: TracingSettings): TraceSampler | undefined {
+  return propagation.kind === "w3c" ? propagation.sampler : undefined;
 }
 
 interface TraceJoining {
@@ -94,10 +108,12 @@ function joinTrace(
   record.parentSpanId = caller?.spanId ?? "";
   record.spanId = newSpanId();
   const decided = caller?.isSampled ?? parseTraceDecision(lookup);
+  const sampler = samplerOf(settings);
   record.isSampled =
-    decided === undefined
+    decided === undefined || sampler !== undefined
       ? decidesToTrace(request, record, settings, random)
       : decided && isWithinOverall(settings, random);
+  if (sampler !== undefined) record.isSampled &&= sampler(record.traceId, decided);
   if (settings.isSilent === true) return;
   const { traceId, isSampled } = record;
   const hasTwo = settings.spawnsUpstreamSpan;

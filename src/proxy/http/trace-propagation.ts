@@ -2,6 +2,7 @@
  * How a request's trace is told to the next hop, and read from the hop before: what the provider of a
  * connection manager's tracing asks for.
  */
+import { OpenTelemetryConfig } from "../../wire/gen/ts/envoy/config/trace/v3/opentelemetry.ts";
 import { SkyWalkingConfig } from "../../wire/gen/ts/envoy/config/trace/v3/skywalking.ts";
 import {
   ZipkinConfig,
@@ -10,10 +11,20 @@ import {
 import type { HttpConnectionManager } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import type { SkywalkingPropagation } from "./skywalking-tracing.ts";
+import { compileSampler, type TraceSampler } from "./trace-samplers.ts";
 
 export type Propagation =
-  /** `traceparent`; B3 is kept up where it came. */
-  { readonly kind: "w3c" } | B3Propagation | { readonly kind: "datadog" } | SkywalkingPropagation;
+  | W3cPropagation
+  | B3Propagation
+  | { readonly kind: "datadog" }
+  | SkywalkingPropagation;
+
+/** `traceparent`; B3 is kept up where it came. */
+export interface W3cPropagation {
+  readonly kind: "w3c";
+  /** Decides of what the connection manager's shares let through; without one the caller decides. */
+  readonly sampler?: TraceSampler | undefined;
+}
 
 export interface B3Propagation {
   readonly kind: "b3";
@@ -33,6 +44,8 @@ export const tracerTypes = {
 
 type Tracing = NonNullable<HttpConnectionManager["tracing"]>;
 
+const samplerPath = "tracing.provider.typed_config.sampler";
+
 export function propagationOf({ provider }: Tracing): Propagation {
   const { typeUrl = "", value = new Uint8Array(0) } = provider?.typedConfig ?? {};
   switch (typeUrl) {
@@ -42,6 +55,10 @@ export function propagationOf({ provider }: Tracing): Propagation {
       return { kind: "datadog" };
     case tracerTypes.skywalking:
       return { kind: "skywalking", ...skywalkingNames(SkyWalkingConfig.decode(value)) };
+    case tracerTypes.openTelemetry: {
+      const { sampler } = OpenTelemetryConfig.decode(value);
+      return { kind: "w3c", sampler: compileSampler(sampler, samplerPath) };
+    }
     default:
       return { kind: "w3c" };
   }

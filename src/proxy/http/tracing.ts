@@ -24,6 +24,7 @@ import type { ProxyContext } from "../context.ts";
 import { refuse } from "../engine/refusal.ts";
 import { DatadogSpans } from "../stats/datadog-spans.ts";
 import { OtlpSpans } from "../stats/otlp-spans.ts";
+import { detectResource } from "../stats/resource-detectors.ts";
 import type { PostBatch, ReportEncoding } from "../stats/report-queue.ts";
 import { SkywalkingSegments } from "../stats/skywalking-segments.ts";
 import { SpanSink } from "../stats/span-sink.ts";
@@ -39,7 +40,6 @@ import { namesOfNode, skywalkingNames, type TracedNode, tracerTypes } from "./tr
 
 export interface SpanReporter {
   add(record: RequestRecord): void;
-  flush(): void;
 }
 
 type Tracing = NonNullable<HttpConnectionManager["tracing"]>;
@@ -58,6 +58,8 @@ interface Provider {
   readonly key: readonly unknown[];
   readonly encoding: () => ReportEncoding<RequestRecord>;
   readonly post: PostBatch;
+  /** How many spans may wait, where configuration says so. */
+  readonly pendingMax?: number | undefined;
 }
 
 /** Where spans of this connection manager go; undefined when it names no provider. */
@@ -71,10 +73,11 @@ export function compileSpanReporter(
   const { operation, upstreamOperation, spawnUpstreamSpan, maxPathTagLength, verbose } = tracing;
   const tags = tracing.customTags.map((tag) => CustomTag.encode(tag).finish().join());
   const said = [spawnUpstreamSpan, operation, upstreamOperation, maxPathTagLength, verbose];
-  const key = JSON.stringify([...provider.key, ...said, ...tags]);
+  const { encoding, post, pendingMax } = provider;
+  const key = JSON.stringify([...provider.key, pendingMax, ...said, ...tags]);
   return reporters.get(context, key, () => {
     const { clock, metrics } = context;
-    return new SpanSink({ clock, metrics, encoding: provider.encoding(), post: provider.post });
+    return new SpanSink({ clock, metrics, encoding: encoding(), post, pendingMax });
   });
 }
 
@@ -126,8 +129,16 @@ function openTelemetry(
   context: ProxyContext,
   options: SpanOptions,
 ): Provider {
-  const { serviceName, grpcService, httpService } = honoured(config, honouredTelemetry, path);
-  const resource = { "service.name": serviceName || "unknown_service:heddle" };
+  const { serviceName, grpcService, httpService, maxCacheSize, resourceDetectors } = honoured(
+    config,
+    honouredTelemetry,
+    path,
+  );
+  const named = { "service.name": serviceName || "unknown_service:heddle" };
+  const resource = detectResource(resourceDetectors, named, {
+    path: `${path}.resource_detectors`,
+    environment: context.environment,
+  });
   const encoding = (): OtlpSpans => new OtlpSpans({ resource, ...options });
   if (grpcService !== undefined) {
     if (httpService !== undefined) refuse(`${path}.http_service`, "excludes grpc_service");
@@ -136,11 +147,11 @@ function openTelemetry(
       path: otlpPath,
     };
     const post = postsOverGrpc(context, target, { what: "spans" });
-    return { key: ["otlp", target, serviceName], encoding, post };
+    return { key: ["otlp", target, resource], encoding, post, pendingMax: maxCacheSize };
   }
   const target = compileHttpTarget(httpService, "application/x-protobuf", `${path}.http_service`);
   const post = postsOverHttp(context, target, "spans");
-  return { key: ["otlp", target, serviceName], encoding, post };
+  return { key: ["otlp", target, resource], encoding, post, pendingMax: maxCacheSize };
 }
 
 function zipkin(config: ZipkinConfig, context: ProxyContext, options: SpanOptions): Provider {
@@ -202,7 +213,8 @@ function skywalking(
   const encoding = (): SkywalkingSegments =>
     new SkywalkingSegments({ ...options, ...names, node: { id, zone } });
   const post = postsOverGrpc(context, target, { what: "spans", isFramed: true });
-  return { key: ["skywalking", target, names], encoding, post };
+  const pendingMax = clientConfig?.maxCacheSize;
+  return { key: ["skywalking", target, names], encoding, post, pendingMax };
 }
 
 function zipkinTarget(config: ZipkinConfig): PostTarget {

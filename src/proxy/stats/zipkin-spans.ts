@@ -1,14 +1,22 @@
-/** Spans of requests as Zipkin's JSON, version 2. */
+/** Spans of requests as Zipkin's, version 2. */
 import { childSpanId } from "../../telemetry/b3.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { momentsOf, requestTags, type TagOptions, type Tags, upstreamTags } from "./envoy-tags.ts";
 import type { ReportEncoding } from "./report-queue.ts";
+import {
+  type ZipkinEncoding,
+  ZipkinJson,
+  ZipkinProtobuf,
+  type ZipkinSpan,
+} from "./zipkin-encodings.ts";
 
 export interface ZipkinSpansOptions extends TagOptions {
   readonly serviceName: string;
   /** Server's spans are the client's, told from the other side. */
   readonly sharesSpans: boolean;
   readonly spawnsUpstreamSpan: boolean;
+  /** Protobuf instead of JSON. */
+  readonly isProtobuf: boolean;
 }
 
 interface SpanIds {
@@ -18,15 +26,15 @@ interface SpanIds {
 
 export class ZipkinSpans implements ReportEncoding<RequestRecord> {
   readonly #options: ZipkinSpansOptions;
-  #spans: string[] = [];
-  #bytes = 0;
+  readonly #encoding: ZipkinEncoding;
 
   constructor(options: ZipkinSpansOptions) {
     this.#options = options;
+    this.#encoding = options.isProtobuf ? new ZipkinProtobuf() : new ZipkinJson();
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#encoding.bytes;
   }
 
   add(record: RequestRecord): number {
@@ -63,7 +71,7 @@ export class ZipkinSpans implements ReportEncoding<RequestRecord> {
       timestamp: timestamp + Math.round(moment.afterMs * 1000),
       value: moment.name,
     }));
-    const text = JSON.stringify({
+    this.#encoding.add({
       traceId: record.traceId,
       ...(parentSpanId === "" ? {} : { parentId: parentSpanId }),
       id: spanId,
@@ -79,18 +87,15 @@ export class ZipkinSpans implements ReportEncoding<RequestRecord> {
       tags,
       ...(isServer && sharesSpans ? { shared: true } : {}),
     });
-    this.#spans.push(text);
-    this.#bytes += text.length;
   }
 
   seal(): Uint8Array {
-    const body = Buffer.from(`[${this.#spans.join(",")}]`);
-    this.#spans = [];
-    this.#bytes = 0;
-    return body;
+    return this.#encoding.seal();
   }
 }
 
-function endpointOf({ downstreamLocalAddress: { address, port } }: RequestRecord): object {
+function endpointOf({
+  downstreamLocalAddress: { address, port },
+}: RequestRecord): ZipkinSpan["localEndpoint"] {
   return address.includes(":") ? { ipv6: address, port } : { ipv4: address, port };
 }

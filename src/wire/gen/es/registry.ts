@@ -190,6 +190,11 @@ import { file_envoy_config_core_v3_http_service } from "./envoy/config/core/v3/h
 import { file_opentelemetry_proto_common_v1_common } from "./opentelemetry/proto/common/v1/common_pb.ts";
 import { file_envoy_extensions_access_loggers_open_telemetry_v3_logs_service } from "./envoy/extensions/access_loggers/open_telemetry/v3/logs_service_pb.ts";
 import { file_envoy_config_trace_v3_opentelemetry } from "./envoy/config/trace/v3/opentelemetry_pb.ts";
+import { file_envoy_extensions_tracers_opentelemetry_samplers_v3_always_on_sampler } from "./envoy/extensions/tracers/opentelemetry/samplers/v3/always_on_sampler_pb.ts";
+import { file_envoy_extensions_tracers_opentelemetry_samplers_v3_parent_based_sampler } from "./envoy/extensions/tracers/opentelemetry/samplers/v3/parent_based_sampler_pb.ts";
+import { file_envoy_extensions_tracers_opentelemetry_samplers_v3_trace_id_ratio_based_sampler } from "./envoy/extensions/tracers/opentelemetry/samplers/v3/trace_id_ratio_based_sampler_pb.ts";
+import { file_envoy_extensions_tracers_opentelemetry_resource_detectors_v3_environment_resource_detector } from "./envoy/extensions/tracers/opentelemetry/resource_detectors/v3/environment_resource_detector_pb.ts";
+import { file_envoy_extensions_tracers_opentelemetry_resource_detectors_v3_static_config_resource_detector } from "./envoy/extensions/tracers/opentelemetry/resource_detectors/v3/static_config_resource_detector_pb.ts";
 import { file_envoy_config_trace_v3_zipkin } from "./envoy/config/trace/v3/zipkin_pb.ts";
 import { file_envoy_config_trace_v3_datadog } from "./envoy/config/trace/v3/datadog_pb.ts";
 import { file_envoy_config_trace_v3_skywalking } from "./envoy/config/trace/v3/skywalking_pb.ts";
@@ -403,6 +408,11 @@ export const registry: Registry = createRegistry(
   file_opentelemetry_proto_common_v1_common,
   file_envoy_extensions_access_loggers_open_telemetry_v3_logs_service,
   file_envoy_config_trace_v3_opentelemetry,
+  file_envoy_extensions_tracers_opentelemetry_samplers_v3_always_on_sampler,
+  file_envoy_extensions_tracers_opentelemetry_samplers_v3_parent_based_sampler,
+  file_envoy_extensions_tracers_opentelemetry_samplers_v3_trace_id_ratio_based_sampler,
+  file_envoy_extensions_tracers_opentelemetry_resource_detectors_v3_environment_resource_detector,
+  file_envoy_extensions_tracers_opentelemetry_resource_detectors_v3_static_config_resource_detector,
   file_envoy_config_trace_v3_zipkin,
   file_envoy_config_trace_v3_datadog,
   file_envoy_config_trace_v3_skywalking,
