@@ -57,7 +57,7 @@ export const honouredListener: Honoured<Listener> = {
   socketOptions: honouredSocketOption,
   trafficDirection: true,
   // One thread accepts, so balance between threads is exact already.
-  connectionBalanceConfig: true,
+  connectionBalanceConfig: { exactBalance: true },
   reusePort: true,
   enableReusePort: true,
   accessLog: true,

@@ -58,6 +58,21 @@ export function acceptedFields(walked: Walked): readonly string[] {
   return accepted;
 }
 
+/** The last field of a path, and the message that it stands in. */
+export function fieldAt(
+  type: string,
+  path: string,
+): { readonly message: string; readonly field: string } {
+  const names = path.split(".");
+  let desc = messageOf(type);
+  for (const name of names.slice(0, -1)) {
+    const inner = desc.fields.find((field) => field.name === name)?.message;
+    if (inner === undefined) throw new Error(`${type} has no messages at ${path}`);
+    desc = inner;
+  }
+  return { message: desc.typeName, field: names.at(-1) ?? "" };
+}
+
 /** Paths of the fields that a message sets, of itself and below. */
 export function setFields(type: string, json: JsonObject): readonly string[] {
   const desc = messageOf(type);

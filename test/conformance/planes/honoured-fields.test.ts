@@ -13,7 +13,9 @@ import { createListenerSet } from "../../../src/proxy/listener.ts";
 import { typeUrls } from "../../../src/xds/feed.ts";
 import { testDataPlane } from "../../support/data-plane.ts";
 import { fieldExamples } from "./field-examples.ts";
-import { acceptedFields, enclose, encode, setFields, type Walked } from "./field-walk.ts";
+import { mentionedNames, nameKey, readKey, recordReads } from "./field-reads.ts";
+import { acceptedFields, enclose, encode, fieldAt, setFields, type Walked } from "./field-walk.ts";
+import { unreadFields } from "./unread-fields.ts";
 
 // `HEDDLE_UPDATE_GOLDEN=1 node --test test/conformance/planes/honoured-fields.test.ts` writes it anew.
 const isUpdating = process.env["HEDDLE_UPDATE_GOLDEN"] === "1";
@@ -42,6 +44,7 @@ function listenerOf(chain: JsonObject, more: JsonObject = {}): JsonObject {
   return { name: "l", address, bindToPort: false, filterChains: [chain], ...more };
 }
 
+const reads = await recordReads();
 const plane = testDataPlane((context, secrets) => createListenerSet({ context, secrets }));
 plane.configuration.start();
 let version = 0;
@@ -358,13 +361,24 @@ const walked: readonly Walked[] = [
 
 const shortName = (type: string): string => type.replace(/^envoy\.(?:extensions|config)\./, "");
 const lines = new Set<string>();
+/** Every field that was accepted, with the message that it stands in. */
+const accepted = new Set<string>();
+
+function accept(type: string, path: string): void {
+  const { message, field } = fieldAt(type, path);
+  if (!message.startsWith("google.protobuf.")) accepted.add(`${message} ${field}`);
+}
 
 test("every field that is not refused is one that people have read about", () => {
   for (const one of walked) {
     const bare = one.refusal(encode(one.type, one.base));
     assert.equal(bare, undefined, `${one.type}: the base is refused`);
     const name = shortName(one.type);
-    for (const field of acceptedFields(one)) lines.add(`${name} ${field}`);
+    for (const field of acceptedFields(one)) {
+      lines.add(`${name} ${field}`);
+      // Of which zero alone is taken says what is done anyway.
+      if (!field.endsWith(" = 0")) accept(one.type, field);
+    }
   }
   const text = `${[...lines].toSorted().join("\n")}\n`;
   if (isUpdating) writeFileSync(golden, text);
@@ -382,7 +396,10 @@ test("no field that docs/fields.md lists is refused by a compiler", () => {
     assert.ok(one !== undefined, `${name} is not walked`);
     const refusal = one.refusal(encode(one.type, json));
     if (refusal !== undefined) refusals.push(`${name}: ${refusal}`);
-    for (const path of setFields(one.type, json)) taken.add(`${name} ${path}`);
+    for (const path of setFields(one.type, json)) {
+      taken.add(`${name} ${path}`);
+      accept(one.type, path);
+    }
   }
   plane.close();
   assert.deepEqual(refusals, []);
@@ -397,5 +414,24 @@ test("no field that docs/fields.md lists is refused by a compiler", () => {
   assert.deepEqual(
     listed.filter((field) => !taken.has(field)),
     [],
+  );
+});
+
+test("every field that is not refused is read by somebody, or means nothing here", () => {
+  const mentioned = mentionedNames();
+  const unread = [...accepted].filter((key) => {
+    const [message = "", field = ""] = key.split(" ");
+    return !reads.has(readKey(message, field)) && !mentioned.has(nameKey(field));
+  });
+  assert.deepEqual(
+    unread.filter((key) => !unreadFields.has(key)).toSorted(),
+    [],
+    "accepted, and without effect",
+  );
+  // A reason that nobody needs any more is wrong.
+  assert.deepEqual(
+    [...unreadFields.keys()].filter((key) => !unread.includes(key)),
+    [],
+    "said to have no effect, and read",
   );
 });
