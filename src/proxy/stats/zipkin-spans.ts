@@ -1,22 +1,14 @@
-/** Spans of requests as Zipkin's, version 2. */
+/** Spans of requests as Zipkin's JSON, version 2. */
 import { childSpanId } from "../../telemetry/b3.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
 import { momentsOf, requestTags, type TagOptions, type Tags, upstreamTags } from "./envoy-tags.ts";
 import type { ReportEncoding } from "./report-queue.ts";
-import {
-  type ZipkinEncoding,
-  ZipkinJson,
-  ZipkinProtobuf,
-  type ZipkinSpan,
-} from "./zipkin-encodings.ts";
 
 export interface ZipkinSpansOptions extends TagOptions {
   readonly serviceName: string;
   /** Server's spans are the client's, told from the other side. */
   readonly sharesSpans: boolean;
   readonly spawnsUpstreamSpan: boolean;
-  /** Protobuf instead of JSON. */
-  readonly isProtobuf: boolean;
 }
 
 interface SpanIds {
@@ -24,17 +16,25 @@ interface SpanIds {
   readonly parentSpanId: string;
 }
 
+interface ToldSpan {
+  readonly name: string;
+  readonly isServer: boolean;
+  /** Of the connection that the span is about, or of both. */
+  readonly moments: ReturnType<typeof momentsOf>;
+  readonly tags: Tags;
+}
+
 export class ZipkinSpans implements ReportEncoding<RequestRecord> {
   readonly #options: ZipkinSpansOptions;
-  readonly #encoding: ZipkinEncoding;
+  #spans: string[] = [];
+  #bytes = 0;
 
   constructor(options: ZipkinSpansOptions) {
     this.#options = options;
-    this.#encoding = options.isProtobuf ? new ZipkinProtobuf() : new ZipkinJson();
   }
 
   get bytes(): number {
-    return this.#encoding.bytes;
+    return this.#bytes;
   }
 
   add(record: RequestRecord): number {
@@ -44,6 +44,7 @@ export class ZipkinSpans implements ReportEncoding<RequestRecord> {
     this.#write(record, record, {
       name,
       isServer,
+      moments: momentsOf(record),
       tags: requestTags(record, this.#options),
     });
     if (!spawnsUpstreamSpan || record.upstreamHost === undefined) return 1;
@@ -52,6 +53,7 @@ export class ZipkinSpans implements ReportEncoding<RequestRecord> {
     this.#write(record, ids, {
       name: upstream,
       isServer: false,
+      moments: momentsOf(record).filter(({ name }) => name.includes("upstream")),
       tags: upstreamTags(record, this.#options),
     });
     return 2;
@@ -60,18 +62,17 @@ export class ZipkinSpans implements ReportEncoding<RequestRecord> {
   #write(
     record: RequestRecord,
     { spanId, parentSpanId }: SpanIds,
-    { name, isServer, tags }: { name: string; isServer: boolean; tags: Tags },
+    { name, isServer, moments, tags }: ToldSpan,
   ): void {
     const { serviceName, sharesSpans, style } = this.#options;
     const timestamp = Math.round(record.startMs * 1000);
-    const moments = style.isVerbose ? momentsOf(record) : [];
     // As in Zipkin's first format: the server has sent, the client has received.
     const end = { name: isServer ? "ss" : "cr", afterMs: record.durationMs };
-    const annotations = [...moments, end].map((moment) => ({
+    const annotations = [...(style.isVerbose ? moments : []), end].map((moment) => ({
       timestamp: timestamp + Math.round(moment.afterMs * 1000),
       value: moment.name,
     }));
-    this.#encoding.add({
+    const text = JSON.stringify({
       traceId: record.traceId,
       ...(parentSpanId === "" ? {} : { parentId: parentSpanId }),
       id: spanId,
@@ -87,15 +88,18 @@ export class ZipkinSpans implements ReportEncoding<RequestRecord> {
       tags,
       ...(isServer && sharesSpans ? { shared: true } : {}),
     });
+    this.#spans.push(text);
+    this.#bytes += text.length;
   }
 
   seal(): Uint8Array {
-    return this.#encoding.seal();
+    const body = Buffer.from(`[${this.#spans.join(",")}]`);
+    this.#spans = [];
+    this.#bytes = 0;
+    return body;
   }
 }
 
-function endpointOf({
-  downstreamLocalAddress: { address, port },
-}: RequestRecord): ZipkinSpan["localEndpoint"] {
+function endpointOf({ downstreamLocalAddress: { address, port } }: RequestRecord): object {
   return address.includes(":") ? { ipv6: address, port } : { ipv4: address, port };
 }

@@ -438,7 +438,16 @@ export const fieldExamples: readonly FieldExample[] = [
       collectorService: { httpUri: { uri: "http://a/v2", cluster: "app", timeout: "1s" } },
     },
   ],
-  ["trace.v3.OpenTelemetryConfig", { grpcService: { envoyGrpc: { clusterName: "app" } } }],
+  [
+    "trace.v3.OpenTelemetryConfig",
+    {
+      grpcService: { envoyGrpc: { clusterName: "app" } },
+      sampler: typed("tracers.opentelemetry.samplers.v3.AlwaysOnSamplerConfig"),
+      resourceDetectors: [
+        typed("tracers.opentelemetry.resource_detectors.v3.EnvironmentResourceDetectorConfig"),
+      ],
+    },
+  ],
   [
     "clusters.dynamic_forward_proxy.v3.ClusterConfig",
     { dnsCacheConfig: { name: "d", dnsLookupFamily: "ALL" } },

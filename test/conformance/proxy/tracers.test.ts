@@ -72,7 +72,7 @@ ${plane === label("envoy") ? atOnce : ""}static_resources:
     "long",
     "INBOUND",
     zipkin("long", ", trace_id_128bit: true"),
-    "spawn_upstream_span: true, ",
+    "spawn_upstream_span: true, verbose: true, ",
   )}${listener(
     "both",
     "OUTBOUND",
