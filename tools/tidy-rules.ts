@@ -41,7 +41,7 @@ export const areas: Readonly<Record<string, Area>> = {
   net: {
     may: ["base", "wire", "telemetry"],
     // Files: a Unix socket is a file with a mode.
-    packages: [...sockets, "node:fs/promises", "re2js", "@bufbuild/protobuf"],
+    packages: [...sockets, "node:fs", "node:fs/promises", "re2js", "@bufbuild/protobuf"],
     why: "sockets and TLS, without meaning",
   },
   xds: {

@@ -1,5 +1,6 @@
 /** Why nothing can be listened on, in one sentence, whichever backend tried. */
 import { HeddleError } from "../base/error.ts";
+import { formatSocketAddress } from "../base/socket-address.ts";
 import type { ListenOptions } from "./listen.ts";
 
 const reasons: Readonly<Record<string, string>> = {
@@ -16,7 +17,7 @@ export interface ListenFault {
 
 /** `cannot listen on 127.0.0.1:80: this user may not open the port (EACCES)`. */
 export function listenFailure({ on }: Pick<ListenOptions, "on">, fault: ListenFault): HeddleError {
-  const where = on.kind === "address" ? `${on.address}:${on.port}` : `descriptor ${on.fd}`;
+  const where = on.kind === "address" ? formatSocketAddress(on) : `descriptor ${on.fd}`;
   const { code, cause } = fault;
   const why = (code === undefined ? undefined : reasons[code]) ?? fault.message;
   const errno = code === undefined || why.includes(code) ? "" : ` (${code})`;

@@ -4,7 +4,7 @@
  */
 import net from "node:net";
 
-import type { SocketAddress } from "../base/socket-address.ts";
+import { isPipe, type SocketAddress } from "../base/socket-address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Channel } from "./channel.ts";
 import type { TcpKeepAlive } from "./dialler.ts";
@@ -20,6 +20,7 @@ import {
 } from "./portable/socket-channel.ts";
 import { openLibc } from "./sysio/libc.ts";
 import { openBoundSocket, setSocketOptions, type SocketOption } from "./sysio/listening-socket.ts";
+import { type PipeFile, removePipe } from "./sysio/pipe-socket.ts";
 import { readOriginalDestination, setKeepAlive } from "./sysio/socket-options.ts";
 
 export type { SocketOption } from "./sysio/listening-socket.ts";
@@ -41,6 +42,8 @@ export interface ListenOptions {
   readonly keepAlive?: TcpKeepAlive | undefined;
   /** What else the kernel is asked of the socket; it is refused where the kernel refuses one. */
   readonly socketOptions?: readonly SocketOption[];
+  /** Of a Unix socket's file: its permissions; 0 unless told, which leaves them to the process's mask. */
+  readonly mode?: number;
   /** Connections that are accepted in one turn of the loop; 64 unless told. Of the epoll backend. */
   readonly acceptsMax?: number | undefined;
   /** Ask the kernel where a redirected connection was meant to go. */
@@ -59,6 +62,12 @@ export interface BoundListener {
   serve?(): void;
   /** Stops accepting; accepted connections go on. Resolves when the port is free. */
   close(): Promise<void>;
+}
+
+/** Where a Unix socket listens, and where those that connect to it are said to come from: as Envoy. */
+export function pipeOf({ on }: Pick<ListenOptions, "on">): SocketAddress | undefined {
+  if (on.kind === "descriptor" || !isPipe(on.address)) return undefined;
+  return { address: on.address, port: 0 };
 }
 
 /** Resolves when connections can come in; rejects with `listen-failed` and the reason. */
@@ -82,7 +91,9 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
   });
   if (options.readsOriginalDestination) warnWithoutLibc(options.log);
   return new Promise((resolve, reject) => {
-    const { on, backlog = 511, socketOptions = [] } = options;
+    const { on, backlog = 511, socketOptions = [], mode } = options;
+    const pipe = pipeOf(options);
+    let file: PipeFile | undefined;
     const refuse = (refusal: string): void =>
       reject(listenFailure(options, { code: undefined, message: refusal }));
     server.once("error", (error) => {
@@ -102,16 +113,18 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
       server.on("error", (error) => {
         options.log.error("accepting connections failed", { reason: error.message });
       });
-      const bound = boundListener(server, on.kind === "address");
-      if (on.kind === "address") onOpened(bound.address, descriptorOf(server), "tcp");
+      const isOurs = on.kind === "address" && pipe === undefined;
+      const bound = boundListener(server, { isOurs, pipe, file });
+      if (isOurs) onOpened(bound.address, descriptorOf(server), "tcp");
       resolve(bound);
     });
-    const fd = on.kind === "descriptor" ? on.fd : takeKept(on);
+    const fd = on.kind === "descriptor" ? on.fd : pipe === undefined ? takeKept(on) : undefined;
     if (fd !== undefined) server.listen({ fd, backlog });
-    else if (on.kind === "address" && socketOptions.length > 0) {
-      const opened = openBoundSocket(on, socketOptions);
-      if ("refusal" in opened) refuse(opened.refusal);
-      else server.listen({ fd: opened.fd, backlog });
+    else if (on.kind === "address" && (socketOptions.length > 0 || pipe !== undefined)) {
+      const opened = openBoundSocket(on, socketOptions, mode);
+      if ("refusal" in opened) return refuse(opened.refusal);
+      file = opened.file;
+      server.listen({ fd: opened.fd, backlog });
     } else if (on.kind === "address") {
       // As Envoy without `ipv4_compat`: `::` and `0.0.0.0` are two listeners on one port.
       const ipv6Only = on.address.includes(":");
@@ -122,8 +135,9 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
 
 function acceptSocket(socket: net.Socket, options: ListenOptions): void {
   const { log } = options;
-  const local = localAddressOf(socket);
-  const remote = remoteAddressOf(socket);
+  const pipe = pipeOf(options);
+  const local = pipe ?? localAddressOf(socket);
+  const remote = pipe ?? remoteAddressOf(socket);
   // Gone before we looked: there is no peer to speak of.
   if (remote.address === "") {
     socket.on("error", () => {});
@@ -172,21 +186,32 @@ function warnWithoutLibc(log: Logger): void {
   });
 }
 
-function boundListener(server: net.Server, isOurs: boolean): BoundListener {
-  const bound = server.address();
-  const address =
-    bound === null || typeof bound === "string"
-      ? { address: bound ?? "", port: 0 }
-      : { address: plainAddress(bound.address), port: bound.port };
+interface BoundHow {
+  /** Whoever keeps the process's sockets is told of it. */
+  readonly isOurs: boolean;
+  readonly pipe: SocketAddress | undefined;
+  readonly file: PipeFile | undefined;
+}
+
+function boundListener(server: net.Server, { isOurs, pipe, file }: BoundHow): BoundListener {
+  const address = pipe ?? boundAddress(server);
   return {
     address,
     // The callback of `server.close` waits for every accepted connection; ours must not.
     close: () => {
       if (isOurs && server.listening) onClosed(address, "tcp");
+      if (file !== undefined && server.listening) removePipe(file);
       server.close();
       return new Promise((resolve) => setImmediate(resolve));
     },
   };
+}
+
+function boundAddress(server: net.Server): SocketAddress {
+  const bound = server.address();
+  return bound === null || typeof bound === "string"
+    ? { address: bound ?? "", port: 0 }
+    : { address: plainAddress(bound.address), port: bound.port };
 }
 
 function codeOf(error: Error): string | undefined {

@@ -5,7 +5,7 @@
 import net from "node:net";
 
 import type { Clock, Timer } from "../base/clock.ts";
-import { formatSocketAddress } from "../base/socket-address.ts";
+import { formatSocketAddress, isPipe, type SocketAddress } from "../base/socket-address.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { ChannelError, TlsSession } from "./channel.ts";
 import type { Dialler, DialOptions } from "./dialler.ts";
@@ -69,7 +69,7 @@ class Dialling extends OpeningChannel {
       this.#onConnected(socket);
     });
     socket.setNoDelay(true);
-    socket.connect({ host: dial.address.address, port: dial.address.port });
+    socket.connect(placeOf(dial.address));
   }
 
   protected override abandon(): void {
@@ -80,7 +80,8 @@ class Dialling extends OpeningChannel {
     const { sourceAddress, keepAlive, address, writeQueueBytesMax = 65_536 } = this.#dial;
     const options = { allowHalfOpen: true, highWaterMark: writeQueueBytesMax };
     const isPlain = mark === undefined && sourceAddress === undefined && keepAlive === undefined;
-    if (isPlain) return new net.Socket(options);
+    // Nothing of that is for Unix sockets, which no capture sees.
+    if (isPlain || isPipe(address.address)) return new net.Socket(options);
     const destination = address.address;
     const opened = openMarkedSocket({
       destination,
@@ -111,6 +112,7 @@ class Dialling extends OpeningChannel {
     }
     this.#handshake = startClientHandshake({
       socket,
+      peer: this.remote,
       tls,
       nowMs: this.#clock.nowMs(),
       alpn,
@@ -159,4 +161,9 @@ class Dialling extends OpeningChannel {
       }
     });
   }
+}
+
+function placeOf({ address, port }: SocketAddress): net.SocketConnectOpts {
+  if (!isPipe(address)) return { host: address, port };
+  return { path: address.startsWith("@") ? `\0${address.slice(1)}` : address };
 }

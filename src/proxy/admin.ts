@@ -3,7 +3,7 @@
  * it decides who may reach it. Nothing here gives away a private key.
  */
 import { messageOf } from "../base/error.ts";
-import type { SocketAddress } from "../base/socket-address.ts";
+import { formatSocketAddress, type SocketAddress } from "../base/socket-address.ts";
 import type { SecretSource } from "../net/secret-source.ts";
 import type { Log } from "../telemetry/log.ts";
 import { parseLogLevel } from "../telemetry/log.ts";
@@ -13,6 +13,7 @@ import { clustersJson, clustersText, type EndpointLoad } from "./admin/clusters.
 import { CounterReset } from "./admin/counter-reset.ts";
 import { dumpConfig, type ProxyBootstrap } from "./admin/config-dump.ts";
 import { runtimeOf } from "./admin/runtime.ts";
+import { addressJson } from "./engine/proto-address.ts";
 import { listStats } from "./admin/stats.ts";
 import type { ClusterPool } from "./cluster.ts";
 import type { Configuration } from "./config.ts";
@@ -195,15 +196,13 @@ function json(value: unknown): AdminResponse {
 function listListeners(query: URLSearchParams, state: AdminState): AdminResponse {
   const all = state.listeners();
   if (query.get("format") !== "json") {
-    const lines = all.map(({ name, address }) => `${name}::${address.address}:${address.port}\n`);
+    const lines = all.map(({ name, address }) => `${name}::${formatSocketAddress(address)}\n`);
     return text(200, lines.join(""));
   }
   return json({
     listener_statuses: all.map(({ name, address }) => ({
       name,
-      local_address: {
-        socket_address: { address: address.address, port_value: address.port },
-      },
+      local_address: addressJson(address),
     })),
   });
 }

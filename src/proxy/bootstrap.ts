@@ -22,6 +22,7 @@ import {
 } from "../wire/gen/es/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import { registry } from "../wire/gen/es/registry.ts";
 import { Bootstrap as BootstrapMessage } from "../wire/gen/ts/envoy/config/bootstrap/v3/bootstrap.ts";
+import type { Address } from "../wire/gen/ts/envoy/config/core/v3/address.ts";
 import { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { typeUrls, type XdsFeed, type XdsResource } from "../xds/feed.ts";
 import type { ProxyBootstrap } from "./admin.ts";
@@ -41,7 +42,8 @@ import { inlineFiles } from "./config/inline-files.ts";
 import type { MemoryBounds, OverloadPlan } from "./overload.ts";
 import { compileOverload } from "./overload/compile.ts";
 import type { RefusedResourceFields } from "./config.ts";
-import { RefusalList, type RefusedField } from "./engine/refusal.ts";
+import { pipeAddress } from "./engine/pipe.ts";
+import { refuse, RefusalList, type RefusedField } from "./engine/refusal.ts";
 import type { WatchLimits } from "./workers/worker-watch.ts";
 
 export type { PlacedNode };
@@ -178,10 +180,7 @@ function configOf(
   };
   const statics = staticsOf(bootstrap);
   const staticSecrets = readSecrets(bootstrap.staticResources?.secrets ?? [], refusals);
-  const admin = bootstrap.admin?.address?.address;
-  if (admin !== undefined && admin.case !== "socketAddress") {
-    refusals.add("admin.address", "must be an address with a port");
-  }
+  const admin = refusals.attempt(() => adminOf(message.admin?.address));
   return {
     feed: new StaticFeed(statics),
     secrets: { get: (name) => staticSecrets.get(name), onChange: () => () => undefined },
@@ -189,10 +188,7 @@ function configOf(
     staticSecrets,
     dynamic,
     clusters: bootstrap.staticResources?.clusters ?? [],
-    admin:
-      admin?.case === "socketAddress" && admin.value.portSpecifier.case === "portValue"
-        ? { address: admin.value.address, port: admin.value.portSpecifier.value }
-        : undefined,
+    admin,
     node: nodeOf(bootstrap),
     nodeId: bootstrap.node?.id ?? "",
     bootstrap: {
@@ -204,6 +200,25 @@ function configOf(
     overload: refusals.attempt(() => compileOverload(bootstrap.overloadManager, bounds)),
     watch: watchLimitsOf(message),
   };
+}
+
+function adminOf(address: Address | undefined): SocketAddress | undefined {
+  if (address === undefined) return undefined;
+  const { socketAddress: socket, pipe } = address;
+  if (pipe !== undefined) {
+    // Who may ask it may do everything: what is made is its owner's alone.
+    if (pipe.path.startsWith("@"))
+      refuse("admin.address.pipe.path", "an abstract name is anybody's");
+    if (pipe.mode !== 0 && pipe.mode !== 0o600) {
+      refuse("admin.address.pipe.mode", "is not supported: it is its owner's alone");
+    }
+    return pipeAddress(pipe, "admin.address");
+  }
+  if (socket === undefined)
+    return refuse("admin.address", "must be an address with a port, or a pipe");
+  return socket.portValue === undefined
+    ? undefined
+    : { address: socket.address, port: socket.portValue };
 }
 
 function staticsOf(bootstrap: Bootstrap): BootstrapConfig["statics"] {

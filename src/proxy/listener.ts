@@ -273,14 +273,16 @@ class RunningListeners implements ListenerSet {
   }
 
   #bind(compiled: CompiledListener, address: SocketAddress): Promise<BoundListener> {
-    const { name, socketOptions, addresses, acceptsMax } = compiled;
+    const { name, socketOptions, modes, addresses, acceptsMax } = compiled;
+    const at = addresses.indexOf(address);
     return (this.#context.listen ?? listen)({
       name,
       on: { kind: "address", ...address },
       connectionsMax,
       backlog: compiled.backlog,
       keepAlive: compiled.keepAlive,
-      socketOptions: socketOptions[addresses.indexOf(address)] ?? [],
+      socketOptions: socketOptions[at] ?? [],
+      mode: modes[at] ?? 0,
       acceptsMax,
       readsOriginalDestination: compiled.restoresDestination,
       writeQueueBytesMax: writeQueueBytes(compiled.bufferBytesMax),

@@ -6,6 +6,7 @@
 import type { Parsed, Problem } from "../base/problem.ts";
 import {
   type FormatExtensions,
+  impossible,
   type JsonValue,
   type Operator,
   operatorFor,
@@ -216,6 +217,7 @@ function planJsonString(format: string, line: LinePlan, parse: ParseParts): void
 type ValueWriter = (line: LineBuffer, value: OperatorValue) => void;
 
 function textOf(value: Exclude<OperatorValue, undefined>): string {
+  if (value === impossible) return "";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
@@ -234,7 +236,7 @@ const writeTextIfAny: ValueWriter = (line, value) => {
 const jsonNull = Buffer.from(String(null));
 
 const writeJson: ValueWriter = (line, value) => {
-  if (value === undefined) line.bytes(jsonNull);
+  if (value === undefined || value === impossible) line.bytes(jsonNull);
   else if (typeof value === "number") line.number(value);
   else if (typeof value === "string") line.quoted(value);
   else line.text(JSON.stringify(value));
@@ -355,7 +357,7 @@ function sparseString(parts: readonly FormatPart[]): SparseWriter {
   if (parts.length === 1 && typeof first === "function") {
     return (record, line) => {
       const value = first(record);
-      if (value === undefined) return false;
+      if (value === undefined || value === impossible) return false;
       writeJson(line, value);
       return true;
     };

@@ -21,11 +21,12 @@ import { timeOperatorMakers, timeOperators } from "./access-log/time-operators.t
 import { newRequestId } from "./random-ids.ts";
 import type { RequestRecord } from "./request-record.ts";
 
-export type {
-  FormatExtensions,
-  JsonValue,
-  Operator,
-  OperatorValue,
+export {
+  type FormatExtensions,
+  impossible,
+  type JsonValue,
+  type Operator,
+  type OperatorValue,
 } from "./access-log/operator.ts";
 
 /** The operator for what stands between the `%`, or why there is none. */

@@ -4,7 +4,7 @@ import { serveAdmin } from "../../agent/admin.ts";
 import { FileSecrets } from "../../agent/io/file-secrets.ts";
 import { openLogFiles } from "../../agent/log-files.ts";
 import { systemClock } from "../../base/clock.ts";
-import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { IoChoice } from "../../net/io-backend.ts";
 import type { BootstrapConfig } from "../../proxy/bootstrap.ts";
 import { type DrainPlan, endingPlan } from "../../proxy/drain.ts";
@@ -213,7 +213,7 @@ function openAdmin(
   const open = async (): Promise<void> => {
     while (address !== undefined && !isClosed) {
       try {
-        listener = await serveAdmin(address, proxy.admin, log);
+        listener = await serveAdmin(placeOf(address, waits), proxy.admin, log);
         return;
       } catch (thrown) {
         if (!waits) throw thrown;
@@ -230,6 +230,14 @@ function openAdmin(
       await listener?.close();
     },
   };
+}
+
+/** A proxy that ends takes its file away, and so would take away that of the one in its place. */
+function placeOf(address: SocketAddress, isKept: boolean): SocketAddress | { socketPath: string } {
+  if (!isPipe(address.address)) return address;
+  if (!isKept) return { socketPath: address.address };
+  const reason = "admin.address.pipe is not supported of a proxy that is supervised";
+  throw new CommandFailure(exitCodes.findings, reason);
 }
 
 function drainPlanOf({ drainTimeS = "5", drainStrategy }: RunProxyOptions): DrainPlan {

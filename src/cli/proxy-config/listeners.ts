@@ -41,6 +41,7 @@ function rowsOf(listener: Listener): readonly (readonly string[])[] {
 
 function addressOf(address: Address | undefined): { address: string; port: string } {
   const specifier = address?.address;
+  if (specifier?.case === "pipe") return { address: specifier.value.path, port: "-" };
   if (specifier?.case !== "socketAddress") return { address: "-", port: "-" };
   const { portSpecifier } = specifier.value;
   return {

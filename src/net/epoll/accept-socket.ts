@@ -10,9 +10,10 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { HeddleError } from "../../base/error.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import { listenFailure } from "../listen-failure.ts";
-import type { ListenOptions } from "../listen.ts";
+import { type ListenOptions, pipeOf } from "../listen.ts";
 import { reportFault } from "../portable/fault.ts";
 import { openBoundSocket, setSocketOptions } from "../sysio/listening-socket.ts";
+import { type PipeFile, removePipe } from "../sysio/pipe-socket.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
 import { readable, type Reactor, type Watched } from "./reactor.ts";
 import { errorName, localAddressOf } from "./socket-address.ts";
@@ -33,10 +34,19 @@ const tcpNoDelay = 1;
 const ipprotoIpv6 = 41;
 const ipv6Only = 26;
 
+export interface ListeningSocket {
+  readonly fd: number;
+  /** Of a Unix socket that is a file. */
+  readonly file: PipeFile | undefined;
+}
+
 /** A socket that the kernel queues connections for. Throws `listen-failed` with the reason. */
-export function openListeningSocket(reactor: Reactor, options: ListenOptions): number {
+export function openListeningSocket(reactor: Reactor, options: ListenOptions): ListeningSocket {
   const { on, backlog = defaultBacklog, socketOptions = [] } = options;
-  const fd = on.kind === "descriptor" ? on.fd : openSocket(reactor, options, on);
+  const pipe = pipeOf(options);
+  const opened =
+    on.kind === "descriptor" ? { fd: on.fd, file: undefined } : openSocket(reactor, options, on);
+  const { fd } = opened;
   const { syscalls } = reactor;
   setInherited(reactor, fd, options);
   let status = on.kind === "descriptor" ? syscalls.setNonBlocking(fd) : 0;
@@ -44,13 +54,17 @@ export function openListeningSocket(reactor: Reactor, options: ListenOptions): n
   const refusal = status === 0 ? setSocketOptions(fd, socketOptions, "listening") : undefined;
   if (refusal !== undefined) {
     if (on.kind === "address") syscalls.close(fd);
+    if (opened.file !== undefined) removePipe(opened.file);
     throw listenFailure(options, { code: undefined, message: refusal });
   }
   if (status === 0) {
-    if (on.kind === "address") reactor.kept?.onOpened(localAddressOf(reactor, fd), fd);
-    return fd;
+    // The next process makes a Unix socket of its own.
+    const isKept = on.kind === "address" && pipe === undefined;
+    if (isKept) reactor.kept?.onOpened(localAddressOf(reactor, fd), fd);
+    return opened;
   }
   if (on.kind === "address") syscalls.close(fd);
+  if (opened.file !== undefined) removePipe(opened.file);
   throw failure(options, status);
 }
 
@@ -58,18 +72,16 @@ function openSocket(
   reactor: Reactor,
   options: ListenOptions,
   { address, port }: SocketAddress,
-): number {
+): ListeningSocket {
   const { syscalls } = reactor;
+  const { socketOptions = [], mode } = options;
+  if (pipeOf(options) !== undefined) return bound(options, { address, port }, mode);
   if (!isIPv4(address) && !isIPv6(address)) {
     throw listenFailure(options, { code: undefined, message: "it is no IP address" });
   }
   const kept = reactor.kept?.take({ address, port });
-  if (kept !== undefined) return kept;
-  if (options.socketOptions !== undefined && options.socketOptions.length > 0) {
-    const opened = openBoundSocket({ address, port }, options.socketOptions);
-    if ("fd" in opened) return opened.fd;
-    throw listenFailure(options, { code: undefined, message: opened.refusal });
-  }
+  if (kept !== undefined) return { fd: kept, file: undefined };
+  if (socketOptions.length > 0) return bound(options, { address, port });
   const isV6 = isIPv6(address);
   const fd = syscalls.socket(isV6 ? familyIpv6 : familyIpv4, sockStream);
   if (fd < 0) throw failure(options, fd);
@@ -77,9 +89,15 @@ function openSocket(
   // As Envoy without `ipv4_compat`: `::` and `0.0.0.0` are two listeners on one port.
   if (isV6) syscalls.setOption(fd, ipprotoIpv6, ipv6Only, 1);
   const status = syscalls.bind(fd, encodeSockaddr({ address, port }));
-  if (status === 0) return fd;
+  if (status === 0) return { fd, file: undefined };
   syscalls.close(fd);
   throw failure(options, status);
+}
+
+function bound(options: ListenOptions, at: SocketAddress, mode?: number): ListeningSocket {
+  const opened = openBoundSocket(at, options.socketOptions ?? [], mode);
+  if ("fd" in opened) return opened;
+  throw listenFailure(options, { code: undefined, message: opened.refusal });
 }
 
 /** Accepted sockets inherit these: no call for each. */
@@ -93,7 +111,7 @@ function setInherited({ syscalls }: Reactor, fd: number, { keepAlive }: ListenOp
 export interface AcceptSocketOptions {
   readonly reactor: Reactor;
   readonly clock: Clock;
-  readonly fd: number;
+  readonly socket: ListeningSocket;
   readonly listening: ListenOptions;
   /** The peer's address is in the reactor's address slab during the call. */
   readonly onAccepted: (fd: number) => void;
@@ -108,16 +126,19 @@ export class AcceptSocket implements Watched {
 
   constructor(options: AcceptSocketOptions) {
     this.#options = options;
-    this.address = localAddressOf(options.reactor, options.fd);
+    const { reactor, socket, listening } = options;
+    this.address = pipeOf(listening) ?? localAddressOf(reactor, socket.fd);
   }
 
   /** Throws `listen-failed`, and then has closed the socket where it was opened for this. */
   accept(): void {
     if (this.#isAccepting || this.#isClosed) return;
-    const { reactor, fd, listening } = this.#options;
+    const { reactor, socket, listening } = this.#options;
+    const { fd, file } = socket;
     const status = reactor.add(fd, this, readable);
     if (status < 0) {
       if (listening.on.kind === "address") reactor.syscalls.close(fd);
+      if (file !== undefined) removePipe(file);
       throw failure(listening, status);
     }
     this.#isAccepting = true;
@@ -133,7 +154,7 @@ export class AcceptSocket implements Watched {
   /** What comes waits in the kernel. */
   rest(): void {
     this.#pause?.cancel();
-    if (this.#isAccepting) this.#options.reactor.remove(this.#options.fd);
+    if (this.#isAccepting) this.#options.reactor.remove(this.#options.socket.fd);
     this.#isAccepting = false;
   }
 
@@ -148,8 +169,11 @@ export class AcceptSocket implements Watched {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#pause?.cancel();
-    const { reactor, fd, listening } = this.#options;
-    if (listening.on.kind === "address") reactor.kept?.onClosed(this.address);
+    const { reactor, socket, listening } = this.#options;
+    const { fd, file } = socket;
+    const isKept = listening.on.kind === "address" && pipeOf(listening) === undefined;
+    if (isKept) reactor.kept?.onClosed(this.address);
+    if (file !== undefined) removePipe(file);
     // One that another process holds, too, stays in the set when it is closed, and tells of itself.
     if (this.#isAccepting) reactor.remove(fd);
     this.#isAccepting = false;
@@ -157,12 +181,12 @@ export class AcceptSocket implements Watched {
   }
 
   onEvents(): void {
-    const { reactor, fd: listening, onAccepted } = this.#options;
+    const { reactor, socket, onAccepted } = this.#options;
     const { syscalls, addressSlab } = reactor;
     const { acceptsMax = acceptsMaxDefault } = this.#options.listening;
     for (let accepts = 0; accepts < acceptsMax && this.#isAccepting; accepts++) {
       if (this.#isClosed) return;
-      const fd = syscalls.accept(listening, addressSlab);
+      const fd = syscalls.accept(socket.fd, addressSlab);
       if (fd >= 0) onAccepted(fd);
       else if (fd === -EAGAIN) return;
       else if ([EMFILE, ENFILE, ENOBUFS, ENOMEM].includes(-fd)) return this.#exhausted(fd);
@@ -182,7 +206,7 @@ export class AcceptSocket implements Watched {
   }
 
   #again(): void {
-    const status = this.#options.reactor.add(this.#options.fd, this, readable);
+    const status = this.#options.reactor.add(this.#options.socket.fd, this, readable);
     if (status < 0) this.#exhausted(status);
     else this.#isAccepting = true;
   }

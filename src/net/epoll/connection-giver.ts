@@ -3,7 +3,7 @@
  * the fewest. Nobody is given any for a listener before it has said that it serves it.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { BoundListener, ListenOptions } from "../listen.ts";
+import { type BoundListener, type ListenOptions, pipeOf } from "../listen.ts";
 import { AcceptSocket, openListeningSocket } from "./accept-socket.ts";
 import { ConnectionRing } from "./connection-ring.ts";
 import { DescriptorTable } from "./descriptor-table.ts";
@@ -103,11 +103,11 @@ export class ConnectionGiver {
     const socket = new AcceptSocket({
       reactor: this.#reactor,
       clock: this.#clock,
-      fd: openListeningSocket(this.#reactor, options),
+      socket: openListeningSocket(this.#reactor, options),
       listening: options,
       onAccepted: (fd) => this.#onAccepted(door, fd),
     });
-    const door: Door = { key, socket, isServed: false };
+    const door: Door = { key, socket, hasPeers: pipeOf(options) === undefined, isServed: false };
     this.#doors.add(door);
     return {
       address: socket.address,
@@ -143,10 +143,10 @@ export class ConnectionGiver {
     }
   }
 
-  #onAccepted({ key, socket }: Door, fd: number): void {
+  #onAccepted({ key, socket, hasPeers }: Door, fd: number): void {
     const { addressSlab } = this.#reactor;
     // Gone before we looked: there is no peer to speak of.
-    if (addressIn(this.#reactor).address === "") this.#reactor.syscalls.close(fd);
+    if (hasPeers && addressIn(this.#reactor).address === "") this.#reactor.syscalls.close(fd);
     else if (!this.#give(fd, key, addressSlab.bytes)) {
       this.#reactor.syscalls.close(fd);
       socket.restFor(fullMs);
@@ -184,5 +184,7 @@ function isBetter(one: Receiver, other: Receiver): boolean {
 interface Door {
   readonly key: string;
   readonly socket: AcceptSocket;
+  /** Who connects has an address. */
+  readonly hasPeers: boolean;
   isServed: boolean;
 }

@@ -4,7 +4,7 @@ import os from "node:os";
 
 import { assert } from "../../base/assert.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
-import { formatSocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, isPipe } from "../../base/socket-address.ts";
 import type { Deferred } from "../../base/turn-end.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { ChannelError } from "../channel.ts";
@@ -12,7 +12,7 @@ import type { Dialler, DialOptions } from "../dialler.ts";
 import { OpeningChannel } from "../opening-channel.ts";
 import { reportFault } from "../portable/fault.ts";
 import { keepAliveOptions } from "../sysio/socket-options.ts";
-import { encodeSockaddr, familyIpv4, familyIpv6 } from "../sysio/sockaddr.ts";
+import { encodeSockaddr, familyIpv4, familyIpv6, familyUnix } from "../sysio/sockaddr.ts";
 import { type ClientTlsHandshake, type Secured, startEpollClientTls } from "./client-tls.ts";
 import { EpollChannel } from "./epoll-channel.ts";
 import { type Reactor, type Watched, writable } from "./reactor.ts";
@@ -42,7 +42,7 @@ export interface EpollDiallerOptions {
 export function createEpollDialler(options: EpollDiallerOptions): Dialler {
   return {
     dial: (dial) =>
-      isIP(dial.address.address) !== 0 &&
+      (isIP(dial.address.address) !== 0 || isPipe(dial.address.address)) &&
       (dial.tls === undefined || options.reactor.openssl !== undefined)
         ? new Dialling(options, dial)
         : options.other.dial(dial),
@@ -99,11 +99,10 @@ class Dialling extends OpeningChannel implements Watched, Deferred {
     const { reactor, mark } = this.#options;
     const { syscalls } = reactor;
     const where = formatSocketAddress(this.remote);
-    const family = isIPv4(this.remote.address) ? familyIpv4 : familyIpv6;
-    const fd = syscalls.socket(family, sockStream);
+    const fd = syscalls.socket(familyOf(this.remote.address), sockStream);
     if (fd < 0) return channelError("socket", fd, where);
     this.#fd = fd;
-    const refusal = this.#prepare(fd, mark);
+    const refusal = isPipe(this.remote.address) ? undefined : this.#prepare(fd, mark);
     if (refusal !== undefined) {
       return { code: "socket-mark", message: `cannot connect to ${where}: ${refusal}` };
     }
@@ -227,4 +226,9 @@ class Dialling extends OpeningChannel implements Watched, Deferred {
     if (this.#fd >= 0) reactor.close(this.#fd);
     reactor.defer(this);
   }
+}
+
+function familyOf(address: string): number {
+  if (isPipe(address)) return familyUnix;
+  return isIPv4(address) ? familyIpv4 : familyIpv6;
 }

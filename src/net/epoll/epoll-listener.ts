@@ -1,7 +1,7 @@
 /** Listening sockets of the epoll backend. What `listen.ts` promises holds here. */
 import type { Clock } from "../../base/clock.ts";
 import type { SocketAddress } from "../../base/socket-address.ts";
-import type { BoundListener, ListenOptions } from "../listen.ts";
+import { type BoundListener, type ListenOptions, pipeOf } from "../listen.ts";
 import { reportFault } from "../portable/fault.ts";
 import { silentHandler } from "../portable/socket-channel.ts";
 import { readOriginalDestination } from "../sysio/socket-options.ts";
@@ -22,7 +22,7 @@ export function listenWithEpoll(
   const socket = new AcceptSocket({
     reactor,
     clock,
-    fd: openListeningSocket(reactor, options),
+    socket: openListeningSocket(reactor, options),
     listening: options,
     onAccepted: (fd) => accepted.take(fd, addressIn(reactor)),
   });
@@ -38,15 +38,19 @@ export class AcceptedDescriptors {
   readonly #reactor: Reactor;
   readonly #options: ListenOptions;
   readonly #onGone: () => void;
+  readonly #pipe: SocketAddress | undefined;
   #open = 0;
 
   constructor(reactor: Reactor, options: ListenOptions, onGone: () => void = () => {}) {
     this.#reactor = reactor;
     this.#options = options;
     this.#onGone = onGone;
+    this.#pipe = pipeOf(options);
   }
 
-  take(fd: number, remote: SocketAddress): void {
+  /** `peer`: as the kernel says; of a Unix socket's it says nothing. */
+  take(fd: number, peer: SocketAddress): void {
+    const remote = this.#pipe ?? peer;
     const { connectionsMax, onOverflow } = this.#options;
     const isOverflow = this.#open >= connectionsMax;
     // Without an address it was gone before we looked: there is no peer to speak of.
@@ -62,7 +66,7 @@ export class AcceptedDescriptors {
 
   #accept(fd: number, remote: SocketAddress): void {
     const options = this.#options;
-    const local = localAddressOf(this.#reactor, fd);
+    const local = this.#pipe ?? localAddressOf(this.#reactor, fd);
     const original = options.readsOriginalDestination
       ? readOriginalDestination(fd, remote.address.includes("."))
       : undefined;

@@ -1,12 +1,15 @@
 /**
  * Listening sockets with options that Node does not know: to stand at an address that this machine
- * does not have, and whatever else configuration asks the kernel for. Linux only; see `openLibc`.
+ * does not have, and whatever else configuration asks the kernel for; and Unix sockets, whose file shall
+ * have its permissions before anybody can connect. Linux only; see `openLibc`.
  */
 import { isIPv6 } from "node:net";
 
-import type { SocketAddress } from "../../base/socket-address.ts";
+import { messageOf } from "../../base/error.ts";
+import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import { openLibc } from "./libc.ts";
-import { encodeSockaddr, familyIpv4, familyIpv6 } from "./sockaddr.ts";
+import { clearPipe, type PipeFile, pipeFileOf, removePipe } from "./pipe-socket.ts";
+import { encodeSockaddr, familyIpv4, familyIpv6, familyUnix } from "./sockaddr.ts";
 
 /** As `setsockopt` takes it; numbers are 32 bits. */
 export interface SocketOption {
@@ -46,32 +49,50 @@ export function setSocketOptions(
   return undefined;
 }
 
-/** A bound descriptor (close-on-exec, non-blocking) that the caller now owns, or why there is none. */
+export interface BoundSocket {
+  /** Close-on-exec and non-blocking; the caller now owns it. */
+  readonly fd: number;
+  /** Of a Unix socket that is a file: to be removed at the end. */
+  readonly file: PipeFile | undefined;
+}
+
+/** A bound descriptor, or why there is none. `mode`: of the file of a Unix socket. */
 export function openBoundSocket(
   at: SocketAddress,
   options: readonly SocketOption[],
-): { readonly fd: number } | { readonly refusal: string } {
+  mode = 0,
+): BoundSocket | { readonly refusal: string } {
   const probe = openLibc();
   if (probe.kind === "absent") return { refusal: probe.reason };
   const { libc } = probe;
   const isV6 = isIPv6(at.address);
   const type = sockStream | sockCloexec | sockNonblock;
-  const fd = libc.socket(isV6 ? familyIpv6 : familyIpv4, type, 0);
+  const isUnix = isPipe(at.address);
+  const fd = libc.socket(isUnix ? familyUnix : isV6 ? familyIpv6 : familyIpv4, type, 0);
   if (fd < 0) return { refusal: "no descriptor is left" };
   const refuse = (refusal: string): { refusal: string } => {
     libc.close(fd);
     return { refusal };
   };
   const on = int32(1);
-  libc.setsockopt(fd, solSocket, soReuseAddr, on, on.length);
+  if (!isUnix) libc.setsockopt(fd, solSocket, soReuseAddr, on, on.length);
   // As Envoy without `ipv4_compat`: `::` and `0.0.0.0` are two listeners on one port.
   if (isV6) libc.setsockopt(fd, ipprotoIpv6, ipv6Only, on, on.length);
   const early = setSocketOptions(fd, options, "unbound");
   if (early !== undefined) return refuse(early);
   const address = encodeSockaddr(at);
-  if (libc.bind(fd, address, address.length) !== 0) return refuse("the address cannot be bound");
+  let file: PipeFile | undefined;
+  try {
+    if (isUnix) clearPipe(at.address);
+    if (libc.bind(fd, address, address.length) !== 0) return refuse("the address cannot be bound");
+    if (isUnix) file = pipeFileOf(at.address, mode);
+  } catch (thrown) {
+    return refuse(messageOf(thrown));
+  }
   const late = setSocketOptions(fd, options, "bound");
-  return late === undefined ? { fd } : refuse(late);
+  if (late === undefined) return { fd, file };
+  if (file !== undefined) removePipe(file);
+  return refuse(late);
 }
 
 function int32(value: number): Buffer {

@@ -25,6 +25,8 @@ import {
 
 export interface ClientHandshakeOptions {
   readonly socket: Socket | ChannelStream;
+  /** Where it was dialled, for a socket that does not know. */
+  readonly peer?: SocketAddress;
   readonly tls: ClientTls;
   /** By the wall clock. */
   readonly nowMs: number;
@@ -65,8 +67,9 @@ class Handshake implements ClientHandshake {
   constructor(options: ClientHandshakeOptions, side: ClientSide) {
     this.#options = options;
     this.#side = side;
-    const { socket } = options;
-    this.#peer = socket instanceof ChannelStream ? socket.remote : remoteAddressOf(socket);
+    const { socket, peer } = options;
+    const known = socket instanceof ChannelStream ? socket.remote : remoteAddressOf(socket);
+    this.#peer = known.address === "" && peer !== undefined ? peer : known;
     this.#sessionKey = sessionKeyOf(this.#peer, side.sni);
   }
 

@@ -3,6 +3,7 @@ import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { Endpoint, EndpointStatus } from "../cluster/endpoint.ts";
 import type { Limits } from "../engine/circuit-breakers.ts";
 import { healthFlag } from "../engine/health-check.ts";
+import { addressJson } from "../engine/proto-address.ts";
 import type { RunningCluster } from "../cluster/running-cluster.ts";
 
 /** What one thread knows of an endpoint that carries traffic or has been ejected. */
@@ -93,12 +94,7 @@ export function clustersJson(
       added_via_api: true,
       observability_name: cluster.statName,
       host_statuses: endpointsOf(cluster).map(({ endpoint, priority }) => ({
-        address: {
-          socket_address: {
-            address: endpoint.address.address,
-            port_value: endpoint.address.port,
-          },
-        },
+        address: addressJson(endpoint.address),
         stats: [
           {
             type: "GAUGE",

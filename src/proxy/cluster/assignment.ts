@@ -1,5 +1,5 @@
 /** ClusterLoadAssignment → endpoints by locality. Throws a refusal for what cannot be honoured. */
-import type { SocketAddress } from "../../base/socket-address.ts";
+import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls } from "../../net/dialler.ts";
 import type { Address } from "../../wire/gen/ts/envoy/config/core/v3/address.ts";
 import type { Locality, Metadata } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
@@ -13,6 +13,7 @@ import type {
 } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint_components.ts";
 import { durationMs } from "../engine/duration.ts";
 import { parseIp } from "../engine/ip.ts";
+import { pipeAddress } from "../engine/pipe.ts";
 import { refuse } from "../engine/refusal.ts";
 import { internalAddress } from "../internal.ts";
 import { fractionOf } from "../engine/route-match.ts";
@@ -46,8 +47,11 @@ export function readAssignment(
         refuse(place, "is not supported where names are resolved: those lead to addresses");
       }
       const { address } = endpoint.address;
-      const isIp = endpoint.listener !== undefined || parseIp(address) !== undefined;
-      if (allowed === "addresses" && !isIp) {
+      if (allowed === "names" && isPipe(address)) {
+        refuse(`${path}.endpoint.address.pipe`, "is not supported where names are resolved");
+      }
+      const isPlace = endpoint.listener !== undefined || isPipe(address);
+      if (allowed === "addresses" && !isPlace && parseIp(address) === undefined) {
         refuse(`${path}.endpoint.address`, `'${address}' is no IP address`);
       }
       return endpoint;
@@ -115,8 +119,13 @@ export const statuses: Readonly<Record<number, EndpointStatus>> = {
 function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): EndpointDescription {
   if (entry.endpoint === undefined) return refuse(`${path}.endpoint`, "is required");
   const metadata = flattenMetadata(entry.metadata);
+  const place = readPlace(entry.endpoint.address, `${path}.endpoint.address`);
+  const check = `${path}.endpoint.health_check_config`;
+  if (isPipe(place.address.address) && (entry.endpoint.healthCheckConfig?.portValue ?? 0) !== 0) {
+    refuse(`${check}.port_value`, "is not supported of a Unix socket, which has no port");
+  }
   return {
-    ...readPlace(entry.endpoint.address, `${path}.endpoint.address`),
+    ...place,
     others: readOthers(entry.endpoint, `${path}.endpoint`),
     hostname: entry.endpoint.hostname,
     weight: entry.loadBalancingWeight ?? 1,
@@ -125,7 +134,7 @@ function readEndpoint(entry: LbEndpoint, tlsFor: TlsFor, path: string): Endpoint
     metadata,
     tlvs: readTlvs(entry.metadata, `${path}.metadata.typed_filter_metadata`),
     tls: tlsFor(metadata),
-    check: readCheck(entry.endpoint.healthCheckConfig, `${path}.endpoint.health_check_config`),
+    check: readCheck(entry.endpoint.healthCheckConfig, check),
   };
 }
 
@@ -163,7 +172,9 @@ function readCheck(config: HealthCheckConfig | undefined, path: string): Endpoin
   if (!/^[\x21-\x7e]*$/.test(hostname)) refuse(`${path}.hostname`, "is no name of a host");
   if (address === undefined) return { address: undefined, port: portValue, hostname, isOff };
   const own = readAddress(address, `${path}.address`);
-  if (parseIp(own.address) === undefined) {
+  if (isPipe(own.address)) {
+    if (portValue !== 0) refuse(`${path}.port_value`, "is not supported of a Unix socket");
+  } else if (parseIp(own.address) === undefined) {
     refuse(`${path}.address`, `'${own.address}' is no IP address`);
   }
   return { address: own.address, port: portValue || own.port, hostname, isOff };
@@ -184,8 +195,9 @@ function readPlace(
 }
 
 function readAddress(address: Address | undefined, path: string): SocketAddress {
+  if (address?.pipe !== undefined) return pipeAddress(address.pipe, path);
   const socket = address?.socketAddress;
-  if (socket === undefined) return refuse(path, "only socket addresses are supported");
+  if (socket === undefined) return refuse(path, "only socket addresses and pipes are supported");
   if (socket.portValue === undefined) refuse(`${path}.socket_address.port_value`, "is required");
   return { address: socket.address, port: socket.portValue };
 }

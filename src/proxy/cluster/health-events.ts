@@ -1,5 +1,5 @@
 /** What health checks have found, as lines of JSON for a file: Envoy's `HealthCheckEvent`. */
-import type { SocketAddress } from "../../base/socket-address.ts";
+import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { AppendLines } from "../../telemetry/batch-writer.ts";
 import type { HealthCheck } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
 import { HealthCheckEventFileSink } from "../../wire/gen/ts/envoy/extensions/health_check/event_sinks/file/v3/file.ts";
@@ -142,16 +142,7 @@ export class HealthEvents {
     const place = placeOf(event);
     const told = {
       health_checker_type: checker,
-      host: {
-        socket_address: {
-          protocol: "TCP",
-          address: address.address,
-          port_value: address.port,
-          resolver_name: "",
-          ipv4_compat: false,
-          network_namespace_filepath: "",
-        },
-      },
+      host: hostOf(address),
       cluster_name: cluster,
       ...(place === "first" ? details : {}),
       timestamp,
@@ -189,4 +180,18 @@ function detailsOf(event: HealthEvent): object {
     case "no_longer_degraded_host":
       return {};
   }
+}
+
+function hostOf({ address, port }: SocketAddress): object {
+  if (isPipe(address)) return { pipe: { path: address, mode: 0 } };
+  return {
+    socket_address: {
+      protocol: "TCP",
+      address,
+      port_value: port,
+      resolver_name: "",
+      ipv4_compat: false,
+      network_namespace_filepath: "",
+    },
+  };
 }

@@ -3,7 +3,7 @@
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { SocketAddress } from "../../base/socket-address.ts";
+import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
 import type { Ways } from "../../net/racing-dialler.ts";
 import type { AppendLines } from "../../telemetry/batch-writer.ts";
@@ -352,6 +352,7 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   #sourceFor({ address }: SocketAddress): string | undefined {
+    if (isPipe(address)) return undefined;
     const isIpv6 = address.includes(":");
     return this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
   }

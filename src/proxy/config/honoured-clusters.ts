@@ -5,7 +5,7 @@ import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpo
 import {
   honouredAddress,
   honouredOutlierDetection,
-  honouredSocketAddress,
+  honouredPlace,
   honouredSource,
 } from "./honoured-extensions.ts";
 import type { Honoured } from "./honoured.ts";
@@ -25,7 +25,7 @@ export const honouredAssignment: Honoured<ClusterLoadAssignment> = {
         healthCheckConfig: {
           portValue: true,
           hostname: true,
-          address: honouredSocketAddress,
+          address: honouredPlace,
           disableActiveHealthCheck: true,
         },
       },

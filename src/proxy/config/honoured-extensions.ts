@@ -44,9 +44,15 @@ export const honouredSocketAddress: Honoured<Address> = {
   socketAddress: { address: true, portValue: true, namedPort: "absent" },
 };
 
+/** That, or a Unix socket, whose permissions are its owner's. */
+export const honouredPlace: Honoured<Address> = {
+  ...honouredSocketAddress,
+  pipe: { path: true },
+};
+
 /** That, or a listener inside. */
 export const honouredAddress: Honoured<Address> = {
-  socketAddress: { address: true, portValue: true, namedPort: "absent" },
+  ...honouredPlace,
   envoyInternalAddress: true,
 };
 

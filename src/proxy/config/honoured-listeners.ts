@@ -32,11 +32,14 @@ const honouredSocketOption: Honoured<SocketOption> = {
   type: true,
 };
 
+/** An IP address and a port, or a Unix socket. */
+const ownAddress = { ...honouredSocketAddress, pipe: { path: true, mode: true } } as const;
+
 export const honouredListener: Honoured<Listener> = {
   name: true,
-  address: honouredSocketAddress,
+  address: ownAddress,
   additionalAddresses: {
-    address: honouredSocketAddress,
+    address: ownAddress,
     socketOptions: { socketOptions: honouredSocketOption },
   },
   statPrefix: true,
@@ -145,7 +148,7 @@ export const honouredHttp: Honoured<HttpConnectionManager> = {
   addUserAgent: "zero",
   useRemoteAddress: true,
   xffNumTrustedHops: true,
-  internalAddressConfig: { cidrRanges: true },
+  internalAddressConfig: { unixSockets: true, cidrRanges: true },
   skipXffAppend: true,
   via: true,
   generateRequestId: true,

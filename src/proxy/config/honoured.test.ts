@@ -23,7 +23,6 @@ function checkManager(fields: ManagerFields): void {
 test("checkHonoured() refuses what would have no effect, by its place", () => {
   const cases: [ManagerFields, string][] = [
     [{ schemeHeaderTransformation: {} }, "scheme_header_transformation"],
-    [{ internalAddressConfig: { unixSockets: true } }, "internal_address_config.unix_sockets"],
     [{ setCurrentClientCertDetails: { issuer: true } }, "set_current_client_cert_details.issuer"],
   ];
   for (const [fields, place] of cases) {
@@ -36,7 +35,10 @@ test("checkHonoured() lets pass what is honoured, and what is not set", () => {
   checkManager({
     accessLogOptions: { flushAccessLogOnNewRequest: true },
     drainTimeout: { seconds: 5n, nanos: 0 },
-    internalAddressConfig: { cidrRanges: [{ addressPrefix: "10.0.0.0", prefixLen: 8 }] },
+    internalAddressConfig: {
+      cidrRanges: [{ addressPrefix: "10.0.0.0", prefixLen: 8 }],
+      unixSockets: true,
+    },
     setCurrentClientCertDetails: { subject: true, dns: true, uri: true },
     tracing: { randomSampling: { value: 1 }, spawnUpstreamSpan: false },
   });

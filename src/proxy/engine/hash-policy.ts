@@ -3,6 +3,7 @@ import type {
   RouteAction_HashPolicy as HashPolicy,
   RouteAction_HashPolicy_Cookie as CookiePolicy,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
+import { formatSocketAddress } from "../../base/socket-address.ts";
 import type { HashBits } from "./chooser.ts";
 import { stateObject } from "./filter-state.ts";
 import { refuse } from "./refusal.ts";
@@ -110,5 +111,5 @@ function compileCookie({ name, ttl, path, attributes }: CookiePolicy): Source {
 }
 
 function addressText(address: string, port: number): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  return formatSocketAddress({ address, port });
 }

@@ -3,7 +3,8 @@
  * is asked of it; everything else of its report, where there is one, as access logs do.
  */
 import { bytesOf } from "../../base/latin1.ts";
-import { operatorFor } from "../../telemetry/access-log-operators.ts";
+import { formatSocketAddress, hasPort } from "../../base/socket-address.ts";
+import { impossible, operatorFor } from "../../telemetry/access-log-operators.ts";
 import { refuse } from "./refusal.ts";
 import type { RequestView } from "./request.ts";
 import type { HeaderValue } from "./route-table.ts";
@@ -53,7 +54,7 @@ function compileCommand(name: string, argument: string, path: string): Piece {
   if (typeof operator === "string") return refuse(path, `%${name}${argument}% ${operator}`);
   return ({ record }) => {
     const value = record === undefined ? undefined : operator(record);
-    if (value === undefined) return "";
+    if (value === undefined || value === impossible) return "";
     return bytesOf(typeof value === "object" ? JSON.stringify(value) : String(value));
   };
 }
@@ -78,11 +79,12 @@ const commands: Readonly<Record<string, Piece>> = {
   DOWNSTREAM_LOCAL_ADDRESS: ({ connection }) =>
     withPort(connection.destinationAddress, connection.destinationPort),
   DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: ({ connection }) => connection.destinationAddress,
-  DOWNSTREAM_LOCAL_PORT: ({ connection }) => String(connection.destinationPort),
+  DOWNSTREAM_LOCAL_PORT: ({ connection: { destinationAddress, destinationPort } }) =>
+    hasPort(destinationAddress) ? String(destinationPort) : "",
   DOWNSTREAM_PEER_URI_SAN: ({ connection }) => connection.peerUriSans.join(","),
   REQUESTED_SERVER_NAME: ({ connection }) => connection.sni ?? "",
 };
 
 function withPort(address: string, port: number): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  return formatSocketAddress({ address, port });
 }

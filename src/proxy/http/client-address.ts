@@ -3,6 +3,7 @@
  * `x-envoy-*` headers: Envoy's rules for `use_remote_address`, `xff_num_trusted_hops` and
  * `internal_address_config`.
  */
+import { hasPort, isPipe } from "../../base/socket-address.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { slotWidth } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
@@ -17,6 +18,8 @@ export interface ClientTrust {
   readonly skipsForwardedFor: boolean;
   /** None, unless configured. */
   readonly internalAddresses: readonly IpRange[];
+  /** Who connects to a Unix socket is internal, too. */
+  readonly areUnixSocketsInternal: boolean;
 }
 
 /** Controls that only an internal client may send. */
@@ -63,7 +66,8 @@ export function settleClient(request: HttpRequest, trust: ClientTrust): void {
     if (trust.trustedHops > 0) {
       request.remoteAddress = addressFromLast(forwarded, trust.trustedHops - 1) ?? source;
     }
-    if (!trust.skipsForwardedFor) {
+    // As Envoy: what is no IP address is nobody's to know.
+    if (!trust.skipsForwardedFor && hasPort(source)) {
       headers.set("x-forwarded-for", forwarded === undefined ? source : `${forwarded},${source}`);
     }
     request.isInternal = forwarded === undefined && isInternal(request.remoteAddress, trust);
@@ -76,7 +80,9 @@ export function settleClient(request: HttpRequest, trust: ClientTrust): void {
   }
   if (headers.head !== undefined && hasEnvoyField(headers.head)) dropControls(request, trust);
   if (request.isInternal) headers.add("x-envoy-internal", "true");
-  else if (trust.usesRemoteAddress) headers.set("x-envoy-external-address", request.remoteAddress);
+  else if (trust.usesRemoteAddress && hasPort(request.remoteAddress)) {
+    headers.set("x-envoy-external-address", request.remoteAddress);
+  }
 }
 
 /** The `skipped`-next address from the end of `x-forwarded-for`; undefined when it is none. */
@@ -88,7 +94,9 @@ function addressFromLast(forwarded: string | undefined, skipped: number): string
   return text === undefined || parseIp(text) === undefined ? undefined : text;
 }
 
-function isInternal(address: string, { internalAddresses }: ClientTrust): boolean {
+function isInternal(address: string, trust: ClientTrust): boolean {
+  const { internalAddresses, areUnixSocketsInternal } = trust;
+  if (areUnixSocketsInternal && isPipe(address)) return true;
   if (internalAddresses.length === 0) return false;
   const bytes = parseIp(address);
   return bytes !== undefined && internalAddresses.some((range) => isInRange(bytes, range));

@@ -21,6 +21,7 @@ import {
 } from "../../wire/gen/ts/envoy/service/auth/v3/external_auth.ts";
 import { GrpcMessageReader, grpcPrefix, grpcStatus, parseGrpcStatus } from "../../wire/grpc.ts";
 import { durationMs } from "../engine/duration.ts";
+import { protoAddress } from "../engine/proto-address.ts";
 import { canStandInQuery, type QueryChanges } from "../engine/query-edit.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
@@ -101,9 +102,8 @@ export function compileGrpcService(
 
 function sourceOf({ request, record }: AuthzSubject, tellsCertificate: boolean): Peer {
   const der = record.downstreamTls?.peerCertificateDer;
-  const { address, port } = record.downstreamSourceAddress;
   return {
-    address: socketAddress(address, port),
+    address: protoAddress(record.downstreamSourceAddress),
     service: request.header("x-envoy-downstream-service-cluster") ?? "",
     labels: {},
     principal: record.downstreamPeerUriSans[0] ?? otherNameOf(der),
@@ -118,26 +118,12 @@ function otherNameOf(der: Uint8Array | undefined): string {
 }
 
 function destinationOf({ record }: AuthzSubject): Peer {
-  const { address, port } = record.downstreamLocalAddress;
   return {
-    address: socketAddress(address, port),
+    address: protoAddress(record.downstreamLocalAddress),
     service: "",
     labels: {},
     principal: record.downstreamLocalUriSans[0] ?? "",
     certificate: "",
-  };
-}
-
-function socketAddress(address: string, portValue: number): Peer["address"] {
-  return {
-    socketAddress: {
-      protocol: 0,
-      address,
-      portValue,
-      resolverName: "",
-      ipv4Compat: false,
-      networkNamespaceFilepath: "",
-    },
   };
 }
 

@@ -185,6 +185,7 @@ function identitySettings(config: HttpConnectionManager, ids: RequestIdSettings)
       internalAddresses: (config.internalAddressConfig?.cidrRanges ?? []).map((range, i) =>
         parseIpRange(range, `internal_address_config.cidr_ranges[${i}]`),
       ),
+      areUnixSocketsInternal: config.internalAddressConfig?.unixSockets ?? false,
     },
     appendsForwardedPort: config.appendXForwardedPort,
     via: config.via,

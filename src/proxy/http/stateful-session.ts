@@ -9,7 +9,7 @@ import {
 } from "../config/honoured-http-filters.ts";
 import { honoured } from "../config/honoured.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { SocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress } from "../../base/socket-address.ts";
 import {
   StatefulSession,
   StatefulSessionPerRoute,
@@ -152,7 +152,7 @@ export function createStatefulSessionFilter(
       const found = open.get(stream);
       const host = stream.record.upstreamHost;
       if (found === undefined || host === undefined) return;
-      const address = textOf(host);
+      const address = formatSocketAddress(host);
       if (address === found.asked) return;
       found.session.store.write(address, stream.responseHeaders, place.clock.nowMs());
     },
@@ -160,8 +160,4 @@ export function createStatefulSessionFilter(
       open.delete(stream);
     },
   };
-}
-
-function textOf({ address, port }: SocketAddress): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }

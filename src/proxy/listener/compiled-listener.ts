@@ -2,7 +2,7 @@
 import { assert } from "../../base/assert.ts";
 import { createHash } from "node:crypto";
 
-import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { TcpKeepAlive } from "../../net/dialler.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
 import type { SocketOption } from "../../net/listen.ts";
@@ -22,6 +22,7 @@ import {
   type ConnectionFacts,
   type FilterChainSelector,
 } from "../engine/filter-chains.ts";
+import { pipeAddress } from "../engine/pipe.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
 import type { AdmissionOptions } from "./admission.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
@@ -53,6 +54,8 @@ export interface CompiledListener extends AdmissionOptions {
   readonly keepAlive: TcpKeepAlive | undefined;
   /** Of each address, in their order. */
   readonly socketOptions: readonly (readonly SocketOption[])[];
+  /** The same: permissions of a Unix socket's file, 0 where nothing is said. */
+  readonly modes: readonly number[];
   readonly acceptsMax: number | undefined;
   readonly direction: RequestRecord["direction"];
   /** Told of every connection when it has ended; undefined where nobody listens. */
@@ -128,6 +131,7 @@ export function compileListener(
     backlog: listener.tcpBacklogSize ?? backlogDefault,
     keepAlive: compileKeepAlive(listener.tcpKeepalive, "tcp_keepalive"),
     socketOptions,
+    modes: isInternal ? [] : addressProtosOf(listener).map((address) => address?.pipe?.mode ?? 0),
     acceptsMax: listener.maxConnectionsToAcceptPerSocketEvent || undefined,
     direction: chainOptions.direction,
     log: log.sink,
@@ -202,9 +206,17 @@ function contentOf(chain: FilterChain, options: ChainOptions): string {
 }
 
 function addressesOf(listener: Listener): readonly SocketAddress[] {
-  return [listener.address, ...listener.additionalAddresses.map((one) => one.address)].map(
-    (address, i) => addressOf(address, i === 0 ? "address" : `additional_addresses[${i - 1}]`),
+  const addresses = addressProtosOf(listener).map((address, i) =>
+    addressOf(address, i === 0 ? "address" : `additional_addresses[${i - 1}].address`),
   );
+  if (listener.useOriginalDst === true && addresses.some(({ address }) => isPipe(address))) {
+    refuse("use_original_dst", "is not supported of a Unix socket");
+  }
+  return addresses;
+}
+
+function addressProtosOf(listener: Listener): readonly (Address | undefined)[] {
+  return [listener.address, ...listener.additionalAddresses.map((one) => one.address)];
 }
 
 /** No address, or its own name again. */
@@ -221,9 +233,10 @@ function internalOnly(listener: Listener): readonly [] {
 }
 
 function addressOf(address: Address | undefined, path: string): SocketAddress {
+  if (address?.pipe !== undefined) return pipeAddress(address.pipe, path);
   const socket = address?.socketAddress;
   if (socket?.portValue === undefined) {
-    return refuse(path, "only IP addresses with a port are supported");
+    return refuse(path, "only IP addresses with a port, and pipes, are supported");
   }
   return { address: socket.address, port: socket.portValue };
 }

@@ -1,5 +1,5 @@
 /** What a listener asks the kernel of its sockets: `transparent`, `freebind`, `socket_options`. */
-import type { SocketAddress } from "../../base/socket-address.ts";
+import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { SocketOption } from "../../net/listen.ts";
 import {
   type SocketOption as Config,
@@ -28,7 +28,9 @@ export function compileSocketOptions(
     // What an additional address says stands instead of what the listener does.
     const override = i === 0 ? undefined : listener.additionalAddresses[i - 1]?.socketOptions;
     const options = override === undefined ? own : compileAll(override.socketOptions, at);
-    const all = [...flagOptions(listener, address.includes(":")), ...options];
+    // Those of IP are for addresses of IP alone.
+    const flags = isPipe(address) ? [] : flagOptions(listener, address.includes(":"));
+    const all = [...flags, ...options];
     return all.length === 0 ? noOptions : all;
   });
 }

@@ -23,6 +23,7 @@ import {
   TLSProperties_TLSVersion as TlsVersion,
 } from "../../wire/gen/ts/envoy/data/accesslog/v3/accesslog.ts";
 import { StringValue } from "../../wire/gen/ts/google/protobuf/wrappers.ts";
+import { protoAddress } from "../engine/proto-address.ts";
 import { cipherSuiteId } from "./cipher-suites.ts";
 import type { SpanTag } from "./span-tags.ts";
 
@@ -178,17 +179,7 @@ function streamIdOf(record: RequestRecord): string {
 function addressOf(
   value: SocketAddress | undefined,
 ): AccessLogCommon["downstreamRemoteAddress"] | undefined {
-  if (value === undefined || value.address === "") return undefined;
-  return {
-    socketAddress: {
-      protocol: 0,
-      address: value.address,
-      portValue: value.port,
-      resolverName: "",
-      ipv4Compat: false,
-      networkNamespaceFilepath: "",
-    },
-  };
+  return value === undefined || value.address === "" ? undefined : protoAddress(value);
 }
 
 const nanosecondsPerMs = 1e6;

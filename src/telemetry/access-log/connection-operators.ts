@@ -1,9 +1,16 @@
 /** Operators about the two connections of a request: addresses, TLS, certificates. */
 import { X509Certificate } from "node:crypto";
 
-import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, hasPort, type SocketAddress } from "../../base/socket-address.ts";
 import type { RequestRecord } from "../request-record.ts";
-import { list, type Operator, type OperatorMaker, present, presentWord } from "./operator.ts";
+import {
+  impossible,
+  list,
+  type Operator,
+  type OperatorMaker,
+  present,
+  presentWord,
+} from "./operator.ts";
 import { dateFormatMaker } from "./time-operators.ts";
 
 type AddressOf = (record: RequestRecord) => SocketAddress | undefined;
@@ -45,7 +52,11 @@ function addressOperators(): Record<string, Operator> {
   for (const [name, of] of Object.entries(addresses)) {
     operators[`${name}_ADDRESS`] = (record) => text(of(record));
     operators[`${name}_ADDRESS_WITHOUT_PORT`] = (record) => known(of(record))?.address;
-    operators[`${name}_PORT`] = (record) => known(of(record))?.port;
+    operators[`${name}_PORT`] = (record) => {
+      const address = known(of(record));
+      if (address === undefined) return undefined;
+      return hasPort(address.address) ? address.port : impossible;
+    };
   }
   return operators;
 }

@@ -6,6 +6,9 @@ export type { JsonValue };
 /** Undefined means there is nothing to say (`-` in text, `null` in JSON). */
 export type OperatorValue = JsonValue | undefined;
 
+/** There can be no such value: an empty text, and `null` in JSON. As Envoy has ports of Unix sockets. */
+export const impossible: JsonValue = Object.freeze([]);
+
 export type Operator = (record: RequestRecord) => OperatorValue;
 
 /** The operator for what stands in its parentheses, or why there is none. */

@@ -15,6 +15,7 @@ const typed = (name: string, fields: JsonObject = {}): JsonObject => ({
 const socketAddress = (address: string): JsonObject => ({
   socketAddress: { address, portValue: 80 },
 });
+const pipe = (more: JsonObject = {}): JsonObject => ({ pipe: { path: "/run/a.sock", ...more } });
 const endpoint = (address: JsonObject, more: JsonObject = {}): JsonObject => ({
   name: "c",
   loadAssignment: {
@@ -275,6 +276,19 @@ export const fieldExamples: readonly FieldExample[] = [
         },
       },
     },
+  ],
+  [
+    "listener.v3.Listener",
+    {
+      ...listening,
+      address: pipe({ mode: 0o600 }),
+      additionalAddresses: [{ address: pipe({ mode: 0o600 }) }],
+    },
+  ],
+  ["cluster.v3.Cluster", endpoint(pipe(), { healthCheckConfig: { address: pipe() } })],
+  [
+    "endpoint.v3.ClusterLoadAssignment",
+    assigned({ address: pipe(), healthCheckConfig: { address: pipe() } }),
   ],
   ["listener.v3.Listener", { name: "l", internalListener: {}, filterChains: [{ filters: [tcp] }] }],
   ["route.v3.RouteConfiguration", matched({ pathSeparatedPrefix: "/a" })],
