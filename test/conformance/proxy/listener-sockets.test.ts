@@ -3,6 +3,7 @@
  * one file, under Heddle's data plane (both I/O backends, and data workers) and under Envoy.
  */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import http from "node:http";
 import net from "node:net";
 import { after, before, test } from "node:test";
@@ -11,7 +12,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { openLibc } from "../../../src/net/sysio/libc.ts";
 import { planeNames, type PlaneName, type Planes, startPlanes } from "./planes.ts";
 
-const doors = ["plain", "small", "own", "other", "late", "datagram", "lasting"] as const;
+const doors = [
+  "plain",
+  "small",
+  "own",
+  "other",
+  "late",
+  "datagram",
+  "lasting",
+  "queued",
+  "kept",
+  "unbound",
+  "hasty",
+] as const;
 type Door = (typeof doors)[number];
 
 const ipprotoTcp = 6;
@@ -51,7 +64,14 @@ static_resources:
     max_connections_to_accept_per_socket_event: 1
     socket_options: [${segment(800, ", state: STATE_BOUND")}, {description: type of service, level: 0, name: ${ipTos}, int_value: 16, state: STATE_LISTENING}]
     additional_addresses: [{address: ${at(ports.late, "203.0.113.77")}}]`,
-  )}${listener("lasting", "drain_type: MODIFY_ONLY")}${listener("datagram", `socket_options: [${segment(900, ", type: {datagram: {}}")}]`)}
+  )}${listener("lasting", "drain_type: MODIFY_ONLY")}${listener("queued", "tcp_backlog_size: 7")}${listener(
+    "kept",
+    "tcp_keepalive: {keepalive_probes: 3, keepalive_time: 5000, keepalive_interval: 11}",
+  )}${listener("unbound", "bind_to_port: false")}${listener(
+    "hasty",
+    `listener_filters_timeout: 0.2s
+    listener_filters: [{name: inspector, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]`,
+  )}${listener("datagram", `socket_options: [${segment(900, ", type: {datagram: {}}")}]`)}
 `;
 }
 
@@ -126,5 +146,60 @@ test("closesAnswer() leaves connections to who is only drained when changed, as 
     assert.equal(await closes(plane, "plain"), true, plane);
     assert.equal(await closes(plane, "lasting"), false, plane);
     assert.equal((await planes.admin(plane, "/healthcheck/ok", "POST")).status, 200);
+  }
+});
+
+/** What the kernel's own tool says of sockets of this port, one in a line. */
+function socketsAt(port: number, ...flags: readonly string[]): readonly string[] {
+  const text = execFileSync("ss", ["-Hnt", ...flags, `sport = :${port}`], { encoding: "utf8" });
+  return text.split("\n").filter((line) => line !== "");
+}
+
+test("listen() has connections wait in a queue of the size that is asked for, as Envoy", () => {
+  assert.ok(planes !== undefined);
+  for (const plane of ["envoy", ...planeNames] as const) {
+    const rooms: readonly (string | undefined)[] = socketsAt(
+      planes.port(plane, "queued"),
+      "-l",
+    ).map((line) => line.split(/ +/)[2]);
+    // Envoy may have a socket for each thread.
+    assert.deepEqual([...new Set(rooms)], ["7"], plane);
+  }
+});
+
+test("listen() asks the kernel to look after connections that say nothing, as Envoy", async () => {
+  assert.ok(planes !== undefined);
+  for (const plane of ["envoy", ...planeNames] as const) {
+    for (const [door, isKept] of [
+      ["kept", true],
+      ["plain", false],
+    ] as const) {
+      const port = planes.port(plane, door);
+      const socket = net.connect({ host: "127.0.0.1", port });
+      await new Promise((resolve) => socket.once("connect", resolve));
+      const [line = ""] = socketsAt(port, "-o", "state", "established");
+      socket.destroy();
+      // Of 5,000 seconds.
+      assert.equal(/timer:\(keepalive,8[23]min/.test(line), isKept, `${plane} ${door}: ${line}`);
+    }
+  }
+});
+
+test("listen() opens no port for a listener that others hand connections to, as Envoy", () => {
+  assert.ok(planes !== undefined);
+  for (const plane of ["envoy", ...planeNames] as const) {
+    assert.deepEqual(socketsAt(planes.port(plane, "unbound"), "-l"), [], plane);
+  }
+});
+
+test("a connection that says nothing is closed when its listener's filters have waited, as Envoy", async () => {
+  assert.ok(planes !== undefined);
+  for (const plane of ["envoy", ...planeNames] as const) {
+    const port = planes.port(plane, "hasty");
+    const socket = net.connect({ host: "127.0.0.1", port });
+    await new Promise((resolve) => socket.resume().once("close", resolve));
+    const { status, body } = await planes.admin(plane, "/stats/prometheus");
+    assert.equal(status, 200);
+    assert.match(body, /envoy_listener_downstream_pre_cx_timeout\{[^}]*\} 1\n/, plane);
   }
 });
