@@ -238,6 +238,7 @@ export class Configuration implements RouteSource {
     yield;
     if (update.typeUrl === typeUrls.cluster || update.typeUrl === typeUrls.listener) {
       this.#options.feed.wantSecrets?.(this.#secretOrigins());
+      this.#options.secrets.keepOnly?.(this.secretNames());
     }
     return undefined;
   }

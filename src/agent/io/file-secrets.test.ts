@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import fs, {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -142,5 +150,90 @@ test("FileSecrets tells once of what it cannot read, and of what it does not rea
   assert.match(told[0] ?? "", /cannot be read .*never/);
   assert.match(told[1] ?? "", /is not read .*relative\.pem.*not absolute/);
   assert.match(metrics.expose(), /heddle_file_secrets_refused_total 2/);
+  secrets.close();
+});
+
+test("FileSecrets forgets what nothing refers to any more, and has room for others again", () => {
+  const { clock, metrics, secrets } = open();
+  const files = Array.from(
+    { length: 257 },
+    (_, i) => `file-root:${write(`many-${i}`, pem(`number ${i}`))}`,
+  );
+  const changed: string[] = [];
+  secrets.onChange((name) => changed.push(name));
+  for (const name of files) secrets.get(name);
+  const [first = "", second = ""] = files;
+  const last = files.at(-1) ?? "";
+  assert.equal(secrets.get(last), undefined);
+  assert.match(metrics.expose(), /heddle_file_secrets_refused_total 1/);
+  secrets.keepOnly(new Set([second, last, "default"]));
+  assert.deepEqual(changed, [last], "who waited for room is told");
+  assert.equal(secrets.get(last)?.kind, "validation");
+  for (const name of [first, second]) write(name.slice(name.lastIndexOf("/") + 1), pem("changed"));
+  clock.advance(10_000);
+  assert.deepEqual(changed, [last, second]);
+  secrets.close();
+});
+
+test("FileSecrets reads a name that was asked for before it was known to be wanted", () => {
+  const { clock, secrets } = open();
+  const name = `file-root:${write("early", pem("early"))}`;
+  assert.equal(secrets.get(name)?.kind, "validation");
+  secrets.keepOnly(new Set());
+  secrets.keepOnly(new Set([name]));
+  const changed: string[] = [];
+  secrets.onChange((one) => changed.push(one));
+  write("early", pem("later"));
+  clock.advance(10_000);
+  assert.deepEqual(changed, [name]);
+  secrets.close();
+});
+
+test("FileSecrets reads a file again where it was written alone, also behind a link that moves", (t) => {
+  const { clock, secrets } = open();
+  const opened = t.mock.method(fs, "openSync");
+  syncBuiltinESMExports();
+  t.after(() => {
+    opened.mock.restore();
+    syncBuiltinESMExports();
+  });
+  for (const folderName of ["v1", "v2"]) {
+    mkdirSync(join(folder, folderName));
+    write(`${folderName}/roots.pem`, pem(folderName));
+  }
+  const link = join(folder, "current");
+  symlinkSync(join(folder, "v1"), link);
+  const name = `file-root:${link}/roots.pem`;
+  const changed: string[] = [];
+  secrets.onChange((one) => changed.push(one));
+  assert.deepEqual(secrets.get(name), { kind: "validation", trustedCaPem: pem("v1") });
+  const before = opened.mock.callCount();
+  for (let looks = 0; looks < 5; looks++) clock.advance(10_000);
+  assert.equal(opened.mock.callCount(), before);
+  // As a projected volume changes: one rename for all of its files.
+  symlinkSync(join(folder, "v2"), join(folder, "next"));
+  renameSync(join(folder, "next"), link);
+  clock.advance(10_000);
+  assert.deepEqual(secrets.get(name), { kind: "validation", trustedCaPem: pem("v2") });
+  assert.deepEqual(changed, [name]);
+  secrets.close();
+});
+
+test("FileSecrets reads lists of what was taken back, and nothing else of their files", () => {
+  const { secrets } = open();
+  const list = (text: string): string =>
+    `-----BEGIN X509 CRL-----\n${text}\n-----END X509 CRL-----\n`;
+  const path = write("lists", `${pem("beside")}${list("one")}between\n${list("two")}`);
+  assert.deepEqual(secrets.get(`file-crl:${path}`), {
+    kind: "revocations",
+    crlPem: list("one") + list("two"),
+  });
+  for (const [name, text] of [
+    ["no-list", pem("one")],
+    ["cut-list", list("one") + list("two").slice(0, -3)],
+  ] as const) {
+    assert.equal(secrets.get(`file-crl:${write(name, text)}`), undefined, name);
+  }
+  assert.equal(secrets.get("file-crl:relative"), undefined);
   secrets.close();
 });

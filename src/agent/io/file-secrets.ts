@@ -1,9 +1,10 @@
 /**
  * Certificates and trust anchors that lie in files beside the proxy, under the names that Istio gives
- * them: `file-cert:CHAIN~KEY` and `file-root:AUTHORITIES`. They go to the proxy of this process and to
- * nobody else; whoever may configure the proxy decides which are read.
+ * them: `file-cert:CHAIN~KEY` and `file-root:AUTHORITIES`; and lists of what was taken back, which have a
+ * name of ours: `file-crl:LIST`. They go to the proxy of this process and to nobody else; whoever may
+ * configure the proxy decides which are read.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
 
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
@@ -26,7 +27,7 @@ const lookMs = 10_000;
 
 export class FileSecrets implements SecretSource {
   readonly #options: FileSecretsOptions;
-  readonly #known = new Map<string, TlsSecret | undefined>();
+  readonly #known = new Map<string, KnownFile>();
   readonly #listeners = new Set<(name: string) => void>();
   /** Why a name that is known cannot be read: told once, not with every look. */
   readonly #reasons = new Map<string, string>();
@@ -50,16 +51,35 @@ export class FileSecrets implements SecretSource {
       if (isFileSecret(name)) this.#refuse(name, "a path is not absolute, or holds a ~");
       return this.#options.others.get(name);
     }
-    if (this.#known.has(name)) return this.#known.get(name);
+    const known = this.#known.get(name);
+    if (known !== undefined) return known.secret;
     if (this.#isClosed) return undefined;
     if (this.#known.size >= namesMax) {
       this.#refuse(name, `${namesMax} others are read already`);
       return undefined;
     }
+    // Before it is read: what is written meanwhile is seen with the next look.
+    const state = stateOf(paths);
     const secret = this.#read(name, paths);
-    this.#known.set(name, secret);
+    this.#known.set(name, { paths, state, secret });
     this.#timer ??= this.#options.clock.schedule(lookMs, () => this.#lookAgain());
     return secret;
+  }
+
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const name of this.#known.keys()) {
+      if (names.has(name)) continue;
+      this.#known.delete(name);
+      this.#reasons.delete(name);
+    }
+    for (const name of this.#refused) if (!names.has(name)) this.#refused.delete(name);
+    for (const name of names) {
+      // One that there was no room for, or that somebody asked for before it was said to be wanted.
+      const isLate = pathsOf(name) !== undefined && !this.#known.has(name);
+      if (!isLate || this.#known.size >= namesMax) continue;
+      this.#refused.delete(name);
+      if (this.get(name) !== undefined) this.#tell(name);
+    }
   }
 
   onChange(listener: (name: string) => void): () => void {
@@ -78,14 +98,17 @@ export class FileSecrets implements SecretSource {
 
   #lookAgain(): void {
     this.#timer = this.#options.clock.schedule(lookMs, () => this.#lookAgain());
-    for (const [name, before] of this.#known) {
-      const paths = pathsOf(name);
-      if (paths === undefined) continue;
-      const now = this.#read(name, paths, before);
-      if (JSON.stringify(now) === JSON.stringify(before)) continue;
-      this.#known.set(name, now);
-      for (const listener of this.#listeners) listener(name);
+    for (const [name, known] of this.#known) {
+      const state = stateOf(known.paths);
+      if (state === known.state) continue;
+      const secret = this.#read(name, known.paths, known.secret);
+      this.#known.set(name, { paths: known.paths, state, secret });
+      if (JSON.stringify(secret) !== JSON.stringify(known.secret)) this.#tell(name);
     }
+  }
+
+  #tell(name: string): void {
+    for (const listener of this.#listeners) listener(name);
   }
 
   /** What cannot be read, or is being written, keeps what it held. */
@@ -112,18 +135,43 @@ export class FileSecrets implements SecretSource {
   }
 }
 
-type FilePaths = { readonly chain: string; readonly key: string } | { readonly roots: string };
+type FilePaths =
+  | { readonly chain: string; readonly key: string }
+  | { readonly roots: string }
+  | { readonly list: string };
+
+interface KnownFile {
+  readonly paths: FilePaths;
+  /** What the files were like when they were read. */
+  readonly state: string;
+  readonly secret: TlsSecret | undefined;
+}
+
+/** Differs where a file was written, or another took its place, also behind a link. */
+function stateOf(paths: FilePaths): string {
+  return Object.values(paths)
+    .map((path: string) => {
+      const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+      if (found === undefined) return "none";
+      const { dev, ino, size, mtimeNs, ctimeNs } = found;
+      return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
+    })
+    .join();
+}
 
 /** Undefined for the name of another secret. */
 function pathsOf(name: string): FilePaths | undefined {
   const [, roots] = /^file-root:(\/.+)$/s.exec(name) ?? [];
   if (roots !== undefined) return { roots };
+  const [, list] = /^file-crl:(\/.+)$/s.exec(name) ?? [];
+  if (list !== undefined) return { list };
   const [, chain, key] = /^file-cert:(\/[^~]+)~(\/[^~]+)$/s.exec(name) ?? [];
   return chain === undefined || key === undefined ? undefined : { chain, key };
 }
 
 function readSecret(paths: FilePaths): TlsSecret {
   if ("roots" in paths) return { kind: "validation", trustedCaPem: readCertificates(paths.roots) };
+  if ("list" in paths) return { kind: "revocations", crlPem: readRevocations(paths.list) };
   const { chain, key } = paths;
   return { kind: "certificate", chainPem: readCertificates(chain), privateKeyPem: readPem(key) };
 }
@@ -133,13 +181,21 @@ function readSecret(paths: FilePaths): TlsSecret {
  * may hold a key beside them, or nothing else.
  */
 function readCertificates(path: string): string {
+  return readBlocks(path, "(?:X509 |TRUSTED )?CERTIFICATE", "certificate");
+}
+
+/** The same of lists. */
+function readRevocations(path: string): string {
+  return readBlocks(path, "X509 CRL", "list of revocations");
+}
+
+function readBlocks(path: string, label: string, what: string): string {
   const text = readPem(path);
-  const begun = text.match(/^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[ \t]*$/gm) ?? [];
-  const whole = text.match(
-    /^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[ \t]*$[^-]+^-----END (?:X509 |TRUSTED )?CERTIFICATE-----[ \t]*$/gm,
-  );
-  if (whole === null) throw new Error(`${path} holds no certificate in PEM`);
-  if (whole.length < begun.length) throw new Error(`${path} ends within a certificate`);
+  const [begin, end] = ["BEGIN", "END"].map((word) => `^-----${word} ${label}-----[ \\t]*$`);
+  const begun = text.match(new RegExp(`${begin}`, "gm")) ?? [];
+  const whole = text.match(new RegExp(`${begin}[^-]+${end}`, "gm"));
+  if (whole === null) throw new Error(`${path} holds no ${what} in PEM`);
+  if (whole.length < begun.length) throw new Error(`${path} ends within a ${what}`);
   return `${whole.join("\n")}\n`;
 }
 

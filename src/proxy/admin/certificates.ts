@@ -36,7 +36,8 @@ export function daysUntilFirstExpiry(
 const firstExpiries = new WeakMap<TlsSecret, number>();
 
 function firstExpiryOf(secret: TlsSecret): number {
-  if (secret.kind === "ticket-keys") return Number.POSITIVE_INFINITY;
+  if (secret.kind === "ticket-keys" || secret.kind === "revocations")
+    return Number.POSITIVE_INFINITY;
   const pem = secret.kind === "certificate" ? secret.chainPem : secret.trustedCaPem;
   return Math.min(...splitPem(pem).map(({ validToDate }) => validToDate.getTime()));
 }

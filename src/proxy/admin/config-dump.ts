@@ -183,6 +183,8 @@ function secretContent(secret: TlsSecret): { readonly [field: string]: JsonValue
       };
     case "validation":
       return { validation_context: { trusted_ca: inline(secret.trustedCaPem) } };
+    case "revocations":
+      return { validation_context: { crl: inline(secret.crlPem) } };
     case "ticket-keys":
       return { session_ticket_keys: { keys: secret.keys.map(() => inline(redacted)) } };
   }

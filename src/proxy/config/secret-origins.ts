@@ -1,4 +1,5 @@
 /** Which secrets a TLS context names, and where it says that they come from. */
+import { revocationsSecret } from "../../net/secret-source.ts";
 import type { ConfigSource } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
 import { ApiConfigSource_ApiType as ApiType } from "../../wire/gen/ts/envoy/config/core/v3/config_source.ts";
 import type { DownstreamTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
@@ -17,11 +18,19 @@ export function secretOrigins(
     common?.combinedValidationContext?.validationContextSdsSecretConfig,
     tls.sessionTicketKeysSdsSecretConfig,
   ];
-  return new Map(
+  const origins = new Map(
     configs.flatMap((config) =>
       config === undefined ? [] : [[config.name, originOf(config.sdsConfig, `${path}.sds_config`)]],
     ),
   );
+  for (const validation of [
+    common?.validationContext,
+    common?.combinedValidationContext?.defaultValidationContext,
+  ]) {
+    const list = revocationsSecret(validation?.crl?.filename);
+    if (list !== undefined) origins.set(list, { kind: "unsaid" });
+  }
+  return origins;
 }
 
 function originOf(source: ConfigSource | undefined, path: string): SecretOrigin {
