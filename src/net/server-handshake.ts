@@ -16,6 +16,7 @@ import { startEpollServerTls } from "./epoll/server-tls.ts";
 import { reportFault } from "./portable/fault.ts";
 import { silentHandler, SocketChannel } from "./portable/socket-channel.ts";
 import { type ServerSide, serverContexts } from "./tls/context.ts";
+import { readHello } from "./tls/hello-reader.ts";
 import { describeFailure, kindOfHandshakeError, type TlsFailureKind } from "./tls/failure.ts";
 import type { TlsMaterial } from "./tls/material.ts";
 import { nodeFactsOf } from "./tls/node-facts.ts";
@@ -44,9 +45,37 @@ export interface ServerHandshakeOptions {
 }
 
 export function startServerHandshake(options: ServerHandshakeOptions): void {
-  const { channel } = options;
   const side = serverContexts.get(options.tls);
   assert(side !== undefined, "a server TLS context of another make");
+  // Where the listener has looked, what is offered is known, be it nothing.
+  if (side.context.isByName && options.offeredAlpn === undefined) {
+    startByName(options, side);
+    return;
+  }
+  start(options, side);
+}
+
+function startByName(options: ServerHandshakeOptions, side: ServerSide): void {
+  const { channel, first, timeoutMs, clock, onFailure } = options;
+  readHello({
+    channel,
+    first,
+    timeoutMs,
+    clock,
+    onRead: ({ hello, first: read, leftMs }) => {
+      const known = { offeredAlpn: hello?.alpn, requestedSni: hello?.sni };
+      start({ ...options, ...known, first: read, timeoutMs: leftMs }, side);
+    },
+    onFailure: (kind) => {
+      side.context.counters.onFailure(kind);
+      const unknown = { sni: undefined, certificate: undefined };
+      onFailure(describeFailure({ kind, peer: channel.remote, detail: "", ...unknown }));
+    },
+  });
+}
+
+function start(options: ServerHandshakeOptions, side: ServerSide): void {
+  const { channel } = options;
   const openssl = channel instanceof EpollChannel ? channel.reactor.openssl : undefined;
   if (openssl !== undefined) {
     startEpollServerTls(options, side, openssl);
@@ -80,7 +109,7 @@ class ServerHandshake {
   start(): void {
     const { timeoutMs, clock, first, requestedSni } = this.#options;
     const nowMs = clock.nowMs();
-    const material = this.#side.context.material();
+    const material = this.#side.context.material(requestedSni);
     if (typeof material === "string") {
       this.#fail("no-secret", material);
       return;

@@ -537,7 +537,12 @@ onBoth("createServerTls() refuses what it cannot honour", () => {
     assert.throws(() => createServerTls(config, dependencies), { code: "tls-unsupported" });
   };
   refuse(DownstreamTlsContext.fromPartial({ requireClientCertificate: true }));
-  for (const tlsParams of [{ cipherSuites: ["[AES1|NOPE]"] }, { ecdhCurves: ["P-7"] }]) {
+  for (const tlsParams of [
+    { cipherSuites: ["[AES1|NOPE]"] },
+    { ecdhCurves: ["P-7"] },
+    { signatureAlgorithms: ["rsa_md2"] },
+    { compliancePolicies: [0 as const] },
+  ]) {
     refuse(DownstreamTlsContext.fromPartial({ commonTlsContext: { tlsParams } }));
   }
   for (const validationContext of [
@@ -615,5 +620,5 @@ test("createClientTls() refuses what a certificate says beside its chain and key
     commonTlsContext: { tlsCertificates: [certificate] },
   });
   const dependencies = { secrets: new FakeSecrets(), log: silentLog, counters: new Counts() };
-  assert.throws(() => createClientTls(config, dependencies), /beside its chain and key/);
+  assert.throws(() => createClientTls(config, dependencies), /tls_certificates\[0\]\.ocsp_staple/);
 });

@@ -9,7 +9,6 @@ import { HeddleError } from "../base/error.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Labels, MetricRegistry } from "../telemetry/metrics.ts";
 import type {
-  CommonTlsContext,
   DownstreamTlsContext,
   UpstreamTlsContext,
 } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
@@ -51,20 +50,19 @@ export function createServerTls(
   dependencies: ServerTlsDependencies,
 ): ServerTls {
   if (config.requireSni === true) throw unsupported("require_sni");
-  if (config.preferClientCiphers) throw unsupported("prefer_client_ciphers");
   if (config.ocspStaplePolicy !== 0) throw unsupported("ocsp_staple_policy");
-  return made(config.commonTlsContext, dependencies, (context) =>
+  const side = {
+    isClient: false,
+    scansAll: config.fullScanCertsOnSniMismatch === true,
+    prefersOwnCiphers: !config.preferClientCiphers,
+  };
+  return made(new TlsContext(config.commonTlsContext, side, dependencies), (context) =>
     serverSideOf(config, context, dependencies),
   );
 }
 
 /** What is refused follows no secrets. */
-function made<Tls>(
-  common: CommonTlsContext | undefined,
-  dependencies: TlsDependencies,
-  make: (context: TlsContext) => Tls,
-): Tls {
-  const context = new TlsContext(common, dependencies);
+function made<Tls>(context: TlsContext, make: (context: TlsContext) => Tls): Tls {
   try {
     return make(context);
   } catch (thrown) {
@@ -108,7 +106,8 @@ export function createClientTls(
 ): ClientTls & { close(): void } {
   if (config.allowRenegotiation) throw unsupported("allow_renegotiation");
   if (config.enforceRsaKeyUsage === true) throw unsupported("enforce_rsa_key_usage");
-  return made(config.commonTlsContext, dependencies, (context) => clientSideOf(config, context));
+  const context = new TlsContext(config.commonTlsContext, { isClient: true }, dependencies);
+  return made(context, () => clientSideOf(config, context));
 }
 
 function clientSideOf(

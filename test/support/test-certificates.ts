@@ -1,4 +1,4 @@
-/** A certificate authority for tests: P-256, PEM, made in milliseconds and never reused. */
+/** A certificate authority for tests: P-256 unless told, PEM, made in milliseconds and never reused. */
 import "reflect-metadata";
 import { webcrypto } from "node:crypto";
 
@@ -29,6 +29,8 @@ export interface TestCertificateRequest {
   readonly subject?: x509.JsonNameParams;
   /** Milliseconds from now; negative for one that has expired. */
   readonly validForMs?: number;
+  /** Of what kind its key is; of P-256 unless told. */
+  readonly key?: "ec" | "rsa";
 }
 
 export interface TestCertificate {
@@ -37,6 +39,12 @@ export interface TestCertificate {
 }
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const rsa = {
+  name: "RSASSA-PKCS1-v1_5",
+  modulusLength: 2048,
+  publicExponent: Uint8Array.of(1, 0, 1),
+  hash: "SHA-256",
+};
 let serial = 1;
 
 export async function makeTestAuthority(name = "test root"): Promise<TestAuthority> {
@@ -118,7 +126,11 @@ async function issue(
   { certificate: issuer, signingKey, rest }: Signer,
   request: TestCertificateRequest,
 ): Promise<TestCertificate> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const usages: webcrypto.KeyUsage[] = ["sign", "verify"];
+  const keys =
+    request.key === "rsa"
+      ? await webcrypto.subtle.generateKey(rsa, true, usages)
+      : await webcrypto.subtle.generateKey(algorithm, true, usages);
   const notAfterMs = Date.now() + (request.validForMs ?? 3_600_000);
   const names = [
     ...(request.uris ?? []).map((value) => new x509.GeneralName("url", value)),

@@ -51,7 +51,7 @@ class ServerTls {
   start(channel: EpollChannel): void {
     const surrendered = channel.surrender(this);
     this.#surrendered = surrendered;
-    const material = this.#side.context.material();
+    const material = this.#side.context.material(this.#options.requestedSni);
     if (typeof material === "string") {
       this.#fail("no-secret", material);
       return;

@@ -6,7 +6,14 @@ import type { ChannelError } from "../channel.ts";
 import type { SecretSource } from "../secret-source.ts";
 import type { TlsFailureKind } from "./failure.ts";
 import type { ServerResumption } from "./resumption.ts";
-import { buildMaterial, planTls, type TlsMaterial, type TlsPlan } from "./material.ts";
+import {
+  buildMaterials,
+  planTls,
+  type TlsMaterial,
+  type TlsMaterials,
+  type TlsPlan,
+  type TlsSidePlan,
+} from "./material.ts";
 
 /** Envoy's `ssl.*` counters of one listener or cluster. */
 export interface TlsCounters {
@@ -52,11 +59,11 @@ export class TlsContext {
   readonly counters: TlsCounters;
   readonly #dependencies: Dependencies;
   readonly #stop: () => void;
-  #material: TlsMaterial | undefined;
+  #materials: TlsMaterials | undefined;
   #absence = "";
 
-  constructor(common: CommonTlsContext | undefined, dependencies: Dependencies) {
-    this.plan = planTls(common ?? CommonTlsContext.create());
+  constructor(common: CommonTlsContext | undefined, side: TlsSidePlan, dependencies: Dependencies) {
+    this.plan = planTls(common ?? CommonTlsContext.create(), side);
     this.counters = dependencies.counters;
     this.#dependencies = dependencies;
     this.#stop = dependencies.secrets.onChange((name) => {
@@ -65,9 +72,14 @@ export class TlsContext {
     this.#rebuild();
   }
 
-  /** For a handshake that starts now; a reason when there is none. */
-  material(): TlsMaterial | string {
-    return this.#material ?? this.#absence;
+  /** Whether the name that a client asks for has a say in what it is served with. */
+  get isByName(): boolean {
+    return this.#materials?.isByName === true;
+  }
+
+  /** For a handshake that starts now, by the name that is asked for; a reason when there is none. */
+  material(name?: string): TlsMaterial | string {
+    return this.#materials?.of(name) ?? this.#absence;
   }
 
   /** Counts a handshake that failed, and tells whoever asked to hear of each. */
@@ -82,13 +94,13 @@ export class TlsContext {
 
   #rebuild(): void {
     try {
-      const built = buildMaterial(this.plan, this.#dependencies.secrets);
+      const built = buildMaterials(this.plan, this.#dependencies.secrets);
       if ("missing" in built) {
         this.#absence = `secret ${built.missing} has not arrived`;
         // A secret that was taken away must not go on being used.
-        this.#material = undefined;
+        this.#materials = undefined;
       } else {
-        this.#material = built;
+        this.#materials = built;
       }
     } catch (thrown) {
       // The version before stays: a broken rotation must not stop the traffic.

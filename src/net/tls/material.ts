@@ -12,24 +12,35 @@ import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts"
 import {
   CertificateValidationContext,
   CertificateValidationContext_TrustChainVerification as TrustChain,
-  type TlsCertificate,
-  TlsParameters_TlsProtocol as Protocol,
-  type TlsParameters,
 } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
 import type { CommonTlsContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import type { SecretSource } from "../secret-source.ts";
+import { revocationsSecret, type SecretSource } from "../secret-source.ts";
+import { type CertificateSet, compileChoice, type OwnCertificate } from "./own-certificates.ts";
+import { type ParameterPlan, planParameters } from "./parameters.ts";
 import { compilePins, type PeerPins } from "./peer-pins.ts";
 import { compilePeerNames, type PeerNameCheck } from "./peer-names.ts";
 import { compileSpiffeBundles, type SpiffeBundles } from "./spiffe-bundles.ts";
+import { refuseUnsupported, refuseUnsupportedValidation } from "./unsupported.ts";
+
+/** One of the certificates that a context has of its own, where it stands. */
+type CertificateSource =
+  | { readonly kind: "inline"; readonly certificate: OwnCertificate }
+  | { readonly kind: "secret"; readonly name: string };
 
 /** What is fixed by configuration; secrets are looked up by these names. */
-export interface TlsPlan {
-  readonly certificateSecret: string | undefined;
-  readonly certificate: { readonly chainPem: string; readonly privateKeyPem: string } | undefined;
+export interface TlsPlan extends ParameterPlan {
+  /** In the order of their configuration, which decides between those that are as good. */
+  readonly certificates: readonly CertificateSource[];
+  /** A client that asks for a name that no certificate has gets what one gets that asks for none. */
+  readonly scansAll: boolean;
+  /** Servers choose ciphers by their own order of preference; otherwise by the client's. */
+  readonly prefersOwnCiphers: boolean;
   readonly validationSecret: string | undefined;
   readonly trustedCaPem: string | undefined;
   /** What issuers have taken back; undefined: it is not looked at. */
   readonly crlPem: string | undefined;
+  /** Where that lies in a file. */
+  readonly crlSecret: string | undefined;
   /** Whether there is, or will be, something peers must chain to. */
   readonly canVerify: boolean;
   readonly peerNames: PeerNameCheck | undefined;
@@ -40,13 +51,6 @@ export interface TlsPlan {
   /** Peers are let in whoever vouches for them, and whatever their names and keys. */
   readonly acceptsUntrusted: boolean;
   readonly alpn: readonly string[];
-  readonly versions: {
-    readonly minVersion: tls.SecureVersion;
-    readonly maxVersion: tls.SecureVersion;
-  };
-  readonly ciphers: string;
-  readonly yieldsToChaCha: boolean;
-  readonly curves: string | undefined;
   /** Secret names that, when they change, make the context out of date. */
   readonly secretNames: ReadonlySet<string>;
 }
@@ -56,11 +60,13 @@ export interface TlsParts {
   readonly maxVersion: tls.SecureVersion;
   /** Names of TLS 1.3 and 1.2, in one list. */
   readonly ciphers: string;
+  readonly prefersOwnCiphers: boolean;
   /** A client whose first is ChaCha20 has it, whatever stands first here. */
   readonly yieldsToChaCha: boolean;
   readonly curves: string | undefined;
-  readonly chainPem: string | undefined;
-  readonly privateKeyPem: string | undefined;
+  readonly signatures: string | undefined;
+  /** One for each kind of key, the one that is preferred first. */
+  readonly certificates: CertificateSet;
   readonly trustedCaPem: string | undefined;
   readonly crlPem: string | undefined;
 }
@@ -69,58 +75,60 @@ export interface TlsMaterial {
   readonly context: tls.SecureContext;
   /** What the context was made of, for a backend that makes its own. */
   readonly parts: TlsParts;
+  /** Of the first certificate. */
   readonly localUriSans: readonly string[];
-  /** Everything that our own certificate says who we are by. */
+  /** Everything that our own certificates say who we are by. */
   readonly localNames: readonly string[];
   /** Whether the peer's chain is verified: false only where configuration names no trust anchor. */
   readonly verifiesPeer: boolean;
 }
 
-// AES-128 first: it is what the peers' processors do fastest, and 1.3 leaves no weak choice.
-const ciphers13 = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-const ciphers12 = [
-  "ECDHE-ECDSA-AES128-GCM-SHA256",
-  "ECDHE-RSA-AES128-GCM-SHA256",
-  "ECDHE-ECDSA-CHACHA20-POLY1305",
-  "ECDHE-RSA-CHACHA20-POLY1305",
-  "ECDHE-ECDSA-AES256-GCM-SHA384",
-  "ECDHE-RSA-AES256-GCM-SHA384",
-];
+/** Of several certificates that are chosen by name, each choice has a context of its own. */
+export interface TlsMaterials {
+  readonly isByName: boolean;
+  /** For a client that asks for this name, in lower case; undefined: for none, and for our own side as a client. */
+  readonly of: (name: string | undefined) => TlsMaterial;
+}
+
+/** What the two sides say differently. */
+export interface TlsSidePlan {
+  readonly isClient: boolean;
+  readonly scansAll?: boolean;
+  readonly prefersOwnCiphers?: boolean;
+}
 
 /** Throws `tls-unsupported` for what it cannot honour. */
-export function planTls(common: CommonTlsContext): TlsPlan {
-  refuseUnsupported(common);
-  const [certificateSds] = common.tlsCertificateSdsSecretConfigs;
-  const [inline] = common.tlsCertificates;
+export function planTls(
+  common: CommonTlsContext,
+  { isClient, scansAll = false, prefersOwnCiphers = true }: TlsSidePlan,
+): TlsPlan {
+  refuseUnsupported(common, isClient);
   const combined = common.combinedValidationContext;
   const validation = combined?.defaultValidationContext ?? common.validationContext;
   const validationSds =
     combined?.validationContextSdsSecretConfig ?? common.validationContextSdsSecretConfig;
   if (validation !== undefined)
     refuseUnsupportedValidation(validation, validationSds !== undefined);
-  // Refused now, not when the first peer comes.
-  if (validation?.crl !== undefined) revocationLists(inlineText(validation.crl, "crl"));
   const custom = validation?.customValidatorConfig;
   const spiffe = custom === undefined ? undefined : compileSpiffeBundles(custom);
+  const certificates = certificatesOf(common);
+  const crl = revocationsOf(validation);
   const secretNames = new Set<string>();
-  if (certificateSds !== undefined) secretNames.add(certificateSds.name);
-  if (validationSds !== undefined) secretNames.add(validationSds.name);
+  for (const one of certificates) if (one.kind === "secret") secretNames.add(one.name);
+  for (const name of [validationSds?.name, crl.crlSecret]) {
+    if (name !== undefined) secretNames.add(name);
+  }
   return {
-    certificateSecret: certificateSds?.name,
-    certificate:
-      inline === undefined
-        ? undefined
-        : {
-            chainPem: inlineText(inline.certificateChain, "certificate_chain"),
-            privateKeyPem: inlineText(inline.privateKey, "private_key"),
-          },
+    certificates,
+    scansAll,
+    prefersOwnCiphers,
     validationSecret: validationSds?.name,
     trustedCaPem:
       spiffe?.trustedCaPem ??
       (validation?.trustedCa === undefined
         ? undefined
         : inlineText(validation.trustedCa, "trusted_ca")),
-    crlPem: validation?.crl === undefined ? undefined : inlineText(validation.crl, "crl"),
+    ...crl,
     canVerify:
       validationSds !== undefined || validation?.trustedCa !== undefined || spiffe !== undefined,
     spiffe,
@@ -136,16 +144,56 @@ export function planTls(common: CommonTlsContext): TlsPlan {
   };
 }
 
+function certificatesOf(common: CommonTlsContext): readonly CertificateSource[] {
+  return [
+    ...common.tlsCertificates.map((inline, i) => ({
+      kind: "inline" as const,
+      certificate: {
+        chainPem: inlineText(inline.certificateChain, `tls_certificates[${i}].certificate_chain`),
+        privateKeyPem: inlineText(inline.privateKey, `tls_certificates[${i}].private_key`),
+      },
+    })),
+    ...common.tlsCertificateSdsSecretConfigs.map(({ name }) => ({
+      kind: "secret" as const,
+      name,
+    })),
+  ];
+}
+
+function revocationsOf(
+  validation: CertificateValidationContext | undefined,
+): Pick<TlsPlan, "crlPem" | "crlSecret"> {
+  const crl = validation?.crl;
+  if (crl === undefined) return { crlPem: undefined, crlSecret: undefined };
+  const crlSecret = revocationsSecret(crl.filename);
+  if (crlSecret !== undefined) return { crlPem: undefined, crlSecret };
+  const crlPem = inlineText(crl, "crl");
+  // Refused now, not when the first peer comes.
+  revocationLists(crlPem);
+  return { crlPem, crlSecret: undefined };
+}
+
 /** Undefined with the name of the secret that is missing; throws when OpenSSL refuses the material. */
-export function buildMaterial(
+export function buildMaterials(
   plan: TlsPlan,
   secrets: SecretSource,
-): TlsMaterial | { readonly missing: string } {
-  let { certificate, trustedCaPem, crlPem } = plan;
-  if (plan.certificateSecret !== undefined) {
-    const secret = secrets.get(plan.certificateSecret);
-    if (secret?.kind !== "certificate") return { missing: plan.certificateSecret };
-    certificate = secret;
+): TlsMaterials | { readonly missing: string } {
+  let { trustedCaPem, crlPem } = plan;
+  const certificates: OwnCertificate[] = [];
+  for (const source of plan.certificates) {
+    if (source.kind === "inline") {
+      certificates.push(source.certificate);
+      continue;
+    }
+    const secret = secrets.get(source.name);
+    if (secret?.kind !== "certificate") return { missing: source.name };
+    certificates.push(secret);
+  }
+  if (plan.crlSecret !== undefined) {
+    const secret = secrets.get(plan.crlSecret);
+    // Without the list everybody that is on it would be let in.
+    if (secret?.kind !== "revocations") return { missing: plan.crlSecret };
+    crlPem = secret.crlPem;
   }
   if (plan.validationSecret !== undefined) {
     const secret = secrets.get(plan.validationSecret);
@@ -155,27 +203,60 @@ export function buildMaterial(
     // As Envoy: what a secret says takes the place of what the context says.
     crlPem = secret.crlPem ?? crlPem;
   }
-  return materialOf({ ...plan, crlPem }, certificate, trustedCaPem);
+  const { certificates: _, ...judged } = { ...plan, crlPem };
+  return materialsOf(certificates, (set) => materialOf(judged, set, trustedCaPem), plan.scansAll);
 }
 
-type Certificate = NonNullable<TlsPlan["certificate"]>;
+function materialsOf(
+  certificates: readonly OwnCertificate[],
+  make: (set: CertificateSet) => TlsMaterial,
+  scansAll: boolean,
+): TlsMaterials {
+  const [only] = certificates;
+  if (certificates.length < 2) {
+    const material = make(only === undefined ? [] : [only]);
+    return { isByName: false, of: () => material };
+  }
+  const choice = compileChoice(certificates, scansAll);
+  const bySet = new Map(choice.sets.map((set) => [set, make(set)]));
+  const unnamed = make(choice.unnamed);
+  return {
+    isByName: new Set(bySet.values()).size > 1,
+    of: (name) => (name === undefined ? unnamed : (bySet.get(choice.named(name)) ?? unnamed)),
+  };
+}
 
 /** What was made of the same parts, as long as somebody holds it: a dozen clusters share one secret. */
 const made = new Map<string, WeakRef<TlsMaterial>>();
 
+type Judged = Omit<TlsPlan, "certificates">;
+
 function materialOf(
-  plan: TlsPlan,
-  certificate: Certificate | undefined,
+  plan: Judged,
+  certificates: CertificateSet,
   trustedCaPem: string | undefined,
 ): TlsMaterial {
-  const { versions, ciphers, yieldsToChaCha, curves, crlPem = null } = plan;
-  const { chainPem, privateKeyPem } = certificate ?? {};
-  const parts = [versions, ciphers, yieldsToChaCha, curves ?? null, chainPem ?? null];
-  const more = [privateKeyPem ?? null, trustedCaPem ?? null, crlPem];
-  const key = hash("sha256", JSON.stringify([...parts, ...more]));
+  const { versions, ciphers, prefersOwnCiphers, yieldsToChaCha } = plan;
+  const { curves, signatures, crlPem } = plan;
+  const parts: TlsParts = {
+    ...versions,
+    ciphers,
+    prefersOwnCiphers,
+    yieldsToChaCha,
+    curves,
+    signatures,
+    certificates,
+    trustedCaPem,
+    crlPem,
+  };
+  // What is not there must not be passed over, lest what follows takes its place.
+  const key = hash(
+    "sha256",
+    JSON.stringify(parts, (_, value: unknown) => value ?? null),
+  );
   const known = made.get(key)?.deref();
   if (known !== undefined) return known;
-  const material = makeMaterial(plan, certificate, trustedCaPem);
+  const material = makeMaterial(parts);
   for (const [other, reference] of made) if (reference.deref() === undefined) made.delete(other);
   made.set(key, new WeakRef(material));
   return material;
@@ -184,60 +265,59 @@ function materialOf(
 /** Without the word, Node would read the 140 authorities of the public web, for nobody. */
 const noAuthorities: string[] = [];
 
-function makeMaterial(
-  plan: TlsPlan,
-  certificate: Certificate | undefined,
-  trustedCaPem: string | undefined,
-): TlsMaterial {
-  const { versions, ciphers, yieldsToChaCha, curves, crlPem } = plan;
-  const parts: TlsParts = {
-    ...versions,
-    ciphers,
-    yieldsToChaCha,
-    curves,
-    chainPem: certificate?.chainPem,
-    privateKeyPem: certificate?.privateKeyPem,
-    trustedCaPem,
-    crlPem,
-  };
+function makeMaterial(parts: TlsParts): TlsMaterial {
   // Without tickets there is nothing to go on with: every connection is verified anew.
   const context = createNodeContext(parts, { secureOptions: constants.SSL_OP_NO_TICKET });
-  const leaf = certificate === undefined ? undefined : new X509Certificate(certificate.chainPem);
-  const names = leaf === undefined ? undefined : decodeCertificateNames(leaf.raw);
+  const names = parts.certificates.flatMap(({ chainPem }) => {
+    const found = decodeCertificateNames(new X509Certificate(chainPem).raw);
+    return found === undefined ? [] : [found];
+  });
   return {
     context,
     parts,
-    localUriSans: names?.uriSans ?? [],
-    localNames:
-      names === undefined
-        ? []
-        : [names.subject, ...names.uriSans, ...names.dnsSans, ...names.emailSans, ...names.ipSans],
-    verifiesPeer: trustedCaPem !== undefined,
+    localUriSans: names[0]?.uriSans ?? [],
+    localNames: names.flatMap(({ subject, uriSans, dnsSans, emailSans, ipSans }) => [
+      subject,
+      ...uriSans,
+      ...dnsSans,
+      ...emailSans,
+      ...ipSans,
+    ]),
+    verifiesPeer: parts.trustedCaPem !== undefined,
   };
 }
 
 /** Throws when OpenSSL refuses the parts. */
 export function createNodeContext(
   parts: TlsParts,
-  more: tls.SecureContextOptions,
+  { secureOptions = 0, ...more }: tls.SecureContextOptions & { readonly secureOptions?: number },
 ): tls.SecureContext {
-  const { minVersion, maxVersion, ciphers, curves, chainPem, privateKeyPem, trustedCaPem } = parts;
-  const { crlPem, yieldsToChaCha } = parts;
-  const { secureOptions = 0, ...rest } = more;
+  const { minVersion, maxVersion, ciphers, curves, signatures, certificates } = parts;
+  const { trustedCaPem, crlPem } = parts;
   return tls.createSecureContext({
     minVersion,
     maxVersion,
     ciphers,
-    // Of a server, as Envoy: of what both ends know, its own first is used.
-    honorCipherOrder: true,
-    secureOptions: secureOptions | (yieldsToChaCha ? constants.SSL_OP_PRIORITIZE_CHACHA : 0),
     ...(curves === undefined ? {} : { ecdhCurve: curves }),
-    ...(chainPem === undefined ? {} : { cert: chainPem }),
-    ...(privateKeyPem === undefined ? {} : { key: privateKeyPem }),
+    ...(signatures === undefined ? {} : { sigalgs: signatures }),
+    ...(certificates.length === 0
+      ? {}
+      : {
+          cert: certificates.map(({ chainPem }) => chainPem),
+          key: certificates.map(({ privateKeyPem }) => privateKeyPem),
+        }),
     ca: trustedCaPem ?? noAuthorities,
     ...(crlPem === undefined ? {} : { crl: revocationLists(crlPem) }),
-    ...rest,
+    secureOptions: secureOptions | orderOf(parts),
+    ...more,
   });
+}
+
+/** Of a server, as Envoy: of what both ends know, its own first is used, unless it is told otherwise. */
+function orderOf({ prefersOwnCiphers, yieldsToChaCha }: TlsParts): number {
+  if (!prefersOwnCiphers) return 0;
+  const { SSL_OP_CIPHER_SERVER_PREFERENCE, SSL_OP_PRIORITIZE_CHACHA } = constants;
+  return SSL_OP_CIPHER_SERVER_PREFERENCE | (yieldsToChaCha ? SSL_OP_PRIORITIZE_CHACHA : 0);
 }
 
 /** Of several in one text Node reads the first alone. */
@@ -247,121 +327,8 @@ function revocationLists(pem: string): string[] {
   return lists;
 }
 
-function refuseUnsupported(common: CommonTlsContext): void {
-  const refused: Readonly<Record<string, boolean>> = {
-    "more than one certificate":
-      common.tlsCertificateSdsSecretConfigs.length + common.tlsCertificates.length > 1,
-    certificate_provider:
-      common.tlsCertificateProviderInstance !== undefined ||
-      common.tlsCertificateCertificateProvider !== undefined ||
-      common.tlsCertificateCertificateProviderInstance !== undefined ||
-      common.validationContextCertificateProvider !== undefined ||
-      common.validationContextCertificateProviderInstance !== undefined,
-    "parts of a certificate beside its chain and key": common.tlsCertificates.some(hasMore),
-    custom_tls_certificate_selector: common.customTlsCertificateSelector !== undefined,
-    custom_handshaker: common.customHandshaker !== undefined,
-    key_log: common.keyLog !== undefined,
-    validation_context_certificate_provider:
-      common.combinedValidationContext?.validationContextCertificateProvider !== undefined ||
-      common.combinedValidationContext?.validationContextCertificateProviderInstance !== undefined,
-    signature_algorithms: (common.tlsParams?.signatureAlgorithms.length ?? 0) > 0,
-    compliance_policies: (common.tlsParams?.compliancePolicies.length ?? 0) > 0,
-  };
-  refuseAny(refused);
-}
-
-function hasMore(certificate: TlsCertificate): boolean {
-  const { pkcs12, privateKeyProvider, password, ocspStaple, tlsParams } = certificate;
-  const others = [pkcs12, privateKeyProvider, password, ocspStaple, tlsParams];
-  const timestamps = certificate.signedCertificateTimestamp.length;
-  return timestamps > 0 || others.some((one) => one !== undefined);
-}
-
-function refuseUnsupportedValidation(
-  validation: CertificateValidationContext,
-  hasTrustedSecret: boolean,
-): void {
-  refuseAny({
-    ca_certificate_provider_instance: validation.caCertificateProviderInstance !== undefined,
-    system_root_certs: validation.systemRootCerts !== undefined,
-    require_signed_certificate_timestamp: validation.requireSignedCertificateTimestamp === true,
-    "crl without trusted CA":
-      validation.crl !== undefined && validation.trustedCa === undefined && !hasTrustedSecret,
-    // As Envoy: names that nobody vouches for are anybody's.
-    "names of peers without trusted CA":
-      validation.matchTypedSubjectAltNames.length + validation.matchSubjectAltNames.length > 0 &&
-      validation.trustedCa === undefined &&
-      validation.customValidatorConfig === undefined &&
-      !hasTrustedSecret,
-    allow_expired_certificate: validation.allowExpiredCertificate,
-    "trust_chain_verification of this kind":
-      validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN &&
-      validation.trustChainVerification !== TrustChain.ACCEPT_UNTRUSTED,
-    "custom_validator_config beside other checks than of names":
-      validation.customValidatorConfig !== undefined &&
-      (validation.trustedCa !== undefined ||
-        validation.crl !== undefined ||
-        validation.verifyCertificateHash.length > 0 ||
-        validation.verifyCertificateSpki.length > 0 ||
-        validation.trustChainVerification !== TrustChain.VERIFY_TRUST_CHAIN),
-    max_verify_depth: validation.maxVerifyDepth !== undefined,
-    only_verify_leaf_cert_crl: validation.onlyVerifyLeafCertCrl,
-    suppress_client_ca_list: validation.suppressClientCaList,
-    watched_directory: validation.watchedDirectory !== undefined,
-  });
-}
-
-function refuseAny(refused: Readonly<Record<string, boolean>>): void {
-  for (const [what, isPresent] of Object.entries(refused)) {
-    if (isPresent) throw new HeddleError("tls-unsupported", `${what} is not supported`);
-  }
-}
-
 function inlineText(source: DataSource | undefined, field: string): string {
   if (source?.inlineString !== undefined) return source.inlineString;
   if (source?.inlineBytes !== undefined) return Buffer.from(source.inlineBytes).toString("utf8");
   throw new HeddleError("tls-unsupported", `${field} must be inline or come from SDS`);
-}
-
-function planParameters(
-  parameters: TlsParameters | undefined,
-): Pick<TlsPlan, "versions" | "ciphers" | "yieldsToChaCha" | "curves"> {
-  const suites = parameters?.cipherSuites ?? [];
-  // Envoy writes groups of equal preference as [A|B], and the client's order counts within one. OpenSSL
-  // knows order only, but for ChaCha20, which clients put first that have no instructions for AES.
-  const chosen = suites.flatMap((suite) => suite.replaceAll(/[[\]]/g, "").split("|"));
-  const isGrouped = (suite: string): boolean => suite.includes("|") && suite.includes("CHACHA20");
-  const curves = parameters?.ecdhCurves ?? [];
-  const known = chosen.filter((suite) => tls.getCiphers().includes(suite.toLowerCase()));
-  // Falling back on ours would offer what was not asked for.
-  if (chosen.length > 0 && known.length === 0) {
-    throw new HeddleError("tls-unsupported", `no cipher suite of ${chosen.join(", ")} is known`);
-  }
-  if (curves.length > 0) checkCurves(curves);
-  return {
-    versions: {
-      minVersion: versionOf(parameters?.tlsMinimumProtocolVersion, "TLSv1.2"),
-      maxVersion: versionOf(parameters?.tlsMaximumProtocolVersion, "TLSv1.3"),
-    },
-    ciphers: [ciphers13, ...(known.length === 0 ? ciphers12 : known)].join(":"),
-    yieldsToChaCha: suites.length === 0 || suites.some(isGrouped),
-    curves: curves.length === 0 ? undefined : curves.join(":"),
-  };
-}
-
-/** Before the secrets come: a name that OpenSSL does not know would fail every handshake. */
-function checkCurves(curves: readonly string[]): void {
-  try {
-    tls.createSecureContext({ ecdhCurve: curves.join(":"), ca: noAuthorities });
-  } catch (cause) {
-    const message = `an ECDH curve of ${curves.join(", ")} is not known`;
-    throw new HeddleError("tls-unsupported", message, { cause });
-  }
-}
-
-function versionOf(version: Protocol | undefined, automatic: tls.SecureVersion): tls.SecureVersion {
-  if (version === undefined || version === Protocol.TLS_AUTO) return automatic;
-  if (version === Protocol.TLSv1_2) return "TLSv1.2";
-  if (version === Protocol.TLSv1_3) return "TLSv1.3";
-  throw new HeddleError("tls-unsupported", "TLS 1.0 and 1.1 are not supported");
 }

@@ -11,11 +11,13 @@ import { readPeerCertificate } from "./peer-certificate.ts";
 const cart = "spiffe://cluster.local/ns/default/sa/cart";
 
 const plan: TlsPlan = {
-  certificateSecret: undefined,
-  certificate: undefined,
+  certificates: [],
+  scansAll: false,
+  prefersOwnCiphers: true,
   validationSecret: undefined,
   trustedCaPem: undefined,
   crlPem: undefined,
+  crlSecret: undefined,
   canVerify: true,
   peerNames: undefined,
   pins: undefined,
@@ -26,6 +28,7 @@ const plan: TlsPlan = {
   ciphers: "",
   yieldsToChaCha: false,
   curves: undefined,
+  signatures: undefined,
   secretNames: new Set(),
 };
 
@@ -35,10 +38,11 @@ const material: TlsMaterial = {
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
     ciphers: "",
+    prefersOwnCiphers: true,
     yieldsToChaCha: false,
     curves: undefined,
-    chainPem: undefined,
-    privateKeyPem: undefined,
+    signatures: undefined,
+    certificates: [],
     trustedCaPem: undefined,
     crlPem: undefined,
   },

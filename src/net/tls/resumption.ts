@@ -29,14 +29,18 @@ const timeoutSMax = 7 * 24 * 3600;
 /** Keys are looked at for a new period this often. */
 const keysKeptMs = 60_000;
 
+interface KnownTerms {
+  readonly terms: TicketTerms;
+  readonly configured: readonly TicketKey[] | undefined;
+  readonly freshUntilMs: number;
+}
+
 export class ServerResumption {
   readonly #settings: Buffer;
   readonly #timeoutS: number;
   readonly #configuredKeys: () => readonly TicketKey[] | undefined;
-  #material: TlsMaterial | undefined;
-  #configured: readonly TicketKey[] | undefined;
-  #terms: TicketTerms | undefined;
-  #freshUntilMs = 0;
+  /** Of several certificates each choice has terms of its own. */
+  readonly #known = new WeakMap<TlsMaterial, KnownTerms>();
 
   constructor(
     settings: Buffer,
@@ -51,20 +55,19 @@ export class ServerResumption {
   /** The same object as long as nothing has changed. */
   terms(material: TlsMaterial, nowMs: number): TicketTerms {
     const configured = this.#configuredKeys();
-    const isFresh = this.#configured === configured && nowMs < this.#freshUntilMs;
-    if (this.#terms !== undefined && this.#material === material && isFresh) return this.#terms;
+    const before = this.#known.get(material);
+    const isFresh = before?.configured === configured && nowMs < (before?.freshUntilMs ?? 0);
+    if (before !== undefined && isFresh) return before.terms;
     const binding = this.#bindingOf(material, configured !== undefined);
     const keys = configured ?? ownTicketKeys(nowMs, binding);
-    this.#freshUntilMs = nowMs + keysKeptMs;
-    this.#configured = configured;
-    this.#material = material;
-    const before = this.#terms;
     const isSame =
       before !== undefined &&
-      before.binding.equals(binding) &&
-      before.keys.length === keys.length &&
-      before.keys.every((key, i) => keys[i]?.name.equals(key.name));
-    return isSame ? before : (this.#terms = { binding, keys, timeoutS: this.#timeoutS });
+      before.terms.binding.equals(binding) &&
+      before.terms.keys.length === keys.length &&
+      before.terms.keys.every((key, i) => keys[i]?.name.equals(key.name));
+    const terms = isSame ? before.terms : { binding, keys, timeoutS: this.#timeoutS };
+    this.#known.set(material, { terms, configured, freshUntilMs: nowMs + keysKeptMs });
+    return terms;
   }
 
   /**
@@ -72,9 +75,11 @@ export class ServerResumption {
    * stand for one name each have a certificate of their own.
    */
   #bindingOf(material: TlsMaterial, isShared: boolean): Buffer {
-    const { chainPem, privateKeyPem, ...judged } = material.parts;
-    const certificate = isShared ? material.localNames : [chainPem ?? "", privateKeyPem ?? ""];
-    return sha256(this.#settings, JSON.stringify([judged, certificate]));
+    const { certificates, ...judged } = material.parts;
+    const own = isShared
+      ? material.localNames
+      : certificates.flatMap(({ chainPem, privateKeyPem }) => [chainPem, privateKeyPem]);
+    return sha256(this.#settings, JSON.stringify([judged, own]));
   }
 }
 

@@ -29,6 +29,26 @@ test("withFileSecrets() makes secrets of what lies in files, and leaves the rest
   );
 });
 
+test("withFileSecrets() keeps the order of several certificates, and a list where it stands", () => {
+  const found = changed({
+    tlsCertificates: [
+      { certificateChain: { filename: "/c" }, privateKey: { filename: "/k" } },
+      { certificateChain: { filename: "/d" }, privateKey: { filename: "/l" } },
+    ],
+    validationContext: { trustedCa: { filename: "/r" }, crl: { filename: "/taken-back" } },
+  });
+  assert.deepEqual(
+    found,
+    plain({
+      tlsCertificateSdsSecretConfigs: [{ name: "file-cert:/c~/k" }, { name: "file-cert:/d~/l" }],
+      combinedValidationContext: {
+        defaultValidationContext: { crl: { filename: "/taken-back" } },
+        validationContextSdsSecretConfig: { name: "file-root:/r" },
+      },
+    }),
+  );
+});
+
 test("withFileSecrets() changes nothing where nothing lies in files, or not all of it", () => {
   for (const common of [
     {},
@@ -36,6 +56,12 @@ test("withFileSecrets() changes nothing where nothing lies in files, or not all 
     {
       tlsCertificates: [
         { certificateChain: { filename: "/c" }, privateKey: { inlineString: "k" } },
+      ],
+    },
+    {
+      tlsCertificates: [
+        { certificateChain: { filename: "/c" }, privateKey: { filename: "/k" } },
+        { certificateChain: { inlineString: "c" }, privateKey: { inlineString: "k" } },
       ],
     },
     {

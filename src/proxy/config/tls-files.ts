@@ -2,7 +2,10 @@
  * Certificates and trust anchors that a TLS context names as files, as secrets under the names that
  * Istio gives those: whoever has the proxy's secrets reads them, and looks whether they change.
  */
-import { CertificateValidationContext } from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
+import type {
+  CertificateValidationContext,
+  TlsCertificate,
+} from "../../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/common.ts";
 import {
   CommonTlsContext_CombinedCertificateValidationContext as CombinedContext,
   type CommonTlsContext,
@@ -14,26 +17,33 @@ export function withFileSecrets<T extends { commonTlsContext?: CommonTlsContext 
 ): T {
   const common = tls.commonTlsContext;
   if (common === undefined) return tls;
-  return { ...tls, commonTlsContext: { ...common, ...certificateOf(common), ...rootsOf(common) } };
+  return { ...tls, commonTlsContext: { ...common, ...certificatesOf(common), ...rootsOf(common) } };
 }
 
-function certificateOf(common: CommonTlsContext): Partial<CommonTlsContext> {
-  const [first, second] = common.tlsCertificates;
-  const chain = first?.certificateChain?.filename;
-  const key = first?.privateKey?.filename;
-  if (chain === undefined || key === undefined || second !== undefined) return {};
-  if (!isNameable(chain) || !isNameable(key)) return {};
-  const { pkcs12, privateKeyProvider, password, ocspStaple, tlsParams } = first ?? {};
-  const others = [pkcs12, privateKeyProvider, password, ocspStaple, tlsParams];
-  // A secret would lose them.
-  if (others.some((one) => one !== undefined)) return {};
+/** All of them or none: in two lists their order would be lost. */
+function certificatesOf(common: CommonTlsContext): Partial<CommonTlsContext> {
+  const names = common.tlsCertificates.map(nameOf);
+  if (names.length === 0 || names.includes(undefined)) return {};
   return {
     tlsCertificates: [],
     tlsCertificateSdsSecretConfigs: [
       ...common.tlsCertificateSdsSecretConfigs,
-      SdsSecretConfig.fromPartial({ name: `file-cert:${chain}~${key}` }),
+      ...names.map((name) => SdsSecretConfig.fromPartial({ name: name ?? "" })),
     ],
   };
+}
+
+function nameOf(certificate: TlsCertificate): string | undefined {
+  const chain = certificate.certificateChain?.filename;
+  const key = certificate.privateKey?.filename;
+  if (chain === undefined || key === undefined) return undefined;
+  if (!isNameable(chain) || !isNameable(key)) return undefined;
+  const { pkcs12, privateKeyProvider, password, ocspStaple, tlsParams } = certificate;
+  const others = [pkcs12, privateKeyProvider, password, ocspStaple, tlsParams];
+  // A secret would lose them.
+  if (others.some((one) => one !== undefined)) return undefined;
+  if (certificate.signedCertificateTimestamp.length > 0) return undefined;
+  return `file-cert:${chain}~${key}`;
 }
 
 /** Others no such name leads to: they stay where they stand, and are refused there. */

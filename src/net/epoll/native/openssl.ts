@@ -10,8 +10,8 @@ import { SessionTickets } from "./session-tickets.ts";
 import { SslConnection, type SslRole } from "./ssl-connection.ts";
 
 export interface SslContextOptions {
-  readonly chainPem: string | undefined;
-  readonly privateKeyPem: string | undefined;
+  /** One for each kind of key: between them OpenSSL decides. */
+  readonly certificates: readonly { readonly chainPem: string; readonly privateKeyPem: string }[];
   readonly trustedCaPem: string | undefined;
   /** What the issuers of chains have taken back; undefined: it is not looked at. */
   readonly crlPem: string | undefined;
@@ -19,9 +19,12 @@ export interface SslContextOptions {
   readonly maxVersion: string;
   /** Names of TLS 1.2 and 1.3, in one list. */
   readonly ciphers: string;
-  /** A client whose first is ChaCha20 has it, whatever stands first here. */
+  /** Of a server: by its own order, and not by the client's. */
+  readonly prefersOwnCiphers: boolean;
+  /** But a client whose first is ChaCha20 has it, whatever stands first here. */
   readonly yieldsToChaCha: boolean;
   readonly curves: string | undefined;
+  readonly signatures: string | undefined;
 }
 
 /** What a context is for. Without resumption no session outlives its connection. */
@@ -39,6 +42,7 @@ const control = {
   cache: 44,
   chainCert: 89,
   curves: 92,
+  signatures: 98,
   min: 123,
   max: 124,
 };
@@ -137,8 +141,7 @@ export class OpenSsl {
     const { functions } = this;
     const set = (which: number, value: bigint): bigint =>
       functions.SSL_CTX_ctrl(context, which, value, 0n);
-    const order = wanted.yieldsToChaCha ? ownOrder | chaChaFirst : ownOrder;
-    functions.SSL_CTX_set_options(context, options | order);
+    functions.SSL_CTX_set_options(context, options | orderOf(wanted));
     set(control.mode, modes);
     set(control.readAhead, 1n);
     this.#check(set(control.min, versions[wanted.minVersion] ?? 0x0303n) === 1n, "min version");
@@ -148,12 +151,18 @@ export class OpenSsl {
     const older = names.filter((name) => !name.startsWith("TLS_")).join(":");
     this.#check(functions.SSL_CTX_set_ciphersuites(context, modern) === 1, "ciphers");
     this.#check(functions.SSL_CTX_set_cipher_list(context, older) === 1, "ciphers");
-    if (wanted.curves !== undefined) {
-      this.#withText(`${wanted.curves}\0`, (at) => {
-        this.#check(functions.SSL_CTX_ctrl(context, control.curves, 0n, at) === 1n, "curves");
-      });
-    }
+    this.#list(context, "curves", wanted.curves);
+    this.#list(context, "signatures", wanted.signatures);
     functions.SSL_CTX_set_alpn_select_cb(context, this.#selectAlpn, 0n);
+  }
+
+  /** Names with colons between; undefined: OpenSSL's own. */
+  #list(context: bigint, what: "curves" | "signatures", names: string | undefined): void {
+    if (names === undefined) return;
+    this.#withText(`${names}\0`, (at) => {
+      const isTaken = this.functions.SSL_CTX_ctrl(context, control[what], 0n, at) === 1n;
+      this.#check(isTaken, what);
+    });
   }
 
   /** Early data (0-RTT) is never taken nor sent: OpenSSL's default. */
@@ -178,8 +187,8 @@ export class OpenSsl {
 
   #certify(context: bigint, options: SslContextOptions): void {
     const { functions } = this;
-    const { chainPem, privateKeyPem, trustedCaPem, crlPem } = options;
-    if (chainPem !== undefined && privateKeyPem !== undefined) {
+    const { certificates, trustedCaPem, crlPem } = options;
+    for (const { chainPem, privateKeyPem } of certificates) {
       let isLeaf = true;
       this.#eachCertificate(chainPem, (certificate) => {
         const isTaken = isLeaf
@@ -315,6 +324,11 @@ export class OpenSsl {
     }
     return noAcknowledgement;
   }
+}
+
+function orderOf({ prefersOwnCiphers, yieldsToChaCha }: SslContextOptions): bigint {
+  if (!prefersOwnCiphers) return 0n;
+  return yieldsToChaCha ? ownOrder | chaChaFirst : ownOrder;
 }
 
 function isOffered(list: Buffer, protocol: string): boolean {
