@@ -101,6 +101,8 @@ export interface ClientTls {
   readonly clientCertificate?: string;
   readonly privateKey?: string;
   readonly caCertificates?: string;
+  /** A file of what its authorities have taken back: who is on no list of theirs is refused, too. */
+  readonly caCrl?: string;
   readonly subjectAltNames?: readonly string[];
   readonly sni?: string;
   readonly insecureSkipVerify?: boolean;
@@ -194,6 +196,7 @@ const clientTls: Type<ClientTls> = object<ClientTls>(
     clientCertificate: nonEmptyText,
     privateKey: nonEmptyText,
     caCertificates: nonEmptyText,
+    caCrl: nonEmptyText,
     subjectAltNames: list(nonEmptyText),
     sni: text,
     insecureSkipVerify: flag,
@@ -202,7 +205,6 @@ const clientTls: Type<ClientTls> = object<ClientTls>(
     required: ["mode"],
     unhonoured: {
       credentialName: { effect: "names a secret with certificates", rest: "stops" },
-      caCrl: { effect: "refuses revoked certificates", rest: "stops" },
     },
     check(tls, node, place) {
       const isMutual = tls.mode === "MUTUAL" && yamlField(node, "credentialName") === undefined;
@@ -210,7 +212,7 @@ const clientTls: Type<ClientTls> = object<ClientTls>(
         const message = "MUTUAL needs clientCertificate and privateKey";
         place.complain(node.position, { code: "config.missing", message });
       }
-      const hasFiles = tls.clientCertificate ?? tls.privateKey ?? tls.caCertificates;
+      const hasFiles = tls.clientCertificate ?? tls.privateKey ?? tls.caCertificates ?? tls.caCrl;
       if (tls.mode === "ISTIO_MUTUAL" && (hasFiles !== undefined || tls.insecureSkipVerify)) {
         const message = "ISTIO_MUTUAL brings its own certificates and always verifies";
         place.complain(node.position, { code: "config.conflict", message });
@@ -220,27 +222,35 @@ const clientTls: Type<ClientTls> = object<ClientTls>(
         at.complain(place.findings.positions.get(at.path) ?? node.position, {
           code: "config.no-effect",
           severity: "warning",
-          message: `mode ${tls.mode} uses no ${field}`,
+          message:
+            tls.mode === "DISABLE" || own.includes(field)
+              ? `mode ${tls.mode} uses no ${field}`
+              : `insecureSkipVerify leaves no use for ${field}`,
         });
       }
     },
   },
 );
 
+const own: readonly (keyof ClientTls)[] = ["clientCertificate", "privateKey"];
+
 /** Fields that the mode leaves unused, where they say something. */
-function withoutEffect(tls: Partial<ClientTls>): readonly string[] {
-  const own: readonly (keyof ClientTls)[] = ["clientCertificate", "privateKey"];
+function withoutEffect(tls: Partial<ClientTls>): readonly (keyof ClientTls)[] {
   const all: readonly (keyof ClientTls)[] = [
     ...own,
     "caCertificates",
+    "caCrl",
     "subjectAltNames",
     "sni",
     "insecureSkipVerify",
   ];
   const isSaid = (field: keyof ClientTls): boolean =>
     !["", "false"].includes(String(tls[field] ?? ""));
-  if (tls.mode === "SIMPLE") return own.filter(isSaid);
-  return tls.mode === "DISABLE" ? all.filter(isSaid) : [];
+  if (tls.mode === "DISABLE") return all.filter(isSaid);
+  const unused = tls.mode === "SIMPLE" ? own : [];
+  // Who is not verified may have been taken back.
+  const unlooked: readonly (keyof ClientTls)[] = tls.insecureSkipVerify === true ? ["caCrl"] : [];
+  return [...unused, ...unlooked].filter(isSaid);
 }
 
 const portPolicyFields = { loadBalancer, connectionPool, outlierDetection, tls: clientTls };

@@ -143,6 +143,7 @@ export function externalUpstreamTls(
   const validation: ValidationInit = isVerified
     ? {
         trustedCa: file(tls.caCertificates ?? "/etc/ssl/certs/ca-certificates.crt"),
+        ...(tls.caCrl === undefined ? {} : { crl: file(tls.caCrl) }),
         matchTypedSubjectAltNames: sanMatchers(expected, SubjectAltNameMatcher_SanType.DNS),
       }
     : {};
