@@ -81,7 +81,10 @@ export interface MeshPort {
 }
 
 export interface MeshEndpoint {
-  /** Where each port of the service is reached, by the service's port number. */
+  /**
+   * Where each port of the service is reached, by the service's port number: an address or a name, or
+   * the path of a Unix socket (`/run/app.sock`, `@name`), which has port 0.
+   */
   readonly targets: ReadonlyMap<number, { readonly address: string; readonly port: number }>;
   readonly labels: Readonly<Record<string, string>>;
   readonly locality: string | undefined;

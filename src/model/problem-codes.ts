@@ -82,6 +82,8 @@ export const problemCodes: Readonly<Record<string, string>> = {
   "serviceentry.udp-not-captured": "UDP to a host goes around its callers' sidecars.",
   "serviceentry.wildcard-dns": "A wildcard cannot be resolved by DNS.",
   "serviceentry.static-name": "An endpoint is a name where an address is needed.",
+  "serviceentry.unix-socket":
+    "An endpoint at a Unix socket is written in a way that nobody can reach it by.",
   "policy.not-the-root-namespace":
     "A policy meant for the mesh stands in a namespace that is not its root.",
   "policy.empty-namespace": "No workload runs in the policy's namespace.",

@@ -86,6 +86,34 @@ const endpoint: Type<ServiceEntryEndpoint> = object<ServiceEntryEndpoint>(
   { unhonoured: { network: { effect: "places the endpoint behind a gateway", rest: "stops" } } },
 );
 
+/** Of `unix:///run/app.sock`, or `unix://@name`: what stands behind. Undefined where it is no Unix socket. */
+export function pipePath(address: string | undefined): string | undefined {
+  return address?.startsWith("unix://") === true ? address.slice("unix://".length) : undefined;
+}
+
+/** What the kernel's structure holds. */
+const pipeBytesMax = 107;
+
+/** Why there can be no such endpoint, as Istio says it; undefined where there can. */
+function pipeProblem(
+  path: string,
+  endpoint: ServiceEntryEndpoint,
+  entry: { readonly resolution: string; readonly ports: readonly ServiceEntryPort[] },
+): string | undefined {
+  const at = `unix://${path}`;
+  if (!/^(\/.|@.)/s.test(path) || path.includes("\0")) {
+    return `${at} is neither an absolute path nor an abstract name (@name)`;
+  }
+  if (new TextEncoder().encode(path).length > pipeBytesMax) {
+    return `${at} has more than ${pipeBytesMax} bytes`;
+  }
+  if (entry.resolution !== "STATIC") return `${at} needs resolution STATIC`;
+  if (endpoint.ports !== undefined) return `${at} has no ports`;
+  if (entry.ports.length !== 1) return `${at} can serve exactly one port`;
+  if (entry.ports[0]?.protocol === "UDP") return `${at} takes no UDP`;
+  return undefined;
+}
+
 export const serviceEntrySpec: Type<ServiceEntrySpec> = object<ServiceEntrySpec>(
   {
     hosts: list(hostname(), { min: 1 }),
@@ -118,6 +146,12 @@ export const serviceEntrySpec: Type<ServiceEntrySpec> = object<ServiceEntrySpec>
         complain("endpoints", "config.conflict", "resolution NONE has no endpoints");
       }
       for (const one of spec.endpoints ?? []) {
+        const pipe = pipePath(one.address);
+        if (pipe !== undefined) {
+          const message = pipeProblem(pipe, one, { resolution, ports: spec.ports ?? [] });
+          if (message !== undefined) complain("endpoints", "serviceentry.unix-socket", message);
+          continue;
+        }
         if (resolution !== "STATIC" || one.address === undefined || isAddress(one.address))
           continue;
         const message = `${one.address} is a name; with resolution STATIC an address is needed`;

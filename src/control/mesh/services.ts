@@ -4,7 +4,11 @@ import type { Problem } from "../../base/problem.ts";
 import type { ServiceEntry } from "../../model/config-resource.ts";
 import { positionOf } from "../../model/config-resource.ts";
 import { selects } from "../../model/matching.ts";
-import type { EntryProtocol, ServiceEntryEndpoint } from "../../model/service-entry.ts";
+import {
+  type EntryProtocol,
+  pipePath,
+  type ServiceEntryEndpoint,
+} from "../../model/service-entry.ts";
 import type {
   PortProtocol,
   ServiceDeclaration,
@@ -274,7 +278,13 @@ function entryEndpoints(
     const targets = new Map<number, { readonly address: string; readonly port: number }>();
     for (const port of ports) {
       const number = endpoint.ports?.[port.name] ?? port.targetPort;
-      targets.set(port.number, { address: endpoint.address ?? host, port: number });
+      const pipe = pipePath(endpoint.address);
+      targets.set(
+        port.number,
+        pipe === undefined
+          ? { address: endpoint.address ?? host, port: number }
+          : { address: pipe, port: 0 },
+      );
     }
     return {
       targets,

@@ -50,7 +50,11 @@ export function duration(milliseconds: number): Duration {
   });
 }
 
+/** Of a Unix socket (`/run/app.sock`, `@name`) it is a pipe, and there is no port. */
 export function socketAddress(address: string, port: number): Address {
+  if (/^[/@]/.test(address)) {
+    return create(AddressSchema, { address: { case: "pipe", value: { path: address } } });
+  }
   return create(AddressSchema, {
     address: {
       case: "socketAddress",
