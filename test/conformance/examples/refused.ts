@@ -141,13 +141,13 @@ export const refusedExamples: readonly RefusedExample[] = [
     line: "lrs_server",
   },
   {
-    kind: "answers to tunnels",
+    kind: "ids of tunnels",
     text: (ports) =>
       network(
         ports,
-        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1", propagate_response_headers: true}}}`,
+        `- {name: tcp, typed_config: {${type("filters.network.tcp_proxy.v3.TcpProxy")}, stat_prefix: tcp, cluster: app, tunneling_config: {hostname: "a:1", request_id_header: "x-id"}}}`,
       ),
-    names: "tunneling_config.propagate_response_headers",
+    names: "tunneling_config.request_id_header",
     line: "tunneling_config",
   },
 ];
