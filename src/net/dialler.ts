@@ -1,5 +1,8 @@
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { Channel, ChannelHandler } from "./channel.ts";
+import type { SocketOption } from "./sysio/listening-socket.ts";
+
+export type { SocketOption };
 
 /** Opens connections to endpoints: the I/O backend behind it marks sockets and speaks TLS. */
 export interface Dialler {
@@ -28,6 +31,8 @@ export interface DialOptions {
   readonly sourceAddress?: string;
   /** The kernel asks an idle peer whether it is still there. */
   readonly keepAlive?: TcpKeepAlive;
+  /** What else the kernel is asked, all of it `unbound`; dialling fails where it refuses. */
+  readonly socketOptions?: readonly SocketOption[];
   /** Bytes that may wait to be sent before `write` says false. */
   readonly writeQueueBytesMax?: number;
 }

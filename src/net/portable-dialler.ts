@@ -78,10 +78,12 @@ class Dialling extends OpeningChannel {
 
   #openSocket(mark: number | undefined): net.Socket | undefined {
     const { sourceAddress, keepAlive, address, writeQueueBytesMax = 65_536 } = this.#dial;
+    const { socketOptions = [] } = this.#dial;
     const options = { allowHalfOpen: true, highWaterMark: writeQueueBytesMax };
     const isPlain = mark === undefined && sourceAddress === undefined && keepAlive === undefined;
     // Nothing of that is for Unix sockets, which no capture sees.
-    if (isPlain || isPipe(address.address)) return new net.Socket(options);
+    const isAsked = !isPlain || socketOptions.length > 0;
+    if (!isAsked || isPipe(address.address)) return new net.Socket(options);
     const destination = address.address;
     const opened = openMarkedSocket({
       destination,
@@ -89,6 +91,7 @@ class Dialling extends OpeningChannel {
       mark,
       sourceAddress,
       keepAlive,
+      socketOptions,
     });
     if ("fd" in opened) {
       // Without `manualStart` Node reads from the socket, which is not connected yet, and fails.
@@ -96,7 +99,7 @@ class Dialling extends OpeningChannel {
       return new net.Socket(adopted);
     }
     this.#fail({
-      code: "socket-mark",
+      code: opened.isSource === true ? "source-address" : "socket-mark",
       message: `cannot connect to ${formatSocketAddress(address)}: ${opened.refusal}`,
     });
     return undefined;

@@ -72,6 +72,8 @@ export class ClusterPool implements ClusterSource {
   /** Last assignment of each service name, for clusters that appear or change later. */
   readonly #assignments = new Map<string, ClusterLoadAssignment>();
   readonly #wishes = new EndpointWishes<Entry>();
+  /** Those that serve and are aggregates of others. */
+  readonly #aggregates = new Set<RunningCluster>();
   readonly #stopSecrets: () => void;
   /** Told when some cluster has become ready. */
   onReady: () => void = () => undefined;
@@ -82,6 +84,7 @@ export class ClusterPool implements ClusterSource {
       ...options,
       zonesFor: ({ name }) => (name === options.localCluster?.name ? undefined : this.#localZones),
       onMembers: (cluster) => this.#onMembers(cluster),
+      findCluster: (name) => this.#entries.get(name)?.active?.running,
     };
     this.#stopSecrets = options.secrets.onChange(() => this.#promoteAll());
   }
@@ -193,12 +196,14 @@ export class ClusterPool implements ClusterSource {
     if (entry === undefined) return;
     this.#entries.delete(name);
     const services = servicesOf(entry);
+    if (entry.active !== undefined) this.#aggregates.delete(entry.active.running);
     closeVersion(entry.active);
     closeVersion(entry.warming);
     entry.active = undefined;
     entry.warming = undefined;
     this.#wishes.update(entry, services, servicesOf(entry));
     entry.series.remove();
+    for (const aggregate of this.#aggregates) aggregate.onCluster(name);
     const gone = { cluster: name, flags: new Map<string, number>(), isWhole: true, returned: [] };
     this.#options.onHealthReport?.(gone);
   }
@@ -321,6 +326,8 @@ export class ClusterPool implements ClusterSource {
     const services = servicesOf(entry);
     entry.active = next;
     entry.warming = undefined;
+    if (before !== undefined) this.#aggregates.delete(before.running);
+    if (next.running.memberFor !== undefined) this.#aggregates.add(next.running);
     this.#onMembers(next.running);
     this.#wishes.update(entry, services, servicesOf(entry));
     closeVersion(before);
@@ -331,6 +338,9 @@ export class ClusterPool implements ClusterSource {
   /** Others look at where the members of the proxy's own cluster are. */
   #onMembers(running: RunningCluster): void {
     const { localCluster } = this.#options;
+    if (this.get(running.name) === running) {
+      for (const aggregate of this.#aggregates) aggregate.onCluster(running.name);
+    }
     if (running.name !== localCluster?.name || this.get(running.name) !== running) return;
     const { localities } = running;
     const { locality } = localCluster;

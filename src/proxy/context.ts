@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import type { TurnEnd } from "../base/turn-end.ts";
 import type { SocketAddress } from "../base/socket-address.ts";
 import type { ByteMeter, Channel } from "../net/channel.ts";
-import type { ClientTls, DialOptions, TcpKeepAlive } from "../net/dialler.ts";
+import type { ClientTls, DialOptions, SocketOption, TcpKeepAlive } from "../net/dialler.ts";
 import type { listen } from "../net/listen.ts";
 import type { Ways } from "../net/racing-dialler.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -17,7 +17,7 @@ import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accessl
 import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
-import type { HashBits } from "./engine/chooser.ts";
+import type { ChosenPart, HashBits } from "./engine/chooser.ts";
 import type { ClientEnds } from "./engine/client-ends.ts";
 import type { FilterState } from "./engine/filter-state.ts";
 import type { ConnectionView } from "./engine/request.ts";
@@ -31,6 +31,7 @@ import type { Http2ServerSettings } from "./http2/settings.ts";
 import type { FindDoor, InternalTarget, ProxyDialler } from "./internal.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
+import type { EndpointStats } from "./stats/endpoint-series.ts";
 import type { TrackedStats } from "./stats/tracked-series.ts";
 
 export interface ProxyContext {
@@ -106,6 +107,8 @@ export interface UpstreamCluster {
   readonly connectTimeoutMs: number;
   /** Whether the kernel asks idle endpoints if they are still there. */
   readonly keepAlive?: TcpKeepAlive | undefined;
+  /** What else the kernel is asked of sockets. */
+  readonly socketOptions?: readonly SocketOption[] | undefined;
   /** What may wait to be sent to one endpoint before whoever writes must stop. */
   readonly writeQueueBytesMax?: number | undefined;
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
@@ -125,6 +128,8 @@ export interface UpstreamCluster {
    * dynamic forward proxies the authority.
    */
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
+  /** Of an aggregate: the cluster to be asked instead, of which part it says in `choice`. */
+  readonly memberFor?: ((choice: EndpointChoice) => UpstreamCluster | undefined) | undefined;
   /** Where HTTP/2 is spoken; HTTP/1.1 otherwise. */
   readonly http2?: UpstreamHttp2 | undefined;
   /** What is asked of HTTP/1.1 beyond the usual. */
@@ -170,6 +175,16 @@ export interface EndpointChoice {
   readonly override?: EndpointOverride | undefined;
   /** Metadata that endpoints must have, where the cluster has subsets. */
   readonly criteria?: SubsetCriteria | undefined;
+  /** Where the cluster is asked as a member of an aggregate, which sets it. */
+  part?: ClusterPart | undefined;
+}
+
+/** Of a member of an aggregate. */
+export interface ClusterPart extends ChosenPart {
+  /** Of that priority, among all of the aggregate. */
+  readonly place: number;
+  /** The aggregate's. */
+  readonly counters: ClusterCounters;
 }
 
 export interface WantedServer {
@@ -210,6 +225,8 @@ export interface UpstreamEndpoint {
   active: number;
   /** Connections of this thread to it, of any kind; whoever opens and closes them counts. */
   connections?: number;
+  /** Counted by itself, where its cluster wants that. */
+  readonly stats?: EndpointStats | undefined;
   /** Feeds outlier detection. */
   report(outcome: UpstreamOutcome): void;
   /** Where endpoints are checked: it has told a request that it is not well. */
@@ -284,6 +301,8 @@ export interface UpstreamConnectionEnd {
 
 /** Envoy's names of counters that most clusters never need. */
 export type ClusterEvent =
+  | "bind_errors"
+  | "upstream_cx_connect_attempts_exceeded"
   | "upstream_cx_connect_timeout"
   | "upstream_cx_http1_total"
   | "upstream_cx_idle_timeout"

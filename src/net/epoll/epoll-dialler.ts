@@ -8,9 +8,10 @@ import { formatSocketAddress, isPipe } from "../../base/socket-address.ts";
 import type { Deferred } from "../../base/turn-end.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { ChannelError } from "../channel.ts";
-import type { Dialler, DialOptions } from "../dialler.ts";
+import type { Dialler, DialOptions, SocketOption } from "../dialler.ts";
 import { OpeningChannel } from "../opening-channel.ts";
 import { reportFault } from "../portable/fault.ts";
+import { optionsOfFamily } from "../sysio/listening-socket.ts";
 import { keepAliveOptions } from "../sysio/socket-options.ts";
 import { encodeSockaddr, familyIpv4, familyIpv6, familyUnix } from "../sysio/sockaddr.ts";
 import { type ClientTlsHandshake, type Secured, startEpollClientTls } from "./client-tls.ts";
@@ -47,6 +48,12 @@ export function createEpollDialler(options: EpollDiallerOptions): Dialler {
         ? new Dialling(options, dial)
         : options.other.dial(dial),
   };
+}
+
+/** Why a socket is not ready to connect. */
+interface Refused {
+  readonly refusal: string;
+  readonly code?: "source-address";
 }
 
 class Dialling extends OpeningChannel implements Watched, Deferred {
@@ -102,9 +109,10 @@ class Dialling extends OpeningChannel implements Watched, Deferred {
     const fd = syscalls.socket(familyOf(this.remote.address), sockStream);
     if (fd < 0) return channelError("socket", fd, where);
     this.#fd = fd;
-    const refusal = isPipe(this.remote.address) ? undefined : this.#prepare(fd, mark);
-    if (refusal !== undefined) {
-      return { code: "socket-mark", message: `cannot connect to ${where}: ${refusal}` };
+    const refused = isPipe(this.remote.address) ? undefined : this.#prepare(fd, mark);
+    if (refused !== undefined) {
+      const { code = "socket-mark", refusal } = refused;
+      return { code, message: `cannot connect to ${where}: ${refusal}` };
     }
     const status = syscalls.connect(fd, encodeSockaddr(this.remote));
     if (status < 0 && status !== -EINPROGRESS) return channelError("connect", status, where);
@@ -112,24 +120,46 @@ class Dialling extends OpeningChannel implements Watched, Deferred {
     return added < 0 ? channelError("epoll_ctl", added, where) : undefined;
   }
 
-  /** What must stand before the first packet leaves; the reason when it cannot. */
-  #prepare(fd: number, mark: number | undefined): string | undefined {
+  /** What must stand before the first packet leaves. */
+  #prepare(fd: number, mark: number | undefined): Refused | undefined {
     const { syscalls } = this.#options.reactor;
     syscalls.setOption(fd, ipprotoTcp, tcpNoDelay, 1);
     if (mark !== undefined && syscalls.setOption(fd, solSocket, soMark, mark) < 0) {
-      return "the kernel refuses the socket mark; it needs CAP_NET_ADMIN";
+      return { refusal: "the kernel refuses the socket mark; it needs CAP_NET_ADMIN" };
     }
-    const { sourceAddress, keepAlive } = this.#dial;
+    const { sourceAddress, keepAlive, socketOptions = [] } = this.#dial;
     for (const [level, name, value] of keepAliveOptions(keepAlive)) {
       if (syscalls.setOption(fd, level, name, value) < 0) {
-        return "the kernel refuses the settings of TCP keepalive";
+        return { refusal: "the kernel refuses the settings of TCP keepalive" };
       }
     }
+    const wanted = optionsOfFamily(socketOptions, isIPv4(this.remote.address) ? 4 : 6);
+    return this.#setOptions(fd, wanted) ?? this.#bind(fd, sourceAddress);
+  }
+
+  #bind(fd: number, sourceAddress: string | undefined): Refused | undefined {
     if (sourceAddress === undefined) return undefined;
+    const { syscalls } = this.#options.reactor;
     // Leaves the choice of the port to connect(), which may share ports between destinations.
     syscalls.setOption(fd, solIp, ipBindAddressNoPort, 1);
     const status = syscalls.bind(fd, encodeSockaddr({ address: sourceAddress, port: 0 }));
-    return status < 0 ? `cannot connect from ${sourceAddress} (${errorName(status)})` : undefined;
+    if (status >= 0) return undefined;
+    const refusal = `cannot connect from ${sourceAddress} (${errorName(status)})`;
+    return { refusal, code: "source-address" };
+  }
+
+  #setOptions(fd: number, options: readonly SocketOption[]): Refused | undefined {
+    const { syscalls } = this.#options.reactor;
+    for (const { level, name: option, value } of options) {
+      const status =
+        typeof value === "number"
+          ? syscalls.setOption(fd, level, option, value)
+          : syscalls.setOptionBytes(fd, { level, option, value });
+      if (status < 0) {
+        return { refusal: `the kernel refuses socket option ${option} of level ${level}` };
+      }
+    }
+    return undefined;
   }
 
   #onConnected(): void {

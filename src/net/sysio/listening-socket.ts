@@ -18,6 +18,8 @@ export interface SocketOption {
   readonly value: number | Uint8Array;
   /** At which point of a socket's life it is set. */
   readonly when: "unbound" | "bound" | "listening";
+  /** Of these sockets alone. */
+  readonly family?: 4 | 6 | undefined;
 }
 
 const sockStream = 1;
@@ -27,6 +29,13 @@ const solSocket = 1;
 const soReuseAddr = 2;
 const ipprotoIpv6 = 41;
 const ipv6Only = 26;
+
+export function optionsOfFamily(
+  options: readonly SocketOption[],
+  of: 4 | 6,
+): readonly SocketOption[] {
+  return options.filter(({ family = of }) => family === of);
+}
 
 /** What the kernel says to the first that it refuses; undefined when it has taken all. */
 export function setSocketOptions(

@@ -7,6 +7,7 @@ import { isIPv4 } from "node:net";
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { TcpKeepAlive } from "../dialler.ts";
 import { openLibc } from "./libc.ts";
+import { optionsOfFamily, setSocketOptions, type SocketOption } from "./listening-socket.ts";
 import {
   decodeSockaddr,
   encodeSockaddr,
@@ -84,12 +85,16 @@ export interface MarkedSocketOptions {
   readonly mark: number | undefined;
   readonly sourceAddress: string | undefined;
   readonly keepAlive?: TcpKeepAlive | undefined;
+  readonly socketOptions?: readonly SocketOption[];
 }
 
-/** A descriptor (close-on-exec, non-blocking) that the caller now owns, or why there is none. */
+/**
+ * A descriptor (close-on-exec, non-blocking) that the caller now owns, or why there is none.
+ * `isSource`: the local address cannot be had.
+ */
 export function openMarkedSocket(
   options: MarkedSocketOptions,
-): { readonly fd: number } | { readonly refusal: string } {
+): { readonly fd: number } | { readonly refusal: string; readonly isSource?: true } {
   const probe = openLibc();
   if (probe.kind === "absent") return { refusal: probe.reason };
   const { libc } = probe;
@@ -113,13 +118,16 @@ export function openMarkedSocket(
       return refuse("the kernel refuses the settings of TCP keepalive");
     }
   }
+  const wanted = optionsOfFamily(options.socketOptions ?? [], family === familyIpv4 ? 4 : 6);
+  const early = setSocketOptions(fd, wanted, "unbound");
+  if (early !== undefined) return refuse(early);
   if (options.sourceAddress !== undefined) {
     // Leaves the choice of the port to connect(), which may share ports between destinations.
     const value = int32(1);
     libc.setsockopt(fd, solIp, ipBindAddressNoPort, value, value.length);
     const address = encodeSockaddr({ address: options.sourceAddress, port: 0 });
     if (libc.bind(fd, address, address.length) !== 0) {
-      return refuse(`cannot connect from ${options.sourceAddress}`);
+      return { ...refuse(`cannot connect from ${options.sourceAddress}`), isSource: true };
     }
   }
   return { fd };

@@ -34,6 +34,7 @@ export class Balancer {
     hash: HashBits | undefined;
     attempt: number;
     priorities: PreviousPriorities | undefined;
+    part: EndpointChoice["part"];
     readonly random: () => number;
   };
   #choose: Chooser<Endpoint> = () => undefined;
@@ -43,7 +44,7 @@ export class Balancer {
     const { random } = tools.services;
     this.#plan = plan;
     this.#tools = tools;
-    this.#choice = { hash: undefined, attempt: 0, priorities: undefined, random };
+    this.#choice = { hash: undefined, attempt: 0, priorities: undefined, part: undefined, random };
   }
 
   pick(choice: EndpointChoice): Endpoint | undefined {
@@ -52,6 +53,7 @@ export class Balancer {
     drawn.hash = choice.hash;
     drawn.attempt = 0;
     drawn.priorities = choice.priorities;
+    drawn.part = choice.part;
     const first = this.#draw(criteria);
     if (avoid === undefined || first === undefined || !avoid(first)) return first;
     let last = first;

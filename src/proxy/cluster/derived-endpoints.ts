@@ -109,6 +109,9 @@ class DerivedEndpoint implements Whole<UpstreamEndpoint> {
   get isRemoved(): boolean {
     return this.#isDropped || this.origin.isRemoved === true;
   }
+  get stats(): UpstreamEndpoint["stats"] {
+    return this.origin.stats;
+  }
   get suspect(): (() => void) | undefined {
     return this.origin.suspect;
   }

@@ -9,6 +9,7 @@ import type { MetadataKey } from "../../wire/gen/ts/envoy/type/metadata/v3/metad
 import { durationMs, positiveMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
+import { type AggregateDiscovery, aggregateUrl, compileAggregate } from "./aggregate.ts";
 import { checkResolver, compileDnsPauses, type DnsPauses } from "./dns-options.ts";
 import { compileForward, type ForwardDiscovery } from "./forward.ts";
 
@@ -40,6 +41,7 @@ export type Discovery =
       readonly metadata: readonly [namespace: string, ...path: string[]] | undefined;
       readonly cleanupMs: number;
     }
+  | AggregateDiscovery
   | ForwardDiscovery;
 
 export function compileDiscovery(cluster: Cluster): Discovery {
@@ -49,7 +51,11 @@ export function compileDiscovery(cluster: Cluster): Discovery {
     namedEndpoints: {},
   };
   checkResolver(cluster);
-  if (cluster.clusterType !== undefined) return compileForward(cluster, cluster.clusterType);
+  const { clusterType } = cluster;
+  if (clusterType?.typedConfig?.typeUrl === aggregateUrl) {
+    return compileAggregate(cluster, clusterType.typedConfig.value);
+  }
+  if (clusterType !== undefined) return compileForward(cluster, clusterType);
   switch (cluster.type ?? DiscoveryType.STATIC) {
     case DiscoveryType.STATIC:
       return { kind: "static", assignment };

@@ -6,6 +6,7 @@ import type { Ways } from "../../net/racing-dialler.ts";
 import type { ProxyTlv } from "../../wire/proxy-protocol.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { Balanced } from "../engine/chooser.ts";
+import type { EndpointStats } from "../stats/endpoint-series.ts";
 import type { InternalTarget } from "../internal.ts";
 import { type Preface, prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
 
@@ -63,6 +64,8 @@ export interface EndpointOptions {
   readonly onConnectionsOver: (endpoint: Endpoint, how: "remove" | "drain") => void;
   /** There where endpoints are checked: it has told a request that it is not well. */
   readonly onSuspect?: (endpoint: Endpoint) => void;
+  /** Where the cluster wants series of each. */
+  readonly stats: EndpointStats | undefined;
 }
 
 /** One address of a cluster: lives across updates as long as it stays in the cluster. */
@@ -81,6 +84,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly tlvs: readonly ProxyTlv[];
   /** Of connections that are made for nobody. */
   readonly preface: Preface | undefined;
+  readonly stats: EndpointStats | undefined;
   ways: Ways | undefined;
   weight: number;
   /** Ejection and checks come on top. */
@@ -127,6 +131,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
       ? `${description.hostname}:${description.address.port}`
       : formatSocketAddress(description.address);
     this.suspect = onSuspect && (() => onSuspect(this));
+    this.stats = options.stats;
     this.hashKey = hashKeyOf(description, hashesHostname);
     this.#waysTo = waysTo;
     this.#onReport = onReport;
@@ -157,6 +162,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
     this.isRemoved = true;
     this.onRemoved?.();
     this.#onConnectionsOver(this, "remove");
+    this.stats?.close();
   }
 
   /** Connections that stand now carry no further request. */

@@ -3,7 +3,6 @@
  * threads serve, one of them checks and tells the others (`told-health.ts`).
  */
 import type { Timer } from "../../base/clock.ts";
-import type { TcpKeepAlive } from "../../net/dialler.ts";
 import {
   CheckedHealth,
   type CheckFailure,
@@ -24,6 +23,7 @@ import {
   type ProbeOwner,
   type ProbeParts,
   type ProbeTarget,
+  type SocketSettings,
   TcpProbeConnection,
 } from "./health-probe.ts";
 import { grpcQuestion } from "./grpc-probe.ts";
@@ -39,7 +39,7 @@ export interface CheckerOptions {
   /** New endpoints are not counted before their first check is over. */
   readonly ignoresNew: boolean;
   readonly series: HealthSeries;
-  readonly keepAlive: TcpKeepAlive | undefined;
+  readonly socket: SocketSettings;
   readonly tlsFor: TlsFor;
   /** What PROXY headers of its connections say, by metadata of sockets. */
   readonly headerFor: (metadata: EndpointMetadata) => ProxyHeaderPlan | undefined;
@@ -188,9 +188,9 @@ class Session implements ProbeOwner {
   }
 
   #makeProbe(target: ProbeTarget): Probe {
-    const { dialler, plan, keepAlive, services } = this.#options;
+    const { dialler, plan, socket, services } = this.#options;
     const nowMs = (): number => services.clock.monotonicMs();
-    return makeProbe({ dialler, plan, keepAlive, nowMs, target, owner: this });
+    return makeProbe({ dialler, plan, socket, nowMs, target, owner: this });
   }
 
   #ask(): void {

@@ -4,7 +4,7 @@
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelHandler } from "../../net/channel.ts";
-import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
+import type { ClientTls, DialOptions } from "../../net/dialler.ts";
 import type { InternalTarget, ProxyDialler } from "../internal.ts";
 import { prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
 import { type CheckPlan, holdsInOrder, type TcpProbePlan } from "./health-plan.ts";
@@ -41,19 +41,22 @@ export interface Probe {
   close(): void;
 }
 
+/** What the kernel is asked of the sockets of checks. */
+export type SocketSettings = Pick<DialOptions, "keepAlive" | "socketOptions">;
+
 export interface ProbeParts {
   readonly dialler: ProxyDialler;
   /** Monotonic milliseconds. */
   readonly nowMs: () => number;
   readonly plan: CheckPlan;
-  readonly keepAlive: TcpKeepAlive | undefined;
+  readonly socket: SocketSettings;
   readonly target: ProbeTarget;
   readonly owner: ProbeOwner;
 }
 
 /** The check's own time is what bounds it. */
 export function dialProbe(
-  { dialler, plan, keepAlive, target }: ProbeParts,
+  { dialler, plan, socket, target }: ProbeParts,
   handler: ChannelHandler,
   onConnect: (channel: Channel) => void,
 ): Channel {
@@ -69,7 +72,7 @@ export function dialProbe(
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
     ...(internal === undefined ? {} : { internal }),
     ...(preface === undefined ? {} : { preface }),
-    ...(keepAlive === undefined ? {} : { keepAlive }),
+    ...socket,
   });
 }
 

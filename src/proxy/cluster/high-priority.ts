@@ -35,6 +35,9 @@ export class HighPriority implements Whole<UpstreamCluster> {
   get keepAlive(): TcpKeepAlive | undefined {
     return this.#cluster.keepAlive;
   }
+  get socketOptions(): UpstreamCluster["socketOptions"] {
+    return this.#cluster.socketOptions;
+  }
   get writeQueueBytesMax(): number | undefined {
     return this.#cluster.writeQueueBytesMax;
   }
@@ -76,6 +79,11 @@ export class HighPriority implements Whole<UpstreamCluster> {
   }
   get counters(): ClusterCounters {
     return this.#cluster.counters;
+  }
+
+  get memberFor(): UpstreamCluster["memberFor"] {
+    const { memberFor } = this.#cluster;
+    return memberFor && ((choice) => memberFor(choice)?.high);
   }
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { FakeClock } from "../../../test/support/fake-clock.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { CircuitBreakers } from "../../wire/gen/ts/envoy/config/cluster/v3/circuit_breaker.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { UpstreamEndpoint } from "../context.ts";
-import { compileLimits } from "../engine/circuit-breakers.ts";
+import { compileLimits, type CountedKind } from "../engine/circuit-breakers.ts";
 import { SharedCounts } from "../engine/shared-counts.ts";
 import { clusterSeries } from "../stats/envoy-series.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
@@ -26,6 +27,7 @@ function limitsOf(priority: "default" | "high", shared?: SharedLimits): ClusterL
     priority,
     series: clusterSeries(createMetricRegistry(), "shop"),
     shared,
+    clock: new FakeClock(),
   });
 }
 
@@ -82,4 +84,95 @@ test("compileLimits() refuses limits on an endpoint that Envoy does not know", (
     () => compileLimits(wrong, "circuit_breakers"),
     /circuit_breakers\.per_host_thresholds\[0\]\.max_requests: limits no endpoint/,
   );
+});
+
+/** Retries may be a fifth of what began in the last ten seconds. */
+const budget = compileLimits(
+  CircuitBreakers.fromPartial({
+    thresholds: [
+      {
+        retryBudget: {
+          budgetPercent: { value: 20 },
+          budgetInterval: { seconds: 10n, nanos: 0 },
+          minRetryConcurrency: 0,
+        },
+        trackRemaining: true,
+      },
+    ],
+  }),
+  "circuit_breakers",
+);
+
+function budgeted(shared?: SharedLimits) {
+  const clock = new FakeClock();
+  const metrics = createMetricRegistry();
+  const limits = makeLimits({
+    cluster: "shop",
+    limits: budget,
+    priority: "default",
+    series: clusterSeries(metrics, "shop"),
+    shared,
+    clock,
+  });
+  const ask = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      assert.equal(limits.tryRequest(), true);
+      limits.releaseRequest();
+    }
+  };
+  return { clock, metrics, limits, ask };
+}
+
+test("tryRetry() looks back as far as the budget's interval, also where threads share it", () => {
+  const counts = new SharedCounts(2, 0);
+  for (const shared of [undefined, (_: string, kind: CountedKind) => counts.of(0, kind)]) {
+    const { clock, limits, ask } = budgeted(shared);
+    ask(4);
+    assert.equal(limits.tryRetry(), false);
+    ask(1);
+    assert.deepEqual([limits.tryRetry(), limits.tryRetry()], [true, false]);
+    limits.releaseRetry();
+    clock.advance(9_900);
+    assert.equal(limits.tryRetry(), true);
+    limits.releaseRetry();
+    clock.advance(1_200);
+    assert.equal(limits.tryRetry(), false);
+    ask(5);
+    limits.close();
+    assert.equal(limits.tryRetry(), false);
+    assert.equal(counts.of(0, "recent").total(), 0);
+  }
+});
+
+test("tryRetry() counts what other threads have begun", () => {
+  const first = new SharedCounts(2, 0);
+  const second = new SharedCounts(2, 1, first.memory);
+  const one = budgeted((_, kind) => first.of(0, kind));
+  const other = budgeted((_, kind) => second.of(0, kind));
+  one.ask(5);
+  assert.equal(other.limits.tryRetry(), true);
+  other.limits.releaseRetry();
+  one.clock.advance(11_100);
+  assert.equal(other.limits.tryRetry(), false);
+});
+
+test("what is left of limits is told from the beginning", () => {
+  const { metrics, limits } = budgeted();
+  const left = (): readonly string[] =>
+    [...metrics.expose().matchAll(/remaining_(\w+)\{[^}]*\} (\d+)/g)].map(
+      ([, name, value]) => `${name} ${value}`,
+    );
+  assert.deepEqual(left().toSorted(), [
+    "cx 1024",
+    "cx_pools 18446744073709552000",
+    "pending 1024",
+    "retries 0",
+    "rq 1024",
+  ]);
+  limits.tryPending();
+  limits.tryRequest();
+  limits.tryConnection();
+  assert.ok(["cx 1023", "pending 1023", "rq 1023"].every((one) => left().includes(one)));
+  limits.releaseRequest();
+  assert.ok(left().includes("rq 1024"));
 });

@@ -6,6 +6,7 @@ import type { Timer } from "../../base/clock.ts";
 import { formatSocketAddress } from "../../base/socket-address.ts";
 import { healthFlag } from "../engine/health-check.ts";
 import type { Health, LocalityMembers } from "../engine/priorities.ts";
+import { socketOf } from "../http/dial-options.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
 import { type AssignmentPolicy, plainPolicy, type TlsFor } from "./assignment.ts";
 import type { ClusterHealth, HealthMember } from "./cluster-health.ts";
@@ -19,7 +20,7 @@ import {
 } from "./endpoint.ts";
 import type { HealthPlan } from "./health-plan.ts";
 import type { ClusterPlan } from "./plan.ts";
-import { endpointKey, isWell, maxWeightOf } from "./member-facts.ts";
+import { countByHealth, endpointKey, isWell, maxWeightOf } from "./member-facts.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 import type { SocketChoice } from "./sockets.ts";
 import { ToldClusterHealth, ToldHealth } from "./told-health.ts";
@@ -209,8 +210,7 @@ export class Members {
   }
 
   tell(): void {
-    const counts: Record<Health, number> = { healthy: 0, degraded: 0, unfit: 0, excluded: 0 };
-    for (const endpoint of this.#endpoints.values()) counts[this.healthOf(endpoint)]++;
+    const counts = countByHealth(this.#endpoints.values(), (one) => this.healthOf(one));
     const { series } = this.#options;
     series.membershipTotal.set(this.#endpoints.size);
     if (this.#plan.discovery.kind !== "static") {
@@ -357,7 +357,7 @@ export class Members {
 
   #healthFor(plan: HealthPlan): ClusterHealth {
     const { services, series, traffic, tlsFor, socketFor, onHealth } = this.#options;
-    const { name: cluster, keepAlive } = this.#plan;
+    const { name: cluster } = this.#plan;
     const { dialler, toldHealth } = services;
     if (toldHealth !== undefined || dialler === undefined) {
       const onSuspect = (endpoint: string): void =>
@@ -373,7 +373,7 @@ export class Members {
       plan,
       seriesOf: (check) => series.health(check),
       gauges: () => series.healthGauges(),
-      keepAlive,
+      socket: socketOf(this.#plan),
       tlsFor,
       headerFor: (metadata) => socketFor(metadata)?.header,
       dialler,

@@ -7,7 +7,6 @@ import { honoured } from "../config/honoured.ts";
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { HealthStatusSet } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
-import type { SocketOption } from "../../wire/gen/ts/envoy/config/core/v3/socket_option.ts";
 import { HttpProtocolOptions } from "../../wire/gen/ts/envoy/extensions/upstreams/http/v3/http_protocol_options.ts";
 import { compileAnswerMatcher } from "../engine/answer-matcher.ts";
 import { compileLimits, type Limits } from "../engine/circuit-breakers.ts";
@@ -15,14 +14,14 @@ import { durationMs, positiveMs } from "../engine/duration.ts";
 import { compileOutlierDetection, type OutlierSettings } from "../engine/outlier-detector.ts";
 import type { HeaderPredicate } from "../engine/header-matcher.ts";
 import { compileKeepAlive } from "../engine/tcp-keepalive.ts";
+import { compileStreamOptions } from "../engine/socket-options.ts";
 import { refuse } from "../engine/refusal.ts";
 import { writeQueueBytes } from "../engine/watermark.ts";
 import { isPeerExchange, withoutExchange } from "../istio/exchange.ts";
 import { secretOrigins } from "../config/secret-origins.ts";
-import type { TcpKeepAlive } from "../../net/dialler.ts";
+import type { SocketOption, TcpKeepAlive } from "../../net/dialler.ts";
 import type { HeadLimits } from "../../wire/http1-head.ts";
 import type { SecretOrigin } from "../../xds/feed.ts";
-import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
 import { type AddressOrder, compileAddressOrder } from "./address-order.ts";
 import { statuses } from "./assignment.ts";
 import { compileDiscovery, type Discovery } from "./discovery.ts";
@@ -46,8 +45,6 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly statName: string;
   readonly discovery: Discovery;
   readonly panicPercent: number;
-  /** Subsets of its endpoints that requests can ask for. */
-  readonly subsets: SubsetPlan | undefined;
   /** Health with which an endpoint that a request insists on may be used. */
   readonly overridable: ReadonlySet<EndpointStatus>;
   readonly closesOnChange: boolean;
@@ -64,6 +61,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly preconnectRatio: number | undefined;
   /** What it tells of each request, beyond the usual. */
   readonly tracked: TrackedKinds | undefined;
+  /** It tells of each of its endpoints. */
+  readonly tellsEndpoints: boolean;
   /** Which answers outlier detection counts as errors; undefined: by their status. */
   readonly isErrorAnswer: HeaderPredicate | undefined;
   /** Active checks of its endpoints. */
@@ -84,6 +83,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly metadata: Readonly<Record<string, unknown>> | undefined;
   /** Local addresses that connections come from, at most one of each family. */
   readonly sourceAddresses: readonly string[];
+  /** What the kernel is asked of the sockets of connections. */
+  readonly socketOptions: readonly SocketOption[];
   /** Names of secrets its TLS contexts need before it can serve. */
   readonly secrets: ReadonlyMap<string, SecretOrigin>;
 }
@@ -114,8 +115,8 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
   const headLimits = compileHeadLimits(common);
   const http2 = withHeads(compileUpstreamHttp2(cluster, http, sockets), headLimits);
   const health = compileHealth(cluster, { speaksHttp2: http2 !== undefined });
-  if (health !== undefined && (discovery.kind === "original-dst" || discovery.kind === "forward")) {
-    refuse("health_checks", "is not supported where requests name their endpoints");
+  if (health !== undefined && hasNoEndpoints.has(discovery.kind)) {
+    refuse("health_checks", "is not supported where a cluster has no endpoints of its own");
   }
   const maxRequests = common?.maxRequestsPerConnection ?? cluster.maxRequestsPerConnection;
   return {
@@ -125,11 +126,11 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     health,
     preconnectRatio: preconnectRatioOf(cluster),
     tracked: trackedOf(cluster),
+    tellsEndpoints: cluster.trackClusterStats?.perEndpointStats === true,
     isErrorAnswer: errorMatcherOf(http),
     ...compilePolicy(cluster),
     // Envoy rounds it, too.
     panicPercent: Math.round(cluster.commonLbConfig?.healthyPanicThreshold?.value ?? 50),
-    subsets: compileSubsets(cluster.lbSubsetConfig, "lb_subset_config"),
     overridable: overridableOf(cluster.commonLbConfig?.overrideHostStatus),
     closesOnChange: cluster.commonLbConfig?.closeConnectionsOnHostSetChange === true,
     connectTimeoutMs: positiveMs(cluster.connectTimeout, "connect_timeout") ?? 5000,
@@ -152,6 +153,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
     metadata: cluster.metadata?.filterMetadata,
     sourceAddresses: sourceAddressesOf(cluster),
+    socketOptions: socketOptionsOf(cluster),
     secrets: new Map(
       sockets.flatMap(({ tls }) =>
         tls === undefined ? [] : [...secretOrigins(tls, "transport_socket.typed_config")],
@@ -159,6 +161,13 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     ),
   };
 }
+
+/** Requests name them, or they are those of other clusters. */
+const hasNoEndpoints: ReadonlySet<Discovery["kind"]> = new Set([
+  "original-dst",
+  "forward",
+  "aggregate",
+]);
 
 function connectionsOf({
   upstreamConnectionOptions: options,
@@ -197,17 +206,19 @@ function overridableOf(set: HealthStatusSet | undefined): ReadonlySet<EndpointSt
 const solSocket = 1;
 const soMark = 36;
 
-/** The mark alone: every socket towards an upstream carries the proxy's own, asked for or not. */
-function checkSocketOptions(options: readonly SocketOption[]): void {
-  for (const [i, { level, name }] of options.entries()) {
-    if (Number(level) === solSocket && Number(name) === soMark) continue;
-    refuse(`upstream_bind_config.socket_options[${i}]`, "is not supported: there is SO_MARK");
-  }
+/**
+ * As Envoy, which sets on sockets that connect what is to be set before they are bound, and nothing
+ * else. Without the mark: every socket towards an upstream carries the proxy's own, asked for or not.
+ */
+function socketOptionsOf({ upstreamBindConfig }: Cluster): readonly SocketOption[] {
+  const options = upstreamBindConfig?.socketOptions ?? [];
+  const compiled = compileStreamOptions(options, "upstream_bind_config.socket_options");
+  const isOwn = ({ level, name }: SocketOption): boolean => level === solSocket && name === soMark;
+  return compiled.filter((one) => one.when === "unbound" && !isOwn(one));
 }
 
 function sourceAddressesOf({ upstreamBindConfig }: Cluster): readonly string[] {
-  const { sourceAddress, extraSourceAddresses = [], socketOptions = [] } = upstreamBindConfig ?? {};
-  checkSocketOptions(socketOptions);
+  const { sourceAddress, extraSourceAddresses = [] } = upstreamBindConfig ?? {};
   const all = [sourceAddress, ...extraSourceAddresses.map((extra) => extra.address)];
   return all.flatMap((one, i) => {
     if (one === undefined) return [];

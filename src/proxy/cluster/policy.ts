@@ -5,6 +5,7 @@ import {
   honouredRandom,
   honouredRingHash,
   honouredRoundRobin,
+  honouredSubset,
 } from "../config/honoured-balancing.ts";
 import { honoured } from "../config/honoured.ts";
 import {
@@ -31,11 +32,13 @@ import {
   RingHash_HashFunction as RingHashFunction,
 } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
 import { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
+import { Subset } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/subset/v3/subset.ts";
 import { boundedLoad } from "../engine/bounded-load.ts";
 import { leastRequest, type MakeChooser, roundRobin, uniformRandom } from "../engine/chooser.ts";
 import { maglev, type MakeHashedChooser, ringHash } from "../engine/consistent-hash.ts";
 import type { EndpointPolicy } from "../engine/priorities.ts";
 import { refuse } from "../engine/refusal.ts";
+import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
 import type { ZoneRules } from "../engine/zones.ts";
 import { compileSlowStart } from "../engine/slow-start.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -47,6 +50,8 @@ export interface BalancingPolicy {
   readonly failsOnPanic: boolean;
   /** What consistent hashing places on its ring is the endpoint's hostname. */
   readonly hashesHostname: boolean;
+  /** Subsets of its endpoints that requests can ask for. */
+  readonly subsets?: SubsetPlan | undefined;
 }
 
 export function compilePolicy(cluster: Cluster): BalancingPolicy {
@@ -62,6 +67,9 @@ export function compilePolicy(cluster: Cluster): BalancingPolicy {
       const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
       refuse(`common_lb_config.${name}`, "cannot stand beside load_balancing_policy");
     }
+    if (cluster.lbSubsetConfig !== undefined) {
+      refuse("lb_subset_config", "cannot stand beside load_balancing_policy");
+    }
     return fromTyped(cluster.loadBalancingPolicy, "load_balancing_policy.policies");
   }
   return {
@@ -70,6 +78,7 @@ export function compilePolicy(cluster: Cluster): BalancingPolicy {
     zones: compileZones(common?.zoneAwareLbConfig, "common_lb_config.zone_aware_lb_config"),
     failsOnPanic: common?.zoneAwareLbConfig?.failTrafficOnPanic === true,
     hashesHostname: common?.consistentHashingLbConfig?.useHostnameForHashing === true,
+    subsets: compileSubsets(cluster.lbSubsetConfig, "lb_subset_config"),
   };
 }
 
@@ -179,9 +188,18 @@ function fromTypedPolicy(
       const policy = honoured(Maglev.decode(bytes), honouredMaglev, path);
       return fromHashing(maglevOf(policy.tableSize, path), policy, path);
     }
+    case `${typedPolicies}subset.v3.Subset`:
+      return fromSubsets(honoured(Subset.decode(bytes), honouredSubset, path), path);
     default:
       return undefined;
   }
+}
+
+function fromSubsets(config: Subset, path: string): BalancingPolicy {
+  const place = `${path}.subset_lb_policy`;
+  const inner = fromTyped(config.subsetLbPolicy ?? { policies: [] }, `${place}.policies`);
+  if (inner.subsets !== undefined) refuse(place, "is not supported: it has subsets of its own");
+  return { ...inner, subsets: compileSubsets(config, path) };
 }
 
 function inLocalities(

@@ -3,14 +3,13 @@
  * endpoints become known (EDS, DNS, the connection's destination) is the owner's business.
  */
 import type { Clock } from "../../base/clock.ts";
-import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
-import type { ClientTls, TcpKeepAlive } from "../../net/dialler.ts";
-import type { Ways } from "../../net/racing-dialler.ts";
+import type { TcpKeepAlive } from "../../net/dialler.ts";
 import type { AppendLines } from "../../telemetry/batch-writer.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { HeadLimits } from "../../wire/http1-head.ts";
 import type {
   ClusterCounters,
+  ClusterPart,
   EndpointChoice,
   UpstreamCluster,
   UpstreamEndpoint,
@@ -20,23 +19,25 @@ import type { Health, LocalityMembers } from "../engine/priorities.ts";
 import type { LocalZones } from "../engine/zones.ts";
 import type { ProxyDialler } from "../internal.ts";
 import type { ClusterSeries } from "../stats/envoy-series.ts";
-import { inOrder } from "./address-order.ts";
+import { type Aggregate, type AggregateMember, aggregateOf } from "./aggregate.ts";
 import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
 import { Balancer } from "./balancer.ts";
 import type { HealthNews } from "./cluster-health.ts";
 import type { Ejection } from "./ejections.ts";
-import { Endpoint, type EndpointDescription } from "./endpoint.ts";
+import type { Endpoint, EndpointDescription } from "./endpoint.ts";
+import { makeEndpoint } from "./endpoint-making.ts";
 import { DerivedEndpoints } from "./derived-endpoints.ts";
 import { destinationOf } from "./destination.ts";
 import { HighPriority } from "./high-priority.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
 import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
-import { passedEndpoint, targetOf } from "./passed-endpoints.ts";
+import { passedEndpoint } from "./passed-endpoints.ts";
 import type { ClusterPlan } from "./plan.ts";
 import { clientsMax, toldEndpoint } from "./proxy-header.ts";
-import { namedEndpoint } from "./server-names.ts";
+import { namedEndpoint, speaksTls } from "./server-names.ts";
 import type { ToldHealth } from "./told-health.ts";
+import { watched } from "./watched-counters.ts";
 
 export interface ClusterServices {
   readonly clock: Clock;
@@ -50,6 +51,8 @@ export interface ClusterServices {
   readonly zonesFor?: (cluster: RunningCluster) => LocalZones | undefined;
   /** Its members, or their health, have changed. */
   readonly onMembers?: (cluster: RunningCluster) => void;
+  /** Clusters that serve, for aggregates of them. */
+  readonly findCluster?: (name: string) => AggregateMember | undefined;
   /** For health checks. */
   readonly dialler?: ProxyDialler | undefined;
   /** Takes lines for a file. */
@@ -75,6 +78,8 @@ export class RunningCluster implements UpstreamCluster {
   readonly http2: UpstreamHttp2 | undefined;
   readonly http1: UpstreamCluster["http1"];
   readonly tracked: UpstreamCluster["tracked"];
+  readonly memberFor: UpstreamCluster["memberFor"];
+  readonly #aggregate: Aggregate | undefined;
   /** False until the first endpoints have arrived. */
   hasEndpoints = false;
   readonly #services: ClusterServices;
@@ -125,6 +130,15 @@ export class RunningCluster implements UpstreamCluster {
       );
       this.hasEndpoints = true;
     }
+    const aggregate = aggregateOf(plan, services, this.counters);
+    if (aggregate === undefined) return;
+    this.#aggregate = aggregate;
+    this.memberFor = (choice) => {
+      const member = aggregate.memberFor(choice);
+      if (member === undefined) this.#missed(undefined);
+      return member;
+    };
+    this.hasEndpoints = true;
   }
 
   #limitsFor(priority: "default" | "high"): ClusterLimits {
@@ -135,6 +149,7 @@ export class RunningCluster implements UpstreamCluster {
       priority,
       series: this.#series,
       shared: this.#services.sharedLimits,
+      clock: this.#services.clock,
     });
   }
 
@@ -163,6 +178,9 @@ export class RunningCluster implements UpstreamCluster {
   }
   get keepAlive(): TcpKeepAlive | undefined {
     return this.plan.keepAlive;
+  }
+  get socketOptions(): UpstreamCluster["socketOptions"] {
+    return this.plan.socketOptions;
   }
   get writeQueueBytesMax(): number {
     return this.plan.writeQueueBytesMax;
@@ -217,6 +235,15 @@ export class RunningCluster implements UpstreamCluster {
     return this.#members.healthOf(endpoint);
   }
 
+  get policy(): AssignmentPolicy {
+    return this.#members.policy;
+  }
+
+  /** Another cluster has changed, come or gone. */
+  onCluster(name: string): void {
+    this.#aggregate?.onCluster(name);
+  }
+
   /** The proxies are elsewhere. */
   onLocalZones(): void {
     if (this.localities.length > 1) this.#rebalance();
@@ -224,7 +251,7 @@ export class RunningCluster implements UpstreamCluster {
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
     const picked = this.#pickOne(choice);
-    if (picked === undefined) this.counters.count("upstream_cx_none_healthy");
+    if (picked === undefined) this.#missed(choice.part);
     if (picked?.internal?.passesState === true) {
       const { wanted, connection } = choice;
       const states = [wanted?.state, connection.state];
@@ -234,6 +261,11 @@ export class RunningCluster implements UpstreamCluster {
     const named = picked === undefined ? undefined : this.#nameFor(picked, choice);
     if (picked?.header === undefined || named === undefined) return named;
     return this.#tellOf(picked, named, choice);
+  }
+
+  /** As in Envoy the cluster counts it that was asked for. */
+  #missed(part: ClusterPart | undefined): void {
+    (part?.counters ?? this.counters).count("upstream_cx_none_healthy");
   }
 
   /** By itself, for its closure would cost every choice a context. */
@@ -274,7 +306,7 @@ export class RunningCluster implements UpstreamCluster {
       return address === undefined ? undefined : this.#destinations.pick(address);
     }
     const { override } = choice;
-    if (override !== undefined) {
+    if (override !== undefined && choice.part === undefined) {
       const wanted = this.#overriding(override.host);
       if (wanted !== undefined || override.isStrict) return wanted;
     }
@@ -300,6 +332,8 @@ export class RunningCluster implements UpstreamCluster {
   /** Streams in flight keep using it; its idle connections close. */
   close(): void {
     this.#isClosed = true;
+    this.limits.close();
+    this.#highLimits?.close();
     this.#members.close();
     this.#destinations?.close();
   }
@@ -320,50 +354,20 @@ export class RunningCluster implements UpstreamCluster {
   }
 
   #makeEndpoint(description: EndpointDescription): Endpoint {
-    const { plan } = this;
-    const { discovery } = plan;
-    const sourceAddress = this.#sourceFor(description.address);
-    const { listener, metadata } = description;
-    const socket = this.#socketFor(metadata);
-    const internal =
-      listener === undefined
-        ? undefined
-        : targetOf(listener, socket?.passes, {
-            endpoint: metadata,
-            cluster: plan.metadata,
-          });
-    return new Endpoint(
-      { ...description, sourceAddress, internal, header: socket?.header },
-      {
-        hashesHostname: plan.hashesHostname,
-        isNamed: discovery.kind === "dns" && !discovery.isStrict,
-        waysTo: (described) => this.#waysTo(described),
-        onConnectionsOver: (endpoint, how) => {
-          this.#named?.forget(endpoint, how);
-          this.#passed?.forget(endpoint, how);
-          this.#told?.forget(endpoint, how);
-        },
-        onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
-        ...(plan.health === undefined
-          ? {}
-          : { onSuspect: ({ healthKey }: Endpoint) => this.#members.suspect(healthKey) }),
+    return makeEndpoint(description, {
+      plan: this.plan,
+      series: this.#series,
+      socketFor: this.#socketFor,
+      onConnectionsOver: (endpoint, how) => {
+        this.#named?.forget(endpoint, how);
+        this.#passed?.forget(endpoint, how);
+        this.#told?.forget(endpoint, how);
       },
-    );
-  }
-
-  #sourceFor({ address }: SocketAddress): string | undefined {
-    if (isPipe(address)) return undefined;
-    const isIpv6 = address.includes(":");
-    return this.plan.sourceAddresses.find((one) => one.includes(":") === isIpv6);
-  }
-
-  #waysTo({ address, others = [] }: EndpointDescription): Ways | undefined {
-    if (others.length === 0) return undefined;
-    const all = inOrder([address, ...others], this.plan.addressOrder);
-    return {
-      all: all.map((one) => ({ address: one, sourceAddress: this.#sourceFor(one) })),
-      onFurther: () => this.#series.count("upstream_cx_total"),
-    };
+      onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
+      ...(this.plan.health === undefined
+        ? {}
+        : { onSuspect: ({ healthKey }: Endpoint) => this.#members.suspect(healthKey) }),
+    });
   }
 
   #rebalance(): void {
@@ -372,24 +376,4 @@ export class RunningCluster implements UpstreamCluster {
     members.tell();
     this.#services.onMembers?.(this);
   }
-}
-
-function speaksTls(
-  endpoint: UpstreamEndpoint,
-): endpoint is UpstreamEndpoint & { readonly tls: ClientTls } {
-  return endpoint.tls !== undefined;
-}
-
-/** Checks are made more often once there is something to be lost. */
-function watched(cluster: string, { series, services, traffic }: MembersOptions): ClusterCounters {
-  const { counters } = series;
-  return {
-    ...counters,
-    onConnectionOpened() {
-      counters.onConnectionOpened();
-      if (traffic.isSeen) return;
-      traffic.isSeen = true;
-      services.onHealthNews?.({ kind: "traffic", cluster });
-    },
-  };
 }

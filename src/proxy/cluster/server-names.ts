@@ -53,3 +53,10 @@ function hostOf(authority: string): string {
   const [, literal, name = ""] = /^(?:\[([^\]]*)\]|([^:]*))/.exec(authority) ?? [];
   return literal ?? name;
 }
+
+/** It has a name to be asked for by. */
+export function speaksTls(
+  endpoint: UpstreamEndpoint,
+): endpoint is UpstreamEndpoint & { readonly tls: ClientTls } {
+  return endpoint.tls !== undefined;
+}

@@ -9,6 +9,7 @@ import type { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_p
 import type { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
 import type { RingHash } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
 import type { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
+import type { Subset } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/subset/v3/subset.ts";
 import type { Honoured } from "./honoured.ts";
 
 const runtimeDouble = { defaultValue: true, runtimeKey: true } as const;
@@ -60,6 +61,18 @@ export const honouredRingHash: Honoured<RingHash> = {
   hashBalanceFactor: true,
   consistentHashingLbConfig: hashing,
   localityWeightedLbConfig: true,
+};
+
+export const honouredSubset: Honoured<Subset> = {
+  fallbackPolicy: true,
+  defaultSubset: true,
+  subsetSelectors: true,
+  localityWeightAware: true,
+  scaleLocalityWeight: true,
+  panicModeAny: true,
+  listAsAny: true,
+  metadataFallbackPolicy: true,
+  subsetLbPolicy: true,
 };
 
 export const honouredMaglev: Honoured<Maglev> = {

@@ -1,6 +1,7 @@
 /** Which fields of clusters and their endpoints are honoured. */
 import type { Cluster } from "../../wire/gen/ts/envoy/config/cluster/v3/cluster.ts";
 import type { HealthCheck } from "../../wire/gen/ts/envoy/config/core/v3/health_check.ts";
+import type { ClusterConfig as AggregateConfig } from "../../wire/gen/ts/envoy/extensions/clusters/aggregate/v3/cluster.ts";
 import type { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import {
   honouredAddress,
@@ -88,6 +89,8 @@ export const honouredHealthCheck: Honoured<HealthCheck> = {
   transportSocketMatchCriteria: true,
 };
 
+export const honouredAggregate: Honoured<AggregateConfig> = { clusters: true };
+
 const source = { protocol: true, address: true, portValue: true, namedPort: "absent" } as const;
 
 export const honouredCluster: Honoured<Cluster> = {
@@ -111,7 +114,6 @@ export const honouredCluster: Honoured<Cluster> = {
       maxRetries: true,
       retryBudget: true,
       maxConnectionPools: true,
-      // More gauges in Envoy; the limits are the same without them.
       trackRemaining: true,
     },
     perHostThresholds: true,
@@ -138,7 +140,7 @@ export const honouredCluster: Honoured<Cluster> = {
   // Readiness waits for every cluster.
   waitForWarmOnInit: "absent",
   upstreamBindConfig: {
-    // SO_MARK alone: every socket towards an upstream carries the proxy's mark, asked for or not.
+    // Of connections over IP, those of STATE_PREBIND, as in Envoy; each socket carries the proxy's own SO_MARK, whatever this says.
     socketOptions: true,
     sourceAddress: source,
     extraSourceAddresses: { address: source },
@@ -172,6 +174,6 @@ export const honouredCluster: Honoured<Cluster> = {
   },
   transportSocket: true,
   metadata: true,
-  trackClusterStats: { timeoutBudgets: true, requestResponseSizes: true },
+  trackClusterStats: { timeoutBudgets: true, requestResponseSizes: true, perEndpointStats: true },
   loadBalancingPolicy: true,
 };

@@ -28,6 +28,14 @@ export interface Choice {
   readonly random: () => number;
   /** Of a retry that keeps away from priorities. */
   readonly priorities?: PreviousPriorities | undefined;
+  /** The priority and the health that are chosen already. */
+  readonly part?: ChosenPart | undefined;
+}
+
+/** Endpoints of one priority, those in good health or those that are degraded. */
+export interface ChosenPart {
+  readonly priority: number;
+  readonly kind: "healthy" | "degraded";
 }
 
 /** Chooses among a fixed, non-empty list; rebuilt when the list changes. */

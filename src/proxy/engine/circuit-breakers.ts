@@ -6,21 +6,27 @@ import { refuse } from "./refusal.ts";
 import type { SharedCount } from "./shared-counts.ts";
 
 export type LimitedKind = "connection" | "pending" | "request" | "retry" | "pool";
+/** Of requests that began of late nothing is limited; budgets of retries look at them. */
+type Kind = LimitedKind | "recent";
 /** Routes of priority HIGH are counted apart. */
-export type CountedKind = LimitedKind | `high-${LimitedKind}`;
+export type CountedKind = Kind | `high-${Kind}`;
 
 export type Limits = { readonly [kind in LimitedKind]: number } & {
   /** Instead of the number of retries. */
   readonly retryBudget: RetryBudget | undefined;
+  /** What is left of each limit is told. */
+  readonly tellsRemaining: boolean;
   /** Connections to one endpoint. */
   readonly perEndpoint: number;
 };
 
-/** Retries may be so much of what is in flight, or so many. */
+/** Retries may be so much of what is in flight, or of what began of late, or so many. */
 export interface RetryBudget {
   /** From 0 to 1. */
   readonly share: number;
   readonly min: number;
+  /** How far back requests count; 0: those count that are in flight. */
+  readonly windowMs: number;
 }
 
 /** Of one priority; where nothing is said Envoy's defaults hold. */
@@ -36,10 +42,6 @@ export function compileLimits(
   if (percent < 0 || percent > 100) {
     refuse(`${path}.thresholds[${index}].retry_budget.budget_percent`, "must be from 0 to 100");
   }
-  if ((durationMs(budget?.budgetInterval) ?? 0) > 0) {
-    const place = `${path}.thresholds[${index}].retry_budget.budget_interval`;
-    refuse(place, "is not supported: the share is of what is in flight now");
-  }
   return {
     connection: thresholds?.maxConnections ?? 1024,
     pending: thresholds?.maxPendingRequests ?? 1024,
@@ -47,10 +49,15 @@ export function compileLimits(
     retry: thresholds?.maxRetries ?? 3,
     pool: thresholds?.maxConnectionPools ?? Number.POSITIVE_INFINITY,
     perEndpoint: perEndpointOf(config, path, priority),
+    tellsRemaining: thresholds?.trackRemaining === true,
     retryBudget:
       budget === undefined
         ? undefined
-        : { share: percent / 100, min: budget.minRetryConcurrency ?? 3 },
+        : {
+            share: percent / 100,
+            min: budget.minRetryConcurrency ?? 3,
+            windowMs: durationMs(budget.budgetInterval) ?? 0,
+          },
   };
 }
 
@@ -96,6 +103,8 @@ export interface BreakerOptions {
   readonly onOverflow: () => void;
   /** The limit is reached, or left. */
   readonly onChange: (isOpen: boolean) => void;
+  /** So much may still be in flight; absent: nobody wants to know. */
+  readonly onRemaining?: ((remaining: number) => void) | undefined;
 }
 
 function limitOf({ limit }: BreakerOptions): number {
@@ -123,6 +132,7 @@ export class LocalBreaker implements Breaker {
     }
     this.#active++;
     if (this.#active >= limit) onChange(true);
+    this.#options.onRemaining?.(limit - this.#active);
     return true;
   }
 
@@ -131,6 +141,7 @@ export class LocalBreaker implements Breaker {
     const limit = limitOf(this.#options);
     if (this.#active >= limit) onChange(this.#active > limit);
     this.#active = Math.max(0, this.#active - 1);
+    this.#options.onRemaining?.(Math.max(0, limit - this.#active));
   }
 }
 
@@ -162,6 +173,10 @@ export class SharedBreaker implements Breaker {
   }
 
   refresh(): void {
-    this.#options.onChange(this.#count.total() >= limitOf(this.#options));
+    const { onChange, onRemaining } = this.#options;
+    const limit = limitOf(this.#options);
+    const total = this.#count.total();
+    onChange(total >= limit);
+    onRemaining?.(Math.max(0, limit - total));
   }
 }

@@ -61,18 +61,18 @@ export function balancePriorities<E extends Balanced>(
     options,
   );
   const isHashed = options.policy.kind === "hashed";
-  const made = new Map<string, Chooser<E>>();
+  const made: (Chooser<E> | undefined)[] = [];
   const chooserOf = (at: number, kind: "healthy" | "degraded"): Chooser<E> => {
     const isPanicking = loads[at]?.isPanicking === true;
     // Hashes know the healthy alone.
     const among = isHashed ? "healthy" : kind;
-    const key = `${at} ${isPanicking ? "panic" : among}`;
-    const known = made.get(key);
+    const which = among === "healthy" ? 0 : 1;
+    const key = at * 3 + (isPanicking ? 2 : which);
+    const known = made[key];
     if (known !== undefined) return known;
     const level = levels[at];
     const chooser = isPanicking ? level?.inPanic() : level?.among(among);
-    made.set(key, chooser ?? nobody);
-    return chooser ?? nobody;
+    return (made[key] = chooser ?? nobody);
   };
   const spread = (shares: readonly Shares[]): Chooser<E> => {
     const parts: Load<E>[] = [];
@@ -88,14 +88,18 @@ export function balancePriorities<E extends Balanced>(
     if (parts.length <= 1) return only === undefined ? nobody : only.choose;
     return isHashed ? byHash(parts) : byChance(parts);
   };
-  const usual = spread(loads);
+  const anywhere = spread(loads);
+  const usual: Chooser<E> = (choice) => {
+    const { part } = choice;
+    return part === undefined ? anywhere(choice) : chooserOf(part.priority, part.kind)(choice);
+  };
   if (levels.length <= 1) return usual;
   const available = availabilityOf(
     levels.map(({ health }) => health),
     options,
   );
   return (choice) => {
-    const shares = choice.priorities?.shares(available);
+    const shares = choice.part === undefined ? choice.priorities?.shares(available) : undefined;
     return shares === undefined ? usual(choice) : spread(shares)(choice);
   };
 }
@@ -253,9 +257,19 @@ function shares<E extends Balanced>(
   });
 }
 
+type HealthRules<E> = Pick<PriorityOptions<E>, "healthOf" | "isHealthWeighted">;
+
+/** By priority, also of those that nobody has. */
+export function priorityHealths<E extends Balanced>(
+  localities: readonly LocalityMembers<E>[],
+  rules: HealthRules<E>,
+): readonly PriorityHealth[] {
+  return groupByPriority(localities).map((level) => healthOf(level, rules));
+}
+
 function healthOf<E extends Balanced>(
   localities: readonly LocalityMembers<E>[],
-  { healthOf: of, isHealthWeighted }: PriorityOptions<E>,
+  { healthOf: of, isHealthWeighted }: HealthRules<E>,
 ): PriorityHealth {
   const found = { counted: 0, healthy: 0, degraded: 0, members: 0, countedMembers: 0, fit: 0 };
   for (const { members } of localities) {

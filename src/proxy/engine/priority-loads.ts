@@ -15,6 +15,8 @@ export interface PriorityHealth {
   readonly members: number;
   readonly countedMembers: number;
   readonly fitMembers: number;
+  /** Where it is not that of all of them. */
+  readonly overprovisioningPercent?: number;
 }
 
 export interface PriorityLoad {
@@ -34,13 +36,15 @@ export interface LoadRules {
 /** In per cent, by priority: what could be carried. */
 export function availabilityOf(
   priorities: readonly PriorityHealth[],
-  { overprovisioningPercent }: LoadRules,
+  rules: LoadRules,
 ): { readonly healthy: readonly number[]; readonly degraded: readonly number[] } {
-  const share = (part: number, whole: number): number =>
-    whole === 0 ? 0 : Math.min(100, Math.floor((overprovisioningPercent * part) / whole));
+  const share = (each: PriorityHealth, kind: "healthy" | "degraded"): number => {
+    const { counted, overprovisioningPercent: percent = rules.overprovisioningPercent } = each;
+    return counted === 0 ? 0 : Math.min(100, Math.floor((percent * each[kind]) / counted));
+  };
   return {
-    healthy: priorities.map((each) => share(each.healthy, each.counted)),
-    degraded: priorities.map((each) => share(each.degraded, each.counted)),
+    healthy: priorities.map((each) => share(each, "healthy")),
+    degraded: priorities.map((each) => share(each, "degraded")),
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the threads of a process have in flight together, by cluster and kind: each thread counts in a
+ * What the threads of a process have in flight together (or had of late), by cluster and kind: each thread counts in a
  * cell of its own, and all of them are read. So what a thread that ended had counted is forgotten by
  * clearing its cells.
  */
@@ -8,7 +8,7 @@ import type { CountedKind } from "./circuit-breakers.ts";
 /** Of one kind, in one cluster. */
 export interface SharedCount {
   /** Of this thread alone; never below 0. */
-  add(amount: 1 | -1): void;
+  add(amount: number): void;
   /** Of all threads. */
   total(): number;
   /** Of those that count. */
@@ -26,8 +26,10 @@ const kinds: { readonly [Kind in CountedKind]: number } = {
   "high-request": 7,
   "high-retry": 8,
   "high-pool": 9,
+  recent: 10,
+  "high-recent": 11,
 };
-const kindsMax = 10;
+const kindsMax = 12;
 /** Clusters beyond this many, over the life of a process, are counted by each thread for itself. */
 const rowsMax = 8192;
 
@@ -55,7 +57,9 @@ export class SharedCounts {
     return {
       threads: this.#threads,
       add(amount) {
-        if (amount > 0 || Atomics.load(cells, own) > 0) Atomics.add(cells, own, amount);
+        const least = -Atomics.load(cells, own);
+        if (amount >= least) Atomics.add(cells, own, amount);
+        else Atomics.add(cells, own, least);
       },
       total() {
         let sum = 0;

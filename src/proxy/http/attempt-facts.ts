@@ -15,7 +15,9 @@ import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { FilterState } from "../engine/filter-state.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import { servingCluster } from "../serving-cluster.ts";
 import { AttemptMeter } from "./attempt-meter.ts";
+import { EndpointAnswers } from "./endpoint-answers.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { HttpServices } from "./http-services.ts";
 import type { AttemptFields } from "./request-head-writer.ts";
@@ -37,6 +39,8 @@ export interface AttemptStream {
 
 export class AttemptFacts implements MadeCookies, WantedServer {
   cookies: string[] | undefined = undefined;
+  /** Where the endpoint of the last attempt is: the cluster that was asked for, or a member of it. */
+  serving: UpstreamCluster | undefined = undefined;
   readonly #stream: AttemptStream;
   readonly #request: HttpRequest;
   /** The caller speaks gRPC, and its server is told how long it waits; its stream's limit, 0 without one. */
@@ -49,6 +53,8 @@ export class AttemptFacts implements MadeCookies, WantedServer {
   #tracked: UpstreamCluster["tracked"];
   #meter: AttemptMeter | undefined;
   readonly #answer: AnswerOutcome = new AnswerOutcome();
+  /** Made for the first endpoint that is counted by itself. */
+  #endpointAnswers: EndpointAnswers | undefined;
   readonly #reported: Changeable<Extract<UpstreamOutcome, { kind: "response" }>> = {
     kind: "response",
     status: 0,
@@ -66,6 +72,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
       priorities: undefined,
       wanted: this,
       client: this,
+      part: undefined,
     };
   }
 
@@ -81,7 +88,25 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     return tellsClient ? clientEndsOf(connection) : undefined;
   }
 
-  choice(route: CompiledRoute, retries: Retries, cluster: UpstreamCluster): EndpointChoice {
+  /** Chooses an endpoint for the next attempt; undefined: there is none. */
+  pick(
+    route: CompiledRoute,
+    retries: Retries,
+    cluster: UpstreamCluster,
+  ): UpstreamEndpoint | undefined {
+    const choice = this.#choiceFor(route, retries, cluster);
+    this.serving = servingCluster(cluster, choice);
+    const endpoint = this.serving?.pick(choice);
+    if (endpoint === undefined) return undefined;
+    retries.onChosen(endpoint, choice.part);
+    this.tell(endpoint);
+    if (endpoint.stats !== undefined) {
+      (this.#endpointAnswers ??= new EndpointAnswers()).begin(this.#request.header("content-type"));
+    }
+    return endpoint;
+  }
+
+  #choiceFor(route: CompiledRoute, retries: Retries, cluster: UpstreamCluster): EndpointChoice {
     const choice = this.#choice;
     this.#isError = cluster.isErrorAnswer;
     this.#tracked = cluster.tracked;
@@ -99,6 +124,7 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     choice.redrawsMax = retries.redrawsMax;
     choice.priorities = retries.priorities;
     choice.authority = this.#request.authority;
+    choice.part = undefined;
     return choice;
   }
 
@@ -198,9 +224,28 @@ export class AttemptFacts implements MadeCookies, WantedServer {
   /** For outlier detection. */
   reported(head: Http1Head, durationMs: number): UpstreamOutcome {
     if (this.#tracked !== undefined) this.#meter?.onAnswer(head);
+    if (this.#endpointAnswers !== undefined) this.#endpointAnswers.head = head;
     this.#reported.status = this.#isError === undefined ? head.status : this.#judged(head);
     this.#reported.durationMs = durationMs;
     return this.#reported;
+  }
+
+  /** An attempt has fared so; undefined: nothing is to be told of it. */
+  report(
+    endpoint: UpstreamEndpoint | undefined,
+    outcome: UpstreamOutcome | undefined,
+    isRetried = false,
+  ): void {
+    if (endpoint === undefined || outcome === undefined) return;
+    endpoint.report(outcome);
+    const { stats } = endpoint;
+    if (stats !== undefined) this.#endpointAnswers?.tell(stats, outcome, isRetried);
+  }
+
+  /** The whole answer is there. */
+  onEnd(endpoint: UpstreamEndpoint | undefined, trailers: Http1Head | undefined): void {
+    const stats = endpoint?.stats;
+    if (stats !== undefined) this.#endpointAnswers?.onEnd(stats, trailers);
   }
 
   /** The status that stands for what the cluster thinks of the answer. */

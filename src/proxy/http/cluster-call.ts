@@ -11,6 +11,7 @@ import type {
   UpstreamOutcome,
 } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
+import { servingCluster } from "../serving-cluster.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import type {
@@ -122,14 +123,15 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   #try(cluster: UpstreamCluster): void {
     const { authority } = this.#request;
     const choice = { connection: noConnection, hash: undefined, avoid: undefined, authority };
-    const endpoint = cluster.pick(choice);
-    if (endpoint === undefined) {
+    const serving = servingCluster(cluster, choice);
+    const endpoint = serving?.pick(choice);
+    if (serving === undefined || endpoint === undefined) {
       return this.#fail(`cluster ${cluster.name} has no healthy endpoint`, undefined);
     }
     endpoint.active++;
     this.#endpoint = endpoint;
-    this.#pool = this.#services.upstreams.poolOf(endpoint, cluster, false);
-    this.#pool.acquire(this, cluster, this.#isFresh);
+    this.#pool = this.#services.upstreams.poolOf(endpoint, serving, false);
+    this.#pool.acquire(this, serving, this.#isFresh);
   }
 
   onAttached(exchange: UpstreamExchange): void {

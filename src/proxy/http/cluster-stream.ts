@@ -4,6 +4,7 @@
  * connections as requests. Who sends asks first whether there is room: nothing is kept here.
  */
 import type { UpstreamCluster, UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
+import { servingCluster } from "../serving-cluster.ts";
 import { type CallServices, noConnection } from "./cluster-call.ts";
 import { grpcFields, grpcFrame, type GrpcTarget } from "./grpc-target.ts";
 import { MessageHeaders } from "./message-headers.ts";
@@ -51,11 +52,12 @@ export class ClusterStream implements UpstreamUser {
     const cluster = clusters.get(name);
     if (cluster === undefined) return this.#fail(`there is no cluster ${name}`, undefined);
     const choice = { connection: noConnection, hash: undefined, avoid: undefined, authority };
-    const endpoint = cluster.pick(choice);
-    if (endpoint === undefined) {
+    const serving = servingCluster(cluster, choice);
+    const endpoint = serving?.pick(choice);
+    if (serving === undefined || endpoint === undefined) {
       return this.#fail(`cluster ${name} has no healthy endpoint`, undefined);
     }
-    this.#begin(cluster, endpoint);
+    this.#begin(serving, endpoint);
   }
 
   #begin(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): void {

@@ -1,6 +1,6 @@
 /** How connections to endpoints ended, as their cluster counts it. */
 import type { ChannelError } from "../../net/channel.ts";
-import type { ClusterCounters, UpstreamConnectionEnd } from "../context.ts";
+import type { ClusterCounters, UpstreamConnectionEnd, UpstreamEndpoint } from "../context.ts";
 
 /** Ends that were our own decision. */
 const ownErrors: ReadonlySet<string> = new Set(["ETIMEDOUT", "write-queue-full", "fault"]);
@@ -22,10 +22,13 @@ export function endOf(ended: EndedConnection): UpstreamConnectionEnd {
 /** Says what its requests are told. */
 export function countConnectFailure(
   counters: ClusterCounters,
+  endpoint: UpstreamEndpoint,
   error: ChannelError | undefined,
 ): "connect-timeout" | "connect-failure" {
   const isTimeout = error?.code === "ETIMEDOUT";
   counters.onConnectFailure();
+  endpoint.stats?.onConnectFailure();
   if (isTimeout) counters.count("upstream_cx_connect_timeout");
+  if (error?.code === "source-address") counters.count("bind_errors");
   return isTimeout ? "connect-timeout" : "connect-failure";
 }

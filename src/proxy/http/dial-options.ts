@@ -1,5 +1,5 @@
 /** What a cluster and an endpoint say of connections to it; most of it as options of a dial. */
-import type { DialOptions, TcpKeepAlive } from "../../net/dialler.ts";
+import type { DialOptions } from "../../net/dialler.ts";
 import type { Ways } from "../../net/racing-dialler.ts";
 import type { UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { InternalTarget } from "../internal.ts";
@@ -24,19 +24,31 @@ function wayOf({ sourceAddress, internal, ways }: UpstreamEndpoint): Way {
   return sourceAddress === undefined ? {} : { sourceAddress };
 }
 
-export function queueOf({ writeQueueBytesMax, keepAlive }: UpstreamCluster): {
-  readonly writeQueueBytesMax?: number;
-  readonly keepAlive?: TcpKeepAlive;
-} {
+type SocketSettings = Pick<UpstreamCluster, "keepAlive" | "socketOptions">;
+
+export function queueOf(
+  cluster: SocketSettings & Pick<UpstreamCluster, "writeQueueBytesMax">,
+): Pick<DialOptions, "writeQueueBytesMax" | "keepAlive" | "socketOptions"> {
+  const { writeQueueBytesMax } = cluster;
+  const settings = socketOf(cluster);
+  return writeQueueBytesMax === undefined ? settings : { ...settings, writeQueueBytesMax };
+}
+
+/** What the kernel is asked of its sockets. */
+export function socketOf({
+  keepAlive,
+  socketOptions = [],
+}: SocketSettings): Pick<DialOptions, "keepAlive" | "socketOptions"> {
   return {
-    ...(writeQueueBytesMax === undefined ? {} : { writeQueueBytesMax }),
     ...(keepAlive === undefined ? {} : { keepAlive }),
+    ...(socketOptions.length === 0 ? {} : { socketOptions }),
   };
 }
 
 /** One to it has been opened, or closed. */
 export function countConnection(endpoint: UpstreamEndpoint, change: 1 | -1): void {
   endpoint.connections = (endpoint.connections ?? 0) + change;
+  endpoint.stats?.onConnection(change);
 }
 
 /** `isAsked`: by a request that came so. */

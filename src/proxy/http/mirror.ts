@@ -4,6 +4,7 @@
  */
 import type { BodyKind } from "../../wire/http1-head.ts";
 import type { CompiledRoute, MirrorPlan } from "../engine/route-table.ts";
+import { servingCluster } from "../serving-cluster.ts";
 import type { HttpStream } from "./http-stream.ts";
 import { tellSampling } from "./trace-propagation.ts";
 import { copyOfRequest, type OutgoingRequest, type UpstreamTarget } from "./request-head-writer.ts";
@@ -31,13 +32,14 @@ export function sendMirrors(
     const { cluster: name, clusterHeader, fraction } = plan;
     if (fraction < 1 && stream.random() >= fraction) continue;
     const named = clusterHeader === undefined ? name : (request.header(clusterHeader) ?? "");
-    const cluster = services.context.clusters.get(named);
-    const endpoint = cluster?.pick({
+    const choice = {
       connection: request.connection,
       hash: undefined,
       avoid: undefined,
       authority: authorityOf(plan, source),
-    });
+    };
+    const cluster = servingCluster(services.context.clusters.get(named), choice);
+    const endpoint = cluster?.pick(choice);
     if (cluster === undefined || endpoint === undefined) continue;
     const isHttp2 = stream.connection.protocol === "HTTP/2";
     const pool = services.upstreams.poolOf(endpoint, cluster, isHttp2);

@@ -1,5 +1,5 @@
 /** Whether, and when, a request is tried again: the route's policy, the cluster's limit, the race of pools. */
-import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { ClusterPart, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import { PreviousPriorities } from "../engine/previous-priorities.ts";
 import type { AttemptOutcome, RetryPolicy } from "../engine/route-table.ts";
 import { retryPolicyFor } from "../engine/retry-policy.ts";
@@ -65,8 +65,9 @@ export class Retries {
   }
 
   /** An attempt goes there. */
-  onChosen(endpoint: UpstreamEndpoint): void {
-    this.#priorities?.onAttempt(endpoint.origin ?? endpoint);
+  onChosen(endpoint: UpstreamEndpoint, part: ClusterPart | undefined): void {
+    const priority = part?.place ?? (endpoint.origin ?? endpoint).priority;
+    this.#priorities?.onAttempt(priority === undefined ? {} : { priority });
     if (this.#policy?.avoidPreviousHosts !== true) return;
     (this.#tried ??= new Set()).add(endpoint.origin ?? endpoint);
   }
@@ -101,7 +102,6 @@ export class Retries {
     }
     this.release();
     if (!cluster.limits.tryRetry()) {
-      cluster.counters.onRetryOverflow();
       record.flags |= flag.upstreamOverflow;
       return undefined;
     }

@@ -182,7 +182,7 @@ export function openConnectTunnel(
   endpoint: UpstreamEndpoint,
 ): void {
   const { generation, services, record } = stream;
-  const { limits, counters } = cluster;
+  const { counters } = cluster;
   if (!takePermits(cluster, endpoint)) {
     endpoint.active--;
     replyUpstreamFailure(stream, {
@@ -200,8 +200,7 @@ export function openConnectTunnel(
   const onClosed: TunnelUpstream["onClosed"] = (error, hasPeerEnded) => {
     time.end();
     countConnection(endpoint, -1);
-    limits.releaseConnection();
-    limits.releaseRequest();
+    releasePermits(cluster, endpoint);
     const lengthMs = wheel.touch() - dialledMs;
     counters.onConnectionClosed(endOf({ lengthMs, hasPeerEnded, error, isBusy: false }));
   };
@@ -221,7 +220,7 @@ export function openConnectTunnel(
         onClosed(error, false);
         endpoint.active--;
         if (isConnected) return;
-        countConnectFailure(counters, error);
+        countConnectFailure(counters, endpoint, error);
         endpoint.report({ kind: "connect-failure" });
         if (!isCurrent()) return;
         replyUpstreamFailure(stream, { failure: "connect-failure", error, hasRetried: false });
@@ -277,10 +276,19 @@ class TunnelTime implements DeadlineOwner {
   }
 }
 
+function releasePermits({ limits }: UpstreamCluster, endpoint: UpstreamEndpoint): void {
+  limits.releaseConnection();
+  limits.releaseRequest();
+  endpoint.stats?.onRequest(-1);
+}
+
 /** A tunnel is one connection and one request, of those that the cluster allows. */
 function takePermits({ limits }: UpstreamCluster, endpoint: UpstreamEndpoint): boolean {
   if (!limits.tryConnection(endpoint)) return false;
-  if (limits.tryRequest()) return true;
+  if (limits.tryRequest()) {
+    endpoint.stats?.onRequest(1);
+    return true;
+  }
   limits.releaseConnection();
   return false;
 }

@@ -20,6 +20,7 @@ import { newConnectionId } from "../stats/connection-record.ts";
 import type { HeadShare } from "./answer-heads.ts";
 import { isPassed } from "./back-pressure.ts";
 import { endOf } from "./connection-ends.ts";
+import { leaveRequest } from "./request-limits.ts";
 import { prepareHead } from "./http1-plan.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import {
@@ -116,6 +117,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
 
   attach(user: UpstreamUser): void {
     this.user = user;
+    this.pool.endpoint.stats?.onRequest(1);
     this.#isBusy = true;
     this.requests++;
     this.isRequestSent = false;
@@ -215,7 +217,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     if (this.user === undefined) return;
     this.#discard();
     this.user = undefined;
-    this.cluster.limits.releaseRequest();
+    leaveRequest(this.cluster, this.pool.endpoint);
     this.channel?.destroy();
   }
 
@@ -230,7 +232,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
 
   /** The tunnel's end towards the endpoint is closed. */
   onTunnelClosed(error: ChannelError | undefined, hasPeerEnded: boolean): void {
-    this.cluster.limits.releaseRequest();
+    leaveRequest(this.cluster, this.pool.endpoint);
     this.#heads?.release();
     this.isClosed = true;
     this.#hasPeerEnded ||= hasPeerEnded;
@@ -335,7 +337,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     if (this.user !== user) return;
     this.user = undefined;
     this.idleDeadline.disarm();
-    this.cluster.limits.releaseRequest();
+    leaveRequest(this.cluster, this.pool.endpoint);
     this.#forgetHeads();
     if (isClean) this.pool.release(this);
     else this.channel?.destroy();
@@ -372,7 +374,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     }
     this.#discard();
     this.user = undefined;
-    this.cluster.limits.releaseRequest();
+    leaveRequest(this.cluster, this.pool.endpoint);
     user.onUpstreamReset("termination", error);
   }
 

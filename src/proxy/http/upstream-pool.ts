@@ -24,6 +24,7 @@ import {
 import { DeadlineWheel } from "./deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
 import { EndpointPools } from "./endpoint-pools.ts";
+import { leavePending, tryPending } from "./request-limits.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
 import { ThrottledBytes } from "./throttled-bytes.ts";
 import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
@@ -199,7 +200,7 @@ export class EndpointPool implements SpeakingPool {
       if (!pools.try()) return user.onPoolFailure("no-pool", undefined);
       this.#permit = pools;
     }
-    if (!cluster.limits.tryPending()) {
+    if (!tryPending(cluster, this.endpoint)) {
       this.#leaveIfEmpty();
       return user.onPoolFailure("overflow", undefined);
     }
@@ -239,7 +240,7 @@ export class EndpointPool implements SpeakingPool {
   cancel(user: UpstreamUser): boolean {
     const at = this.#waiting.findIndex((waiting) => waiting.user === user);
     if (at < 0) return false;
-    this.#waiting[at]?.cluster.limits.releasePending();
+    leavePending(this.#waiting[at]?.cluster, this.endpoint);
     const [left] = this.#waiting.splice(at, 1);
     left?.cluster.counters.count("upstream_rq_cancelled");
     this.#leaveIfEmpty();
@@ -257,7 +258,7 @@ export class EndpointPool implements SpeakingPool {
       return;
     }
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      next.cluster.limits.releasePending();
+      leavePending(next.cluster, this.endpoint);
       if (connection.cluster.limits.tryRequest()) return connection.attach(next.user);
       // It leaves the connection to whoever waits behind it.
       next.user.onPoolFailure("overflow", undefined);
@@ -290,14 +291,13 @@ export class EndpointPool implements SpeakingPool {
     }
     this.#connecting--;
     // One refused connection speaks for the endpoint: whoever waits may try another.
-    this.#failWaiting(countConnectFailure(counters, error), error);
+    this.#failWaiting(countConnectFailure(counters, this.endpoint, error), error);
     this.#leaveIfEmpty();
   }
 
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
-    const waiting = this.#waiting.splice(0);
-    for (const { user, cluster } of waiting) {
-      cluster.limits.releasePending();
+    for (const { user, cluster } of this.#waiting.splice(0)) {
+      leavePending(cluster, this.endpoint);
       cluster.counters.count("upstream_rq_pending_failure_eject");
       user.onPoolFailure(failure, error);
     }
@@ -369,7 +369,7 @@ export class EndpointPool implements SpeakingPool {
     this.#open--;
     this.#upstreams.onClosed(connection);
     const going = this.#waiting.splice(this.#connecting);
-    for (const { cluster } of going) cluster.limits.releasePending();
+    for (const { cluster } of going) leavePending(cluster, this.endpoint);
     this.#leaveIfEmpty();
     other.adopt(channel, connection);
     for (const { user, cluster } of going) other.acquire(user, cluster);

@@ -97,21 +97,20 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const { record, services } = this.#stream;
     record.upstreamAttempts++;
     record.times.beginAttempt(services.upstreams.wheel.nowMs);
-    const endpoint = cluster.pick(this.#facts.choice(route, this.#retries, cluster));
+    const endpoint = this.#facts.pick(route, this.#retries, cluster);
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
     endpoint.active++;
     this.#endpoint = endpoint;
-    this.#retries.onChosen(endpoint);
-    this.#facts.tell(endpoint);
+    const serving = this.#facts.serving ?? cluster;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
       rewriteTarget(this.#target, this.#stream, route, endpoint.hostname);
     if (this.#stream.upgrade === "connect" && route.endsConnect) {
       this.#endpoint = undefined;
-      return openConnectTunnel(this.#stream, cluster, endpoint);
+      return openConnectTunnel(this.#stream, serving, endpoint);
     }
-    this.#pool = services.upstreams.poolOf(endpoint, cluster, record.protocol === "HTTP/2");
-    this.#pool.acquire(this, cluster, this.#retries.wantsFreshConnection);
+    this.#pool = services.upstreams.poolOf(endpoint, serving, record.protocol === "HTTP/2");
+    this.#pool.acquire(this, serving, this.#retries.wantsFreshConnection);
   }
 
   onAttached(exchange: UpstreamExchange): void {
@@ -199,13 +198,13 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   /** The attempt is over: tells outlier detection and the load balancer. */
-  #leaveEndpoint(outcome: UpstreamOutcome | undefined): void {
+  #leaveEndpoint(outcome: UpstreamOutcome | undefined, isRetried = false): void {
     const endpoint = this.#endpoint;
     if (endpoint === undefined) return;
     this.#endpoint = undefined;
     endpoint.active--;
     this.#facts.left(this.#deadlines.attemptMs);
-    if (outcome !== undefined) endpoint.report(outcome);
+    this.#facts.report(endpoint, outcome, isRetried);
   }
 
   #fail(failure: FailureKind, error: ChannelError | undefined): void {
@@ -232,7 +231,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
       this.#cluster?.counters.onRetriedResponse(status);
-      this.#leaveEndpoint(this.#facts.reported(head, serviceTimeMs));
+      this.#leaveEndpoint(this.#facts.reported(head, serviceTimeMs), true);
       exchange.abandon();
       return;
     }
@@ -243,7 +242,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
       }
       this.#late?.abandon();
     }
-    this.#endpoint?.report(reported);
+    this.#facts.report(this.#endpoint, reported);
     this.#deliver(exchange, serviceTimeMs);
   }
 
@@ -267,7 +266,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   #hedge(): void {
     const exchange = this.#exchange;
     const endpoint = this.#endpoint;
-    endpoint?.report({ kind: "timeout" });
+    this.#facts.report(endpoint, { kind: "timeout" });
     const startMs = this.#attemptStartMs;
     if (exchange === undefined || !this.#scheduleRetry({ kind: "late" })) return;
     this.#endpoint = undefined;
@@ -278,7 +277,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const { exchange, endpoint, startMs } = attempt;
     const { record, services } = this.#stream;
     const serviceTimeMs = Math.floor(services.upstreams.wheel.nowMs - startMs);
-    endpoint?.report(this.#facts.reported(exchange.head, serviceTimeMs));
+    this.#facts.report(endpoint, this.#facts.reported(exchange.head, serviceTimeMs));
     const isBad = this.#retry?.isRetriable(this.#facts.answer(exchange.head)) === true;
     if (isBad && this.#mayBeAnswered) return false;
     this.#drop(undefined);
@@ -310,7 +309,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#endpoint = undefined;
     this.#exchange = undefined;
     this.#clear();
-    endpoint?.report(this.#facts.reported(upgraded.head, 0));
+    this.#facts.report(endpoint, this.#facts.reported(upgraded.head, 0));
     openUpgradeTunnel(this.#stream, { upgraded, endpoint, first: rest });
   }
 
@@ -335,6 +334,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const trailers = this.#exchange?.answerTrailers;
     this.#deadlines.tellUsed(this.#cluster?.tracked);
     this.#exchange = undefined;
+    this.#facts.onEnd(this.#endpoint, trailers);
     this.#leaveEndpoint(undefined);
     this.#clear();
     stream.endResponse(trailers);

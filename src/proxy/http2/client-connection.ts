@@ -34,6 +34,8 @@ export interface ConnectionKeeper {
   onCapacity(connection: ClientConnection): void;
   /** Its server has said that it takes no more streams than there are. */
   onFull(connection: ClientConnection): void;
+  /** A request has a stream there, or has it no more. */
+  onStream(change: 1 | -1): void;
   /** It takes no streams any more. */
   onDraining(connection: ClientConnection): void;
   /** One has not said in time what its server allows. */
@@ -161,6 +163,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   attach(user: UpstreamUser): void {
     const stream = this.#free.pop() ?? new ClientStream(this);
     this.#streams.add(stream);
+    this.#keeper.onStream(1);
     this.#idleDeadline.disarm();
     const isReused = this.requests > 0;
     this.requests++;
@@ -215,6 +218,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   leave(stream: ClientStream): boolean {
     if (!this.#streams.delete(stream)) return false;
     this.cluster.limits.releaseRequest();
+    this.#keeper.onStream(-1);
     return true;
   }
 

@@ -18,6 +18,7 @@ import type { AnswerHeads } from "../http/answer-heads.ts";
 import { countConnectFailure } from "../http/connection-ends.ts";
 import type { DeadlineWheel } from "../http/deadline-wheel.ts";
 import { countConnection, queueOf, sourceOf } from "../http/dial-options.ts";
+import { leavePending, tryPending } from "../http/request-limits.ts";
 import type { PoolFailure, UpstreamUser } from "../http/upstream-exchange.ts";
 import { ClientConnection, type ConnectionKeeper } from "./client-connection.ts";
 import { framesOf } from "./frames.ts";
@@ -77,7 +78,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
       if (!pools.try()) return user.onPoolFailure("no-pool", undefined);
       this.#permit = pools;
     }
-    if (!cluster.limits.tryPending()) {
+    if (!tryPending(cluster, this.#endpoint)) {
       this.#leaveIfEmpty();
       return user.onPoolFailure("overflow", undefined);
     }
@@ -100,7 +101,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
   cancel(user: UpstreamUser): boolean {
     const at = this.#waiting.findIndex((waiting) => waiting.user === user);
     if (at < 0) return false;
-    this.#waiting[at]?.cluster.limits.releasePending();
+    leavePending(this.#waiting[at]?.cluster, this.#endpoint);
     const [left] = this.#waiting.splice(at, 1);
     left?.cluster.counters.count("upstream_rq_cancelled");
     this.#leaveIfEmpty();
@@ -126,7 +127,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
       const first = this.#waiting[0];
       if (first !== undefined && mustBeTold(first.user, connection)) break;
       const next = this.#waiting.shift();
-      next?.cluster.limits.releasePending();
+      leavePending(next?.cluster, this.#endpoint);
       if (next !== undefined) this.#attach(connection, next.user);
     }
     // Not before those who wait have had their turn: whoever chose the endpoint while it was one
@@ -141,6 +142,10 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
       this.onUntold("connect-failure");
     }
     this.#connectForWaiting();
+  }
+
+  onStream(change: 1 | -1): void {
+    this.#endpoint.stats?.onRequest(change);
   }
 
   onDraining(connection: ClientConnection): void {
@@ -163,7 +168,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     }
     this.#connecting--;
     // One refused connection speaks for the endpoint: whoever waits may try another.
-    this.#failWaiting(countConnectFailure(cluster.counters, error), error);
+    this.#failWaiting(countConnectFailure(cluster.counters, this.#endpoint, error), error);
     this.#leaveIfEmpty();
   }
 
@@ -178,7 +183,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
 
   #failWaiting(failure: PoolFailure, error: ChannelError | undefined): void {
     for (const { user, cluster } of this.#waiting.splice(0)) {
-      cluster.limits.releasePending();
+      leavePending(cluster, this.#endpoint);
       cluster.counters.count("upstream_rq_pending_failure_eject");
       user.onPoolFailure(failure, error);
     }
@@ -234,7 +239,7 @@ export class ClientPool implements SpeakingPool, ConnectionKeeper {
     this.#open--;
     this.#upstreams.onClosed(connection);
     const going = this.#waiting.splice(this.#connecting);
-    for (const { cluster } of going) cluster.limits.releasePending();
+    for (const { cluster } of going) leavePending(cluster, this.#endpoint);
     this.#leaveIfEmpty();
     other.adopt(channel, connection);
     for (const { user, cluster } of going) other.acquire(user, cluster);

@@ -1,12 +1,8 @@
 /** What a listener asks the kernel of its sockets: `transparent`, `freebind`, `socket_options`. */
 import { isPipe, type SocketAddress } from "../../base/socket-address.ts";
 import type { SocketOption } from "../../net/listen.ts";
-import {
-  type SocketOption as Config,
-  SocketOption_SocketState as State,
-} from "../../wire/gen/ts/envoy/config/core/v3/socket_option.ts";
 import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
-import { refuse } from "../engine/refusal.ts";
+import { compileStreamOptions } from "../engine/socket-options.ts";
 
 const solIp = 0;
 const solIpv6 = 41;
@@ -22,15 +18,19 @@ export function compileSocketOptions(
   listener: Listener,
   addresses: readonly SocketAddress[],
 ): readonly (readonly SocketOption[])[] {
-  const own = compileAll(listener.socketOptions, "socket_options");
+  const own = compileStreamOptions(listener.socketOptions, "socket_options");
   return addresses.map(({ address }, i) => {
     const at = `additional_addresses[${i - 1}].socket_options.socket_options`;
     // What an additional address says stands instead of what the listener does.
     const override = i === 0 ? undefined : listener.additionalAddresses[i - 1]?.socketOptions;
-    const options = override === undefined ? own : compileAll(override.socketOptions, at);
+    const options = override === undefined ? own : compileStreamOptions(override.socketOptions, at);
+    const isV6 = address.includes(":");
     // Those of IP are for addresses of IP alone.
-    const flags = isPipe(address) ? [] : flagOptions(listener, address.includes(":"));
-    const all = [...flags, ...options];
+    const isIp = !isPipe(address);
+    const fitting = options.filter(
+      ({ family }) => family === undefined || (isIp && (family === 6) === isV6),
+    );
+    const all = [...(isIp ? flagOptions(listener, isV6) : []), ...fitting];
     return all.length === 0 ? noOptions : all;
   });
 }
@@ -47,26 +47,4 @@ function flagOptions({ transparent, freebind }: Listener, isV6: boolean): readon
       ? (["unbound", "bound"] as const).map((when) => flag(ipTransparent, ipv6Transparent, when))
       : []),
   ];
-}
-
-const moments: Readonly<Record<number, SocketOption["when"]>> = {
-  [State.STATE_PREBIND]: "unbound",
-  [State.STATE_BOUND]: "bound",
-  [State.STATE_LISTENING]: "listening",
-};
-
-function compileAll(options: readonly Config[], path: string): readonly SocketOption[] {
-  return options.flatMap((option, i) => compileOption(option, `${path}[${i}]`));
-}
-
-function compileOption(option: Config, path: string): readonly SocketOption[] {
-  const { type, intValue, bufValue } = option;
-  const when = moments[option.state] ?? refuse(`${path}.state`, "is not known");
-  if (option.ipVersion !== 0) refuse(`${path}.ip_version`, "is not supported");
-  const value =
-    bufValue ?? (intValue === undefined ? undefined : Number(BigInt.asIntN(32, intValue)));
-  if (value === undefined) return refuse(path, "has neither int_value nor buf_value");
-  // For datagrams alone: these sockets are streams.
-  if (type?.datagram !== undefined && type.stream === undefined) return [];
-  return [{ level: Number(option.level), name: Number(option.name), value, when }];
 }

@@ -6,9 +6,17 @@
 import type { Counter, Gauge, Histogram, MetricRegistry } from "../../telemetry/metrics.ts";
 import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 import type { ClusterCounters, ClusterEvent } from "../context.ts";
+import type { LimitedKind } from "../engine/circuit-breakers.ts";
 import type { EjectionCause } from "../engine/outlier-detector.ts";
 import type { ZoneEvent } from "../engine/zones.ts";
+import { type EndpointStats, EndpointSeries } from "./endpoint-series.ts";
 import { clusterHttp2Counters, type PeerCounters } from "../http2/counters.ts";
+import {
+  breakerFacts,
+  type BreakerGauges,
+  breakerGauges,
+  remainingGauge,
+} from "./breaker-series.ts";
 import { ConnectionSeries } from "./cluster-connections.ts";
 import { healthGauges, type HealthSeries, healthSeries } from "./health-series.ts";
 import { type TrackedKinds, trackedSeries, type TrackedStats } from "./tracked-series.ts";
@@ -21,12 +29,16 @@ export interface ClusterSeries {
   readonly requests: () => RequestSeries;
   /** Of a version of the cluster that wants it. */
   readonly tracked: (kinds: TrackedKinds) => TrackedStats;
+  /** Of an endpoint (`address:port`) of a version that wants it. */
+  readonly endpoint: (address: string, hostname: string) => EndpointStats;
   readonly connectionOverflow: Counter;
   readonly pendingOverflow: Counter;
   /** Requests without a pool, where there may be only so many. */
   readonly poolOverflow: () => Counter;
   /** Made when routes first ask for the priority. */
   readonly circuitBreakersOpen: (priority: "default" | "high") => BreakerGauges;
+  /** What is left of a limit, where the cluster wants that told. */
+  readonly remaining: (priority: "default" | "high", kind: LimitedKind) => Gauge;
   readonly membershipTotal: Gauge;
   readonly membershipHealthy: Gauge;
   readonly membershipDegraded: Gauge;
@@ -73,17 +85,9 @@ type RareEvent =
   | "upstream_cx_total"
   | ZoneEvent;
 
-export interface BreakerGauges {
-  readonly connections: Gauge;
-  readonly pending: Gauge;
-  readonly requests: Gauge;
-  readonly retries: Gauge;
-  readonly pools: () => Gauge;
-}
-
 /** `clusterName` is the value of the tag `cluster_name`. */
 export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
-  const { counter, gauge, histogram, remove } = makersOf(metrics, clusterName);
+  const { counter, gauge, histogram, forget, remove } = makersOf(metrics, clusterName);
   const rare = new Map<string, Counter>();
   const rareOf = (suffix: string): Counter => {
     let found = rare.get(suffix);
@@ -99,6 +103,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     return made;
   };
   let http2: PeerCounters | undefined;
+  const endpoints = new EndpointSeries({ counter, gauge, forget });
   const breakers = new Map<string, BreakerGauges>();
   const breakersOf = (priority: string): BreakerGauges => {
     let made = breakers.get(priority);
@@ -112,10 +117,12 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     http2: () => (http2 ??= clusterHttp2Counters((name) => counter(name))),
     requests: () => (requests ??= requestSeries({ counter, gauge })),
     tracked: (kinds) => trackedSeries(kinds, histogram),
+    endpoint: (address, hostname) => endpoints.open(address, hostname),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
     poolOverflow: () => rareOf("upstream_cx_pool_overflow"),
     circuitBreakersOpen: breakersOf,
+    remaining: (priority, kind) => remainingGauge(priority, kind, gauge),
     membershipTotal: gauge("membership_total"),
     membershipHealthy: gauge("membership_healthy"),
     membershipDegraded: gauge("membership_degraded"),
@@ -164,7 +171,7 @@ function makersOf(metrics: MetricRegistry, clusterName: string) {
   const named = (suffix: string, more: More = {}) => {
     if (isGone) return undefined;
     const entry = { name: `envoy_cluster_${suffix}`, labels: { ...labels, ...more } };
-    names.set(`${suffix} ${JSON.stringify(more)}`, entry);
+    names.set(keyOf(suffix, more), entry);
     return entry;
   };
   const counter = (suffix: string, more?: More): Counter => {
@@ -180,12 +187,23 @@ function makersOf(metrics: MetricRegistry, clusterName: string) {
     if (entry === undefined) return nobody;
     return metrics.histogram(entry.name, help, standardBuckets, entry.labels);
   };
+  const forget = (suffix: string, more: More): void => {
+    const key = keyOf(suffix, more);
+    const entry = names.get(key);
+    if (entry === undefined) return;
+    names.delete(key);
+    metrics.remove(entry.name, entry.labels);
+  };
   const remove = (): void => {
     isGone = true;
     for (const entry of names.values()) metrics.remove(entry.name, entry.labels);
     names.clear();
   };
-  return { counter, gauge, histogram, remove };
+  return { counter, gauge, histogram, forget, remove };
+}
+
+function keyOf(suffix: string, more: More): string {
+  return `${suffix} ${JSON.stringify(more)}`;
 }
 
 function requestSeries(make: Pick<Makers, "counter" | "gauge">): RequestSeries {
@@ -194,16 +212,6 @@ function requestSeries(make: Pick<Makers, "counter" | "gauge">): RequestSeries {
     active: make.gauge("upstream_rq_active"),
     pendingTotal: make.counter("upstream_rq_pending_total"),
     pendingActive: make.gauge("upstream_rq_pending_active"),
-  };
-}
-
-function breakerGauges(priority: string, gauge: Makers["gauge"]): BreakerGauges {
-  return {
-    connections: gauge(`circuit_breakers_${priority}_cx_open`),
-    pending: gauge(`circuit_breakers_${priority}_rq_pending_open`),
-    requests: gauge(`circuit_breakers_${priority}_rq_open`),
-    retries: gauge(`circuit_breakers_${priority}_rq_retry_open`),
-    pools: () => gauge(`circuit_breakers_${priority}_cx_pool_open`),
   };
 }
 
@@ -224,13 +232,10 @@ export const factGauges: ReadonlySet<string> = new Set([
   "envoy_cluster_membership_healthy",
   "envoy_cluster_membership_degraded",
   "envoy_cluster_membership_excluded",
+  "envoy_cluster_endpoint_healthy",
   "envoy_cluster_outlier_detection_ejections_active",
   "envoy_cluster_max_host_weight",
-  ...["default", "high"].flatMap((priority) =>
-    ["cx_open", "cx_pool_open", "rq_pending_open", "rq_open", "rq_retry_open"].map(
-      (name) => `envoy_cluster_circuit_breakers_${priority}_${name}`,
-    ),
-  ),
+  ...breakerFacts,
 ]);
 
 const help = "As Envoy counts it.";

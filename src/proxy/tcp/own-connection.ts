@@ -20,18 +20,21 @@ export class OwnConnection {
     this.#begunMs = this.#clock.monotonicMs();
     this.#hasPeerEnded = false;
     countConnection(endpoint, 1);
+    endpoint.stats?.onPending(1);
     counters.onConnectionOpened();
     counters.count("upstream_rq_pending_total");
     counters.changeActive("upstream_rq_pending_active", 1);
   }
 
-  onConnected(channel: Channel, { counters }: UpstreamCluster): void {
+  onConnected(channel: Channel, { counters }: UpstreamCluster, endpoint: UpstreamEndpoint): void {
     this.#isUp = true;
     channel.meter = counters.meter;
     counters.onConnected(this.#clock.monotonicMs() - this.#begunMs);
     counters.changeActive("upstream_rq_pending_active", -1);
     counters.changeActive("upstream_rq_active", 1);
     counters.count("upstream_rq_total");
+    endpoint.stats?.onPending(-1);
+    endpoint.stats?.onRequest(1);
   }
 
   onPeerEnded(): void {
@@ -48,6 +51,8 @@ export class OwnConnection {
     countConnection(endpoint, -1);
     const lengthMs = this.#clock.monotonicMs() - this.#begunMs;
     const isBusy = this.#isUp;
+    if (isBusy) endpoint.stats?.onRequest(-1);
+    else endpoint.stats?.onPending(-1);
     this.#isUp = false;
     const hasPeerEnded = this.#hasPeerEnded;
     counters.onConnectionClosed(endOf({ lengthMs, hasPeerEnded, error, isBusy }));

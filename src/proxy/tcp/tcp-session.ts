@@ -19,6 +19,7 @@ import { countConnectFailure } from "../http/connection-ends.ts";
 import { queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
 import { streamReset } from "../http/upstream-exchange.ts";
 import { upstreamsOf } from "../http/upstream-pool.ts";
+import { servingCluster } from "../serving-cluster.ts";
 import { TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
 export interface TcpSettings {
@@ -56,6 +57,7 @@ export class TcpSession {
   #waiting: Buffer[] = [];
   #hasDownstreamEnded = false;
   #cluster: UpstreamCluster | undefined;
+  #askedCluster: UpstreamCluster | undefined;
   #endpoint: UpstreamEndpoint | undefined;
   #upstream: Channel | undefined;
   #isConnected = false;
@@ -111,7 +113,7 @@ export class TcpSession {
       this.#settings.counters.unrouted.add();
       return this.#give("NC", "");
     }
-    this.#cluster = cluster;
+    this.#askedCluster = cluster;
     this.record.clusterMetadata = cluster.metadata;
     const { durationMsMax } = this.#settings;
     if (durationMsMax > 0) {
@@ -130,17 +132,20 @@ export class TcpSession {
   }
 
   #connect(cluster: UpstreamCluster): void {
-    const endpoint = cluster.pick({
+    const choice = {
       connection: this.#connection,
       client: this,
       hash: this.#settings.hashes ? sourceHash(this.#connection) : undefined,
-      avoid: this.#avoid.size === 0 ? undefined : (one) => this.#avoid.has(one),
-    });
-    if (endpoint === undefined) return this.#give("UH", "");
+      avoid: this.#avoid.size === 0 ? undefined : (one: UpstreamEndpoint) => this.#avoid.has(one),
+    };
+    const serving = servingCluster(cluster, choice);
+    const endpoint = serving?.pick(choice);
+    if (serving === undefined || endpoint === undefined) return this.#give("UH", "");
+    this.#cluster = serving;
     const { tunnel } = this.#settings;
     // Connections of a pool are the pool's to count.
-    this.#isPooled = tunnel !== undefined && (tunnel.isPosted || speaksHttp2(cluster, false));
-    if (!this.#isPooled && !cluster.limits.tryConnection(endpoint)) {
+    this.#isPooled = tunnel !== undefined && (tunnel.isPosted || speaksHttp2(serving, false));
+    if (!this.#isPooled && !serving.limits.tryConnection(endpoint)) {
       this.#give("UO", "");
       return;
     }
@@ -150,8 +155,8 @@ export class TcpSession {
     this.record.upstreamMetadata = endpoint.metadata;
     this.#endpoint = endpoint;
     this.#isUpstreamClosed = false;
-    if (tunnel !== undefined && this.#isPooled) this.#openStream(cluster, endpoint, tunnel);
-    else this.#dial(cluster, endpoint);
+    if (tunnel !== undefined && this.#isPooled) this.#openStream(serving, endpoint, tunnel);
+    else this.#dial(serving, endpoint);
   }
 
   /** A tunnel is a stream of a connection that others use, too. */
@@ -181,7 +186,7 @@ export class TcpSession {
       handler: this.#handlerFor(cluster, endpoint),
       onConnect: (channel) => {
         const { tunnel } = this.#settings;
-        this.#own.onConnected(channel, cluster);
+        this.#own.onConnected(channel, cluster, endpoint);
         if (tunnel === undefined) this.#onConnected(cluster, endpoint, channel);
         else this.#openTunnel(channel, tunnel);
       },
@@ -265,12 +270,14 @@ export class TcpSession {
       return;
     }
     if (error?.code === tunnelOverflow) return this.#give("UO", "");
-    if (!this.#isPooled) countConnectFailure(cluster.counters, error);
+    if (!this.#isPooled) countConnectFailure(cluster.counters, endpoint, error);
     endpoint.report({ kind: "connect-failure" });
     this.#avoid.add(endpoint.origin ?? endpoint);
-    if (this.record.upstreamAttempts < this.#settings.attemptsMax) this.#connect(cluster);
+    const asked = this.#askedCluster ?? cluster;
+    if (this.record.upstreamAttempts < this.#settings.attemptsMax) return this.#connect(asked);
+    asked.counters.count("upstream_cx_connect_attempts_exceeded");
     // As Envoy: the attempts are used up, also where there is only one.
-    else this.#give("UF,URX", this.#tunnelRefusal ?? error?.message ?? "");
+    this.#give("UF,URX", this.#tunnelRefusal ?? error?.message ?? "");
   }
 
   #fromDownstream(chunk: Buffer): void {

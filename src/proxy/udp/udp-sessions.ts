@@ -13,6 +13,7 @@ import type { RequestSink } from "../../telemetry/request-record.ts";
 import type { ClusterSource, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
+import { servingCluster } from "../serving-cluster.ts";
 import type { UdpCounters } from "./udp-counters.ts";
 import { UdpRecord } from "./udp-record.ts";
 
@@ -127,10 +128,11 @@ export class UdpSessions {
       counters.overflow.add();
       return undefined;
     }
-    const cluster = clusters.get(name);
     const connection = viewOf(client, this.#local);
     const hash = hashes ? bits.ofText(client.address) : undefined;
-    const endpoint = cluster?.pick({ connection, hash, avoid: undefined });
+    const choice = { connection, hash, avoid: undefined };
+    const cluster = servingCluster(clusters.get(name), choice);
+    const endpoint = cluster?.pick(choice);
     if (cluster === undefined || endpoint === undefined) {
       counters.noRoute.add();
       this.#tellUnserved(connection, cluster);

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { assertAlike, frequencies } from "./frequencies.ts";
 import { bootstrapOf, type Plane, Servers, startPlanes } from "./planes.ts";
 
 const servers = new Servers(8);
@@ -256,8 +257,11 @@ const drawn: Readonly<Record<string, () => string>> = {
     ),
 };
 
+/** Each asked for in both of Envoy's ways. */
+const subsetNames = Object.keys(subsetClusters).flatMap((name) => [name, `typed-${name}`]);
+
 const routes = (): string[] => [
-  ...Object.keys(subsetClusters).flatMap((name) =>
+  ...subsetNames.flatMap((name) =>
     Object.entries(wishes).map(
       ([wish, values]) =>
         `{match: {prefix: /${name}/${wish}/}, route: {cluster: ${name}, metadata_match: {filter_metadata: {envoy.lb: {${values}}}}}}`,
@@ -290,6 +294,9 @@ before(async () => {
   const clusters = [...Object.values(hashed), ...Object.values(drawn)].map((make) => make());
   for (const [name, config] of Object.entries(subsetClusters)) {
     clusters.push(cluster(name, labels(), `lb_subset_config: {${config}}`));
+    const inner = typed("round_robin.v3.RoundRobin", "slow_start_config: {}");
+    const policy = `${config}, ${inner.replace("load_balancing_policy", "subset_lb_policy")}`;
+    clusters.push(cluster(`typed-${name}`, labels(), typed("subset.v3.Subset", policy)));
   }
   for (const i of [0, 1]) clusters.push(cluster(`only-${i}`, [{ endpoints: [at(i)] }]));
   planes = await startPlanes((place) => bootstrapOf(place, { routes: routes(), clusters }));
@@ -384,35 +391,12 @@ test("use_hash_policy: the same key leads to the same side of a split as in Envo
 
 const drawnOf = 600;
 
-/** Chi-square that one of a million pairs of samples exceeds, by degrees of freedom from 1. */
-const limits = [24, 27.7, 30.7, 33.4, 35.9, 38.3, 40.6, 42.8] as const;
-
-/** Whether two samples may be of the same distribution. */
-function assertAlike(ours: Map<string, number>, theirs: Map<string, number>, name: string): void {
-  let chi = 0;
-  const kinds = new Set([...ours.keys(), ...theirs.keys()]);
-  for (const key of kinds) {
-    const a = ours.get(key) ?? 0;
-    const b = theirs.get(key) ?? 0;
-    chi += (a - b) ** 2 / (a + b);
-  }
-  const shown = JSON.stringify([...ours, "Envoy:", ...theirs]);
-  assert.ok(
-    chi < (limits[kinds.size - 2] ?? 24),
-    `${name}: chi-square ${chi.toFixed(1)}: ${shown}`,
-  );
-}
-
 for (const name of Object.keys(drawn)) {
   test(`${name}: as often as in Envoy`, async () => {
     const asked: readonly Asked[] = Array.from({ length: drawnOf }, () => [`/${name}/`, {}]);
     // With others in flight the least busy depends on how long each takes.
     const answering = name.startsWith("least") ? oneByOne(asked) : answersTo(asked);
-    const counts = (await answering).map((answers) => {
-      const found = new Map<string, number>();
-      for (const each of answers) found.set(each, (found.get(each) ?? 0) + 1);
-      return found;
-    });
+    const counts = (await answering).map(frequencies);
     const theirs = counts.at(-1) ?? assert.fail();
     for (const [i, plane] of planes.entries()) {
       if (!plane.isEnvoy) assertAlike(counts[i] ?? assert.fail(), theirs, plane.name);
@@ -420,7 +404,7 @@ for (const name of Object.keys(drawn)) {
   });
 }
 
-for (const name of Object.keys(subsetClusters)) {
+for (const name of subsetNames) {
   test(`${name}: the endpoints of the subset that Envoy takes`, async () => {
     for (const wish of Object.keys(wishes)) {
       const asked: readonly Asked[] = Array.from({ length: 24 }, () => [`/${name}/${wish}/`, {}]);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { bootstrapOf, type Plane, Servers, startPlanes } from "./planes.ts";
 
@@ -34,8 +35,8 @@ const canaryType =
 before(async () => {
   await servers.open();
   const one = [servers.endpoint(0)];
-  const budget = (percent: number, min: number): string =>
-    `circuit_breakers: {thresholds: [{max_retries: 100, retry_budget: {budget_percent: {value: ${percent}}, min_retry_concurrency: ${min}}}]}`;
+  const budget = (percent: number, min: number, more = ""): string =>
+    `circuit_breakers: {thresholds: [{max_retries: 100, retry_budget: {budget_percent: {value: ${percent}}, min_retry_concurrency: ${min}${more}}}]}`;
   planes = await startPlanes((place) =>
     bootstrapOf(place, {
       clusters: [
@@ -47,6 +48,8 @@ before(async () => {
         ]),
         clusterOf("no-budget", one, budget(0, 0)),
         clusterOf("budget", one, budget(100, 1)),
+        clusterOf("minute", one, budget(20, 0, ", budget_interval: 60s")),
+        clusterOf("seconds", one, budget(20, 0, ", budget_interval: 2s")),
       ],
       routes: [
         routeOf(
@@ -67,6 +70,8 @@ before(async () => {
         ),
         routeOf("no-budget", "no-budget", "retry_on: 5xx, num_retries: 3"),
         routeOf("budget", "budget", "retry_on: 5xx, num_retries: 3"),
+        routeOf("minute", "minute", "retry_on: 5xx, num_retries: 1"),
+        routeOf("seconds", "seconds", "retry_on: 5xx, num_retries: 1"),
       ],
     }),
   );
@@ -127,5 +132,32 @@ test("retries go to endpoints that are no canaries", async () => {
     for (const { status } of await outcomes("/canaries/", { "x-fail-on": "0,1" })) {
       assert.equal(status, 200);
     }
+  }
+});
+
+/** Attempts of one request after the other, by data plane; each has the same failing answer. */
+async function attemptsOf(path: string, requests: number): Promise<readonly (readonly number[])[]> {
+  const found: number[][] = planes.map(() => []);
+  for (let i = 0; i < requests; i++) {
+    for (const [at, { attempts = 0 }] of (await outcomes(path)).entries())
+      found[at]?.push(attempts);
+  }
+  return found;
+}
+
+test("a budget with an interval is a share of what began in it", async () => {
+  for (const [i, attempts] of (await attemptsOf("/minute/", 8)).entries()) {
+    assert.deepEqual(attempts, [1, 1, 1, 1, 2, 2, 2, 2], planes[i]?.name ?? "");
+  }
+});
+
+test("what began before the interval counts no more", async () => {
+  for (const [i, attempts] of (await attemptsOf("/seconds/", 6)).entries()) {
+    assert.deepEqual(attempts, [1, 1, 1, 1, 2, 2], planes[i]?.name ?? "");
+  }
+  // It is the time itself that is tested: the interval, and the tenth that requests may count longer.
+  await sleep(2500);
+  for (const [i, attempts] of (await attemptsOf("/seconds/", 2)).entries()) {
+    assert.deepEqual(attempts, [1, 1], planes[i]?.name ?? "");
   }
 });

@@ -128,10 +128,14 @@ const tracer = (type: string, base: JsonObject): Walked =>
   );
 const service = { envoyGrpc: { clusterName: "app" } };
 const collected = { logName: "l", grpcService: service, transportApiVersion: "V3" };
-const balancer = (type: string): Walked =>
-  inCluster(`${extensions}.load_balancing_policies.${type}`, (typedConfig) => ({
-    loadBalancingPolicy: { policies: [{ typedExtensionConfig: { name: "p", typedConfig } }] },
-  }));
+const balancer = (type: string, base: JsonObject = {}): Walked =>
+  inCluster(
+    `${extensions}.load_balancing_policies.${type}`,
+    (typedConfig) => ({
+      loadBalancingPolicy: { policies: [{ typedExtensionConfig: { name: "p", typedConfig } }] },
+    }),
+    base,
+  );
 const policies = {
   p: { permissions: [{ any: true }], principals: [{ any: true }] },
 };
@@ -352,11 +356,29 @@ const walked: readonly Walked[] = [
     (typedConfig) => ({ lbPolicy: "CLUSTER_PROVIDED", clusterType: { name: "f", typedConfig } }),
     forwardBase,
   ),
+  inCluster(
+    `${extensions}.clusters.aggregate.v3.ClusterConfig`,
+    (typedConfig) => ({ lbPolicy: "CLUSTER_PROVIDED", clusterType: { name: "a", typedConfig } }),
+    { clusters: ["app"] },
+  ),
   balancer("round_robin.v3.RoundRobin"),
   balancer("least_request.v3.LeastRequest"),
   balancer("random.v3.Random"),
   balancer("ring_hash.v3.RingHash"),
   balancer("maglev.v3.Maglev"),
+  balancer("subset.v3.Subset", {
+    subsetSelectors: [{ keys: ["k"] }],
+    subsetLbPolicy: {
+      policies: [
+        {
+          typedExtensionConfig: {
+            name: "p",
+            typedConfig: any(`${extensions}.load_balancing_policies.random.v3.Random`),
+          },
+        },
+      ],
+    },
+  }),
 ];
 
 const shortName = (type: string): string => type.replace(/^envoy\.(?:extensions|config)\./, "");

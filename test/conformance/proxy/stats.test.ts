@@ -154,8 +154,8 @@ const madeLate = new RegExp(
   `^envoy_(${[
     "cluster_(assignment_(stale|timeout_received)|lb_\\w+|outlier_detection_ejections_\\w+)",
     "cluster_circuit_breakers_(default|high)_\\w+_open",
-    "cluster_update_(attempt|success)",
-    "cluster_upstream_cx_(connect_timeout|idle_timeout|max_duration_reached|max_requests|none_healthy)",
+    "cluster_(bind_errors|update_(attempt|success))",
+    "cluster_upstream_cx_(connect_attempts_exceeded|connect_timeout|idle_timeout|max_duration_reached|max_requests|none_healthy)",
     "cluster_upstream_cx_(destroy\\w*|pool_overflow|protocol_error|connect_ms_count|length_ms_count)",
     "cluster_upstream_internal_redirect_\\w+",
     "cluster_upstream_rq_(cancelled|max_duration_reached|pending_\\w+|per_try_\\w*timeout|[rt]x_reset)",

@@ -170,6 +170,7 @@ import { file_envoy_extensions_load_balancing_policies_ring_hash_v3_ring_hash } 
 import { file_envoy_extensions_load_balancing_policies_maglev_v3_maglev } from "./envoy/extensions/load_balancing_policies/maglev/v3/maglev_pb.ts";
 import { file_envoy_extensions_load_balancing_policies_cluster_provided_v3_cluster_provided } from "./envoy/extensions/load_balancing_policies/cluster_provided/v3/cluster_provided_pb.ts";
 import { file_envoy_extensions_load_balancing_policies_wrr_locality_v3_wrr_locality } from "./envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.ts";
+import { file_envoy_extensions_load_balancing_policies_subset_v3_subset } from "./envoy/extensions/load_balancing_policies/subset/v3/subset_pb.ts";
 import { file_envoy_extensions_retry_host_previous_hosts_v3_previous_hosts } from "./envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.ts";
 import { file_envoy_extensions_retry_host_omit_canary_hosts_v3_omit_canary_hosts } from "./envoy/extensions/retry/host/omit_canary_hosts/v3/omit_canary_hosts_pb.ts";
 import { file_envoy_extensions_retry_priority_previous_priorities_v3_previous_priorities_config } from "./envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.ts";
@@ -388,6 +389,7 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_load_balancing_policies_maglev_v3_maglev,
   file_envoy_extensions_load_balancing_policies_cluster_provided_v3_cluster_provided,
   file_envoy_extensions_load_balancing_policies_wrr_locality_v3_wrr_locality,
+  file_envoy_extensions_load_balancing_policies_subset_v3_subset,
   file_envoy_extensions_retry_host_previous_hosts_v3_previous_hosts,
   file_envoy_extensions_retry_host_omit_canary_hosts_v3_omit_canary_hosts,
   file_envoy_extensions_retry_priority_previous_priorities_v3_previous_priorities_config,
