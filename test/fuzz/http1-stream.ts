@@ -1,4 +1,5 @@
 /** Reads a stream of messages with the codec, piece by piece, and writes it anew. */
+import { HeadSpelling } from "../../src/wire/header-case.ts";
 import { BodyReader, bodyStep } from "../../src/wire/http1-body.ts";
 import { frameRequest, frameResponse } from "../../src/wire/http1-framing.ts";
 import { type HeadError, Http1Head } from "../../src/wire/http1-head.ts";
@@ -35,6 +36,7 @@ export class StreamReader {
     this.#rules = rules;
     this.#head = head;
     this.#body = new BodyReader(rules);
+    head.spelling ??= new HeadSpelling("lower");
     head.reset(rules.kind);
   }
 
@@ -85,6 +87,7 @@ export class StreamReader {
       isWhole: false,
     });
     checkLookups(head);
+    checkCopy(head);
     this.#writeHead(start);
     this.#body.start(head.bodyKind, head.bodyLength);
     this.#isBody = true;
@@ -147,7 +150,24 @@ function checkLookups(head: Http1Head): void {
     const joined = values.length === 0 ? undefined : values.join(",");
     if (head.joined(name) !== joined) throw new Error(`joined(${name}) is wrong`);
     if (head.findName(name) >= 0 !== values.length > 0) throw new Error(`findName(${name})`);
+    const isSpelled = head.spelled(name)?.toLowerCase() === name;
+    if (values.length > 0 && !isSpelled) throw new Error(`spelled(${name}) is wrong`);
   }
+}
+
+const copy = new Http1Head();
+
+/** A copy says the same, in memory that other heads have used, or that was given back. */
+function checkCopy(head: Http1Head): void {
+  copy.copyFrom(head);
+  if (fieldsOf(copy).join() !== fieldsOf(head).join()) throw new Error("a copy has other fields");
+  if (copy.text(copy.lineStart, copy.targetEnd) !== head.text(head.lineStart, head.targetEnd)) {
+    throw new Error("a copy has another first line");
+  }
+  if (copy.bodyKind !== head.bodyKind || copy.bodyLength !== head.bodyLength) {
+    throw new Error("a copy means something else");
+  }
+  copy.trim();
 }
 
 /** The value of the field that stands at `index` among those that are kept. */

@@ -88,7 +88,8 @@ export class Link {
   end(stream: Http2Stream): void {
     if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued) return;
     const kinds = [undefined, trailers, noTrailers];
-    this.session.sender.end(stream, kinds[((stream.id >> 1) + 1) % 3]);
+    // Not by the number of a request alone: some are never ended by us.
+    this.session.sender.end(stream, kinds[((stream.id >> 1) + (stream.id >> 3)) % 3]);
   }
 
   /** All at once. */
@@ -129,7 +130,10 @@ export class Link {
       for (const stream of open) if (stream.isPaused) session.streams.window.release(stream);
     }
     if (open.length > 0 && random.below(16) === 0) {
-      session.streams.breakOff(random.pick(open), 8);
+      const stream = random.pick(open);
+      session.streams.breakOff(stream, 8);
+      // An owner may not have heard of it yet, and breaks off what is over.
+      session.streams.breakOff(stream, 8);
     }
     if (!mode.isSmallTable) session.sender.flush();
   }
