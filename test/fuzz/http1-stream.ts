@@ -160,7 +160,9 @@ const copy = new Http1Head();
 /** A copy says the same, in memory that other heads have used, or that was given back. */
 function checkCopy(head: Http1Head): void {
   copy.copyFrom(head);
-  if (fieldsOf(copy).join() !== fieldsOf(head).join()) throw new Error("a copy has other fields");
+  const fields = copy.textFields().map(([name, value]) => `${name}: ${value}`);
+  if (fields.join() !== fieldsOf(head).join()) throw new Error("a copy has other fields");
+  if (copy.hasFields !== fields.length > 0) throw new Error("a copy forgets its fields");
   if (copy.text(copy.lineStart, copy.targetEnd) !== head.text(head.lineStart, head.targetEnd)) {
     throw new Error("a copy has another first line");
   }
