@@ -340,6 +340,7 @@ const driven = [
   `88 ${head(answer, 4, 9)} ${one(muchContent, 0, "", 9).repeat(6)}`,
   `88 ${head(answer, 4, 7)} ${one(muchContent, 0, "", 7).repeat(6)} ${one(muchContent, 1, "", 7)}`,
   `88 ${head(`${answer} 40 01 78 7f a1 17 ${"76".repeat(3104)} ${"be".repeat(400)}`)}`,
+  `88 ${head(`${answer} 40 01 78 7f a1 17 ${"76".repeat(3104)} ${"be".repeat(21)}`)}`,
   `8c ${[1, 3, 5, 9].map((id) => head(answer, 5, id)).join("")} ${moreOfAll}`,
   `0c ${[1, 3, 5, 9].map((id) => head(answer, 5, id)).join("")} ${moreOfAll} ${moreOf(7)}`,
 ];

@@ -58,7 +58,7 @@ export function settingsOf(mode: Mode): Http2Settings {
     connectionWindow: mode.isTight ? 70_000 : 65_535,
     tableBytes: mode.isSmallTable ? 100 : 4096,
     limits: mode.isTight
-      ? { headBytesMax: 20_000, fieldsMax: 200 }
+      ? { headBytesMax: 70_000, fieldsMax: 200 }
       : { headBytesMax: 2000, fieldsMax: 16 },
     floods: mode.isTight ? tight : defaultFloodLimits,
     allowsConnect: mode.allowsConnect,
