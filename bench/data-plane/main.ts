@@ -2,7 +2,7 @@
  * What the data plane costs beside nginx, HAProxy and Envoy, side by side in one run: the proxy on one
  * core (or two), load and application on the other. CPU time is compared, because on a shared machine it is
  * steady where requests per second are not. `--help` says how it is asked; everything its budgets name
- * takes about 32 minutes, and what is measured is told as it goes.
+ * takes about 40 minutes, and what is measured is told as it goes.
  *
  * Rounds are interleaved: each asks every proxy of a scenario in turn; the medians are shown. Before
  * that each is warmed up alike: V8 takes some 100,000 requests until it compiles nothing any more.
@@ -156,7 +156,7 @@ async function runAll(chosen: readonly Contestant[], results: Results): Promise<
   const partsOf = (scenario: Scenario): readonly Asked[] =>
     [...started].filter(([{ kind }]) => scenario.kinds.test(kind));
   for (const scenario of results.keys()) {
-    progress.expect(partsOf(scenario).length * (warmSeconds + rounds * seconds));
+    progress.expect(partsOf(scenario).length * (warmSecondsOf(scenario) + rounds * seconds));
   }
   for (const [scenario, byContestant] of results) {
     const own = partsOf(scenario);
@@ -171,6 +171,10 @@ async function runAll(chosen: readonly Contestant[], results: Results): Promise<
   }
 }
 
+function warmSecondsOf({ warmTimes = 1 }: Scenario): number {
+  return warmSeconds * warmTimes;
+}
+
 type Asked = readonly [Contestant, { readonly port: number; readonly pid: number }];
 
 async function runRounds(
@@ -180,8 +184,8 @@ async function runRounds(
 ): Promise<void> {
   // Caches, connections and compiled code are warm before anything counts, for everyone alike.
   for (const [{ name }, { port, pid }] of asked) {
-    await scenario.run({ port, pid, folder }, warmSeconds);
-    progress.passed(warmSeconds, `${scenario.name}: ${name} is warm`);
+    await scenario.run({ port, pid, folder }, warmSecondsOf(scenario));
+    progress.passed(warmSecondsOf(scenario), `${scenario.name}: ${name} is warm`);
   }
   for (let round = 1; round <= rounds; round++) {
     for (const [contestant, { port, pid }] of asked) {
@@ -204,7 +208,7 @@ async function runFile(programs: Programs, file: string, results: Results): Prom
       const target = { port: listens, pid: process.pid, folder };
       for (const [scenario, byContestant] of results) {
         if (!scenario.kinds.test(contestant.kind)) continue;
-        await scenario.run(target, warmSeconds);
+        await scenario.run(target, warmSecondsOf(scenario));
         const result = await scenario.run(target, seconds);
         byContestant.set(contestant, [...(byContestant.get(contestant) ?? []), result]);
       }

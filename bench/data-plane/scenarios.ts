@@ -8,12 +8,15 @@ export interface Scenario {
   readonly what: string;
   /** Kinds of contestants that take part. */
   readonly kinds: RegExp;
+  /** Asked so seldom that warming up takes so many times as long. */
+  readonly warmTimes?: number;
   /** What CPU time is counted per. */
   readonly unit: string;
   readonly run: (target: Target, seconds: number) => Promise<Measurement>;
 }
 
 const megabytes = 10;
+const slowlyWarm = 5;
 /** Messages of one stream. */
 const streamed = 1000;
 const gridKinds = /^(?:plain|mesh|pair-mesh|pair-mesh-h2)$/;
@@ -38,6 +41,7 @@ export const scenarios: readonly Scenario[] = [
     name: "grpc-messages",
     what: `streams of gRPC, ${streamed} messages of 1 KB each, 8 connections with 2 at once on each`,
     kinds: grpcKinds,
+    warmTimes: slowlyWarm,
     unit: "message",
     run: async (target, seconds) => {
       const sizes = Array.from({ length: streamed }, () => ({ size: 1024 }));
@@ -120,6 +124,7 @@ function grpc(streams: number, connections: number): Scenario {
     name: `grpc-${streams}`,
     what: `unary gRPC, ${connections} connections with ${streams} at once on each`,
     kinds: grpcKinds,
+    warmTimes: slowlyWarm,
     unit: "request",
     run: (target, seconds) => {
       const call = { method: "UnaryCall", request: { response_size: 64 } };
@@ -133,6 +138,7 @@ function handshakes(mode: "full" | "resumed"): Scenario {
     name: `handshakes-${mode}`,
     what: `mutual TLS, ${mode}, one request on each connection`,
     kinds: /^pair$/,
+    warmTimes: slowlyWarm,
     unit: "handshake",
     run: async (target, seconds) => {
       const files = ["cert.pem", "key.pem"].map((file) => join(target.folder, file));
