@@ -63,7 +63,7 @@ before(async () => {
               name === "unreachable" ? real.replace("127.0.7.1", "127.0.7.99") : real;
             return `{name: ${name}, connect_timeout: 1s, ${tracked}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}}`;
           }),
-          `{name: waiting, connect_timeout: 20s, ${tracked}, transport_socket: {name: tls, typed_config: {"@type": ${tls}}}, load_assignment: {cluster_name: waiting, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${mutePort}}}}}]}]}}`,
+          `{name: waiting, connect_timeout: 100s, ${tracked}, transport_socket: {name: tls, typed_config: {"@type": ${tls}}}, load_assignment: {cluster_name: waiting, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${mutePort}}}}}]}]}}`,
           `{name: untracked, connect_timeout: 1s, load_assignment: {cluster_name: untracked, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
         ],
         routes: [
@@ -71,7 +71,7 @@ before(async () => {
             ([name, [, route]]) =>
               `{match: {prefix: /${name}/}, route: {cluster: ${name}${route}}}`,
           ),
-          "{match: {prefix: /waiting/}, route: {cluster: waiting}}",
+          "{match: {prefix: /waiting/}, route: {cluster: waiting, timeout: 0s}}",
           "{match: {prefix: /untracked/}, route: {cluster: untracked}}",
         ],
       }),

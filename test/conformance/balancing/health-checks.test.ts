@@ -222,7 +222,7 @@ before(async () => {
           cluster(
             "immediate",
             place,
-            "timeout: 5s, interval: 60s, no_traffic_interval: 60s, http_health_check: {PATH}",
+            "timeout: 50s, interval: 60s, no_traffic_interval: 60s, http_health_check: {PATH}",
           ),
         ],
         routes: names.map((name) => `{match: {prefix: /${name}/}, route: {cluster: ${name}}}`),

@@ -43,7 +43,7 @@ export async function agreedOf<T>(
   ask: (plane: Plane) => Promise<T>,
   isDone: (found: T) => boolean,
 ): Promise<T> {
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const found = await Promise.all(planes.map(ask));
     const last = found.at(-1) as T;
