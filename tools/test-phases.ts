@@ -31,6 +31,10 @@ export interface TestJob {
   readonly files: readonly string[];
   /** It waits and hardly works, or works only where nobody else does: it takes no place of another. */
   readonly isBeside: boolean;
+  /** Everything else on the machine goes first. */
+  readonly givesWay: boolean;
+  /** Has a load of its own that must be served in time: one such file at a time. */
+  readonly isDemanding: boolean;
 }
 
 const cores = availableParallelism();
@@ -105,6 +109,16 @@ export const phases: readonly Phase[] = [
 
 /** They wait for minutes, or run at the lowest priority (docs/decisions/0015, 0061). */
 const besides: readonly string[] = ["test/long/certificates.test.ts", "test/long/fuzz"];
+const givingWay = "test/long/fuzz";
+
+/** They ask hundreds of times a second, and what takes ten seconds has failed. */
+const demanding: readonly string[] = [
+  "test/e2e/faults-",
+  "test/e2e/live-change",
+  "test/e2e/supervision",
+  "test/long/keep-alive-race",
+  "test/long/limits",
+];
 
 /** Begin before the others of their phase; a run says at its end where its time went. */
 const longest: readonly string[] = [];
@@ -118,9 +132,14 @@ export function jobsOf(wanted: readonly Phase[], words: readonly string[]): read
       .toSorted((left, right) => rankOf(left) - rankOf(right) || (left < right ? -1 : 1));
     if (files.length === 0) return [];
     if (phase.isolation === "none") {
-      return [{ phase, name: `${phase.name}, ${files.length} files`, files, isBeside: false }];
+      const name = `${phase.name}, ${files.length} files`;
+      return [{ phase, name, files, isBeside: false, givesWay: false, isDemanding: false }];
     }
-    return files.map((file) => ({ phase, name: file, files: [file], isBeside: isBeside(file) }));
+    return files.map((file): TestJob => {
+      const isDemanding = demanding.some((start) => file.startsWith(start));
+      const givesWay = file.startsWith(givingWay);
+      return { phase, name: file, files: [file], isBeside: isBeside(file), givesWay, isDemanding };
+    });
   });
 }
 

@@ -28,6 +28,8 @@ async function ran(t: TestContext, text: string, stops = false): Promise<Ran> {
     name: file,
     files: [file],
     isBeside: false,
+    givesWay: false,
+    isDemanding: false,
   };
   const failures: Failure[] = [];
   const stop = new AbortController();

@@ -1,7 +1,7 @@
 /** A file of tests, or several, in a process of node:test's; and scripts of the project that tests need first. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { Failure } from "./test-failures.ts";
@@ -56,6 +56,7 @@ export async function runTests(job: TestJob, options: RunOptions): Promise<Outco
   };
   const looks = setInterval(tell, lookEveryMs);
   const child = startNode(words, { output: output ?? "inherit", env: options.environment });
+  if (job.givesWay) giveWay(child);
   const end = (): void => killGroup(child, "SIGKILL");
   const { code, cut } = await endOf(child, { maxMs: phase.totalMs, stop: options.stop, end });
   // What it has left running would be in the way of others.
@@ -71,8 +72,12 @@ export async function runTests(job: TestJob, options: RunOptions): Promise<Outco
 }
 
 /** True when it has ended well. What it says appears at once. */
-export async function runScript(words: readonly string[], stop: AbortSignal): Promise<boolean> {
+export async function runScript(
+  words: readonly string[],
+  { stop, givesWay = false }: { readonly stop: AbortSignal; readonly givesWay?: boolean },
+): Promise<boolean> {
   const child = startNode(words, { output: "inherit", env: process.env });
+  if (givesWay) giveWay(child);
   // Gently: it may be installing packages.
   const end = (): void => killGroup(child, "SIGTERM");
   return (await endOf(child, { maxMs: scriptMaxMs, stop, end })).code === 0;
@@ -88,6 +93,18 @@ function startNode(
     // A group of processes of its own: it is ended with all that it has started.
     detached: true,
   });
+}
+
+/**
+ * What it has started and will start works where nobody else wants to. Linux shares the processor by
+ * sessions first (autogroups, sched(7)): the priorities of processes count only within one.
+ */
+function giveWay({ pid }: ChildProcess): void {
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, String(constants.priority.PRIORITY_LOW));
+  } catch {
+    // Not Linux, or one without autogroups, or it has ended: what it does about its own priority is enough.
+  }
 }
 
 async function endOf(

@@ -15,7 +15,7 @@ function ended(name: string, isGood: boolean): Ended {
   };
   const failures = isGood ? [] : [{ place: `${name}:3`, title: "waits", why: "too long" }];
   const record = { failures, slow: [], end: isGood ? { counts, suites } : undefined };
-  const job = { phase, name, files: [name], isBeside: false };
+  const job = { phase, name, files: [name], isBeside: false, givesWay: false, isDemanding: false };
   return { job, isGood, record, output: "", cut: "", ms: 1000 };
 }
 

@@ -77,8 +77,8 @@ function end(why: string): void {
 async function isReady(): Promise<boolean> {
   const needsMachine = wanted.some(({ name }) => name !== "unit");
   const outcomes = await Promise.all([
-    isWhole ? runScript(["tools/check.ts", "--without-tests"], stop.signal) : true,
-    needsMachine ? runScript(["tools/prepare.ts", "machine"], stop.signal) : true,
+    isWhole ? runScript(["tools/check.ts", "--without-tests"], { stop: stop.signal }) : true,
+    needsMachine ? runScript(["tools/prepare.ts", "machine"], { stop: stop.signal }) : true,
   ]);
   return outcomes.every(Boolean);
 }
@@ -92,7 +92,7 @@ function isEmpty(phase: Phase): boolean {
 function buildOf({ needs }: Phase): readonly Work[] {
   if (needs === undefined) return [];
   const run = async (): Promise<boolean> =>
-    await runScript(["tools/prepare.ts", needs], stop.signal);
+    await runScript(["tools/prepare.ts", needs], { stop: stop.signal, givesWay: true });
   return [{ name: buildName(needs), kind: "build", kindMax: 1, run }];
 }
 
@@ -101,7 +101,7 @@ function buildName(needs: string): string {
 }
 
 function workOf(job: TestJob): Work {
-  const { phase, name, isBeside } = job;
+  const { phase, name, isBeside, isDemanding } = job;
   const needs = phase.needs === undefined ? undefined : buildName(phase.needs);
   const run = async (): Promise<boolean> => {
     try {
@@ -111,7 +111,8 @@ function workOf(job: TestJob): Work {
       return false;
     }
   };
-  return { name, kind: phase.name, kindMax: phase.concurrency, isBeside, needs, run };
+  const [kind, kindMax] = isDemanding ? ["demanding", 1] : [phase.name, phase.concurrency];
+  return { name, kind, kindMax, isBeside, needs, run };
 }
 
 async function runJob(job: TestJob): Promise<boolean> {
