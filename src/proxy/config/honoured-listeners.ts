@@ -194,7 +194,7 @@ export const honouredTcp: Honoured<TcpProxy> = {
   // The upstream is dialled once the downstream handshake is done, in every mode.
   upstreamConnectMode: true,
   maxEarlyDataBytes: true,
-  // CONNECT, over HTTP/1.1 or HTTP/2.
+  // CONNECT, over HTTP/1.1 or HTTP/2, or what of them ALPN agrees on.
   tunnelingConfig: {
     hostname: true,
     headersToAdd: true,
@@ -202,6 +202,9 @@ export const honouredTcp: Honoured<TcpProxy> = {
     postPath: true,
     propagateResponseHeaders: true,
     propagateResponseTrailers: true,
+    requestIdExtension: true,
+    requestIdHeader: true,
+    requestIdMetadataKey: true,
   },
   maxDownstreamConnectionDuration: true,
   checkDrainClose: "absent",

@@ -8,8 +8,6 @@ import {
   type HttpConnectionManager,
 } from "../../wire/gen/ts/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.ts";
 import { HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores } from "../../wire/gen/ts/envoy/config/core/v3/protocol.ts";
-import { UuidRequestIdConfig } from "../../wire/gen/ts/envoy/extensions/request_id/uuid/v3/uuid.ts";
-import { honoured } from "../config/honoured.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileHttp2Settings, type Http2ServerSettings } from "../http2/settings.ts";
@@ -18,6 +16,7 @@ import { compileHttp1, type Http1Plan, usualHttp1 } from "./http1-plan.ts";
 import type { ClientTrust } from "./client-address.ts";
 import type { EscapedSlashes, PathRules } from "./path.ts";
 import { type Propagation, propagationOf } from "./trace-propagation.ts";
+import { compileRequestIds, type RequestIdSettings } from "./request-ids.ts";
 
 export interface HttpSettings {
   readonly statPrefix: string;
@@ -94,18 +93,14 @@ export interface TracingSettings {
   readonly ids: RequestIdSettings;
 }
 
-export interface RequestIdSettings {
-  /** Ids tell why their requests are traced. */
-  readonly packsReason: boolean;
-  /** They decide whether; else all are traced. */
-  readonly drawsById: boolean;
-}
-
 const oneHourMs = 3_600_000;
 
 export function compileSettings(config: HttpConnectionManager): HttpSettings {
   if (config.codecType === CodecType.HTTP3) refuse("codec_type", "HTTP3 is not supported");
-  const ids = compileRequestIds(config.requestIdExtension?.typedConfig);
+  const ids = compileRequestIds(
+    config.requestIdExtension?.typedConfig,
+    "request_id_extension.typed_config",
+  );
   const common = config.commonHttpProtocolOptions;
   const http1 = config.httpProtocolOptions;
   const limits = {
@@ -214,23 +209,6 @@ function identitySettings(config: HttpConnectionManager, ids: RequestIdSettings)
             propagation: propagationOf(config.tracing),
             ids,
           },
-  };
-}
-
-const uuidUrl = "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
-
-/** Ids are UUIDs, as the default is. */
-function compileRequestIds(
-  config: { readonly typeUrl: string; readonly value: Uint8Array } | undefined,
-): RequestIdSettings {
-  if (config === undefined) return { packsReason: true, drawsById: true };
-  const path = "request_id_extension.typed_config";
-  if (config.typeUrl !== uuidUrl) refuse(path, `'${config.typeUrl}' is not supported`);
-  const known = { packTraceReason: true, useRequestIdForTraceSampling: true } as const;
-  const ids = honoured(UuidRequestIdConfig.decode(config.value), known, path);
-  return {
-    packsReason: ids.packTraceReason ?? true,
-    drawsById: ids.useRequestIdForTraceSampling ?? true,
   };
 }
 

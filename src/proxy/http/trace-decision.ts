@@ -4,7 +4,8 @@
  */
 import { withDigit } from "../../telemetry/random-ids.ts";
 import type { HttpRequest } from "./http-request.ts";
-import type { RequestIdSettings, TracingSettings } from "./settings.ts";
+import type { RequestIdSettings } from "./request-ids.ts";
+import type { TracingSettings } from "./settings.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
 /** Where a UUID of version 4 has its 4. */

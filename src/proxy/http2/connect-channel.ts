@@ -2,7 +2,7 @@
  * A tunnel through another proxy by CONNECT on a stream of a pooled HTTP/2 connection (RFC 9113 section
  * 8.5), or by POST, whose bodies are the two directions, as a connection of its own: who asks for one gets a
  * channel, as from a dial. Which connection carries the stream, and how many streams each has, is the
- * pool's business.
+ * pool's business. Where the connection has agreed on HTTP/1.1, it becomes the tunnel (`tunnel-carrier.ts`).
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
 import type { Channel, ChannelError, ChannelHandler, TlsSession } from "../../net/channel.ts";
@@ -20,6 +20,7 @@ import {
   type UpstreamUser,
 } from "../http/upstream-exchange.ts";
 import type { Upstreams } from "../http/upstream-pool.ts";
+import { type TunnelCarrier, takeConnection } from "./tunnel-carrier.ts";
 
 export interface ConnectRequest {
   /** Where the tunnel leads: `:authority`. */
@@ -82,7 +83,7 @@ export class ConnectChannel implements Channel, UpstreamUser {
   isClosed = false;
   #options: ConnectOptions | undefined;
   #pool: UpstreamPool | undefined;
-  #exchange: UpstreamExchange | undefined;
+  #exchange: TunnelCarrier | undefined;
   /** What carries the stream. */
   #carrier: Channel | undefined;
   #isOpen: boolean;
@@ -168,24 +169,33 @@ export class ConnectChannel implements Channel, UpstreamUser {
 
   onInterim(): void {}
 
-  /** Asked of HTTP/1.1, which is told apart before: nobody could read on here. */
-  onUpgraded(upgraded: UpgradedExchange): void {
-    upgraded.abandon();
-    this.#close({ code: tunnelRefused, message: "no tunnel: the connection has changed hands" });
+  /** It was HTTP/1.1 that was agreed on: what answered is the tunnel's alone. */
+  onUpgraded(upgraded: UpgradedExchange, rest: Buffer): void {
+    this.#tellHead(upgraded.head);
+    this.#exchange = takeConnection(upgraded, this);
+    this.#open();
+    if (rest.length > 0) this.onResponseData(rest, 0, rest.length);
   }
 
   onResponseHead(exchange: UpstreamExchange): void {
     const { status } = exchange.head;
-    this.#options?.cluster.counters.onResponse(status, 0);
-    this.#options?.answer?.onHeaders?.([[":status", `${status}`], ...linesOf(exchange.head)]);
-    if (status >= 200 && status < 300) {
-      this.#isOpen = true;
-      if (this.#isPaused) exchange.pause();
-      return this.#options?.onConnect(this);
-    }
+    this.#tellHead(exchange.head);
+    if (status >= 200 && status < 300) return this.#open();
     this.#exchange = undefined;
     exchange.abandon();
     this.#close({ code: tunnelRefused, message: `no tunnel: the answer is ${status}` });
+  }
+
+  #tellHead(head: Http1Head): void {
+    const { cluster, answer } = this.#options ?? {};
+    cluster?.counters.onResponse(head.status, 0);
+    answer?.onHeaders?.([[":status", `${head.status}`], ...linesOf(head)]);
+  }
+
+  #open(): void {
+    this.#isOpen = true;
+    if (this.#isPaused) this.#exchange?.pause();
+    this.#options?.onConnect(this);
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {
@@ -248,12 +258,12 @@ export class ConnectChannel implements Channel, UpstreamUser {
     this.#exchange?.flush();
   }
 
-  destroy(): void {
+  destroy(how?: "reset"): void {
     if (this.isClosed) return;
     const exchange = this.#exchange;
     this.#exchange = undefined;
     if (exchange === undefined) this.#pool?.cancel(this);
-    else exchange.abandon();
+    else exchange.abandon(how);
     this.#close(undefined);
   }
 

@@ -16,11 +16,11 @@ import type { TcpCounters } from "./tcp-counters.ts";
 import { TcpRecord } from "./tcp-record.ts";
 import { openConnectChannel, tunnelOverflow } from "../http2/connect-channel.ts";
 import { countConnectFailure } from "../http/connection-ends.ts";
-import { queueOf, sourceOf, speaksHttp2 } from "../http/dial-options.ts";
+import { queueOf, sourceOf } from "../http/dial-options.ts";
 import { streamReset } from "../http/upstream-exchange.ts";
 import { upstreamsOf } from "../http/upstream-pool.ts";
 import { servingCluster } from "../serving-cluster.ts";
-import { TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
+import { isCarried, TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
 export interface TcpSettings {
   readonly direction: RequestRecord["direction"];
@@ -144,7 +144,7 @@ export class TcpSession {
     this.#cluster = serving;
     const { tunnel } = this.#settings;
     // Connections of a pool are the pool's to count.
-    this.#isPooled = tunnel !== undefined && (tunnel.isPosted || speaksHttp2(serving, false));
+    this.#isPooled = tunnel !== undefined && isCarried(tunnel, serving);
     if (!this.#isPooled && !serving.limits.tryConnection(endpoint)) {
       this.#give("UO", "");
       return;

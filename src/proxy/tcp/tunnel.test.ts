@@ -79,3 +79,21 @@ test("read() takes nothing but a success for a tunnel", () => {
     }),
   );
 });
+
+test("compileTunnel() refuses names for an id that requests do not have, and what is no header", () => {
+  const typedConfig = {
+    typeUrl: "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+    value: new Uint8Array(),
+  };
+  const refuses = (fields: object, reason: RegExp): void => {
+    const config = message(TcpProxy_TunnelingConfig, { hostname: "h:1", ...fields });
+    assert.throws(() => compileTunnel(config, "t"), reason);
+  };
+  refuses({ requestIdHeader: "x-id" }, /t\.request_id_header: needs request_id_extension/);
+  refuses({ requestIdMetadataKey: "id" }, /t\.request_id_metadata_key: needs/);
+  const requestIdExtension = { typedConfig };
+  refuses({ requestIdExtension, requestIdHeader: "x id" }, /t\.request_id_header: is no name/);
+  refuses({ requestIdExtension, requestIdHeader: ":path" }, /t\.request_id_header: is no name/);
+  const other = { typedConfig: { ...typedConfig, typeUrl: "other" } };
+  refuses({ requestIdExtension: other }, /t\.request_id_extension\.typed_config: 'other'/);
+});

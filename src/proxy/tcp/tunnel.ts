@@ -4,13 +4,16 @@
  * Over HTTP/2 it is a stream (`../http2/connect-channel.ts`).
  */
 import type { TcpProxy_TunnelingConfig as TunnelingConfig } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
+import type { UpstreamCluster } from "../context.ts";
 import { compileHeaderEdit, type EditableHeaders } from "../engine/header-edit.ts";
 import { compileHeaderFormat } from "../engine/header-format.ts";
 import { compileAdditions } from "../engine/header-operations.ts";
 import { refuse } from "../engine/refusal.ts";
 import type { ConnectionView, RequestView } from "../engine/request.ts";
+import { speaksHttp2 } from "../http/dial-options.ts";
 import type { AnswerFields, AnswerListener, ConnectRequest } from "../http2/connect-channel.ts";
 import { compileAnswerKeeper } from "./tunnel-answer.ts";
+import { compileTunnelIds } from "./tunnel-id.ts";
 
 /** The request that opens the tunnel of a connection. */
 export interface TunnelPlan {
@@ -26,14 +29,21 @@ export function compileTunnel(config: TunnelingConfig, path: string): TunnelPlan
   const hostname = compileHeaderFormat(config.hostname, `${path}.hostname`);
   const edit = compileHeaderEdit(compileAdditions(config.headersToAdd, `${path}.headers_to_add`));
   const postPath = compilePostPath(config, `${path}.post_path`);
+  const identify = compileTunnelIds(config, path);
   const ask: TunnelPlan["ask"] = (about) => {
     const request = { ...noRequest, ...about };
     const host = typeof hostname === "string" ? hostname : hostname(request);
     const fields = new Fields();
+    identify?.(fields, about.connection);
     edit?.(fields, request);
     return { authority: printable(host), path: postPath, fields: fields.list };
   };
   return { isPosted: postPath !== undefined, ask, keeper: compileAnswerKeeper(config) };
+}
+
+/** As a request like others; where HTTP/1.1 is known to be spoken a CONNECT needs a connection of its own. */
+export function isCarried({ isPosted }: TunnelPlan, cluster: UpstreamCluster): boolean {
+  return isPosted || cluster.http2?.when === "agreed" || speaksHttp2(cluster, false);
 }
 
 /** Undefined for CONNECT. */

@@ -141,7 +141,7 @@ export const refusedExamples: readonly RefusedExample[] = [
     line: "lrs_server",
   },
   {
-    kind: "ids of tunnels",
+    kind: "names of ids that tunnels do not have",
     text: (ports) =>
       network(
         ports,

@@ -566,6 +566,20 @@ export const fieldExamples: readonly FieldExample[] = [
     { cluster: "app", tunnelingConfig: { hostname: "h:1", usePost: true, postPath: "/a" } },
   ],
   [
+    "filters.network.tcp_proxy.v3.TcpProxy",
+    {
+      cluster: "app",
+      tunnelingConfig: {
+        hostname: "h:1",
+        requestIdExtension: {
+          typedConfig: type("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"),
+        },
+        requestIdHeader: "x-id",
+        requestIdMetadataKey: "id",
+      },
+    },
+  ],
+  [
     "filters.network.http_connection_manager.v3.HttpConnectionManager",
     replying({ textFormat: "a" }),
   ],
