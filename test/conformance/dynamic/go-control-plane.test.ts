@@ -82,7 +82,7 @@ for (const [variant, apiType, isTls] of [
     const broken = {
       name: "broken",
       lrsServer: { self: {} },
-      trackClusterStats: { perEndpointStats: true },
+      lrsReportEndpointMetrics: ["cpu_utilization"],
     };
     const tainted = { name: "tainted", udpListenerConfig: {} };
     await server.serve({
@@ -95,7 +95,7 @@ for (const [variant, apiType, isTls] of [
     const clusters = await server.until(isRefusalOf(clusterType), "the cluster's refusal", seen);
     assert.match(
       clusters.error ?? "",
-      /^broken: lrs_server: is not supported; track_cluster_stats.per_endpoint_stats: /,
+      /^broken: lrs_server: is not supported; lrs_report_endpoint_metrics: /,
     );
     if (apiType === "GRPC")
       assert.equal(clusters.version, "2", "of the last answer that was accepted");

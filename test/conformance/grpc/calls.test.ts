@@ -298,10 +298,14 @@ for (const [name, question] of Object.entries(questions)) {
   for (const io of ["portable", "epoll"] as const) {
     test(`gRPC: ${name} is as through Envoy (${io})`, async () => {
       const [heddle, envoy] = await Promise.all([call(io, question), call("envoy", question)]);
-      assert.deepEqual(heddle, envoy, "actual: Heddle, expected: Envoy");
+      // Rarely Envoy's server sees a stream that the caller has broken off end without an error.
+      const asked = question.cancels === undefined ? envoy.asked : envoy.asked.map(brokenOff);
+      assert.deepEqual(heddle, { ...envoy, asked }, "actual: Heddle, expected: Envoy");
     });
   }
 }
+
+const brokenOff = (text: string): string => text.replace(/^(messages=\d+) ended/, "$1 broken off");
 
 for (const io of ["portable", "epoll"] as const) {
   test(`gRPC: a server is told what is left of a deadline (${io})`, async () => {
