@@ -35,13 +35,17 @@ function compileOption(option: Config, path: string): readonly SocketOption[] {
   const { type, intValue, bufValue } = option;
   const when = moments[option.state] ?? refuse(`${path}.state`, "is not known");
   const { family } = families[option.ipVersion] ?? refuse(`${path}.ip_version`, "is not known");
-  const value =
-    bufValue ?? (intValue === undefined ? undefined : Number(BigInt.asIntN(32, intValue)));
+  const value = bufValue ?? (intValue === undefined ? undefined : int32(intValue));
   if (value === undefined) return refuse(path, "has neither int_value nor buf_value");
   if (typeof value !== "number" && value.length > bytesMax) {
     refuse(`${path}.buf_value`, `is longer than ${bytesMax} bytes`);
   }
   // For datagrams alone: these sockets are streams.
   if (type?.datagram !== undefined && type.stream === undefined) return [];
-  return [{ level: Number(option.level), name: Number(option.name), value, when, family }];
+  return [{ level: int32(option.level), name: int32(option.name), value, when, family }];
+}
+
+/** As Envoy, which makes an `int` of it; another number would be refused by FFI when a socket is there. */
+function int32(value: bigint): number {
+  return Number(BigInt.asIntN(32, value));
 }

@@ -39,6 +39,11 @@ test("compileSocketOptions() lets an address say it differently, and leaves data
   ]);
 });
 
+test("compileSocketOptions() makes of numbers what a kernel can be asked", () => {
+  const socketOptions = [{ level: 2n ** 40n + 1n, name: 2n ** 32n + 15n, intValue: 2n ** 31n }];
+  assert.deepEqual(compiled({ socketOptions }, "127.0.0.1"), [["1:15=-2147483648 unbound"]]);
+});
+
 test("compileSocketOptions() refuses what says nothing", () => {
   const socketOptions = [{ level: 6n, name: 1n }];
   assert.throws(() => compiled({ socketOptions }, "127.0.0.1"), /socket_options\[0\].*int_value/);
