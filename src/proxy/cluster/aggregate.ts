@@ -39,9 +39,11 @@ export const aggregateUrl =
 /** What says something of endpoints, of which an aggregate has none of its own. */
 const ofEndpoints = [
   "loadAssignment",
+  "edsClusterConfig",
   "outlierDetection",
   "lbSubsetConfig",
   "transportSocket",
+  "transportSocketMatches",
   "upstreamBindConfig",
   "preconnectPolicy",
 ] as const;
@@ -54,7 +56,8 @@ export function compileAggregate(cluster: Cluster, bytes: Uint8Array): Aggregate
     refuse("lb_policy", "must be CLUSTER_PROVIDED: members of an aggregate choose by their own");
   }
   for (const field of ofEndpoints) {
-    if (cluster[field] === undefined) continue;
+    const value = cluster[field];
+    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
     const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
     refuse(name, "means nothing in an aggregate, which has no endpoints of its own");
   }
