@@ -18,6 +18,8 @@ const fillMs = 50;
 /** A new answer may begin with this share of a second's bytes. */
 const firstShare = fillMs / 1000;
 const keptBytesMin = 4096;
+/** Memory for each byte that waits, at most: it is made for twice as many. */
+const keptShareMax = 8;
 const nothing = Buffer.alloc(0);
 
 export class ResponseThrottle implements DeadlineOwner {
@@ -79,8 +81,16 @@ export class ResponseThrottle implements DeadlineOwner {
     this.#start += passed;
     this.#share.giveBack(passed);
     if (this.isEmpty) this.#forget();
-    else this.#wheel.arm(this.#deadline, fillMs);
+    else this.#waitFurther();
     this.#answer.onPassed();
+  }
+
+  /** What once held much more than waits now is given up: shares count what waits. */
+  #waitFurther(): void {
+    const waiting = this.#end - this.#start;
+    const { length } = this.#kept;
+    if (length > keptBytesMin && length > waiting * keptShareMax) this.#moveTo(waiting * 2);
+    this.#wheel.arm(this.#deadline, fillMs);
   }
 
   /** What waits is for nobody any more. */
@@ -109,8 +119,16 @@ export class ResponseThrottle implements DeadlineOwner {
   }
 
   #makeRoom(bytes: number): void {
-    const isLarge = this.#kept.length >= bytes * 2;
-    const kept = isLarge ? this.#kept : Buffer.allocUnsafeSlow(Math.max(bytes * 2, keptBytesMin));
+    if (this.#kept.length >= bytes * 2) this.#move(this.#kept);
+    else this.#moveTo(bytes * 2);
+  }
+
+  #moveTo(bytes: number): void {
+    this.#move(Buffer.allocUnsafeSlow(Math.max(bytes, keptBytesMin)));
+  }
+
+  /** What waits lies at the beginning of `kept` from now on. */
+  #move(kept: Buffer): void {
     this.#kept.copy(kept, 0, this.#start, this.#end);
     this.#end -= this.#start;
     this.#start = 0;

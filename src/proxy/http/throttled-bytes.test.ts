@@ -88,3 +88,22 @@ test("ResponseThrottle.write() takes no more than a connection, and all of them,
   for (const throttle of [...throttles, ...others]) throttle.release();
   assert.equal(all.bytes, 0);
 });
+
+test("ResponseThrottle gives up memory that what waits no longer needs", () => {
+  const clock = new FakeClock();
+  const wheel = new DeadlineWheel(clock);
+  const memory: number[] = [];
+  const pass = ({ buffer }: Buffer): void => void memory.push(buffer.byteLength);
+  const share = new ThrottledBytes().shareOf(new ScriptedChannel(), mebibyte);
+  const bytesPerSecond = 2 * mebibyte;
+  const throttle = new ResponseThrottle({ pass, onPassed: () => {} }, wheel, {
+    bytesPerSecond,
+    share,
+  });
+  throttle.write(Buffer.alloc(mebibyte), 0, mebibyte);
+  for (let passed = 0; passed < 1000 && !throttle.isEmpty; passed += 10) clock.advance(10);
+  assert.ok(throttle.isEmpty);
+  // The first piece has left from where it was.
+  assert.ok((memory[1] ?? 0) > mebibyte, memory.join());
+  assert.ok((memory.at(-1) ?? mebibyte) < mebibyte / 2, memory.join());
+});
