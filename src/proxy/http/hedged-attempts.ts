@@ -49,6 +49,15 @@ export class HedgedAttempts {
     this.#all.delete(attempt);
   }
 
+  /** Their request's time is over; how many had no answer. */
+  end(): number {
+    for (const { endpoint } of this.#all) {
+      endpoint?.stats?.onTimeout();
+      endpoint?.stats?.onAnswer(true);
+    }
+    return this.#all.size;
+  }
+
   /** Nobody waits for any of them. */
   abandon(): void {
     for (const attempt of this.#all) attempt.abandon();
@@ -125,6 +134,7 @@ export class HedgedAttempt implements UpstreamUser, LateAttempt {
     if (this.endpoint !== undefined) {
       this.endpoint.active--;
       this.endpoint.report({ kind: "reset" });
+      this.endpoint.stats?.onAnswer(true);
     }
     this.#owner.onLateReset(kind, error);
   }

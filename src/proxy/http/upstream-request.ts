@@ -223,14 +223,13 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const { head } = exchange;
     const stream = this.#stream;
     const serviceTimeMs = Math.floor(stream.services.upstreams.wheel.nowMs - this.#attemptStartMs);
-    const { status } = head;
     stream.record.times.set(moment.answerBegin, exchange.answeredMs);
     if (this.#endpoint?.suspect !== undefined) this.#facts.heed(head, this.#endpoint);
     this.#deadlines.attempt.disarm();
     this.#deadlines.touch();
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);
     if (outcome !== undefined && this.#scheduleRetry(outcome)) {
-      this.#cluster?.counters.onRetriedResponse(status);
+      this.#cluster?.counters.onRetriedResponse(head.status);
       this.#leaveEndpoint(this.#facts.reported(head, serviceTimeMs), true);
       exchange.abandon();
       return;
@@ -238,7 +237,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const reported = this.#facts.reported(head, serviceTimeMs);
     if (this.#hasLate) {
       if (outcome !== undefined && this.#retry?.isRetriable(outcome) === true) {
-        return this.#drop(reported);
+        return this.#drop(reported, true);
       }
       this.#late?.abandon();
     }
@@ -262,11 +261,11 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     return this.#late !== undefined && this.#late.count > 0;
   }
 
-  /** The attempt takes its time: another is begun beside it, where one may be. */
+  /** The attempt takes its time: another is begun beside it, where one may be. Series of endpoints wait for its end. */
   #hedge(): void {
     const exchange = this.#exchange;
     const endpoint = this.#endpoint;
-    this.#facts.report(endpoint, { kind: "timeout" });
+    endpoint?.report({ kind: "timeout" });
     const startMs = this.#attemptStartMs;
     if (exchange === undefined || !this.#scheduleRetry({ kind: "late" })) return;
     this.#endpoint = undefined;
@@ -277,9 +276,10 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const { exchange, endpoint, startMs } = attempt;
     const { record, services } = this.#stream;
     const serviceTimeMs = Math.floor(services.upstreams.wheel.nowMs - startMs);
-    this.#facts.report(endpoint, this.#facts.reported(exchange.head, serviceTimeMs));
     const isBad = this.#retry?.isRetriable(this.#facts.answer(exchange.head)) === true;
-    if (isBad && this.#mayBeAnswered) return false;
+    const isLeft = isBad && this.#mayBeAnswered;
+    this.#facts.report(endpoint, this.#facts.reported(exchange.head, serviceTimeMs), isLeft);
+    if (isLeft) return false;
     this.#drop(undefined);
     this.#late?.abandon();
     this.#deadlines.endAttempts();
@@ -349,7 +349,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     if (!stream.isActive) return;
     const { attempt, backoff, total, attemptIdle } = this.#deadlines;
     if (deadline === backoff) return this.#try();
-    if (deadline === total) this.#deadlines.onTotal(this.#cluster, 1 + (this.#late?.count ?? 0));
+    if (deadline === total) this.#deadlines.onTotal(this.#cluster, 1 + (this.#late?.end() ?? 0));
     else this.#cluster?.counters.onTryTimeout(deadline === attemptIdle);
     const isLate = deadline === attempt && this.#controls.hedges;
     if (isLate && !stream.isResponseStarted) return this.#hedge();
@@ -375,13 +375,13 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   /** Leaves the attempt in flight, whatever its state. */
-  #drop(outcome: UpstreamOutcome | undefined): void {
+  #drop(outcome: UpstreamOutcome | undefined, isBad = false): void {
     const exchange = this.#exchange;
     this.#exchange = undefined;
     exchange?.abandon();
     this.#pool?.cancel(this);
     this.#pool = undefined;
-    this.#leaveEndpoint(outcome);
+    this.#leaveEndpoint(outcome, isBad);
   }
 
   /** No request will come any more. */

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { after, before, test } from "node:test";
 
+import { agreedOf } from "./health-planes.ts";
 import { bootstrapOf, type Plane, Servers, startPlanes } from "./planes.ts";
 
 /** By the request's id: who was asked, in order; and answers that wait. */
@@ -65,7 +66,7 @@ before(async () => {
         "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}",
       ],
       clusters: [
-        clusterOf("one", [one]),
+        clusterOf("one", [one], ", track_cluster_stats: {per_endpoint_stats: true}"),
         clusterOf("tiers", tiers),
         clusterOf("gaps", [
           ...all.slice(0, 2).map((endpoint, i) => locality([endpoint], 2 * i)),
@@ -290,6 +291,17 @@ for (const [name, path, headers, expected] of cases) {
     }
   });
 }
+
+test("endpoints have fared as in Envoy, whichever attempts went on", async () => {
+  const told = async (plane: Plane): Promise<readonly string[]> =>
+    (await plane.admin("/stats/prometheus")).split("\n").flatMap((line) => {
+      const [, name, value] =
+        /^envoy_cluster_endpoint_(rq_(?:error|success|timeout))\{.*\} (\d+)$/.exec(line) ?? [];
+      return name === undefined ? [] : [`${name} ${value}`];
+    });
+  const sorted = async (plane: Plane) => (await told(plane)).toSorted();
+  assert.equal((await agreedOf(planes, sorted, () => true)).length, 3);
+});
 
 test("answers are counted under the name that a client inside gives", async () => {
   await outcomes("/plain/", { ...internal, "x-envoy-upstream-alt-stat-name": "my.name" });
