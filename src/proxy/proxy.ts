@@ -118,8 +118,8 @@ export interface Proxy {
   tap(query: string): TapAnswer;
   /** Resets this thread's connections that have at least so much to send, those with the most first. */
   resetSlowest(fromBytes: number, countMax: number): void;
-  /** Data workers give up what only their start needed. */
-  settle(): void;
+  /** Its data workers, which give up what only their start needed, and tell how busy they are. */
+  readonly workers: Pick<DataWorkers, "settle" | "utilization"> | undefined;
   readonly admin: AdminHandler;
   /** Addresses that are listened on, by listener. */
   listeners(): ReturnType<ListenerSet["bound"]>;
@@ -184,7 +184,7 @@ export function startProxy(options: ProxyOptions): Proxy {
     setHealthy,
     tap: (query) => context.tap.read(query),
     resetSlowest: (...asked) => listeners.resetSlowest(...asked),
-    settle: () => workers?.settle(),
+    workers,
     exposeMetrics,
     exposeProtobuf: () => workers?.exposeProtobuf() ?? metrics.exposeProtobuf(),
     admin: adminOf(options, {

@@ -16,12 +16,13 @@ import { openLogFiles, type LogFiles } from "../../agent/log-files.ts";
 import { startDnsServer, type DnsServer } from "../../agent/dns.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
-import { settleMemory } from "./settle-memory.ts";
+import { settleMemory, type SettlingPlane } from "./settle-memory.ts";
 import { expireIdleSeries } from "../idle-series.ts";
 import { workerEntry } from "../worker-entry.ts";
 import { shownBootstrap } from "./shown-bootstrap.ts";
 import { proxyDnsAddress, type SidecarOptions } from "../../base/sidecar-options.ts";
 import type { Dialler } from "../../net/dialler.ts";
+import { loopUtilization } from "../../net/loop-utilization.ts";
 import { createDnsResolver } from "../../net/dns-resolver.ts";
 import { createPortableDialler } from "../../net/portable-dialler.ts";
 import type { Resolver } from "../../net/resolver.ts";
@@ -41,11 +42,9 @@ export interface SidecarRun {
 }
 
 /** The data plane, and how it ends. */
-interface RunningPlane extends ServedDataPlane {
+interface RunningPlane extends ServedDataPlane, SettlingPlane {
   /** Resolves when the first complete configuration serves. */
   readonly ready: Promise<void>;
-  /** Its threads give up what only their start needed. */
-  readonly settle: () => void;
   drain(): Promise<void>;
   close(): Promise<void>;
 }
@@ -90,8 +89,7 @@ export async function runSidecar(run: SidecarRun): Promise<void> {
     await agent.serve(plane);
     void plane.ready.then(tellKeeper);
     expireIdleSeries(clock, metrics);
-    const { settle } = plane;
-    settleMemory(clock, log, settle);
+    settleMemory(clock, log, plane);
     const { name, namespace } = sidecar.instance;
     log.info("sidecar started", {
       instance: `${name}.${namespace}`,
@@ -172,6 +170,7 @@ async function startEnvoyPlane(parts: Parts, agent: Agent): Promise<RunningPlane
     // Its own sockets are not ours to keep.
     ready: Promise.resolve(),
     settle: () => {},
+    utilization: loopUtilization(),
     drain: () => envoy.drain(),
     close: () => envoy.close(drainMs),
   };
@@ -209,6 +208,7 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     nodeCluster: `${sidecar.instance.workload}.${sidecar.instance.namespace}`,
     version,
   });
+  const ownUtilization = loopUtilization();
   return {
     notReady: () => proxy.notReady(),
     exposeMetrics: () => proxy.exposeMetrics(),
@@ -217,7 +217,8 @@ async function startHeddlePlane(parts: Parts, agent: Agent): Promise<RunningPlan
     exposeProtobuf: () => proxy.exposeProtobuf(),
     admin: proxy.admin,
     ready: proxy.ready,
-    settle: () => proxy.settle(),
+    settle: () => proxy.workers?.settle(),
+    utilization: () => Math.max(ownUtilization(), proxy.workers?.utilization() ?? 0),
     drain: () => proxy.drain(),
     async close() {
       await proxy.close();

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { collectionFor, type MemoryState } from "./settle-memory.ts";
+import { FakeClock } from "../../../test/support/fake-clock.ts";
+import { silentLog } from "../../../test/support/silent-log.ts";
+import { collectionFor, type MemoryState, settleMemory } from "./settle-memory.ts";
 
 const megabytes = 1024 * 1024;
 const minutes = 60_000;
@@ -26,4 +28,20 @@ test("collectionFor() stops an idle proxy each minute, a busy one every few, and
   for (const [change, expected] of cases) {
     assert.equal(collectionFor({ ...state, ...change }), expected, JSON.stringify(change));
   }
+});
+
+test("settleMemory() stops no data worker that is busy for a main thread that is idle", () => {
+  const clock = new FakeClock();
+  let stops = 0;
+  let utilization = 1;
+  settleMemory(clock, silentLog, { settle: () => stops++, utilization: () => utilization });
+  clock.advance(8200);
+  assert.equal(stops, 1);
+  const gathered = Array.from({ length: 200_000 }, (_, i) => ({ i }));
+  clock.advance(minutes);
+  assert.equal(stops, 1);
+  utilization = 0.01;
+  clock.advance(minutes);
+  assert.equal(stops, 2);
+  assert.equal(gathered.length, 200_000);
 });

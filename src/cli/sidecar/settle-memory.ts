@@ -7,7 +7,6 @@
  * old configurations stand before it looks.
  */
 import { readFileSync } from "node:fs";
-import { performance } from "node:perf_hooks";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -49,13 +48,20 @@ export function collectionFor(state: MemoryState): "all" | "garbage" | "none" {
   return state.tookMs <= busyStopMsMax && state.sinceMs >= busyAgainMs ? "garbage" : "none";
 }
 
-/** `settleWorkers` has each data worker collect what its start, or what it did since, has left. */
-export function settleMemory(clock: Clock, log: Logger, settleWorkers: () => void): void {
+/** The threads of a data plane. */
+export interface SettlingPlane {
+  /** Each data worker collects what its start, or what it did since, has left. */
+  readonly settle: () => void;
+  /** Share of the time, since this was asked last, in which the busiest thread did something. */
+  readonly utilization: () => number;
+}
+
+/** A collection stops all threads at the same time, so the busiest one says whether there is time for it. */
+export function settleMemory(clock: Clock, log: Logger, plane: SettlingPlane): void {
   let settledBytes = 0;
   let settledMs = 0;
   let tookMs = 0;
   let keptBytes = 0;
-  let last = performance.eventLoopUtilization();
   const settle = (howMuch: "all" | "garbage"): void => {
     const before = process.memoryUsage.rss();
     const used = process.threadCpuUsage();
@@ -70,7 +76,7 @@ export function settleMemory(clock: Clock, log: Logger, settleWorkers: () => voi
     log.debug("memory was given back", { bytesBefore: before, bytesAfter: keptBytes });
   };
   const settleAll = (howMuch: "all" | "garbage"): void => {
-    settleWorkers();
+    plane.settle();
     clock.schedule(workersFirstMs, () => settle(howMuch));
   };
   const trim = (): void => {
@@ -83,9 +89,7 @@ export function settleMemory(clock: Clock, log: Logger, settleWorkers: () => voi
     clock.schedule(Math.max(trimMs, tookMs / trimShareMax), trim);
   };
   const look = (): void => {
-    const now = performance.eventLoopUtilization();
-    const { utilization } = performance.eventLoopUtilization(now, last);
-    last = now;
+    const utilization = plane.utilization();
     const gatheredBytes = getHeapStatistics().total_heap_size - settledBytes;
     const sinceMs = clock.monotonicMs() - settledMs;
     const howMuch = collectionFor({ utilization, gatheredBytes, sinceMs, tookMs });

@@ -182,6 +182,11 @@ export class DataWorkers {
     this.#postAll({ kind: "collect", thoroughly: { flavor: "last-resort" } });
   }
 
+  /** Of the busiest, since this was asked last. */
+  utilization(): number {
+    return Math.max(0, ...[...this.#links.values()].map((link) => link.utilization()));
+  }
+
   /** What checks have found of a cluster's endpoints. */
   tellHealth(report: HealthReport): void {
     this.#postAll({ kind: "health", report });
@@ -280,10 +285,7 @@ export class DataWorkers {
     if (this.#isClosed) return;
     log.error("a data worker has ended", { worker: link.number, code, closed });
     if (this.#drainPlan !== undefined) return;
-    if (lastDelayMs === undefined) {
-      this.#startWorker(link.number, 0);
-      return;
-    }
+    if (lastDelayMs === undefined) return this.#startWorker(link.number, 0);
     const delayMs = Math.min(replacementDelayMaxMs, Math.max(100, lastDelayMs * 2));
     const timer = clock.schedule(delayMs, () => {
       this.#timers.delete(timer);

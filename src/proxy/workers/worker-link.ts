@@ -3,6 +3,7 @@ import { getCompileCacheDir } from "node:module";
 import { Worker } from "node:worker_threads";
 
 import type { Receiver } from "../../net/io-backend.ts";
+import { loopUtilization } from "../../net/loop-utilization.ts";
 import type { MetricBlock } from "../../telemetry/merged-metrics.ts";
 import type { EndpointLoad } from "../admin/clusters.ts";
 import type { TapAnswer } from "../stats/tap.ts";
@@ -32,6 +33,8 @@ export class WorkerLink {
   readonly number: number;
   readonly receiver: Receiver;
   readonly ended: Promise<void>;
+  /** Share of the time, since this was asked last, in which the thread did something. */
+  readonly utilization: () => number;
   isReady = false;
   hasEnded = false;
   /** Known once it runs. */
@@ -46,6 +49,7 @@ export class WorkerLink {
     this.receiver = receiver;
     const workerData = { ...start, ...workerCode() };
     this.#worker = new Worker(entry, { workerData, name: `data-${start.number}` });
+    this.utilization = loopUtilization(this.#worker.performance);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     this.#worker.on("message", (message: FromWorker) => {
