@@ -100,9 +100,14 @@ async function inboundFields(
 ): Promise<object | undefined> {
   if (expected.inbound === undefined) return undefined;
   const server = expected.from ?? (expected.call.host === "web" ? "web-v1-0" : "vault-0");
-  // One for each attempt that came there; the last is the one that is meant.
-  const last = await eventually(`${server} logs every attempt of ${key}`, () =>
-    traffic.loggedNow(server, key).at(Math.max(expected.attempts, 1) - 1),
-  );
+  const attempts = Math.max(expected.attempts, 1);
+  const entries = await eventually(`${server} logs every attempt of ${key}`, () => {
+    const found = traffic.loggedNow(server, key);
+    return found.length >= attempts ? found : undefined;
+  });
+  // The last attempt is meant. A stream may end, and be logged, after the one that came next.
+  const status = expected.inbound.status ?? expected.status;
+  const last = entries.find((entry) => entry["response_code"] === status) ?? entries.at(-1);
+  assert(last !== undefined);
   return fields(last, expected.inbound);
 }
