@@ -149,6 +149,12 @@ export class Http1Writer {
   }
 }
 
+/** Whether a value can stand in a header line, and ends there. */
+export function isFieldValue(value: string): boolean {
+  for (let at = 0; at < value.length; at++) if (!isFieldUnit(value.charCodeAt(at))) return false;
+  return true;
+}
+
 /** Whether a unit can stand in a header line: no control characters, one byte per unit. */
 function isFieldUnit(unit: number): boolean {
   return (unit >= 0x20 || unit === 0x09) && unit !== 0x7f && unit <= 0xff;

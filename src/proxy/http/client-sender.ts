@@ -6,6 +6,7 @@ import type { Http1Writer } from "../../wire/http1-writer.ts";
 import { isPassed } from "./back-pressure.ts";
 import type { ResponseSender } from "./downstream.ts";
 import type { MessageHeaders } from "./message-headers.ts";
+import { keepFramed, keepLength } from "./kept-framing.ts";
 import { type BodyMode, chooseBodyMode } from "./response-body-mode.ts";
 import { type ResponseConnection, writeResponseHead } from "./response-head-writer.ts";
 
@@ -42,7 +43,14 @@ export class ClientSender implements ResponseSender {
   }
 
   head(status: number, headers: MessageHeaders, connection: Readonly<ResponseConnection>): void {
+    if (this.#bodyMode === "raw" || this.#bodyMode === "chunked") this.#frame(headers, connection);
     writeResponseHead(this.#writer, status, headers, connection, this.#otherNames);
+  }
+
+  #frame(headers: MessageHeaders, { isHttp10 }: Readonly<ResponseConnection>): void {
+    const kind = this.#bodyMode === "raw" ? "length" : "chunked";
+    if (isHttp10) keepLength(headers);
+    else if (keepFramed(headers, kind)) this.#bodyMode = "chunked";
   }
 
   ownBody(text: string): void {

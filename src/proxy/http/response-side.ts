@@ -160,7 +160,7 @@ export class ResponseSide implements ThrottledAnswer {
       this.#stream.mustClose = true;
     }
     const hasBody = request.method !== "HEAD" && body !== "";
-    this.#finishHeaders(status, !hasBody);
+    this.#finishHeaders(status, !hasBody, body.length);
     if (!hasBody) return;
     if (this.#throttle === undefined || this.#stream.coder !== undefined) {
       this.#stream.connection.sender.ownBody(body);
@@ -300,8 +300,8 @@ export class ResponseSide implements ThrottledAnswer {
     route?.editResponse?.(headers, request);
   }
 
-  /** Our own fields, then the head is written. */
-  #finishHeaders(status: number, isEnd: boolean): void {
+  /** Our own fields, then the head is written. `ownBytes`: of a body of ours. */
+  #finishHeaders(status: number, isEnd: boolean, ownBytes = 0): void {
     const stream = this.#stream;
     const { services, responseHeaders: headers, record } = stream;
     const { settings } = services;
@@ -311,6 +311,10 @@ export class ResponseSide implements ThrottledAnswer {
     // Answers pass the filters from the last to the first.
     const { filters } = stream.pauses;
     for (let at = filters.length - 1; at >= 0; at--) filters[at]?.onResponse?.(stream);
+    // A filter may have taken it away, and with it the answer's end.
+    if (ownBytes > 0 && !headers.has("content-length")) {
+      headers.add("content-length", String(ownBytes));
+    }
     if (headers.head === undefined || headers.head.findId(known.date) < 0) {
       headers.add("date", httpDate(record.startMs));
     }

@@ -1,7 +1,7 @@
 /** Trailers on their way past the filters. Only messages that have trailers have any to change, as in Envoy. */
 import { Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
-import { dropForbiddenTrailers } from "../../wire/http1-writer.ts";
+import { dropForbiddenTrailers, isFieldValue } from "../../wire/http1-writer.ts";
 import type { FilterStream, HttpFilter } from "./filter.ts";
 import { MessageHeaders } from "./message-headers.ts";
 
@@ -40,7 +40,10 @@ function edited(trailers: Http1Head, edit: (headers: MessageHeaders) => void): H
   headers.reset(copyOf(trailers));
   edit(headers);
   let text = "";
-  headers.forEach((name, value) => (text += `${name}: ${value}\r\n`));
+  // As in heads: what would break a line is not sent. Texts of filters come from tokens and services, too.
+  headers.forEach((name, value) => {
+    if (isFieldValue(value)) text += `${name}: ${value}\r\n`;
+  });
   const bytes = Buffer.from(`${text}\r\n`, "latin1");
   const made = new Http1Head();
   made.reset("trailers");

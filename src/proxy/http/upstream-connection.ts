@@ -22,6 +22,7 @@ import { isPassed } from "./back-pressure.ts";
 import { endOf } from "./connection-ends.ts";
 import { leaveRequest } from "./request-limits.ts";
 import { prepareHead } from "./http1-plan.ts";
+import { keepFramed } from "./kept-framing.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import {
   type AttemptFields,
@@ -52,8 +53,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
   readonly idleDeadline: Deadline = new Deadline(this);
   readonly id: number = newConnectionId();
   readonly #memory: RequestMemory;
-  /** Of answers' heads. */
-  readonly #limits: HeadLimits;
+  readonly #answerLimits: HeadLimits;
   readonly #heads: HeadShare | undefined;
   channel: Channel | undefined = undefined;
   user: UpstreamUser | undefined = undefined;
@@ -89,9 +89,9 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     this.pool = pool;
     this.#memory = pool.memory;
     this.cluster = cluster;
-    this.#limits = cluster.headLimits ?? defaultHeadLimits;
-    this.#heads = pool.heads.shareFor(this.#limits);
-    this.body = new BodyReader(this.#limits);
+    this.#answerLimits = cluster.headLimits ?? defaultHeadLimits;
+    this.#heads = pool.heads.shareFor(this.#answerLimits);
+    this.body = new BodyReader(this.#answerLimits);
     if (cluster.http1 !== undefined) prepareHead(this.head, cluster.http1);
   }
 
@@ -165,7 +165,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     attempt: AttemptFields,
     bodyKind: BodyKind,
   ): void {
-    this.#isChunked = bodyKind === "chunked";
+    this.#isChunked = keepFramed(request.headers, bodyKind);
     this.#isConnect = request.method === "CONNECT";
     const { http1 } = this.cluster;
     const spelled = http1 === undefined ? attempt : { ...attempt, otherNames: http1.names.written };
@@ -256,7 +256,7 @@ export class UpstreamConnection implements UpstreamExchange, ChannelHandler, Dea
     let at = 0;
     if (!this.hasAnswered) this.answeredMs = this.pool.wheel.nowMs;
     while (!this.#isHeadRead) {
-      at += feedHead(this.head, chunk, at, this.#limits);
+      at += feedHead(this.head, chunk, at, this.#answerLimits);
       if (this.head.error !== undefined || !this.#mayHold()) return this.#fail(user);
       if (!this.head.isComplete) return;
       if (!this.#takeHead(user, chunk, at)) return;
