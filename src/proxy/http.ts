@@ -73,7 +73,8 @@ export function createHttpConnectionManager(
   const sink = refusals.attempt(() => context.sinkFor(config.accessLog, config.statPrefix));
   const settings = refusals.attempt(() => tracedAs(compileSettings(config), node));
   const moments = refusals.attempt(() => createLogMoments(config, sink, upstreams.wheel));
-  const filterServices = { ...context, upstreams, node, owner, statPrefix: config.statPrefix };
+  const place = { owner, statPrefix: config.statPrefix, headLimits: settings?.limits };
+  const filterServices = { ...context, upstreams, node, ...place };
   const filters = refusals.attempt(() =>
     compileFilters(config.httpFilters, filterServices, moments),
   );

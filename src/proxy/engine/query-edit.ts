@@ -92,8 +92,10 @@ function addition(name: string, value: string, action: Action): Change {
 
 function parse(query: string, nameOf: (written: string) => string): Parameters {
   const parameters: Parameters = new Map();
-  for (const pair of query.slice(1).split("&")) {
-    if (pair === "") continue;
+  const pairs = query.slice(1).split("&");
+  // As Envoy: nothing between two of these is a parameter without a name, behind the last it is none.
+  if (pairs.at(-1) === "") pairs.pop();
+  for (const pair of pairs) {
     const equals = pair.indexOf("=");
     const name = nameOf(equals < 0 ? pair : pair.slice(0, equals));
     const written = equals < 0 ? `${pair}=` : pair;

@@ -237,6 +237,7 @@ test("ext_authz: counts what came of its questions", () => {
     [`disabled ${labels}`]: 1,
     [`error ${labels}`]: 1,
     [`failure_mode_allowed ${labels}`]: 1,
+    [`invalid ${labels}`]: 0,
     [`ok ${labels}`]: 1,
   });
   const ofCluster = mesh.metrics.expose().match(/^envoy_cluster_ext_authz_\w+\{.*\} 1$/gm);
@@ -279,4 +280,42 @@ test("ext_authz: refuses configurations that it cannot honour", () => {
     }),
     /with_request_body/,
   );
+});
+
+test("ext_authz: what a service adds counts to the limits of a head", () => {
+  const lists = { allowedUpstreamHeaders: { patterns: [{ prefix: "x-" }] } };
+  const large = (bytes: number): string => `x-large: ${"a".repeat(bytes)}\r\n`;
+  const many = (count: number): string =>
+    Array.from({ length: count }, (_, i) => `x-${i}: 1\r\n`).join("");
+  for (const [header, status] of [
+    [large(31_000), 500],
+    [many(80), 500],
+    [large(29_000) + many(60), 200],
+  ] as const) {
+    const mesh = harness({
+      httpService: { ...httpService, authorizationResponse: lists } as never,
+      failureModeAllow: true,
+    });
+    const client = mesh.connect();
+    client.send(
+      `GET /a HTTP/1.1\r\nhost: shop\r\ny: ${"a".repeat(31_000)}\r\n${"z: 1\r\n".repeat(20)}\r\n`,
+    );
+    next(mesh).send(`HTTP/1.1 200 OK\r\n${header}content-length: 0\r\n\r\n`);
+    if (status === 200) next(mesh).send(hi);
+    assert.equal(client.take().slice(9, 12), String(status));
+    const details = status === 200 ? "via_upstream" : "ext_authz_invalid";
+    assert.equal(mesh.log[0]?.details, details);
+  }
+});
+
+test("ext_authz: a service takes nothing away that says where a request ends", () => {
+  const mesh = harness();
+  const client = mesh.connect();
+  client.send("POST /a HTTP/1.1\r\nhost: shop\r\nx-a: 1\r\ncontent-length: 3\r\n\r\nabc");
+  const names = "content-length, transfer-encoding, x-a";
+  const removal = `x-envoy-auth-headers-to-remove: ${names}`;
+  next(mesh).send(`HTTP/1.1 200 OK\r\n${removal}\r\ncontent-length: 0\r\n\r\n`);
+  const { text } = next(mesh);
+  assert.match(text, /content-length: 3\r\n/);
+  assert.doesNotMatch(text, /x-a/);
 });

@@ -5,7 +5,8 @@
 import { honouredExtAuthz, honouredExtAuthzPerRoute } from "../config/honoured-auth.ts";
 import { honoured } from "../config/honoured.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { Counter, MetricRegistry } from "../../telemetry/metrics.ts";
+import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import type { HeadLimits } from "../../wire/http1-head.ts";
 import {
   ExtAuthz,
   ExtAuthzPerRoute,
@@ -23,6 +24,7 @@ import {
   compileService,
   type Decision,
 } from "./ext-authz-service.ts";
+import { type AuthzCounters, clusterCounting, countersOf } from "./ext-authz-counters.ts";
 import { compileGrpcService } from "./ext-authz-grpc.ts";
 import type { FilterStream, FilterVerdict, HttpFilter, PauseTicket } from "./filter.ts";
 import { flag } from "./response-flags.ts";
@@ -88,14 +90,8 @@ export interface ExtAuthzPlace extends CallServices {
   readonly metrics: MetricRegistry;
   readonly clock: Clock;
   readonly statPrefix: string;
-}
-
-interface Counters {
-  readonly ok: Counter;
-  readonly denied: Counter;
-  readonly error: Counter;
-  readonly disabled: Counter;
-  readonly failureModeAllowed: Counter;
+  /** Of requests; what a service adds counts, too. */
+  readonly headLimits?: HeadLimits | undefined;
 }
 
 /** A request that is asked about, or whose body is awaited to be. */
@@ -120,14 +116,13 @@ class ExtAuthzFilter {
   readonly #config: ExtAuthz;
   readonly #place: ExtAuthzPlace;
   readonly #service: AuthzService;
-  readonly #counters: Counters;
+  readonly #counters: AuthzCounters;
   readonly #body: BodyPlan;
   readonly #share: number;
   readonly #isWanted: MetadataPredicate | undefined;
   readonly #statusOnError: number;
   readonly #isMetadataTaken: boolean;
-  /** Clusters of the configuration alone, so there are no more of them than of these. */
-  readonly #ofClusters = new Map<string, Counter>();
+  readonly #ofClusters: ReturnType<typeof clusterCounting>;
   readonly #asked = new Map<FilterStream, Asked>();
   /** What answers say to clients whose requests passed. */
   readonly #responses = new Map<FilterStream, Extract<Decision, { kind: "allowed" }>["response"]>();
@@ -152,6 +147,7 @@ class ExtAuthzFilter {
     this.#statusOnError = config.statusOnError?.code || statusOnErrorDefault;
     this.#isMetadataTaken = config.enableDynamicMetadataIngestion ?? true;
     this.#counters = countersOf(config, place);
+    this.#ofClusters = clusterCounting(config, place.metrics);
   }
 
   onRequest(stream: FilterStream): FilterVerdict {
@@ -226,7 +222,7 @@ class ExtAuthzFilter {
     switch (decision.kind) {
       case "error":
         this.#count(stream, "error");
-        if (decision.answer !== undefined) this.#tell(stream, asked, decision.answer.metadata);
+        if (decision.answer !== undefined) this.#tell(stream, decision.answer.metadata);
         if (!this.#config.failureModeAllow) return void this.#fail(stream, decision.answer);
         this.#count(stream, "failureModeAllowed");
         if (this.#config.failureModeAllowHeaderAdd) {
@@ -235,43 +231,35 @@ class ExtAuthzFilter {
         break;
       case "denied":
         this.#count(stream, "denied");
-        this.#tell(stream, asked, decision.metadata);
+        this.#tell(stream, decision.metadata);
         return answerFor(stream, {
           ...decision,
           body: this.#cut(decision.body),
           details: "ext_authz_denied",
         });
+      case "invalid":
+        return this.#reject(stream);
       case "allowed":
-        this.#count(stream, "ok");
-        this.#allow(stream, asked, decision);
+        if (!this.#allow(stream, asked, decision)) return this.#reject(stream);
     }
     stream.pauses.resume(asked.ticket);
   }
 
   /** For the connection manager, and for the cluster that the request is for. */
-  #count({ outcome }: FilterStream, what: Exclude<keyof Counters, "disabled">): void {
+  #count({ outcome }: FilterStream, what: Exclude<keyof AuthzCounters, "disabled">): void {
     this.#counters[what].add();
     if (outcome.kind !== "forward") return;
     const cluster = this.#place.clusters.get(outcome.cluster);
     if (cluster === undefined) return;
-    const key = `${what} ${cluster.statName}`;
-    let counter = this.#ofClusters.get(key);
-    if (counter === undefined) {
-      const [suffix, help] = series[what];
-      counter = this.#place.metrics.counter(`envoy_cluster_ext_authz_${suffix}`, help, {
-        cluster_name: cluster.statName,
-        ...prefixLabel(this.#config),
-      });
-      this.#ofClusters.set(key, counter);
-    }
-    counter.add();
+    this.#ofClusters(what, cluster.statName).add();
   }
 
+  /** False: with what the service adds its head would be too large. */
   #allow(
     stream: FilterStream,
     asked: Asked,
     decision: Extract<Decision, { kind: "allowed" }>,
-  ): void {
+  ): boolean {
     const { set, append, join, remove, query, response, metadata } = decision;
     const { headers } = stream.request;
     for (const [name, value] of set) headers.set(name, value);
@@ -283,19 +271,38 @@ class ExtAuthzFilter {
     for (const name of remove) headers.remove(name);
     // CONNECT has no path.
     if (query !== undefined && stream.request.path !== "") {
-      stream.request.path = changeQuery(stream.request.path, query);
+      stream.request.changePath(changeQuery(stream.request.path, query));
     }
+    if (this.#isTooLarge(stream)) return false;
+    this.#count(stream, "ok");
     if (response.length > 0) this.#responses.set(stream, response);
-    this.#tell(stream, asked, metadata);
+    this.#tell(stream, metadata, asked);
     const hasChanged =
       query !== undefined || [set, append, join, remove].some((changes) => changes.length > 0);
     if (this.#config.clearRouteCache && hasChanged) stream.refreshRoute();
+    return true;
   }
 
-  #tell(stream: FilterStream, asked: Asked, metadata: Readonly<Record<string, unknown>>): void {
+  #isTooLarge({ record }: FilterStream): boolean {
+    const { headLimits: limits } = this.#place;
+    if (limits === undefined) return false;
+    return (
+      record.requestHeadCount > limits.fieldsMax ||
+      record.headBytes("request") > limits.headBytesMax
+    );
+  }
+
+  /** Of a request that passes it is told, too, how long that took. */
+  #tell(stream: FilterStream, metadata: Readonly<Record<string, unknown>>, passed?: Asked): void {
     if (!this.#isMetadataTaken || Object.keys(metadata).length === 0) return;
-    const tookMs = Math.floor(this.#place.clock.monotonicMs() - asked.askedMs);
+    if (passed === undefined) return stream.request.addMetadata(namespace, metadata);
+    const tookMs = Math.floor(this.#place.clock.monotonicMs() - passed.askedMs);
     stream.request.addMetadata(namespace, { ...metadata, ext_authz_duration: tookMs });
+  }
+
+  #reject(stream: FilterStream): void {
+    this.#count(stream, "invalid");
+    answerFor(stream, { status: 500, body: "", fields: [], details: "ext_authz_invalid" });
   }
 
   /** No answer, or none is wanted: nobody can say that the request may pass. */
@@ -352,34 +359,4 @@ function answerFor(
   for (const [name, value] of said.fields) headers.add(name, value);
   const { status, body, details } = said;
   stream.reply("direct", { status, body, details, speaksGrpc: true });
-}
-
-const series: { readonly [What in keyof Counters]: readonly [suffix: string, help: string] } = {
-  ok: ["ok", "Requests that an authorization service let pass"],
-  denied: ["denied", "Requests that an authorization service denied"],
-  error: ["error", "Questions to an authorization service without an answer"],
-  disabled: ["disabled", "Requests that no authorization service was asked about"],
-  failureModeAllowed: [
-    "failure_mode_allowed",
-    "Requests that passed because an authorization service did not answer",
-  ],
-};
-
-function prefixLabel({ statPrefix }: ExtAuthz): Readonly<Record<string, string>> {
-  return statPrefix === "" ? {} : { ext_authz_prefix: statPrefix };
-}
-
-function countersOf(config: ExtAuthz, place: ExtAuthzPlace): Counters {
-  const labels = { http_conn_manager_prefix: place.statPrefix, ...prefixLabel(config) };
-  const counter = (what: keyof Counters): Counter => {
-    const [suffix, help] = series[what];
-    return place.metrics.counter(`envoy_http_ext_authz_${suffix}`, help, labels);
-  };
-  return {
-    ok: counter("ok"),
-    denied: counter("denied"),
-    error: counter("error"),
-    disabled: counter("disabled"),
-    failureModeAllowed: counter("failureModeAllowed"),
-  };
 }

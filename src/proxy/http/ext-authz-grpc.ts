@@ -35,7 +35,7 @@ import type {
   Decision,
   Field,
 } from "./ext-authz-service.ts";
-import { anyOf } from "./ext-authz-service.ts";
+import { anyOf, isRemovable } from "./ext-authz-service.ts";
 import { framingFields } from "./framing-fields.ts";
 import { pemOf } from "./client-cert.ts";
 
@@ -254,7 +254,8 @@ function meaningOf(response: CheckResponse): Decision {
     return { kind: "error", answer: { ...said, fields, metadata } };
   }
   const said = saidBy(deniedResponse);
-  if (said === undefined) return { kind: "error" };
+  // It has denied, however badly it says so.
+  if (said === undefined) return { kind: "invalid" };
   // Envoy leaves out of a denial what shall be appended.
   const fields = said.changes.filter(({ append }) => append !== true).map(({ field }) => field);
   return { kind: "denied", status: said.status || 403, body: said.body, fields, metadata };
@@ -282,9 +283,9 @@ function allowed(
   const changes = changesOf(ok.headers ?? []);
   const forClient = changesOf(ok.responseHeadersToAdd ?? []);
   const query = queryOf(ok);
-  // What cannot be done as it was said is not done by half.
+  // What cannot be done as it was said is not done by half, and the request does not pass without it.
   if (changes === undefined || forClient === undefined || query === "broken") {
-    return { kind: "error" };
+    return { kind: "invalid" };
   }
   const which = (appends: boolean): readonly Field[] =>
     changes.filter(({ append = false }) => append === appends).map(({ field }) => field);
@@ -293,9 +294,7 @@ function allowed(
     set: which(false),
     append: [],
     join: which(true),
-    remove: (ok.headersToRemove ?? [])
-      .map(lowerAscii)
-      .filter((name) => name !== "" && !name.startsWith(":") && name !== "host"),
+    remove: (ok.headersToRemove ?? []).map(lowerAscii).filter(isRemovable),
     query,
     response: forClient
       .map(({ field, append, action }): AnswerField => [...field, answerAction(append, action)])

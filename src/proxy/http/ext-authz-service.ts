@@ -45,6 +45,8 @@ export type Decision =
         readonly metadata: Readonly<Record<string, unknown>>;
       };
     }
+  /** The service has decided, but what it says cannot be done: not even where failures let pass. */
+  | { readonly kind: "invalid" }
   | {
       readonly kind: "denied";
       readonly status: number;
@@ -133,7 +135,7 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
           .filter(([name]) => name === removalsHeader)
           .flatMap(([, value]) => value.split(","))
           .map((name) => lowerAscii(name.trim()))
-          .filter((name) => name !== "" && !name.startsWith(":") && name !== "host"),
+          .filter(isRemovable),
         query: undefined,
         response: which(isForClient).map(([name, value]) => [name, value, "add"]),
         metadata: Object.fromEntries(which(isMetadata)),
@@ -207,6 +209,11 @@ function compileQuestion(
       answerBytesMax,
     };
   };
+}
+
+/** What says whom a request is for stays, and what says where it ends. */
+export function isRemovable(name: string): boolean {
+  return name !== "" && !name.startsWith(":") && !framingFields.has(name);
 }
 
 /** Nothing where the list is missing. */

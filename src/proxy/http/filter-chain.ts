@@ -7,6 +7,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
+import type { HeadLimits } from "../../wire/http1-head.ts";
 import type { FilterOverrideCompilers } from "../engine/filter-overrides.ts";
 import type { BucketMemory } from "../engine/token-bucket.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
@@ -151,6 +152,8 @@ export interface FilterServices extends CallServices {
   readonly buckets?: BucketMemory;
   readonly metrics: MetricRegistry;
   readonly statPrefix: string;
+  /** Of requests. */
+  readonly headLimits?: HeadLimits | undefined;
   readonly node: OwnNode;
   readonly extensions?: ExtensionSource;
   readonly log: Logger;

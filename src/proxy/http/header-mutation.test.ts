@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { HttpHarness } from "../../../test/support/http-harness.ts";
 import { type Fields, message } from "../../../test/support/message.ts";
+import { RBAC } from "../../wire/gen/ts/envoy/extensions/filters/http/rbac/v3/rbac.ts";
 import {
   HeaderMutation,
   type Mutations,
@@ -66,4 +67,34 @@ test("header_mutation adds no trailers to what has none", () => {
   assert.deepEqual(trailersOf(upstream.take()), []);
   upstream.send(`HTTP/1.1 200 OK\r\n${chunked}\r\n`);
   assert.deepEqual(trailersOf(client.take()), []);
+});
+
+test("header_mutation changes the query that conditions of policies see, and logs", () => {
+  const query = { key: "role", value: "guest" };
+  const mutations = { queryParameterMutations: [{ append: { record: query, action: 2 } }] };
+  const operand = { identExpr: { name: "request" } };
+  const isGuest = {
+    callExpr: {
+      function: "_==_",
+      args: [
+        { selectExpr: { operand, field: "query" } },
+        { constExpr: { stringValue: "role=guest" } },
+      ],
+    },
+  };
+  const guests = { permissions: [{ any: true }], principals: [{ any: true }], condition: isGuest };
+  const rules = { action: 1, policies: { guests } };
+  const change = message(HeaderMutation, { mutations } as never);
+  const policy = message(RBAC, { rules } as never);
+  const rbac = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
+  const mesh = new HttpHarness({
+    filters: [
+      { typeUrl, value: HeaderMutation.encode(change).finish() },
+      { typeUrl: rbac, value: RBAC.encode(policy).finish() },
+    ],
+  });
+  const client = mesh.connect();
+  client.send("GET /a?role=admin HTTP/1.1\r\nhost: shop\r\n\r\n");
+  assert.match(client.take(), /^HTTP\/1\.1 403 /);
+  assert.equal(mesh.log[0]?.path, "/a?role=guest");
 });

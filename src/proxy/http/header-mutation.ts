@@ -94,5 +94,5 @@ const none: readonly Changes[] = [];
 
 function editRequest({ editRequest: edit, editQuery }: Changes, { request }: FilterStream): void {
   edit?.(request.headers, request);
-  if (editQuery !== undefined) request.path = editQuery(request.path);
+  if (editQuery !== undefined) request.changePath(editQuery(request.path));
 }

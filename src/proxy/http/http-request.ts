@@ -82,6 +82,12 @@ export class HttpRequest implements RequestView {
     this.#lastPath = this.path.length <= keptPathMax ? this.path : "";
   }
 
+  /** A filter's change: what reads the report, as conditions of policies do, must not see what the client wrote. */
+  changePath(path: string): void {
+    this.path = path;
+    if (this.record !== undefined) this.record.path = path;
+  }
+
   header(name: string): string | undefined {
     if (name.charCodeAt(0) === 0x3a) return this.#pseudo(name);
     return name === "host" ? this.authority : this.headers.get(name);

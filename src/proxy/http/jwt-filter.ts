@@ -314,7 +314,7 @@ function apply(stream: FilterStream, believed: readonly BelievedToken[]): void {
     }
     if (!config.forward && place.kind === "header") request.headers.remove(place.name);
     if (!config.forward && place.kind === "parameter") {
-      request.path = withoutParameter(request.path, place.name);
+      request.changePath(withoutParameter(request.path, place.name));
     }
     clearsRoute ||= config.clearRouteCache;
   }

@@ -34,6 +34,7 @@ const doors = [
   "short",
   "told",
   "present",
+  "behind",
 ] as const;
 type Door = (typeof doors)[number];
 
@@ -128,6 +129,16 @@ const answers: Readonly<Record<string, object | "fails" | "silent">> = {
     dynamicMetadata: { who: "nobody" },
   },
   "error-ok": { status: { code: 0 }, errorResponse: { status: { code: 502 } } },
+  "denied-status": { status: { code: 7 }, deniedResponse: { status: { code: 999 } } },
+  "denied-name": { status: { code: 7 }, deniedResponse: { headers: [header("x y", "1")] } },
+  "denied-action": {
+    status: { code: 7 },
+    deniedResponse: { headers: [header("x-a", "1", { appendAction: 9 })] },
+  },
+  large: ok({ headers: [header("x-large", "a".repeat(70_000))] }),
+  many: ok({ headers: Array.from({ length: 120 }, (_, i) => header(`x-many-${i}`, "1")) }),
+  "role-set": ok({ queryParametersToSet: [{ key: "role", value: "guest" }] }),
+  "role-remove": ok({ queryParametersToRemove: ["role"] }),
   fails: "fails",
   silent: "silent",
 };
@@ -200,6 +211,9 @@ function bootstrap(
   );
   const stamp = `
           - {name: stamp, typed_config: {"@type": ${type}.filters.http.header_mutation.v3.HeaderMutation, mutations: {response_mutations: [${stamps.join(", ")}]}}}`;
+  // A condition that reads the query as it is behind the service.
+  const rule = `
+          - {name: rule, typed_config: {"@type": ${type}.filters.http.rbac.v3.RBAC, rules: {policies: {guests: {permissions: [{any: true}], principals: [{any: true}], condition: {call_expr: {function: "_==_", args: [{select_expr: {operand: {ident_expr: {name: request}}, field: query}}, {const_expr: {string_value: "role=guest"}}]}}}}}}}`;
   const inspector = `
     listener_filters: [{name: tls, typed_config: {"@type": ${type}.filters.listener.tls_inspector.v3.TlsInspector}}]`;
   return `
@@ -229,7 +243,7 @@ static_resources:
       `
           - {name: rehearsed, typed_config: {"@type": ${type}.filters.http.rbac.v3.RBAC, shadow_rules: {policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}}`,
     ),
-  )}${listener("present", chain(service("authz"), "", "", stamp))}
+  )}${listener("present", chain(service("authz"), "", "", stamp))}${listener("behind", chain(service("authz"), "", "", rule))}
 `;
 }
 
@@ -391,8 +405,23 @@ const scenarios: readonly [name: string, door: Door, text: string, log: string][
   ["tells what is said of a route", "told", get("/route/a"), "200 -"],
   ["takes no metadata where that is told", "told", get("/meta"), "200 - via_upstream -"],
   ["cuts a long denial", "told", get("/denied-more"), "401 UAEX ext_authz_denied -"],
+  ["adds more than a head may have", "mesh", get("/large"), "500 UAEX ext_authz_invalid"],
+  ["adds more fields than a head may have", "lenient", get("/many"), "500 UAEX ext_authz_invalid"],
+  ["sets what a policy reads", "behind", get("/role-set?role=admin"), "200 -"],
+  ["removes what a policy reads", "behind", get("/role-remove?role=guest"), "403 - rbac"],
+  ["sets parameters beside empty ones", "mesh", get("/query-both?&z=1&&a=2&=3&"), "200 -"],
   ["fails where nobody listens", "gone", get("/a"), "403 UAEX ext_authz_error"],
 ];
+
+test("ext_authz over gRPC lets nothing pass that was denied in a way that cannot be said", async () => {
+  for (const name of ["denied-status", "denied-name", "denied-action"]) {
+    for (const plane of [...planeNames, "envoy"] as const) {
+      const { upstream, log } = await ask(plane, "lenient", get(`/${name}`));
+      assert.deepEqual(upstream, [], `${plane} ${name}`);
+      assert.match(log[0] ?? "", / UAEX /);
+    }
+  }
+});
 
 for (const [name, door, text, log] of scenarios) {
   test(`ext_authz over gRPC ${name}`, async () => {
