@@ -19,7 +19,12 @@ test("decodeCertificateNames() writes subjects as RFC 2253 does", async () => {
     [{ C: ["DE"] }, { O: ["Shop, Inc."] }, { OU: ["a+b"] }, { CN: ["cart-0.shop"] }],
     "CN=cart-0.shop,OU=a\\+b,O=Shop\\, Inc.,C=DE",
   );
-  await check([{ O: ["x"], CN: ["y"] }], "O=x+CN=y");
+  // As `openssl x509 -nameopt RFC2253` says: the order is turned round within a part, too.
+  await check([{ O: ["x"], CN: ["y"] }, { C: ["DE"] }], "C=DE,CN=y+O=x");
+  await check(
+    [{ "2.5.4.17": ["123"] }, { "2.5.4.97": ["odd"] }],
+    "2.5.4.97=#13036F6464,postalCode=123",
+  );
   await check([{ CN: [{ utf8String: ' "<q>;"\\ ' }] }], 'CN=\\ \\"\\<q\\>\\;\\"\\\\\\ ');
   await check([{ CN: [{ utf8String: "#1 M\u00fcller" }] }], "CN=\\#1 M\\C3\\BCller");
   await check([{ DC: ["local"] }, { DC: ["cluster"] }], "DC=cluster,DC=local");

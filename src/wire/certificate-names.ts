@@ -31,6 +31,7 @@ const printableString = 0x13;
 const ia5String = 0x16;
 const numericString = 0x12;
 const teletexString = 0x14;
+const visibleString = 0x1a;
 const bmpString = 0x1e;
 
 /** Undefined when the bytes are not a certificate, or hold a name that is not plain text. */
@@ -63,6 +64,8 @@ function formatDistinguishedName(name: Uint8Array): string {
   const parts = (elements(name) ?? []).map(({ content }) =>
     (elements(content) ?? [])
       .map((pair) => formatAttribute(...(elements(pair.content) ?? [])))
+      // OpenSSL turns round the order within a part, too.
+      .toReversed()
       .join("+"),
   );
   return parts.toReversed().join(",");
@@ -85,6 +88,7 @@ function formatAttribute(type?: DerElement, value?: DerElement): string {
   return `${name ?? id}=#${der.join("").toUpperCase()}`;
 }
 
+/** What stands in subjects of authorities that people use; others are told by their number, as OpenSSL tells what it does not know. */
 const attributeNames: Readonly<Record<string, string>> = {
   "2.5.4.3": "CN",
   "2.5.4.4": "SN",
@@ -96,10 +100,29 @@ const attributeNames: Readonly<Record<string, string>> = {
   "2.5.4.10": "O",
   "2.5.4.11": "OU",
   "2.5.4.12": "title",
+  "2.5.4.13": "description",
+  "2.5.4.15": "businessCategory",
+  "2.5.4.16": "postalAddress",
+  "2.5.4.17": "postalCode",
+  "2.5.4.18": "postOfficeBox",
+  "2.5.4.19": "physicalDeliveryOfficeName",
+  "2.5.4.20": "telephoneNumber",
+  "2.5.4.31": "member",
+  "2.5.4.32": "owner",
+  "2.5.4.41": "name",
   "2.5.4.42": "GN",
+  "2.5.4.43": "initials",
+  "2.5.4.44": "generationQualifier",
+  "2.5.4.45": "x500UniqueIdentifier",
+  "2.5.4.46": "dnQualifier",
+  "2.5.4.51": "houseIdentifier",
+  "2.5.4.65": "pseudonym",
+  "2.5.4.72": "role",
   "0.9.2342.19200300.100.1.1": "UID",
   "0.9.2342.19200300.100.1.25": "DC",
   "1.2.840.113549.1.9.1": "emailAddress",
+  "1.2.840.113549.1.9.2": "unstructuredName",
+  "1.2.840.113549.1.9.8": "unstructuredAddress",
 };
 
 function objectIdText(bytes: Uint8Array): string {
@@ -116,12 +139,13 @@ function objectIdText(bytes: Uint8Array): string {
   return [root, first - root * 40, ...rest].join(".");
 }
 
+/** Whatever they may hold, each byte is one character to OpenSSL. */
+const bytewiseStrings = [printableString, ia5String, numericString, teletexString, visibleString];
+
 /** As UTF-8; undefined for what is no text. */
 function directoryText({ tag, content }: DerElement): Buffer | undefined {
-  if ([utf8String, printableString, ia5String, numericString].includes(tag)) {
-    return Buffer.from(content);
-  }
-  if (tag === teletexString) return Buffer.from(Buffer.from(content).toString("latin1"));
+  if (tag === utf8String) return Buffer.from(content);
+  if (bytewiseStrings.includes(tag)) return Buffer.from(Buffer.from(content).toString("latin1"));
   if (tag !== bmpString || content.length % 2 !== 0) return undefined;
   return Buffer.from(Buffer.from(content).swap16().toString("utf16le"));
 }

@@ -17,6 +17,9 @@ const clients: Readonly<Record<string, TestCertificate | undefined>> = {
   all: await authority.issue({ uris: [cart], dnsNames: ["cart.test", "second.test"], subject }),
   names: await authority.issue({ dnsNames: ["cart.test", "second.test"], subject }),
   subject: await authority.issue({ subject }),
+  parts: await authority.issue({
+    subject: [{ O: ["shop"], CN: ["cart"], "2.5.4.17": ["1"] }, { "2.5.4.15": ["b"] }],
+  }),
   none: undefined,
 };
 
@@ -30,6 +33,7 @@ const principals: Readonly<Record<string, Principal>> = {
   secondDns: named({ exact: "second.test" }),
   subject: named({ exact: "CN=cart,O=shop" }),
   subjectPart: named({ contains: "cart" }),
+  parts: named({ exact: "businessCategory=b,postalCode=1+CN=cart+O=shop" }),
   empty: named({ exact: "" }),
   something: named(pattern(".+")),
   everything: named(pattern(".*")),
