@@ -176,3 +176,14 @@ test("what is left of limits is told from the beginning", () => {
   limits.releaseRequest();
   assert.ok(left().includes("rq 1024"));
 });
+
+test("compileLimits() refuses a budget that is no share", () => {
+  for (const value of [-1, 101, Number.NaN]) {
+    const thresholds = [{ retryBudget: { budgetPercent: { value } } }];
+    assert.throws(
+      () => compileLimits(CircuitBreakers.fromPartial({ thresholds }), "circuit_breakers"),
+      /thresholds\[0\]\.retry_budget\.budget_percent: must be from 0 to 100/,
+      String(value),
+    );
+  }
+});

@@ -39,7 +39,8 @@ export function compileLimits(
   const thresholds = config?.thresholds[index];
   const budget = thresholds?.retryBudget;
   const percent = budget?.budgetPercent?.value ?? 20;
-  if (percent < 0 || percent > 100) {
+  // NaN is no share either: it would let every retry pass.
+  if (!(percent >= 0 && percent <= 100)) {
     refuse(`${path}.thresholds[${index}].retry_budget.budget_percent`, "must be from 0 to 100");
   }
   return {
