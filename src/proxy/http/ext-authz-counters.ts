@@ -9,6 +9,7 @@ export interface AuthzCounters {
   readonly invalid: Counter;
   readonly disabled: Counter;
   readonly failureModeAllowed: Counter;
+  readonly ignoredMetadata: Counter;
 }
 
 const series: { readonly [What in keyof AuthzCounters]: readonly [suffix: string, help: string] } =
@@ -21,6 +22,10 @@ const series: { readonly [What in keyof AuthzCounters]: readonly [suffix: string
     failureModeAllowed: [
       "failure_mode_allowed",
       "Requests that passed because an authorization service did not answer",
+    ],
+    ignoredMetadata: [
+      "ignored_dynamic_metadata",
+      "Answers of an authorization service whose metadata nobody wanted",
     ],
   };
 
@@ -44,6 +49,7 @@ export function countersOf(
     invalid: counter("invalid"),
     disabled: counter("disabled"),
     failureModeAllowed: counter("failureModeAllowed"),
+    ignoredMetadata: counter("ignoredMetadata"),
   };
 }
 

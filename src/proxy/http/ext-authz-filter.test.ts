@@ -237,6 +237,7 @@ test("ext_authz: counts what came of its questions", () => {
     [`disabled ${labels}`]: 1,
     [`error ${labels}`]: 1,
     [`failure_mode_allowed ${labels}`]: 1,
+    [`ignored_dynamic_metadata ${labels}`]: 0,
     [`invalid ${labels}`]: 0,
     [`ok ${labels}`]: 1,
   });

@@ -294,7 +294,8 @@ class ExtAuthzFilter {
 
   /** Of a request that passes it is told, too, how long that took. */
   #tell(stream: FilterStream, metadata: Readonly<Record<string, unknown>>, passed?: Asked): void {
-    if (!this.#isMetadataTaken || Object.keys(metadata).length === 0) return;
+    if (Object.keys(metadata).length === 0) return;
+    if (!this.#isMetadataTaken) return this.#counters.ignoredMetadata.add();
     if (passed === undefined) return stream.request.addMetadata(namespace, metadata);
     const tookMs = Math.floor(this.#place.clock.monotonicMs() - passed.askedMs);
     stream.request.addMetadata(namespace, { ...metadata, ext_authz_duration: tookMs });

@@ -117,13 +117,14 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
       const usable = fields.filter(([name]) => !framingFields.has(name) && name !== removalsHeader);
       const which = (wanted: NamePredicate): readonly Field[] =>
         usable.filter(([name]) => wanted(name));
+      const metadata = Object.fromEntries(which(isMetadata));
       if (status !== 200) {
         return {
           kind: "denied",
           status,
           body: body.toString("latin1"),
           fields: which(isForDenied),
-          metadata: {},
+          metadata,
         };
       }
       return {
@@ -138,7 +139,7 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
           .filter(isRemovable),
         query: undefined,
         response: which(isForClient).map(([name, value]) => [name, value, "add"]),
-        metadata: Object.fromEntries(which(isMetadata)),
+        metadata,
       };
     },
   };

@@ -32,20 +32,39 @@ export type NetworkFilter = (connection: ConnectionView, channel: Channel) => De
 /** What metadata is filed under, whatever the filter is called. */
 const rbacNamespace = "envoy.filters.network.rbac";
 
+const rehearsedPass = "TCP connections a rehearsed policy would pass";
+const rehearsedRefusal = "TCP connections a rehearsed policy would refuse";
+
+/** The prefix is a label, as Envoy's own tags make it; Istio's tags leave its `tcp.` in the name. */
+function rbacSeries(prefix: string): {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+} {
+  const plain = prefix.replace(/\.$/, "");
+  if (plain === "tcp") return { name: "envoy_tcp_rbac", labels: {} };
+  return { name: "envoy_rbac", labels: { rbac_prefix: plain } };
+}
+
+/** It stands in the name, as in Envoy. */
+function shadowPart(prefix: string): string {
+  return prefix === "" ? "" : `${prefix.replace(/\.$/, "").replaceAll(/\W/g, "_")}_`;
+}
+
 export function compileNetworkRbacFilter(
   bytes: Uint8Array,
   { metrics }: ProxyContext,
 ): NetworkFilter {
   const config = honoured(RBAC.decode(bytes), honouredNetworkRbac, "");
+  const { name: family, labels } = rbacSeries(config.statPrefix);
   const count = (name: string, help: string): (() => void) => {
-    const labels = { rbac_prefix: config.statPrefix };
-    const counter = metrics.counter(`envoy_tcp_rbac_${name}`, help, labels);
+    const counter = metrics.counter(`${family}_${name}`, help, labels);
     return () => counter.add();
   };
+  const rehearsal = shadowPart(config.shadowRulesStatPrefix);
   const allowed = count("allowed", "TCP connections a policy let pass");
   const denied = count("denied", "TCP connections a policy refused");
-  const shadowAllowed = count("shadow_allowed", "TCP connections a rehearsed policy would pass");
-  const shadowDenied = count("shadow_denied", "TCP connections a rehearsed policy would refuse");
+  const shadowAllowed = count(`${rehearsal}shadow_allowed`, rehearsedPass);
+  const shadowDenied = count(`${rehearsal}shadow_denied`, rehearsedRefusal);
   const { matcher, shadowMatcher } = config;
   const delayMs = durationMs(config.delayDeny) ?? 0;
   const tree = matcher && compileNetworkMatcherRbac(matcher, "matcher");
