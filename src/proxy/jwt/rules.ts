@@ -1,12 +1,12 @@
 /** Which requests need which tokens: rules in order, the first that matches decides. */
 import type { JwtAuthentication } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
-import { allOf } from "../engine/condition.ts";
+import { allOf, type Condition } from "../engine/condition.ts";
 import { compileFirstMatch } from "../engine/condition-code.ts";
 import { stateText } from "../engine/filter-state.ts";
 import { refuse } from "../engine/refusal.ts";
 import { pathOf } from "../engine/request-path.ts";
 import type { RequestView } from "../engine/request.ts";
-import { planRouteMatch } from "../engine/route-match.ts";
+import { type PathCondition, planRouteMatch } from "../engine/route-match.ts";
 import { compileRequirement, type Providers, type Requirement } from "./requirement.ts";
 
 export interface JwtRules {
@@ -35,7 +35,7 @@ export function compileRules(
     const place = `${path}.rules[${i}].match`;
     if (match === undefined) return refuse(place, "is required");
     const planned = planRouteMatch(match, place);
-    return allOf([planned.path, planned.rest]);
+    return allOf([ofAnyMethod(planned.path), planned.rest]);
   });
   const requirements = config.rules.map(({ requires, requirementName }, i) => {
     const place = `${path}.rules[${i}]`;
@@ -55,6 +55,13 @@ export function compileRules(
       return at < 0 ? ofState(request) : requirements[at];
     },
   };
+}
+
+/** As Envoy: for a prefix, or a path as a whole, a CONNECT has the empty path; what asks by a pattern does not find it. */
+function ofAnyMethod(place: PathCondition): Condition {
+  if (place.kind === "connect") return place;
+  const { kind } = place.test;
+  return kind === "prefix" || kind === "exact" ? { ...place, source: { kind: "path" } } : place;
 }
 
 /** What filters before have set decides where no rule matches. */
