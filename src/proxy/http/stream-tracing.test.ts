@@ -32,7 +32,15 @@ test("traceRequest() keeps to a caller's decision, also to one without ids", () 
     assert.doesNotMatch(told, /\r\n(?:b3: (?:1|.*-1)|x-b3-sampled: 1)\r\n/);
   }
   const yes = [["b3: 1"], ["b3: d"], ["x-b3-sampled: 1"], ["x-b3-sampled: 0", "x-b3-flags: 1"]];
-  for (const fields of yes) assert.equal(trace(fields, 0).isSampled, true, fields.join());
+  for (const fields of yes) assert.equal(trace(fields, 100).isSampled, true, fields.join());
+});
+
+test("traceRequest() traces nothing that the shares do not let through, whatever a caller has decided", () => {
+  for (const fields of [[`traceparent: 00-${traceId}-${spanId}-01`], ["b3: 1"]]) {
+    const { isSampled, told } = trace(fields, 0);
+    assert.equal(isSampled, false, fields.join());
+    assert.match(told, /\r\ntraceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-00\r\n/);
+  }
 });
 
 test("traceRequest() decides where nobody has", () => {

@@ -20,7 +20,8 @@ import type { StreamRecord } from "./stream-record.ts";
 
 /**
  * Every request gets ids, sampled or not: a later hop must not sample what an earlier one did not.
- * The decision of the caller stands; without one `random` (uniform in [0, 1)) decides.
+ * Of what the manager's shares let through the caller decides, or a sampler; without either it is
+ * traced. Shares are drawn by the request's id, those of clients by `random` (uniform in [0, 1)).
  */
 export function traceRequest(
   request: HttpRequest,
@@ -109,11 +110,10 @@ function joinTrace(
   record.spanId = newSpanId();
   const decided = caller?.isSampled ?? parseTraceDecision(lookup);
   const sampler = samplerOf(settings);
+  // What the manager's shares do not let through is not traced, whatever its caller says: as in Envoy.
+  const isDrawn = decidesToTrace(request, record, settings, random);
   record.isSampled =
-    decided === undefined || sampler !== undefined
-      ? decidesToTrace(request, record, settings, random)
-      : decided && isWithinOverall(settings, random);
-  if (sampler !== undefined) record.isSampled &&= sampler(record.traceId, decided);
+    isDrawn && (sampler === undefined ? (decided ?? true) : sampler(record.traceId, decided));
   if (settings.isSilent === true) return;
   const { traceId, isSampled } = record;
   const hasTwo = settings.spawnsUpstreamSpan;
@@ -127,10 +127,6 @@ function joinTrace(
     headers.set("x-b3-sampled", isSampled ? "1" : "0");
   }
   headers.set("traceparent", formatTraceparent(next));
-}
-
-function isWithinOverall({ overallSampling }: TracingSettings, random: () => number): boolean {
-  return overallSampling >= 1 || random() < overallSampling;
 }
 
 const operationHeader = "x-envoy-decorator-operation";

@@ -22,7 +22,7 @@ export type Propagation =
 /** `traceparent`; B3 is kept up where it came. */
 export interface W3cPropagation {
   readonly kind: "w3c";
-  /** Decides of what the connection manager's shares let through; without one the caller decides. */
+  /** Decides of what the connection manager's shares let through; without one the caller does. */
   readonly sampler?: TraceSampler | undefined;
 }
 

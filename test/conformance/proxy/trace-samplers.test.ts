@@ -31,6 +31,8 @@ const settings = {
   parent: `sampler: ${parentBased(ratio(5000, "TEN_THOUSAND"))}`,
   "parent-always": `sampler: ${parentBased(always)}`,
   undrawn: `sampler: ${always}`,
+  plain: "max_cache_size: 1024",
+  "plain-undrawn": "max_cache_size: 1024",
   detected: `sampler: ${always}, resource_detectors: [{name: environment, typed_config: {"@type": ${detectors}.EnvironmentResourceDetectorConfig}}, {name: static, typed_config: {"@type": ${detectors}.StaticConfigResourceDetectorConfig, attributes: {own: static, both: static, empty: ""}}}]`,
 } as const;
 type Door = keyof typeof settings;
@@ -60,7 +62,7 @@ function bootstrap(
         typed_config:
           "@type": ${type}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: http
-          tracing: {random_sampling: {value: ${door === "undrawn" ? 0 : 100}}, custom_tags: [{tag: scenario, request_header: {name: x-scenario}}], provider: ${provider(door)}}
+          tracing: {random_sampling: {value: ${door.endsWith("undrawn") ? 0 : 100}}, custom_tags: [{tag: scenario, request_header: {name: x-scenario}}], provider: ${provider(door)}}
           http_filters: [{name: router, typed_config: {"@type": ${type}.filters.http.router.v3.Router}}]
           route_config: {virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: app}}]}]}`;
   return `
