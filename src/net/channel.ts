@@ -86,4 +86,6 @@ export interface TlsSession {
   readonly peerIssuersDer?: readonly Uint8Array[] | undefined;
   /** The URI SANs of our own certificate on this connection. */
   readonly localUriSans: readonly string[];
+  /** Its other names; absent without one. */
+  readonly ownNames?: CertificateNames | undefined;
 }

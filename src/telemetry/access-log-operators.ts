@@ -91,6 +91,8 @@ const simpleOperators: { readonly [name: string]: Operator } = {
   UPSTREAM_CLUSTER: (record) => present(record.upstreamCluster),
   UPSTREAM_CLUSTER_RAW: (record) => present(record.upstreamCluster),
   UPSTREAM_REQUEST_ATTEMPT_COUNT: (record) => record.upstreamAttempts,
+  // Virtual clusters are refused, so no request is in one.
+  VIRTUAL_CLUSTER_NAME: () => undefined,
   ROUTE_NAME: (record) => present(record.routeName),
   GRPC_STATUS_NUMBER: grpcStatusOf,
   GRPC_STATUS: (record) => grpcStatusName(grpcStatusOf(record)),

@@ -9,11 +9,27 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue };
 
+/** Names in a certificate of our own, beside its URIs. */
+export interface OwnNames {
+  readonly subject: string;
+  readonly dnsSans: readonly string[];
+  readonly emailSans: readonly string[];
+  readonly ipSans: readonly string[];
+}
+
+/** What configuration says of the filter chain that took a connection. */
+export interface FilterChainFacts {
+  readonly name: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
 /** What logs tell of a connection's TLS, beyond what the record holds itself. */
 export interface TlsDetails {
   readonly version: string;
   readonly cipher: string;
   readonly peerCertificateDer: Uint8Array | undefined;
+  /** Absent where we have shown no certificate. */
+  readonly ownNames?: OwnNames | undefined;
 }
 
 /** What filters have found out about a request, as JSON: namespace → key → value. */
@@ -99,6 +115,10 @@ export interface RequestRecord {
   upstreamMetadata: Readonly<Record<string, Readonly<Record<string, string>>>> | undefined;
   clusterMetadata: Readonly<Record<string, unknown>> | undefined;
   routeMetadata?: Readonly<Record<string, unknown>> | undefined;
+  virtualHostMetadata?: Readonly<Record<string, unknown>> | undefined;
+  /** Absent where no chain has taken the connection. */
+  readonly filterChain?: FilterChainFacts | undefined;
+  readonly listenerMetadata?: Readonly<Record<string, unknown>> | undefined;
   /** Absent where no filter has said anything. */
   readonly dynamicMetadata?: DynamicMetadata | undefined;
   requestId: string;

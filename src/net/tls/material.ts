@@ -7,7 +7,7 @@ import { constants, hash, X509Certificate } from "node:crypto";
 import tls from "node:tls";
 
 import { HeddleError } from "../../base/error.ts";
-import { decodeCertificateNames } from "../../wire/certificate-names.ts";
+import { type CertificateNames, decodeCertificateNames } from "../../wire/certificate-names.ts";
 import type { DataSource } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import {
   CertificateValidationContext,
@@ -77,6 +77,8 @@ export interface TlsMaterial {
   readonly parts: TlsParts;
   /** Of the first certificate. */
   readonly localUriSans: readonly string[];
+  /** The same one's; undefined without one. */
+  readonly ownNames: CertificateNames | undefined;
   /** Everything that our own certificates say who we are by. */
   readonly localNames: readonly string[];
   /** Whether the peer's chain is verified: false only where configuration names no trust anchor. */
@@ -276,6 +278,7 @@ function makeMaterial(parts: TlsParts): TlsMaterial {
     context,
     parts,
     localUriSans: names[0]?.uriSans ?? [],
+    ownNames: names[0],
     localNames: names.flatMap(({ subject, uriSans, dnsSans, emailSans, ipSans }) => [
       subject,
       ...uriSans,

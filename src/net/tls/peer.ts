@@ -120,5 +120,6 @@ function sessionOf(
     peerCertificateDer: certificate?.der,
     peerIssuersDer: certificate === undefined ? undefined : facts.issuersDer,
     localUriSans: material.localUriSans,
+    ownNames: material.ownNames,
   };
 }

@@ -3,7 +3,11 @@
  * the received bytes; tests and explanations implement it over plain values.
  */
 import type { SocketAddress } from "../../base/socket-address.ts";
-import type { DynamicMetadata, RequestRecord } from "../../telemetry/request-record.ts";
+import type {
+  DynamicMetadata,
+  FilterChainFacts,
+  RequestRecord,
+} from "../../telemetry/request-record.ts";
 import type { CertificateNames } from "../../wire/certificate-names.ts";
 import type { ClientEnds } from "./client-ends.ts";
 import type { FilterState } from "./filter-state.ts";
@@ -52,4 +56,7 @@ export interface ConnectionView {
   state?: FilterState | undefined;
   /** What upstreams are told of it, where its own PROXY header says, or somebody has asked. */
   ends?: ClientEnds | undefined;
+  /** What configuration says of the place where it was taken in. */
+  filterChain?: FilterChainFacts | undefined;
+  listenerMetadata?: Readonly<Record<string, unknown>> | undefined;
 }

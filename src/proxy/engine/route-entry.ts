@@ -70,6 +70,7 @@ export function compileOutcome(
         : route.decorator.operation,
     propagatesOperation: route.decorator?.propagate ?? true,
     metadata: route.metadata?.filterMetadata ?? {},
+    virtualHostMetadata: context.virtualHost.metadata?.filterMetadata ?? {},
     ...(route.statPrefix === "" ? {} : { statPrefix: route.statPrefix }),
   };
   return compileAction({ route, match, base, levels, context, path });

@@ -95,6 +95,8 @@ export interface CompiledRoute {
   readonly rateLimits?: RouteRateLimits;
   /** Filter metadata of the route, for access logs (`%METADATA(ROUTE:…)%`). */
   readonly metadata?: Readonly<Record<string, unknown>>;
+  /** The virtual host's (`%METADATA(VIRTUAL_HOST:…)%`). */
+  readonly virtualHostMetadata?: Readonly<Record<string, unknown>>;
 }
 
 export interface KeptBytes {

@@ -167,8 +167,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     if (outcome.kind !== "no-route") {
       const { route } = outcome;
       this.route = route;
-      record.routeName = route.name;
-      record.routeMetadata = route.metadata;
+      record.takeRoute(route);
       idleMs = route.idleTimeoutMs ?? idleMs;
       durationMs = streamDurationMs(request, route, durationMs);
       if (settings.tracing !== undefined) decorateRequest(request, record, route);

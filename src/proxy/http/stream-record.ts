@@ -6,6 +6,7 @@ import { moment, RequestTimes } from "../../telemetry/request-times.ts";
 import { GrpcMessageCounter } from "../../wire/grpc-message-counter.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { isGrpcContentType } from "../engine/grpc-content-type.ts";
+import type { CompiledRoute } from "../engine/route-table.ts";
 import { stateJson, stateObject, stateText } from "../engine/filter-state.ts";
 import { ConnectionRecord } from "../stats/connection-record.ts";
 import type { DeadlineWheel } from "./deadline-wheel.ts";
@@ -165,12 +166,19 @@ export class StreamRecord extends ConnectionRecord implements RequestRecord {
     this.authority = authority;
   }
 
+  takeRoute({ name, metadata, virtualHostMetadata }: CompiledRoute): void {
+    this.routeName = name;
+    this.routeMetadata = metadata;
+    this.virtualHostMetadata = virtualHostMetadata;
+  }
+
   /** Another one is looked for. */
   forgetRoute(): void {
     this.routeName = "";
     this.upstreamCluster = "";
     this.clusterMetadata = undefined;
     this.routeMetadata = undefined;
+    this.virtualHostMetadata = undefined;
   }
 
   /**

@@ -346,6 +346,9 @@ export class AcceptedConnection implements ConnectionHome {
   #moveTo({ listener, chain }: Home): void {
     this.#listener = listener;
     this.chain = chain;
+    if (this.#view === undefined) return;
+    this.#view.filterChain = chain.facts;
+    this.#view.listenerMetadata = listener.metadata;
   }
 
   /**

@@ -2,7 +2,7 @@
 import { assert } from "../../base/assert.ts";
 import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
-import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
+import type { FilterChainFacts, RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type {
   Filter,
@@ -27,6 +27,8 @@ import { createTcpProxy, type TcpFactory } from "../tcp.ts";
 
 export interface CompiledChain {
   readonly name: string;
+  /** For logs of its connections. */
+  readonly facts: FilterChainFacts;
   readonly tls: ServerTls | undefined;
   /** Equal for chains that secure connections in the same way; empty for plaintext. */
   readonly transport: string;
@@ -86,6 +88,7 @@ export function compileChain(chain: FilterChain, options: ChainOptions): Compile
   assert(terminal !== undefined, "a chain without an end was refused");
   return {
     name: chain.name,
+    facts: { name: chain.name, metadata: chain.metadata?.filterMetadata ?? {} },
     filters: passing.filters,
     terminal,
     transport: transportOf(chain.transportSocket, passing),

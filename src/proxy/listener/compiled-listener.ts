@@ -60,6 +60,8 @@ export interface CompiledListener extends AdmissionOptions {
   readonly direction: RequestRecord["direction"];
   /** Told of every connection when it has ended; undefined where nobody listens. */
   readonly log: RequestSink | undefined;
+  /** For the same logs, and those of what its chains serve. */
+  readonly metadata: Readonly<Record<string, unknown>>;
 }
 
 export interface CompileListenerOptions {
@@ -135,6 +137,7 @@ export function compileListener(
     acceptsMax: listener.maxConnectionsToAcceptPerSocketEvent || undefined,
     direction: chainOptions.direction,
     log: log.sink,
+    metadata: listener.metadata?.filterMetadata ?? {},
     bypassesOverload: listener.bypassOverloadManager,
     ignoresConnectionLimit: listener.ignoreGlobalConnLimit,
   };

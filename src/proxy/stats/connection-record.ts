@@ -44,6 +44,9 @@ export class ConnectionRecord {
   upstreamTls: TlsDetails | undefined = undefined;
   upstreamAttempts = 0;
   upstreamServiceTimeMs: number | undefined = undefined;
+  virtualHostMetadata: RequestRecord["virtualHostMetadata"] = undefined;
+  readonly filterChain: RequestRecord["filterChain"];
+  readonly listenerMetadata: RequestRecord["listenerMetadata"];
   readonly connectionId: number = newConnectionId();
   readonly downstreamDirectLocalAddress: SocketAddress;
   readonly downstreamLocalAddress: SocketAddress;
@@ -76,6 +79,8 @@ export class ConnectionRecord {
   constructor(channel: Pick<Channel, "local" | "tls">, connection: ConnectionView) {
     const { tls } = channel;
     this.#channel = channel;
+    this.filterChain = connection.filterChain;
+    this.listenerMetadata = connection.listenerMetadata;
     this.downstreamDirectLocalAddress = channel.local;
     this.downstreamLocalAddress = {
       address: connection.destinationAddress,
@@ -168,6 +173,7 @@ export class ConnectionRecord {
     this.upstreamMetadata = undefined;
     this.clusterMetadata = undefined;
     this.routeMetadata = undefined;
+    this.virtualHostMetadata = undefined;
     this.requestId = "";
     this.#traceparent = "";
     this.#traceId = "";

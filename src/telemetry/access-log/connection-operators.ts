@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 
 import { formatSocketAddress, hasPort, type SocketAddress } from "../../base/socket-address.ts";
-import type { RequestRecord } from "../request-record.ts";
+import type { OwnNames, RequestRecord } from "../request-record.ts";
 import {
   impossible,
   list,
@@ -194,6 +194,29 @@ function certificateOperators(): Record<string, Operator> {
   return operators;
 }
 
+type OwnNamesOf = (names: OwnNames) => string | undefined;
+
+const ownNameFields: { readonly [name: string]: OwnNamesOf } = {
+  SUBJECT: ({ subject }) => present(subject),
+  DNS_SAN: ({ dnsSans }) => list(dnsSans),
+  EMAIL_SAN: ({ emailSans }) => list(emailSans),
+  IP_SAN: ({ ipSans }) => list(ipSans.map(shortAddress)),
+};
+
+/** Names in our own certificate, on either side; Envoy has not all of them on the side of endpoints. */
+function ownNameOperators(): Record<string, Operator> {
+  const operators: Record<string, Operator> = {};
+  for (const [name, field] of Object.entries(ownNameFields)) {
+    operators[`DOWNSTREAM_LOCAL_${name}`] = ({ downstreamTls }) =>
+      downstreamTls?.ownNames && field(downstreamTls.ownNames);
+  }
+  for (const name of ["DNS_SAN", "IP_SAN"]) {
+    operators[`UPSTREAM_LOCAL_${name}`] = ({ upstreamTls }) =>
+      upstreamTls?.ownNames && ownNameFields[name]?.(upstreamTls.ownNames);
+  }
+  return operators;
+}
+
 function commonNameSubject(commonName: string): string {
   return commonName === "" ? "" : `CN=${commonName}`;
 }
@@ -201,10 +224,12 @@ function commonNameSubject(commonName: string): string {
 export const connectionOperators: { readonly [name: string]: Operator } = {
   ...addressOperators(),
   ...certificateOperators(),
+  ...ownNameOperators(),
   UPSTREAM_HOST: (record) => text(record.upstreamHost),
   UPSTREAM_HOST_NAME: (record) => present(record.upstreamHostName) ?? text(record.upstreamHost),
   UPSTREAM_HOST_NAME_WITHOUT_PORT: (record) =>
     present(record.upstreamHostName) ?? known(record.upstreamHost)?.address,
+  FILTER_CHAIN_NAME: (record) => present(record.filterChain?.name),
   CONNECTION_ID: (record) => record.connectionId,
   UPSTREAM_CONNECTION_ID: (record) => record.upstreamConnectionId ?? 0,
   REQUESTED_SERVER_NAME: (record) => present(record.requestedServerName),

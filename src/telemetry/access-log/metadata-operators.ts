@@ -56,16 +56,23 @@ function sorted(_key: string, value: unknown): unknown {
 
 const ofEndpoint = metadataOperator((record) => record.upstreamMetadata);
 const ofCluster = metadataOperator((record) => record.clusterMetadata);
-const ofRoute = metadataOperator((record) => record.routeMetadata);
 
-/** `%METADATA(TYPE:NAMESPACE:KEY)%`. */
+/** By the TYPE of `%METADATA(TYPE:NAMESPACE:KEY)%`. */
+const byType: ReadonlyMap<string, OperatorMaker> = new Map([
+  ["CLUSTER", ofCluster],
+  ["DYNAMIC", ofRequest],
+  ["LISTENER", metadataOperator((record) => record.listenerMetadata)],
+  ["LISTENER_FILTER_CHAIN", metadataOperator((record) => record.filterChain?.metadata)],
+  ["ROUTE", metadataOperator((record) => record.routeMetadata)],
+  ["UPSTREAM_HOST", ofEndpoint],
+  ["VIRTUAL_HOST", metadataOperator((record) => record.virtualHostMetadata)],
+]);
+
 function metadataOfType(argument: string): Operator | string {
   const [type = "", ...rest] = argument.split(":");
-  if (type === "CLUSTER") return ofCluster(rest.join(":"));
-  if (type === "UPSTREAM_HOST") return ofEndpoint(rest.join(":"));
-  if (type === "DYNAMIC") return ofRequest(rest.join(":"));
-  if (type === "ROUTE") return ofRoute(rest.join(":"));
-  const known = "CLUSTER DYNAMIC ROUTE UPSTREAM_HOST";
+  const maker = byType.get(type);
+  if (maker !== undefined) return maker(rest.join(":"));
+  const known = [...byType.keys()].join(" ");
   return `cannot read metadata of ${type || "nothing"}; there are: ${known}`;
 }
 

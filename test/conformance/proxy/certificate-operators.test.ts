@@ -1,6 +1,7 @@
 /**
  * What access logs tell of certificates, of both connections of a request, over one file, under Heddle's
- * data plane (both I/O backends, and data workers) and under Envoy: names of each kind, several and none.
+ * data plane (both I/O backends, and data workers) and under Envoy: names of each kind, several and none,
+ * of both ends; and of the places in configuration that took a connection and its request.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -24,7 +25,7 @@ const clients = {
   plain: await authority.issue({ commonName: "plain" }),
   none: undefined,
 } as const satisfies Record<string, TestCertificate | undefined>;
-const server = await authority.issue({ dnsNames: ["front.test"] });
+const server = await authority.issue({ ...rich, dnsNames: ["front.test", "back.test"] });
 const application = await authority.issue({ ...rich, uris: ["spiffe://cluster.local/app"] });
 
 const operators = (
@@ -37,7 +38,27 @@ const upstreamOperators =
   "CERT CERT_V_START CERT_V_END CERT_V_END(%s) SUBJECT ISSUER URI_SAN DNS_SAN IP_SAN"
     .split(" ")
     .map((name) => `UPSTREAM_PEER_${name}`);
-const others = ["UPSTREAM_LOCAL_URI_SAN", "DOWNSTREAM_TLS_VERSION", "REQUESTED_SERVER_NAME"];
+const others = [
+  "DOWNSTREAM_LOCAL_DNS_SAN",
+  "DOWNSTREAM_LOCAL_EMAIL_SAN",
+  "DOWNSTREAM_LOCAL_IP_SAN",
+  "DOWNSTREAM_LOCAL_SUBJECT",
+  "DOWNSTREAM_LOCAL_URI_SAN",
+  "DOWNSTREAM_TLS_VERSION",
+  "FILTER_CHAIN_NAME",
+  "METADATA(LISTENER:own:a)",
+  "METADATA(LISTENER:own)",
+  "METADATA(LISTENER_FILTER_CHAIN:own:a)",
+  "METADATA(LISTENER_FILTER_CHAIN:none)",
+  "METADATA(VIRTUAL_HOST:own:a)",
+  "METADATA(ROUTE:own:a)",
+  "REQUESTED_SERVER_NAME",
+  "UPSTREAM_LOCAL_DNS_SAN",
+  "UPSTREAM_LOCAL_IP_SAN",
+  "UPSTREAM_LOCAL_URI_SAN",
+  "VIRTUAL_CLUSTER_NAME",
+];
+const metadata = (of: string): string => `metadata: {filter_metadata: {own: {a: ${of}, b: 2}}}`;
 
 type Ports = { readonly tls: number };
 
@@ -56,10 +77,13 @@ static_resources:
   - {name: app, type: STATIC, connect_timeout: 5s, ${socket("Upstream", clients.rich)}, load_assignment: {cluster_name: app, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${upstream}}}}}]}]}}
   listeners:
   - name: tls
+    ${metadata("listener")}
     address: {socket_address: {address: 127.0.0.1, port_value: ${tls}}}
     listener_filters: [{name: tls, typed_config: {"@type": ${type}.filters.listener.tls_inspector.v3.TlsInspector}}]
     filter_chains:
-    - ${socket("Downstream", server)}
+    - name: secured
+      ${metadata("chain")}
+      ${socket("Downstream", server)}
       filters:
       - name: http
         typed_config:
@@ -67,7 +91,7 @@ static_resources:
           stat_prefix: http
           access_log: [{name: file, typed_config: {"@type": ${type}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {json_format: ${JSON.stringify(json)}}}}]
           http_filters: [{name: router, typed_config: {"@type": ${type}.filters.http.router.v3.Router}}]
-          route_config: {virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: app}}]}]}
+          route_config: {virtual_hosts: [{name: all, domains: ["*"], ${metadata("host")}, routes: [{match: {prefix: /}, ${metadata("route")}, route: {cluster: app}}]}]}
 `;
 }
 
