@@ -20,6 +20,7 @@ import { ExportTraceServiceRequest } from "../wire/gen/ts/opentelemetry/proto/co
 import type { LogOptions } from "./context.ts";
 import { createSinkCompiler } from "./stats.ts";
 import { OtlpSpans } from "./stats/otlp-spans.ts";
+import { ReportMemory } from "./stats/report-memory.ts";
 import { SpanSink } from "./stats/span-sink.ts";
 
 const peers: PeerDirectory = {
@@ -196,6 +197,7 @@ test("SpanSink sends sampled requests in batches, one at a time, and drops past 
     clock,
     metrics,
     encoding: new OtlpSpans({ resource: { "service.name": "cart.default" } }),
+    memory: new ReportMemory(),
     post: (body, done) => void posts.push({ body, done }),
   });
   const sampled = { isSampled: true, traceId: "a".repeat(32), spanId: "b".repeat(16) };
@@ -223,6 +225,7 @@ test("SpanSink sends all that waits at its end, until a collector refuses", asyn
       clock,
       metrics: createMetricRegistry(),
       encoding: new OtlpSpans({ resource: {} }),
+      memory: new ReportMemory(),
       pendingMax: 2,
       post: (_, done) => queueMicrotask(() => done(isAccepted(++posted))),
     });

@@ -5,6 +5,7 @@
 import type { Logger } from "../../telemetry/logger.ts";
 import type { ProxyContext } from "../context.ts";
 import type { LogCall, LogCallOwner } from "../stats/grpc-log.ts";
+import { ReportMemory } from "../stats/report-memory.ts";
 import type { PostBatch } from "../stats/report-queue.ts";
 import type { CallServices } from "./cluster-call.ts";
 import { type PostTarget, postToCluster } from "./cluster-post.ts";
@@ -90,6 +91,15 @@ export function streamsOverGrpc(
     stream.open();
     return stream;
   };
+}
+
+const memories = new WeakMap<ProxyContext, ReportMemory>();
+
+/** Of all that waits for collectors. */
+export function reportMemory(context: ProxyContext): ReportMemory {
+  const memory = memories.get(context) ?? new ReportMemory();
+  memories.set(context, memory);
+  return memory;
 }
 
 /** So many things of a kind are kept for those who ask for the same again. */

@@ -32,7 +32,7 @@ import { compileOperation, compileTags } from "../stats/span-tags.ts";
 import type { SpanStyle } from "../stats/span-writer.ts";
 import { ZipkinSpans } from "../stats/zipkin-spans.ts";
 import type { PostTarget } from "./cluster-post.ts";
-import { Kept, postsOverGrpc, postsOverHttp } from "./collectors.ts";
+import { Kept, postsOverGrpc, postsOverHttp, reportMemory } from "./collectors.ts";
 import { compileGrpcTarget } from "./grpc-target.ts";
 import { compileHttpTarget } from "./http-target.ts";
 import type { HttpSettings } from "./settings.ts";
@@ -77,7 +77,8 @@ export function compileSpanReporter(
   const key = JSON.stringify([...provider.key, pendingMax, ...said, ...tags]);
   return reporters.get(context, key, () => {
     const { clock, metrics } = context;
-    return new SpanSink({ clock, metrics, encoding: encoding(), post, pendingMax });
+    const memory = reportMemory(context);
+    return new SpanSink({ clock, metrics, encoding: encoding(), memory, post, pendingMax });
   });
 }
 

@@ -21,7 +21,7 @@ import { refuseUnknownFormatter } from "../engine/body-format.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
-import { Kept, postsOverGrpc, postsOverHttp, streamsOverGrpc } from "../http/collectors.ts";
+import { Kept, postsOverGrpc, postsOverHttp, reportMemory, streamsOverGrpc } from "../http/collectors.ts";
 import { compileGrpcTarget } from "../http/grpc-target.ts";
 import { compileHttpTarget } from "../http/http-target.ts";
 import { formatExtensions } from "./file-logger.ts";
@@ -165,6 +165,7 @@ function openGrpcLog(
       identifier: Identifier.encode({ logName, node: nodeOf(context) }).finish(),
       flushAfterMs,
       batchBytes,
+      memory: reportMemory(context),
       written: count("written"),
       dropped: count("dropped"),
       open: streamsOverGrpc(context, target, "access logs"),
@@ -215,6 +216,7 @@ export function compileOtlpLog(
         batchBytes,
         pendingReportsMax: entriesMax,
         pendingBytesMax: Math.max(batchBytes, waitingBytesMax),
+        memory: reportMemory(context),
         post,
         count: (outcome, entries) => {
           const help = "Entries of access logs for OpenTelemetry, by what became of them.";

@@ -9,6 +9,7 @@ import { requestRecord } from "../../../test/support/request-record.ts";
 import { message } from "../../../test/support/message.ts";
 import { encodeHttpEntry, encodeTcpEntry, type EntryPlan } from "./grpc-log-entry.ts";
 import { GrpcLog, type LogCall, type LogCallOwner } from "./grpc-log.ts";
+import { ReportMemory } from "./report-memory.ts";
 
 /** A call that takes what it is told to take. */
 class ScriptedCall implements LogCall {
@@ -30,7 +31,7 @@ class ScriptedCall implements LogCall {
   }
 }
 
-function setUp(batchBytes = 16_384) {
+function setUp(batchBytes = 16_384, memory = new ReportMemory()) {
   const clock = new FakeClock();
   const metrics = createMetricRegistry();
   const calls: ScriptedCall[] = [];
@@ -42,6 +43,7 @@ function setUp(batchBytes = 16_384) {
     kind: "http",
     flushAfterMs: 1000,
     batchBytes,
+    memory,
     written: metrics.counter("written", "w"),
     dropped: metrics.counter("dropped", "d"),
     open(owner) {
@@ -219,4 +221,23 @@ test("GrpcLog.finish() sends what waits, and resolves when it has left or its ca
   away.log.add(entry);
   await away.log.finish();
   assert.equal(away.calls[0]?.messages.length, 0);
+});
+
+test("GrpcLog.add() drops what finds no room among all that waits for collectors", () => {
+  const memory = new ReportMemory(15_000);
+  const { clock, log, calls, next, count } = setUp(100_000, memory);
+  next.canSend = false;
+  for (let i = 0; i < 4; i++) log.add(large);
+  assert.equal(count("dropped"), 2);
+  assert.ok(memory.bytes > 20_000);
+  clock.advance(1000);
+  const [call] = calls;
+  assert.ok(call !== undefined);
+  call.canSend = true;
+  call.owner.onRoom();
+  assert.equal(memory.bytes, 0);
+  log.add(large);
+  assert.equal(count("dropped"), 2);
+  clock.advance(120_000);
+  assert.equal(memory.bytes, 0, "nobody waits for ever");
 });

@@ -7,6 +7,7 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Counter } from "../../telemetry/metrics.ts";
 import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
+import type { ReportMemory } from "./report-memory.ts";
 
 /** A call in the making, or one that stands. */
 export interface LogCall {
@@ -29,6 +30,8 @@ export interface GrpcLogOptions {
   readonly flushAfterMs: number;
   /** With so many bytes entries leave without waiting. */
   readonly batchBytes: number;
+  /** Shared with other logs and spans. */
+  readonly memory: ReportMemory;
   readonly written: Counter;
   readonly dropped: Counter;
   /** Begins a call; its owner may be told before it returns. */
@@ -68,9 +71,10 @@ export class GrpcLog implements LogCallOwner {
   }
 
   add(entry: Uint8Array): void {
-    const { batchBytes, written, dropped } = this.#options;
+    const { batchBytes, memory, written, dropped } = this.#options;
     const before = this.#entries.length;
-    if (before > 0 && before + entry.length > Math.max(batchBytes, waitingBytesMax)) {
+    const isOwnFull = before > 0 && before + entry.length > Math.max(batchBytes, waitingBytesMax);
+    if (isOwnFull || memory.isFull) {
       dropped.add();
       return;
     }
@@ -81,6 +85,7 @@ export class GrpcLog implements LogCallOwner {
       this.#idleTimer = this.#options.clock.schedule(idleMs, () => this.#onIdle());
     }
     this.#entries.bytes(listFields.entry, entry);
+    memory.change(this.#entries.length - before);
     if (this.#entries.length >= batchBytes) this.flush();
     if (this.#entries.length > 0) this.#wait();
   }
@@ -141,12 +146,18 @@ export class GrpcLog implements LogCallOwner {
     const list = writer.begin(messageFields[kind]);
     writer.append(entries.memory, entries.length);
     writer.end(list);
-    entries.clear();
-    this.#waiting = 0;
+    this.#forget();
     this.#isIdentified = true;
     this.#timer?.cancel();
     this.#timer = undefined;
     call.send(writer.memory.subarray(0, writer.length));
+  }
+
+  /** What waited waits no more. */
+  #forget(): void {
+    this.#options.memory.change(-this.#entries.length);
+    this.#entries.clear();
+    this.#waiting = 0;
   }
 
   #onIdle(): void {
@@ -160,8 +171,7 @@ export class GrpcLog implements LogCallOwner {
     this.#timer?.cancel();
     this.#timer = undefined;
     if (this.#waiting > 0) dropped.add(this.#waiting);
-    this.#waiting = 0;
-    this.#entries.clear();
+    this.#forget();
     this.#call?.close();
     this.#call = undefined;
     this.#isIdentified = false;

@@ -4,6 +4,7 @@
  * and counted. It knows neither what a report is nor how it travels.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
+import type { ReportMemory } from "./report-memory.ts";
 
 /** Writes reports one after another into a batch of its own. */
 export interface ReportEncoding<Item> {
@@ -30,6 +31,8 @@ export interface ReportQueueOptions<Item> {
   /** More than this does not wait. */
   readonly pendingReportsMax: number;
   readonly pendingBytesMax: number;
+  /** Shared with other queues; batches on their way count, too. */
+  readonly memory: ReportMemory;
   readonly post: PostBatch;
   readonly count: (outcome: ReportOutcome, reports: number) => void;
 }
@@ -56,16 +59,19 @@ export class ReportQueue<Item> {
   }
 
   add(item: Item): void {
-    const { encoding, pendingReportsMax, pendingBytesMax, batchReports, batchBytes } =
+    const { encoding, pendingReportsMax, pendingBytesMax, batchReports, batchBytes, memory } =
       this.#options;
     const isFull =
+      memory.isFull ||
       this.#fullReports + this.#reports >= pendingReportsMax ||
       this.#fullBytes + encoding.bytes >= pendingBytesMax;
     if (isFull) {
       this.#options.count("dropped", 1);
       return;
     }
+    const before = encoding.bytes;
     this.#reports += encoding.add(item);
+    memory.change(encoding.bytes - before);
     if (this.#reports >= batchReports || encoding.bytes >= batchBytes) this.#keep(this.#close());
     if (this.#full.length > 0) this.flush();
     else if (this.#reports > 0) this.#wait();
@@ -81,6 +87,7 @@ export class ReportQueue<Item> {
     this.#isPosting = true;
     this.#options.post(batch.body, (isAccepted) => {
       this.#isPosting = false;
+      this.#options.memory.change(-batch.body.length);
       this.#options.count(isAccepted ? "sent" : "failed", batch.reports);
       if (this.#finished !== undefined) this.#goOn(isAccepted);
       else if (this.#full.length > 0) this.flush();
@@ -118,7 +125,10 @@ export class ReportQueue<Item> {
   }
 
   #close(): Batch {
-    const batch = { body: this.#options.encoding.seal(), reports: this.#reports };
+    const { encoding, memory } = this.#options;
+    const told = encoding.bytes;
+    const batch = { body: encoding.seal(), reports: this.#reports };
+    memory.change(batch.body.length - told);
     this.#reports = 0;
     return batch;
   }

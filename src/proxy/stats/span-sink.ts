@@ -6,12 +6,14 @@
 import type { Clock } from "../../base/clock.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import type { RequestRecord } from "../../telemetry/request-record.ts";
+import type { ReportMemory } from "./report-memory.ts";
 import { type PostBatch, type ReportEncoding, ReportQueue } from "./report-queue.ts";
 
 export interface SpanSinkOptions {
   readonly clock: Clock;
   readonly metrics: MetricRegistry;
   readonly encoding: ReportEncoding<RequestRecord>;
+  readonly memory: ReportMemory;
   /** Sends one encoded batch; must not throw. */
   readonly post: PostBatch;
   /** More spans than this do not wait; 4096 where it is absent. */
@@ -32,6 +34,7 @@ export class SpanSink {
     clock,
     metrics,
     encoding,
+    memory,
     post,
     pendingMax = pendingSpansDefault,
   }: SpanSinkOptions) {
@@ -44,6 +47,7 @@ export class SpanSink {
       batchBytes,
       pendingReportsMax: pendingMax,
       pendingBytesMax,
+      memory,
       post,
       count(outcome, spans) {
         metrics
