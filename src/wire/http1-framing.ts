@@ -28,6 +28,14 @@ const forbiddenNominations: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "content-type",
 ]);
+/** A client that names one of these would rather not be known; Envoy refuses it, too. */
+const forbiddenToClients: ReadonlySet<string> = new Set([
+  "x-forwarded-for",
+  "x-forwarded-host",
+  "x-forwarded-proto",
+]);
+/** Names in all `Connection` fields of a message: each is looked for among all fields. Envoy's, and generous. */
+const nominatedMax = { request: 9, response: 99, trailers: 0 } as const;
 
 /** Longest decimal that is exact in a number with room to add. */
 const lengthDigitsMax = 15;
@@ -192,6 +200,7 @@ function readConnection(head: Http1Head): HeadError | undefined {
   let isUpgradeNominated = false;
   // Once said, in whichever field, it holds (RFC 9112 section 9.3).
   let isClose = false;
+  let left: number = nominatedMax[head.kind];
   let field = 0;
   const { ids, count } = head;
   for (field = 0; field < count; field++) {
@@ -199,14 +208,17 @@ function readConnection(head: Http1Head): HeadError | undefined {
     if (id === known.other || id > known.proxyConnection || head.dropped[field] !== 0) continue;
     if (id === known.connection) {
       head.dropped[field] = 1;
+      left--;
       if (head.isValue(field, "keep-alive")) head.isKeepAlive = true;
       else if (head.isValue(field, "close")) isClose = true;
       else {
-        const nominated = nominate(head, field);
+        const nominated = nominate(head, field, left + 1);
         if (nominated === undefined) return "connection-header";
+        left -= nominated.count - 1;
         isUpgradeNominated ||= nominated.isUpgrade;
         isClose ||= nominated.isClose;
       }
+      if (left < 0) return "connection-header";
     } else if (id === known.keepAlive || id === known.proxyConnection) {
       head.dropped[field] = 1;
       if (id === known.keepAlive) head.keepAliveSeconds = keepAliveTimeout(head, field);
@@ -256,23 +268,35 @@ function secondsAt(bytes: Uint8Array, from: number, end: number): number {
 }
 
 interface Nominated {
+  readonly count: number;
   readonly isUpgrade: boolean;
   readonly isClose: boolean;
 }
 
-/** Drops what one field nominates; undefined when it must not be nominated. */
-function nominate(head: Http1Head, field: number): Nominated | undefined {
+/** Drops what one field nominates; undefined when it must not be nominated, or is more than `most`. */
+function nominate(head: Http1Head, field: number, most: number): Nominated | undefined {
   let isUpgrade = false;
   let isClose = false;
-  for (const part of head.valueAt(field).toLowerCase().split(",")) {
+  const parts = head.valueAt(field).toLowerCase().split(",").filter(isSomething);
+  if (parts.length > most) return undefined;
+  for (const part of parts) {
     const token = part.replaceAll(outerBlanks, "");
     if (token === "close") isClose = true;
     else if (token === "keep-alive") head.isKeepAlive = true;
     else if (token === "upgrade") isUpgrade = true;
-    else if (forbiddenNominations.has(token) || token.startsWith(":")) return undefined;
-    else if (!keptNominations.has(token) && !isProtected(token)) head.dropName(token);
+    else if (isForbidden(token, head)) return undefined;
+    else if (!keptNominations.has(token) && !isProtected(token)) head.dropStrangeName(token);
   }
-  return { isUpgrade, isClose };
+  return { count: parts.length, isUpgrade, isClose };
+}
+
+function isSomething(part: string): boolean {
+  return part !== "";
+}
+
+function isForbidden(token: string, { kind }: Http1Head): boolean {
+  if (forbiddenNominations.has(token) || token.startsWith(":")) return true;
+  return kind === "request" && forbiddenToClients.has(token);
 }
 
 /** Not `trim()`: bytes above 0x7f are part of a token that nobody knows, not white space. */

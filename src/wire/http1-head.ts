@@ -4,7 +4,7 @@
  * `http1-parser.ts`; what the fields mean for framing is in `http1-framing.ts`.
  */
 import type { HeadSpelling } from "./header-case.ts";
-import { hashOf } from "./http1-tables.ts";
+import { hashName, hashOf } from "./http1-tables.ts";
 
 export interface HeadLimits {
   /** The whole head with its line ends, in bytes. */
@@ -302,7 +302,15 @@ export class Http1Head {
 
   /** Forgets every field of this lower-case name; true when there was one. */
   dropName(name: string): boolean {
-    const hash = hashOf(name);
+    return this.#dropHashed(name, hashOf(name));
+  }
+
+  /** The same of a name that a peer has thought of: whatever it is, nothing of it is kept. */
+  dropStrangeName(name: string): void {
+    this.#dropHashed(name, hashName(name));
+  }
+
+  #dropHashed(name: string, hash: number): boolean {
     let field = this.findHashed(name, hash, 0);
     const found = field >= 0;
     while (field >= 0) {

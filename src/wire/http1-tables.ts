@@ -132,16 +132,20 @@ export function hashName(name: string): number {
   return hash;
 }
 
-/** Names that code and configuration ask for are few. */
+/** Names that code and configuration ask for are few, and short. */
 const keptHashesMax = 1024;
+const keptNameMax = 64;
 const keptHashes = new Map<string, number>();
 
-/** As `hashName()`, for names that are asked for again and again: finding one is cheaper than reading it. */
+/**
+ * As `hashName()`, for names that are asked for again and again: finding one is cheaper than reading it.
+ * Not for names that a peer chooses, which would take the places of those.
+ */
 export function hashOf(name: string): number {
   const kept = keptHashes.get(name);
   if (kept !== undefined) return kept;
   const hash = hashName(name);
-  if (keptHashes.size < keptHashesMax) keptHashes.set(name, hash);
+  if (name.length <= keptNameMax && keptHashes.size < keptHashesMax) keptHashes.set(name, hash);
   return hash;
 }
 

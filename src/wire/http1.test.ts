@@ -98,9 +98,9 @@ test("frameRequest() takes away what belongs to one hop, and nothing that decide
   const lines = [
     "GET / HTTP/1.1",
     "Host: a",
-    "Connection: close, X-Hop, X-Forwarded-For, Authorization",
+    "Connection: close, X-Hop, X-Forwarded-Client-Cert, Authorization",
     "X-Hop: 1",
-    "X-Forwarded-For: 10.0.0.1",
+    "X-Forwarded-Client-Cert: Hash=1",
     "Authorization: secret",
     "Keep-Alive: 5",
     "TE: gzip",
@@ -112,8 +112,52 @@ test("frameRequest() takes away what belongs to one hop, and nothing that decide
   writer.fields(head);
   assert.equal(
     writer.take().toString(),
-    "host: a\r\nx-forwarded-for: 10.0.0.1\r\nauthorization: secret\r\n",
+    "host: a\r\nx-forwarded-client-cert: Hash=1\r\nauthorization: secret\r\n",
   );
+});
+
+test("frameRequest() and frameResponse() look for so many nominated fields, and no more", () => {
+  const check = (count: number, fields: readonly string[], expected: string | undefined): void => {
+    const names = Array.from({ length: count }, (_, i) => `x-${i}`).join(", ");
+    const lines = [...fields, `Connection: ${names}`].join("\r\n");
+    const request = read(`GET / HTTP/1.1\r\nHost: a\r\n${lines}\r\n\r\n`, 100_000);
+    assert.equal(request.error, expected, `${count} beside ${fields.join()}`);
+  };
+  check(9, [], undefined);
+  check(10, [], "connection-header");
+  check(5000, [], "connection-header");
+  check(8, ["Connection: close"], undefined);
+  check(9, ["Connection: close"], "connection-header");
+  check(5, ["Connection: a,,,,,b", "Connection: c, d"], undefined);
+  check(6, ["Connection: a,,,,,b", "Connection: c, d"], "connection-header");
+  const answer = (count: number): string =>
+    `HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: ${"a,".repeat(count)}\r\n\r\n`;
+  assert.equal(read(answer(99), 1000, "response").error, undefined);
+  assert.equal(read(answer(100), 1000, "response").error, "connection-header");
+});
+
+test("frameRequest() refuses who would not have told where a request comes from", () => {
+  const connection = "Connection: X-Forwarded-For\r\n";
+  const request = read(`GET / HTTP/1.1\r\nHost: a\r\n${connection}\r\n`, 1000);
+  assert.equal(request.error, "connection-header");
+  const answer = `HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${connection}\r\n`;
+  assert.equal(read(answer, 1000, "response").error, undefined);
+});
+
+test("names that a peer has thought of are kept by nobody", (t) => {
+  const set = t.mock.method(Map.prototype, "set");
+  const head = new Http1Head();
+  head.reset("request");
+  const text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-strange\r\nX-Strange: 1\r\n\r\n";
+  feedHead(head, Buffer.from(text), 0, defaultHeadLimits);
+  assert.equal(frameRequest(head), undefined);
+  assert.equal(head.dropName("x-long".padEnd(65, "-")), false);
+  assert.deepEqual(
+    set.mock.calls.map(({ arguments: [key] }) => key),
+    [],
+  );
+  assert.equal(head.dropName("x-ours"), false);
+  assert.equal(set.mock.calls.length, 1);
 });
 
 test("frameRequest() closes when any field of Connection says so, whatever the others say", () => {

@@ -228,7 +228,7 @@ function frame(fields: Field[], known: Known): Framed {
       framing = "until-close";
     }
   }
-  const nominated = nominations(fields);
+  const nominated = nominations(fields, isRequest);
   const persists = known.minorVersion === 1 || nominated.has("keep-alive");
   return {
     fields: fields
@@ -270,17 +270,15 @@ function lengthOf(fields: readonly Field[]): string {
 }
 
 /** What `Connection` says, in however many fields. */
-function nominations(fields: readonly Field[]): ReadonlySet<string> {
-  const nominated = new Set<string>();
-  for (const value of valuesOf(fields, "connection")) {
-    for (const part of value.split(",")) {
-      const token = part.replaceAll(/^[ \t]+|[ \t]+$/g, "").toLowerCase();
-      const isForbidden = ["host", "content-length", "transfer-encoding", "content-type"];
-      if (isForbidden.includes(token) || token.startsWith(":")) throw new Stop("connection-header");
-      nominated.add(token);
-    }
-  }
-  return nominated;
+function nominations(fields: readonly Field[], isRequest: boolean): ReadonlySet<string> {
+  const parts = valuesOf(fields, "connection").flatMap((value) => value.split(","));
+  const tokens = parts.map((part) => part.replaceAll(/^[ \t]+|[ \t]+$/g, "").toLowerCase());
+  const forbidden = ["host", "content-length", "transfer-encoding", "content-type"];
+  if (isRequest) forbidden.push("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto");
+  const isStrange = tokens.some((one) => forbidden.includes(one) || one.startsWith(":"));
+  const count = parts.filter((part) => part !== "").length;
+  if (isStrange || count > (isRequest ? 9 : 99)) throw new Stop("connection-header");
+  return new Set(tokens);
 }
 
 /** Of several parameters the first timeout counts, up to six digits of it. */

@@ -71,6 +71,12 @@ const http1: readonly SeededBug[] = [
     '  "transfer-encoding",\n  "content-type",',
   ),
   bug(
+    "each field called Connection may name as many",
+    "http1-framing",
+    "left -= nominated.count - 1;",
+    "",
+  ),
+  bug(
     "a 304 has a body",
     "http1-framing",
     "status < 200 || status === 204 || status === 304 || isHeadRequest",

@@ -100,12 +100,10 @@ export class MessageHeaders {
   removeMatching(matches: (name: string) => boolean): void {
     const { head } = this;
     for (let field = 0; head !== undefined && field < head.count; field++) {
-      if (head.dropped[field] !== 0) continue;
-      const name = head.nameAt(field);
-      if (matches(name)) head.dropName(name);
+      if (head.dropped[field] === 0 && matches(head.nameAt(field))) head.dropped[field] = 1;
     }
     for (const name of new Set(this.#names.slice(0, this.#count))) {
-      if (matches(name)) this.remove(name);
+      if (matches(name)) this.removeOwn(name);
     }
   }
 

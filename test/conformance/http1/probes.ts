@@ -136,6 +136,28 @@ const fields: readonly Probe[] = [
     served,
   ),
   probe("CONNECTION-NOMINATES-HOST", head("GET / HTTP/1.1", "Host: a", "Connection: host"), reject),
+  probe(
+    "CONNECTION-NOMINATES-NINE",
+    head("GET / HTTP/1.1", "Host: a", "Connection: a,b,c,,d,e", "Connection: f, g, h, i"),
+    served,
+  ),
+  probe(
+    "CONNECTION-NOMINATES-TEN",
+    head("GET / HTTP/1.1", "Host: a", "Connection: a,b,c,,d,e", "Connection: f, g, h, i, close"),
+    reject,
+  ),
+  ...["For", "Host", "Proto"].map((what) =>
+    probe(
+      `CONNECTION-NOMINATES-FORWARDED-${what.toUpperCase()}`,
+      head("GET / HTTP/1.1", "Host: a", `Connection: X-Forwarded-${what}`),
+      reject,
+    ),
+  ),
+  probe(
+    "CONNECTION-NOMINATES-CLIENT-CERT",
+    head("GET / HTTP/1.1", "Host: a", "Connection: X-Forwarded-Client-Cert"),
+    served,
+  ),
   probe("COMP-EXPECT-UNKNOWN", head("GET / HTTP/1.1", "Host: a", "Expect: x"), [417]),
 ];
 
