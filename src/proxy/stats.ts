@@ -219,9 +219,10 @@ class AccessLogSink implements RequestSink {
 
   /** Bytes count while the connection lives: each time what was added since the last time. */
   onProgress(record: RequestRecord): void {
-    this.onConnected(record);
     const progress = this.#progressOf(record);
     const { bytesReceived, bytesSent } = record;
+    if (bytesReceived + bytesSent === progress.bytesReceived + progress.bytesSent) return;
+    this.onConnected(record);
     record.bytesReceived -= progress.bytesReceived;
     record.bytesSent -= progress.bytesSent;
     for (const logger of this.#loggers) {

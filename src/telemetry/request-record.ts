@@ -153,7 +153,7 @@ export interface RequestSink {
   onMoment?(record: RequestRecord, moment: EntryType): void;
   /** TCP only: the upstream connection stands and, with TLS, the peer is known. */
   onConnected?(record: RequestRecord): void;
-  /** TCP only, now and then (about every 5 s): `bytesReceived` and `bytesSent` so far. */
+  /** TCP only, about every 5 s, also where nothing has come since: `bytesReceived` and `bytesSent` so far. */
   onProgress?(record: RequestRecord): void;
   /** UDP only, now and then and before `onEnd`: numbers of the record are what was added since the last time. */
   onDatagrams?(record: RequestRecord): void;

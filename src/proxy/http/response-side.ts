@@ -291,7 +291,9 @@ export class ResponseSide implements ThrottledAnswer {
     const field = head.findId(known.grpcStatus);
     if (field < 0) return;
     const status = decimalOf(head, field);
-    this.#stream.record.grpcStatus = status >= 0 ? status : Number(head.valueAt(field));
+    const { record } = this.#stream;
+    record.grpcStatus =
+      status >= 0 ? status : (strangeStatus(head.valueAt(field)) ?? record.grpcStatus);
   }
 
   #applyRoute(status: number): void {
@@ -346,6 +348,12 @@ export class ResponseSide implements ThrottledAnswer {
       !this.#stream.responseHeaders.has("server")
     );
   }
+}
+
+/** Of what is no plain number: zeros may stand in front, nothing says nothing, and the rest is -1, as in Envoy. */
+function strangeStatus(text: string): number | undefined {
+  if (text === "") return undefined;
+  return /^0+\d{1,9}$/.test(text) ? Number(text) : -1;
 }
 
 /** Of a body that is held as one byte per unit. */

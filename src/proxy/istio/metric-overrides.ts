@@ -57,8 +57,11 @@ export function compileMetricOverrides(
       for (const { labels } of changed) labels.set(labelName(tag), "removed");
     }
     for (const [tag, source] of Object.entries(config.dimensions)) {
-      const index = expressions.add(source, `${at}.dimensions[${tag}]`);
-      for (const { labels } of changed) labels.set(labelName(tag), index);
+      const place = `${at}.dimensions[${tag}]`;
+      const label = labelName(tag);
+      if (isReserved(label)) refuse(place, "is a label that Prometheus keeps for itself");
+      const index = expressions.add(source, place);
+      for (const { labels } of changed) labels.set(label, index);
     }
   }
   return {
@@ -89,6 +92,11 @@ function changesOf(
 function labelName(tag: string): string {
   const name = tag.replaceAll(/[^a-zA-Z0-9_]/g, "_");
   return /^[a-zA-Z_]/.test(name) ? name : `_${name}`;
+}
+
+/** A histogram's buckets would have two `le`, and nobody could read the page. */
+function isReserved(label: string): boolean {
+  return label === "le" || label.startsWith("__");
 }
 
 function changedLabels(

@@ -105,22 +105,37 @@ function bytesOfTcp(text: string): string | undefined {
 test("compileIstioStats() tells bytes of a connection while it lives, as often as it is told to", () => {
   const check = (
     tcpReportingDuration: ConfigFields["tcpReportingDuration"],
+    received: readonly number[],
     expected: readonly (string | undefined)[],
   ): void => {
     const { clock, metrics, sink } = statsOf({ tcpReportingDuration });
     const record = requestRecord({ kind: "tcp", startMonotonicMs: clock.monotonicMs() });
-    const seen = [10, 20, 30].map((bytesReceived) => {
-      clock.advance(5_000);
+    record.bytesReceived = 0;
+    record.bytesSent = 0;
+    const seen = received.map((bytesReceived) => {
+      // Timers may be early.
+      clock.advance(4_999);
       record.bytesReceived = bytesReceived;
       sink.onProgress?.(record);
       return bytesOfTcp(metrics.expose());
     });
     assert.deepEqual(seen, expected);
     sink.onEnd(record);
-    assert.equal(bytesOfTcp(metrics.expose()), "30");
+    assert.equal(bytesOfTcp(metrics.expose()), String(received.at(-1)));
     assert.match(metrics.expose(), /^istio_tcp_connections_opened_total\{.*\} 1$/m);
   };
-  check(undefined, ["10", "20", "30"]);
-  check({ seconds: 10n, nanos: 0 }, [undefined, "20", "20"]);
-  check({ seconds: 0n, nanos: 0 }, [undefined, undefined, undefined]);
+  check(undefined, [10, 20, 30], ["10", "20", "30"]);
+  check({ seconds: 10n, nanos: 0 }, [10, 20, 30], [undefined, "20", "20"]);
+  // What came before is told when it is due, whether or not more has come.
+  check({ seconds: 10n, nanos: 0 }, [10, 10, 30], [undefined, "10", "10"]);
+  check({ seconds: 0n, nanos: 0 }, [10, 20, 30], [undefined, undefined, undefined]);
+  check(undefined, [0, 0, 10], [undefined, undefined, "10"]);
+});
+
+test("compileIstioStats() refuses labels that Prometheus has for itself", () => {
+  for (const label of ["le", "__name__", "--name"]) {
+    const metrics = [{ dimensions: { [label]: '"x"' } }];
+    const message = `metrics[0].dimensions[${label}]: is a label that Prometheus keeps for itself`;
+    assert.throws(() => statsOf({ metrics }), { code: "xds.refused", message });
+  }
 });

@@ -60,6 +60,8 @@ export function compileIstioStats(
 
 /** Envoy's. */
 const reportingMsDefault = 5_000;
+/** Timers may be early by a moment: what is due then would wait for the next one. */
+const earlyMs = 500;
 
 const helps = {
   istio_requests_total: "Requests by their ends and outcome",
@@ -112,13 +114,14 @@ class IstioStats implements RequestSink {
 
   onProgress(record: RequestRecord): void {
     const { reportingMs } = this.#settings;
-    if (reportingMs === 0) return;
-    const labels = this.#labelsOf(record);
-    const told = this.#open(record, () => labels);
+    const { bytesReceived, bytesSent } = record;
+    if (reportingMs === 0 || bytesReceived + bytesSent === 0) return;
+    const told = this.#open(record, () => this.#labelsOf(record));
     const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - told.atMs < reportingMs) return;
+    if (nowMs - told.atMs < reportingMs - earlyMs) return;
+    if (bytesReceived + bytesSent === told.bytesReceived + told.bytesSent) return;
     told.atMs = nowMs;
-    this.#addBytes(record, told, labels);
+    this.#addBytes(record, told, this.#labelsOf(record));
   }
 
   onEnd(record: RequestRecord): void {

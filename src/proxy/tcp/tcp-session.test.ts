@@ -123,6 +123,21 @@ test("TcpSession tries again where a tunnel is refused, and says why when no try
   assert.equal(connections(), 0);
 });
 
+test("TcpSession tells of its progress every five seconds, also where nothing has come since", async () => {
+  const told: number[] = [];
+  const onProgress: TcpSettings["sink"]["onProgress"] = ({ bytesReceived }) =>
+    void told.push(bytesReceived);
+  const { clock } = start({
+    idleTimeoutMs: 0,
+    tunnel: undefined,
+    sink: { onEnd: nothing, onProgress },
+  });
+  await Promise.resolve();
+  clock.advance(5_000);
+  clock.advance(5_000);
+  assert.deepEqual(told, [5, 5]);
+});
+
 test("TcpSession gives a tunnel up that is never answered, and one whose proxy leaves", async () => {
   const silent = start();
   await Promise.resolve();

@@ -73,7 +73,6 @@ export class TcpSession {
   #isCut = false;
   #isEnded = false;
   #lastActiveMs: number;
-  #reportedBytes = 0;
   #ticker: Timer | undefined;
   #lifetime: Timer | undefined;
 
@@ -368,11 +367,7 @@ export class TcpSession {
         this.#cut();
         return;
       }
-      const bytes = this.record.bytesReceived + this.record.bytesSent;
-      if (bytes !== this.#reportedBytes) {
-        this.#reportedBytes = bytes;
-        sink.onProgress?.(this.record);
-      }
+      sink.onProgress?.(this.record);
       this.#schedule();
     });
   }
