@@ -4,7 +4,7 @@
  * a run that was ended before its time still say what had failed until then.
  */
 import { PlaneCounter } from "./plane-counts.ts";
-import { failureOf, type TestFailed } from "./test-failures.ts";
+import { failureOf, failureOfNoTests, type TestFailed } from "./test-failures.ts";
 import { lineOf } from "./test-record.ts";
 import { slowTestOf } from "./test-times.ts";
 
@@ -29,7 +29,7 @@ async function* countReporter(events: AsyncIterable<TestEvent>): AsyncGenerator<
     if (type === "test:pass" || type === "test:fail") {
       const { file = "", name = "", nesting = 0 } = data;
       planes.onResult({ file, name, nesting });
-      const failure = type === "test:fail" ? failureOf(data) : undefined;
+      const failure = type === "test:fail" ? failureOf(data) : failureOfNoTests(data);
       if (failure !== undefined) yield lineOf({ failure });
       const slow = slowTestOf(data);
       if (slow !== undefined) yield lineOf({ slow });

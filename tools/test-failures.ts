@@ -1,4 +1,5 @@
 /** What failed in a run, told once more at its end: a log that is read from its end shows it. */
+import { resolve } from "node:path";
 import { inspect } from "node:util";
 
 /** What node:test tells of a test that has failed. */
@@ -38,6 +39,19 @@ export function failureOf({ file, line, name, details }: TestFailed): Failure | 
     title: name ?? "",
     why: lines.slice(0, whyLinesMax).join("\n").slice(0, whyCharactersMax),
   };
+}
+
+/**
+ * A file that has ended well and told of no test: node:test counts the file itself, as one that has passed.
+ * It has none, or its process ended with 0 before they did.
+ */
+export function failureOfNoTests({
+  file = "",
+  name = "",
+}: Pick<TestFailed, "file" | "name">): Failure | undefined {
+  if (file === "" || resolve(name) !== file) return undefined;
+  const why = "it has none, or its process ended before they did";
+  return { place: placeOf({ file, line: 1 }), title: "no test of this file has ended", why };
 }
 
 /** Lines to print; none where nothing failed. */

@@ -34,9 +34,20 @@ const lookEveryMs = 1000;
 export async function runTests(job: TestJob, options: RunOptions): Promise<Outcome> {
   const startMs = performance.now();
   const folder = mkdtempSync(join(tmpdir(), "heddle-test-"));
+  try {
+    return { ...(await runIn(folder, job, options)), ms: performance.now() - startMs };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function runIn(
+  folder: string,
+  { phase, files, givesWay }: TestJob,
+  { isAlone, stop, environment, onFailure }: RunOptions,
+): Promise<Omit<Outcome, "ms">> {
   const [recordFile, outputFile] = [join(folder, "record.json"), join(folder, "output.txt")];
-  const output = options.isAlone ? undefined : openSync(outputFile, "w");
-  const { phase } = job;
+  const output = isAlone ? undefined : openSync(outputFile, "w");
   const words = [
     "--test",
     `--test-isolation=${phase.isolation}`,
@@ -45,30 +56,32 @@ export async function runTests(job: TestJob, options: RunOptions): Promise<Outco
     "--test-reporter-destination=stdout",
     "--test-reporter=./tools/count-reporter.ts",
     `--test-reporter-destination=${recordFile}`,
-    ...job.files,
+    ...files,
   ];
   let told = 0;
   const tell = (): void => {
-    if (options.isAlone) return;
+    if (isAlone) return;
     const { failures } = readRecord(recordFile);
-    failures.slice(told).forEach(options.onFailure);
+    failures.slice(told).forEach(onFailure);
     told = failures.length;
   };
   const looks = setInterval(tell, lookEveryMs);
-  const child = startNode(words, { output: output ?? "inherit", env: options.environment });
-  if (job.givesWay) giveWay(child);
-  const end = (): void => killGroup(child, "SIGKILL");
-  const { code, cut } = await endOf(child, { maxMs: phase.totalMs, stop: options.stop, end });
-  // What it has left running would be in the way of others.
-  end();
-  clearInterval(looks);
-  tell();
-  const record = readRecord(recordFile);
-  if (output !== undefined) closeSync(output);
-  const text = output === undefined ? "" : withoutSummary(readFileSync(outputFile, "utf8"));
-  rmSync(folder, { recursive: true });
-  const isGood = code === 0 && record.end !== undefined;
-  return { isGood, record, output: text, cut, ms: performance.now() - startMs };
+  try {
+    const child = startNode(words, { output: output ?? "inherit", env: environment });
+    if (givesWay) giveWay(child);
+    const end = (): void => killGroup(child, "SIGKILL");
+    const { code, cut } = await endOf(child, { maxMs: phase.totalMs, stop, end });
+    // What it has left running would be in the way of others.
+    end();
+    tell();
+    const record = readRecord(recordFile);
+    const text = output === undefined ? "" : withoutSummary(readFileSync(outputFile, "utf8"));
+    const isGood = code === 0 && record.end !== undefined && record.failures.length === 0;
+    return { isGood, record, output: text, cut };
+  } finally {
+    clearInterval(looks);
+    if (output !== undefined) closeSync(output);
+  }
 }
 
 /** True when it has ended well. What it says appears at once. */
@@ -83,16 +96,22 @@ export async function runScript(
   return (await endOf(child, { maxMs: scriptMaxMs, stop, end })).code === 0;
 }
 
+/** What runs does not outlive this process, however that ends: nobody else knows of it. */
+const running = new Set<ChildProcess>();
+process.on("exit", () => running.forEach((child) => killGroup(child, "SIGKILL")));
+
 function startNode(
   words: readonly string[],
   { output, env }: { readonly output: number | "inherit"; readonly env: NodeJS.ProcessEnv },
 ): ChildProcess {
-  return spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...words], {
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...words], {
     stdio: ["ignore", output, output],
     env,
     // A group of processes of its own: it is ended with all that it has started.
     detached: true,
   });
+  running.add(child);
+  return child;
 }
 
 /**
@@ -121,13 +140,17 @@ async function endOf(
   const onStop = (): void => end(String(stop.reason));
   stop.addEventListener("abort", onStop);
   if (stop.aborted) onStop();
-  const [code, signal] = await new Promise<[number | null, string | null]>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("exit", (...how) => resolve(how));
-  });
-  clearTimeout(timer);
-  stop.removeEventListener("abort", onStop);
-  return { code, cut: why ?? `ended with ${code ?? signal}` };
+  try {
+    const [code, signal] = await new Promise<[number | null, string | null]>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (...how) => resolve(how));
+    });
+    return { code, cut: why ?? `ended with ${code ?? signal}` };
+  } finally {
+    running.delete(child);
+    clearTimeout(timer);
+    stop.removeEventListener("abort", onStop);
+  }
 }
 
 function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {

@@ -91,9 +91,10 @@ function isEmpty(phase: Phase): boolean {
 /** What builds the programs of a phase; one after the other, because each build uses all cores. */
 function buildOf({ needs }: Phase): readonly Work[] {
   if (needs === undefined) return [];
-  const run = async (): Promise<boolean> =>
-    await runScript(["tools/prepare.ts", needs], { stop: stop.signal, givesWay: true });
-  return [{ name: buildName(needs), kind: "build", kindMax: 1, run }];
+  const name = buildName(needs);
+  const run = (): Promise<boolean> =>
+    told(name, () => runScript(["tools/prepare.ts", needs], { stop: stop.signal, givesWay: true }));
+  return [{ name, kind: "build", kindMax: 1, run }];
 }
 
 function buildName(needs: string): string {
@@ -103,16 +104,19 @@ function buildName(needs: string): string {
 function workOf(job: TestJob): Work {
   const { phase, name, isBeside, isDemanding } = job;
   const needs = phase.needs === undefined ? undefined : buildName(phase.needs);
-  const run = async (): Promise<boolean> => {
-    try {
-      return await runJob(job);
-    } catch (thrown) {
-      complaints.push(`${name} could not be run: ${messageOf(thrown)}`);
-      return false;
-    }
-  };
+  const run = (): Promise<boolean> => told(name, () => runJob(job));
   const [kind, kindMax] = isDemanding ? ["demanding", 1] : [phase.name, phase.concurrency];
   return { name, kind, kindMax, isBeside, needs, run };
+}
+
+/** What cannot be started fails the run, and others go on. */
+async function told(name: string, run: () => Promise<boolean>): Promise<boolean> {
+  try {
+    return await run();
+  } catch (thrown) {
+    complaints.push(`${name} could not be run: ${messageOf(thrown)}`);
+    return false;
+  }
 }
 
 async function runJob(job: TestJob): Promise<boolean> {

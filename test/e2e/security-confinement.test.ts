@@ -4,7 +4,18 @@
  * else at the certificate authority or on xDS. Explicit mode confines nobody, and says so in `status`.
  */
 import assert from "node:assert/strict";
-import { chmodSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -229,5 +240,33 @@ for (const { mode, dataPlane, title } of capturedCases) {
       assert.equal(statSync(join(mesh.stateDir, "i", "victim-0.default")).mode & 0o077, 0);
       assert.equal(statSync(join(mesh.stateDir, "ca")).mode & 0o077, 0);
     });
+  });
+}
+
+// As in root's home. Without root there is nobody to close a folder against: the application is its owner.
+if (process.getuid?.() === 0) {
+  test("an application works below a closed folder, and sees nothing else of it", async (t) => {
+    const closed = mkdtempSync(join(tmpdir(), "heddle-closed-"));
+    t.after(() => rmSync(closed, { recursive: true }));
+    const project = join(closed, "my project");
+    mkdirSync(project);
+    writeFileSync(join(project, "page.txt"), "page");
+    writeFileSync(join(project, "private.txt"), "private");
+    chmodSync(join(project, "private.txt"), 0o600);
+    writeFileSync(join(closed, "other.txt"), "other");
+    chmodSync(closed, 0o700);
+    await using mesh = await startMesh({
+      mode: "root",
+      processes: "heddle",
+      files: {
+        "heddle.yaml": `workloads: [{ name: w, workingDirectory: '${project}', command: [{exec}] }]`,
+      },
+    });
+    const run = async (script: string) => await mesh.workload("w-0").exec(script);
+    assert.equal((await run("cat page.txt")).stdout, "page");
+    assert.equal((await run(`cd '${closed}' && ls -A`)).stdout, "my project\n");
+    for (const refused of ["cat private.txt", "echo >new.txt", `echo >'${closed}/new.txt'`]) {
+      assert.notEqual((await run(refused)).code, 0, refused);
+    }
   });
 }
