@@ -237,3 +237,38 @@ test("FileSecrets reads lists of what was taken back, and nothing else of their 
   assert.equal(secrets.get("file-crl:relative"), undefined);
   secrets.close();
 });
+
+test("FileSecrets tries again with each look what could not be read, whatever the reason", (t) => {
+  const { clock, secrets } = open();
+  const circle = join(folder, "circle");
+  symlinkSync(circle, circle);
+  const names = {
+    circle: `file-root:${circle}`,
+    long: `file-root:/${"n".repeat(300)}`,
+    broken: "file-root:/a\0b",
+    busy: `file-root:${write("busy", pem("busy"))}`,
+  };
+  // As where no descriptor is left.
+  const refused = t.mock.method(fs, "openSync", () => {
+    throw new Error("EMFILE");
+  });
+  syncBuiltinESMExports();
+  for (const [what, name] of Object.entries(names))
+    assert.equal(secrets.get(name), undefined, what);
+  clock.advance(10_000);
+  refused.mock.restore();
+  syncBuiltinESMExports();
+  rmSync(circle);
+  write("circle", pem("circle"));
+  clock.advance(10_000);
+  for (const what of ["circle", "busy"] as const) {
+    const expected = { kind: "validation", trustedCaPem: pem(what) };
+    assert.deepEqual(secrets.get(names[what]), expected, what);
+  }
+  // One that could be read, and goes in a circle now, keeps what it held.
+  rmSync(circle);
+  symlinkSync(circle, circle);
+  clock.advance(10_000);
+  assert.equal(secrets.get(names.circle)?.kind, "validation");
+  secrets.close();
+});

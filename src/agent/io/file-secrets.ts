@@ -58,12 +58,10 @@ export class FileSecrets implements SecretSource {
       this.#refuse(name, `${namesMax} others are read already`);
       return undefined;
     }
-    // Before it is read: what is written meanwhile is seen with the next look.
-    const state = stateOf(paths);
-    const secret = this.#read(name, paths);
-    this.#known.set(name, { paths, state, secret });
+    const read = this.#read(name, paths);
+    this.#known.set(name, read);
     this.#timer ??= this.#options.clock.schedule(lookMs, () => this.#lookAgain());
-    return secret;
+    return read.secret;
   }
 
   keepOnly(names: ReadonlySet<string>): void {
@@ -99,11 +97,10 @@ export class FileSecrets implements SecretSource {
   #lookAgain(): void {
     this.#timer = this.#options.clock.schedule(lookMs, () => this.#lookAgain());
     for (const [name, known] of this.#known) {
-      const state = stateOf(known.paths);
-      if (state === known.state) continue;
-      const secret = this.#read(name, known.paths, known.secret);
-      this.#known.set(name, { paths: known.paths, state, secret });
-      if (JSON.stringify(secret) !== JSON.stringify(known.secret)) this.#tell(name);
+      if (known.state !== undefined && known.state === stateIfAny(known.paths)) continue;
+      const read = this.#read(name, known.paths, known.secret);
+      this.#known.set(name, read);
+      if (JSON.stringify(read.secret) !== JSON.stringify(known.secret)) this.#tell(name);
     }
   }
 
@@ -112,18 +109,20 @@ export class FileSecrets implements SecretSource {
   }
 
   /** What cannot be read, or is being written, keeps what it held. */
-  #read(name: string, paths: FilePaths, before?: TlsSecret): TlsSecret | undefined {
+  #read(name: string, paths: FilePaths, before?: TlsSecret): KnownFile {
     try {
+      // First: what is written meanwhile is seen with the next look.
+      const state = stateOf(paths);
       const secret = readSecret(paths);
       this.#reasons.delete(name);
-      return secret;
+      return { paths, state, secret };
     } catch (thrown) {
       const reason = messageOf(thrown);
       if (this.#reasons.get(name) !== reason) {
         this.#options.log.warn("a certificate in a file cannot be read", { secret: name, reason });
       }
       this.#reasons.set(name, reason);
-      return before;
+      return { paths, state: undefined, secret: before };
     }
   }
 
@@ -142,18 +141,25 @@ type FilePaths =
 
 interface KnownFile {
   readonly paths: FilePaths;
-  /** What the files were like when they were read. */
-  readonly state: string;
+  /** What the files were like when they were read; undefined where that failed: it is tried with each look. */
+  readonly state: string | undefined;
   readonly secret: TlsSecret | undefined;
 }
 
-/** Differs where a file was written, or another took its place, also behind a link. */
+/** Undefined where they cannot be looked at: a folder is closed, links go in a circle. */
+function stateIfAny(paths: FilePaths): string | undefined {
+  try {
+    return stateOf(paths);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Differs where a file was written, or another took its place, also behind a link. Throws for what has none. */
 function stateOf(paths: FilePaths): string {
   return Object.values(paths)
     .map((path: string) => {
-      const found = statSync(path, { bigint: true, throwIfNoEntry: false });
-      if (found === undefined) return "none";
-      const { dev, ino, size, mtimeNs, ctimeNs } = found;
+      const { dev, ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
       return [dev, ino, size, mtimeNs, ctimeNs].join(" ");
     })
     .join();
