@@ -11,6 +11,7 @@ import { makeTestAuthority, type TestCertificate } from "../../test/support/test
 import { systemClock } from "../base/clock.ts";
 import { DownstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
 import type { Channel, ChannelError } from "./channel.ts";
+import { OpenSsl } from "./epoll/native/openssl.ts";
 import { openIo } from "./io-backend.ts";
 import { startServerHandshake } from "./server-handshake.ts";
 import type { TlsFailureKind } from "./tls/failure.ts";
@@ -258,5 +259,27 @@ onBoth(
       crlPem: await authority.revoke([client]),
     });
     assert.equal(await come(), "tls-bad-certificate");
+    // As long as those of large authorities are.
+    const long = await authority.revoke([cart]);
+    secrets.set(`file-crl:${list}`, {
+      kind: "revocations",
+      crlPem: `${"of whom\n".repeat(50_000)}${long}`,
+    });
+    assert.equal(await come(), "in");
   },
 );
+
+test("what OpenSSL refuses when a connection comes closes it at once", async (t) => {
+  const io = openIo("epoll", systemClock, silentLog);
+  const refused = t.mock.method(OpenSsl.prototype, "createContext", () => {
+    throw new Error("refused");
+  });
+  const secrets = new FakeSecrets();
+  const certificate = await issue("ec", "refused.test");
+  secrets.set("one", { kind: "certificate", ...certificate });
+  const { port, failures } = await serve(t, io, secrets, { names: ["one"], timeoutMs: 0 });
+  assert.notEqual(await shown(port, "refused.test"), print(certificate));
+  assert.deepEqual(failures, ["closed"]);
+  refused.mock.restore();
+  assert.equal(await shown(port, "refused.test"), print(certificate));
+});

@@ -28,7 +28,14 @@ export function startEpollServerTls(
 ): void {
   const { channel } = options;
   assert(channel instanceof EpollChannel, "a channel of another backend");
-  new ServerTls(options, side, openssl).start(channel);
+  const handshake = new ServerTls(options, side, openssl);
+  try {
+    handshake.start(channel);
+  } catch (thrown) {
+    // OpenSSL may refuse what Node has taken; the channel is dead already, and nobody else would close it.
+    handshake.destroy();
+    reportFault(options.log, channel.remote, thrown);
+  }
 }
 
 class ServerTls {

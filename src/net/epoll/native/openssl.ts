@@ -62,7 +62,9 @@ const givesSessions = 0x301n;
 /** A connection uses up one at most, and each brings another. */
 const ticketsEach = 1n;
 const setTicketKeyCallback = 72;
-const pemBytesMax = 256 * 1024;
+/** What is longer has a block of its own, twice as large: there are few of them, and they stay. */
+const pemBytes = 256 * 1024;
+const pemBytesMax = 64 * 1024 * 1024;
 const derBytesMax = 32 * 1024;
 const alpnBytesMax = 512;
 
@@ -83,7 +85,7 @@ export class OpenSsl {
   readonly wordBlock: Block;
   /** A collected library would take its callback with it. */
   readonly #library: InstanceType<Ffi["DynamicLibrary"]>;
-  readonly #pemBlock: Block;
+  #pemBlock: Block;
   readonly #selectAlpn: bigint;
   /**
    * A verification callback that goes on: the handshake ends, and the peer is judged by OpenSSL's
@@ -103,7 +105,7 @@ export class OpenSsl {
     this.#library = library;
     this.functions = resolveOpenSsl(library);
     this.syscalls = syscalls;
-    this.#pemBlock = syscalls.allocate(pemBytesMax);
+    this.#pemBlock = syscalls.allocate(pemBytes);
     this.derBlock = syscalls.allocate(derBytesMax);
     this.alpnBlock = syscalls.allocate(alpnBytesMax);
     this.wordBlock = syscalls.allocate(16);
@@ -262,15 +264,24 @@ export class OpenSsl {
   }
 
   #withText(text: string, use: (at: bigint, bytes: number) => void): void {
-    const room = this.#pemBlock.bytes;
     const bytes = Buffer.byteLength(text);
-    assert(bytes <= room.length, "PEM text is too long");
+    const block = this.#roomFor(bytes);
+    const room = block.bytes;
     room.write(text);
     try {
-      use(Block.addressOf(this.#pemBlock, bytes), bytes);
+      use(Block.addressOf(block, bytes), bytes);
     } finally {
       room.fill(0, 0, bytes);
     }
+  }
+
+  #roomFor(bytes: number): Block {
+    assert(bytes <= pemBytesMax, "PEM text is too long");
+    let size = this.#pemBlock.bytes.length;
+    if (bytes <= size) return this.#pemBlock;
+    while (size < bytes) size *= 2;
+    this.#pemBlock = this.syscalls.allocate(size);
+    return this.#pemBlock;
   }
 
   /** For the length of a call; wiped after it. */
