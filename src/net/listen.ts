@@ -98,12 +98,14 @@ export function listen(options: ListenOptions): Promise<BoundListener> {
       reject(listenFailure(options, { code: undefined, message: refusal }));
     server.once("error", (error) => {
       const { message } = error;
+      if (file !== undefined) removePipe(file);
       reject(listenFailure(options, { code: codeOf(error), message, cause: error }));
     });
     server.once("listening", () => {
       server.removeAllListeners("error");
       const refusal = setSocketOptions(descriptorOf(server), socketOptions, "listening");
       if (refusal !== undefined) {
+        if (file !== undefined) removePipe(file);
         server.close();
         refuse(refusal);
         return;

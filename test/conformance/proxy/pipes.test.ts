@@ -13,7 +13,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../../src/base/clock.ts";
 import { openIo } from "../../../src/net/io-backend.ts";
 import { openLibc } from "../../../src/net/sysio/libc.ts";
-import { openBoundSocket } from "../../../src/net/sysio/listening-socket.ts";
+import { encodeSockaddr, familyUnix } from "../../../src/net/sysio/sockaddr.ts";
 import { silentLog } from "../../support/silent-log.ts";
 import { planeNames, type PlaneName, type Planes, type Ports, startPlanes } from "./planes.ts";
 
@@ -54,10 +54,13 @@ const extensions = "type.googleapis.com/envoy.extensions";
 function bootstrap(ports: Ports<Door>, { logFile }: { readonly logFile: string }): string {
   // What a proxy that was killed has left.
   const stale = pathOf(ports, "stale");
-  const left = openBoundSocket({ address: stale, port: 0 }, []);
-  const libc = openLibc();
-  assert.ok("fd" in left && libc.kind === "present" && existsSync(stale));
-  libc.libc.close(left.fd);
+  const probe = openLibc();
+  assert.ok(probe.kind === "present");
+  const { libc } = probe;
+  const address = encodeSockaddr({ address: stale, port: 0 });
+  const left = libc.socket(familyUnix, 1, 0);
+  assert.equal(libc.bind(left, address, address.length), 0);
+  libc.close(left);
   const listener = (name: string, address: string, manager: string): string => `
   - name: ${name}
     address: ${address}
@@ -374,10 +377,14 @@ for (const name of ["portable", "epoll"] as const) {
     const first = await listen(path);
     assert.deepEqual(first.address, { address: path, port: 0 });
     // As a proxy that takes the place of one that is still there.
-    const second = await listen(path);
+    rmSync(path);
+    const second = http.createServer();
+    await new Promise<void>((resolve) => second.listen(path, resolve));
     await first.close();
     assert.ok(existsSync(path));
-    await second.close();
+    second.close();
+    const third = await listen(path);
+    await third.close();
     assert.ok(!existsSync(path));
   });
 
