@@ -101,7 +101,7 @@ function pipeProblem(
   entry: { readonly resolution: string; readonly ports: readonly ServiceEntryPort[] },
 ): string | undefined {
   const at = `unix://${path}`;
-  if (!/^(\/.|@.)/s.test(path) || path.includes("\0")) {
+  if (!/^(?:\/.*[^/]$|@.)/s.test(path) || path.includes("\0")) {
     return `${at} is neither an absolute path nor an abstract name (@name)`;
   }
   if (new TextEncoder().encode(path).length > pipeBytesMax) {
@@ -150,6 +150,12 @@ export const serviceEntrySpec: Type<ServiceEntrySpec> = object<ServiceEntrySpec>
         if (pipe !== undefined) {
           const message = pipeProblem(pipe, one, { resolution, ports: spec.ports ?? [] });
           if (message !== undefined) complain("endpoints", "serviceentry.unix-socket", message);
+          continue;
+        }
+        // Proxies would take it for one, and refuse the whole cluster.
+        if (isDns && /^[/@]/.test(one.address ?? "")) {
+          const message = `${one.address} is no name; a Unix socket is written unix://${one.address}`;
+          complain("endpoints", "serviceentry.unix-socket", message);
           continue;
         }
         if (resolution !== "STATIC" || one.address === undefined || isAddress(one.address))
