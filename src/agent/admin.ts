@@ -59,13 +59,18 @@ export function plainText(status: number, body: string): AdminResponse {
   return { status, contentType: "text/plain; charset=utf-8", body };
 }
 
-/** Serves a handler over HTTP; a handler that throws is answered 500 and logged. */
+/**
+ * Serves a handler over HTTP; a handler that throws is answered 500 and logged. A Unix socket answers nobody
+ * who comes by this process's own data plane: an endpoint may be a Unix socket, and whoever is proxied to it
+ * would have the power of the socket's owner.
+ */
 export function serveAdmin(
-  target: HttpListenTarget,
+  place: HttpListenTarget,
   handler: AdminHandler,
   log: Logger,
 ): Promise<HttpListener> {
   const sender = new PieceSender();
+  const target = "socketPath" in place ? { ...place, refusesOwnProcess: true } : place;
   return listenHttp(target, (incoming, outgoing) => {
     incoming.resume();
     void answer(incoming, outgoing, { handler, log, sender });

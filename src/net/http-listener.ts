@@ -8,13 +8,22 @@ import type { SocketAddress } from "../base/socket-address.ts";
 import { nodeHttp } from "./node-http.ts";
 import { onClosed, onOpened, takeKept } from "./portable/kept.ts";
 import { descriptorOf } from "./socket-handle.ts";
-import { makePrivateSocket, removeStaleSocket } from "./unix-socket.ts";
+import {
+  isOwnProcess,
+  makePrivateSocket,
+  removeStaleSocket,
+  withPrivateMask,
+} from "./unix-socket.ts";
 
 /** An inherited listening socket, an address, or a Unix socket made for its owner alone. */
 export type HttpListenTarget =
   | { readonly fd: number }
   | SocketAddress
-  | { readonly socketPath: string };
+  | {
+      readonly socketPath: string;
+      /** Nobody comes by a proxy of this process, whatever its configuration says. */
+      readonly refusesOwnProcess?: boolean;
+    };
 
 export interface HttpListener {
   /** Undefined for a Unix socket. */
@@ -34,10 +43,17 @@ export async function listenHttp(
     { headersTimeout: limits.headersTimeoutMs, requestTimeout: limits.requestTimeoutMs },
     handler,
   );
+  if ("socketPath" in target && target.refusesOwnProcess === true) {
+    server.on("connection", (socket) => void (isOwnProcess(socket) && socket.destroy()));
+  }
   makeRoom(server, limits.connectionsMax);
-  if ("socketPath" in target) await removeStaleSocket(target.socketPath);
-  await listen(server, target);
-  if ("socketPath" in target) await makePrivateSocket(target.socketPath);
+  if ("socketPath" in target) {
+    await removeStaleSocket(target.socketPath);
+    await withPrivateMask(() => listen(server, target));
+    await makePrivateSocket(target.socketPath);
+  } else {
+    await listen(server, target);
+  }
   const bound = server.address();
   const address =
     bound === null || typeof bound === "string"
@@ -69,6 +85,7 @@ function makeRoom(server: Server, connectionsMax: number): void {
     silent.delete(socket);
   };
   server.on("connection", (socket) => {
+    if (socket.destroyed) return;
     const [longestSilent = socket] = open.size >= connectionsMax ? silent : [];
     if (open.size >= connectionsMax) {
       leave(longestSilent);

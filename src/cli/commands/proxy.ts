@@ -210,10 +210,12 @@ function openAdmin(
 ): { readonly opened: Promise<void>; close(): Promise<void> } {
   let listener: HttpListener | undefined;
   let isClosed = false;
+  // What is refused is not tried again.
+  const place = address && placeOf(address, waits);
   const open = async (): Promise<void> => {
-    while (address !== undefined && !isClosed) {
+    while (place !== undefined && !isClosed) {
       try {
-        listener = await serveAdmin(placeOf(address, waits), proxy.admin, log);
+        listener = await serveAdmin(place, proxy.admin, log);
         return;
       } catch (thrown) {
         if (!waits) throw thrown;

@@ -43,6 +43,21 @@ export function readOriginalDestination(
   return decodeSockaddr(value.subarray(0, bytes.readUInt32LE(0)));
 }
 
+const soPeerCredentials = 17;
+/** `struct ucred`: process, user, group. */
+const credentialsBytes = 12;
+
+/** Which process has connected to a Unix socket; undefined where the kernel cannot be asked. */
+export function readPeerProcess(fd: number): number | undefined {
+  const probe = openLibc();
+  if (probe.kind === "absent" || fd < 0) return undefined;
+  const value = Buffer.alloc(credentialsBytes);
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(credentialsBytes, 0);
+  const status = probe.libc.getsockopt(fd, solSocket, soPeerCredentials, value, bytes);
+  return status === 0 ? value.readInt32LE(0) : undefined;
+}
+
 const soKeepAlive = 9;
 const ipprotoTcp = 6;
 const tcpKeepIdle = 4;
