@@ -38,7 +38,6 @@ export function planParameters(parameters: TlsParameters | undefined): Parameter
   // Envoy writes groups of equal preference as [A|B], and the client's order counts within one. OpenSSL
   // knows order only, but for ChaCha20, which clients put first that have no instructions for AES.
   const chosen = suites.flatMap((suite) => suite.replaceAll(/[[\]]/g, "").split("|"));
-  const isGrouped = (suite: string): boolean => suite.includes("|") && suite.includes("CHACHA20");
   const curves = parameters?.ecdhCurves ?? [];
   const known = chosen.filter((suite) => tls.getCiphers().includes(suite.toLowerCase()));
   // Falling back on ours would offer what was not asked for.
@@ -57,10 +56,26 @@ export function planParameters(parameters: TlsParameters | undefined): Parameter
       maxVersion: versionOf(parameters?.tlsMaximumProtocolVersion, "TLSv1.3"),
     },
     ciphers: [ciphers13, ...(known.length === 0 ? ciphers12 : known)].join(":"),
-    yieldsToChaCha: suites.length === 0 || suites.some(isGrouped),
+    yieldsToChaCha: suites.length === 0 || isFirstAmongEquals(suites),
     curves: curves.length === 0 ? undefined : curves.join(":"),
     signatures: signatures.length === 0 ? undefined : signatures.join(":"),
   };
+}
+
+/** Whether ChaCha20 stands in a group, and nothing that goes with the same certificates stands before it. */
+function isFirstAmongEquals(suites: readonly string[]): boolean {
+  const before = new Set<boolean>();
+  let isGrouped = false;
+  for (const suite of suites) {
+    const names = suite.replaceAll(/[[\]]/g, "").split("|");
+    for (const name of names.filter((one) => one.includes("CHACHA20"))) {
+      // OpenSSL would put it before everything, and the client would choose against the order.
+      if (before.has(name.includes("ECDSA"))) return false;
+      isGrouped ||= names.length > 1;
+    }
+    for (const name of names) before.add(name.includes("ECDSA"));
+  }
+  return isGrouped;
 }
 
 /** Before the secrets come: a name that OpenSSL does not know would fail every handshake. */
