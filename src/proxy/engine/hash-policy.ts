@@ -3,7 +3,7 @@ import type {
   RouteAction_HashPolicy as HashPolicy,
   RouteAction_HashPolicy_Cookie as CookiePolicy,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
-import { formatSocketAddress } from "../../base/socket-address.ts";
+import { formatSocketAddress, hasPort } from "../../base/socket-address.ts";
 import type { HashBits } from "./chooser.ts";
 import { stateObject } from "./filter-state.ts";
 import { refuse } from "./refusal.ts";
@@ -70,7 +70,11 @@ function compileSource(policy: HashPolicy, path: string): Source {
   }
   if (policy.cookie !== undefined) return compileCookie(policy.cookie);
   if (policy.connectionProperties?.sourceIp === true) {
-    return (request) => request.remoteAddress ?? request.connection.sourceAddress;
+    return (request) => {
+      const address = request.remoteAddress ?? request.connection.sourceAddress;
+      // As Envoy: all who come from one Unix socket are not one client.
+      return hasPort(address) ? address : undefined;
+    };
   }
   if (policy.queryParameter !== undefined) {
     const { name } = policy.queryParameter;

@@ -43,6 +43,16 @@ test("descriptor() masks addresses of both families", () => {
   }
 });
 
+test("descriptor() is none of the address of who comes from a Unix socket", () => {
+  const at = (remoteAddress: string): RequestView => ({ ...requestView({}), remoteAddress });
+  const actions = [{ remoteAddress: {} }];
+  assert.equal(described(actions, at("192.0.2.7")), "remote_address=192.0.2.7");
+  for (const pipe of ["/run/app.sock", "@app"]) {
+    assert.equal(described(actions, at(pipe)), undefined);
+    assert.equal(described([{ maskedRemoteAddress: {} }], at(pipe)), undefined);
+  }
+});
+
 test("descriptor() is none when one of its actions finds nothing, unless that may be left out", () => {
   const request = requestView({ headers: { "x-user": "ann" } });
   const user = { requestHeaders: { headerName: "X-User", descriptorKey: "user" } };

@@ -10,6 +10,7 @@ import {
   type RateLimit_HitsAddend,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { bytesOf } from "../../base/latin1.ts";
+import { hasPort } from "../../base/socket-address.ts";
 import { type RequestPredicate, conditionClosure } from "./condition-closure.ts";
 import { allOf, type Condition } from "./condition.ts";
 import { compileHeaderFormat } from "./header-format.ts";
@@ -146,7 +147,11 @@ function compileAction(action: RateLimit_Action, path: string): Part {
     return given(descriptorKey, skipIfAbsent, (request) => queryValue(request.path, name));
   }
   if (action.remoteAddress !== undefined) {
-    return (request) => ({ key: "remote_address", value: addressOf(request) });
+    return (request) => {
+      const value = addressOf(request);
+      // As Envoy: who comes from a Unix socket has none.
+      return hasPort(value) ? { key: "remote_address", value } : undefined;
+    };
   }
   if (action.maskedRemoteAddress !== undefined) return masked(action.maskedRemoteAddress);
   if (action.remoteAddressMatch !== undefined) {
