@@ -48,6 +48,7 @@ const material: TlsMaterial = {
   },
   localUriSans: [],
   localNames: [],
+  ownNames: undefined,
   verifiesPeer: true,
 };
 
