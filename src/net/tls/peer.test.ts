@@ -46,6 +46,7 @@ const material: TlsMaterial = {
     trustedCaPem: undefined,
     crlPem: undefined,
   },
+  ownNames: undefined,
   localUriSans: [],
   localNames: [],
   ownNames: undefined,
