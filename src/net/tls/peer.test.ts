@@ -46,7 +46,6 @@ const material: TlsMaterial = {
     trustedCaPem: undefined,
     crlPem: undefined,
   },
-  ownNames: undefined,
   localUriSans: [],
   localNames: [],
   ownNames: undefined,
