@@ -174,7 +174,7 @@ test("Configuration is not ready while a listener cannot be opened, and tries ag
 });
 
 test("Configuration acknowledges listeners when they serve, and refuses one whose address is taken", async () => {
-  const { configuration, feed, listeners, close } = plane();
+  const { configuration, feed, listeners, metrics, close } = plane();
   configuration.start();
   feed.send(typeUrls.cluster, [staticCluster("a")]);
   feed.send(typeUrls.listener, [httpListener("80", "one")]);
@@ -192,6 +192,10 @@ test("Configuration acknowledges listeners when they serve, and refuses one whos
     "M: filter_chains[0].filters: a chain needs a filter that ends it",
   ]);
   assert.ok(!listeners.log.includes("start L three"));
+  // Nor does it count, or stand among what serves.
+  assert.match(metrics.expose(), /listener_manager_listener_modified 1\n/);
+  const [kept] = configuration.applied.accepted(typeUrls.listener);
+  assert.equal(Listener.decode(kept?.resource.bytes ?? new Uint8Array(0)).statPrefix, "two");
   close();
 });
 

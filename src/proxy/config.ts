@@ -103,10 +103,8 @@ export class Configuration implements RouteSource {
       missing: (needs) => this.#missing(needs),
       onRefused: (resource, reason) =>
         this.applied.refuse(listener, resource, { reason, fields: [{ path: "address", reason }] }),
-      onRecovered: (resource) => {
-        this.applied.accept(listener, resource);
-        options.feed.refresh?.(listener, resource.name);
-      },
+      onBound: (resource) => this.applied.accept(listener, resource),
+      onRecovered: ({ name }) => options.feed.refresh?.(listener, name),
       prepareAgain: (resource) => this.#applyListener(resource),
       onSettled: () => this.#checkReady(),
     });
@@ -251,7 +249,8 @@ export class Configuration implements RouteSource {
     if (this.applied.isCurrent(typeUrl, resource)) return undefined;
     try {
       yield* apply(resource) ?? [];
-      this.applied.accept(typeUrl, resource);
+      // A listener is when it has its address.
+      if (typeUrl !== typeUrls.listener) this.applied.accept(typeUrl, resource);
       return undefined;
     } catch (thrown) {
       // A refusal is the operator's business; anything else is a fault of ours or a broken message,

@@ -228,14 +228,16 @@ export class AdsClient implements XdsFeed {
 
   #deliver(subscription: ClientSubscription, response: Delivery): void {
     const { typeUrl } = subscription;
-    const { resources, removed, nonce, version } = response;
+    const { resources, removed, unchanged = [], nonce, version } = response;
     const stream = this.#streamNumber;
     let hasResponded = false;
     this.#applying.set(typeUrl, (this.#applying.get(typeUrl) ?? 0) + 1);
     this.onUpdate({
       typeUrl,
+      version,
       resources,
       removed,
+      unchanged,
       respond: (refusal) => {
         if (hasResponded) return;
         hasResponded = true;
@@ -324,6 +326,7 @@ interface Delivery {
   readonly kind: "usable";
   readonly resources: readonly DeltaResource[];
   readonly removed: readonly string[];
+  readonly unchanged?: readonly string[];
   readonly nonce: string;
   readonly version: string;
 }

@@ -25,9 +25,13 @@ export interface XdsFeed {
 /** One accepted-or-refused unit, as an xDS response is. */
 export interface XdsUpdate {
   readonly typeUrl: string;
+  /** Of the answer; absent where nobody has answered: what stands in a file of the proxy's own, or what went unanswered. */
+  readonly version?: string;
   readonly resources: readonly XdsResource[];
   /** Names that no longer exist; for a state-of-the-world source, what the answer left out. */
   readonly removed: readonly string[];
+  /** Names that the answer held as they are already. */
+  readonly unchanged?: readonly string[];
   /** More of this type is on its way: what is missing by now may still come. */
   readonly isInterim?: true;
   /** Call exactly once: without an argument it acknowledges, with a reason it refuses (NACK). */

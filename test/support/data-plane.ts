@@ -40,6 +40,7 @@ export class FakeFeed implements XdsFeed {
     let answer = "no answer";
     this.onUpdate({
       typeUrl,
+      version: resources.at(-1)?.version ?? "",
       resources,
       removed,
       respond: (refusal) => {

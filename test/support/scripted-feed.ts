@@ -16,6 +16,7 @@ export class ScriptedFeed implements XdsFeed {
   send(typeUrl: string, resources: readonly XdsResource[], removed: readonly string[] = []): void {
     this.onUpdate({
       typeUrl,
+      version: resources.at(-1)?.version ?? "",
       resources,
       removed,
       respond: (refusal) => void this.answers.push(refusal ?? "accepted"),

@@ -84,8 +84,7 @@ export class AgentFeed implements XdsFeed {
       }
     }
     this.#deliver({
-      typeUrl,
-      resources,
+      ...update,
       removed,
       respond: (refusal) => {
         if (refusal === undefined) this.#options.store.apply(typeUrl, resources, removed);

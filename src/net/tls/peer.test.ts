@@ -47,6 +47,7 @@ const material: TlsMaterial = {
     crlPem: undefined,
   },
   localUriSans: [],
+  ownNames: undefined,
   localNames: [],
   ownNames: undefined,
   verifiesPeer: true,

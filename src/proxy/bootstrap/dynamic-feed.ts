@@ -111,7 +111,7 @@ export class DynamicFeed implements XdsFeed {
     }
     const reasons = taken.map(({ name }) => `${name}: is the name of a static resource`);
     this.onUpdate({
-      typeUrl,
+      ...update,
       resources: update.resources.filter(({ name }) => !fixed.has(name)),
       removed: update.removed.filter((name) => !fixed.has(name)),
       respond: (refusal) => {

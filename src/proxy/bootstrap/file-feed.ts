@@ -67,6 +67,7 @@ export class FileFeed implements XdsFeed {
     this.#sent.set(typeUrl, names);
     this.onUpdate({
       typeUrl,
+      version: String(this.#version),
       resources,
       removed,
       respond: (refusal) => {

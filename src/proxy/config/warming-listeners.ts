@@ -15,6 +15,8 @@ export interface WarmingListenersOptions {
   readonly log: Logger;
   /** What a listener needs and is not there. */
   readonly missing: (needs: ListenerNeeds) => readonly string[];
+  /** It has its addresses. */
+  readonly onBound: (resource: XdsResource) => void;
   readonly onRefused: (resource: XdsResource, reason: string) => void;
   /** A listener that was refused, because it could not be bound, serves after all. */
   readonly onRecovered: (resource: XdsResource) => void;
@@ -133,23 +135,23 @@ export class WarmingListeners {
     for (const [name, warming] of this.#warming) {
       if (warming.isBound) continue;
       const open = warming.prepared.open();
-      if (open === undefined) warming.isBound = true;
+      if (open === undefined) this.#onBound(warming);
       else opening.push({ name, warming, open });
     }
     return opening.length === 0 ? undefined : this.#settle(opening);
   }
 
   async #settle(opening: readonly Opening[]): Promise<readonly string[]> {
-    const failed = await failuresOf(opening);
+    const failed = await this.#failuresOf(opening);
     if (failed.length === 0) return [];
     // Another listener of the same answer may give the address up as it starts.
     this.startReady();
     const again = failed.flatMap(({ name, warming }) => {
       const open = warming.prepared.open();
-      warming.isBound = open === undefined;
+      if (open === undefined) this.#onBound(warming);
       return open === undefined ? [] : [{ name, warming, open }];
     });
-    const lost = await failuresOf(again);
+    const lost = await this.#failuresOf(again);
     for (const { name, warming, reason } of lost) this.#onUnbound(name, warming, reason);
     return lost.map(({ name, reason }) => `${name}: ${reason}`);
   }
@@ -171,6 +173,28 @@ export class WarmingListeners {
     for (const { retry } of this.#unbound.values()) retry.cancel();
     for (const { prepared } of this.#warming.values()) prepared.discard();
     this.#warming.clear();
+  }
+
+  #onBound(warming: Warming): void {
+    warming.isBound = true;
+    this.#options.onBound(warming.resource);
+  }
+
+  async #failuresOf(
+    openings: readonly Opening[],
+  ): Promise<readonly (Omit<Opening, "open"> & { readonly reason: string })[]> {
+    const failures = await Promise.all(
+      openings.map(async ({ name, warming, open }) => {
+        try {
+          await open;
+          this.#onBound(warming);
+          return [];
+        } catch (thrown) {
+          return [{ name, warming, reason: messageOf(thrown) }];
+        }
+      }),
+    );
+    return failures.flat();
   }
 
   #onUnbound(name: string, warming: Warming, reason: string): void {
@@ -209,21 +233,4 @@ interface Opening {
   readonly name: string;
   readonly warming: Warming;
   readonly open: Promise<void>;
-}
-
-async function failuresOf(
-  openings: readonly Opening[],
-): Promise<readonly (Omit<Opening, "open"> & { readonly reason: string })[]> {
-  const failures = await Promise.all(
-    openings.map(async ({ name, warming, open }) => {
-      try {
-        await open;
-        warming.isBound = true;
-        return [];
-      } catch (thrown) {
-        return [{ name, warming, reason: messageOf(thrown) }];
-      }
-    }),
-  );
-  return failures.flat();
 }

@@ -241,6 +241,7 @@ function addressOf(address: Address | undefined, path: string): SocketAddress {
   if (socket?.portValue === undefined) {
     return refuse(path, "only IP addresses with a port, and pipes, are supported");
   }
+  if (socket.portValue > 65_535) return refuse(`${path}.socket_address.port_value`, "is no port");
   return { address: socket.address, port: socket.portValue };
 }
 

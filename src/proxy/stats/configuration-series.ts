@@ -28,10 +28,28 @@ const managedOf = new Map<string, Managed>([
   [typeUrls.listener, "listener"],
 ]);
 
+/** Series of answers of one kind. */
+interface Answers {
+  readonly prefix: string;
+  readonly tellsReloads: boolean;
+}
+
+const clusterAnswers: Answers = { prefix: "cluster_manager_cds", tellsReloads: true };
+const listenerAnswers: Answers = { prefix: "listener_manager_lds", tellsReloads: false };
+const routeAnswers: Answers = { prefix: "http_rds", tellsReloads: true };
+
+interface AnswerFacts {
+  readonly version: string;
+  readonly isRefused: boolean;
+  /** Something has changed by it. */
+  readonly isReload: boolean;
+}
+
 export class ConfigurationSeries {
   readonly #metrics: MetricRegistry;
   readonly #clock: Clock;
   readonly #changes = new Map<string, Counter>();
+  readonly #asked = new Map<string, Counter>();
   readonly #gauges: Readonly<Record<Managed, { active: Gauge; warming: Gauge }>>;
   readonly #workersStarted: Gauge;
   /** Envoy has one for each of its workers. */
@@ -70,39 +88,61 @@ export class ConfigurationSeries {
     if (managed === "listener" && change !== "removed") this.#created.add();
   }
 
-  /** One answer was accepted or refused. Those that stand in a bootstrap are nobody's answer. */
+  /**
+   * One answer was accepted or refused. What nobody has answered, as what stands in a bootstrap, brings
+   * new wishes at most.
+   */
   onAnswer(update: XdsUpdate, isRefused: boolean, users: readonly RouteUser[]): void {
-    const { typeUrl, resources } = update;
-    if (resources.some(({ version }) => version === "static")) return;
-    if (typeUrl === typeUrls.cluster) this.#answered("cluster_manager_cds", {}, update, isRefused);
-    if (typeUrl === typeUrls.listener)
-      this.#answered("listener_manager_lds", {}, update, isRefused);
+    const { typeUrl, version } = update;
+    if (typeUrl === typeUrls.listener) this.#askForRoutes(users);
+    if (version === undefined) return;
+    const answer = { version, isRefused, isReload: !isRefused };
+    if (typeUrl === typeUrls.cluster) this.#answered(clusterAnswers, {}, answer);
+    if (typeUrl === typeUrls.listener) this.#answered(listenerAnswers, {}, answer);
     if (typeUrl !== typeUrls.route) return;
-    for (const resource of resources) {
-      const own = users.filter(({ routes }) => routes === resource.name);
-      // A connection manager may stand in several filter chains, and in two listeners.
-      for (const statPrefix of new Set(own.map((user) => user.statPrefix))) {
-        const labels = { http_conn_manager_prefix: statPrefix, rds_route_config: resource.name };
-        this.#answered("http_rds", labels, { ...update, resources: [resource] }, isRefused);
+    const changed = new Set(update.resources.map(({ name }) => name));
+    for (const name of [...changed, ...(update.unchanged ?? [])]) {
+      const isReload = !isRefused && changed.has(name);
+      for (const labels of labelsOf(users.filter(({ routes }) => routes === name))) {
+        this.#answered(routeAnswers, labels, { ...answer, isReload });
       }
     }
   }
 
+  /** Envoy counts as an attempt what it asks for first, then each answer. */
+  #askForRoutes(users: readonly RouteUser[]): void {
+    for (const labels of labelsOf(users)) this.#attempts(routeAnswers, labels);
+  }
+
+  /** The first time it is looked for, it counts as asked for. */
+  #attempts({ prefix }: Answers, labels: Labels): Counter {
+    const key = `${prefix} ${JSON.stringify(labels)}`;
+    const known = this.#asked.get(key);
+    if (known !== undefined) return known;
+    const attempts = this.#metrics.counter(`envoy_${prefix}_update_attempt`, help, labels);
+    attempts.add();
+    this.#asked.set(key, attempts);
+    return attempts;
+  }
+
   #answered(
-    prefix: string,
+    answers: Answers,
     labels: Labels,
-    ...[{ resources }, isRefused]: [update: XdsUpdate, isRefused: boolean]
+    { version, isRefused, isReload }: AnswerFacts,
   ): void {
-    const name = (suffix: string): string => `envoy_${prefix}_${suffix}`;
+    this.#attempts(answers, labels).add();
+    const name = (suffix: string): string => `envoy_${answers.prefix}_${suffix}`;
     const count = (suffix: string): void => this.#metrics.counter(name(suffix), help, labels).add();
-    count("update_attempt");
     count(isRefused ? "update_rejected" : "update_success");
     if (isRefused) return;
     const set = (suffix: string, value: number): void =>
       this.#metrics.gauge(name(suffix), help, labels).set(value);
-    set("update_time", this.#clock.nowMs());
-    set("version", versionOf(resources.at(-1)?.version ?? ""));
-    if (prefix === "http_rds") count("config_reload");
+    const nowMs = this.#clock.nowMs();
+    set("update_time", nowMs);
+    set("version", versionOf(version));
+    if (!answers.tellsReloads || !isReload) return;
+    count("config_reload");
+    set("config_reload_time_ms", nowMs);
   }
 
   show(managed: Managed, { active, warming }: ManagedCounts): void {
@@ -113,6 +153,15 @@ export class ConfigurationSeries {
   showStarted(): void {
     this.#workersStarted.set(1);
   }
+}
+
+/** A connection manager may stand in several filter chains, and in two listeners. */
+function labelsOf(users: readonly RouteUser[]): readonly Labels[] {
+  const pairs = new Map(users.map((user) => [`${user.statPrefix} ${user.routes}`, user]));
+  return [...pairs.values()].map(({ statPrefix, routes }) => ({
+    http_conn_manager_prefix: statPrefix,
+    rds_route_config: routes,
+  }));
 }
 
 const hash = new Hash64();

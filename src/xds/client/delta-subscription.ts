@@ -122,6 +122,8 @@ export type Received =
       readonly kind: "usable";
       readonly resources: readonly DeltaResource[];
       readonly removed: readonly string[];
+      /** Wanted, and held already; of the variant that sends them again. */
+      readonly unchanged?: readonly string[];
     };
 
 function difference(before: Wish, after: Wish): { added: string[]; removed: string[] } {

@@ -134,7 +134,9 @@ export class SotwClientSubscription implements ClientSubscription {
     this.#held = held;
     const answered = new Set(wanted.map(({ name }) => name));
     this.#answered = isWhole ? answered : this.#answered.union(answered);
-    return { kind: "usable", resources: fresh, removed };
+    const changed = new Set(fresh.map(({ name }) => name));
+    const unchanged = [...answered].filter((name) => !changed.has(name));
+    return { kind: "usable", resources: fresh, removed, unchanged };
   }
 
   accepted(
