@@ -231,9 +231,12 @@ test("a listener whose address is taken says so before it starts; what serves go
   });
   prepared.discard();
   const none = { socketAddress: { address: one.address, portValue: 65_536 } };
-  assert.throws(() => set.prepare(Listener.fromPartial({ name: "l", address: none, filterChains })), {
-    message: "address.socket_address.port_value: is no port",
-  });
+  assert.throws(
+    () => set.prepare(Listener.fromPartial({ name: "l", address: none, filterChains })),
+    {
+      message: "address.socket_address.port_value: is no port",
+    },
+  );
   assert.equal(await exchange(connect({ port, ...half }), "a"), "one:a");
 });
 

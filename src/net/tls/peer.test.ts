@@ -47,7 +47,6 @@ const material: TlsMaterial = {
     crlPem: undefined,
   },
   localUriSans: [],
-  ownNames: undefined,
   localNames: [],
   ownNames: undefined,
   verifiesPeer: true,

@@ -137,7 +137,8 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
   "chain-gone": plain(503, 14, flag.noRouteFound, "filter_chain_not_found", "no longer served"),
   "rate-limited": plain(429, 14, flag.rateLimited, "local_rate_limited", "local_rate_limited"),
   fault: plain(503, 14, flag.faultInjected, "fault_filter_abort", "fault filter abort"),
-  "resources-short": plain(503, 14, flag.overloadManager, "overload", "envoy overloaded"),
+  // Without a flag, as Envoy: OM is of streams that are broken off.
+  "resources-short": plain(503, 14, 0, "overload", "envoy overloaded"),
   overload: plain(503, 14, flag.upstreamOverflow, "overload", "overloaded"),
   // The connection manager takes paths alone.
   "absolute-target": plain(404, 12, 0, "absolute_path_rejected", ""),

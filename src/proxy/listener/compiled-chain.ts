@@ -2,7 +2,11 @@
 import { assert } from "../../base/assert.ts";
 import { createServerTls, createTlsCounters, type ServerTls } from "../../net/tls-contexts.ts";
 import type { SecretSource } from "../../net/secret-source.ts";
-import type { FilterChainFacts, RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
+import type {
+  FilterChainFacts,
+  RequestRecord,
+  RequestSink,
+} from "../../telemetry/request-record.ts";
 import type { TransportSocket } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type {
   Filter,

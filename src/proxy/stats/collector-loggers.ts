@@ -21,7 +21,13 @@ import { refuseUnknownFormatter } from "../engine/body-format.ts";
 import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { lowerAscii } from "../engine/text-test.ts";
-import { Kept, postsOverGrpc, postsOverHttp, reportMemory, streamsOverGrpc } from "../http/collectors.ts";
+import {
+  Kept,
+  postsOverGrpc,
+  postsOverHttp,
+  reportMemory,
+  streamsOverGrpc,
+} from "../http/collectors.ts";
 import { compileGrpcTarget } from "../http/grpc-target.ts";
 import { compileHttpTarget } from "../http/http-target.ts";
 import { formatExtensions } from "./file-logger.ts";

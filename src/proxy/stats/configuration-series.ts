@@ -125,11 +125,7 @@ export class ConfigurationSeries {
     return attempts;
   }
 
-  #answered(
-    answers: Answers,
-    labels: Labels,
-    { version, isRefused, isReload }: AnswerFacts,
-  ): void {
+  #answered(answers: Answers, labels: Labels, { version, isRefused, isReload }: AnswerFacts): void {
     this.#attempts(answers, labels).add();
     const name = (suffix: string): string => `envoy_${answers.prefix}_${suffix}`;
     const count = (suffix: string): void => this.#metrics.counter(name(suffix), help, labels).add();

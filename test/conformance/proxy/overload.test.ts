@@ -54,16 +54,28 @@ function overloadOf(action: string): Readonly<Record<string, unknown>> {
   };
 }
 
-test("requests are refused as Envoy refuses them: status, body, flag, counter", async () => {
+const toldInBody = {
+  local_reply_config: {
+    body_format: {
+      text_format_source: {
+        inline_string: "%LOCAL_REPLY_BODY% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%",
+      },
+    },
+  },
+};
+
+test("requests are refused as Envoy refuses them: status, body, flag, details, counter", async () => {
   const bootstrap = overloadOf("stop_accepting_requests");
-  const heddle = await startProxyProcess({ io: "portable", applicationPort, bootstrap });
+  const options = { applicationPort, bootstrap, manager: toldInBody };
+  const heddle = await startProxyProcess({ io: "portable", ...options });
   const binary = findEnvoy();
   assert.ok(binary !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
-  const { config, ports } = await proxyBootstrap({ applicationPort, bootstrap });
+  const { config, ports } = await proxyBootstrap(options);
   const envoy = startEnvoy(binary, config);
   try {
     const ours = await refusal(heddle.port);
-    assert.deepEqual(ours, { status: 503, body: "envoy overloaded", connection: undefined });
+    const body = "envoy overloaded - overload";
+    assert.deepEqual(ours, { status: 503, body, connection: undefined });
     assert.deepEqual(ours, await refusal(ports.port));
     const name = "envoy_http_downstream_rq_overload_close";
     assert.match(
