@@ -24,7 +24,7 @@ import type { ClusterTraffic } from "./cluster/members.ts";
 import { type ClusterServices, RunningCluster } from "./cluster/running-cluster.ts";
 import type { ClusterSource, UpstreamCluster } from "./context.ts";
 import type { LocalZones } from "./engine/zones.ts";
-import { type ClusterSeries, clusterSeries } from "./stats/envoy-series.ts";
+import { type ClusterSeries, clusterSeries, type UpdateEvent } from "./stats/envoy-series.ts";
 
 export interface ClusterPoolOptions extends ClusterServices {
   readonly metrics: MetricRegistry;
@@ -210,18 +210,28 @@ export class ClusterPool implements ClusterSource {
 
   /** Throws a refusal, before anything has changed. */
   applyEndpoints(assignment: ClusterLoadAssignment): void {
-    readAssignment(assignment, () => undefined, "addresses");
-    readPolicy(assignment);
+    try {
+      readAssignment(assignment, () => undefined, "addresses");
+      readPolicy(assignment);
+    } catch (thrown) {
+      this.#countUpdate(assignment.clusterName, "update_rejected");
+      throw thrown;
+    }
     this.#assignments.set(assignment.clusterName, assignment);
+    this.#countUpdate(assignment.clusterName, "update_success");
     for (const entry of this.#wishes.of(assignment.clusterName)) {
-      // Told once for a process, as by `Members`.
-      if (this.#options.toldHealth === undefined) entry.series.onEndpointsTold();
       for (const version of [entry.active, entry.warming]) {
         if (version === undefined || serviceOf(version) !== assignment.clusterName) continue;
         setAssignment(version, assignment);
       }
       this.#promote(entry);
     }
+  }
+
+  #countUpdate(serviceName: string, end: UpdateEvent): void {
+    // Told once for a process, as by `Members`.
+    if (this.#options.toldHealth !== undefined) return;
+    for (const { series } of this.#wishes.of(serviceName)) series.onUpdate(end);
   }
 
   /** The service has no endpoints any more, or never had. */
@@ -297,6 +307,9 @@ export class ClusterPool implements ClusterSource {
               cluster: plan.name,
               discovery,
               localities,
+              onUpdate: (...ends) => {
+                if (this.#options.toldHealth === undefined) series.onUpdate(...ends);
+              },
               onEndpoints: (resolved) => {
                 running.setEndpoints(resolved, policy);
                 const entry = this.#entries.get(plan.name);

@@ -9,27 +9,43 @@ import { parseIp } from "../engine/ip.ts";
 import type { Discovery } from "./discovery.ts";
 import { addressOfAuthority } from "./forward.ts";
 
-/** Undefined where the request names nothing. */
+/** Undefined where nothing is named. `onInvalid`: what should name something does not. */
 export function destinationOf(
   discovery: Discovery,
   choice: EndpointChoice,
+  onInvalid: () => void,
 ): SocketAddress | undefined {
   if (discovery.kind === "forward") {
     return addressOfAuthority(choice.authority ?? "", discovery.defaultPort);
   }
-  const { destinationAddress, destinationPort } = choice.connection;
-  if (discovery.kind !== "original-dst") {
-    return { address: destinationAddress, port: destinationPort };
-  }
+  if (discovery.kind !== "original-dst") return ownDestination(choice.connection);
   const { header, portOverride, metadata } = discovery;
-  const told = header === undefined ? undefined : choice.wanted?.header(header);
-  const set =
-    stateOf(choice, originalDestinationKey) ?? metadataText(choice.connection, metadata) ?? told;
-  const named = set === undefined ? undefined : addressAndPort(set);
-  const { address, port } = named ?? { address: destinationAddress, port: destinationPort };
+  const named =
+    told(stateOf(choice, originalDestinationKey), onInvalid) ??
+    told(metadataText(choice.connection, metadata), onInvalid) ??
+    told(header === undefined ? undefined : choice.wanted?.header(header), onInvalid) ??
+    ownDestination(choice.connection);
   // A listener inside that was told of none: nothing is to be resolved there.
-  if (parseIp(address) === undefined) return undefined;
-  return { address, port: portOverride ?? port };
+  if (named === undefined || parseIp(named.address) === undefined) return undefined;
+  return { address: named.address, port: portOverride ?? named.port };
+}
+
+function told(text: string | undefined, onInvalid: () => void): SocketAddress | undefined {
+  if (text === undefined) return undefined;
+  const named = addressAndPort(text);
+  if (named === undefined) onInvalid();
+  return named;
+}
+
+/** Where a connection was accepted is no destination: it would lead here again, and again. */
+function ownDestination({
+  isDestinationRestored,
+  destinationAddress,
+  destinationPort,
+}: EndpointChoice["connection"]): SocketAddress | undefined {
+  return isDestinationRestored === true
+    ? { address: destinationAddress, port: destinationPort }
+    : undefined;
 }
 
 function stateOf({ wanted, connection }: EndpointChoice, key: string): string | undefined {

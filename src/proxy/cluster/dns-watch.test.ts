@@ -23,6 +23,7 @@ interface WatchCase {
 function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
   const clock = new FakeClock();
   const lines: string[] = [];
+  const updates: string[] = [];
   const answers = new Map<string, ResolvedName>();
   if (plan.answer !== undefined) answers.set("api.example.com", plan.answer);
   let asked = 0;
@@ -56,6 +57,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
           })),
         },
       ],
+      onUpdate: (...ends) => updates.push(ends.join(" ")),
       onEndpoints: (localities) => {
         described = localities.flatMap((one) => one.endpoints);
         endpoints = localities.flatMap((one) => one.endpoints.map((e) => e.address.address));
@@ -74,6 +76,7 @@ function watch({ names = ["api.example.com"], ...plan }: WatchCase) {
   return {
     answers,
     lines,
+    updates,
     clock,
     watcher,
     asked: () => asked,
@@ -132,6 +135,24 @@ test("DnsWatch keeps the addresses of a name that stops resolving", async () => 
   await advance(5_000);
   assert.equal(asked(), 2);
   assert.deepEqual(endpoints(), both.addresses);
+  watcher.close();
+});
+
+test("DnsWatch tells what became of each question", async () => {
+  const { answers, advance, updates, watcher } = watch({ answer: both });
+  await setImmediate();
+  answers.set("api.example.com", { ...both, addresses: both.addresses.toReversed() });
+  await advance(5_000);
+  answers.set("api.example.com", { ...both, addresses: ["192.0.2.1"] });
+  await advance(5_000);
+  answers.clear();
+  await advance(5_000);
+  assert.deepEqual(updates, [
+    "update_success",
+    "update_success update_no_rebuild",
+    "update_success",
+    "update_failure",
+  ]);
   watcher.close();
 });
 

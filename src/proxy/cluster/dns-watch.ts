@@ -9,6 +9,7 @@ import { parseIp } from "../engine/ip.ts";
 import { othersMax } from "./assignment.ts";
 import type { Discovery, DnsFamily } from "./discovery.ts";
 import type { DnsPauses } from "./dns-options.ts";
+import type { UpdateEvent } from "../stats/envoy-series.ts";
 import type { ClusterServices, LocalityDescription } from "./running-cluster.ts";
 
 type DnsDiscovery = Extract<Discovery, { kind: "dns" }>;
@@ -19,6 +20,8 @@ export interface DnsWatchOptions {
   /** As written, with hostnames for addresses. */
   readonly localities: readonly LocalityDescription[];
   readonly onEndpoints: (localities: readonly LocalityDescription[]) => void;
+  /** A name was asked for, to this end. */
+  readonly onUpdate: (...ends: readonly UpdateEvent[]) => void;
 }
 
 /** What is known of one name. */
@@ -68,6 +71,7 @@ export class DnsWatch {
   async #resolve(name: string): Promise<void> {
     if (parseIp(name) !== undefined) {
       this.#names.set(name, { addresses: [name], failures: 0 });
+      this.#options.onUpdate("update_success");
       return;
     }
     const before = this.#names.get(name) ?? unknown;
@@ -76,13 +80,17 @@ export class DnsWatch {
       const isSingle = family === "ipv4" || family === "ipv6";
       const { addresses, ttlMs } = await this.#resolver.resolve(name, isSingle ? family : "any");
       if (this.#isClosed) return;
-      this.#names.set(name, { addresses: ofFamily(addresses, family), failures: 0 });
+      const found = ofFamily(addresses, family);
+      this.#names.set(name, { addresses: found, failures: 0 });
+      const isSame = hasSame(before.addresses, found);
+      this.#options.onUpdate("update_success", ...(isSame ? (["update_no_rebuild"] as const) : []));
       if (before.failures > 0) this.#log("info", "name of a cluster resolves again", name);
       this.#again(name, this.#lifeMs(ttlMs));
     } catch (thrown) {
       if (this.#isClosed) return;
       const failures = before.failures + 1;
       this.#names.set(name, { addresses: before.addresses, failures });
+      this.#options.onUpdate("update_failure");
       // One line when it begins, not one for each attempt.
       if (failures === 1) {
         this.#log("warn", "name of a cluster does not resolve", name, messageOf(thrown));
@@ -153,4 +161,9 @@ function ofFamily(addresses: readonly string[], family: DnsFamily): readonly str
   const wantsIpv6 = family === "ipv6" || family === "ipv6-preferred";
   const preferred = addresses.filter((address) => address.includes(":") === wantsIpv6);
   return preferred.length > 0 ? preferred : addresses;
+}
+
+/** In whichever order: servers like to turn answers about. */
+function hasSame(before: readonly string[] | undefined, now: readonly string[]): boolean {
+  return before?.length === now.length && now.every((address) => before.includes(address));
 }

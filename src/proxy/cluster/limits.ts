@@ -60,8 +60,7 @@ export function makeLimits(options: LimitsOptions): ClusterLimits {
   const onConnectionOverflow = (): void => series.connectionOverflow.add(1);
   const connections = make("connection", open.connections, onConnectionOverflow);
   const pending = make("pending", open.pending, () => series.pendingOverflow.add(1));
-  // Envoy counts requests beyond `max_requests` as pending overflow too.
-  const requests = make("request", open.requests, () => series.pendingOverflow.add(1));
+  const requests = make("request", open.requests, () => series.requestOverflow().add(1));
   const retries = make("retry", open.retries, () => series.counters.onRetryOverflow());
   const mayConnect = connectsTo(
     // Each thread keeps to its part, so that all of them together do.

@@ -93,6 +93,7 @@ export class RunningCluster implements UpstreamCluster {
   #passed: DerivedEndpoints | undefined;
   /** Endpoints that are told of clients, once there are any. */
   #told: DerivedEndpoints | undefined;
+  readonly #onInvalid = (): void => this.#series.count("original_dst_host_invalid");
   readonly #balancer: Balancer;
   #isClosed = false;
   #high: HighPriority | undefined;
@@ -302,7 +303,7 @@ export class RunningCluster implements UpstreamCluster {
 
   #pickOne(choice: EndpointChoice): Endpoint | undefined {
     if (this.#destinations !== undefined) {
-      const address = destinationOf(this.plan.discovery, choice);
+      const address = destinationOf(this.plan.discovery, choice, this.#onInvalid);
       return address === undefined ? undefined : this.#destinations.pick(address);
     }
     const { override } = choice;

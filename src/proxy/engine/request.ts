@@ -42,6 +42,8 @@ export interface ConnectionView {
   /** Where the connection was meant to go. */
   readonly destinationAddress: string;
   readonly destinationPort: number;
+  /** A filter or a PROXY header has said so; otherwise it is merely where the connection was accepted. */
+  readonly isDestinationRestored?: boolean;
   readonly sni: string | undefined;
   readonly alpn: string | undefined;
   readonly isTls: boolean;

@@ -19,16 +19,20 @@ export function endOf(ended: EndedConnection): UpstreamConnectionEnd {
   return { lengthMs, by: hasPeerEnded || isBroken ? "remote" : "local", isBusy };
 }
 
+/** With which a name does not resolve (getaddrinfo). */
+const resolverCodes = /^(?:ENOTFOUND|EAI_\w+)$/;
+
 /** Says what its requests are told. */
 export function countConnectFailure(
   counters: ClusterCounters,
   endpoint: UpstreamEndpoint,
   error: ChannelError | undefined,
-): "connect-timeout" | "connect-failure" {
+): "connect-timeout" | "connect-failure" | "no-address" {
   const isTimeout = error?.code === "ETIMEDOUT";
   counters.onConnectFailure();
   endpoint.stats?.onConnectFailure();
   if (isTimeout) counters.count("upstream_cx_connect_timeout");
   if (error?.code === "source-address") counters.count("bind_errors");
+  if (error !== undefined && resolverCodes.test(error.code)) return "no-address";
   return isTimeout ? "connect-timeout" : "connect-failure";
 }

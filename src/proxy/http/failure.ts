@@ -41,6 +41,7 @@ export type FailureKind =
   | "no-route"
   | "no-cluster"
   | "no-healthy-endpoint"
+  | "name-unresolved"
   | "upstream-overflow"
   | "connect-failure"
   | "connect-timeout"
@@ -158,6 +159,14 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
     14,
     flag.noHealthyUpstream,
     "no_healthy_upstream",
+    "no healthy upstream",
+  ),
+  // Of a request that names its endpoint; why it does not resolve follows in braces.
+  "name-unresolved": plain(
+    503,
+    14,
+    flag.noHealthyUpstream,
+    "dns_resolution_failure",
     "no healthy upstream",
   ),
   "upstream-overflow": upstream(flag.upstreamOverflow, "overflow", "overflow"),

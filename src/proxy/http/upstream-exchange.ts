@@ -58,9 +58,13 @@ export interface UpgradedExchange {
   abandon(): void;
 }
 
-/** `no-pool`: the cluster has as many pools as it may. `no-upgrade`: the endpoint allows none. */
+/**
+ * `no-pool`: the cluster has as many pools as it may. `no-upgrade`: the endpoint allows none.
+ * `no-address`: the endpoint is a name that does not resolve.
+ */
 export type PoolFailure =
   | "overflow"
+  | "no-address"
   | "no-pool"
   | "no-upgrade"
   | "connect-failure"

@@ -9,11 +9,17 @@ import type { PoolFailure, UpstreamReset } from "./upstream-exchange.ts";
 export const poolFailures: { readonly [Kind in PoolFailure]: FailureKind } = {
   overflow: "upstream-overflow",
   "no-pool": "no-healthy-endpoint",
+  "no-address": "name-unresolved",
   // As where it is asked all the same, and ends the stream for that.
   "no-upgrade": "upstream-protocol",
   "connect-failure": "connect-failure",
   "connect-timeout": "connect-timeout",
 };
+
+/** Another attempt would fare the same. */
+export function isFinal(failure: PoolFailure): boolean {
+  return failure === "overflow" || failure === "no-pool" || failure === "no-address";
+}
 
 export const resetFailures: { readonly [Kind in UpstreamReset]: FailureKind } = {
   termination: "connection-termination",
@@ -61,6 +67,9 @@ export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure)
   if (failure === "upstream-overlong" && !stream.isRequestComplete) {
     return stream.reply(failure, { status: 408 });
   }
+  if (failure === "name-unresolved" && error !== undefined) {
+    return stream.reply(failure, { details: `${meaning.details}{${inDetails(error.message)}}` });
+  }
   if (!meaning.details.startsWith("upstream_reset_before")) {
     const isEmpty = cause.isTimeoutEmpty === true && meaning.flag === flag.upstreamRequestTimeout;
     return stream.reply(failure, isEmpty ? { status: 204, body: "" } : {});
@@ -73,9 +82,13 @@ export function replyUpstreamFailure(stream: HttpStream, cause: UpstreamFailure)
     const reason = transportReason(error);
     stream.record.upstreamTransportFailureReason = reason;
     // The reason is for the log: a stranger need not know the inside of the mesh.
-    details = details.replace("}", `|${reason.replaceAll(/\s/g, "_")}}`);
+    details = details.replace("}", `|${inDetails(reason)}}`);
   }
   stream.reply(failure, { body, details });
+}
+
+function inDetails(reason: string): string {
+  return reason.replaceAll(/\s/g, "_");
 }
 
 const words: Readonly<Record<string, string>> = {

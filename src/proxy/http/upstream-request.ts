@@ -22,6 +22,7 @@ import { openConnectTunnel, openUpgradeTunnel } from "./tunnel.ts";
 import { Retries, retriesFor } from "./retries.ts";
 import {
   breakAnswer,
+  isFinal,
   poolFailures,
   replyUpstreamFailure,
   resetFailures,
@@ -154,12 +155,9 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
 
   onPoolFailure(failure: PoolFailure, error: ChannelError | undefined): void {
     this.#pool = undefined;
-    if (failure === "overflow" || failure === "no-pool") {
-      this.#leaveEndpoint(undefined);
-      if (this.#hasLate) return;
-      return this.#fail(poolFailures[failure], undefined);
-    }
-    this.#leaveEndpoint(this.#facts.missed(failure));
+    const isOver = isFinal(failure);
+    this.#leaveEndpoint(isOver ? undefined : this.#facts.missed(failure));
+    if (isOver) return this.#hasLate ? undefined : this.#fail(poolFailures[failure], error);
     this.#retryOrFail({ kind: "connect-failure" }, poolFailures[failure], error);
   }
 

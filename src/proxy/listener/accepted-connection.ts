@@ -127,7 +127,8 @@ export class AcceptedConnection implements ConnectionHome {
   /** The connection is gone. */
   onClosed(): void {
     this.#log?.end(() => {
-      const ends = this.#ends ?? { source: this.#channel.remote, destination: this.#destination };
+      const { destination, isRestored } = this.#inspection;
+      const ends = this.#ends ?? { source: this.#channel.remote, destination, isRestored };
       const view = this.#view ?? viewOf(this.#channel, this.#sni, ends);
       return new TcpRecord(this.#channel, view, this.#listener.direction);
     });
@@ -211,7 +212,8 @@ export class AcceptedConnection implements ConnectionHome {
     };
     this.#facts = facts;
     const direct = source === this.#channel.remote ? undefined : this.#channel.remote;
-    this.#ends = { source, direct, destination };
+    const { isRestored } = this.#inspection;
+    this.#ends = { source, direct, destination, isRestored };
     this.#sni = inspected.hello?.sni;
     this.#tellProtocol(inspected);
     this.chain = chainFor(this.#listener, facts);

@@ -8,6 +8,8 @@ export interface ConnectionEnds {
   /** Of a connection whose PROXY header tells of another source. */
   readonly direct?: SocketAddress | undefined;
   readonly destination: SocketAddress;
+  /** It is not merely where the connection was accepted. */
+  readonly isRestored: boolean;
 }
 
 export function viewOf(
@@ -21,6 +23,7 @@ export function viewOf(
     direct: ends.direct,
     destinationAddress: ends.destination.address,
     destinationPort: ends.destination.port,
+    isDestinationRestored: ends.isRestored,
     sni,
     alpn: tls?.alpn,
     isTls: tls !== undefined,

@@ -27,6 +27,8 @@ export type InspectionStep =
 export class Inspection {
   /** What the filters so far say that the connection goes to. */
   destination: SocketAddress;
+  /** Somebody has said so: it is not merely where the connection was accepted. */
+  isRestored: boolean;
   readonly #original: SocketAddress;
   readonly #steps: readonly ListenerStep[];
   #at = 0;
@@ -44,6 +46,7 @@ export class Inspection {
     this.#steps = steps;
     this.#original = channel.originalDestination;
     this.destination = isRestored ? channel.originalDestination : channel.local;
+    this.isRestored = isRestored;
     this.#advance();
   }
 
@@ -84,6 +87,7 @@ export class Inspection {
       if (step === undefined || step.isOff(this.destination.port)) continue;
       if (step.kind !== "original-destination") return;
       this.destination = this.#original;
+      this.isRestored = true;
     }
   }
 
@@ -113,7 +117,10 @@ export class Inspection {
     if (found.kind === "absent") return undefined;
     this.#bytes = this.#bytes.subarray(found.bytes);
     this.#client = found.client;
-    this.destination = found.client.addresses?.destination ?? this.destination;
+    const told = found.client.addresses?.destination;
+    if (told === undefined) return undefined;
+    this.destination = told;
+    this.isRestored = true;
     return undefined;
   }
 

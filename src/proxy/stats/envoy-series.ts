@@ -33,6 +33,8 @@ export interface ClusterSeries {
   readonly endpoint: (address: string, hostname: string) => EndpointStats;
   readonly connectionOverflow: Counter;
   readonly pendingOverflow: Counter;
+  /** Requests that had a connection, where only so many may be in flight. */
+  readonly requestOverflow: () => Counter;
   /** Requests without a pool, where there may be only so many. */
   readonly poolOverflow: () => Counter;
   /** Made when routes first ask for the priority. */
@@ -50,8 +52,8 @@ export interface ClusterSeries {
   /** Made when it first happens. */
   readonly onEjection: (what: "detected" | "enforced" | "overflow", cause?: EjectionCause) => void;
   readonly onMembershipChange: () => void;
-  /** The control plane has said which endpoints there are. */
-  readonly onEndpointsTold: () => void;
+  /** The control plane, or the machine's resolver, was asked which endpoints there are: to what end. */
+  readonly onUpdate: (...ends: readonly UpdateEvent[]) => void;
   readonly maxHostWeight: Gauge;
   readonly tlsHandshakes: Counter;
   readonly tlsErrors: Counter;
@@ -82,8 +84,18 @@ export interface RequestSeries {
 type RareEvent =
   | "assignment_stale"
   | "assignment_timeout_received"
+  | "original_dst_host_invalid"
   | "upstream_cx_total"
+  | UpdateEvent
   | ZoneEvent;
+
+/** What became of asking for endpoints. */
+export type UpdateEvent =
+  | "update_attempt"
+  | "update_failure"
+  | "update_no_rebuild"
+  | "update_rejected"
+  | "update_success";
 
 /** `clusterName` is the value of the tag `cluster_name`. */
 export function clusterSeries(metrics: MetricRegistry, clusterName: string): ClusterSeries {
@@ -120,6 +132,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
     endpoint: (address, hostname) => endpoints.open(address, hostname),
     connectionOverflow: counter("upstream_cx_overflow"),
     pendingOverflow: counter("upstream_rq_pending_overflow"),
+    requestOverflow: () => rareOf("upstream_rq_active_overflow"),
     poolOverflow: () => rareOf("upstream_cx_pool_overflow"),
     circuitBreakersOpen: breakersOf,
     remaining: (priority, kind) => remainingGauge(priority, kind, gauge),
@@ -135,9 +148,9 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
         `outlier_detection_ejections_${what}${cause === undefined ? "" : `_${causeNames[cause]}`}`,
       ),
     onMembershipChange: () => countRare("membership_change"),
-    onEndpointsTold() {
+    onUpdate(...ends) {
       countRare("update_attempt");
-      countRare("update_success");
+      for (const end of ends) countRare(end);
     },
     maxHostWeight: gauge("max_host_weight"),
     tlsHandshakes: counter("ssl_handshake"),

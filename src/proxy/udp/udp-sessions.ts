@@ -303,6 +303,7 @@ function viewOf(client: SocketAddress, local: SocketAddress): ConnectionView {
     sourcePort: client.port,
     destinationAddress: local.address,
     destinationPort: local.port,
+    isDestinationRestored: true,
     sni: undefined,
     alpn: undefined,
     isTls: false,

@@ -181,6 +181,8 @@ export function bootstrapOf(
     readonly secrets?: readonly string[];
     /** Of the connection manager, one in a line. */
     readonly manager?: readonly string[];
+    /** HTTP filters before the router. */
+    readonly filters?: readonly string[];
   },
 ): string {
   return `
@@ -199,7 +201,7 @@ ${parts.clusters.map((cluster) => `  - ${cluster}\n`).join("")}
           "@type": ${extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: test
 ${(parts.manager ?? []).map((line) => `          ${line}\n`).join("")}          http_filters:
-          - name: envoy.filters.http.router
+${(parts.filters ?? []).map((filter) => `          - ${filter}\n`).join("")}          - name: envoy.filters.http.router
             typed_config: {"@type": ${extensions}.filters.http.router.v3.Router}
           route_config:
             name: test
