@@ -18,7 +18,7 @@ import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ChosenPart, HashBits } from "./engine/chooser.ts";
-import type { ClientEnds } from "./engine/client-ends.ts";
+import type { ChoosingClient } from "./engine/client-ends.ts";
 import type { FilterState } from "./engine/filter-state.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { PreviousPriorities } from "./engine/previous-priorities.ts";
@@ -170,7 +170,7 @@ export interface EndpointChoice {
   /** What it says of the server that it wants, for clusters that heed that. */
   readonly wanted?: WantedServer | undefined;
   /** Whom it is made for, where that is somebody, for clusters that tell; asked when they do. */
-  readonly client?: { readonly ends: ClientEnds | undefined };
+  readonly client?: ChoosingClient;
   /** An endpoint that is taken instead, if it is there and its health allows it (`address:port`). */
   readonly override?: EndpointOverride | undefined;
   /** Metadata that endpoints must have, where the cluster has subsets. */

@@ -60,6 +60,11 @@ export class DerivedEndpoints {
   }
 }
 
+/** One that nobody looks for again, so that it takes no other's place. */
+export function derivedOnce(endpoint: UpstreamEndpoint, own: OwnWay): UpstreamEndpoint {
+  return new DerivedEndpoint(endpoint, own);
+}
+
 class DerivedEndpoint implements Whole<UpstreamEndpoint> {
   readonly origin: UpstreamEndpoint;
   readonly tls: ClientTls | undefined;

@@ -4,13 +4,16 @@ import { test } from "node:test";
 import { type Fields, message } from "../../../test/support/message.ts";
 import { ProxyProtocolConfig } from "../../wire/gen/ts/envoy/config/core/v3/proxy_protocol.ts";
 import { decodeProxyHeader, encodeProxyHeader, tlvsOf } from "../../wire/proxy-protocol.ts";
+import type { UpstreamEndpoint } from "../context.ts";
 import type { ClientEnds } from "../engine/client-ends.ts";
+import { DerivedEndpoints } from "./derived-endpoints.ts";
 import {
   clientKey,
   compileProxyHeader,
   compileTlvs,
   prefaceOf,
   type ProxyHeaderPlan,
+  toldEndpoint,
 } from "./proxy-header.ts";
 
 const text = (value: string): Uint8Array => Uint8Array.from(Buffer.from(value));
@@ -94,4 +97,29 @@ test("compileProxyHeader() refuses what no header holds", () => {
   assert.throws(() =>
     compileTlvs(message(ProxyProtocolConfig, { addedTlvs: much }).addedTlvs, "a"),
   );
+});
+
+test("toldEndpoint() keeps nothing for a client that is alone, so that others keep their connections", () => {
+  const endpoint: UpstreamEndpoint = {
+    address: remote,
+    hostname: "",
+    metadata: {},
+    tls: undefined,
+    active: 0,
+    report: () => {},
+  };
+  const picked = { ...endpoint, header: compile({ version: 1 }), tlvs: [] };
+  const derived = new DerivedEndpoints(() => assert.fail("nobody gives way"), 1);
+  const endpointFor = (port: number, isAlone: boolean): UpstreamEndpoint => {
+    const ends = { ...clientWith(), source: { address: "203.0.113.7", port } };
+    return toldEndpoint(derived, { picked, named: picked, name: "", ends, isAlone });
+  };
+  const pooled = endpointFor(1, false);
+  for (const port of [2, 3]) {
+    const { preface, origin } = endpointFor(port, true);
+    assert.ok(typeof preface === "function");
+    assert.equal(told(preface), `v2 203.0.113.7:${port}`);
+    assert.equal(origin, picked);
+  }
+  assert.equal(endpointFor(1, false), pooled);
 });

@@ -21,7 +21,7 @@ import type { UpstreamEndpoint } from "../context.ts";
 import { parseIp } from "../engine/ip.ts";
 import { compilePassedTypes, type PassedTypes } from "../engine/passed-types.ts";
 import { refuse } from "../engine/refusal.ts";
-import type { DerivedEndpoints } from "./derived-endpoints.ts";
+import { type DerivedEndpoints, derivedOnce, type OwnWay } from "./derived-endpoints.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ClientEnds } from "../engine/client-ends.ts";
 
@@ -91,19 +91,19 @@ export const clientsMax = 1024;
 /** The endpoint as connections reach it that are made for a client; `named`: the same, perhaps by a name. */
 export function toldEndpoint(
   derived: DerivedEndpoints,
-  { picked, named, name, ends }: ToldWhom,
+  { picked, named, name, ends, isAlone }: ToldWhom,
 ): UpstreamEndpoint {
   const { header, tlvs, address } = picked;
   if (header === undefined) return named;
+  const ownWay = (): OwnWay => {
+    const preface = prefaceOf(header, tlvs, address, ends);
+    return named.tls === undefined ? { preface } : { preface, tls: named.tls };
+  };
+  if (isAlone) return derivedOnce(picked, ownWay());
   const key = `${clientKey(ends, header)} ${name}`;
   const known = derived.find(picked, key);
   if (known !== undefined) return known;
-  const preface = prefaceOf(header, tlvs, address, ends);
-  return derived.add(
-    picked,
-    key,
-    named.tls === undefined ? { preface } : { preface, tls: named.tls },
-  );
+  return derived.add(picked, key, ownWay());
 }
 
 interface ToldWhom {
@@ -111,6 +111,8 @@ interface ToldWhom {
   readonly named: UpstreamEndpoint;
   readonly name: string;
   readonly ends: ClientEnds;
+  /** No pool is kept for it. */
+  readonly isAlone: boolean;
 }
 
 /**

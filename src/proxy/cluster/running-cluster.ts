@@ -294,11 +294,11 @@ export class RunningCluster implements UpstreamCluster {
 
   /** `named`: the same, perhaps under a name. */
   #tellOf(picked: Endpoint, named: UpstreamEndpoint, choice: EndpointChoice): UpstreamEndpoint {
-    const ends = choice.client?.ends;
+    const { ends, isAlone = false } = choice.client ?? {};
     if (ends === undefined) return named;
     this.#told ??= this.#derived("clientsDropped", clientsMax);
     const name = this.#serverOf(choice) ?? "";
-    return toldEndpoint(this.#told, { picked, named, name, ends });
+    return toldEndpoint(this.#told, { picked, named, name, ends, isAlone });
   }
 
   #pickOne(choice: EndpointChoice): Endpoint | undefined {

@@ -9,6 +9,13 @@ export interface ClientEnds {
   readonly tlvs: Uint8Array;
 }
 
+/** Who chooses an endpoint. */
+export interface ChoosingClient {
+  readonly ends: ClientEnds | undefined;
+  /** Its connection to the endpoint is never another's, nor its own a second time. */
+  readonly isAlone?: boolean;
+}
+
 const noTlvs = new Uint8Array(0);
 
 /** Of the connection as it is, whoever its requests say that they come from: as Envoy. */
@@ -20,4 +27,19 @@ export function clientEndsOf(connection: ConnectionView): ClientEnds {
     tlvs: noTlvs,
   };
   return connection.ends;
+}
+
+/** A connection that is proxied as a whole; who its ends are is found out when somebody asks. */
+export class ConnectionClient implements ChoosingClient {
+  readonly isAlone: boolean;
+  readonly #connection: ConnectionView;
+
+  constructor(connection: ConnectionView, isAlone: boolean) {
+    this.#connection = connection;
+    this.isAlone = isAlone;
+  }
+
+  get ends(): ClientEnds {
+    return clientEndsOf(this.#connection);
+  }
 }

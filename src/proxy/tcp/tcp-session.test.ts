@@ -8,7 +8,12 @@ import { silentCounters } from "../../../test/support/silent-counters.ts";
 import { silentLog } from "../../../test/support/silent-log.ts";
 import type { DialOptions } from "../../net/dialler.ts";
 import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
-import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type {
+  EndpointChoice,
+  ProxyContext,
+  UpstreamCluster,
+  UpstreamEndpoint,
+} from "../context.ts";
 import { createTcpCounters } from "./tcp-counters.ts";
 import { TcpSession, type TcpSettings } from "./tcp-session.ts";
 
@@ -22,6 +27,8 @@ interface Tunnelled {
   /** Flags and reason of each log entry. */
   readonly log: readonly string[];
   readonly connections: () => number;
+  /** What the session has said when it chose its endpoint. */
+  readonly isAlone: boolean | undefined;
 }
 
 function start(more: Partial<TcpSettings> = {}): Tunnelled {
@@ -29,6 +36,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
   const upstreams: ScriptedChannel[] = [];
   const log: string[] = [];
   let connections = 0;
+  let isAlone: boolean | undefined;
   const endpoint: UpstreamEndpoint = {
     address: { address: "10.0.0.1", port: 80 },
     hostname: "",
@@ -46,7 +54,10 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
     name: "app",
     connectTimeoutMs: 1000,
     metadata: undefined,
-    pick: () => endpoint,
+    pick: ({ client }: EndpointChoice) => {
+      isAlone = client?.isAlone;
+      return endpoint;
+    },
     limits,
     counters: silentCounters,
   } as unknown as UpstreamCluster;
@@ -87,7 +98,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
   new TcpSession(context, settings, { channel: client, connection: connectionView() }).start(
     Buffer.from("first"),
   );
-  return { clock, client, upstreams, log, connections: () => connections };
+  return { clock, client, upstreams, log, isAlone, connections: () => connections };
 }
 
 test("TcpSession sends nothing of the client's before the tunnel stands, then everything", async () => {
@@ -164,4 +175,9 @@ test("TcpSession leaves nothing behind when the client goes before the tunnel st
   assert.equal(upstreams[0]?.isClosed, true);
   assert.equal(log.length, 1);
   assert.equal(connections(), 0);
+});
+
+test("TcpSession says that its connection is nobody else's, unless it goes through a tunnel", () => {
+  assert.equal(start({ tunnel: undefined }).isAlone, true);
+  assert.equal(start().isAlone, false);
 });

@@ -7,7 +7,7 @@ import type { Timer } from "../../base/clock.ts";
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
 import type { FirstWords, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
-import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
+import { ConnectionClient } from "../engine/client-ends.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
@@ -125,15 +125,11 @@ export class TcpSession {
     this.#connect(cluster);
   }
 
-  /** Whom connections to endpoints are made for. */
-  get ends(): ClientEnds {
-    return clientEndsOf(this.#connection);
-  }
-
   #connect(cluster: UpstreamCluster): void {
     const choice = {
       connection: this.#connection,
-      client: this,
+      // Tunnels share connections, and these come from pools.
+      client: new ConnectionClient(this.#connection, this.#settings.tunnel === undefined),
       hash: this.#settings.hashes ? sourceHash(this.#connection) : undefined,
       avoid: this.#avoid.size === 0 ? undefined : (one: UpstreamEndpoint) => this.#avoid.has(one),
     };
