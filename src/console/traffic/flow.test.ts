@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LabelRecord, MetricsSource } from "../../store/metrics-source.ts";
 import { shopSnapshot } from "../../../test/browser/support/seed.ts";
-import type { Health, Traffic } from "../api.ts";
+import { noTraffic } from "../../../test/support/no-traffic.ts";
+import type { Health } from "../api.ts";
 import { healthOf, mtlsFraction, mtlsOf, trafficOf } from "./flow.ts";
 import { graphOf } from "./graph.ts";
 import { readFlows } from "./read-flows.ts";
@@ -183,17 +184,7 @@ test("graphOf() joins the flows of two ends into one edge, without figures for w
 
 test("healthOf() gives no verdict on a handful of requests", () => {
   const check = (requestsPerSecond: number, errorFraction: number, expected: Health): void => {
-    const traffic: Traffic = {
-      requestsPerSecond,
-      errorFraction,
-      p50Ms: undefined,
-      p95Ms: undefined,
-      p99Ms: undefined,
-      tcpSentBytesPerSecond: 0,
-      tcpReceivedBytesPerSecond: 0,
-      requestMessagesPerSecond: 0,
-      responseMessagesPerSecond: 0,
-    };
+    const traffic = { ...noTraffic, requestsPerSecond, errorFraction };
     assert.equal(healthOf(traffic, 60_000), expected);
   };
   check(0, 0, "idle");

@@ -1,20 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { noTraffic } from "../../../test/support/no-traffic.ts";
 import type { Traffic } from "../api.ts";
 import { sentenceOf } from "./status.ts";
 
-const none: Traffic = {
-  requestsPerSecond: 0,
-  errorFraction: 0,
-  p50Ms: undefined,
-  p95Ms: undefined,
-  p99Ms: undefined,
-  tcpSentBytesPerSecond: 0,
-  tcpReceivedBytesPerSecond: 0,
-  requestMessagesPerSecond: 0,
-  responseMessagesPerSecond: 0,
-};
 const services = [{ health: "healthy" }, { health: "failing" }] as const;
 
 test("sentenceOf() tells requests always, messages and bytes where there are any", () => {
@@ -38,6 +28,6 @@ test("sentenceOf() tells requests always, messages and bytes where there are any
       "1 of 2 services healthy, 0 req/s, 25000 GB/s over TCP and UDP",
     ],
   ] as const satisfies readonly (readonly [Partial<Traffic>, string])[]) {
-    assert.equal(sentenceOf(services, { ...none, ...traffic }, {}), wanted);
+    assert.equal(sentenceOf(services, { ...noTraffic, ...traffic }, {}), wanted);
   }
 });

@@ -44,9 +44,11 @@ export function planParameters(parameters: TlsParameters | undefined): Parameter
   if (chosen.length > 0 && known.length === 0) {
     throw new HeddleError("tls-unsupported", `no cipher suite of ${chosen.join(", ")} is known`);
   }
-  if (curves.length > 0) checkCurves(curves);
+  if (curves.length > 0) checkNames("an ECDH curve", curves, { ecdhCurve: curves.join(":") });
   const signatures = parameters?.signatureAlgorithms ?? [];
-  if (signatures.length > 0) checkSignatures(signatures);
+  if (signatures.length > 0) {
+    checkNames("a signature algorithm", signatures, { sigalgs: signatures.join(":") });
+  }
   if ((parameters?.compliancePolicies.length ?? 0) > 0) {
     throw new HeddleError("tls-unsupported", "compliance_policies is not supported");
   }
@@ -79,20 +81,15 @@ function isFirstAmongEquals(suites: readonly string[]): boolean {
 }
 
 /** Before the secrets come: a name that OpenSSL does not know would fail every handshake. */
-function checkCurves(curves: readonly string[]): void {
+function checkNames(
+  what: string,
+  names: readonly string[],
+  options: tls.SecureContextOptions,
+): void {
   try {
-    tls.createSecureContext({ ecdhCurve: curves.join(":"), ca: [] });
+    tls.createSecureContext({ ...options, ca: [] });
   } catch (cause) {
-    const message = `an ECDH curve of ${curves.join(", ")} is not known`;
-    throw new HeddleError("tls-unsupported", message, { cause });
-  }
-}
-
-function checkSignatures(signatures: readonly string[]): void {
-  try {
-    tls.createSecureContext({ sigalgs: signatures.join(":"), ca: [] });
-  } catch (cause) {
-    const message = `a signature algorithm of ${signatures.join(", ")} is not known`;
+    const message = `${what} of ${names.join(", ")} is not known`;
     throw new HeddleError("tls-unsupported", message, { cause });
   }
 }

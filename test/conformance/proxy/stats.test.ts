@@ -158,6 +158,7 @@ const madeLate = new RegExp(
     "cluster_upstream_cx_(connect_attempts_exceeded|connect_timeout|idle_timeout|max_duration_reached|max_requests|none_healthy)",
     "cluster_upstream_cx_(destroy\\w*|pool_overflow|protocol_error|connect_ms_count|length_ms_count)",
     "cluster_upstream_internal_redirect_\\w+",
+    "cluster_(original_dst_host_invalid|upstream_rq_active_overflow)",
     "cluster_upstream_rq_(cancelled|max_duration_reached|pending_\\w+|per_try_\\w*timeout|[rt]x_reset)",
     "http_downstream_cx_(delayed_close_timeout|destroy\\w*|ssl_\\w+|upgrades_\\w+)",
     "http_downstream_rq_(failed_path_normalization|redirected_with_normalized_path|too_large|tx_reset)",
