@@ -40,8 +40,8 @@ export interface WrkLoad {
 export interface GhzLoad {
   readonly seconds: number;
   readonly connections: number;
-  /** On each of them, at once. */
-  readonly streams: number;
+  /** Calls in a second, at fixed times. */
+  readonly rate: number;
   readonly call: { readonly method: string; readonly request: object };
 }
 
@@ -101,6 +101,17 @@ interface H2Load {
   /** On each of them, at once. */
   readonly streams: number;
   readonly protocol?: "HTTP/1.1" | "HTTP/2";
+  /** Instead of `GET /`. */
+  readonly call?: GrpcCall;
+}
+
+/** A call of gRPC as h2load sends it, which says of answers their HTTP status and how many bytes they have. */
+export interface GrpcCall {
+  readonly path: string;
+  /** With the request's message in it, framed. */
+  readonly bodyFile: string;
+  /** Of an answer's frames of data: an error of gRPC has fewer. */
+  readonly answerBytes: number;
 }
 
 /** Requests per second of the first run, by load and port. */
@@ -113,7 +124,8 @@ const rates = new Map<string, number>();
  */
 export async function runH2load(target: Target, load: H2Load): Promise<Measurement> {
   const { connections, streams, seconds } = load;
-  const key = `${target.port} ${connections} ${streams} ${load.protocol ?? "HTTP/2"}`;
+  const protocol = load.protocol ?? "HTTP/2";
+  const key = `${target.port} ${connections} ${streams} ${protocol} ${load.call?.path ?? ""}`;
   const rate = rates.get(key);
   const count = (share: number): string => `-n${Math.ceil((rates.get(key) ?? 0) * share) + 1000}`;
   if (rate !== undefined) return await h2load(target, load, count(seconds));
@@ -123,22 +135,32 @@ export async function runH2load(target: Target, load: H2Load): Promise<Measureme
 }
 
 async function h2load(target: Target, load: H2Load, amount: string): Promise<Measurement> {
-  const { connections, streams } = load;
+  const { connections, streams, call } = load;
   const options = ["-t1", `-c${connections}`, `-m${streams}`, amount];
   if (load.protocol === "HTTP/1.1") options.push("--h1");
-  const url = `http://127.0.0.1:${target.port}/`;
+  if (call !== undefined) {
+    options.push("-H", "content-type: application/grpc", "-H", "te: trailers");
+    options.push("-d", call.bodyFile);
+  }
+  const url = `http://127.0.0.1:${target.port}${call?.path ?? "/"}`;
   const before = runningUse(target.pid);
   const { stdout } = await run("taskset", ["-c", loadCore, "h2load", ...options, url]);
   const { cpuUs, ...memory } = usedSince(target.pid, before);
   const count = (pattern: RegExp): number => Number(pattern.exec(stdout)?.[1] ?? 0);
   const units = count(/(\d+) succeeded/);
   if (units === 0) throw new Error(`h2load on port ${target.port}: ${stdout}`);
+  const wholeAnswers =
+    call === undefined ? units : Math.floor(count(/\((\d+)\) data/) / call.answerBytes);
   return {
     ...memory,
     units,
     perSecond: Number(/([\d.]+) req\/s/.exec(stdout)?.[1] ?? 0),
     cpuUs: cpuUs / units,
-    failures: count(/(\d+) failed/) + count(/(\d+) errored/) + count(/(\d+) timeout/),
+    failures:
+      count(/(\d+) failed/) +
+      count(/(\d+) errored/) +
+      count(/(\d+) timeout/) +
+      Math.max(0, units - wholeAnswers),
     delaysMs: {
       p50: Number.NaN,
       p99: Number.NaN,
@@ -150,7 +172,7 @@ async function h2load(target: Target, load: H2Load, amount: string): Promise<Mea
 
 /** gRPC: ghz counts what ended with OK. */
 export async function runGhz(target: Target, load: GhzLoad): Promise<Measurement> {
-  const { connections, streams, seconds, call } = load;
+  const { connections, rate, seconds, call } = load;
   const proto = join(import.meta.dirname, "grpc/test.proto");
   const options = [
     "--insecure",
@@ -162,7 +184,8 @@ export async function runGhz(target: Target, load: GhzLoad): Promise<Measurement
     JSON.stringify(call.request),
   ];
   options.push("--call", `grpc.testing.TestService/${call.method}`, "--duration-stop", "wait");
-  options.push("-c", String(connections * streams), "--connections", String(connections));
+  // Each caller waits for its answer: as many as a second of calls needs when one takes 50 ms.
+  options.push("--rps", String(rate), "-c", String(rate / 20), "--connections", String(connections));
   options.push("-z", `${seconds}s`, `127.0.0.1:${target.port}`);
   const before = runningUse(target.pid);
   // It tells every single call, some 70 bytes each.

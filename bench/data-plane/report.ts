@@ -54,8 +54,8 @@ export function formatReport(results: Results): string {
 /** Medians of everything, for programs. */
 export function reportAsJson(results: Results): object {
   return {
-    budgets: judgeAll(results).map(({ budget, own, reference, isKept }) => {
-      const { what, unit, shareMax, valueMax } = budget;
+    budgets: judgeAll(results).map(({ budget, own, reference, valueMax, isKept }) => {
+      const { what, unit, shareMax } = budget;
       return { what, isKept, own, reference, share: own / reference, unit, shareMax, valueMax };
     }),
     scenarios: [...results].map(([{ name, what, unit }, byContestant]) => ({
@@ -85,13 +85,13 @@ function judgeAll(results: Results): readonly Judgement[] {
 function formatBudgets(results: Results): string {
   const judged = judgeAll(results);
   if (judged.length === 0) return "";
-  const rows = judged.map(({ budget, own, reference, isKept }) => [
+  const rows = judged.map(({ budget, own, reference, valueMax, isKept }) => [
     budget.what,
     isKept ? "kept" : "**missed**",
     `${own.toFixed(1)} ${budget.unit}`,
     reference.toFixed(1),
     `${(own / reference).toFixed(2)} ×`,
-    `${budget.shareMax} ×${budget.valueMax === undefined ? "" : ` and ${budget.valueMax}`}`,
+    `${budget.shareMax} ×${valueMax === undefined ? "" : ` and ${valueMax.toFixed(1)}`}`,
   ]);
   return table(["budget", "", "Heddle", "Envoy's best", "share", "allowed"], rows);
 }
