@@ -13,6 +13,7 @@ export function checkVirtualService(model: MeshModel, one: VirtualService): Prob
     ...destinationsOf(one).flatMap(([path, value]) => checkDestination(model, one, path, value)),
     ...checkGatewayNames(model, one),
     ...checkReachability(one),
+    ...checkFaults(one),
     ...checkOwnHosts(model, one),
   ];
 }
@@ -135,6 +136,23 @@ function checkReachability(one: VirtualService): Problem[] {
       message: `no request reaches this route, because spec.http[${taker}] takes them all`,
       hint: "put routes with a match first",
     }),
+  );
+}
+
+/** As in Istio, a fault without a percentage hits no request: who wrote it meant another thing. */
+function checkFaults(one: VirtualService): Problem[] {
+  return (one.spec.http ?? []).flatMap(({ fault }, index) =>
+    (["delay", "abort"] as const)
+      .filter((kind) => fault?.[kind] !== undefined && fault[kind].percentage === undefined)
+      .map((kind) =>
+        problemOf(one, {
+          code: "config.no-effect",
+          severity: "warning",
+          path: `spec.http[${index}].fault.${kind}`,
+          message: "without a percentage the fault is injected into no request",
+          hint: "write percentage: {value: 100} for all of them",
+        }),
+      ),
   );
 }
 

@@ -158,6 +158,7 @@ const grpcCodes =
     " ",
   );
 
+/** As in Istio: a fault without a percentage is injected into no request. */
 export function faultConfig(fault: FaultInjection): Any {
   const { delay, abort } = fault;
   return any(HTTPFaultSchema, {
@@ -166,7 +167,7 @@ export function faultConfig(fault: FaultInjection): Any {
       : {
           delay: {
             faultDelaySecifier: { case: "fixedDelay", value: duration(delay.fixedDelay) },
-            percentage: fractionalPercent(delay.percentage ?? 100),
+            percentage: fractionalPercent(delay.percentage ?? 0),
           },
         }),
     ...(abort === undefined
@@ -177,7 +178,7 @@ export function faultConfig(fault: FaultInjection): Any {
               abort.grpcStatus === undefined
                 ? { case: "httpStatus", value: abort.httpStatus ?? 500 }
                 : { case: "grpcStatus", value: Math.max(0, grpcCodes.indexOf(abort.grpcStatus)) },
-            percentage: fractionalPercent(abort.percentage ?? 100),
+            percentage: fractionalPercent(abort.percentage ?? 0),
           },
         }),
   });
