@@ -77,15 +77,22 @@ const redirectCodes: Readonly<Record<number, RedirectCode>> = {
   308: RedirectCode.PERMANENT_REDIRECT,
 };
 
+const defaultPorts: Readonly<Record<string, number>> = { http: 80, https: 443 };
+
+/**
+ * As in Istio, a port that the scheme means anyway is not written into the Location. No table of ours
+ * serves requests that came by TLS, so a redirect that names no scheme keeps `http`.
+ */
 export function redirectAction(
   redirect: HttpRedirect,
   listenerPort: number | undefined,
 ): Init<typeof RedirectActionSchema> {
   const { scheme, uri, prefixRewrite } = redirect;
   const isFromRequest = redirect.derivePort === "FROM_REQUEST_PORT";
+  const port = redirect.port ?? (isFromRequest ? (listenerPort ?? 0) : 0);
   return {
     hostRedirect: redirect.authority ?? "",
-    portRedirect: redirect.port ?? (isFromRequest ? (listenerPort ?? 0) : 0),
+    portRedirect: port === defaultPorts[scheme ?? "http"] ? 0 : port,
     ...(scheme === undefined
       ? {}
       : { schemeRewriteSpecifier: { case: "schemeRedirect", value: scheme } as const }),
