@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { fromBinary } from "@bufbuild/protobuf";
 
 import { HTTPFaultSchema } from "../../wire/gen/es/envoy/extensions/filters/http/fault/v3/fault_pb.ts";
-import { faultConfig, redirectAction } from "./route-action.ts";
+import { faultConfig, redirectAction, retryPolicy } from "./route-action.ts";
 
 test("faultConfig() injects a fault without percentage into no request", () => {
   const { value } = faultConfig({ delay: { fixedDelay: 100 }, abort: { httpStatus: 503 } });
@@ -35,5 +35,20 @@ test("redirectAction() leaves out the port that the scheme means anyway", () => 
   for (const [redirect, listenerPort, expected] of cases) {
     const { portRedirect } = redirectAction(redirect, listenerPort);
     assert.equal(portRedirect, expected, JSON.stringify([redirect, listenerPort]));
+  }
+});
+
+test("retryPolicy() avoids hosts that were tried, unless a hash chose them and nobody says otherwise", () => {
+  const cases: readonly [retryIgnorePreviousHosts: boolean | undefined, boolean, boolean][] = [
+    [undefined, false, true],
+    [undefined, true, false],
+    [true, true, true],
+    [false, false, false],
+    [false, true, false],
+  ];
+  for (const [written, isHashed, expected] of cases) {
+    const asked = written === undefined ? {} : { retryIgnorePreviousHosts: written };
+    const retry = retryPolicy({ attempts: 1, ...asked }, undefined, isHashed);
+    assert.equal((retry?.retryHostPredicate ?? []).length > 0, expected, `${written} ${isHashed}`);
   }
 });

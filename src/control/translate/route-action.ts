@@ -29,7 +29,7 @@ export function fractionalPercent(percent: number): Init<typeof FractionalPercen
 const defaultRetryOn =
   "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
-/** Undefined when retries are off. */
+/** Undefined when retries are off; `isHashed` where a hash chooses the only destination's endpoint. */
 export function retryPolicy(
   written: HttpRetry | undefined,
   meshDefault: HttpRetry | undefined,
@@ -45,8 +45,8 @@ export function retryPolicy(
   if (statuses.length > 0 && !named.includes("retriable-status-codes")) {
     named.push("retriable-status-codes");
   }
-  // A hashed request belongs to one endpoint; choosing another would break what hashing is for.
-  const avoidsPrevious = (retry.retryIgnorePreviousHosts ?? true) && !isHashed;
+  // A hashed request belongs to one endpoint: whoever wants another one for retries says so.
+  const avoidsPrevious = retry.retryIgnorePreviousHosts ?? !isHashed;
   return {
     retryOn: named.length === 0 ? defaultRetryOn : named.join(","),
     numRetries: attempts,

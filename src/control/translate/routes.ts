@@ -118,7 +118,9 @@ function forwardAction(
 ): ActionInit {
   const { view, rule, scope, http } = context;
   const hashes = destinations.flatMap(({ destination }) => hashPolicies(context, destination));
-  const retry = retryPolicy(http.retries, view.model.settings.defaultRetry, hashes.length > 0);
+  // As in Istio, of several destinations none counts as hashed.
+  const isHashed = hashes.length > 0 && http.route?.length === 1;
+  const retry = retryPolicy(http.retries, view.model.settings.defaultRetry, isHashed);
   const mirrors: readonly MirrorPolicy[] =
     http.mirrors ??
     (http.mirror === undefined
@@ -239,11 +241,14 @@ export function hashPolicy(
   return [];
 }
 
-/** What a service without a VirtualService gets: Istio's defaults, no timeout, two retries. */
+/**
+ * What a service without a VirtualService gets: Istio's defaults, no timeout, two retries, which as in
+ * Istio go to other endpoints even where a hash has chosen the first.
+ */
 export function defaultRoute(view: ClientView, service: ServiceShape, port: MeshPort): Route {
   const rule = destinationRuleFor(view.model, service, view.proxy);
   const hashes = hashPolicy(policyFor(rule, undefined, port.number).loadBalancer?.consistentHash);
-  const retry = retryPolicy(undefined, view.model.settings.defaultRetry, hashes.length > 0);
+  const retry = retryPolicy(undefined, view.model.settings.defaultRetry, false);
   return create(RouteSchema, {
     name: "default",
     match: anyPath(),
