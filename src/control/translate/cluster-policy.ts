@@ -74,7 +74,7 @@ function balancerFields(balancer: LoadBalancer | undefined): ClusterInit {
     };
   }
   if (hash !== undefined) {
-    const size = hash.ringHash?.minimumRingSize ?? hash.minimumRingSize ?? 1024;
+    const size = hash.ringHash?.minimumRingSize ?? (hash.minimumRingSize || 1024);
     return {
       lbPolicy: Cluster_LbPolicy.RING_HASH,
       lbConfig: { case: "ringHashLbConfig", value: { minimumRingSize: BigInt(size) } },
@@ -115,10 +115,14 @@ function limit(value: number | undefined): number {
   return value === undefined || value === 0 ? unlimited : value;
 }
 
+/**
+ * As Istio: nothing is ejected by success rate. Consecutive errors of 0 turn their rule off, while 0
+ * local failures and 0 percent are "not set".
+ */
 function outlierDetection(policy: OutlierDetection): Init<typeof OutlierDetectionSchema> {
   const gateway = policy.consecutiveGatewayErrors;
   const fiveXx = policy.consecutive5xxErrors;
-  const local = policy.consecutiveLocalOriginFailures;
+  const { consecutiveLocalOriginFailures: local = 0, maxEjectionPercent = 0 } = policy;
   const { splitExternalLocalOriginErrors = false } = policy;
   return {
     enforcingSuccessRate: 0,
@@ -132,19 +136,15 @@ function outlierDetection(policy: OutlierDetection): Init<typeof OutlierDetectio
           enforcingConsecutiveGatewayFailure: gateway > 0 ? 100 : 0,
         }),
     splitExternalLocalOriginErrors,
-    ...(local === undefined || !splitExternalLocalOriginErrors
+    ...(splitExternalLocalOriginErrors ? { enforcingLocalOriginSuccessRate: 0 } : {}),
+    ...(local === 0 || !splitExternalLocalOriginErrors
       ? {}
-      : {
-          consecutiveLocalOriginFailure: local,
-          enforcingConsecutiveLocalOriginFailure: local > 0 ? 100 : 0,
-        }),
+      : { consecutiveLocalOriginFailure: local, enforcingConsecutiveLocalOriginFailure: 100 }),
     ...(policy.interval === undefined ? {} : { interval: duration(policy.interval) }),
     ...(policy.baseEjectionTime === undefined
       ? {}
       : { baseEjectionTime: duration(policy.baseEjectionTime) }),
-    ...(policy.maxEjectionPercent === undefined
-      ? {}
-      : { maxEjectionPercent: policy.maxEjectionPercent }),
+    ...(maxEjectionPercent === 0 ? {} : { maxEjectionPercent }),
   };
 }
 
