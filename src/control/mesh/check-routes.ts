@@ -7,6 +7,7 @@ import type { HttpMatch, HttpRoute } from "../../model/virtual-service.ts";
 import type { MeshModel, MeshService } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
 import { gatewayName, resolveHost } from "./lookup.ts";
+import { offeredName } from "./open-servers.ts";
 
 export function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
   return [
@@ -104,7 +105,7 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
       const message = `there is no Gateway ${name}`;
       return problemOf(one, { code: "virtualservice.gateway-not-found", path, message });
     }
-    const offered = gateway.spec.servers.flatMap((server) => server.hosts.map(hostPart));
+    const offered = gateway.spec.servers.flatMap((server) => server.hosts.map(offeredName));
     const isOffered = one.spec.hosts.some((host) =>
       offered.some((offer) => hostMatches(offer, host) || hostMatches(host, offer)),
     );
@@ -117,10 +118,6 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
       message,
     });
   });
-}
-
-function hostPart(host: string): string {
-  return host.slice(host.indexOf("/") + 1);
 }
 
 /** A route after one that takes every request is never reached. */
@@ -162,7 +159,10 @@ function takesEverything(route: HttpRoute): boolean {
 
 function isUnconditional(match: HttpMatch): boolean {
   const { name: _, uri, ignoreUriCase: __, ...rest } = match;
-  const isAnyPath = uri === undefined || (uri.kind === "prefix" && uri.value === "/");
+  const isAnyPath =
+    uri === undefined ||
+    (uri.kind === "prefix" && uri.value === "/") ||
+    (uri.kind === "regex" && uri.value === ".*");
   return isAnyPath && Object.keys(rest).length === 0;
 }
 

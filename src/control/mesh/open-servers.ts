@@ -19,6 +19,11 @@ export function serversOfOneKind<One extends OpenServer>(servers: readonly One[]
   return servers.filter(({ server }) => carriedBy(server) === carried);
 }
 
+/** A server's host without the namespace that its VirtualServices must be of. */
+export function offeredName(host: string): string {
+  return host.slice(host.indexOf("/") + 1);
+}
+
 /** Hosts of a VirtualService that a server offers, the narrower of the two names each time. */
 export function offeredHosts(
   model: MeshShape,
@@ -33,7 +38,7 @@ export function offeredHosts(
       namespace === "*" ||
       namespace === rule.namespace ||
       (namespace === "." && rule.namespace === gateway.namespace);
-    return isOpen ? [written.slice(slash + 1)] : [];
+    return isOpen ? [offeredName(written)] : [];
   });
   const found = new Set<string>();
   for (const written of rule.spec.hosts) {

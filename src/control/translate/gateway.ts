@@ -18,7 +18,12 @@ import {
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import { gatewaysOf, gatewayVirtualServices } from "../mesh/lookup.ts";
-import { offeredHosts, type OpenServer, serversOfOneKind } from "../mesh/open-servers.ts";
+import {
+  offeredHosts,
+  offeredName,
+  type OpenServer,
+  serversOfOneKind,
+} from "../mesh/open-servers.ts";
 import { authorizationFor } from "./authorization.ts";
 import type { Door } from "./gateway-connections.ts";
 import { connectionDoor } from "./gateway-connections.ts";
@@ -30,6 +35,7 @@ import type { TranslatedTraffic } from "./outbound.ts";
 import type { Init } from "./proto.ts";
 import type { ProxyView } from "./proxy-view.ts";
 import { refOf } from "./proxy-view.ts";
+import { takesAll } from "./route-match.ts";
 import { virtualServiceRoutes } from "./routes.ts";
 import type { TranslatedRoutes } from "./virtual-hosts.ts";
 
@@ -127,6 +133,14 @@ interface HostEntry {
   redirectsToHttps: boolean;
 }
 
+function entryOf(hosts: Map<string, HostEntry>, domain: string): HostEntry {
+  const known = hosts.get(domain);
+  if (known !== undefined) return known;
+  const entry: HostEntry = { routes: [], redirectsToHttps: false };
+  hosts.set(domain, entry);
+  return entry;
+}
+
 function gatewayRoutes(
   view: ProxyView,
   port: number,
@@ -144,19 +158,23 @@ function gatewayRoutes(
       namespace: view.proxy.namespace,
       labels: view.proxy.labels,
     };
+    const redirectsToHttps = server.tls?.httpsRedirect ?? false;
     for (const rule of gatewayVirtualServices(view.model, gateway)) {
       const ruleKey = `${rule.namespace}/${rule.name}`;
       for (const domain of offeredHosts(view.model, rule, { gateway, server })) {
+        const entry = entryOf(hosts, domain);
+        entry.redirectsToHttps ||= redirectsToHttps;
         // The same rule may reach one host through several servers or gateways: once is enough.
         const key = `${domain} ${ruleKey}`;
         if (done.has(key)) continue;
         done.add(key);
         origins.set(`VirtualService ${ruleKey}`, refOf(rule));
-        const entry = hosts.get(domain) ?? { routes: [], redirectsToHttps: false };
         entry.routes.push(...virtualServiceRoutes(view, rule, scope));
-        entry.redirectsToHttps ||= server.tls?.httpsRedirect ?? false;
-        hosts.set(domain, entry);
       }
+    }
+    // Also names that no VirtualService has routes for.
+    for (const host of redirectsToHttps ? server.hosts : []) {
+      entryOf(hosts, offeredName(host).toLowerCase()).redirectsToHttps = true;
     }
   }
   const routes = create(RouteConfigurationSchema, {
@@ -168,11 +186,16 @@ function gatewayRoutes(
   return { routes, origins: [...origins.values()] };
 }
 
+/** Of merged VirtualServices no catch-all hides the routes of the next: as in Istio, those go last. */
+function inOrder(routes: readonly Route[]): Route[] {
+  return [...routes.filter((one) => !takesAll(one)), ...routes.filter(takesAll)];
+}
+
 function virtualHost(domain: string, port: number, entry: HostEntry): VirtualHost {
   return create(VirtualHostSchema, {
     name: `${domain}:${port}`,
     domains: [domain],
-    routes: entry.routes,
+    routes: inOrder(entry.routes),
     includeRequestAttemptCount: true,
     ...(entry.redirectsToHttps ? { requireTls: TlsRequirement.ALL } : {}),
   });

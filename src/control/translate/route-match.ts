@@ -6,6 +6,7 @@ import { selects } from "../../model/matching.ts";
 import type { HttpMatch } from "../../model/virtual-service.ts";
 import type {
   HeaderMatcher,
+  Route,
   RouteMatch,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import {
@@ -103,6 +104,18 @@ function headerMatcher(name: string, match: PresenceMatch): HeaderMatcher {
         ? { case: "presentMatch", value: true }
         : { case: "stringMatch", value: stringMatcher(match) },
   });
+}
+
+/** Whether a route takes every request that comes to it, as Istio tells: by `/` or `.*` and nothing else. */
+export function takesAll({ match }: Route): boolean {
+  if (match === undefined) return false;
+  const { pathSpecifier, headers, queryParameters, dynamicMetadata } = match;
+  const isAnyPath =
+    (pathSpecifier.case === "prefix" && pathSpecifier.value === "/") ||
+    (pathSpecifier.case === "safeRegex" && pathSpecifier.value.regex === ".*");
+  return (
+    isAnyPath && [headers, queryParameters, dynamicMetadata].every(({ length }) => length === 0)
+  );
 }
 
 /** `withoutHeaders`: a missing header satisfies it too. */

@@ -34,7 +34,7 @@ import {
   retryPolicy,
 } from "./route-action.ts";
 import type { RouteScope } from "./route-match.ts";
-import { anyPath, isInScope, routeMatch } from "./route-match.ts";
+import { anyPath, isInScope, routeMatch, takesAll } from "./route-match.ts";
 
 type ActionInit = Init<typeof RouteActionSchema>;
 
@@ -46,14 +46,14 @@ export function virtualServiceRoutes(
 ): Route[] {
   const routes: Route[] = [];
   for (const http of rule.spec.http ?? []) {
-    const matches = http.match ?? [];
-    if (matches.length === 0) {
-      routes.push(translateRoute({ view, rule, scope, http, match: undefined }));
-      break;
-    }
+    const written = http.match ?? [];
+    const matches: readonly (HttpMatch | undefined)[] =
+      written.length === 0 ? [undefined] : written;
     for (const match of matches) {
-      if (!isInScope(match, rule.namespace, scope)) continue;
-      routes.push(translateRoute({ view, rule, scope, http, match }));
+      if (match !== undefined && !isInScope(match, rule.namespace, scope)) continue;
+      const route = translateRoute({ view, rule, scope, http, match });
+      routes.push(route);
+      if (takesAll(route)) return routes;
     }
   }
   return routes;
