@@ -1,12 +1,11 @@
 /**
- * Istio's lookup rules: who sees what (`exportTo`), what a short hostname means, which DestinationRule
- * and which VirtualService hold for a service. Pure questions to a model.
+ * Istio's lookup rules: who sees what (`exportTo`), what a short hostname means, which VirtualServices
+ * hold for a host or at a gateway. Pure questions to a model; DestinationRules are found beside.
  */
-import type { DestinationRule, Gateway, VirtualService } from "../../model/config-resource.ts";
-import type { PortPolicy, Subset, TrafficPolicy } from "../../model/destination-rule.ts";
+import type { Gateway, VirtualService } from "../../model/config-resource.ts";
 import { hostMatches, selects } from "../../model/matching.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
-import type { MeshShape, ServiceShape } from "../mesh-model.ts";
+import type { MeshShape } from "../mesh-model.ts";
 
 /** Whether something in `namespace` with this `exportTo` is seen from `viewer`. */
 export function isVisible(
@@ -28,93 +27,8 @@ export function resolveHost(model: MeshShape, host: string, namespace: string): 
   return !model.services.has(local) && model.services.has(name) ? name : local;
 }
 
-/** The policy of a service for one client: a rule, or several for the same host with merged subsets. */
-export interface EffectiveRule {
-  readonly rules: readonly DestinationRule[];
-  readonly trafficPolicy: TrafficPolicy | undefined;
-  readonly subsets: readonly { readonly subset: Subset; readonly rule: DestinationRule }[];
-}
-
+/** Who asks. */
 export type Client = Pick<WorkloadInstance, "namespace" | "labels">;
-
-/** Client's namespace before service's namespace before root namespace, as Istio looks them up. */
-export function destinationRuleFor(
-  model: MeshShape,
-  service: Pick<ServiceShape, "hostname" | "namespace">,
-  client: Client,
-): EffectiveRule | undefined {
-  const tiers = [client.namespace, service.namespace, model.settings.rootNamespace];
-  for (const namespace of new Set(tiers)) {
-    const found = rulesIn(model, namespace, service.hostname, client);
-    if (found.length > 0) return mergeRules(found);
-  }
-  return undefined;
-}
-
-function rulesIn(
-  model: MeshShape,
-  namespace: string,
-  hostname: string,
-  client: Client,
-): readonly DestinationRule[] {
-  let best: readonly DestinationRule[] = [];
-  let bestScore = -1;
-  for (const rule of model.destinationRules) {
-    if (rule.namespace !== namespace) continue;
-    const { workloadSelector, exportTo } = rule.spec;
-    const isOwn = namespace === client.namespace;
-    if (workloadSelector !== undefined && !(isOwn && selects(workloadSelector, client.labels))) {
-      continue;
-    }
-    if (!isOwn && !isVisible(exportTo, namespace, client.namespace)) continue;
-    const host = resolveHost(model, rule.spec.host, namespace);
-    if (!hostMatches(host, hostname)) continue;
-    const score =
-      (workloadSelector === undefined ? 0 : 1000) + (host === hostname ? 500 : host.length);
-    if (score > bestScore) {
-      best = [rule];
-      bestScore = score;
-    } else if (score === bestScore) {
-      best = [...best, rule];
-    }
-  }
-  return best;
-}
-
-function mergeRules(rules: readonly DestinationRule[]): EffectiveRule {
-  const subsets = new Map<string, { readonly subset: Subset; readonly rule: DestinationRule }>();
-  for (const rule of rules) {
-    for (const subset of rule.spec.subsets ?? []) {
-      if (!subsets.has(subset.name)) subsets.set(subset.name, { subset, rule });
-    }
-  }
-  const trafficPolicy = rules.find((rule) => rule.spec.trafficPolicy !== undefined)?.spec
-    .trafficPolicy;
-  return { rules, trafficPolicy, subsets: [...subsets.values()] };
-}
-
-/**
- * What holds for one port of a service or subset. A subset's policy overrides field by field; port
- * level settings replace what is above them whole, as in Istio.
- */
-export function policyFor(
-  rule: EffectiveRule | undefined,
-  subset: Subset | undefined,
-  port: number,
-): PortPolicy {
-  const base = policyAtPort(rule?.trafficPolicy, port);
-  if (subset?.trafficPolicy === undefined) return base;
-  return { ...base, ...policyAtPort(subset.trafficPolicy, port) };
-}
-
-function policyAtPort(policy: TrafficPolicy | undefined, port: number): PortPolicy {
-  if (policy === undefined) return {};
-  const { portLevelSettings, ...general } = policy;
-  const own = portLevelSettings?.find((setting) => setting.port.number === port);
-  if (own === undefined) return general;
-  const { port: _, ...settings } = own;
-  return settings;
-}
 
 const meshGateway = "mesh";
 

@@ -15,8 +15,8 @@ import { ClusterConfigSchema as ForwardProxyClusterSchema } from "../../wire/gen
 import type { DnsCacheConfigSchema } from "../../wire/gen/es/envoy/extensions/common/dynamic_forward_proxy/v3/dns_cache_pb.ts";
 import { SocketOption_SocketState } from "../../wire/gen/es/envoy/config/core/v3/socket_option_pb.ts";
 import type { MeshPort, ServiceShape } from "../mesh-model.ts";
-import type { EffectiveRule } from "../mesh/lookup.ts";
-import { destinationRuleFor, policyFor } from "../mesh/lookup.ts";
+import type { EffectiveRule } from "../mesh/destination-rules.ts";
+import { destinationRuleFor, policyFor } from "../mesh/destination-rules.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import type { ClusterInit } from "./cluster-policy.ts";
 import { policyFields, type Spoken, spokenTo } from "./cluster-policy.ts";

@@ -7,12 +7,8 @@ import type { VirtualService } from "../../model/config-resource.ts";
 import type { TcpRoute } from "../../model/connection-routes.ts";
 import type { WeightedDestination } from "../../model/route-destination.ts";
 import { canonicalRange } from "../mesh/address-range.ts";
-import {
-  destinationRuleFor,
-  meshVirtualServices,
-  policyFor,
-  virtualServicesFor,
-} from "../mesh/lookup.ts";
+import { destinationRuleFor, policyFor } from "../mesh/destination-rules.ts";
+import { meshVirtualServices, virtualServicesFor } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import type { ChainInit, MatchInit } from "./listener.ts";
 import { chain } from "./listener.ts";

@@ -18,7 +18,8 @@ import {
   RouteSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import type { MeshPort, ServiceShape } from "../mesh-model.ts";
-import { destinationRuleFor, policyFor, resolveHost } from "../mesh/lookup.ts";
+import { destinationRuleFor, policyFor } from "../mesh/destination-rules.ts";
+import { resolveHost } from "../mesh/lookup.ts";
 import { outboundClusterName } from "./names.ts";
 import type { Init } from "./proto.ts";
 import { duration } from "./proto.ts";

@@ -20,7 +20,7 @@ import { ListenerSchema } from "../../wire/gen/es/envoy/config/listener/v3/liste
 import { RouteSchema } from "../../wire/gen/es/envoy/extensions/filters/udp/udp_proxy/v3/route_pb.ts";
 import { UdpProxyConfigSchema } from "../../wire/gen/es/envoy/extensions/filters/udp/udp_proxy/v3/udp_proxy_pb.ts";
 import type { MeshPort, ServiceShape } from "../mesh-model.ts";
-import { destinationRuleFor, policyFor } from "../mesh/lookup.ts";
+import { destinationRuleFor, policyFor } from "../mesh/destination-rules.ts";
 import { hasCapturedAddress } from "../mesh/udp.ts";
 import { statsLog } from "./access-log.ts";
 import { policyFields } from "./cluster-policy.ts";
