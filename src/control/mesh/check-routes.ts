@@ -1,12 +1,12 @@
 /** Findings about VirtualServices: destinations, subsets, gateways, hosts and unreachable routes. */
 import type { Problem } from "../../base/problem.ts";
-import type { VirtualService } from "../../model/config-resource.ts";
-import { hostMatches } from "../../model/matching.ts";
+import type { Gateway, VirtualService } from "../../model/config-resource.ts";
+import { hostMatches, selects } from "../../model/matching.ts";
 import type { Destination } from "../../model/route-destination.ts";
 import type { HttpMatch, HttpRoute } from "../../model/virtual-service.ts";
 import type { MeshModel, MeshService } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
-import { gatewayName, resolveHost } from "./lookup.ts";
+import { gatewayName, isForMesh, isSeenBy, resolveHost } from "./lookup.ts";
 import { offeredName } from "./open-servers.ts";
 
 export function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
@@ -105,6 +105,8 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
       const message = `there is no Gateway ${name}`;
       return problemOf(one, { code: "virtualservice.gateway-not-found", path, message });
     }
+    const unseen = checkSeenAt(model, one, gateway);
+    if (unseen.length > 0) return unseen;
     const offered = gateway.spec.servers.flatMap((server) => server.hosts.map(offeredName));
     const isOffered = one.spec.hosts.some((host) =>
       offered.some((offer) => hostMatches(offer, host) || hostMatches(host, offer)),
@@ -118,6 +120,24 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
       message,
     });
   });
+}
+
+/** A gateway's routes are of VirtualServices that its own namespace sees, not that of its Gateway. */
+function checkSeenAt(model: MeshModel, one: VirtualService, gateway: Gateway): Problem[] {
+  const running = model.instances.filter(
+    ({ role, labels }) => role === "gateway" && selects(gateway.spec.selector, labels),
+  );
+  if (running.length === 0 || running.some(({ namespace }) => isSeenBy(one, namespace))) return [];
+  const namespaces = [...new Set(running.map(({ namespace }) => namespace))].join(", ");
+  return [
+    problemOf(one, {
+      code: "config.no-effect",
+      severity: "warning",
+      path: "spec.exportTo",
+      message: `Gateway ${gateway.namespace}/${gateway.name} is carried out in namespace ${namespaces}, to which this is not exported`,
+      hint: "name that namespace in exportTo",
+    }),
+  ];
 }
 
 /** A route after one that takes every request is never reached. */
@@ -167,8 +187,7 @@ function isUnconditional(match: HttpMatch): boolean {
 }
 
 function checkOwnHosts(model: MeshModel, one: VirtualService): Problem[] {
-  const isForMesh = (one.spec.gateways ?? ["mesh"]).includes("mesh");
-  if (!isForMesh) return [];
+  if (!isForMesh(one)) return [];
   return one.spec.hosts.flatMap((written, index) => {
     const host = resolveHost(model, written, one.namespace);
     const isKnown = [...model.services.keys()].some((name) => hostMatches(host, name));
@@ -194,18 +213,20 @@ function isRoutedName(one: VirtualService, host: string): boolean {
 
 /**
  * For callers in the mesh one VirtualService holds per host; at gateways they are merged, and so are
- * routes by the name in TLS.
+ * routes by the name in TLS. What is for some namespaces alone goes before what is for all, and takes
+ * nothing from it elsewhere.
  */
 export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
   const owners = new Map<string, VirtualService>();
   const problems: Problem[] = [];
   for (const one of model.virtualServices) {
-    if (!(one.spec.gateways ?? ["mesh"]).includes("mesh")) continue;
+    if (!isForMesh(one)) continue;
     for (const [index, written] of one.spec.hosts.entries()) {
       const host = resolveHost(model, written, one.namespace);
-      const earlier = ownerOf(one, host, owners);
-      if (earlier === undefined) continue;
-      const winner = `${earlier.namespace}/${earlier.name}`;
+      const earlier = ownersOf(one, host, owners);
+      const [first] = earlier;
+      if (first === undefined || earlier.includes(undefined)) continue;
+      const winner = `${first.namespace}/${first.name}`;
       problems.push(
         problemOf(one, {
           code: "virtualservice.duplicate-host",
@@ -219,22 +240,48 @@ export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
   return problems;
 }
 
-/** Who has what `one` asks for of a host, requests or bytes; what nobody has becomes its own. */
-function ownerOf(
+/** For each sort of callers, who has what `one` asks for of a host; what nobody has becomes its own. */
+function ownersOf(
   one: VirtualService,
   host: string,
   owners: Map<string, VirtualService>,
+): readonly (VirtualService | undefined)[] {
+  return viewersOf(one).map((viewers) => ownerOf(one, `${host} ${viewers}`, owners));
+}
+
+/** Who sees it, where those of its own namespace are told from those it is exported to by name. */
+function viewersOf({ namespace, spec }: VirtualService): readonly string[] {
+  const { exportTo = [] } = spec;
+  if (exportTo.length === 0 || exportTo.includes("*")) return ["all"];
+  if (exportTo.includes("~")) return [];
+  const names = new Set(exportTo.map((name) => (name === "." ? namespace : name)));
+  return [...names].map((name) => (name === namespace ? `own ${name}` : `named ${name}`));
+}
+
+/** Who has what `one` asks for, requests or bytes; what nobody has becomes its own. */
+function ownerOf(
+  one: VirtualService,
+  place: string,
+  owners: Map<string, VirtualService>,
 ): VirtualService | undefined {
   const { http, tcp } = one.spec;
+  // Who has no route of requests for a caller leaves them to the next.
+  const takesRequests = (http ?? []).some(
+    ({ match = [] }) => match.length === 0 || match.some(isForAllCallers),
+  );
   // Routes of bytes with a match leave what they do not match to others.
   const takesBytes = (tcp ?? []).some(({ match = [] }) => match.length === 0);
   const others = (["http", "tcp"] as const).map((kind) => {
     if (one.spec[kind] === undefined) return undefined;
-    const owner = owners.get(`${kind} ${host}`);
-    if (owner === undefined && (kind === "http" ? http !== undefined : takesBytes)) {
-      owners.set(`${kind} ${host}`, one);
+    const owner = owners.get(`${kind} ${place}`);
+    if (owner === undefined && (kind === "http" ? takesRequests : takesBytes)) {
+      owners.set(`${kind} ${place}`, one);
     }
     return owner === one ? undefined : owner;
   });
   return others.find((owner) => owner !== undefined);
+}
+
+function isForAllCallers({ port, gateways, sourceLabels, sourceNamespace }: HttpMatch): boolean {
+  return [port, gateways, sourceLabels, sourceNamespace].every((one) => one === undefined);
 }

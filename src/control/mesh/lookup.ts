@@ -34,30 +34,60 @@ const meshGateway = "mesh";
 
 /** VirtualServices for requests that workloads send, by the order in which a client prefers them. */
 export function meshVirtualServices(model: MeshShape, client: Client): readonly VirtualService[] {
-  return model.virtualServices
-    .filter((one) => (one.spec.gateways ?? [meshGateway]).includes(meshGateway))
-    .filter((one) => isVisible(one.spec.exportTo, one.namespace, client.namespace))
-    .toSorted(
-      (left, right) =>
-        Number(right.namespace === client.namespace) - Number(left.namespace === client.namespace),
-    );
+  return inOrderFor(model.virtualServices.filter(isForMesh), client);
 }
 
-/** The VirtualService whose hosts cover `hostname` most closely. */
-export function virtualServiceFor(
+export function isForMesh({ spec }: VirtualService): boolean {
+  return (spec.gateways ?? [meshGateway]).includes(meshGateway);
+}
+
+/**
+ * As istiod orders them: those that only the client's namespace sees, those exported to it by name, those
+ * for all; within each by the order of the model.
+ */
+function inOrderFor(
+  rules: readonly VirtualService[],
+  { namespace }: Pick<Client, "namespace">,
+): readonly VirtualService[] {
+  return rules
+    .map((rule) => ({ rule, reach: reachOf(rule, namespace) }))
+    .filter(({ reach }) => reach !== "none")
+    .toSorted((left, right) => reaches.indexOf(left.reach) - reaches.indexOf(right.reach))
+    .map(({ rule }) => rule);
+}
+
+/** Whether clients and gateways in `viewer` have its routes. */
+export function isSeenBy(rule: VirtualService, viewer: string): boolean {
+  return reachOf(rule, viewer) !== "none";
+}
+
+const reaches = ["own", "named", "all", "none"] as const;
+
+/** By what `viewer` sees a VirtualService. */
+function reachOf({ namespace, spec }: VirtualService, viewer: string): (typeof reaches)[number] {
+  const { exportTo = [] } = spec;
+  if (exportTo.length === 0 || exportTo.includes("*")) return "all";
+  // Istio's "nobody", whatever stands beside it.
+  if (exportTo.includes("~") || !isVisible(exportTo, namespace, viewer)) return "none";
+  return namespace === viewer ? "own" : "named";
+}
+
+/**
+ * VirtualServices that may have the HTTP routes of a service; the first that has any for this caller and port
+ * has them all. As in Istio: those that name the host, in their order; else the first of those with the
+ * closest wildcard.
+ */
+export function httpVirtualServices(
   model: MeshShape,
   candidates: readonly VirtualService[],
   hostname: string,
-): VirtualService | undefined {
-  let best: VirtualService | undefined;
-  let bestLength = -1;
-  for (const candidate of candidates) {
-    const length = closenessOf(model, candidate, hostname);
-    if (length <= bestLength) continue;
-    best = candidate;
-    bestLength = length;
-  }
-  return best;
+): readonly VirtualService[] {
+  const covering = candidates
+    .map((rule) => ({ rule, closeness: closenessOf(model, rule, hostname) }))
+    .filter(({ closeness }) => closeness >= 0);
+  const closest = Math.max(...covering.map(({ closeness }) => closeness));
+  const rules = covering.filter(({ closeness }) => closeness === closest).map(({ rule }) => rule);
+  return closest === Infinity ? rules : rules.slice(0, 1);
 }
 
 /** All whose hosts cover `hostname`, the closest first. */
@@ -89,17 +119,20 @@ export function gatewayName(written: string, namespace: string): string {
   return written.includes("/") ? written : `${namespace}/${written}`;
 }
 
-/** VirtualServices bound to a gateway, in order of namespace and name. */
+/**
+ * VirtualServices bound to a Gateway, by the order in which who carries it out prefers them. As in Istio
+ * they must be visible in the proxy's namespace, which may be another than the Gateway's.
+ */
 export function gatewayVirtualServices(
   model: MeshShape,
   gateway: Gateway,
+  proxy: Pick<Client, "namespace">,
 ): readonly VirtualService[] {
   const name = `${gateway.namespace}/${gateway.name}`;
-  return model.virtualServices.filter(
-    (one) =>
-      (one.spec.gateways ?? []).some((written) => gatewayName(written, one.namespace) === name) &&
-      isVisible(one.spec.exportTo, one.namespace, gateway.namespace),
+  const bound = model.virtualServices.filter((one) =>
+    (one.spec.gateways ?? []).some((written) => gatewayName(written, one.namespace) === name),
   );
+  return inOrderFor(bound, proxy);
 }
 
 /** Gateways that a gateway instance serves: those whose selector its labels meet, in any namespace. */

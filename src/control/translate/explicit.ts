@@ -13,7 +13,7 @@ import type {
 import { RouteSchema } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import type { ResourceRef } from "../../base/problem.ts";
-import { meshVirtualServices, virtualServiceFor } from "../mesh/lookup.ts";
+import { httpVirtualServices, meshVirtualServices } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import {
@@ -79,16 +79,17 @@ function forwardRoutes(view: ProxyView): TranslatedRoutes {
   const origins = new Map<string, ResourceRef>();
   const hosts: VirtualHost[] = [];
   for (const service of view.services) {
-    const rule = virtualServiceFor(view.model, candidates, service.hostname);
+    const rules = httpVirtualServices(view.model, candidates, service.hostname);
     for (const port of service.ports) {
       if (port.protocol === "udp") continue;
       const names = serviceDomains(view, service);
       const withPort = names.map((name) => `${name}:${port.number}`);
       const domains = fresh(port.number === 80 ? [...names, ...withPort] : withPort, taken);
       if (domains.length === 0) continue;
-      if (rule !== undefined) origins.set(`${rule.namespace}/${rule.name}`, refOf(rule));
       const before = [connectRoute(view, { service, port })];
-      hosts.push(serviceHost(view, { service, port }, { rule, domains, before }));
+      const { host, rule } = serviceHost(view, { service, port }, { rules, domains, before });
+      if (rule !== undefined) origins.set(`${rule.namespace}/${rule.name}`, refOf(rule));
+      hosts.push(host);
     }
   }
   const routes = create(RouteConfigurationSchema, {

@@ -53,7 +53,7 @@ export function connectionDoor(
   const taken: Taken = new Set();
   for (const open of servers) {
     origins.set(`Gateway ${open.gateway.namespace}/${open.gateway.name}`, refOf(open.gateway));
-    for (const rule of gatewayVirtualServices(view.model, open.gateway)) {
+    for (const rule of gatewayVirtualServices(view.model, open.gateway, view.proxy)) {
       const hosts = offeredHosts(view.model, rule, open);
       if (hosts.length === 0) continue;
       origins.set(`VirtualService ${rule.namespace}/${rule.name}`, refOf(rule));

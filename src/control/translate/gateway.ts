@@ -159,7 +159,7 @@ function gatewayRoutes(
       labels: view.proxy.labels,
     };
     const redirectsToHttps = server.tls?.httpsRedirect ?? false;
-    for (const rule of gatewayVirtualServices(view.model, gateway)) {
+    for (const rule of gatewayVirtualServices(view.model, gateway, view.proxy)) {
       const ruleKey = `${rule.namespace}/${rule.name}`;
       for (const domain of offeredHosts(view.model, rule, { gateway, server })) {
         const entry = entryOf(hosts, domain);

@@ -15,7 +15,7 @@ import {
   VirtualHostSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import type { ServiceShape } from "../mesh-model.ts";
-import { meshVirtualServices, resolveHost, virtualServiceFor } from "../mesh/lookup.ts";
+import { httpVirtualServices, meshVirtualServices, resolveHost } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
@@ -55,16 +55,19 @@ export function outboundRoutes(
   const origins = new Map<VirtualService, ResourceRef>();
   const hosts: VirtualHost[] = [];
   for (const pair of pairs) {
-    const rule = virtualServiceFor(view.model, candidates, pair.service.hostname);
-    if (rule !== undefined) origins.set(rule, refOf(rule));
     const domains = fresh(serviceDomains(view, pair.service), taken);
-    if (domains.length > 0) hosts.push(serviceHost(view, pair, { rule, domains }));
+    if (domains.length === 0) continue;
+    const rules = httpVirtualServices(view.model, candidates, pair.service.hostname);
+    const { host, rule } = serviceHost(view, pair, { rules, domains });
+    if (rule !== undefined) origins.set(rule, refOf(rule));
+    hosts.push(host);
   }
   // Hosts that only a VirtualService knows have no port of their own: Istio serves them on 80.
   for (const rule of port === 80 ? candidates : []) {
+    const routes = virtualServiceRoutes(view, rule, meshScope(view, port));
+    if (routes.length === 0) continue;
     for (const domain of fresh(virtualDomains(view, rule), taken)) {
       origins.set(rule, refOf(rule));
-      const routes = virtualServiceRoutes(view, rule, meshScope(view, port));
       hosts.push(
         create(VirtualHostSchema, { name: `${domain}:${port}`, domains: [domain], routes }),
       );
@@ -86,35 +89,46 @@ export function singleServiceRoutes(
   pair: ServicePortPair,
 ): TranslatedRoutes {
   const candidates = meshVirtualServices(view.model, view.proxy);
-  const rule = virtualServiceFor(view.model, candidates, pair.service.hostname);
+  const rules = httpVirtualServices(view.model, candidates, pair.service.hostname);
+  const { host, rule } = serviceHost(view, pair, { rules, domains: ["*"] });
   const routes = create(RouteConfigurationSchema, {
     name,
-    virtualHosts: [serviceHost(view, pair, { rule, domains: ["*"] })],
+    virtualHosts: [host],
     maxDirectResponseBodySizeBytes: 1_048_576,
   });
   return { routes, origins: rule === undefined ? [] : [refOf(rule)] };
+}
+
+export interface ServiceHost {
+  readonly host: VirtualHost;
+  /** Whose routes it has; undefined where they are the service's default. */
+  readonly rule: VirtualService | undefined;
 }
 
 export function serviceHost(
   view: ClientView,
   { service, port }: ServicePortPair,
   options: {
-    readonly rule: VirtualService | undefined;
+    readonly rules: readonly VirtualService[];
     readonly domains: readonly string[];
     readonly before?: readonly Route[];
   },
-): VirtualHost {
+): ServiceHost {
   const scope = meshScope(view, port.number);
-  const own =
-    options.rule?.spec.http === undefined
-      ? [defaultRoute(view, service, port)]
-      : virtualServiceRoutes(view, options.rule, scope);
-  return create(VirtualHostSchema, {
+  let routes: readonly Route[] = [];
+  // As in Istio: a rule that has no route for this caller and port is as good as none.
+  const rule = options.rules.find((one) => {
+    routes = virtualServiceRoutes(view, one, scope);
+    return routes.length > 0;
+  });
+  if (rule === undefined) routes = [defaultRoute(view, service, port)];
+  const host = create(VirtualHostSchema, {
     name: `${service.hostname}:${port.number}`,
     domains: [...options.domains],
-    routes: [...(options.before ?? []), ...own],
+    routes: [...(options.before ?? []), ...routes],
     includeRequestAttemptCount: true,
   });
+  return { host, rule };
 }
 
 export function meshScope(view: ClientView, port: number | undefined): RouteScope {
