@@ -3,11 +3,10 @@ import type { Problem } from "../../base/problem.ts";
 import type { VirtualService } from "../../model/config-resource.ts";
 import type { ConnectionMatch, TcpMatch, TlsRoute } from "../../model/connection-routes.ts";
 import { carriedBy } from "../../model/gateway.ts";
-import { hostMatches } from "../../model/matching.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { canonicalRange } from "./address-range.ts";
 import { problemOf } from "./finding.ts";
-import { gatewayName, resolveHost } from "./lookup.ts";
+import { gatewayName, gatewaysByName, hostnamesUnder, resolveHost } from "./lookup.ts";
 
 export function checkConnectionRoutes(model: MeshModel): Problem[] {
   const names = new Map<string, string>();
@@ -115,9 +114,8 @@ function checkPorts(model: MeshModel, one: VirtualService): Problem[] {
   const isForMesh = (one.spec.gateways ?? ["mesh"]).includes("mesh");
   if (!isForMesh || one.spec.tls === undefined) return [];
   const hosts = one.spec.hosts.map((host) => resolveHost(model, host, one.namespace));
-  const services = [...model.services.values()].filter(({ hostname }) =>
-    hosts.some((host) => hostMatches(host, hostname)),
-  );
+  const names = new Set(hosts.flatMap((host) => hostnamesUnder(model, host)));
+  const services = [...names].toSorted(inOrder).flatMap((name) => model.services.get(name) ?? []);
   const ports = services.flatMap((service) => service.ports);
   const isRead = ports.some(({ protocol }) => protocol === "tls" || protocol === "https");
   if (services.length === 0 || isRead) return [];
@@ -145,7 +143,8 @@ function checkDoors(model: MeshModel, one: VirtualService): Problem[] {
     name === "mesh" ? name : gatewayName(name, one.namespace),
   );
   if (names.includes("mesh")) return [];
-  const bound = model.gateways.filter((each) => names.includes(`${each.namespace}/${each.name}`));
+  const known = gatewaysByName(model);
+  const bound = names.flatMap((name) => known.get(name) ?? []);
   const open = new Set(bound.flatMap((each) => each.spec.servers.map(carriedBy)));
   if (open.size === 0) return [];
   return (["http", "tls", "tcp"] as const).flatMap((kind) => {
@@ -158,4 +157,8 @@ function checkDoors(model: MeshModel, one: VirtualService): Problem[] {
       hint: doors[kind].hint,
     });
   });
+}
+
+function inOrder(left: string, right: string): number {
+  return left < right ? -1 : 1;
 }

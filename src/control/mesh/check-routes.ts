@@ -1,12 +1,22 @@
 /** Findings about VirtualServices: destinations, subsets, gateways, hosts and unreachable routes. */
 import type { Problem } from "../../base/problem.ts";
 import type { Gateway, VirtualService } from "../../model/config-resource.ts";
-import { hostMatches, selects } from "../../model/matching.ts";
+import { hostMatches } from "../../model/matching.ts";
 import type { Destination } from "../../model/route-destination.ts";
 import type { HttpMatch, HttpRoute } from "../../model/virtual-service.ts";
 import type { MeshModel, MeshService } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
-import { gatewayName, isForMesh, isSeenBy, resolveHost } from "./lookup.ts";
+import { HostTable, patternsOver } from "./host-table.ts";
+import { indexed } from "./index.ts";
+import { InstanceTable } from "./instances.ts";
+import {
+  gatewayName,
+  gatewaysByName,
+  hostnamesUnder,
+  isForMesh,
+  isSeenBy,
+  resolveHost,
+} from "./lookup.ts";
 import { offeredName } from "./open-servers.ts";
 
 export function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
@@ -86,16 +96,25 @@ function checkDestination(
   return problems;
 }
 
+/** Names of subsets by the hosts of their rules, in whatever namespace. */
+const subsetNames = indexed((model: MeshModel): HostTable<string> => {
+  const names = new HostTable<string>();
+  for (const { namespace, spec } of model.destinationRules) {
+    const host = resolveHost(model, spec.host, namespace);
+    for (const { name } of spec.subsets ?? []) names.add(host, name);
+  }
+  return names;
+});
+
 function definesSubset(model: MeshModel, service: MeshService, subset: string): boolean {
-  return model.destinationRules.some(
-    (rule) =>
-      hostMatches(resolveHost(model, rule.spec.host, rule.namespace), service.hostname) &&
-      (rule.spec.subsets ?? []).some((one) => one.name === subset),
-  );
+  for (const { items } of subsetNames(model).covering(service.hostname)) {
+    if (items.includes(subset)) return true;
+  }
+  return false;
 }
 
 function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
-  const known = new Map(model.gateways.map((gw) => [`${gw.namespace}/${gw.name}`, gw]));
+  const known = gatewaysByName(model);
   return (one.spec.gateways ?? []).flatMap((written, index) => {
     if (written === "mesh") return [];
     const path = `spec.gateways[${index}]`;
@@ -107,11 +126,7 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
     }
     const unseen = checkSeenAt(model, one, gateway);
     if (unseen.length > 0) return unseen;
-    const offered = gateway.spec.servers.flatMap((server) => server.hosts.map(offeredName));
-    const isOffered = one.spec.hosts.some((host) =>
-      offered.some((offer) => hostMatches(offer, host) || hostMatches(host, offer)),
-    );
-    if (isOffered) return [];
+    if (one.spec.hosts.some((host) => isOffered(model, gateway, host))) return [];
     const message = `Gateway ${name} offers none of the hosts ${one.spec.hosts.join(", ")}`;
     return problemOf(one, {
       code: "virtualservice.host-not-offered",
@@ -122,13 +137,32 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
   });
 }
 
+const offers = indexed((model: MeshModel): ReadonlyMap<Gateway, HostTable<string>> => {
+  const byGateway = new Map<Gateway, HostTable<string>>();
+  for (const gateway of model.gateways) {
+    const table = new HostTable<string>();
+    byGateway.set(gateway, table);
+    for (const host of gateway.spec.servers.flatMap(({ hosts }) => hosts.map(offeredName))) {
+      table.add(host, host);
+      // For wildcards that cover it.
+      for (const pattern of patternsOver(host)) table.add(`under ${pattern}`, host);
+    }
+  }
+  return byGateway;
+});
+
+/** Whether a server offers the host, or something that it covers. */
+function isOffered(model: MeshModel, gateway: Gateway, host: string): boolean {
+  const table = offers(model).get(gateway);
+  if (table === undefined) return false;
+  return table.closest(host).length > 0 || table.at(`under ${host}`).length > 0;
+}
+
 /** A gateway's routes are of VirtualServices that its own namespace sees, not that of its Gateway. */
 function checkSeenAt(model: MeshModel, one: VirtualService, gateway: Gateway): Problem[] {
-  const running = model.instances.filter(
-    ({ role, labels }) => role === "gateway" && selects(gateway.spec.selector, labels),
-  );
-  if (running.length === 0 || running.some(({ namespace }) => isSeenBy(one, namespace))) return [];
-  const namespaces = [...new Set(running.map(({ namespace }) => namespace))].join(", ");
+  const running = runningIn(model).get(gateway) ?? [];
+  if (running.length === 0 || running.some((namespace) => isSeenBy(one, namespace))) return [];
+  const namespaces = running.join(", ");
   return [
     problemOf(one, {
       code: "config.no-effect",
@@ -139,6 +173,17 @@ function checkSeenAt(model: MeshModel, one: VirtualService, gateway: Gateway): P
     }),
   ];
 }
+
+/** The namespaces of those that carry out each Gateway. */
+const runningIn = indexed((model: MeshModel): ReadonlyMap<Gateway, readonly string[]> => {
+  const gateways = new InstanceTable(model.instances.filter(({ role }) => role === "gateway"));
+  return new Map(
+    model.gateways.map((gateway) => {
+      const running = gateways.selected(undefined, gateway.spec.selector);
+      return [gateway, [...new Set(running.map(({ namespace }) => namespace))]];
+    }),
+  );
+});
 
 /** A route after one that takes every request is never reached. */
 function checkReachability(one: VirtualService): Problem[] {
@@ -190,7 +235,7 @@ function checkOwnHosts(model: MeshModel, one: VirtualService): Problem[] {
   if (!isForMesh(one)) return [];
   return one.spec.hosts.flatMap((written, index) => {
     const host = resolveHost(model, written, one.namespace);
-    const isKnown = [...model.services.keys()].some((name) => hostMatches(host, name));
+    const isKnown = hostnamesUnder(model, host).length > 0;
     // Other names are served for requests, which tell them; a connection tells its address alone.
     const isForRequests = one.spec.http !== undefined;
     const isLocal = host.endsWith(`.svc.${model.domain}`);

@@ -5,12 +5,15 @@ import type {
   BrokenResource,
   PeerAuthentication,
 } from "../../model/config-resource.ts";
-import { selects } from "../../model/matching.ts";
 import type { OperationMatch } from "../../model/security.ts";
 import type { PortProtocol } from "../../model/workload.ts";
 import type { MeshModel } from "../mesh-model.ts";
 import { problemOf } from "./finding.ts";
+import { indexed } from "./index.ts";
+import { InstanceTable } from "./instances.ts";
 import { denyingFor, hasSelector } from "./security.ts";
+
+const instancesOf = indexed((model: MeshModel) => new InstanceTable(model.instances));
 
 export function checkSecurity(model: MeshModel): Problem[] {
   const policies = [...model.peerAuthentications, ...model.authorizationPolicies];
@@ -49,7 +52,7 @@ const rootLike = /^(?:istio-system|istio-config|istio|heddle-system|heddle|mesh-
 function checkScope(model: MeshModel, policy: Policy): Problem[] {
   const { rootNamespace } = model.settings;
   const { namespace } = policy;
-  const inNamespace = model.instances.filter((one) => one.namespace === namespace);
+  const inNamespace = instancesOf(model).selected(namespace, undefined);
   if (namespace !== rootNamespace && inNamespace.length === 0) {
     if (rootLike.test(namespace)) {
       return [
@@ -70,12 +73,11 @@ function checkScope(model: MeshModel, policy: Policy): Problem[] {
       }),
     ];
   }
-  const isGateways = inNamespace.every(({ role }) => role === "gateway");
   if (
     namespace !== rootNamespace &&
     rootLike.test(namespace) &&
-    isGateways &&
-    !hasSelector(policy)
+    !hasSelector(policy) &&
+    inNamespace.every(({ role }) => role === "gateway")
   ) {
     return [
       problemOf(policy, {
@@ -89,8 +91,9 @@ function checkScope(model: MeshModel, policy: Policy): Problem[] {
   }
   if (!hasSelector(policy)) return [];
   const isMeshWide = namespace === rootNamespace && policy.kind === "AuthorizationPolicy";
-  const reach = isMeshWide ? model.instances : inNamespace;
-  if (reach.some((one) => selects(policy.spec.selector, one.labels))) return [];
+  const { selector } = policy.spec;
+  const reached = instancesOf(model).selected(isMeshWide ? undefined : namespace, selector);
+  if (reached.length > 0) return [];
   return [
     problemOf(policy, {
       code: "policy.selects-nothing",
@@ -126,11 +129,10 @@ function checkPorts(model: MeshModel, policy: AuthorizationPolicy): Problem[] {
     .flatMap((rule) => rule.to ?? [])
     .map(({ operation }) => operation)
     .filter(usesHttp);
-  const reach = model.instances.filter(
-    (one) =>
-      (one.namespace === policy.namespace || policy.namespace === model.settings.rootNamespace) &&
-      selects(policy.spec.selector, one.labels),
-  );
+  if (operations.length === 0) return [];
+  const isMeshWide = policy.namespace === model.settings.rootNamespace;
+  const place = isMeshWide ? undefined : policy.namespace;
+  const reach = instancesOf(model).selected(place, policy.spec.selector);
   const concerns = (port: number): boolean =>
     operations.some(({ ports }) => ports?.includes(String(port)) ?? true);
   const tcp = reach.flatMap((one) =>

@@ -4,10 +4,10 @@
  */
 import type { Problem } from "../../base/problem.ts";
 import type { DestinationRule } from "../../model/config-resource.ts";
-import { hostMatches, selects } from "../../model/matching.ts";
-import type { MeshModel, ServiceShape } from "../mesh-model.ts";
+import { selects } from "../../model/matching.ts";
+import type { MeshModel, MeshService, ServiceShape } from "../mesh-model.ts";
 import { hostHint, problemOf } from "./finding.ts";
-import { isVisible, resolveHost } from "./lookup.ts";
+import { hostnamesUnder, isVisible, resolveHost } from "./lookup.ts";
 import { carriedAs, tcpClaims } from "./tcp-claims.ts";
 import { checkSecurity } from "./check-security.ts";
 import { checkUdp } from "./check-udp.ts";
@@ -59,7 +59,7 @@ function checkTracing(model: MeshModel): Problem[] {
 function checkDestinationRule(model: MeshModel, rule: DestinationRule): Problem[] {
   const problems: Problem[] = [];
   const host = resolveHost(model, rule.spec.host, rule.namespace);
-  const services = [...model.services.values()].filter((one) => hostMatches(host, one.hostname));
+  const services = hostnamesUnder(model, host).flatMap((name) => model.services.get(name) ?? []);
   if (services.length === 0) {
     const hint = hostHint(model, rule.spec.host, rule.namespace);
     const message = `no service is called ${host}, so the rule does nothing`;
@@ -73,8 +73,9 @@ function checkDestinationRule(model: MeshModel, rule: DestinationRule): Problem[
     const isDeclared = services.some((one) => one.entry === undefined);
     const hasWorkload =
       !isDeclared ||
-      model.instances.some((one) => selects(subset.labels, one.labels)) ||
-      services.some((one) => one.endpoints.some((end) => selects(subset.labels, end.labels)));
+      services.some(({ instances, endpoints }) =>
+        [...instances, ...endpoints].some(({ labels }) => selects(subset.labels, labels)),
+      );
     if (hasWorkload) continue;
     const labels = Object.entries(subset.labels ?? {}).map(([key, value]) => `${key}: ${value}`);
     problems.push(
@@ -112,10 +113,8 @@ function checkTcpPlaces(model: MeshModel): Problem[] {
   const callers = model.instances.filter(
     ({ role, capture }) => role === "workload" && capture === "transparent",
   );
-  for (const namespace of new Set(callers.map((caller) => caller.namespace))) {
-    const visible = [...model.services.values()].filter((service) =>
-      isVisible(service.exportTo, service.namespace, namespace),
-    );
+  const namespaces = new Set(callers.map((caller) => caller.namespace));
+  for (const visible of distinctViews([...model.services.values()], namespaces)) {
     for (const { service, port, loses } of tcpClaims(visible)) {
       const { entry, hostname } = service;
       if (loses === undefined || entry === undefined) continue;
@@ -131,4 +130,22 @@ function checkTcpPlaces(model: MeshModel): Problem[] {
     }
   }
   return [...found.values()];
+}
+
+/** What callers in each namespace see, where it is the same once: most see what all do. */
+function distinctViews(
+  services: readonly MeshService[],
+  namespaces: ReadonlySet<string>,
+): readonly (readonly MeshService[])[] {
+  const isForAll = ({ exportTo }: MeshService): boolean =>
+    exportTo.length === 0 || exportTo.includes("*");
+  const restricted = services.filter((one) => !isForAll(one));
+  const named = restricted.flatMap(({ exportTo, namespace }) =>
+    exportTo.map((name) => (name === "." ? namespace : name)),
+  );
+  const special = new Set(named.filter((name) => namespaces.has(name)));
+  const views = [...special].map((viewer) =>
+    services.filter((one) => isVisible(one.exportTo, one.namespace, viewer)),
+  );
+  return namespaces.size === special.size ? views : [...views, services.filter(isForAll)];
 }

@@ -4,8 +4,10 @@
  */
 import type { DestinationRule } from "../../model/config-resource.ts";
 import type { PortPolicy, Subset, TrafficPolicy } from "../../model/destination-rule.ts";
-import { hostMatches, selects } from "../../model/matching.ts";
+import { selects } from "../../model/matching.ts";
 import type { MeshShape, ServiceShape } from "../mesh-model.ts";
+import { HostTable } from "./host-table.ts";
+import { indexed } from "./index.ts";
 import type { Client } from "./lookup.ts";
 import { isVisible, resolveHost } from "./lookup.ts";
 
@@ -27,12 +29,14 @@ export function destinationRuleFor(
   client: Client,
 ): EffectiveRule | undefined {
   const { rootNamespace } = model.settings;
-  const isOwn = client.namespace === rootNamespace ? isPrivate : isLocal;
-  const own = closestRules(model, client.namespace, service.hostname, isOwn);
+  const byNamespace = rulesByNamespace(model);
+  const own = byNamespace
+    .get(client.namespace)
+    ?.[client.namespace === rootNamespace ? "private" : "local"].closest(service.hostname);
   // Whoever has rules of its own for the host asks nobody else, even where all of them select others.
-  if (own.length > 0) return ruleOf(own, client);
+  if (own !== undefined && own.length > 0) return ruleOf(own, client);
   for (const namespace of [service.namespace, rootNamespace]) {
-    const found = closestRules(model, namespace, service.hostname, (rule) => !isPrivate(rule));
+    const found = byNamespace.get(namespace)?.exported.closest(service.hostname) ?? [];
     const exported = found.filter(({ spec }) =>
       isVisible(spec.exportTo, namespace, client.namespace),
     );
@@ -53,29 +57,30 @@ function isPrivate({ namespace, spec }: DestinationRule): boolean {
   return others.length === 0 && (only === "." || only === namespace);
 }
 
-/** Of a namespace's rules that `counts` those for the host that covers `hostname` most closely. */
-function closestRules(
-  model: MeshShape,
-  namespace: string,
-  hostname: string,
-  counts: (rule: DestinationRule) => boolean,
-): readonly DestinationRule[] {
-  let found: DestinationRule[] = [];
-  let closest = -1;
-  for (const rule of model.destinationRules) {
-    if (rule.namespace !== namespace || !counts(rule)) continue;
-    const host = resolveHost(model, rule.spec.host, namespace);
-    if (!hostMatches(host, hostname)) continue;
-    const length = host === hostname ? Infinity : host.length;
-    if (length > closest) {
-      found = [rule];
-      closest = length;
-    } else if (length === closest) {
-      found.push(rule);
-    }
-  }
-  return found;
+/** A namespace's rules by host, apart by who may see them. */
+interface RulesOfNamespace {
+  readonly local: HostTable<DestinationRule>;
+  readonly private: HostTable<DestinationRule>;
+  readonly exported: HostTable<DestinationRule>;
 }
+
+const rulesByNamespace = indexed((model: MeshShape): ReadonlyMap<string, RulesOfNamespace> => {
+  const byNamespace = new Map<string, RulesOfNamespace>();
+  for (const rule of model.destinationRules) {
+    const { namespace } = rule;
+    const known = byNamespace.get(namespace);
+    const rules = known ?? {
+      local: new HostTable(),
+      private: new HostTable(),
+      exported: new HostTable(),
+    };
+    if (known === undefined) byNamespace.set(namespace, rules);
+    const host = resolveHost(model, rule.spec.host, namespace);
+    if (isLocal(rule)) rules.local.add(host, rule);
+    rules[isPrivate(rule) ? "private" : "exported"].add(host, rule);
+  }
+  return byNamespace;
+});
 
 /**
  * Of rules for one host: those whose selector chooses the client, else those without one. Rules are one

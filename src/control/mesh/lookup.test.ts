@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { parseMeshCase } from "../../../test/support/mesh-case.ts";
 import type { MeshModel } from "../mesh-model.ts";
-import { gatewayVirtualServices, httpVirtualServices, meshVirtualServices } from "./lookup.ts";
+import { gatewayVirtualServices, httpVirtualServices } from "./lookup.ts";
 
 const head = `case:
   proxy: web-0.shop
@@ -52,8 +52,8 @@ function meshOf(rules: readonly Written[]): {
 
 function check(rules: readonly Written[], namespace: string, expected: readonly string[]): void {
   const { model } = meshOf(rules);
-  const candidates = meshVirtualServices(model, { namespace, labels: {} });
-  const found = httpVirtualServices(model, candidates, hostname).map(({ name }) => name);
+  const client = { namespace, labels: {} };
+  const found = httpVirtualServices(model, client, hostname).map(({ name }) => name);
   assert.deepEqual(found, expected, `${JSON.stringify(rules)} from ${namespace}`);
 }
 

@@ -3,9 +3,11 @@
  * hold for a host or at a gateway. Pure questions to a model; DestinationRules are found beside.
  */
 import type { Gateway, VirtualService } from "../../model/config-resource.ts";
-import { hostMatches, selects } from "../../model/matching.ts";
+import { selects } from "../../model/matching.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
 import type { MeshShape } from "../mesh-model.ts";
+import { HostTable, patternsOver } from "./host-table.ts";
+import { indexed } from "./index.ts";
 
 /** Whether something in `namespace` with this `exportTo` is seen from `viewer`. */
 export function isVisible(
@@ -72,6 +74,15 @@ function reachOf({ namespace, spec }: VirtualService, viewer: string): (typeof r
   return namespace === viewer ? "own" : "named";
 }
 
+const meshRules = indexed((model: MeshShape): HostTable<VirtualService> => {
+  const table = new HostTable<VirtualService>();
+  for (const rule of model.virtualServices.filter(isForMesh)) {
+    const hosts = rule.spec.hosts.map((host) => resolveHost(model, host, rule.namespace));
+    for (const host of new Set(hosts)) table.add(host, rule);
+  }
+  return table;
+});
+
 /**
  * VirtualServices that may have the HTTP routes of a service; the first that has any for this caller and port
  * has them all. As in Istio: those that name the host, in their order; else the first of those with the
@@ -79,39 +90,41 @@ function reachOf({ namespace, spec }: VirtualService, viewer: string): (typeof r
  */
 export function httpVirtualServices(
   model: MeshShape,
-  candidates: readonly VirtualService[],
+  client: Client,
   hostname: string,
 ): readonly VirtualService[] {
-  const covering = candidates
-    .map((rule) => ({ rule, closeness: closenessOf(model, rule, hostname) }))
-    .filter(({ closeness }) => closeness >= 0);
-  const closest = Math.max(...covering.map(({ closeness }) => closeness));
-  const rules = covering.filter(({ closeness }) => closeness === closest).map(({ rule }) => rule);
-  return closest === Infinity ? rules : rules.slice(0, 1);
+  for (const { host, items } of meshRules(model).covering(hostname)) {
+    const rules = inOrderFor(items, client);
+    if (rules.length > 0) return host === hostname ? rules : rules.slice(0, 1);
+  }
+  return [];
 }
 
 /** All whose hosts cover `hostname`, the closest first. */
 export function virtualServicesFor(
   model: MeshShape,
-  candidates: readonly VirtualService[],
+  client: Client,
   hostname: string,
 ): readonly VirtualService[] {
-  return candidates
-    .map((candidate) => ({ candidate, length: closenessOf(model, candidate, hostname) }))
-    .filter(({ length }) => length >= 0)
-    .toSorted((left, right) => (left.length === right.length ? 0 : right.length - left.length))
-    .map(({ candidate }) => candidate);
+  const found = new Set<VirtualService>();
+  for (const { items } of meshRules(model).covering(hostname)) {
+    for (const rule of inOrderFor(items, client)) found.add(rule);
+  }
+  return [...found];
 }
 
-/** How long a host of the rule that covers `hostname` is; -1 where none does. */
-function closenessOf(model: MeshShape, rule: VirtualService, hostname: string): number {
-  let closest = -1;
-  for (const written of rule.spec.hosts) {
-    const host = resolveHost(model, written, rule.namespace);
-    const length = host === hostname ? Infinity : host.length;
-    if (length > closest && hostMatches(host, hostname)) closest = length;
+const servicesByPattern = indexed((model: MeshShape): HostTable<string> => {
+  const table = new HostTable<string>();
+  for (const hostname of model.services.keys()) {
+    for (const pattern of patternsOver(hostname)) table.add(pattern, hostname);
   }
-  return closest;
+  return table;
+});
+
+/** Hostnames of services that `host`, a name or a wildcard, covers; in order. */
+export function hostnamesUnder(model: MeshShape, host: string): readonly string[] {
+  if (!host.startsWith("*")) return model.services.has(host) ? [host] : [];
+  return servicesByPattern(model).at(host);
 }
 
 /** `<namespace>/<name>`, with the VirtualService's namespace where none is written. */
@@ -128,12 +141,27 @@ export function gatewayVirtualServices(
   gateway: Gateway,
   proxy: Pick<Client, "namespace">,
 ): readonly VirtualService[] {
-  const name = `${gateway.namespace}/${gateway.name}`;
-  const bound = model.virtualServices.filter((one) =>
-    (one.spec.gateways ?? []).some((written) => gatewayName(written, one.namespace) === name),
-  );
+  const bound = gatewayRules(model).get(`${gateway.namespace}/${gateway.name}`) ?? [];
   return inOrderFor(bound, proxy);
 }
+
+const gatewayRules = indexed((model: MeshShape): ReadonlyMap<string, readonly VirtualService[]> => {
+  const rules = new Map<string, VirtualService[]>();
+  for (const rule of model.virtualServices) {
+    const names = (rule.spec.gateways ?? []).map((one) => gatewayName(one, rule.namespace));
+    for (const name of new Set(names)) {
+      const known = rules.get(name);
+      if (known === undefined) rules.set(name, [rule]);
+      else known.push(rule);
+    }
+  }
+  return rules;
+});
+
+/** Gateways by `<namespace>/<name>`. */
+export const gatewaysByName: (model: MeshShape) => ReadonlyMap<string, Gateway> = indexed(
+  (model) => new Map(model.gateways.map((one) => [`${one.namespace}/${one.name}`, one])),
+);
 
 /** Gateways that a gateway instance serves: those whose selector its labels meet, in any namespace. */
 export function gatewaysOf(

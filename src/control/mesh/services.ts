@@ -3,7 +3,6 @@ import { allocatedAddresses, type AllocatedPlace } from "../../base/allocated-ad
 import type { Problem } from "../../base/problem.ts";
 import type { ServiceEntry } from "../../model/config-resource.ts";
 import { positionOf } from "../../model/config-resource.ts";
-import { selects } from "../../model/matching.ts";
 import {
   type EntryProtocol,
   pipePath,
@@ -24,6 +23,7 @@ import type {
 } from "../mesh-model.ts";
 import { allocatePlaces } from "./allocation.ts";
 import { problemOf } from "./finding.ts";
+import { InstanceTable } from "./instances.ts";
 
 /** By which a ServiceEntry's owner declines an address; Istio's. */
 const allocationLabel = "networking.istio.io/enable-autoallocate-ip";
@@ -45,8 +45,9 @@ export interface Services {
 
 /** Of two services with one name the workloads' one stays. */
 export function servicesOf(input: ServicesInput): Services {
+  const instances = new InstanceTable(input.instances);
   const services: MeshService[] = input.workloads.services.map((declaration) =>
-    declaredService(declaration, input.instances),
+    declaredService(declaration, instances),
   );
   const taken = new Map(services.map((service) => [service.hostname, "the workloads"]));
   for (const entry of input.entries) {
@@ -57,7 +58,7 @@ export function servicesOf(input: ServicesInput): Services {
         continue;
       }
       taken.set(host, `ServiceEntry ${entry.namespace}/${entry.name}`);
-      services.push(entryService(entry, host, input.instances));
+      services.push(entryService(entry, host, instances));
     }
   }
   services.sort((left, right) => (left.hostname < right.hostname ? -1 : 1));
@@ -112,10 +113,7 @@ function duplicateHost(entry: ServiceEntry, index: number, owner: string): Probl
   };
 }
 
-function declaredService(
-  declaration: ServiceDeclaration,
-  instances: readonly WorkloadInstance[],
-): MeshService {
+function declaredService(declaration: ServiceDeclaration, instances: InstanceTable): MeshService {
   const { name, namespace } = declaration;
   const ports: readonly MeshPort[] = declaration.ports.map((port) => ({
     name: port.name,
@@ -123,9 +121,7 @@ function declaredService(
     targetPort: port.targetPort,
     protocol: port.protocol,
   }));
-  const selected = instances.filter(
-    (one) => one.namespace === namespace && selects(declaration.selector, one.labels),
-  );
+  const selected = instances.selected(namespace, declaration.selector);
   return {
     hostname: `${name}.${namespace}.svc.cluster.local`,
     namespace,
@@ -176,11 +172,7 @@ function instanceEndpoint(instance: WorkloadInstance, ports: readonly MeshPort[]
   };
 }
 
-function entryService(
-  entry: ServiceEntry,
-  host: string,
-  instances: readonly WorkloadInstance[],
-): MeshService {
+function entryService(entry: ServiceEntry, host: string, instances: InstanceTable): MeshService {
   const { spec, namespace } = entry;
   const ports: readonly MeshPort[] = (spec.ports ?? []).map((port) => ({
     name: port.name,
@@ -191,10 +183,7 @@ function entryService(
   const selected =
     spec.workloadSelector === undefined
       ? []
-      : instances.filter(
-          (one) =>
-            one.namespace === namespace && selects(spec.workloadSelector?.labels, one.labels),
-        );
+      : instances.selected(namespace, spec.workloadSelector.labels);
   const resolution = resolutions[spec.resolution ?? "NONE"];
   const endpoints =
     spec.workloadSelector === undefined

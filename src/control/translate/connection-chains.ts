@@ -8,7 +8,7 @@ import type { TcpRoute } from "../../model/connection-routes.ts";
 import type { WeightedDestination } from "../../model/route-destination.ts";
 import { canonicalRange } from "../mesh/address-range.ts";
 import { destinationRuleFor, policyFor } from "../mesh/destination-rules.ts";
-import { meshVirtualServices, virtualServicesFor } from "../mesh/lookup.ts";
+import { virtualServicesFor } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import type { ChainInit, MatchInit } from "./listener.ts";
 import { chain } from "./listener.ts";
@@ -62,8 +62,7 @@ export function serviceChains(
   taken: Taken = new Set(),
 ): ServiceChains {
   const { service, port } = pair;
-  const candidates = meshVirtualServices(view.model, view.proxy);
-  const rules = virtualServicesFor(view.model, candidates, service.hostname);
+  const rules = virtualServicesFor(view.model, view.proxy, service.hostname);
   const context = { view, pair, place, taken, scope: meshScope(view, port.number) };
   if (isTls(pair)) {
     const routed = rules.flatMap((rule) => tlsChains(context, rule));

@@ -13,7 +13,6 @@ import type {
 import { RouteSchema } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import type { ResourceRef } from "../../base/problem.ts";
-import { httpVirtualServices, meshVirtualServices } from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import {
@@ -74,12 +73,10 @@ export function explicitOutbound(view: ProxyView): TranslatedTraffic {
 
 /** Every service port by `name:port`, port 80 by the name alone too. */
 function forwardRoutes(view: ProxyView): TranslatedRoutes {
-  const candidates = meshVirtualServices(view.model, view.proxy);
   const taken = new Set<string>();
   const origins = new Map<string, ResourceRef>();
   const hosts: VirtualHost[] = [];
   for (const service of view.services) {
-    const rules = httpVirtualServices(view.model, candidates, service.hostname);
     for (const port of service.ports) {
       if (port.protocol === "udp") continue;
       const names = serviceDomains(view, service);
@@ -87,7 +84,7 @@ function forwardRoutes(view: ProxyView): TranslatedRoutes {
       const domains = fresh(port.number === 80 ? [...names, ...withPort] : withPort, taken);
       if (domains.length === 0) continue;
       const before = [connectRoute(view, { service, port })];
-      const { host, rule } = serviceHost(view, { service, port }, { rules, domains, before });
+      const { host, rule } = serviceHost(view, { service, port }, { domains, before });
       if (rule !== undefined) origins.set(`${rule.namespace}/${rule.name}`, refOf(rule));
       hosts.push(host);
     }

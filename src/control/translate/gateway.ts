@@ -1,6 +1,6 @@
 /**
  * A gateway: one listener for each port that Gateways open on it, with the hosts they offer and the
- * routes of the VirtualServices bound to them, merged by host in order of namespace and name.
+ * routes of the VirtualServices bound to them, merged by host; what takes every request goes last.
  */
 import { create } from "@bufbuild/protobuf";
 

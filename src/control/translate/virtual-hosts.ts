@@ -3,7 +3,6 @@ import type { ResourceRef } from "../../base/problem.ts";
 import { create } from "@bufbuild/protobuf";
 
 import type { VirtualService } from "../../model/config-resource.ts";
-import { hostMatches } from "../../model/matching.ts";
 import type { RouteConfiguration } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import { RouteConfigurationSchema } from "../../wire/gen/es/envoy/config/route/v3/route_pb.ts";
 import type {
@@ -15,7 +14,13 @@ import {
   VirtualHostSchema,
 } from "../../wire/gen/es/envoy/config/route/v3/route_components_pb.ts";
 import type { ServiceShape } from "../mesh-model.ts";
-import { httpVirtualServices, meshVirtualServices, resolveHost } from "../mesh/lookup.ts";
+import {
+  hostnamesUnder,
+  httpVirtualServices,
+  isVisible,
+  meshVirtualServices,
+  resolveHost,
+} from "../mesh/lookup.ts";
 import type { ServicePortPair } from "../mesh/tcp-claims.ts";
 import { carriedAs } from "../mesh/tcp-claims.ts";
 import { blackHoleCluster, passthroughCluster } from "./names.ts";
@@ -50,20 +55,18 @@ export function outboundRoutes(
   port: number,
   pairs: readonly ServicePortPair[],
 ): TranslatedRoutes {
-  const candidates = meshVirtualServices(view.model, view.proxy);
   const taken = new Set<string>();
   const origins = new Map<VirtualService, ResourceRef>();
   const hosts: VirtualHost[] = [];
   for (const pair of pairs) {
     const domains = fresh(serviceDomains(view, pair.service), taken);
     if (domains.length === 0) continue;
-    const rules = httpVirtualServices(view.model, candidates, pair.service.hostname);
-    const { host, rule } = serviceHost(view, pair, { rules, domains });
+    const { host, rule } = serviceHost(view, pair, { domains });
     if (rule !== undefined) origins.set(rule, refOf(rule));
     hosts.push(host);
   }
   // Hosts that only a VirtualService knows have no port of their own: Istio serves them on 80.
-  for (const rule of port === 80 ? candidates : []) {
+  for (const rule of port === 80 ? meshVirtualServices(view.model, view.proxy) : []) {
     const routes = virtualServiceRoutes(view, rule, meshScope(view, port));
     if (routes.length === 0) continue;
     for (const domain of fresh(virtualDomains(view, rule), taken)) {
@@ -88,9 +91,7 @@ export function singleServiceRoutes(
   name: string,
   pair: ServicePortPair,
 ): TranslatedRoutes {
-  const candidates = meshVirtualServices(view.model, view.proxy);
-  const rules = httpVirtualServices(view.model, candidates, pair.service.hostname);
-  const { host, rule } = serviceHost(view, pair, { rules, domains: ["*"] });
+  const { host, rule } = serviceHost(view, pair, { domains: ["*"] });
   const routes = create(RouteConfigurationSchema, {
     name,
     virtualHosts: [host],
@@ -109,7 +110,6 @@ export function serviceHost(
   view: ClientView,
   { service, port }: ServicePortPair,
   options: {
-    readonly rules: readonly VirtualService[];
     readonly domains: readonly string[];
     readonly before?: readonly Route[];
   },
@@ -117,7 +117,8 @@ export function serviceHost(
   const scope = meshScope(view, port.number);
   let routes: readonly Route[] = [];
   // As in Istio: a rule that has no route for this caller and port is as good as none.
-  const rule = options.rules.find((one) => {
+  const rules = httpVirtualServices(view.model, view.proxy, service.hostname);
+  const rule = rules.find((one) => {
     routes = virtualServiceRoutes(view, one, scope);
     return routes.length > 0;
   });
@@ -156,7 +157,12 @@ function bracketed(address: string): string {
 function virtualDomains(view: ClientView, rule: VirtualService): string[] {
   return rule.spec.hosts
     .map((host) => resolveHost(view.model, host, rule.namespace))
-    .filter((host) => !view.services.some((service) => hostMatches(host, service.hostname)));
+    .filter((host) => {
+      const known = hostnamesUnder(view.model, host).flatMap(
+        (name) => view.model.services.get(name) ?? [],
+      );
+      return !known.some((one) => isVisible(one.exportTo, one.namespace, view.proxy.namespace));
+    });
 }
 
 /** Envoy refuses a table in which a domain occurs twice; the first owner keeps it. */
