@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 
-import { systemClock } from "../base/clock.ts";
+import { systemClock, type Timer } from "../base/clock.ts";
 import { type KeptLine, openSocketKeeper, type SocketKeeper } from "../net/kept-sockets.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -37,6 +37,8 @@ export class ProxyKeeper {
   #isEnding = false;
   #hasServed = false;
   #retryMs = retryMs;
+  /** Of one that never served, while it is waited for. */
+  #retry: Timer | undefined;
 
   constructor(options: ProxyKeeperOptions) {
     this.#options = options;
@@ -49,15 +51,23 @@ export class ProxyKeeper {
 
   /** Another proxy, perhaps of another version, in place of the one that serves. */
   replace(): void {
-    if (this.#isEnding || [...this.#children].some(({ isReady }) => !isReady)) return;
-    this.#options.log.info("starting another proxy in place of this one");
+    if (this.#isEnding) return;
+    const { log } = this.#options;
+    if (this.#retry !== undefined || [...this.#children].some(({ isReady }) => !isReady)) {
+      log.warn("another proxy is starting already; it takes this one's place");
+      return;
+    }
+    log.info("starting another proxy in place of this one");
     this.#start();
   }
 
-  /** Passes the wish to end on. */
+  /** Passes the wish to end on; those that leave already go on to do so, unless it is said again. */
   end(signal: NodeJS.Signals): void {
+    const isSaidAgain = this.#isEnding;
     this.#isEnding = true;
-    for (const child of this.#children) this.#dismiss(child, signal);
+    for (const child of this.#children) {
+      if (isSaidAgain || !child.isLeaving) this.#dismiss(child, signal);
+    }
     if (this.#children.size === 0) this.#finish(0);
   }
 
@@ -85,7 +95,8 @@ export class ProxyKeeper {
     this.#hasServed = true;
     this.#retryMs = retryMs;
     for (const other of this.#children) {
-      if (other === child) continue;
+      // A second signal would cut off what one that leaves is still answering.
+      if (other === child || other.isLeaving) continue;
       // What it closes from now on is open in its successor.
       other.line.close();
       this.#dismiss(other, "SIGTERM");
@@ -108,10 +119,11 @@ export class ProxyKeeper {
     // One that never served, and has no predecessor: what is wrong is not going to mend by itself.
     if (!this.#hasServed) return this.#finish(code ?? 1);
     log.error("the proxy has ended", { code: code ?? undefined, signal: signal ?? undefined });
-    // Another one serves: this was to take its place.
-    if (this.#children.size > 0) return;
+    // Another one serves, or is about to. Those that leave take no connections much longer.
+    if ([...this.#children].some(({ isLeaving }) => !isLeaving)) return;
     if (child.isReady) return this.#start();
-    systemClock.schedule(this.#retryMs, () => {
+    this.#retry = systemClock.schedule(this.#retryMs, () => {
+      this.#retry = undefined;
       if (!this.#isEnding) this.#start();
     });
     this.#retryMs = Math.min(retryMaxMs, this.#retryMs * 2);

@@ -120,12 +120,13 @@ export class SocketKeeper {
       this.#messages.send(ours, { text: `${secretMark}${this.#secret}`, fd: undefined });
     }
     let isOpen = true;
+    const line = { before: new Set(this.#held.keys()), left: new Set<string>(), isReady: false };
     const read = (): void => {
       while (isOpen) {
         const message = this.#messages.receive(ours);
         if (message === undefined) return;
         if (message === "end") return end();
-        this.#take(message.text, message.fd, onReady);
+        if (this.#take(message.text, message.fd, line)) onReady();
       }
     };
     const end = (): void => {
@@ -153,17 +154,44 @@ export class SocketKeeper {
     this.#secret = undefined;
   }
 
-  #take(text: string, fd: number | undefined, onReady: () => void): void {
+  /** Whether the process says that it serves. */
+  #take(text: string, fd: number | undefined, line: Line): boolean {
     // Only a process of ours has the other end.
     const message = JSON.parse(text) as ToKeeper;
-    if (message.kind === "ready") return onReady();
     if (message.kind === "secret") {
       this.#secret = message.text;
-      return;
+      return false;
     }
-    const before = this.#held.get(message.address);
-    if (before !== undefined) this.#reactor.syscalls.close(before);
-    this.#held.delete(message.address);
-    if (message.kind === "opened" && fd !== undefined) this.#held.set(message.address, fd);
+    if (message.kind === "ready") {
+      line.isReady = true;
+      for (const address of line.left) this.#drop(address);
+      line.left.clear();
+      return true;
+    }
+    const { address, kind } = message;
+    if (kind === "closed" && !line.isReady && line.before.has(address)) {
+      line.left.add(address);
+      return false;
+    }
+    this.#drop(address);
+    line.left.delete(address);
+    if (kind === "opened" && fd !== undefined) this.#held.set(address, fd);
+    return false;
   }
+
+  #drop(address: string): void {
+    const fd = this.#held.get(address);
+    if (fd === undefined) return;
+    this.#reactor.syscalls.close(fd);
+    this.#held.delete(address);
+  }
+}
+
+/** What is remembered of a process as long as its line is open. */
+interface Line {
+  /** Held when it was started: another process may serve there, whatever becomes of this one. */
+  readonly before: ReadonlySet<string>;
+  /** Of those, closed again before it served: for good once it does. */
+  readonly left: Set<string>;
+  isReady: boolean;
 }

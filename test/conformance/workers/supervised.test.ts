@@ -20,6 +20,8 @@ import { watchProcessorWait } from "../../support/processor-wait.ts";
 import { makeTestAuthority } from "../../support/test-certificates.ts";
 
 const streamMs = 2500;
+/** Of `/long`: as long as it takes to start two proxies one after the other. */
+const longMs = 10_000;
 
 interface Supervised {
   readonly keeper: ChildProcess;
@@ -35,9 +37,10 @@ interface Supervised {
 async function startApplication(t: TestContext): Promise<number> {
   const application = http.createServer((request, response) => {
     request.resume();
-    if (request.url !== "/stream") return void request.on("end", () => response.end("ok"));
+    const endsAfterMs = { "/stream": streamMs, "/long": longMs }[request.url ?? ""];
+    if (endsAfterMs === undefined) return void request.on("end", () => response.end("ok"));
     response.write("begun");
-    setTimeout(() => response.end("ended"), streamMs);
+    setTimeout(() => response.end("ended"), endsAfterMs);
   });
   application.keepAliveTimeout = 60_000;
   await new Promise<void>((resolve) => application.listen(0, "127.0.0.1", 4096, resolve));
@@ -76,6 +79,20 @@ static_resources:
           - lb_endpoints:
               - endpoint:
                   address: { socket_address: { address: 127.0.0.1, port_value: ${application} } }
+`;
+}
+
+/** Where another process listens already. */
+function tcpListener(others: net.Server): string {
+  const { port } = others.address() as AddressInfo;
+  const type = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+  return `
+    - name: busy
+      address: { socket_address: { address: 127.0.0.1, port_value: ${port} } }
+      filter_chains:
+        - filters:
+            - name: tcp
+              typed_config: { "@type": ${type}, stat_prefix: tcp, cluster: app }
 `;
 }
 
@@ -129,6 +146,23 @@ function ask(port: number, path = "/"): Promise<string> {
     socket.on("data", (chunk) => (text += chunk.toString("latin1")));
     socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "error"));
     socket.on("close", () => resolve(/^HTTP\/1.1 \d+/.test(text) ? text : "closed"));
+  });
+}
+
+/** Resolves, once an answer that takes long has begun, with all of it. */
+function openLong(port: number): Promise<{ readonly whole: Promise<string> }> {
+  const socket = net.connect(port, "127.0.0.1");
+  return new Promise((resolve) => {
+    let text = "";
+    const whole = new Promise<string>((end) => {
+      socket.on("error", () => {});
+      socket.on("close", () => end(text));
+    });
+    socket.on("data", (chunk) => {
+      text += chunk.toString("latin1");
+      if (text.includes("begun")) resolve({ whole });
+    });
+    socket.write("GET /long HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
   });
 }
 
@@ -196,6 +230,53 @@ test("a proxy is replaced under new connections and 500 open streams: none is re
   t.diagnostic(`${counts.get("HTTP/1.1 200")} new connections while it was replaced`);
   assert.equal(proxies().length, 1);
   assert.match(await ask(port), /^HTTP\/1.1 200/);
+});
+
+for (const [what, disturb] of [
+  ["is killed", (_keeper: ChildProcess, second: number) => process.kill(second, "SIGKILL")],
+  ["is replaced itself", (keeper: ChildProcess) => keeper.kill("SIGHUP")],
+] as const) {
+  test(`a proxy that ${what} while the one before it drains has a successor, and nothing is cut off`, async (t) => {
+    const { keeper, port, proxies, errors } = await supervise(t, "--drain-time-s", "20");
+    const [first = 0] = proxies();
+    const drains = (): number => errors().split("draining drainMs=").length - 1;
+    const { whole } = await openLong(port);
+    keeper.kill("SIGHUP");
+    while (drains() < 1) await sleep(20);
+    const [second = 0] = proxies().filter((pid) => pid !== first);
+    disturb(keeper, second);
+    while (proxies().includes(second)) await sleep(20);
+    assert.match(await whole, /^HTTP\/1.1 200[^]*begun[^]*ended/);
+    // It takes connections in between for half of its time.
+    while (proxies().includes(first)) await sleep(20);
+    const answer = await Promise.race([ask(port), sleep(20_000, "nobody serves")]);
+    assert.match(answer, /^HTTP\/1.1 200/);
+    assert.equal(proxies().length, 1);
+  });
+}
+
+test("a proxy that cannot take another's place takes nothing away from it", async (t) => {
+  const { keeper, port, proxies, errors, folder } = await supervise(t);
+  const [first = 0] = proxies();
+  const others = net.createServer();
+  await new Promise<void>((resolve) => others.listen(0, "127.0.0.1", resolve));
+  t.after(() => others.close());
+  const file = join(folder, "proxy.yaml");
+  const written = readFileSync(file, "utf8");
+  // Its first listener is bound when the second turns out to be somebody else's.
+  writeFileSync(file, written.replace(/^ {2}clusters:$/m, `${tcpListener(others)}$&`));
+  keeper.kill("SIGHUP");
+  while (!/the proxy has ended code=\d/.test(errors())) await sleep(20);
+  assert.match(errors(), /EADDRINUSE|address already in use/);
+  assert.deepEqual(proxies(), [first]);
+  writeFileSync(file, written);
+  const stop = keepAsking(port, 4);
+  keeper.kill("SIGHUP");
+  const attempts = (): number => errors().split("the proxy has ended").length - 1;
+  while (proxies().includes(first) && attempts() < 2) await sleep(20);
+  const counts = await stop();
+  assert.equal(attempts(), 1, errors());
+  assert.deepEqual([...counts.keys()], ["HTTP/1.1 200"]);
 });
 
 test("a supervised proxy ends with its keeper, and gives its port back", async (t) => {
