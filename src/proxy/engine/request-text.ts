@@ -15,13 +15,29 @@ export function queryValue(path: string, name: string): string | undefined {
   return undefined;
 }
 
+/** The first of that name, on whichever line. */
 export function cookieValue(request: RequestView, name: string): string | undefined {
   const header = request.header("cookie");
   if (header === undefined) return undefined;
-  for (const pair of header.split(/[;,]/)) {
+  for (const line of request.lines?.("cookie") ?? [header]) {
+    const value = cookieOf(line, name);
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+/**
+ * As Envoy: cookies are told apart by semicolons alone, and but for blanks before a name everything belongs to name and
+ * value. Read more generously, `a=b,c=d` would be another cookie here than for the application.
+ */
+export function cookieOf(line: string, name: string): string | undefined {
+  for (const pair of line.split(";")) {
     const equals = pair.indexOf("=");
-    if (equals < 0 || pair.slice(0, equals).trim() !== name) continue;
-    const value = pair.slice(equals + 1).trim();
+    if (equals < 0) continue;
+    let start = 0;
+    while (pair.charCodeAt(start) === 0x20) start++;
+    if (pair.slice(start, equals) !== name) continue;
+    const value = pair.slice(equals + 1);
     return value.length >= 2 && value.startsWith('"') && value.endsWith('"')
       ? value.slice(1, -1)
       : value;

@@ -161,7 +161,9 @@ const request: fc.Arbitrary<RequestView> = fc
     method: fc.constantFrom("GET", "GET", "POST", "CONNECT"),
     scheme: fc.constantFrom("https", "https", "http"),
     x: fc.option(text, { nil: undefined }),
-    cookie: fc.option(fc.constantFrom("c=1", 'd="12"; c=a', " c = G,c"), { nil: undefined }),
+    cookie: fc.option(fc.constantFrom("c=1", 'd="12"; c=a', " c = G,c", "d=1,c=1", "d=1;  c=1"), {
+      nil: undefined,
+    }),
   })
   .map(({ x, cookie, ...rest }) =>
     requestView({

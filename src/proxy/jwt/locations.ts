@@ -1,5 +1,6 @@
 /** Where in a request tokens stand: headers, query parameters, cookies. Each place knows its issuers. */
 import type { JwtProvider } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+import { cookieOf } from "../engine/request-text.ts";
 
 /** What is read, and changed, of a request. Header names are in lower case. */
 export interface TokenRequest {
@@ -75,7 +76,7 @@ export class TokenLocations {
     if (this.#cookies.size === 0) return found;
     const lines = request.headerValues("cookie");
     for (const [name, issuers] of sorted(this.#cookies)) {
-      const text = cookieOf(lines, name);
+      const text = firstCookie(lines, name);
       if (text !== undefined) found.push({ text, place: { kind: "cookie", name, issuers } });
     }
     return found;
@@ -140,15 +141,10 @@ function decode(text: string): string {
   );
 }
 
-/** The first of that name. */
-function cookieOf(lines: readonly string[], name: string): string | undefined {
-  for (const pair of lines.flatMap((line) => line.split(";"))) {
-    const key = keyOf(pair);
-    if (key.length === pair.length || key.trim() !== name) continue;
-    const value = pair.slice(key.length + 1).trim();
-    return value.length >= 2 && value.startsWith('"') && value.endsWith('"')
-      ? value.slice(1, -1)
-      : value;
+function firstCookie(lines: readonly string[], name: string): string | undefined {
+  for (const line of lines) {
+    const text = cookieOf(line, name);
+    if (text !== undefined) return text;
   }
   return undefined;
 }

@@ -55,6 +55,10 @@ const routes = [
   ),
   "{match: {prefix: /inverted, headers: [{name: x-text, string_match: {exact: größe}, invert_match: true}]}, direct_response: {status: 200, body: {inline_string: inverted}}}",
   `{match: {prefix: /told}, direct_response: {status: 200}, response_headers_to_add: [{header: {key: x-own, value: "Grüße an %REQ(x-text)% ☃"}}, {header: {key: x-cut, value: "%REQ(x-text):3%"}}, {header: {key: x-literal, value: "naïve"}}]}`,
+  ...["1", "1,2", " 1", "1 "].map(
+    (value) =>
+      `{match: {prefix: /cookie, cookies: [{name: sess, string_match: {exact: "${value}"}}]}, direct_response: {status: 200, body: {inline_string: "<${value}>"}}}`,
+  ),
   `{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: rest}}}`,
 ];
 
@@ -232,6 +236,41 @@ for (const name of listedNames) {
       for (const plane of planeNames) {
         assert.equal(bodyOf(await ask(plane, `/of-${name}`, `-${text}`)), match, plane);
       }
+    }
+  });
+}
+
+const cookies: Readonly<Record<string, string>> = {
+  alone: "sess=1",
+  "among others": "a=b; sess=1; c=d",
+  "without a blank": "a=b;sess=1",
+  "behind several blanks": "a=b;   sess=1",
+  "behind a tab": "a=b;\tsess=1",
+  "behind a comma": "a=b,sess=1",
+  "behind a comma and a blank": "a=b, sess=1",
+  "with a comma in it": "sess=1,2",
+  "in quotes": 'sess="1"',
+  "in half of its quotes": 'sess="1',
+  "a blank before the sign": "sess =1",
+  "a blank before the value": "sess= 1",
+  "a blank behind the value": "sess=1 ; a=b",
+  "a blank of Latin-1": "a=b;\xa0sess=1",
+  "no sign": "sess; a=b",
+  twice: "sess=2; sess=1",
+  "twice, the other way round": "sess=1; sess=2",
+  "another case": "SESS=1",
+  "nothing between the signs": ";;=;sess=1;;",
+  "on the second line": "a=b\r\ncookie: sess=1",
+  "on both lines": "sess=2\r\ncookie: sess=1",
+  "on the second line, behind a comma": "a=b\r\ncookie: c=d,sess=1",
+};
+
+for (const [what, text] of Object.entries(cookies)) {
+  test(`cookies are told apart as by Envoy: ${what}`, async () => {
+    const match = bodyOf(await ask("envoy", "/cookie", `-\r\ncookie: ${text}`));
+    for (const plane of planeNames) {
+      const body = bodyOf(await ask(plane, "/cookie", `-\r\ncookie: ${text}`));
+      assert.equal(body, match, plane);
     }
   });
 }

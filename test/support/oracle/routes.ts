@@ -99,13 +99,12 @@ function queryOf(path: string): (readonly [string, string])[] {
 }
 
 function cookiesOf(request: RequestView): (readonly [string, string])[] {
-  const header = request.header("cookie") ?? "";
-  return header
-    .split(/[;,]/)
+  const lines = request.lines?.("cookie") ?? [request.header("cookie") ?? ""];
+  return lines
+    .flatMap((line) => line.split(";"))
     .filter((pair) => pair.includes("="))
     .map((pair) => {
-      const [, key = "", value = ""] = /^([^=]*)=(.*)$/s.exec(pair) ?? [];
-      const plain = value.trim();
-      return [key.trim(), /^".*"$/s.test(plain) ? plain.slice(1, -1) : plain];
+      const [, key = "", value = ""] = /^ *([^=]*)=(.*)$/s.exec(pair) ?? [];
+      return [key, /^".*"$/s.test(value) ? value.slice(1, -1) : value];
     });
 }
