@@ -19,7 +19,23 @@ export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => timeline.now(),
   schedule(delayMs, task) {
+    if (delayMs > timeoutMaxMs) return scheduleInParts(delayMs, task);
     const timer = setTimeout(task, delayMs);
     return { cancel: () => clearTimeout(timer) };
   },
 };
+
+/** Almost 25 days: what is longer ends after a millisecond in Node. */
+const timeoutMaxMs = 2 ** 31 - 1;
+
+function scheduleInParts(delayMs: number, task: () => void): Timer {
+  let leftMs = delayMs;
+  let timer: ReturnType<typeof setTimeout>;
+  const next = (): void => {
+    const partMs = Math.min(leftMs, timeoutMaxMs);
+    leftMs -= partMs;
+    timer = setTimeout(leftMs > 0 ? next : task, partMs);
+  };
+  next();
+  return { cancel: () => clearTimeout(timer) };
+}
