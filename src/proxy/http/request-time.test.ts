@@ -4,6 +4,9 @@ import { test } from "node:test";
 import { HttpHarness } from "../../../test/support/http-harness.ts";
 import { operatorFor } from "../../telemetry/access-log-operators.ts";
 import { phases, splitTime } from "../../telemetry/request-times.ts";
+import { ProtobufWriter } from "../../wire/protobuf-writer.ts";
+import { writeSpan } from "../stats/span-writer.ts";
+import { ScopeSpans } from "../../wire/gen/ts/opentelemetry/proto/trace/v1/trace.ts";
 import { HTTPFault } from "../../wire/gen/ts/envoy/extensions/filters/http/fault/v3/fault.ts";
 
 const head = "GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -23,6 +26,21 @@ function say({ record }: HttpHarness, operator: string): unknown {
   assert.ok(typeof found === "function", String(found));
   assert.ok(record !== undefined);
   return found(record);
+}
+
+/** What a sampled span says of the last request's time, in microseconds. */
+function spanTimes({ record }: HttpHarness): Record<string, number> {
+  assert.ok(record !== undefined);
+  const writer = new ProtobufWriter(1);
+  writeSpan(writer, 2, record, { role: "server" });
+  const [span] = ScopeSpans.decode(writer.memory.subarray(0, writer.length)).spans;
+  const told = (span?.attributes ?? []).filter(({ key }) => key.startsWith("heddle.time."));
+  return Object.fromEntries(
+    told.flatMap(({ key, value }) => {
+      const us = Number(value?.intValue ?? 0n);
+      return us > 0 ? [[key.slice("heddle.time.".length), us] as const] : [];
+    }),
+  );
 }
 
 test("a backend's 50 ms and a filter's 20 ms are told apart to the millisecond", () => {
@@ -49,6 +67,23 @@ test("a backend's 50 ms and a filter's 20 ms are told apart to the millisecond",
   assert.equal(say(mesh, "HEDDLE_DURATION(first_byte:us)"), 50_000);
   assert.equal(say(mesh, "HEDDLE_DURATION(overhead:us)"), 0);
   assert.equal(say(mesh, "RESPONSE_TX_DURATION"), 3);
+  const told = { filters_us: 20_000, connect_us: 7000, first_byte_us: 50_000, last_byte_us: 3000 };
+  assert.deepEqual(spanTimes(mesh), told);
+});
+
+test("the proxy's own share of each request goes to a histogram", () => {
+  const mesh = new HttpHarness();
+  const count = (): string | undefined =>
+    /^heddle_proxy_overhead_milliseconds_count\{http_conn_manager_prefix="[^"]*"\} (\d+)$/m.exec(
+      mesh.metrics.expose(),
+    )?.[1];
+  assert.equal(count(), "0");
+  const client = mesh.connect();
+  for (const expected of ["1", "2"]) {
+    client.send(head);
+    mesh.upstream().send(answer);
+    assert.equal(count(), expected);
+  }
 });
 
 test("a slow client's time is the client's, of its head and of its body", () => {
