@@ -16,6 +16,7 @@ import type { HeadLimits } from "../wire/http1-head.ts";
 import type { AccessLog } from "../wire/gen/ts/envoy/config/accesslog/v3/accesslog.ts";
 import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import type { ConnectionHome } from "./connection-home.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ChosenPart, HashBits } from "./engine/chooser.ts";
 import type { ChoosingClient } from "./engine/client-ends.ts";
@@ -128,6 +129,8 @@ export interface UpstreamCluster {
    * dynamic forward proxies the authority.
    */
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
+  /** Whether who keeps to an endpoint that was picked had better go on there; absent: always. */
+  readonly isWell?: ((endpoint: UpstreamEndpoint) => boolean) | undefined;
   /** Of an aggregate: the cluster to be asked instead, of which part it says in `choice`. */
   readonly memberFor?: ((choice: EndpointChoice) => UpstreamCluster | undefined) | undefined;
   /** Where HTTP/2 is spoken; HTTP/1.1 otherwise. */
@@ -340,28 +343,6 @@ export interface ConnectionFactory {
   /** After `retire()`: connections between two requests go where they belong, if that is anywhere. */
   moveIdle(): void;
 }
-
-/** Who serves an open connection under the configuration of now, as if it had just come. */
-export interface ConnectionHome {
-  /** Why nobody does; undefined when somebody does. */
-  refusal(): HomeRefusal | undefined;
-  /**
-   * Hands the connection over with what was received and not used. Where nobody takes it, it says
-   * why and the connection stays where it is.
-   */
-  move(first: Buffer): HomeRefusal | undefined;
-  /** Wants to hear who speaks first, where neither has before it was passed on, and the first of it. */
-  readonly onFirstWords?: FirstWords | undefined;
-  /** Wants to hear of a connection that was taken for HTTP and begins otherwise, and how. */
-  onNotHttp?(words: Uint8Array): void;
-  /** Wants the record that is kept of the connection as a whole. */
-  readonly onRecord?: ((record: RequestRecord) => void) | undefined;
-}
-
-export type FirstWords = (by: "server" | "client", words: Uint8Array) => void;
-
-/** `gone`: no filter chain would take it, or not with its encryption. `denied`: a policy refuses it. */
-export type HomeRefusal = "gone" | "denied";
 
 /**
  * Runs listeners (`listener.ts`: `createListenerSet({ context, secrets })`). Configuration calls

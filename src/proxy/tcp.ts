@@ -5,7 +5,8 @@
 import type { Channel } from "../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../telemetry/request-record.ts";
 import type { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
-import type { ConnectionFactory, ConnectionHome, ProxyContext } from "./context.ts";
+import type { ConnectionHome } from "./connection-home.ts";
+import type { ConnectionFactory, ProxyContext } from "./context.ts";
 import { durationMs } from "./engine/duration.ts";
 import { tcpClusterKey } from "./engine/filter-state.ts";
 import { refuse } from "./engine/refusal.ts";

@@ -5,7 +5,7 @@ import { Duplex } from "node:stream";
 
 import fc from "fast-check";
 
-import { inspectHttp } from "./http-inspect.ts";
+import { inspectHttp, isHttpAnswer } from "./http-inspect.ts";
 import {
   decodeProxyHeader,
   encodeLocalHeader,
@@ -81,6 +81,22 @@ test("inspectTlsHello() survives any change of any byte", async () => {
       inspectTlsHello(changed);
     }),
   );
+});
+
+test("isHttpAnswer() tells answers of HTTP/1.1 and HTTP/2 from greetings", () => {
+  const settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
+  const check = (bytes: Buffer, isAnswer: boolean): void =>
+    assert.equal(isHttpAnswer(bytes), isAnswer, bytes.toString("latin1"));
+  check(Buffer.from("HTTP/1.1 404 Not Found\r\n"), true);
+  check(Buffer.from("HTTP/1.0 200 OK\r\n"), true);
+  check(Buffer.from(settings), true);
+  check(Buffer.from("220 mail.example ESMTP\r\n"), false);
+  check(Buffer.from("HTTP"), false);
+  check(Buffer.alloc(0), false);
+  // MySQL's, and the SETTINGS of a stream, or a client's acknowledgement.
+  check(Buffer.from([74, 0, 0, 0, 10, 56, 46, 48, 46, 51, 54, 0]), false);
+  check(Buffer.from(settings.with(8, 1)), false);
+  check(Buffer.from(settings.with(4, 1)), false);
 });
 
 test("inspectHttp() tells HTTP/1, HTTP/2 and other protocols apart", () => {

@@ -53,3 +53,20 @@ function isTokenByte(byte: number): boolean {
   if (byte >= 0x30 && byte <= 0x39) return true;
   return "!#$%&'*+-.^_`|~".includes(String.fromCharCode(byte));
 }
+
+const answerStart = "HTTP/1.";
+const settingsType = 4;
+const frameHeadBytes = 9;
+
+/** Whether the first bytes of a server are an answer of HTTP/1.1, or the SETTINGS that HTTP/2 begins with. */
+export function isHttpAnswer(bytes: Uint8Array): boolean {
+  if (bytes.length >= frameHeadBytes && bytes[3] === settingsType) {
+    const [high = 0, middle = 0, low = 0, , flags, ...stream] = bytes.subarray(0, frameHeadBytes);
+    const isOfConnection = stream.every((byte) => byte === 0);
+    return high === 0 && ((middle << 8) | low) % 6 === 0 && flags === 0 && isOfConnection;
+  }
+  for (let at = 0; at < answerStart.length; at++) {
+    if (bytes[at] !== answerStart.charCodeAt(at)) return false;
+  }
+  return true;
+}

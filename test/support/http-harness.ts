@@ -4,8 +4,8 @@
  */
 import type { ChannelError, ChannelHandler } from "../../src/net/channel.ts";
 import type { DialOptions } from "../../src/net/dialler.ts";
+import type { ConnectionHome } from "../../src/proxy/connection-home.ts";
 import type {
-  ConnectionHome,
   ProxyContext,
   UpstreamCluster,
   UpstreamEndpoint,

@@ -81,6 +81,10 @@ export class HighPriority implements Whole<UpstreamCluster> {
     return this.#cluster.counters;
   }
 
+  get isWell(): UpstreamCluster["isWell"] {
+    return this.#cluster.isWell;
+  }
+
   get memberFor(): UpstreamCluster["memberFor"] {
     const { memberFor } = this.#cluster;
     return memberFor && ((choice) => memberFor(choice)?.high);

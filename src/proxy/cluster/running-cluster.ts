@@ -24,7 +24,7 @@ import { type AssignmentPolicy, plainPolicy } from "./assignment.ts";
 import { Balancer } from "./balancer.ts";
 import type { HealthNews } from "./cluster-health.ts";
 import type { Ejection } from "./ejections.ts";
-import type { Endpoint, EndpointDescription } from "./endpoint.ts";
+import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { makeEndpoint } from "./endpoint-making.ts";
 import { DerivedEndpoints } from "./derived-endpoints.ts";
 import { destinationOf } from "./destination.ts";
@@ -235,6 +235,13 @@ export class RunningCluster implements UpstreamCluster {
   healthOf(endpoint: Endpoint): Health {
     return this.#members.healthOf(endpoint);
   }
+
+  readonly isWell = (endpoint: UpstreamEndpoint): boolean => {
+    const own = endpoint.origin ?? endpoint;
+    if (!(own instanceof Endpoint)) return true;
+    const health = this.healthOf(own);
+    return health !== "unfit" && health !== "excluded";
+  };
 
   get policy(): AssignmentPolicy {
     return this.#members.policy;

@@ -1,7 +1,7 @@
 /** A connection that a connection manager has taken, and who keeps it, before its protocol is known. */
 import type { Channel } from "../../net/channel.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
-import type { ConnectionHome } from "../context.ts";
+import type { ConnectionHome } from "../connection-home.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import type { ClientEnd } from "./downstream-series.ts";
 

@@ -7,7 +7,7 @@ import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts
 import { BodyReader, bodyStep } from "../../wire/http1-body.ts";
 import { Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
-import type { ConnectionHome } from "../context.ts";
+import type { ConnectionHome } from "../connection-home.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { type AcceptedHttp, type ConnectionOwner, isHttp2Beginning } from "./accepted-http.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
@@ -48,7 +48,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   readonly #deadline: Deadline = new Deadline(this);
   readonly #connectionDeadline: Deadline = new Deadline(this);
   readonly #owner: ConnectionOwner;
-  readonly #home: ConnectionHome;
+  readonly home: ConnectionHome;
   /** Why the next request is not served: its configuration is gone, and the one of now has no place. */
   #homeless: FailureKind | undefined;
   #held: Buffer | undefined;
@@ -67,7 +67,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     const { channel, view, home } = accepted;
     this.channel = channel;
     this.view = view;
-    this.#home = home;
+    this.home = home;
     this.services = services;
     this.#owner = owner;
     const { http1, limits } = services.settings;
@@ -98,7 +98,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
       this.#isExpired ||
       !this.#head.isKeepAlive ||
       isLastAnswer(this.services, this.#requests) ||
-      (this.services.isRetired && this.#home.refusal() !== undefined)
+      (this.services.isRetired && this.home.refusal() !== undefined)
     );
   }
 
@@ -152,7 +152,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     const { bytes, length } = this.#head;
     const first = Buffer.concat([bytes.subarray(0, length), chunk.subarray(at)]);
     const { channel, view } = this;
-    if (!this.#owner.takeHttp2({ channel, view, home: this.#home }, first)) return false;
+    if (!this.#owner.takeHttp2({ channel, view, home: this.home }, first)) return false;
     this.#state = "moved";
     this.#leave();
     return true;
@@ -165,7 +165,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
     const failure = checkHead(head, settings, this.#homeless);
     if (failure !== undefined) {
       this.services.counters.limits.onRefusedHead(head);
-      if (this.#requests === 1) tellIfNotHttp(this.#home, head);
+      if (this.#requests === 1) tellIfNotHttp(this.home, head);
       // Where a refused request ends is not known, so nothing after it is read.
       head.bodyKind = "none";
       this.#state = "closing";
@@ -294,7 +294,7 @@ export class DownstreamConnection implements Downstream, ChannelHandler, Deadlin
   #move(chunk: Buffer): boolean {
     const head = this.#head;
     const first = Buffer.concat([head.bytes.subarray(0, head.length), chunk]);
-    const refusal = this.#home.move(first);
+    const refusal = this.home.move(first);
     if (refusal !== undefined) {
       this.#homeless = refusal === "gone" ? "chain-gone" : "access-denied";
       return false;

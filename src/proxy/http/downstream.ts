@@ -4,6 +4,7 @@
  */
 import type { Channel } from "../../net/channel.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
+import type { ConnectionHome } from "../connection-home.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
 import type { ResponseConnection } from "./response-head-writer.ts";
@@ -11,6 +12,7 @@ import type { ResponseConnection } from "./response-head-writer.ts";
 export interface Downstream {
   readonly channel: Channel;
   readonly view: ConnectionView;
+  readonly home: ConnectionHome;
   readonly sender: ResponseSender;
   /** As logs name it. */
   readonly protocol: "HTTP/1.1" | "HTTP/2";

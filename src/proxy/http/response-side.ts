@@ -176,13 +176,14 @@ export class ResponseSide implements ThrottledAnswer {
    * box wherever it goes.
    */
   start(head: Http1Head, serviceTimeMs: number, cookies: readonly string[] | undefined): void {
-    const { record, responseHeaders: headers, route } = this.#stream;
+    const { record, responseHeaders: headers, route, connection } = this.#stream;
+    connection.home.onAnswer?.();
     headers.reset(head);
     record.responseCodeDetails = "via_upstream";
     record.upstreamServiceTimeMs = serviceTimeMs;
     this.#readGrpcStatus(head);
     this.#isHeld = this.#stream.coder?.beginAnswer(head) === true;
-    this.#stream.connection.sender.beginBody(head, headers, record.protocol === "HTTP/1.0");
+    connection.sender.beginBody(head, headers, record.protocol === "HTTP/1.0");
     head.dropId(known.upgrade);
     if (!this.#stream.services.router.isSilent) {
       head.dropId(known.envoyUpstreamServiceTime);

@@ -9,7 +9,7 @@ import { errorCode, type Violation, windowMax } from "../../wire/http2-frames.ts
 import type { FrameMemory } from "../../wire/http2-frame-memory.ts";
 import { Http2Session, type SessionHandler } from "../../wire/http2-session.ts";
 import type { Http2Stream, StreamOwner } from "../../wire/http2-stream.ts";
-import type { ConnectionHome } from "../context.ts";
+import type { ConnectionHome } from "../connection-home.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type { AcceptedHttp } from "../http/accepted-http.ts";
@@ -49,7 +49,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
   /** When the first byte of the chunk that is being read came. */
   headBeganMs = 0;
   readonly #settings: Http2ServerSettings;
-  readonly #home: ConnectionHome;
+  readonly home: ConnectionHome;
   readonly #onClosed: (connection: ServerConnection) => void;
   /** Idle, a slow head, or the last wait for the client to close: never two at once. */
   readonly #deadline: Deadline = new Deadline(this);
@@ -86,7 +86,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
     this.services = services;
     this.counters = http2.counters;
     this.#settings = http2.settings;
-    this.#home = home;
+    this.home = home;
     this.#onClosed = onClosed;
     const send = (memory: Buffer, length: number): boolean => channel.writeShared(memory, length);
     this.session = new Http2Session(http2.settings, { memory: http2.memory, send, handler: this });
@@ -178,7 +178,7 @@ export class ServerConnection implements ChannelHandler, SessionHandler, Deadlin
 
   serve(): StreamOwner | undefined {
     const { services } = this;
-    if (services.isRetired && this.#home.refusal() !== undefined) {
+    if (services.isRetired && this.home.refusal() !== undefined) {
       // Nothing serves this client any more: what it asks it may ask elsewhere.
       this.#sayFarewell();
       return undefined;

@@ -7,6 +7,7 @@ import { errorCode, type Violation } from "../../wire/http2-frames.ts";
 import { Http2Stream, type StreamOwner } from "../../wire/http2-stream.ts";
 import type { Channel, ChannelError } from "../../net/channel.ts";
 import { assert } from "../../base/assert.ts";
+import type { ConnectionHome } from "../connection-home.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
 import type { Downstream, TunnelEnd } from "../http/downstream.ts";
@@ -57,6 +58,10 @@ export class ServerStream implements StreamOwner, Downstream, DeadlineOwner {
   get trailers(): Http1Head {
     this.#trailers ??= new Http1Head();
     return this.#trailers;
+  }
+
+  get home(): ConnectionHome {
+    return this.#connection.home;
   }
 
   get isReading(): boolean {

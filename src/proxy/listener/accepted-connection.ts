@@ -8,7 +8,7 @@ import type { Channel, ChannelError } from "../../net/channel.ts";
 import { startServerHandshake } from "../../net/server-handshake.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { inspectHttp } from "../../wire/http-inspect.ts";
-import type { ConnectionHome, FirstWords, HomeRefusal } from "../context.ts";
+import type { ConnectionHome, FirstWords, HomeRefusal } from "../connection-home.ts";
 import type { ConnectionFacts } from "../engine/filter-chains.ts";
 import { isLoopback, parseIp } from "../engine/ip.ts";
 import type { ConnectionView } from "../engine/request.ts";
@@ -57,6 +57,7 @@ export class AcceptedConnection implements ConnectionHome {
   /** The chain that serves it, once chosen. */
   chain: CompiledChain | undefined;
   onFirstWords: FirstWords | undefined;
+  onAnswer: (() => void) | undefined;
   /** The listener logs its connections. */
   readonly onRecord: ((record: RequestRecord) => void) | undefined;
   /** When it was accepted; monotonic. */
@@ -167,6 +168,7 @@ export class AcceptedConnection implements ConnectionHome {
     return (speaker, words) => {
       const found = speaker === "client" ? inspectHttp(words) : undefined;
       if (found?.kind === "http") memory.note(destination, found.protocol);
+      return undefined;
     };
   }
 
@@ -236,12 +238,19 @@ export class AcceptedConnection implements ConnectionHome {
     const protocol = isTls ? "tls" : isHttp ? "http" : "tcp";
     memory.count(this.#decidedBy, protocol);
     if (this.#decidedBy !== "first_bytes" || this.#listener.direction !== "outbound") return;
-    if (isHttp && this.#learns) memory.learn(this.#destination, "http");
-    const { port } = this.#destination;
+    const destination = this.#destination;
+    const { port } = destination;
+    // A client may ask by HTTP where something else is served, whose clients must not wait for it.
+    if (isHttp && this.#learns) {
+      this.onAnswer = () => {
+        this.onAnswer = undefined;
+        memory.learn(destination, "http");
+      };
+    }
     const isHttpWanted = this.#listener.steps.some(
       ({ kind, isOff }) => kind === "http" && !isOff(port),
     );
-    if (!isHttp && isHttpWanted) memory.note(this.#destination, protocol);
+    if (!isHttp && isHttpWanted) memory.note(destination, protocol);
   }
 
   #secure(chain: CompiledChain, inspected: Inspected, ends: ConnectionEnds): void {

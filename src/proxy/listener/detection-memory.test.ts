@@ -22,8 +22,19 @@ test("DetectionMemory learns by who speaks first, and unlearns", () => {
   assert.equal(learning.of(destination), "server-first");
   learning.onFirstWords(destination, "client", bytes("hello\n"));
   assert.equal(learning.of(destination), undefined);
-  learning.onFirstWords(destination, "client", bytes("GET / HTTP/1.1\r\n"));
+  const answer = learning.onFirstWords(destination, "client", bytes("GET / HTTP/1.1\r\n"));
+  assert.equal(learning.of(destination), undefined);
+  answer?.("client", bytes("\r\n"))?.("server", bytes("HTTP/1.1 200 OK\r\n"));
   assert.equal(learning.of(destination), "http");
+});
+
+test("DetectionMemory does not take a server for one of HTTP because somebody asks it so", () => {
+  const { memory: learning } = memory();
+  const destination = at(3306);
+  learning.onFirstWords(destination, "server", bytes("220 ready"));
+  const answer = learning.onFirstWords(destination, "client", bytes("GET / HTTP/1.1\r\n\r\n"));
+  assert.equal(answer?.("server", bytes("220 ready")), undefined);
+  assert.equal(learning.of(destination), "server-first");
 });
 
 test("DetectionMemory forgets what nobody confirms", () => {

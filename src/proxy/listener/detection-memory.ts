@@ -6,7 +6,8 @@
 import type { Clock } from "../../base/clock.ts";
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
 import type { Counter, MetricRegistry } from "../../telemetry/metrics.ts";
-import { inspectHttp } from "../../wire/http-inspect.ts";
+import { inspectHttp, isHttpAnswer } from "../../wire/http-inspect.ts";
+import type { FirstWords } from "../connection-home.ts";
 
 export type Learnt = "server-first" | "http";
 
@@ -76,11 +77,27 @@ export class DetectionMemory {
     this.#entries.delete(formatSocketAddress(destination));
   }
 
-  /** Who spoke first on a connection on which nobody had when it was passed on. */
-  onFirstWords(destination: SocketAddress, by: "server" | "client", words: Uint8Array): void {
+  /**
+   * Who spoke first on a connection on which nobody had when it was passed on. A client may ask by HTTP what
+   * speaks something else: only an answer shows that it does not. Returns who wants to hear what follows.
+   */
+  onFirstWords(
+    destination: SocketAddress,
+    ...[by, words]: Parameters<FirstWords>
+  ): FirstWords | undefined {
     if (by === "server") this.learn(destination, "server-first");
-    else if (inspectHttp(words).kind === "http") this.learn(destination, "http");
+    else if (inspectHttp(words).kind === "http") return this.#answerFrom(destination);
     else this.forget(destination);
+    return undefined;
+  }
+
+  #answerFrom(destination: SocketAddress): FirstWords {
+    const listen: FirstWords = (by, words) => {
+      if (by === "client") return listen;
+      if (isHttpAnswer(words)) this.learn(destination, "http");
+      return undefined;
+    };
+    return listen;
   }
 
   /** Of one connection. */

@@ -6,7 +6,8 @@
 import type { Timer } from "../../base/clock.ts";
 import type { Channel, ChannelError, ChannelHandler } from "../../net/channel.ts";
 import type { RequestRecord, RequestSink } from "../../telemetry/request-record.ts";
-import type { FirstWords, ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import type { FirstWords } from "../connection-home.ts";
+import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
 import { ConnectionClient } from "../engine/client-ends.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
@@ -40,7 +41,6 @@ export interface TcpSettings {
 export interface TcpDownstream {
   readonly channel: Channel;
   readonly connection: ConnectionView;
-  /** Told once. */
   readonly onFirstWords?: FirstWords | undefined;
 }
 
@@ -288,8 +288,7 @@ export class TcpSession {
   }
 
   #tellFirstWords(by: "server" | "client", words: Buffer): void {
-    this.#onFirstWords?.(by, words);
-    this.#onFirstWords = undefined;
+    this.#onFirstWords = this.#onFirstWords?.(by, words);
   }
 
   #fromUpstream(chunk: Buffer): void {
