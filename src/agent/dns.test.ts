@@ -17,6 +17,7 @@ async function start(
   t: TestContext,
   upstream?: SocketAddress,
   addresses: readonly string[] = ["127.0.0.1"],
+  metrics = createMetricRegistry(),
 ): Promise<DnsServer> {
   const server = await startDnsServer({
     addresses,
@@ -27,7 +28,7 @@ async function start(
     dialler: createPortableDialler({ clock: systemClock, log: silentLog }),
     clock: systemClock,
     log: silentLog,
-    metrics: createMetricRegistry(),
+    metrics,
   });
   t.after(() => server.close());
   return server;
@@ -232,4 +233,23 @@ test("startDnsServer() says SERVFAIL when the outside is silent or gone", async 
   assert.equal(rcodeOf(await askUdp(server, "example.org")), "SERVFAIL");
   outside.close();
   assert.equal(rcodeOf(await askUdp(server, "example.org")), "SERVFAIL");
+});
+
+test("startDnsServer() keeps few answers for an asker that does not read them", async (t) => {
+  const metrics = createMetricRegistry();
+  const server = await start(t, undefined, ["127.0.0.1"], metrics);
+  const many = Array.from({ length: 4000 }, (_, i) => `198.19.${i >> 8}.${i & 255}`);
+  const name = "many.default.svc.cluster.local";
+  server.update(new Map([[name, { ipv4: many, ipv6: [] }]]));
+  const client = net.connect(server.tcp[0]?.port ?? 0, "127.0.0.1").pause();
+  client.on("error", () => {});
+  t.after(() => client.destroy());
+  const questions = [{ type: "A" as const, name }];
+  const question = dnsPacket.streamEncode({ type: "query", id: 9, flags: 256, questions });
+  // Answers of 64 KB each: all of them would be 100 MB.
+  client.write(Buffer.concat(Array.from({ length: 1600 }, () => question)));
+  const given = metrics.counter("heddle_dns_overflow_total", "");
+  while (given.value === 0) await new Promise((resolve) => setImmediate(resolve));
+  const answered = metrics.counter("heddle_dns_answered_total", "").value;
+  assert.ok(answered < 400, `${answered} answers were made`);
 });

@@ -56,6 +56,8 @@ const tcpIdleMs = 10_000;
 const tcpMessageBytesMax = 65_535;
 /** Questions of one TCP connection that wait for the outside. */
 const tcpWaitingMax = 32;
+/** Answers of one TCP connection that its asker has not read. */
+const tcpQueuedBytesMax = 256 * 1024;
 const forwardTimeoutMs = 5_000;
 
 /** Rejects when none of the addresses can be listened on. */
@@ -74,6 +76,7 @@ class RunningDns implements DnsServer {
   readonly #answered: Counter;
   readonly #forwarded: Counter;
   readonly #malformed: Counter;
+  readonly #overflows: Counter;
   #table: ReadonlyMap<string, MeshAddresses> = new Map();
   #rotation = 0;
 
@@ -90,7 +93,10 @@ class RunningDns implements DnsServer {
       "Messages that were no question",
     );
     const failures = metrics.counter("heddle_dns_failed_total", "Questions the outside left open");
-    const overflows = metrics.counter("heddle_dns_overflow_total", "Questions beyond the limit");
+    this.#overflows = metrics.counter(
+      "heddle_dns_overflow_total",
+      "Questions beyond the limit, and connections whose askers have too many or read no answers",
+    );
     if (upstream !== undefined) {
       this.#forwarder = new DnsExchange({
         upstream,
@@ -98,7 +104,7 @@ class RunningDns implements DnsServer {
         clock,
         timeoutMs: forwardTimeoutMs,
         onFailure: () => failures.add(),
-        onOverflow: () => overflows.add(),
+        onOverflow: () => this.#overflows.add(),
       });
     }
   }
@@ -161,9 +167,15 @@ class RunningDns implements DnsServer {
     let received: Buffer = Buffer.alloc(0);
     let waiting = 0;
     let idle = clock.schedule(tcpIdleMs, () => channel.destroy());
+    const giveUp = (): void => {
+      this.#overflows.add();
+      channel.destroy();
+    };
     const reply = (answer: Uint8Array): void => {
       waiting -= 1;
-      if (!channel.isClosed) channel.write(frameDns(answer));
+      if (channel.isClosed) return;
+      if (channel.queuedBytes <= tcpQueuedBytesMax) channel.write(frameDns(answer));
+      else giveUp();
     };
     channel.handler = {
       onData: (chunk) => {
@@ -172,11 +184,9 @@ class RunningDns implements DnsServer {
         const { messages, rest } = unframeDns(Buffer.concat([received, chunk]));
         received = rest;
         for (const message of messages) {
+          if (channel.isClosed) return;
           waiting += 1;
-          if (waiting > tcpWaitingMax) {
-            channel.destroy();
-            return;
-          }
+          if (waiting > tcpWaitingMax) return giveUp();
           this.#onMessage(message, { reply, isUdp: false, isProxy });
         }
       },
