@@ -40,6 +40,7 @@ function start(more: Partial<UdpSettings> = {}, limit = Infinity) {
   const log: string[] = [];
   const answers: string[] = [];
   const outcomes: UpstreamOutcome[] = [];
+  const unwell = new Set<UpstreamEndpoint>();
   let open = 0;
   let next = 0;
   const endpoints: UpstreamEndpoint[] = [1, 2].map((host) => ({
@@ -55,6 +56,7 @@ function start(more: Partial<UdpSettings> = {}, limit = Infinity) {
     name: "dns",
     metadata: undefined,
     pick: () => endpoints[next++ % endpoints.length],
+    isWell: (endpoint: UpstreamEndpoint) => !unwell.has(endpoint),
     limits: {
       tryConnection: () => (open < limit ? ++open > 0 : false),
       releaseConnection: () => void open--,
@@ -101,6 +103,7 @@ function start(more: Partial<UdpSettings> = {}, limit = Infinity) {
     answers,
     outcomes,
     endpoints,
+    unwell,
     sessions,
     settings,
     say,
@@ -165,6 +168,15 @@ test("UdpSessions leave an endpoint that the kernel says is not there", () => {
   assert.equal(open(), 1);
 });
 
+test("UdpSessions do not blame an endpoint for a datagram that is too long for the way", () => {
+  const { say, peers, log, outcomes, sessions } = start();
+  say(1, "much");
+  for (const code of ["EMSGSIZE", "ENOBUFS"]) peers[0]?.fail(code);
+  say(1, "less");
+  assert.deepEqual([outcomes, log, sessions.size], [[], [], 1]);
+  assert.deepEqual(peers[0]?.sent, ["much", "less"]);
+});
+
 test("UdpSessions tells the balancer once that an endpoint answers", () => {
   const { say, peers, outcomes } = start();
   say(1, "a");
@@ -185,6 +197,28 @@ test("UdpSessions go to another endpoint when theirs is removed", () => {
     peers.map(({ sent }) => sent),
     [["a"], ["b"]],
   );
+});
+
+test("UdpSessions leave an endpoint that is not well for one that is, if there is one", () => {
+  const { say, peers, endpoints, unwell, open } = start();
+  const [first, second] = endpoints;
+  assert.ok(first !== undefined && second !== undefined);
+  say(1, "a");
+  unwell.add(first).add(second);
+  say(1, "b");
+  say(1, "c");
+  unwell.delete(second);
+  say(1, "d");
+  say(1, "e");
+  say(1, "f");
+  assert.deepEqual(
+    peers.map(({ to, sent, isClosed }) => [to.address, sent, isClosed]),
+    [
+      ["10.0.0.1", ["a", "b", "c"], true],
+      ["10.0.0.2", ["d", "e", "f"], false],
+    ],
+  );
+  assert.equal(open(), 1);
 });
 
 test("UdpSessions is bounded by its table and by the cluster's limit; both are counted", () => {

@@ -38,6 +38,11 @@ export interface UdpServices {
 /** Of one listener; each is a socket. */
 const sessionsMax = 16_384;
 const tickMs = 1000;
+/**
+ * What becomes of one datagram says nothing of an endpoint: it was too long for the way, which a router has told
+ * (ICMP, as whoever looks for the longest that passes wants to know), or this machine had no memory for it.
+ */
+const datagramLosses: ReadonlySet<string> = new Set(["EMSGSIZE", "ENOBUFS", "ENOMEM", "EAGAIN"]);
 /** What was counted is told so often, a part of the sessions with each tick. */
 const ticksPerReport = 5;
 
@@ -53,6 +58,12 @@ interface Session {
   hasAnswered: boolean;
   /** Told to the sink already. */
   told: Traffic;
+}
+
+interface Chosen {
+  readonly connection: ConnectionView;
+  readonly cluster: UpstreamCluster | undefined;
+  readonly endpoint: UpstreamEndpoint | undefined;
 }
 
 interface Traffic {
@@ -106,6 +117,8 @@ export class UdpSessions {
     if (session?.endpoint.isRemoved === true) {
       this.#end(session, "");
       session = undefined;
+    } else if (session?.cluster.isWell?.(session.endpoint) === false) {
+      session = this.#moved(session);
     }
     session ??= this.#open(key, client);
     if (session === undefined) return;
@@ -121,18 +134,32 @@ export class UdpSessions {
     this.#endAll("");
   }
 
-  #open(key: string, client: SocketAddress): Session | undefined {
-    const { clusters, counters, overload } = this.#services;
+  /** To an endpoint that is well, where there is one; it goes on where it is otherwise, as in Envoy. */
+  #moved(session: Session): Session | undefined {
+    const chosen = this.#choose(session.client);
+    const { cluster, endpoint } = chosen;
+    const isOther = endpoint !== undefined && endpoint !== session.endpoint;
+    if (!isOther || cluster?.isWell?.(endpoint) === false) return session;
+    this.#end(session, "");
+    return this.#open(session.key, session.client, chosen);
+  }
+
+  #choose(client: SocketAddress): Chosen {
     const { cluster: name, hashes } = this.#settings;
+    const connection = viewOf(client, this.#local);
+    const hash = hashes ? bits.ofText(client.address) : undefined;
+    const choice = { connection, hash, avoid: undefined };
+    const cluster = servingCluster(this.#services.clusters.get(name), choice);
+    return { connection, cluster, endpoint: cluster?.pick(choice) };
+  }
+
+  #open(key: string, client: SocketAddress, chosen?: Chosen): Session | undefined {
+    const { counters, overload } = this.#services;
     if (this.#sessions.size >= sessionsMax || overload?.refusesConnections === true) {
       counters.overflow.add();
       return undefined;
     }
-    const connection = viewOf(client, this.#local);
-    const hash = hashes ? bits.ofText(client.address) : undefined;
-    const choice = { connection, hash, avoid: undefined };
-    const cluster = servingCluster(clusters.get(name), choice);
-    const endpoint = cluster?.pick(choice);
+    const { connection, cluster, endpoint } = chosen ?? this.#choose(client);
     if (cluster === undefined || endpoint === undefined) {
       counters.noRoute.add();
       this.#tellUnserved(connection, cluster);
@@ -225,6 +252,7 @@ export class UdpSessions {
   /** An ICMP error: the next datagram goes where the balancer says then. */
   #onPeerError(session: Session, code: string): void {
     if (this.#sessions.get(session.key) !== session) return;
+    if (datagramLosses.has(code)) return this.#services.counters.dropped.add();
     session.cluster.counters.onConnectFailure();
     session.endpoint.report({ kind: "connect-failure" });
     session.record.upstreamTransportFailureReason = code;

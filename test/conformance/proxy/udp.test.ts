@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import dgram from "node:dgram";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -29,10 +30,12 @@ interface Setup {
   /** The last endpoint takes three times what another takes. */
   readonly isWeighted?: boolean;
   readonly outlierDetection?: object;
+  readonly healthCheck?: object;
 }
 
 function bootstrap(setup: Setup): string {
-  const { port, endpoints, logFile, idle = `${idleMs / 1000}s`, outlierDetection } = setup;
+  const { port, endpoints, logFile, idle = `${idleMs / 1000}s` } = setup;
+  const { outlierDetection, healthCheck } = setup;
   const weightOf = (one: number): object =>
     setup.isWeighted === true ? { load_balancing_weight: one === endpoints.at(-1) ? 3 : 1 } : {};
   const at = (one: number, more = {}) => ({
@@ -81,6 +84,7 @@ function bootstrap(setup: Setup): string {
           lb_policy: "ROUND_ROBIN",
           circuit_breakers: { thresholds: [{ max_connections: 20_000 }] },
           ...(outlierDetection === undefined ? {} : { outlier_detection: outlierDetection }),
+          ...(healthCheck === undefined ? {} : { health_checks: [healthCheck] }),
           load_assignment: {
             cluster_name: "echo",
             endpoints: [
@@ -379,6 +383,36 @@ for (const plane of ["portable", "epoll", "workers"] as const) {
       }
     });
     server.close();
+  });
+}
+
+for (const plane of planes) {
+  test(`a session leaves an endpoint that fails its checks, ${plane}`, async () => {
+    const servers = [await echo(), await echo()];
+    const endpoints = servers.map((one) => one.address().port);
+    // They are checked by TCP, at the same number.
+    const checked = endpoints.map((one) => net.createServer().listen(one, "127.0.0.1"));
+    const interval = "0.1s";
+    const healthCheck = {
+      timeout: "1s",
+      interval,
+      no_traffic_interval: interval,
+      unhealthy_threshold: 1,
+      healthy_threshold: 1,
+      tcp_health_check: {},
+    };
+    await withProxy(plane, { endpoints, idle: "600s", healthCheck }, async (port) => {
+      const client = await clientOf(port);
+      const [first = ""] = await client.ask("one");
+      checked[endpoints.indexOf(Number(first))]?.close();
+      const end = Date.now() + 20_000;
+      let now = first;
+      while (now === first && Date.now() < end) now = (await client.ask("two"))[0] ?? "";
+      assert.notEqual(now, first, "it stays where it was");
+      assert.equal((await client.ask("three"))[0], now);
+      client.close();
+    });
+    for (const server of [...servers, ...checked]) server.close();
   });
 }
 
