@@ -136,7 +136,8 @@ export function takeUpgrade(method: string, head: Http1Head): string {
   if (method === "CONNECT") return "connect";
   if (head.hasUpgrade && head.bodyKind === "none") {
     const protocol = head.valueAt(head.findId(known.upgrade)).toLowerCase();
-    if (protocol !== "h2c" && !protocol.includes(",")) return protocol;
+    // A stream of HTTP/2 that asks by CONNECT is never a request instead: its client would take an answer for consent.
+    if (head.isHttp2 || (protocol !== "h2c" && !protocol.includes(","))) return protocol;
   }
   head.dropId(known.upgrade);
   return "";

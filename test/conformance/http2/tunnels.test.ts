@@ -272,6 +272,12 @@ compare("protocols that are not configured are refused", async (client, tunnel) 
   return [];
 });
 
+compare("a stream that asks for HTTP/2 within it is no request either", async (client, tunnel) => {
+  client.request(1, extended("/ok", "h2c"), endHeaders);
+  await tunnel.isAnswered("403");
+  return [];
+});
+
 compare("CONNECT reaches its endpoint, with more than a window", async (client, tunnel) => {
   client.request(1, connect, endHeaders);
   await tunnel.isAnswered("200");

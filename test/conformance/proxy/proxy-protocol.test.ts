@@ -80,6 +80,13 @@ const headers: Readonly<Record<string, readonly [header: string, expect: string]
   "version 2, local": [`${signature}\x20\0\0\0`, "own"],
   "version 2, local with addresses": [`${signature}\x20\x11\0\x0c${ipv4}`, "own"],
   "version 2, of a Unix socket": [`${signature}\x21\x31\0\xd8/run/a${"\0".repeat(210)}`, "closed"],
+  "version 2, local with half a value": [
+    `${signature}\x20\x11\0\x0e${ipv4}${tlv.slice(0, 2)}`,
+    "own",
+  ],
+  "version 2, of nobody": [`${signature}\x21\0\0\0`, "closed"],
+  "version 2, of nobody, with addresses": [`${signature}\x21\0\0\x0c${ipv4}`, "closed"],
+  "version 2, of no transport": [`${signature}\x21\x10\0\x0c${ipv4}`, "closed"],
   none: ["", "closed"],
   "bare LF": ["PROXY TCP4 203.0.113.7 198.18.0.9 40000 443\n", "closed"],
   "a port too high": ["PROXY TCP4 203.0.113.7 198.18.0.9 40000 65536\r\n", "closed"],
