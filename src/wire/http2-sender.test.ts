@@ -140,6 +140,14 @@ test("Http2Sender lets streams whose content waits take turns, a frame each", ()
   ]);
 });
 
+test("Http2Sender keeps what is said byte by byte in few pieces", () => {
+  const peer = new Peer(0);
+  for (let at = 0; at < 10_000; at++) peer.say(0, "x");
+  const [stream] = peer.streams;
+  assert.equal(stream?.queuedBytes, 10_000);
+  assert.ok(stream.queue.length <= 4, `${stream.queue.length} pieces`);
+});
+
 test("Http2Sender loses, adds and reorders nothing, whatever is said and however windows are", () => {
   const steps = fc.array(
     fc.oneof(

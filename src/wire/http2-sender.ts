@@ -222,8 +222,7 @@ export class Http2Sender {
       }
     }
     if (at < to) {
-      stream.queue.push(Buffer.from(chunk.subarray(at, to)));
-      stream.queuedBytes += to - at;
+      stream.enqueue(chunk, at, to);
       this.#wait(to - at);
       stream.isEndQueued = isEnd;
       this.#makeReady(stream);

@@ -1,6 +1,7 @@
 /** One stream of an HTTP/2 connection: its windows, what waits to be sent on it, and who it is for. */
 import type { HeadError, Http1Head } from "./http1-head.ts";
 import type { Violation } from "./http2-frames.ts";
+import { PieceJoiner } from "./joined-pieces.ts";
 
 /** Whoever serves a stream. Nothing is called after `onReset()` or `onClosed()`. */
 export interface StreamOwner {
@@ -65,6 +66,7 @@ export class Http2Stream {
   isReady = false;
   /** The owner was told to wait. */
   isWaiting = false;
+  #joiner: PieceJoiner | undefined = undefined;
 
   constructor(owner: StreamOwner) {
     this.owner = owner;
@@ -86,11 +88,19 @@ export class Http2Stream {
     this.isAnswered = false;
     this.interims = 0;
     if (this.queue.length > 0) this.queue.length = 0;
+    this.#joiner?.reset();
     this.queuedBytes = 0;
     this.isEndQueued = false;
     this.queuedTrailers = undefined;
     this.queuedTrailerBytes = 0;
     this.isReady = false;
     this.isWaiting = false;
+  }
+
+  /** Keeps a copy of `chunk[from, to)` behind what is queued. */
+  enqueue(chunk: Uint8Array, from: number, to: number): void {
+    this.#joiner ??= new PieceJoiner();
+    this.#joiner.add(this.queue, chunk, from, to);
+    this.queuedBytes += to - from;
   }
 }

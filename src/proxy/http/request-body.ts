@@ -3,6 +3,7 @@
  * its limit a body is not kept for retries, and while it waits the client is told to stop.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
+import { PieceJoiner } from "../../wire/joined-pieces.ts";
 
 export class RequestBody {
   readonly pieces: Buffer[] = [];
@@ -13,10 +14,12 @@ export class RequestBody {
   trailers: Http1Head | undefined = undefined;
   /** What may be kept. */
   bytesMax = 0;
+  #joiner: PieceJoiner | undefined = undefined;
 
   reset(bytesMax: number): void {
     this.bytesMax = bytesMax;
     if (this.pieces.length > 0) this.pieces.length = 0;
+    this.#joiner?.reset();
     this.bytes = 0;
     this.isWhole = true;
     this.isComplete = false;
@@ -25,16 +28,15 @@ export class RequestBody {
 
   /** Copies: the bytes belong to their reader. */
   keep(chunk: Buffer, from: number, to: number): void {
-    // One object: a part of the chunk would be another.
-    const piece = Buffer.allocUnsafe(to - from);
-    chunk.copy(piece, 0, from, to);
-    this.pieces.push(piece);
+    this.#joiner ??= new PieceJoiner();
+    this.#joiner.add(this.pieces, chunk, from, to);
     this.bytes += to - from;
   }
 
   /** What is kept, in another form; false where it has none. */
   recode(code: (piece: Buffer) => Buffer | undefined): boolean {
     const { pieces } = this;
+    this.#joiner?.reset();
     this.bytes = 0;
     for (let at = 0; at < pieces.length; at++) {
       const coded = code(pieces[at] ?? none);
@@ -48,6 +50,7 @@ export class RequestBody {
   /** No retry any more: what was sent need not be remembered. */
   forget(): void {
     this.pieces.length = 0;
+    this.#joiner?.reset();
     this.bytes = 0;
     this.isWhole = false;
   }

@@ -36,6 +36,15 @@ const manager = {
             route: { cluster: "honest", timeout: "0s", idle_timeout: "30s" },
           },
           { match: { prefix: "/none" }, direct_response: { status: 204 } },
+          {
+            match: { prefix: "/kept" },
+            route: {
+              cluster: "app",
+              timeout: "0s",
+              idle_timeout: "30s",
+              retry_policy: { retry_on: "5xx" },
+            },
+          },
           { match: { prefix: "/" }, route: { cluster: "app", timeout: "0s" } },
         ],
       },
@@ -59,7 +68,7 @@ const large = Buffer.alloc(20_000_000, "x");
 const application = http.createServer((request, response) => {
   if (request.url === "/large") return void response.end(large);
   if (request.url === "/") return void response.end("ok");
-  // `/hang` never answers, `/sink` does not even read.
+  // `/hang` never answers, `/sink` and `/kept` do not even read.
 });
 /** Its own, for thousands of connections that are begun and given up fill the other's queue. */
 const honestApplication = http.createServer((_request, response) => void response.end("ok"));

@@ -35,9 +35,9 @@ const headers = (id: number, fields: Fields, flags: number = endStream | endHead
 const reset = (id: number): Buffer => frameBytes(frame.reset, 0, id, number(8));
 const update = (id: number, more: number): Buffer =>
   frameBytes(frame.windowUpdate, 0, id, number(more));
-const post: Fields = get("/sink").map(([name, value]) =>
-  name === ":method" ? [name, "POST"] : [name, value],
-);
+const postTo = (path: string): Fields =>
+  get(path).map(([name, value]) => (name === ":method" ? [name, "POST"] : [name, value]));
+const post = postTo("/sink");
 const streamOf = (turn: number): number => 2 * turn + 1;
 const hang = get("/hang");
 const empty = Buffer.alloc(0);
@@ -353,6 +353,24 @@ export const attacks: readonly Attack[] = [
     },
     ends: "open",
     notEnvoy: "there is nothing to count: windows bound what is under way, and the next one counts",
+  },
+  {
+    name: "sends its content byte by byte, which is kept for another attempt (data dribble)",
+    attackers: 3,
+    run: async (attacker) => {
+      await attacker.repeat(10, (turn) => headers(streamOf(turn), postTo("/kept"), endHeaders));
+      const bytes = Buffer.concat(
+        Array.from({ length: 1000 }, (_, at) =>
+          frameBytes(frame.data, 0, streamOf(at % 10), Buffer.from("x")),
+        ),
+      );
+      for (let turn = 0; turn < 600; turn++) await attacker.send(bytes, 20_000);
+      // Answered when all before it was read.
+      await attacker.send(headers(streamOf(10), get("/none")));
+      await attacker.until(() => attacker.heads > 0, 120_000);
+    },
+    ends: "open",
+    notEnvoy: "there is nothing to count: what is kept is bounded by its bytes",
   },
   {
     name: "sends its content byte by byte, beyond its window (data dribble)",
