@@ -42,13 +42,15 @@ export function isInScope(
   if (match.port !== undefined && scope.port !== undefined && match.port !== scope.port) {
     return false;
   }
-  if (match.gateways !== undefined && match.gateways.length > 0) {
-    const names = match.gateways.map((name) =>
+  const { gateways = [] } = match;
+  if (gateways.length > 0) {
+    const names = gateways.map((name) =>
       name === "mesh" || name.includes("/") ? name : `${ruleNamespace}/${name}`,
     );
     if (!names.some((name) => scope.gateways.has(name))) return false;
+    // As in Istio: a match that names a gateway says nothing else of who asks there.
+    if (!scope.gateways.has("mesh")) return true;
   }
-  if (!scope.gateways.has("mesh")) return true;
   if (match.sourceNamespace !== undefined && match.sourceNamespace !== scope.namespace) {
     return false;
   }
