@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { parseMeshCase } from "../../../test/support/mesh-case.ts";
 import type { MeshModel } from "../mesh-model.ts";
-import { gatewayVirtualServices, httpVirtualServices } from "./lookup.ts";
+import { gatewayVirtualServices, httpVirtualServices, virtualServicesFor } from "./lookup.ts";
 
 const head = `case:
   proxy: web-0.shop
@@ -75,6 +75,16 @@ test("httpVirtualServices() takes the closest host, and of wildcards one alone",
   const closer = { name: "closer", hosts: ["*.back.svc.cluster.local"] };
   check([wide, closer, { ...closer, name: "second" }], "shop", ["closer"]);
   check([wide, closer, forAll], "shop", ["a-for-all"]);
+});
+
+test("virtualServicesFor() asks nobody how close their hosts are", () => {
+  const wide = { name: "a-wide", hosts: ["*.cluster.local"] };
+  const { model } = meshOf([wide, { name: "b-exact" }, own]);
+  const found = virtualServicesFor(model, { namespace: "shop", labels: {} }, hostname);
+  assert.deepEqual(
+    found.map(({ name }) => name),
+    ["c-own", "a-wide", "b-exact"],
+  );
 });
 
 test("gatewayVirtualServices() are those that the gateway's own namespace sees", () => {

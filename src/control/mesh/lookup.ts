@@ -100,18 +100,27 @@ export function httpVirtualServices(
   return [];
 }
 
-/** All whose hosts cover `hostname`, the closest first. */
+/**
+ * All whose hosts cover `hostname`, in the order in which a client prefers them: as in Istio, how closely
+ * they do is nothing to routes of connections.
+ */
 export function virtualServicesFor(
   model: MeshShape,
   client: Client,
   hostname: string,
 ): readonly VirtualService[] {
-  const found = new Set<VirtualService>();
-  for (const { items } of meshRules(model).covering(hostname)) {
-    for (const rule of inOrderFor(items, client)) found.add(rule);
-  }
-  return [...found];
+  const found = new Set([...meshRules(model).covering(hostname)].flatMap(({ items }) => items));
+  const place = places(model);
+  const inPlace = [...found].toSorted(
+    (one, next) => (place.get(one) ?? 0) - (place.get(next) ?? 0),
+  );
+  return inOrderFor(inPlace, client);
 }
+
+const places = indexed(
+  (model: MeshShape): ReadonlyMap<VirtualService, number> =>
+    new Map(model.virtualServices.map((rule, index) => [rule, index])),
+);
 
 const servicesByPattern = indexed((model: MeshShape): HostTable<string> => {
   const table = new HostTable<string>();

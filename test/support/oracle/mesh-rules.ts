@@ -87,7 +87,7 @@ function nameOf({ namespace, name }: VirtualService | DestinationRule): string {
   return `${namespace}/${name}`;
 }
 
-/** Names of the VirtualServices that cover `hostname` for a client, the closest first, and how closely. */
+/** Names of the VirtualServices that cover `hostname` for a client, in its order, and how closely. */
 export function virtualServicesByScan(
   model: MeshModel,
   client: Client,
@@ -101,15 +101,7 @@ export function virtualServicesByScan(
     }))
     .filter(({ closeness, reach }) => closeness >= 0 && reach < 3)
     .toSorted((left, right) => left.reach - right.reach)
-    .toSorted((left, right) => Math.sign(closer(left, right)))
     .map(({ name, closeness }) => ({ name, closeness }));
-}
-
-function closer(
-  left: { readonly closeness: number },
-  right: { readonly closeness: number },
-): number {
-  return left.closeness === right.closeness ? 0 : right.closeness - left.closeness;
 }
 
 /** 0: its namespace alone; 1: by name; 2: all; 3: not at all. */
