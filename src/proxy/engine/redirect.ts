@@ -8,11 +8,9 @@ import { compileSubstitution } from "./regex.ts";
 import { splitPath } from "./request-path.ts";
 import type { RequestView } from "./request.ts";
 import { matchedLength, type PlannedMatch } from "./route-match.ts";
+import type { RouteOutcome } from "./route-table.ts";
 
-export interface Redirect {
-  readonly status: number;
-  location(request: RequestView): string;
-}
+export type Redirect = Pick<Extract<RouteOutcome, { kind: "redirect" }>, "status" | "location">;
 
 const statuses: Readonly<Record<number, number>> = {
   [Code.MOVED_PERMANENTLY]: 301,
@@ -35,6 +33,7 @@ export function compileRedirect(
   return {
     status,
     location(request) {
+      if (request.path === "") return undefined;
       const finalScheme = scheme === "" ? request.scheme : scheme;
       const host =
         action.hostRedirect === "" ? requestHost(request, finalScheme, port) : action.hostRedirect;

@@ -98,12 +98,8 @@ function compileAction(input: ActionInput): Outcome {
   if (route.redirect !== undefined) {
     const redirect = compileRedirect(route.redirect, match, `${path}.redirect`);
     const compiled = withLevels(base, levels, context.isReversed);
-    return (request) => ({
-      kind: "redirect",
-      status: redirect.status,
-      location: redirect.location(request),
-      route: compiled,
-    });
+    const outcome: RouteOutcome = { kind: "redirect", ...redirect, route: compiled };
+    return () => outcome;
   }
   if (route.directResponse !== undefined) {
     const compiled = withLevels(base, levels, context.isReversed);

@@ -20,7 +20,8 @@ export type RouteOutcome =
   | {
       readonly kind: "redirect";
       readonly status: number;
-      readonly location: string;
+      /** For the request as filters have left it; undefined where it has no path, as with CONNECT. */
+      readonly location: (request: RequestView) => string | undefined;
       readonly route: CompiledRoute;
     }
   | {

@@ -138,7 +138,7 @@ export class CompiledVirtualHost {
   }
 
   resolve(request: RequestView, path: string, random: () => number): RouteOutcome {
-    if (this.#tls !== "none" && this.#mustUseTls(request)) return this.#redirectToTls(request);
+    if (this.#tls !== "none" && this.#mustUseTls(request)) return this.#redirectToTls();
     const firstMatch = this.#firstMatch ?? this.#compile();
     const index = firstMatch(request, path, random);
     if (index < 0) return notFound;
@@ -210,8 +210,9 @@ export class CompiledVirtualHost {
     return this.#tls === "all" || request.header("x-envoy-internal") !== "true";
   }
 
-  #redirectToTls(request: RequestView): RouteOutcome {
-    const location = `https://${request.authority}${request.path}`;
+  #redirectToTls(): RouteOutcome {
+    const location = ({ authority, path }: RequestView): string | undefined =>
+      path === "" ? undefined : `https://${authority}${path}`;
     return { kind: "redirect", status: 301, location, route: plainRoute("", this.name) };
   }
 }

@@ -19,7 +19,7 @@ import { type FilteredStream, FilterRun } from "./filter-run.ts";
 import { applyForwarded } from "./forwarded.ts";
 import { HttpRequest } from "./http-request.ts";
 import { type HttpServices, refusesRequest } from "./http-services.ts";
-import { directReply } from "./local-replies.ts";
+import { directReply, redirectReply } from "./local-replies.ts";
 import { MessageHeaders } from "./message-headers.ts";
 import { RequestBody } from "./request-body.ts";
 import { countRouted } from "./route-counting.ts";
@@ -203,13 +203,9 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
       case "no-route":
         return this.reply("no-route");
       case "redirect":
-        return this.reply("direct", {
-          status: outcome.status,
-          headers: [["location", outcome.location]],
-          speaksGrpc: true,
-        });
+        return this.reply("direct", redirectReply(outcome, this.request));
       case "direct-response":
-        return this.reply("direct", directReply(outcome, this.record));
+        return this.reply("direct", directReply(outcome, this.record, this.request));
       case "forward":
         return this.#forward(outcome.route);
     }

@@ -8,6 +8,7 @@ import {
   JwtAuthentication,
   type JwtProvider,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
 
 const typeUrl = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 const key = makeKey("k", "P-256");
@@ -54,6 +55,36 @@ function serve(mesh: HttpHarness, answers: Readonly<Record<string, string>> = {}
 
 const token = signToken(key, "ES256", { iss: "me" });
 const get = `GET /a HTTP/1.1\r\nhost: shop\r\nauthorization: Bearer ${token}\r\n\r\n`;
+
+test("jwt_authn: a token that was taken out of the query is in no redirect", () => {
+  const provider = { issuer: "me", localJwks: { inlineString: keySet }, fromParams: ["tok"] };
+  const fields: Fields<JwtAuthentication> = {
+    providers: { p: provider },
+    rules: [{ match: { prefix: "/" }, requires: { providerName: "p" } }],
+  };
+  const value = JwtAuthentication.encode(message(JwtAuthentication, fields)).finish();
+  const routes: Fields<RouteConfiguration> = {
+    virtualHosts: [
+      {
+        name: "all",
+        domains: ["*"],
+        routes: [
+          { match: { prefix: "/moved" }, redirect: { hostRedirect: "new" } },
+          { match: { prefix: "/" }, directResponse: { status: 302 } },
+        ],
+      },
+    ],
+  };
+  const mesh = new HttpHarness({
+    filters: [{ typeUrl, value }],
+    routes: message(RouteConfiguration, routes),
+  });
+  const client = mesh.connect();
+  client.send(`GET /moved?a=1&tok=${token}&b=2 HTTP/1.1\r\nhost: old\r\n\r\n`);
+  assert.match(client.take(), /^HTTP\/1\.1 301 [^]*\r\nlocation: http:\/\/new\/moved\?a=1&b=2\r\n/);
+  client.send(`GET /told?tok=${token}&b=2 HTTP/1.1\r\nhost: old\r\n\r\n`);
+  assert.match(client.take(), /^HTTP\/1\.1 302 [^]*\r\nlocation: http:\/\/old\/told\?b=2\r\n/);
+});
 
 test("jwt_authn: requests wait for one answer, and go on with it", () => {
   const mesh = harness();

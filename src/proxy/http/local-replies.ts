@@ -71,16 +71,26 @@ export class LocalReplies {
   }
 }
 
+/** Where a route sends a client: what filters took out of the request is not told. */
+export function redirectReply(
+  { status, location }: RouteOutcome & { readonly kind: "redirect" },
+  request: HttpRequest,
+): ReplyChanges {
+  const target = location(request);
+  return { status, speaksGrpc: true, headers: target === undefined ? [] : [["location", target]] };
+}
+
 /** What a route answers itself. */
 export function directReply(
   { status, body, format }: RouteOutcome & { readonly kind: "direct-response" },
   record: RequestRecord,
+  { scheme, authority, path }: HttpRequest,
 ): ReplyChanges {
   const text = Buffer.from(body).toString("latin1");
   const headers: [name: string, value: string][] = [];
-  // As Envoy does: what such an answer points to is where it was asked for.
-  if (status === 201 || (status >= 300 && status < 400)) {
-    headers.push(["location", `${record.scheme}://${record.authority}${record.path}`]);
+  // As Envoy does: what such an answer points to is where it was asked for, but for what filters changed.
+  if (path !== "" && (status === 201 || (status >= 300 && status < 400))) {
+    headers.push(["location", `${scheme}://${authority}${path}`]);
   }
   if (format === undefined) return { status, body: text, speaksGrpc: true, headers };
   headers.push(["content-type", format.contentType]);

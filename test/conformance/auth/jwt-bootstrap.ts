@@ -98,6 +98,8 @@ const needs = (provider_name: string): object => ({ provider_name });
 const rules: readonly (readonly [prefix: string, requires: object])[] = [
   ["/main", needs("main")],
   ["/places", needs("places")],
+  ["/moved", needs("places")],
+  ["/found", needs("places")],
   ["/remote", needs("remote")],
   ["/gone", needs("gone")],
   ["/bad", needs("bad")],
@@ -244,6 +246,8 @@ export function jwtBootstrap(ports: JwtBackends): (place: Place) => string {
       },
       direct_response: { status: 418, body: { inline_string: "for admins" } },
     },
+    { match: { prefix: "/moved" }, redirect: { host_redirect: "new.test" } },
+    { match: { prefix: "/found" }, direct_response: { status: 302 } },
     { match: { prefix: "/" }, ...to },
   ];
   return ({ ports: { mesh, edge }, logFile }) => {

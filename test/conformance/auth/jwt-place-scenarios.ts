@@ -65,6 +65,16 @@ export const placeScenarios: readonly JwtScenario[] = [
     text: get("/places", `Cookie: a=1; session=${good}; b=2`),
     logs: passes,
   },
+  {
+    name: "tells no token of a query where a route sends the client",
+    text: get(`/moved?a=1&tok=${good}&b=2`),
+    logs: "301 - direct_response",
+  },
+  {
+    name: "tells no token of a query in an answer of a route's own",
+    text: get(`/found?a=1&tok=${good}&b=2`),
+    logs: "302 - direct_response",
+  },
   { name: "finds none in the usual place", text: get("/places", bearer(good)), logs: missing },
   {
     name: "refuses a bad token beside a good one",
