@@ -18,14 +18,9 @@ export function compileFaultOverride(bytes: Uint8Array, path: string): FaultOver
 }
 
 /** A delayed stream is resumed at the next filter: its abort is decided again by nobody. */
-class PendingAbort {
+interface ActiveFault {
   readonly abort: FaultAbort | undefined;
   readonly metadata: Fault["metadata"];
-
-  constructor(abort: FaultAbort | undefined, metadata: Fault["metadata"]) {
-    this.abort = abort;
-    this.metadata = metadata;
-  }
 }
 
 export interface FaultPlace {
@@ -47,7 +42,8 @@ export function createFaultFilters(bytes: Uint8Array, place: FaultPlace): readon
   const { name } = place;
   const own = compileFault(HTTPFault.decode(bytes), place.path);
   const series = seriesOf(place);
-  let active = 0;
+  // Another filter of this kind in the chain has faults of its own.
+  const active = new Map<FilterStream, ActiveFault>();
   const decide: HttpFilter = {
     name,
     onRequest(stream: FilterStream): FilterVerdict {
@@ -61,13 +57,12 @@ export function createFaultFilters(bytes: Uint8Array, place: FaultPlace): readon
         stream.random,
       );
       if (decision === undefined) return "continue";
-      if (active >= fault.activeMax) {
+      if (active.size >= fault.activeMax) {
         series.overflows.add(partsOf(decision));
         return "continue";
       }
-      active++;
+      active.set(stream, { abort: decision.abort, metadata: fault.metadata });
       series.active.add(1);
-      stream.filterState = new PendingAbort(decision.abort, fault.metadata);
       if (decision.bytesPerSecond > 0) {
         series.limits.add();
         stream.answer.throttle(decision.bytesPerSecond);
@@ -80,22 +75,20 @@ export function createFaultFilters(bytes: Uint8Array, place: FaultPlace): readon
       return "wait";
     },
     onStreamEnd(stream: FilterStream): void {
-      if (!(stream.filterState instanceof PendingAbort)) return;
-      active--;
-      series.active.add(-1);
+      if (active.delete(stream)) series.active.add(-1);
     },
   };
-  const abort: HttpFilter = {
+  const behind: HttpFilter = {
     name,
     onRequest(stream) {
-      const pending = stream.filterState;
-      if (!(pending instanceof PendingAbort) || pending.abort === undefined) return "continue";
+      const pending = active.get(stream);
+      if (pending?.abort === undefined) return "continue";
       series.aborts.add();
       tell(stream, name, pending.metadata);
       return answerAbort(stream, pending.abort);
     },
   };
-  return [decide, abort];
+  return [decide, behind];
 }
 
 /** As Envoy: under the filter's own name. */

@@ -55,8 +55,6 @@ export interface FilterStream {
   readonly answer: AnswerPace;
   /** Answers instead of an upstream; `direct` is an answer that is no failure. */
   reply(failure: FailureKind | "direct", changes?: ReplyChanges): void;
-  /** What a filter keeps for the stream's life, one slot. */
-  filterState: unknown;
   /** Set, for the stream's life, by a filter whose bodies are others than those of the protocol behind it. */
   coder: BodyCoder | undefined;
   readonly isActive: boolean;

@@ -110,6 +110,28 @@ test("fault: only the share of requests that is asked for, and never more at onc
   assert.equal(mesh.upstreams.length, 1);
 });
 
+test("fault: two filters count their own faults alone", () => {
+  const delay = { fixedDelay: { seconds: 2n, nanos: 0 }, percentage: always };
+  const asked = (name: string): Fields<HTTPFault> => ({
+    delay,
+    maxActiveFaults: 1,
+    headers: [{ name, presentMatch: true }],
+  });
+  const mesh = new HttpHarness({ filters: [...fault(asked("x-a")), ...fault(asked("x-b"))] });
+  const send = (name: string): { close(): void } => {
+    const client = mesh.connect();
+    client.send(`GET /a HTTP/1.1\r\nhost: shop\r\n${name}: 1\r\n\r\n`);
+    return client;
+  };
+  send("x-b").close();
+  send("x-a");
+  assert.equal(mesh.upstreams.length, 0);
+  send("x-a");
+  assert.equal(mesh.upstreams.length, 1, "one too many");
+  send("x-b");
+  assert.equal(mesh.upstreams.length, 1);
+});
+
 test("fault: a gRPC caller gets a gRPC status", () => {
   const mesh = new HttpHarness({
     filters: fault({ abort: { grpcStatus: 8, percentage: always } }),

@@ -43,7 +43,6 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
   readonly body: RequestBody = new RequestBody();
   outcome: RouteOutcome = noRoute;
   route: CompiledRoute | undefined = undefined;
-  filterState: unknown = undefined;
   coder: BodyCoder | undefined = undefined;
   isActive = false;
   /** Changes with every request: what was begun for an earlier one can tell. */
@@ -98,7 +97,6 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
     this.upgrade = "";
     this.outcome = noRoute;
     this.route = undefined;
-    this.filterState = undefined;
     this.coder = undefined;
     this.#cluster = undefined;
     this.pauses.begin();
