@@ -35,8 +35,9 @@ class Asked {
   }
 }
 
-function describe({ status, head, body }: CallAnswer): string {
-  return `${status} ${head.joined("x-a") ?? "-"} ${body.toString()}`;
+function describe({ status, head, body, ending }: CallAnswer): string {
+  const end = ending === "whole" ? "" : ` (${ending})`;
+  return `${status} ${head.joined("x-a") ?? "-"} ${body.toString()}${end}`;
 }
 
 test("callCluster() sends a whole request and tells the whole answer", () => {
@@ -87,6 +88,33 @@ test("callCluster() tells what went wrong, once, and leaves nothing behind", () 
     assert.equal(mesh.endpoints[0]?.active, 0);
     assert.deepEqual(mesh.inUse, { ...mesh.inUse, pending: 0, request: 0 });
   }
+});
+
+test("callCluster() tells what has come of an answer to who takes that", () => {
+  const begins = "HTTP/1.1 403 Forbidden\r\nx-a: 1\r\ncontent-length: 500\r\n\r\nno";
+  const cases: readonly (readonly [told: string, happens: (mesh: HttpHarness) => void])[] = [
+    [`403 1 no${"a".repeat(98)} (too-long)`, (mesh) => mesh.upstream().send("a".repeat(99))],
+    ["403 1 no (broken)", (mesh) => mesh.upstream().close()],
+    ["403 1 no (broken)", (mesh) => mesh.clock.advance(1_100)],
+  ];
+  for (const [told, happens] of cases) {
+    const mesh = new HttpHarness();
+    const asked = new Asked(mesh, { takesPart: true });
+    mesh.upstream().send(begins);
+    happens(mesh);
+    mesh.clock.advance(5_000);
+    assert.deepEqual(asked.told, [told]);
+    assert.equal(mesh.upstream(0).isClosed, true);
+    assert.equal(mesh.endpoints[0]?.active, 0);
+    // Who has said too much has answered: that ejects nobody.
+    const { kind } = mesh.outcomes[0] ?? {};
+    assert.equal(kind === "response", told.endsWith("(too-long)"), told);
+  }
+  const mesh = new HttpHarness();
+  const asked = new Asked(mesh, { takesPart: true });
+  mesh.upstream().send("HTTP/1.1 403 Forb");
+  mesh.upstream().close();
+  assert.deepEqual(asked.told, ["the connection broke"]);
 });
 
 test("callCluster() says that there is no such cluster, or that it is full", () => {

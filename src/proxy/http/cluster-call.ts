@@ -38,9 +38,14 @@ export interface CallRequest {
   /** Undefined: the request has none, and does not say how long it is. */
   readonly body: Uint8Array | undefined;
   readonly timeoutMs: number;
-  /** A longer answer is a failure. */
+  /** A longer answer is a failure, unless `takesPart`. */
   readonly answerBytesMax: number;
+  /** What has come of an answer is an answer, too, where its head is there: `ending` says of which kind. */
+  readonly takesPart?: boolean;
 }
+
+/** `too-long`: the body is the first `answerBytesMax` bytes. `broken`: the rest did not come, or not in time. */
+export type AnswerEnding = "whole" | "too-long" | "broken";
 
 /** Valid while `onAnswer` runs: the connection reads its next answer into the same memory. */
 export interface CallAnswer {
@@ -48,6 +53,7 @@ export interface CallAnswer {
   readonly head: Http1Head;
   readonly trailers: Http1Head | undefined;
   readonly body: Buffer;
+  readonly ending: AnswerEnding;
   /** From the question's last byte to the answer's. */
   readonly durationMs: number;
 }
@@ -99,6 +105,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   #endpoint: UpstreamEndpoint | undefined;
   #pool: UpstreamPool | undefined;
   #exchange: UpstreamExchange | undefined;
+  /** The one whose answer has begun. */
+  #begun: UpstreamExchange | undefined;
   #isFresh = false;
   #isOver = false;
   #sentMs = 0;
@@ -161,7 +169,9 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
 
   onInterim(): void {}
 
-  onResponseHead(): void {}
+  onResponseHead(exchange: UpstreamExchange): void {
+    this.#begun = exchange;
+  }
 
   onUpgraded(upgraded: UpgradedExchange): void {
     upgraded.abandon();
@@ -170,25 +180,30 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   }
 
   onResponseData(chunk: Buffer, from: number, to: number): void {
+    const { answerBytesMax } = this.#request;
+    const room = answerBytesMax - this.#bytes;
     this.#bytes += to - from;
-    if (this.#bytes > this.#request.answerBytesMax) {
-      return this.#fail(`the answer has more than ${this.#request.answerBytesMax} bytes`, {
-        kind: "reset",
-      });
-    }
-    this.#pieces.push(Buffer.from(chunk.subarray(from, to)));
+    this.#pieces.push(Buffer.from(chunk.subarray(from, Math.min(to, from + room))));
+    if (this.#bytes <= answerBytesMax) return;
+    this.#fail(`the answer has more than ${answerBytesMax} bytes`, { kind: "reset" }, "too-long");
   }
 
   onResponseEnd(): void {
     const exchange = this.#exchange;
     this.#exchange = undefined;
     if (exchange === undefined || this.#isOver) return;
-    const { head, answerTrailers: trailers } = exchange;
+    this.#answer(exchange, "whole");
+  }
+
+  #answer({ head, answerTrailers: trailers }: UpstreamExchange, ending: AnswerEnding): void {
+    const { status } = head;
     const durationMs = this.#services.upstreams.wheel.nowMs - this.#sentMs;
-    this.#cluster?.counters.onResponse(head.status, durationMs);
-    this.#end({ kind: "response", status: head.status, durationMs });
+    if (ending !== "broken") {
+      this.#cluster?.counters.onResponse(status, durationMs);
+      this.#end({ kind: "response", status, durationMs });
+    }
     const body = Buffer.concat(this.#pieces);
-    this.#caller.onAnswer({ status: head.status, head, trailers, body, durationMs });
+    this.#caller.onAnswer({ status, head, trailers, body, ending, durationMs });
   }
 
   onReleased(): void {}
@@ -220,10 +235,17 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     this.#end(undefined);
   }
 
-  #fail(reason: string, outcome: UpstreamOutcome | undefined): void {
+  #fail(
+    reason: string,
+    outcome: UpstreamOutcome | undefined,
+    ending: Exclude<AnswerEnding, "whole"> = "broken",
+  ): void {
     if (this.#isOver) return;
-    this.#end(outcome);
-    this.#caller.onFailure(reason);
+    const begun = this.#request.takesPart === true ? this.#begun : undefined;
+    // An endpoint that has said more than is taken has answered.
+    if (begun === undefined || ending === "broken") this.#end(outcome);
+    if (begun === undefined) this.#caller.onFailure(reason);
+    else this.#answer(begun, ending);
   }
 
   #end(outcome: UpstreamOutcome | undefined): void {

@@ -10,24 +10,29 @@ export interface AuthzCounters {
   readonly disabled: Counter;
   readonly failureModeAllowed: Counter;
   readonly ignoredMetadata: Counter;
+  /** Not of Envoy, which has no such bound. */
+  readonly cutDenials: Counter;
 }
 
-const series: { readonly [What in keyof AuthzCounters]: readonly [suffix: string, help: string] } =
-  {
-    ok: ["ok", "Requests that an authorization service let pass"],
-    denied: ["denied", "Requests that an authorization service denied"],
-    error: ["error", "Questions to an authorization service without an answer"],
-    invalid: ["invalid", "Answers of an authorization service that cannot be acted on"],
-    disabled: ["disabled", "Requests that no authorization service was asked about"],
-    failureModeAllowed: [
-      "failure_mode_allowed",
-      "Requests that passed because an authorization service did not answer",
-    ],
-    ignoredMetadata: [
-      "ignored_dynamic_metadata",
-      "Answers of an authorization service whose metadata nobody wanted",
-    ],
-  };
+type EnvoyCount = Exclude<keyof AuthzCounters, "cutDenials">;
+/** What is also counted for the cluster that a request is for. */
+export type ClusterCount = Exclude<EnvoyCount, "disabled" | "ignoredMetadata">;
+
+const series: { readonly [What in EnvoyCount]: readonly [suffix: string, help: string] } = {
+  ok: ["ok", "Requests that an authorization service let pass"],
+  denied: ["denied", "Requests that an authorization service denied"],
+  error: ["error", "Questions to an authorization service without an answer"],
+  invalid: ["invalid", "Answers of an authorization service that cannot be acted on"],
+  disabled: ["disabled", "Requests that no authorization service was asked about"],
+  failureModeAllowed: [
+    "failure_mode_allowed",
+    "Requests that passed because an authorization service did not answer",
+  ],
+  ignoredMetadata: [
+    "ignored_dynamic_metadata",
+    "Answers of an authorization service whose metadata nobody wanted",
+  ],
+};
 
 function prefixLabel({ statPrefix }: ExtAuthz): Readonly<Record<string, string>> {
   return statPrefix === "" ? {} : { ext_authz_prefix: statPrefix };
@@ -38,7 +43,7 @@ export function countersOf(
   place: { readonly metrics: MetricRegistry; readonly statPrefix: string },
 ): AuthzCounters {
   const labels = { http_conn_manager_prefix: place.statPrefix, ...prefixLabel(config) };
-  const counter = (what: keyof AuthzCounters): Counter => {
+  const counter = (what: EnvoyCount): Counter => {
     const [suffix, help] = series[what];
     return place.metrics.counter(`envoy_http_ext_authz_${suffix}`, help, labels);
   };
@@ -50,6 +55,11 @@ export function countersOf(
     disabled: counter("disabled"),
     failureModeAllowed: counter("failureModeAllowed"),
     ignoredMetadata: counter("ignoredMetadata"),
+    cutDenials: place.metrics.counter(
+      "heddle_http_ext_authz_cut_denials_total",
+      "Denials of an authorization service whose body was cut: too long, or not sent to its end",
+      labels,
+    ),
   };
 }
 
@@ -57,7 +67,7 @@ export function countersOf(
 export function clusterCounting(
   config: ExtAuthz,
   metrics: MetricRegistry,
-): (what: keyof AuthzCounters, cluster: string) => Counter {
+): (what: ClusterCount, cluster: string) => Counter {
   const counters = new Map<string, Counter>();
   return (what, cluster) => {
     const key = `${what} ${cluster}`;

@@ -77,6 +77,28 @@ test("ext_authz: without an answer a request is denied, in every way that can ha
   assert.match(client.take(), /^HTTP\/1\.1 403 /);
 });
 
+test("ext_authz: a denial is one by its head, however much follows it, or does not", () => {
+  const ends: readonly (readonly [body: string, happens: (mesh: HttpHarness) => void])[] = [
+    ["a".repeat(1024 * 1024 + 1), () => {}],
+    ["a", (mesh) => mesh.upstream().close()],
+    ["a", (mesh) => mesh.clock.advance(600)],
+  ];
+  for (const [body, happens] of ends) {
+    const bytes = Math.min(body.length, 1024 * 1024);
+    const mesh = harness({ failureModeAllow: true });
+    const client = mesh.connect();
+    client.send(get);
+    const head = "HTTP/1.1 403 No\r\ncontent-length: 9999999\r\nx-reason: rude\r\n\r\n";
+    mesh.upstream().send(head + body);
+    happens(mesh);
+    const answer = client.take();
+    assert.match(answer, /^HTTP\/1\.1 403 [^]*x-reason: rude\r\n/);
+    assert.match(answer, new RegExp(`\r\ncontent-length: ${bytes}\r\n`));
+    assert.deepEqual([mesh.log[0]?.flags, mesh.log[0]?.details], ["UAEX", "ext_authz_denied"]);
+    assert.equal(mesh.upstreams.length, 1, "nothing passes");
+  }
+});
+
 test("ext_authz: an answer for who is gone touches nobody", () => {
   const mesh = harness();
   const client = mesh.connect();

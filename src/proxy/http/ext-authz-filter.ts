@@ -24,7 +24,7 @@ import {
   compileService,
   type Decision,
 } from "./ext-authz-service.ts";
-import { type AuthzCounters, clusterCounting, countersOf } from "./ext-authz-counters.ts";
+import { type AuthzCounters, clusterCounting, type ClusterCount, countersOf } from "./ext-authz-counters.ts";
 import { compileGrpcService } from "./ext-authz-grpc.ts";
 import type { FilterStream, FilterVerdict, HttpFilter, PauseTicket } from "./filter.ts";
 import { flag } from "./response-flags.ts";
@@ -231,6 +231,7 @@ class ExtAuthzFilter {
         break;
       case "denied":
         this.#count(stream, "denied");
+        if (decision.isCut) this.#counters.cutDenials.add();
         this.#tell(stream, decision.metadata);
         return answerFor(stream, {
           ...decision,
@@ -246,7 +247,7 @@ class ExtAuthzFilter {
   }
 
   /** For the connection manager, and for the cluster that the request is for. */
-  #count({ outcome }: FilterStream, what: Exclude<keyof AuthzCounters, "disabled">): void {
+  #count({ outcome }: FilterStream, what: ClusterCount): void {
     this.#counters[what].add();
     if (outcome.kind !== "forward") return;
     const cluster = this.#place.clusters.get(outcome.cluster);

@@ -9,6 +9,7 @@ import { CheckResponse } from "../../wire/gen/ts/envoy/service/auth/v3/external_
 import { grpcPrefix } from "../../wire/grpc.ts";
 import { Http1Head } from "../../wire/http1-head.ts";
 import { feedHead } from "../../wire/http1-parser.ts";
+import type { AnswerEnding } from "./cluster-call.ts";
 import { compileGrpcService } from "./ext-authz-grpc.ts";
 import type { Decision } from "./ext-authz-service.ts";
 
@@ -25,12 +26,13 @@ function head(text: string): Http1Head {
 
 const sound = head("HTTP/1.1 200 OK\r\ngrpc-status: 0");
 
-function decide(body: Uint8Array, of: Http1Head = sound): Decision {
+function decide(body: Uint8Array, of: Http1Head = sound, ending: AnswerEnding = "whole"): Decision {
   return service.decide({
     status: of.status,
     head: of,
     trailers: undefined,
     body: Buffer.from(body),
+    ending,
     durationMs: 1,
   });
 }
@@ -58,6 +60,12 @@ test("decide() takes nothing but one whole message and status 0 for an answer", 
     assert.equal(decide(pass, head(`HTTP/1.1 200 OK\r\n${status}`)).kind, "error", status);
   }
   assert.equal(decide(pass, head("HTTP/1.1 503 No\r\ngrpc-status: 0")).kind, "error");
+});
+
+test("decide() takes more than is read for a denial, and what broke off for no answer", () => {
+  assert.equal(decide(framed({}), sound, "too-long").kind, "invalid");
+  assert.equal(decide(framed({}), head("HTTP/1.1 503 No"), "too-long").kind, "error");
+  assert.equal(decide(framed({}), sound, "broken").kind, "error");
 });
 
 test("decide() lets no service write another message, or half of what it wanted", () => {

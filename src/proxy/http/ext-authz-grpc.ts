@@ -94,6 +94,7 @@ export function compileGrpcService(
         body: Buffer.concat([grpcPrefix(message.length), message]),
         timeoutMs,
         answerBytesMax,
+        takesPart: true,
       };
     },
     decide: (answer) => decide(answer),
@@ -220,7 +221,10 @@ function utf8(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : Buffer.from(text, "latin1").toString("utf8");
 }
 
-function decide({ status, head, trailers, body }: CallAnswer): Decision {
+function decide({ status, head, trailers, body, ending }: CallAnswer): Decision {
+  // It has decided, in more words than are read: that may be a denial.
+  if (ending === "too-long" && status === 200) return { kind: "invalid" };
+  if (ending !== "whole") return { kind: "error" };
   const code = trailers?.joined("grpc-status") ?? head.joined("grpc-status");
   if (status !== 200 || parseGrpcStatus(code) !== grpcStatus.ok) return { kind: "error" };
   const response = messageIn(body);
@@ -258,7 +262,8 @@ function meaningOf(response: CheckResponse): Decision {
   if (said === undefined) return { kind: "invalid" };
   // Envoy leaves out of a denial what shall be appended.
   const fields = said.changes.filter(({ append }) => append !== true).map(({ field }) => field);
-  return { kind: "denied", status: said.status || 403, body: said.body, fields, metadata };
+  const { body } = said;
+  return { kind: "denied", status: said.status || 403, body, isCut: false, fields, metadata };
 }
 
 interface Said {

@@ -51,6 +51,8 @@ export type Decision =
       readonly kind: "denied";
       readonly status: number;
       readonly body: string;
+      /** There was more of the body, or should have been. */
+      readonly isCut: boolean;
       readonly fields: readonly Field[];
       readonly metadata: Readonly<Record<string, unknown>>;
     }
@@ -84,6 +86,7 @@ export interface AuthzService {
 const timeoutDefaultMs = 200;
 /** Of the answer: a page for the client, at most. */
 const answerBytesMax = 1024 * 1024;
+const hasDenied = (status: number): boolean => status > 200 && status < 500;
 const removalsHeader = "x-envoy-auth-headers-to-remove";
 
 export function compileService(config: ExtAuthz, path: string): AuthzService {
@@ -107,8 +110,10 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
   const isForDenied = deniedFields(lists?.allowedClientHeaders, place);
   return {
     question: compose,
-    decide({ status, head, body, durationMs: tookMs }) {
-      if (status >= 500 || status < 200) return { kind: "error" };
+    decide({ status, head, body, ending, durationMs: tookMs }) {
+      if (status !== 200 && !hasDenied(status)) return { kind: "error" };
+      // Its head is a denial; that it would let pass has to be said to the end.
+      if (status === 200 && ending !== "whole") return { kind: "error" };
       const fields: Field[] = [];
       for (let at = 0; at < head.count; at++) {
         fields.push([lowerAscii(head.nameAt(at)), head.valueAt(at)]);
@@ -123,6 +128,7 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
           kind: "denied",
           status,
           body: body.toString("latin1"),
+          isCut: ending !== "whole",
           fields: which(isForDenied),
           metadata,
         };
@@ -208,6 +214,7 @@ function compileQuestion(
       body: body?.bytes ?? new Uint8Array(0),
       timeoutMs,
       answerBytesMax,
+      takesPart: true,
     };
   };
 }
