@@ -20,11 +20,21 @@ class FakeListeners implements ListenerSet {
   readonly log: string[] = [];
   /** Why sockets cannot be opened. */
   refusal: string | undefined;
+  /** Ends what listeners prepare; undefined: they prepare nothing. */
+  onBegun: (() => void) | undefined;
+  prepares = false;
 
   prepare(listener: Listener): ReturnType<ListenerSet["prepare"]> {
     return {
       open: () =>
         this.refusal === undefined ? undefined : Promise.reject(new Error(this.refusal)),
+      begin: this.prepares
+        ? (onBegun) => {
+            this.log.push(`begin ${listener.name} ${listener.statPrefix}`);
+            this.onBegun = onBegun;
+            return true;
+          }
+        : undefined,
       start: () => void this.log.push(`start ${listener.name} ${listener.statPrefix}`),
       discard: () => void this.log.push(`discard ${listener.name} ${listener.statPrefix}`),
     };
@@ -144,6 +154,37 @@ test("Configuration is ready once everything of the first answer serves, and say
   await Promise.resolve();
   assert.equal(isReady, true);
   assert.equal(configuration.waitingFor, undefined);
+  close();
+});
+
+test("Configuration waits for what a listener prepares, once all clusters are there", async () => {
+  const { configuration, feed, listeners, close } = plane();
+  configuration.start();
+  listeners.prepares = true;
+  feed.send(typeUrls.cluster, [edsCluster("a")]);
+  feed.send(typeUrls.listener, [httpListener("80")]);
+  feed.send(typeUrls.route, [routes("80", "a")]);
+  assert.deepEqual(listeners.log, []);
+  feed.send(typeUrls.endpoint, [endpoints("a", "192.0.2.1")]);
+  assert.deepEqual(listeners.log, ["begin L one"]);
+  assert.match(configuration.waitingFor ?? "", /listener L prepares for requests/);
+  listeners.onBegun?.();
+  assert.deepEqual(listeners.log, ["begin L one", "start L one"]);
+  await settle();
+  assert.equal(configuration.isReady, true);
+  // What was replaced meanwhile tells nobody.
+  listeners.log.length = 0;
+  feed.send(typeUrls.listener, [httpListener("80", "two")]);
+  const late = listeners.onBegun;
+  feed.send(typeUrls.listener, [httpListener("80", "three")]);
+  late?.();
+  listeners.onBegun?.();
+  assert.deepEqual(listeners.log, [
+    "begin L two",
+    "discard L two",
+    "begin L three",
+    "start L three",
+  ]);
   close();
 });
 

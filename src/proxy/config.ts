@@ -98,8 +98,9 @@ export class Configuration implements RouteSource {
     });
     const { listener } = typeUrls;
     this.#warming = new WarmingListeners({
-      clock: options.clock,
-      log: options.log,
+      ...options,
+      mayPrepare: () => this.#isReady || options.clusters.warmingNames().length === 0,
+      onPrepared: () => this.#advance(),
       missing: (needs) => this.#missing(needs),
       onRefused: (resource, reason) =>
         this.applied.refuse(listener, resource, { reason, fields: [{ path: "address", reason }] }),

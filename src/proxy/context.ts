@@ -32,6 +32,7 @@ import type { Http2ServerSettings } from "./http2/settings.ts";
 import type { FindDoor, InternalTarget, ProxyDialler } from "./internal.ts";
 import type { OwnNode } from "./istio/peer-filter.ts";
 import type { OverloadState } from "./overload.ts";
+import type { Preparation, PreparedListener } from "./preparation.ts";
 import type { EndpointStats } from "./stats/endpoint-series.ts";
 import type { TrackedStats } from "./stats/tracked-series.ts";
 
@@ -64,6 +65,8 @@ export interface ProxyContext {
   readonly node?: OwnNode;
   /** Of the process: custom tags of spans and logs may name variables of it. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Other threads serve what is compiled here: nothing is prepared for requests. */
+  readonly isServedElsewhere?: boolean;
   /** Token buckets that all threads share; each has its own unless told. */
   readonly buckets?: BucketMemory;
   /** Opens listening sockets; `net/listen.ts` itself unless told. */
@@ -324,6 +327,8 @@ export type ClusterEvent =
 
 /** A network filter that ends a chain (HTTP, TCP proxy): takes over an accepted connection. */
 export interface ConnectionFactory {
+  /** Undefined: there is nothing to prepare. */
+  readonly preparation?: Preparation | undefined;
   /**
    * `first` are bytes already read while inspecting; the factory sets `channel.handler`. `home` is
    * asked once the factory was retired.
@@ -363,19 +368,4 @@ export interface ListenerSet {
   resetSlowest(fromBytes: number, countMax: number): void;
   /** Ends everything at once. */
   close(): Promise<void>;
-}
-
-export interface PreparedListener {
-  /**
-   * Binds the addresses that the version before has not bound; undefined when there are none. Rejects
-   * when one cannot be bound, and can be called again then.
-   */
-  open(): Promise<void> | undefined;
-  /**
-   * Replaces the version of the same name: new connections, and new requests of those there are, get
-   * the new filter chains. The socket stays open where the address is the same.
-   */
-  start(): void;
-  /** It will not be started. */
-  discard(): void;
 }

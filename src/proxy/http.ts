@@ -35,6 +35,7 @@ import { type Upstreams, upstreamsOf } from "./http/upstream-pool.ts";
 import { createHttp2Counters } from "./http2/counters.ts";
 import { framesOf } from "./http2/frames.ts";
 import { type Http2Services, ServerConnection } from "./http2/server-connection.ts";
+import type { Preparation } from "./preparation.ts";
 
 import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
@@ -212,7 +213,9 @@ function createFactory(services: HttpServices): ConnectionFactory {
     return true;
   };
   const owner = { onClosed, takeHttp2 };
+  const preparation = preparationOf(services);
   return {
+    preparation,
     accept(
       channel: Channel,
       view: ConnectionView,
@@ -236,12 +239,17 @@ function createFactory(services: HttpServices): ConnectionFactory {
     },
     retire(): void {
       services.isRetired = true;
+      preparation?.end();
       for (const connection of connections.keys()) connection.onRetired?.();
     },
     moveIdle(): void {
       for (const connection of connections.keys()) connection.moveIdle();
     },
   };
+}
+
+function preparationOf({ context, filters }: HttpServices): Preparation | undefined {
+  return context.isServedElsewhere === true ? undefined : filters.preparation;
 }
 
 /** Made when a client first speaks HTTP/2: most connection managers never need it. */

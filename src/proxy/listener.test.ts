@@ -20,7 +20,8 @@ import { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RBAC } from "../wire/gen/ts/envoy/extensions/filters/network/rbac/v3/rbac.ts";
 import { TcpProxy } from "../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { DownstreamTlsContext } from "../wire/gen/ts/envoy/extensions/transport_sockets/tls/v3/tls.ts";
-import type { ListenerSet, PreparedListener, ProxyContext, UpstreamCluster } from "./context.ts";
+import type { ListenerSet, ProxyContext, UpstreamCluster } from "./context.ts";
+import type { PreparedListener } from "./preparation.ts";
 import { createListenerSet } from "./listener.ts";
 
 const prefix = "type.googleapis.com/envoy.extensions.";

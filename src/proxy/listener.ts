@@ -13,7 +13,7 @@ import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Any } from "../wire/gen/ts/google/protobuf/any.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
-import type { ListenerSet, PreparedListener, ProxyContext } from "./context.ts";
+import type { ListenerSet, ProxyContext } from "./context.ts";
 import type { DrainPlan } from "./drain.ts";
 import { writeQueueBytes } from "./engine/watermark.ts";
 import { checkHttpFilter } from "./http.ts";
@@ -23,8 +23,10 @@ import { AcceptedConnection } from "./listener/accepted-connection.ts";
 import type { CompiledChain } from "./listener/compiled-chain.ts";
 import {
   boundAddresses,
+  closeChains,
   type CompiledListener,
   compileListener,
+  preparationOf,
 } from "./listener/compiled-listener.ts";
 import { DetectionMemory } from "./listener/detection-memory.ts";
 import { Draining } from "./listener/draining.ts";
@@ -33,6 +35,7 @@ import { createListenerCounters, type ListenerCounters } from "./listener/listen
 import { InternalDoors } from "./listener/internal-doors.ts";
 import { resetSlowest } from "./listener/slow-connections.ts";
 import { YoungConnections } from "./listener/young-connections.ts";
+import type { PreparedListener } from "./preparation.ts";
 import { isUdpListener, UdpListeners } from "./udp.ts";
 
 export interface ListenerSetOptions {
@@ -127,6 +130,7 @@ class RunningListeners implements ListenerSet {
           if (isDiscarded) discard();
         });
       },
+      begin: preparationOf(compiled)?.begin,
       start: () => {
         // It may share chains with a version that was replaced, and retired, in the meantime.
         const isCurrent = this.#running.get(listener.name)?.compiled === before;
@@ -237,6 +241,7 @@ class RunningListeners implements ListenerSet {
       sockets.set(key, socket);
     }
     this.#running.set(compiled.name, { compiled, counters, sockets });
+    preparationOf(compiled)?.begin(() => undefined);
     this.#index();
     for (const socket of opened.values()) socket.serve?.();
     for (const [key, socket] of before?.sockets ?? []) {
@@ -389,10 +394,6 @@ class RunningListeners implements ListenerSet {
   }
 
   #closeUnused(compiled: CompiledListener): void {
-    const running = this.#running.get(compiled.name)?.compiled;
-    const used = new Set(running?.chainsByContent.values());
-    for (const chain of compiled.chainsByContent.values()) {
-      if (!used.has(chain)) chain.tls?.close();
-    }
+    closeChains(compiled, this.#running.get(compiled.name)?.compiled);
   }
 }

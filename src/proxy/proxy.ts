@@ -339,6 +339,8 @@ function openWorkers(
 interface OpenedIo {
   readonly io: IoBackend;
   readonly dialler: InternalDialler;
+  /** What is accepted goes to workers. */
+  readonly isServedElsewhere: boolean;
 }
 
 function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): OpenedIo {
@@ -351,7 +353,8 @@ function openedIo(options: ProxyOptions, accepting: IoBackend | undefined): Open
   const { internalBufferBytes: bufferBytesMax } = options;
   const inside = { clock, log: log.area("internal"), turnEnd: io.turnEnd, bufferBytesMax };
   const racing = createRacingDialler(outside, clock, inside.log);
-  return { io, dialler: new InternalDialler(racing, inside) };
+  const isServedElsewhere = accepting !== undefined;
+  return { io, dialler: new InternalDialler(racing, inside), isServedElsewhere };
 }
 
 function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams"]> {
@@ -362,16 +365,17 @@ function datagramsOf(options: ProxyOptions): NonNullable<ProxyContext["datagrams
 type OwnContext = ProxyContext & { readonly tap: Tap; readonly extensions: Extensions };
 function makeContext(
   options: ProxyOptions,
-  { io, dialler }: OpenedIo,
+  { io, dialler, isServedElsewhere }: OpenedIo,
   parts: Pick<ProxyContext, "clusters" | "routes" | "drain" | "overload">,
 ): OwnContext {
-  const { clock, log, metrics } = options;
+  const { clock, log, metrics, random, peers, openLog } = options;
   const context: OwnContext = {
     clock,
     log,
     metrics,
-    random: options.random,
-    tap: new Tap({ clock, metrics, random: options.random }),
+    random,
+    tap: new Tap({ clock, metrics, random }),
+    isServedElsewhere,
     ...parts,
     extensions: new Extensions(clock),
     dialler,
@@ -382,13 +386,7 @@ function makeContext(
     listen: (listening) => io.listen(listening),
     ...(options.isWorker === true ? {} : { datagrams: datagramsOf(options) }),
     turnEnd: io.turnEnd,
-    sinkFor: createSinkCompiler({
-      metrics,
-      peers: options.peers,
-      openLog: options.openLog,
-      random: options.random,
-      context: () => context,
-    }),
+    sinkFor: createSinkCompiler({ metrics, peers, openLog, random, context: () => context }),
   };
   return context;
 }

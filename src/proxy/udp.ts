@@ -6,7 +6,8 @@ import { formatSocketAddress, type SocketAddress } from "../base/socket-address.
 import { type DatagramSocket, openDatagramPeer, openDatagrams } from "../net/datagrams.ts";
 import { BoundedLog } from "../telemetry/bounded-log.ts";
 import type { Listener } from "../wire/gen/ts/envoy/config/listener/v3/listener.ts";
-import type { PreparedListener, ProxyContext } from "./context.ts";
+import type { ProxyContext } from "./context.ts";
+import type { PreparedListener } from "./preparation.ts";
 import { createUdpCounters } from "./udp/udp-counters.ts";
 import { planUdpListener, type UdpPlan } from "./udp/udp-plan.ts";
 import { UdpSessions, type UdpSettings } from "./udp/udp-sessions.ts";

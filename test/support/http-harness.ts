@@ -82,6 +82,8 @@ export class HttpHarness {
   readonly drain: Drain = new Drain(this.clock, () => this.random);
   readonly closeIdle: (sinceMs: number) => void;
   readonly retire: () => void;
+  /** Before the first connection; true: `onBegun` will be called. */
+  readonly begin: (onBegun: () => void) => boolean;
   /** Where connections belong once the manager is retired: nowhere, unless a test says otherwise. */
   home: ConnectionHome = { refusal: () => "gone", move: () => "gone" };
   readonly adopt: (channel: ScriptedChannel, first: Buffer | undefined) => void;
@@ -112,6 +114,7 @@ export class HttpHarness {
     });
     this.closeIdle = (sinceMs) => factory.closeIdle(sinceMs);
     this.retire = () => factory.retire();
+    this.begin = (onBegun) => factory.preparation?.begin(onBegun) === true;
     this.adopt = (channel, first) => factory.accept(channel, view, first, this.#homeOfNow);
   }
 

@@ -19,7 +19,6 @@ export const honouredJwtProvider: Honoured<JwtProvider> = {
   remoteJwks: {
     httpUri: { uri: true, cluster: true, timeout: true },
     cacheDuration: true,
-    // Listeners never wait for keys, and the first request fetches them: `fast_listener` is how it is.
     asyncFetch: { fastListener: true, failedRefetchDuration: true },
     retryPolicy: { retryBackOff: { baseInterval: true, maxInterval: true }, numRetries: true },
   },

@@ -7,12 +7,16 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/error.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { XdsResource } from "../../xds/feed.ts";
-import type { PreparedListener } from "../context.ts";
+import type { PreparedListener } from "../preparation.ts";
 import type { ListenerNeeds } from "./listener-plan.ts";
 
 export interface WarmingListenersOptions {
   readonly clock: Clock;
   readonly log: Logger;
+  /** Whom listeners ask ahead of requests are there: the first wait for all clusters, as in Envoy. */
+  readonly mayPrepare: () => boolean;
+  /** A listener has prepared what it needs. */
+  readonly onPrepared: () => void;
   /** What a listener needs and is not there. */
   readonly missing: (needs: ListenerNeeds) => readonly string[];
   /** It has its addresses. */
@@ -31,6 +35,7 @@ interface Warming {
   readonly needs: ListenerNeeds;
   readonly prepared: PreparedListener;
   isBound: boolean;
+  preparation: "waits" | "runs" | "done";
   /** It was refused before. */
   isSecondTry: boolean;
 }
@@ -76,10 +81,10 @@ export class WarmingListeners {
   get waitingFor(): string | undefined {
     const [first] = this.#warming;
     if (first !== undefined) {
-      const missing = this.#options.missing(first[1].needs);
-      return missing.length === 0
-        ? `listener ${first[0]} is starting`
-        : `listener ${first[0]} waits for ${missing.join(", ")}`;
+      const [name, { needs, preparation }] = first;
+      const missing = this.#options.missing(needs);
+      if (missing.length > 0) return `listener ${name} waits for ${missing.join(", ")}`;
+      return `listener ${name} ${preparation === "runs" ? "prepares for requests" : "is starting"}`;
     }
     const [unbound] = this.#unbound;
     if (unbound === undefined) return undefined;
@@ -116,7 +121,15 @@ export class WarmingListeners {
     const isSecondTry = this.#unbound.get(name)?.resource === resource;
     this.#forgetUnbound(name);
     this.#warming.get(name)?.prepared.discard();
-    this.#warming.set(name, { resource, needs, prepared, isBound: false, isSecondTry });
+    const preparation = prepared.begin === undefined ? "done" : "waits";
+    this.#warming.set(name, {
+      resource,
+      needs,
+      prepared,
+      isBound: false,
+      preparation,
+      isSecondTry,
+    });
   }
 
   remove(name: string): void {
@@ -158,13 +171,25 @@ export class WarmingListeners {
 
   /** Starts listeners that are bound and whose needs are met. */
   startReady(): void {
-    for (const [name, { resource, needs, prepared, ...state }] of this.#warming) {
-      if (!state.isBound || this.#options.missing(needs).length > 0) continue;
+    for (const [name, warming] of this.#warming) {
+      const { resource, needs, prepared, isBound, isSecondTry } = warming;
+      if (!isBound || this.#options.missing(needs).length > 0) continue;
+      this.#prepare(warming);
+      if (warming.preparation !== "done") continue;
       this.#warming.delete(name);
       this.#needs.set(name, needs);
       prepared.start();
-      if (state.isSecondTry) this.#options.onRecovered(resource);
+      if (isSecondTry) this.#options.onRecovered(resource);
     }
+  }
+
+  #prepare(warming: Warming): void {
+    if (warming.preparation !== "waits" || !this.#options.mayPrepare()) return;
+    const waits = warming.prepared.begin?.(() => {
+      warming.preparation = "done";
+      if (!this.#isClosed) this.#options.onPrepared();
+    });
+    warming.preparation = waits === true ? "runs" : "done";
   }
 
   close(): void {

@@ -174,9 +174,10 @@ function compileFilter(config: FilterConfig, path: string, place: Place): readon
 /** A filter that is off where its route does not speak of it. */
 function offUnlessRouted(filter: HttpFilter): HttpFilter {
   const isOn = (stream: FilterStream): boolean => stream.override(filter.name) !== undefined;
-  const { onResponse, onRequestTrailers, onResponseTrailers, onStreamEnd } = filter;
+  const { onResponse, onRequestTrailers, onResponseTrailers, onStreamEnd, preparation } = filter;
   return {
     name: filter.name,
+    preparation,
     onRequest: (stream) => (isOn(stream) ? filter.onRequest(stream) : "continue"),
     ...(onResponse === undefined
       ? {}

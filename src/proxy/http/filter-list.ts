@@ -6,10 +6,12 @@ import type { Logger } from "../../telemetry/logger.ts";
 import { messageOf } from "../../base/error.ts";
 import type { Any } from "../../wire/gen/ts/google/protobuf/any.ts";
 import type { ProxyContext } from "../context.ts";
+import { joinPreparations, type Preparation } from "../preparation.ts";
 import type { HttpFilter } from "./filter.ts";
 
 export interface FilterList {
   readonly list: readonly HttpFilter[];
+  readonly preparation?: Preparation | undefined;
 }
 
 /** One place in the chain. */
@@ -34,9 +36,14 @@ export function createFilterList(
   log: Logger,
 ): FilterList {
   if (slots.every(({ kind }) => kind === "fixed")) {
-    return { list: slots.flatMap((slot) => (slot.kind === "fixed" ? slot.filters : [])) };
+    const list = slots.flatMap((slot) => (slot.kind === "fixed" ? slot.filters : []));
+    return { list, preparation: preparationOf(list) };
   }
   return new NamedFilters(slots, extensions ?? { version: 0, get: () => undefined }, log);
+}
+
+function preparationOf(filters: readonly HttpFilter[]): Preparation | undefined {
+  return joinPreparations(filters.map(({ preparation }) => preparation));
 }
 
 interface Made {
@@ -51,6 +58,17 @@ class NamedFilters implements FilterList {
   readonly #made = new Map<FilterSlot, Made>();
   #version: number | undefined;
   #list: readonly HttpFilter[] = [];
+  #hasBegun = false;
+  readonly preparation: Preparation = {
+    begin: (onBegun) => {
+      this.#hasBegun = true;
+      return preparationOf(this.list)?.begin(onBegun) === true;
+    },
+    end: () => {
+      this.#hasBegun = false;
+      preparationOf(this.#list)?.end();
+    },
+  };
 
   constructor(slots: readonly FilterSlot[], extensions: ExtensionSource, log: Logger) {
     this.#slots = slots;
@@ -76,6 +94,9 @@ class NamedFilters implements FilterList {
     if (made !== undefined && made.config === config) return made.filters;
     const filters = config === undefined ? slot.fallback : this.#compile(slot, config, made);
     this.#made.set(slot, { config, filters });
+    if (made !== undefined && made.filters !== filters) preparationOf(made.filters)?.end();
+    // What comes while requests do waits for nothing.
+    if (this.#hasBegun) preparationOf(filters)?.begin(() => undefined);
     return filters;
   }
 

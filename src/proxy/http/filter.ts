@@ -3,6 +3,7 @@
  * wait says so and later calls `resume()` with the ticket of its pause; nothing here is a promise.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
+import type { Preparation } from "../preparation.ts";
 import type { CompiledRoute, RouteOutcome } from "../engine/route-table.ts";
 import type { FailureKind } from "./failure.ts";
 import type { HttpRequest } from "./http-request.ts";
@@ -33,6 +34,8 @@ export interface HttpFilter {
   readonly onResponseTrailers?: (stream: FilterStream, trailers: MessageHeaders) => void;
   /** The stream has ended, however; release what it held. */
   readonly onStreamEnd?: (stream: FilterStream) => void;
+  /** What it does ahead of requests. */
+  readonly preparation?: Preparation | undefined;
 }
 
 /** What a filter sees of a stream. */

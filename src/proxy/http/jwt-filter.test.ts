@@ -5,6 +5,7 @@ import { type HarnessOptions, HttpHarness } from "../../../test/support/http-har
 import { type Fields, message } from "../../../test/support/message.ts";
 import { jwkOf, makeKey, signToken } from "../../../test/support/tokens.ts";
 import {
+  type JwksAsyncFetch,
   JwtAuthentication,
   type JwtProvider,
 } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
@@ -175,22 +176,78 @@ test("jwt_authn: keys are asked for anew when their time is over", () => {
   assert.match(client.take(), /Jwt verification fails$/, "a token that was known is not any more");
 });
 
-test("jwt_authn: in the background, old keys serve meanwhile", () => {
-  const mesh = harness({
-    ...remoteProvider,
-    remoteJwks: { ...remoteProvider.remoteJwks, asyncFetch: {} },
-  });
+/** A provider whose keys are fetched ahead of requests. */
+const ahead = (asyncFetch: Fields<JwksAsyncFetch> = {}): Fields<JwtProvider> => ({
+  ...remoteProvider,
+  remoteJwks: { ...remoteProvider.remoteJwks, asyncFetch },
+});
+
+test("jwt_authn: keys come ahead of requests, and again, while old ones serve", () => {
+  const mesh = harness(ahead({ failedRefetchDuration: seconds(3) }));
+  const told: string[] = [];
+  assert.equal(
+    mesh.begin(() => told.push("begun")),
+    true,
+  );
+  assert.equal(
+    mesh.begin(() => told.push("begun twice")),
+    false,
+  );
+  assert.deepEqual(told, []);
+  assert.deepEqual(serve(mesh, { "/keys": keySet }), ["/keys"]);
+  assert.deepEqual(told, ["begun"]);
   const client = mesh.connect();
+  const passes = (): void => {
+    client.send(get);
+    assert.deepEqual(serve(mesh), ["/a"]);
+    assert.match(client.take(), /hi$/);
+  };
+  passes();
+  mesh.clock.advance(54_900);
+  assert.deepEqual(serve(mesh), []);
+  mesh.clock.advance(200);
+  assert.deepEqual(serve(mesh, { "/keys": "no keys" }), ["/keys"], "5 s before their end");
+  mesh.clock.advance(2_900);
+  assert.deepEqual(serve(mesh), []);
+  mesh.clock.advance(200);
+  for (let at = 0; at < 3; at++) {
+    assert.deepEqual(serve(mesh, { "/keys": "no keys" }), ["/keys"]);
+    mesh.clock.advance(3_100);
+  }
+  assert.deepEqual(serve(mesh, { "/keys": "no keys" }), ["/keys"]);
+  // Their time is over, but nobody has others.
+  passes();
+  mesh.retire();
+  mesh.clock.advance(60_000);
+  assert.deepEqual(serve(mesh), [], "nobody needs them any more");
+});
+
+test("jwt_authn: nobody waits for keys that do not come, or that nobody shall wait for", () => {
+  const gone = harness(ahead());
+  let begun = 0;
+  assert.equal(
+    gone.begin(() => void begun++),
+    true,
+  );
+  gone.refuse();
+  assert.equal(begun, 1);
+  const client = gone.connect();
   client.send(get);
-  serve(mesh, { "/keys": keySet });
-  serve(mesh);
-  assert.match(client.take(), /hi$/);
-  mesh.clock.advance(56_000);
-  client.send(get);
-  assert.deepEqual(serve(mesh, { "/keys": keySet }).toSorted(), ["/a", "/keys"]);
-  assert.match(client.take(), /hi$/);
-  client.send(get);
-  assert.deepEqual(serve(mesh), ["/a"]);
+  gone.upstreams.splice(0, gone.upstreams.length - 1);
+  serve(gone, { "/keys": keySet });
+  serve(gone);
+  assert.match(client.take(), /hi$/, "the first request asks");
+  const fast = harness(ahead({ fastListener: true }));
+  assert.equal(
+    fast.begin(() => void begun++),
+    false,
+  );
+  assert.deepEqual(serve(fast, { "/keys": keySet }), ["/keys"]);
+  assert.equal(begun, 1);
+  assert.equal(
+    harness().begin(() => void begun++),
+    false,
+  );
 });
 
 test("jwt_authn: asks again for keys as often as it is told, and no more", () => {

@@ -8,6 +8,7 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
 import type { Clock } from "../../base/clock.ts";
 import { refuse } from "../engine/refusal.ts";
+import { joinPreparations } from "../preparation.ts";
 import { type JwtFailure, sentenceOf, statusIn, statusOf } from "../jwt/failure.ts";
 import { compileProviders } from "../jwt/providers.ts";
 import {
@@ -75,6 +76,7 @@ export function createJwtFilter(bytes: Uint8Array, place: JwtFilterPlace): HttpF
     name: place.name,
     onRequest: (stream) => filter.onRequest(stream),
     onStreamEnd: (stream) => filter.onStreamEnd(stream),
+    preparation: joinPreparations([...providers.values()].map(({ keys }) => keys.ahead)),
   };
 }
 

@@ -1,7 +1,8 @@
 /**
  * Keys of an issuer that a server publishes: fetched when a request needs them, kept for as long as
  * the configuration says. Requests that come meanwhile wait for the same answer. With `async_fetch`
- * they are asked for again before their time is over, while the old ones serve.
+ * they are fetched before the first request comes, and again before their time is over, while the old
+ * ones serve.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { RemoteJwks } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
@@ -9,6 +10,7 @@ import { durationMs } from "../engine/duration.ts";
 import { refuse } from "../engine/refusal.ts";
 import { type CallRequest, callCluster, type CallServices } from "../http/cluster-call.ts";
 import { Deadline, type DeadlineOwner } from "../http/deadline-wheel.ts";
+import type { Preparation } from "../preparation.ts";
 import { type KeySet, parseKeySet } from "./keys.ts";
 import type { KeySource, KeyState } from "./verified-tokens.ts";
 
@@ -18,30 +20,38 @@ export interface RemoteKeysServices extends CallServices {
   readonly onFetched: (isFetched: boolean) => void;
 }
 
-/** Seconds before their end at which keys are asked for again in the background. */
+/** Before their end at which keys are asked for again in the background. */
 const aheadMs = 5_000;
+/** Nobody is asked again in the background sooner. */
+const pauseMinMs = 100;
 const keptDefaultMs = 600_000;
 const answerBytesMax = 1024 * 1024;
 const backOffDefaultMs = 1_000;
 
 export class RemoteKeys implements KeySource, DeadlineOwner {
+  readonly ahead: Preparation | undefined;
   readonly #services: RemoteKeysServices;
   readonly #request: CallRequest;
   readonly #keptMs: number;
-  /** Undefined: not in the background. */
-  readonly #retryAfterMs: number | undefined;
+  /** Until the next fetch in the background, after one that failed. */
+  readonly #retryAfterMs: number;
   readonly #retriesMax: number;
   readonly #backOffMs: number;
   readonly #backOffMaxMs: number;
   /** Until the next try. */
   readonly #backOff: Deadline = new Deadline(this);
+  /** Until the next fetch in the background. */
+  readonly #refetch: Deadline = new Deadline(this);
   readonly #waiting = new Set<(isFetched: boolean) => void>();
   #keys: KeySet | undefined;
   #isFetching = false;
   #retries = 0;
   /** Monotonic. */
   #fetchedMs = 0;
-  #failedMs = Number.NEGATIVE_INFINITY;
+  /** Fetched in the background, whether requests come or not. */
+  #isAhead = false;
+  /** Told when the first answer is there, or there is none. */
+  #onBegun: (() => void) | undefined;
 
   constructor(config: RemoteJwks, services: RemoteKeysServices, path: string) {
     const { httpUri, cacheDuration, asyncFetch, retryPolicy } = config;
@@ -61,10 +71,14 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
       answerBytesMax,
     };
     this.#keptMs = durationMs(cacheDuration) ?? keptDefaultMs;
-    this.#retryAfterMs =
+    this.#retryAfterMs = durationMs(asyncFetch?.failedRefetchDuration) ?? backOffDefaultMs;
+    this.ahead =
       asyncFetch === undefined
         ? undefined
-        : (durationMs(asyncFetch.failedRefetchDuration) ?? backOffDefaultMs);
+        : {
+            begin: (onBegun) => this.#beginAhead(onBegun, asyncFetch.fastListener),
+            end: () => this.#endAhead(),
+          };
     this.#retriesMax = retryPolicy === undefined ? 0 : (retryPolicy.numRetries ?? 1);
     this.#backOffMs = durationMs(retryPolicy?.retryBackOff?.baseInterval) ?? backOffDefaultMs;
     this.#backOffMaxMs = durationMs(retryPolicy?.retryBackOff?.maxInterval) ?? 10 * this.#backOffMs;
@@ -73,16 +87,10 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
   state(): KeyState {
     const keys = this.#keys;
     if (keys === undefined) return { kind: "wanted" };
-    const nowMs = this.#services.clock.monotonicMs();
-    const ageMs = nowMs - this.#fetchedMs;
-    if (this.#retryAfterMs === undefined) {
-      return ageMs < this.#keptMs ? { kind: "here", keys } : { kind: "wanted" };
-    }
-    const maySoonAsk = nowMs - this.#failedMs >= this.#retryAfterMs;
     // The old ones serve on where no others can be had, as in Envoy.
-    if (ageMs >= this.#keptMs && maySoonAsk) return { kind: "wanted" };
-    if (ageMs >= Math.max(this.#keptMs - aheadMs, this.#keptMs / 2) && maySoonAsk) this.#start();
-    return { kind: "here", keys };
+    if (this.#isAhead) return { kind: "here", keys };
+    const ageMs = this.#services.clock.monotonicMs() - this.#fetchedMs;
+    return ageMs < this.#keptMs ? { kind: "here", keys } : { kind: "wanted" };
   }
 
   latest(): KeySet | undefined {
@@ -93,6 +101,23 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
     this.#waiting.add(onFetched);
     this.#start();
     return () => void this.#waiting.delete(onFetched);
+  }
+
+  #beginAhead(onBegun: () => void, isFast: boolean): boolean {
+    if (this.#isAhead) return false;
+    this.#isAhead = true;
+    this.#services.upstreams.wheel.touch();
+    this.#start();
+    // It has failed at once, or nobody waits for it.
+    if (isFast || !this.#isFetching) return false;
+    this.#onBegun = onBegun;
+    return true;
+  }
+
+  #endAhead(): void {
+    this.#isAhead = false;
+    this.#onBegun = undefined;
+    this.#services.upstreams.wheel.release(this.#refetch);
   }
 
   #start(): void {
@@ -120,27 +145,36 @@ export class RemoteKeys implements KeySource, DeadlineOwner {
   }
 
   #onFailure(): void {
-    const { clock, random, upstreams } = this.#services;
-    if (this.#retries >= this.#retriesMax) {
-      this.#failedMs = clock.monotonicMs();
-      return this.#end(false);
-    }
+    const { random, upstreams } = this.#services;
+    if (this.#retries >= this.#retriesMax) return this.#end(false);
     const waitMs = random() * Math.min(this.#backOffMs * 2 ** this.#retries, this.#backOffMaxMs);
     this.#retries++;
     upstreams.wheel.touch();
     upstreams.wheel.arm(this.#backOff, waitMs);
   }
 
-  onDeadline(): void {
-    this.#ask();
+  onDeadline(deadline: Deadline): void {
+    if (deadline === this.#refetch) this.#start();
+    else this.#ask();
   }
 
   #end(isFetched: boolean): void {
     this.#isFetching = false;
     this.#services.onFetched(isFetched);
+    if (this.#isAhead) this.#fetchAgain(isFetched);
+    const onBegun = this.#onBegun;
+    this.#onBegun = undefined;
+    onBegun?.();
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const tell of waiting) tell(isFetched);
+  }
+
+  #fetchAgain(isFetched: boolean): void {
+    const { wheel } = this.#services.upstreams;
+    const goodMs = this.#keptMs > aheadMs ? this.#keptMs - aheadMs : this.#keptMs;
+    wheel.touch();
+    wheel.arm(this.#refetch, Math.max(pauseMinMs, isFetched ? goodMs : this.#retryAfterMs));
   }
 }
 

@@ -3,6 +3,7 @@
  * Whether they hold now (time, audience) is asked each time. New keys forget all of them.
  */
 import type { JwtCacheConfig } from "../../wire/gen/ts/envoy/extensions/filters/http/jwt_authn/v3/config.ts";
+import type { Preparation } from "../preparation.ts";
 import type { KeySet } from "./keys.ts";
 import type { Token } from "./token.ts";
 
@@ -13,6 +14,8 @@ export interface KeySource {
   latest(): KeySet | undefined;
   /** Calls back once, later or at once; what it returns ends the wait without a call. */
   fetch(onFetched: (isFetched: boolean) => void): () => void;
+  /** Where keys are asked for ahead of requests. */
+  readonly ahead?: Preparation | undefined;
 }
 
 export type KeyState =

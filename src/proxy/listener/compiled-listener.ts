@@ -24,6 +24,7 @@ import {
 } from "../engine/filter-chains.ts";
 import { pipeAddress } from "../engine/pipe.ts";
 import { refuse, RefusalList } from "../engine/refusal.ts";
+import { joinPreparations, type Preparation } from "../preparation.ts";
 import type { AdmissionOptions } from "./admission.ts";
 import { type ChainOptions, type CompiledChain, compileChain } from "./compiled-chain.ts";
 import { compileSocketOptions } from "./socket-options.ts";
@@ -252,4 +253,23 @@ export function boundAddresses(compiled: CompiledListener): ReadonlyMap<string, 
   return new Map(
     addresses.map((address) => [`${formatSocketAddress(address)} ${restoresDestination}`, address]),
   );
+}
+
+/** Of its chains, among them those that it shares with the version before. */
+export function preparationOf({ chainsByContent }: CompiledListener): Preparation | undefined {
+  const terminals = [...chainsByContent.values()].map(({ terminal }) => terminal);
+  return joinPreparations(terminals.map(({ preparation }) => preparation));
+}
+
+/** It will not serve: its chains end, but for those of the version that does. */
+export function closeChains(
+  compiled: CompiledListener,
+  serving: CompiledListener | undefined,
+): void {
+  const used = new Set(serving?.chainsByContent.values());
+  for (const chain of compiled.chainsByContent.values()) {
+    if (used.has(chain)) continue;
+    chain.tls?.close();
+    chain.terminal.preparation?.end();
+  }
 }

@@ -70,6 +70,14 @@ const providers = {
       cache_duration: "300s",
     },
   },
+  ahead: {
+    issuer: "https://ahead.test",
+    remote_jwks: {
+      http_uri: { uri: "http://keys.test/ahead", cluster: "keys", timeout: "2s" },
+      cache_duration: "300s",
+      async_fetch: {},
+    },
+  },
   gone: {
     issuer: "https://gone.test",
     remote_jwks: { http_uri: { uri: "http://keys.test/", cluster: "closed", timeout: "1s" } },
@@ -101,6 +109,7 @@ const rules: readonly (readonly [prefix: string, requires: object])[] = [
   ["/moved", needs("places")],
   ["/found", needs("places")],
   ["/remote", needs("remote")],
+  ["/ahead", needs("ahead")],
   ["/gone", needs("gone")],
   ["/bad", needs("bad")],
   ["/bounded", needs("bounded")],

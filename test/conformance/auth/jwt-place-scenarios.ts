@@ -163,6 +163,14 @@ export const placeScenarios: readonly JwtScenario[] = [
   // Keys from elsewhere.
   { name: "fetches keys", text: get("/remote", bearer(fromRemote)), logs: passes },
   { name: "fetches keys once", text: get("/remote", bearer(fromRemote)), logs: passes },
+  {
+    name: "has keys ahead of requests",
+    text: get(
+      "/ahead",
+      bearer(signToken(keys.remote, "ES256", { iss: "https://ahead.test", sub: "a" })),
+    ),
+    logs: passes,
+  },
   { name: "fetches nothing for who has none", text: get("/remote"), logs: missing },
   {
     name: "keeps a body while it fetches",

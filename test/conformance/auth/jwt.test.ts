@@ -31,13 +31,16 @@ const jwtScenarios = [...tokenScenarios, ...placeScenarios];
 const applications: ScenarioApplication[] = [];
 const heddles = new Map<string, RunningData>();
 const asked = new Set<string>();
+let askedAhead = 0;
+let askedAtStart = 0;
 let keyServer: http.Server | undefined;
 let envoy: RunningData | undefined;
 
 before(async () => {
   const server = http.createServer(({ url, headers }, answer) => {
     asked.add(`${headers.host ?? ""}${url ?? ""}`);
-    answer.end(url === "/sets/one" ? remoteKeySet : "no keys");
+    if (url === "/ahead") askedAhead++;
+    answer.end(url === "/sets/one" || url === "/ahead" ? remoteKeySet : "no keys");
   });
   keyServer = server;
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -60,6 +63,7 @@ before(async () => {
   const application = await next();
   const texts = jwtBootstrap({ application: application.port, ...ports });
   envoy = await runEnvoy(binary, texts, application);
+  askedAtStart = askedAhead;
 });
 
 after(async () => {
@@ -87,7 +91,14 @@ for (const scenario of jwtScenarios) {
 }
 
 test("the keys' server was asked for what the configuration names", () => {
-  assert.deepEqual([...asked].toSorted(), ["keys.test/bad", "keys.test/sets/one"]);
+  const names = ["keys.test/ahead", "keys.test/bad", "keys.test/sets/one"];
+  assert.deepEqual([...asked].toSorted(), names);
+});
+
+test("keys that are fetched ahead are there when listeners serve, and no request asks for them", () => {
+  // Two listeners of each of four: where threads serve, of each thread.
+  assert.equal(askedAtStart, 10);
+  assert.equal(askedAhead, 10);
 });
 
 test("what is accepted names scenarios", () => {
