@@ -75,6 +75,19 @@ export const honouredJwtPerRoute: Honoured<PerRouteConfig> = {
 
 const body = { maxRequestBytes: true, allowPartialMessage: true, packAsBytes: true } as const;
 
+const authorizationResponse = {
+  allowedUpstreamHeaders: true,
+  allowedUpstreamHeadersToAppend: true,
+  allowedClientHeaders: true,
+  allowedClientHeadersOnSuccess: true,
+  dynamicMetadataFromHeaders: true,
+} as const;
+
+const grpcService = {
+  envoyGrpc: { clusterName: true, authority: true, maxReceiveMessageLength: "absent" },
+  timeout: true,
+} as const;
+
 export const honouredExtAuthz: Honoured<ExtAuthz> = {
   httpService: {
     // Of `uri` Envoy uses nothing either: the question has the request's host and path.
@@ -82,25 +95,28 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
     pathPrefix: true,
     pathOverride: true,
     authorizationRequest: { allowedHeaders: true, headersToAdd: true },
-    authorizationResponse: {
-      allowedUpstreamHeaders: true,
-      allowedUpstreamHeadersToAppend: true,
-      allowedClientHeaders: true,
-      allowedClientHeadersOnSuccess: true,
-      dynamicMetadataFromHeaders: true,
-    },
+    authorizationResponse,
   },
-  grpcService: {
-    envoyGrpc: { clusterName: true, authority: true, maxReceiveMessageLength: "absent" },
-    timeout: true,
-  },
+  grpcService,
   transportApiVersion: true,
   failureModeAllow: true,
   failureModeAllowHeaderAdd: true,
   // Bytes are sent as they are.
   withRequestBody: body,
   clearRouteCache: true,
+  clearRouteCacheHeaders: true,
   statusOnError: true,
+  // Names and values of headers are always validated.
+  validateMutations: true,
+  decoderHeaderMutationRules: {
+    allowAllRouting: true,
+    allowEnvoy: true,
+    disallowSystem: true,
+    disallowAll: true,
+    allowExpression: { regex: true },
+    disallowExpression: { regex: true },
+    disallowIsError: true,
+  },
   filterEnabled: true,
   filterEnabledMetadata: true,
   denyAtDisable: true,
@@ -127,6 +143,15 @@ export const honouredExtAuthzPerRoute: Honoured<ExtAuthzPerRoute> = {
     contextExtensions: true,
     disableRequestBodyBuffering: true,
     withRequestBody: body,
+    grpcService,
+    // Which headers it is told is the filter's to say.
+    httpService: {
+      serverUri: { uri: true, cluster: true, timeout: true },
+      pathPrefix: true,
+      pathOverride: true,
+      authorizationRequest: { headersToAdd: true },
+      authorizationResponse,
+    },
     emitClientSpan: "absent",
   },
 };

@@ -13,19 +13,24 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/filters/http/ext_authz/v3/ext_authz.ts";
 import { LayeredOverride } from "../engine/filter-overrides.ts";
 import { compileMetadataMatcher, type MetadataPredicate } from "../engine/metadata-matcher.ts";
-import { changeQuery } from "../engine/query-edit.ts";
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
+import { lowerAscii } from "../engine/text-test.ts";
 import { callCluster, type CallServices, type RunningCall } from "./cluster-call.ts";
 import {
   type AuthzService,
   type CheckBody,
   compileBody,
-  compileService,
   type Decision,
 } from "./ext-authz-service.ts";
 import { type AuthzCounters, clusterCounting, type ClusterCount, countersOf } from "./ext-authz-counters.ts";
-import { compileGrpcService } from "./ext-authz-grpc.ts";
+import {
+  type ApplyPermission,
+  changesRoute,
+  compilePermission,
+  type Permission,
+} from "./ext-authz-changes.ts";
+import { compileChosenService, type ServiceChoice } from "./ext-authz-kinds.ts";
 import type { FilterStream, FilterVerdict, HttpFilter, PauseTicket } from "./filter.ts";
 import { flag } from "./response-flags.ts";
 
@@ -41,17 +46,33 @@ export class ExtAuthzOverride {
   readonly asksWithoutBody: boolean;
   readonly body: BodyPlan;
   readonly context: Readonly<Record<string, string>>;
+  /** Asked instead of the filter's. */
+  readonly service: RouteService | undefined;
 
-  constructor(
-    isDisabled: boolean,
-    asksWithoutBody: boolean,
-    ...[body, context = {}]: [body: BodyPlan, context?: Readonly<Record<string, string>>]
-  ) {
+  constructor({ isDisabled, asksWithoutBody, body, context, service }: OverrideFields) {
     this.isDisabled = isDisabled;
     this.asksWithoutBody = asksWithoutBody;
     this.body = body;
     this.context = context;
+    this.service = service;
   }
+}
+
+type OverrideFields = Pick<
+  ExtAuthzOverride,
+  "isDisabled" | "asksWithoutBody" | "body" | "context" | "service"
+>;
+
+/** What of its questions the filter says is known when a filter asks. */
+interface RouteService extends ServiceChoice {
+  readonly path: string;
+}
+
+/** The most specific. */
+function overrideOf(stream: FilterStream, filter: string): ExtAuthzOverride | undefined {
+  const override = stream.override(filter);
+  const layer = override instanceof LayeredOverride ? override.layers[0] : undefined;
+  return layer instanceof ExtAuthzOverride ? layer : undefined;
 }
 
 /** What every level tells the service; the most specific wins. */
@@ -70,7 +91,15 @@ export function compileExtAuthzOverride(bytes: Uint8Array, path: string): unknow
 
 function compileOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
   const config = honoured(ExtAuthzPerRoute.decode(bytes), honouredExtAuthzPerRoute, path);
-  if (config.disabled === true) return new ExtAuthzOverride(true, false, undefined);
+  if (config.disabled === true) {
+    return new ExtAuthzOverride({
+      isDisabled: true,
+      asksWithoutBody: false,
+      body: undefined,
+      context: {},
+      service: undefined,
+    });
+  }
   const { checkSettings } = config;
   if (checkSettings === undefined) {
     return refuse(path, "needs disabled: true, or check_settings");
@@ -80,8 +109,13 @@ function compileOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
   if (asksWithoutBody && withRequestBody !== undefined) {
     refuse(place, "stands beside disable_request_body_buffering");
   }
+  const { contextExtensions: context, grpcService, httpService } = checkSettings;
+  const hasOwn = grpcService !== undefined || httpService !== undefined;
+  const service = hasOwn ? { grpcService, httpService, path: `${path}.check_settings` } : undefined;
+  // To refuse what no filter could ask.
+  if (service !== undefined) compileChosenService(service, ExtAuthz.fromPartial({}), service.path);
   const body = compileBody(withRequestBody, place);
-  return new ExtAuthzOverride(false, asksWithoutBody, body, checkSettings.contextExtensions);
+  return new ExtAuthzOverride({ isDisabled: false, asksWithoutBody, body, context, service });
 }
 
 export interface ExtAuthzPlace extends CallServices {
@@ -116,8 +150,13 @@ class ExtAuthzFilter {
   readonly #config: ExtAuthz;
   readonly #place: ExtAuthzPlace;
   readonly #service: AuthzService;
+  /** Made for the first request that needs one. */
+  readonly #routeServices = new WeakMap<RouteService, AuthzService>();
   readonly #counters: AuthzCounters;
   readonly #body: BodyPlan;
+  readonly #apply: ApplyPermission;
+  /** Changes of these alone ask for a route again; undefined: of any. */
+  readonly #routeFields: ReadonlySet<string> | undefined;
   readonly #share: number;
   readonly #isWanted: MetadataPredicate | undefined;
   readonly #statusOnError: number;
@@ -125,17 +164,16 @@ class ExtAuthzFilter {
   readonly #ofClusters: ReturnType<typeof clusterCounting>;
   readonly #asked = new Map<FilterStream, Asked>();
   /** What answers say to clients whose requests passed. */
-  readonly #responses = new Map<FilterStream, Extract<Decision, { kind: "allowed" }>["response"]>();
+  readonly #responses = new Map<FilterStream, Permission["response"]>();
 
   constructor(config: ExtAuthz, place: ExtAuthzPlace) {
     const { path } = place;
     this.#config = config;
     this.#place = place;
-    const { grpcService } = config;
-    this.#service =
-      grpcService === undefined
-        ? compileService(config, path)
-        : compileGrpcService(config, grpcService, path);
+    this.#service = compileChosenService(config, config, path);
+    this.#apply = compilePermission(config, path);
+    const { clearRouteCacheHeaders: names } = config;
+    this.#routeFields = names.length === 0 ? undefined : new Set(names.map(lowerAscii));
     this.#body = compileBody(config.withRequestBody, `${path}.with_request_body`);
     const enabled = config.filterEnabled?.defaultValue;
     this.#share = enabled === undefined ? 1 : fractionOf(enabled);
@@ -151,9 +189,7 @@ class ExtAuthzFilter {
   }
 
   onRequest(stream: FilterStream): FilterVerdict {
-    const override = stream.override(this.#place.name);
-    const layer = override instanceof LayeredOverride ? override.layers[0] : undefined;
-    const own = layer instanceof ExtAuthzOverride ? layer : undefined;
+    const own = overrideOf(stream, this.#place.name);
     if (own?.isDisabled === true) return "continue";
     if (!this.#isEnabled(stream)) {
       this.#counters.disabled.add();
@@ -205,14 +241,26 @@ class ExtAuthzFilter {
     const { request, record } = stream;
     record.times.beginAuthorization(this.#place.clock.monotonicMs());
     const contextExtensions = contextOf(stream.override(this.#place.name));
-    const question = this.#service.question({ request, record, contextExtensions }, body);
+    const service = this.#serviceOf(stream);
+    const question = service.question({ request, record, contextExtensions }, body);
     const onDecision = (decision: Decision): void => this.#onDecision(stream, asked, decision);
     if (question === undefined) return onDecision({ kind: "error" });
     const call = callCluster(this.#place, question, {
-      onAnswer: (answer) => onDecision(this.#service.decide(answer)),
+      onAnswer: (answer) => onDecision(service.decide(answer)),
       onFailure: () => onDecision({ kind: "error" }),
     });
     asked.call = call;
+  }
+
+  /** The most specific level says whom to ask, or the filter. */
+  #serviceOf(stream: FilterStream): AuthzService {
+    const own = overrideOf(stream, this.#place.name)?.service;
+    if (own === undefined) return this.#service;
+    const known = this.#routeServices.get(own);
+    if (known !== undefined) return known;
+    const made = compileChosenService(own, this.#config, own.path);
+    this.#routeServices.set(own, made);
+    return made;
   }
 
   #onDecision(stream: FilterStream, asked: Asked, decision: Decision): void {
@@ -255,32 +303,16 @@ class ExtAuthzFilter {
     this.#ofClusters(what, cluster.statName).add();
   }
 
-  /** False: with what the service adds its head would be too large. */
-  #allow(
-    stream: FilterStream,
-    asked: Asked,
-    decision: Extract<Decision, { kind: "allowed" }>,
-  ): boolean {
-    const { set, append, join, remove, query, response, metadata } = decision;
-    const { headers } = stream.request;
-    for (const [name, value] of set) headers.set(name, value);
-    for (const [name, value] of append) headers.add(name, value);
-    for (const [name, value] of join) {
-      const before = headers.get(name);
-      if (before !== undefined) headers.set(name, `${before},${value}`);
-    }
-    for (const name of remove) headers.remove(name);
-    // CONNECT has no path.
-    if (query !== undefined && stream.request.path !== "") {
-      stream.request.changePath(changeQuery(stream.request.path, query));
-    }
-    if (this.#isTooLarge(stream)) return false;
+  /** False: what the service wants changed cannot be, or its head would be too large. */
+  #allow(stream: FilterStream, asked: Asked, decision: Permission): boolean {
+    const { response, metadata } = decision;
+    if (!this.#apply(stream.request, decision) || this.#isTooLarge(stream)) return false;
     this.#count(stream, "ok");
     if (response.length > 0) this.#responses.set(stream, response);
     this.#tell(stream, metadata, asked);
-    const hasChanged =
-      query !== undefined || [set, append, join, remove].some((changes) => changes.length > 0);
-    if (this.#config.clearRouteCache && hasChanged) stream.refreshRoute();
+    if (this.#config.clearRouteCache && changesRoute(decision, this.#routeFields)) {
+      stream.refreshRoute();
+    }
     return true;
   }
 

@@ -35,7 +35,7 @@ import type {
   Decision,
   Field,
 } from "./ext-authz-service.ts";
-import { anyOf, isRemovable } from "./ext-authz-service.ts";
+import { anyOf } from "./ext-authz-service.ts";
 import { framingFields } from "./framing-fields.ts";
 import { pemOf } from "./client-cert.ts";
 
@@ -285,7 +285,7 @@ function allowed(
   ok: Partial<OkHttpResponse>,
   metadata: Readonly<Record<string, unknown>>,
 ): Decision {
-  const changes = changesOf(ok.headers ?? []);
+  const changes = changesOf(ok.headers ?? [], true);
   const forClient = changesOf(ok.responseHeadersToAdd ?? []);
   const query = queryOf(ok);
   // What cannot be done as it was said is not done by half, and the request does not pass without it.
@@ -299,7 +299,7 @@ function allowed(
     set: which(false),
     append: [],
     join: which(true),
-    remove: (ok.headersToRemove ?? []).map(lowerAscii).filter(isRemovable),
+    remove: (ok.headersToRemove ?? []).map(lowerAscii),
     query,
     response: forClient
       .map(({ field, append, action }): AnswerField => [...field, answerAction(append, action)])
@@ -344,20 +344,32 @@ function answerAction(append: boolean | undefined, action: AppendAction): Answer
   }
 }
 
+/** What of a request says whom it is for, which a service may change as Envoy lets it. */
+const targetFields: ReadonlySet<string> = new Set([
+  ":path",
+  ":method",
+  ":authority",
+  ":scheme",
+  "host",
+]);
 const nameCharacters = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 // oxlint-disable-next-line no-control-regex -- they are what is looked for
 const forbidden = /[\0-\x08\x0a-\x1f\x7f]/;
 
 /** Undefined where one of them could become another message, or says what is not known. */
-function changesOf(options: readonly HeaderValueOption[]): readonly Change[] | undefined {
+function changesOf(
+  options: readonly HeaderValueOption[],
+  ofRequest = false,
+): readonly Change[] | undefined {
   const changes: Change[] = [];
   for (const { header, append, appendAction: action } of options) {
     const name = lowerAscii(header?.key ?? "");
+    const isTarget = targetFields.has(name) && ofRequest;
     const raw = header?.rawValue ?? new Uint8Array(0);
     const bytes = raw.length > 0 ? Buffer.from(raw) : Buffer.from(header?.value ?? "");
     const value = bytes.toString("latin1");
-    if (name.startsWith(":") || framingFields.has(name)) continue;
-    if (!nameCharacters.test(name) || forbidden.test(value)) return undefined;
+    if (!isTarget && (name.startsWith(":") || framingFields.has(name))) continue;
+    if ((!isTarget && !nameCharacters.test(name)) || forbidden.test(value)) return undefined;
     if (!knownActions.has(action)) return undefined;
     changes.push({ field: [name, value], append, action });
   }

@@ -89,8 +89,11 @@ const answerBytesMax = 1024 * 1024;
 const hasDenied = (status: number): boolean => status > 200 && status < 500;
 const removalsHeader = "x-envoy-auth-headers-to-remove";
 
-export function compileService(config: ExtAuthz, path: string): AuthzService {
-  const { httpService } = config;
+export function compileService(
+  config: ExtAuthz,
+  httpService: HttpService | undefined,
+  path: string,
+): AuthzService {
   if (httpService === undefined) return refuse(path, "names no service: http_service");
   const place = `${path}.http_service`;
   const compose = compileQuestion(config, httpService, path);
@@ -141,8 +144,7 @@ export function compileService(config: ExtAuthz, path: string): AuthzService {
         remove: fields
           .filter(([name]) => name === removalsHeader)
           .flatMap(([, value]) => value.split(","))
-          .map((name) => lowerAscii(name.trim()))
-          .filter(isRemovable),
+          .map((name) => lowerAscii(name.trim())),
         query: undefined,
         response: which(isForClient).map(([name, value]) => [name, value, "add"]),
         metadata,
@@ -169,11 +171,15 @@ function compileQuestion(
   if (pathOverride !== "" && pathPrefix !== "") {
     refuse(`${place}.path_override`, "stands beside path_prefix");
   }
+  // As Envoy: the filter says what is told, also where a route says whom.
   const listed = anyOf(
-    authorizationRequest?.allowedHeaders,
+    config.httpService?.authorizationRequest?.allowedHeaders,
     `${place}.authorization_request.allowed_headers`,
   );
-  const allowed = anyOf(config.allowedHeaders, `${path}.allowed_headers`);
+  const tellsAll = config.grpcService !== undefined && config.allowedHeaders === undefined;
+  const allowed = tellsAll
+    ? (): boolean => true
+    : anyOf(config.allowedHeaders, `${path}.allowed_headers`);
   const disallowed = anyOf(config.disallowedHeaders, `${path}.disallowed_headers`);
   const isTold: NamePredicate = (name) =>
     (name === "authorization" || listed(name) || allowed(name)) &&
@@ -217,11 +223,6 @@ function compileQuestion(
       takesPart: true,
     };
   };
-}
-
-/** What says whom a request is for stays, and what says where it ends. */
-export function isRemovable(name: string): boolean {
-  return name !== "" && !name.startsWith(":") && !framingFields.has(name);
 }
 
 /** Nothing where the list is missing. */

@@ -88,6 +88,17 @@ export class HttpRequest implements RequestView {
     if (this.record !== undefined) this.record.path = path;
   }
 
+  /** The same of whom it is for, and of what is asked. */
+  changeAuthority(authority: string): void {
+    this.authority = authority;
+    if (this.record !== undefined) this.record.authority = authority;
+  }
+
+  changeMethod(method: string): void {
+    this.method = method;
+    if (this.record !== undefined) this.record.method = method;
+  }
+
   header(name: string): string | undefined {
     if (name.charCodeAt(0) === 0x3a) return this.#pseudo(name);
     return name === "host" ? this.authority : this.headers.get(name);

@@ -35,6 +35,10 @@ const doors = [
   "told",
   "present",
   "behind",
+  "ruled",
+  "strict",
+  "routing",
+  "validated",
 ] as const;
 type Door = (typeof doors)[number];
 
@@ -139,6 +143,25 @@ const answers: Readonly<Record<string, object | "fails" | "silent">> = {
   many: ok({ headers: Array.from({ length: 120 }, (_, i) => header(`x-many-${i}`, "1")) }),
   "role-set": ok({ queryParametersToSet: [{ key: "role", value: "guest" }] }),
   "role-remove": ok({ queryParametersToRemove: ["role"] }),
+  path: ok({ headers: [header(":path", "/changed?x=1")] }),
+  method: ok({ headers: [header(":method", "PUT")] }),
+  host: ok({ headers: [header("host", "other.test:81")] }),
+  authority: ok({ headers: [header(":authority", "other.test")] }),
+  scheme: ok({ headers: [header(":scheme", "https")] }),
+  target: ok({
+    headers: [
+      header(":path", "/changed"),
+      header(":method", "PUT"),
+      header("host", "other.test"),
+      header("x-envoy-own", "1"),
+      header("x-user", "alice"),
+      header("x-groups", "b", { append: true }),
+    ],
+    headersToRemove: ["x-sent", "x-envoy-sent", "host"],
+  }),
+  "remove-host": ok({ headersToRemove: ["host", ":path"] }),
+  "query-coded": ok({ queryParametersToSet: [{ key: "b", value: "a%20b" }] }),
+  "query-plain": ok({ queryParametersToSet: [{ key: "b", value: "a.b" }] }),
   fails: "fails",
   silent: "silent",
 };
@@ -172,6 +195,10 @@ function bootstrap(
   const http2 = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}, `;
   const check = (context: string): string =>
     `typed_per_filter_config: {authz: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {context_extensions: {${context}}}}}`;
+  const asks = (settings: string): string =>
+    `typed_per_filter_config: {authz: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {${settings}}}}`;
+  const service = (name: string, timeout = "10s"): string =>
+    `grpc_service: {timeout: ${timeout}, envoy_grpc: {cluster_name: ${name}}}`;
   const chain = (fields: string, socket = "", before = "", behind = ""): string => `
     filter_chains:
     - filters:
@@ -191,12 +218,13 @@ function bootstrap(
               ${check("host: here, both: host")}
               routes:
               - {match: {prefix: /route}, ${check("route: there, both: route")}, metadata: {filter_metadata: {io.route: {list: [1, x], deep: {a: true}}, io.other: {b: 1}}}, route: {cluster: app}}
+              - {match: {prefix: /elsewhere}, ${asks(service("gone"))}, route: {cluster: app}}
+              - {match: {prefix: /by-http}, ${asks(`http_service: {server_uri: {uri: "http://a", cluster: app, timeout: 10s}, path_prefix: /check, authorization_response: {allowed_upstream_headers: {patterns: [{exact: x-app}]}}}`)}, route: {cluster: app}}
+              - {match: {prefix: /, headers: [{name: x-user, string_match: {exact: alice}}]}, direct_response: {status: 418}}
               - {match: {prefix: /}, route: {cluster: app}}${socket}`;
   const listener = (name: Door, rest: string): string => `
   - name: ${name}
     address: {socket_address: {address: 127.0.0.1, port_value: ${ports[name]}}}${rest}`;
-  const service = (name: string, timeout = "10s"): string =>
-    `grpc_service: {timeout: ${timeout}, envoy_grpc: {cluster_name: ${name}}}`;
   const socket = `
       transport_socket:
         name: tls
@@ -243,7 +271,7 @@ static_resources:
       `
           - {name: rehearsed, typed_config: {"@type": ${type}.filters.http.rbac.v3.RBAC, shadow_rules: {policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}}`,
     ),
-  )}${listener("present", chain(service("authz"), "", "", stamp))}${listener("behind", chain(service("authz"), "", "", rule))}
+  )}${listener("present", chain(service("authz"), "", "", stamp))}${listener("behind", chain(service("authz"), "", "", rule))}${listener("ruled", chain(`${service("authz")}, decoder_header_mutation_rules: {allow_expression: {regex: "x-envoy-s.*"}}`))}${listener("strict", chain(`${service("authz")}, decoder_header_mutation_rules: {disallow_is_error: true}`))}${listener("routing", chain(`${service("authz")}, clear_route_cache: true`))}${listener("validated", chain(`${service("authz")}, validate_mutations: true`))}
 `;
 }
 
@@ -350,6 +378,8 @@ const get = (path: string, ...fields: readonly string[]): string =>
 const post = (path: string, body: string, ...fields: readonly string[]): string =>
   `${[`POST ${path} HTTP/1.1`, "Host: shop.test", "Connection: close", `Content-Length: ${body.length}`, ...fields].join("\r\n")}\r\n\r\n${body}`;
 
+const ruled = ["X-Sent: 1", "X-Envoy-Sent: 1", "X-Groups: a"];
+
 const scenarios: readonly [name: string, door: Door, text: string, log: string][] = [
   ["asks, and lets pass", "mesh", get("/a?q=1", "X-Sent: 1", "X-Sent: 2", "Cookie: a=1"), "200 -"],
   ["denies", "mesh", get("/denied"), "403 UAEX ext_authz_denied"],
@@ -411,6 +441,23 @@ const scenarios: readonly [name: string, door: Door, text: string, log: string][
   ["removes what a policy reads", "behind", get("/role-remove?role=guest"), "403 - rbac"],
   ["sets parameters beside empty ones", "mesh", get("/query-both?&z=1&&a=2&=3&"), "200 -"],
   ["fails where nobody listens", "gone", get("/a"), "403 UAEX ext_authz_error"],
+  ["changes a path", "mesh", get("/path"), "200 -"],
+  ["changes a method", "mesh", get("/method"), "200 -"],
+  ["changes a host", "mesh", get("/host"), "200 -"],
+  ["changes an authority", "mesh", get("/authority"), "200 -"],
+  ["changes a scheme", "mesh", get("/scheme"), "200 -"],
+  ["removes no host", "mesh", get("/remove-host"), "200 -"],
+  ["changes what rules let it", "ruled", get("/target", ...ruled), "200 -"],
+  ["changes nothing that rules refuse", "strict", get("/target", ...ruled), "500 UAEX"],
+  ["removes nothing that rules refuse", "strict", get("/remove-host"), "500 UAEX"],
+  ["changes what strict rules let it", "strict", get("/query-set"), "200 -"],
+  ["finds another route", "routing", get("/user"), "418 -"],
+  ["finds a route as before", "mesh", get("/user"), "200 -"],
+  ["validates queries", "validated", get("/query-plain"), "200 -"],
+  ["refuses queries that are not plain", "validated", get("/query-coded"), "500 UAEX"],
+  ["asks whom a route names", "mesh", get("/elsewhere/a"), "403 UAEX ext_authz_error"],
+  ["asks over HTTP whom a route names", "mesh", get("/by-http/a", "X-Sent: 1"), "200 -"],
+  ["denies as whom a route names", "mesh", get("/by-http/conflict"), "409 UAEX"],
 ];
 
 test("ext_authz over gRPC lets nothing pass that was denied in a way that cannot be said", async () => {
