@@ -76,6 +76,8 @@ export const honouredNetworkRbac: Honoured<NetworkRbac> = {
   matcher: true,
   shadowMatcher: true,
   delayDeny: true,
+  // Once or for all bytes: nothing that a policy reads changes while they come.
+  enforcementType: true,
 };
 
 export const honouredCors: Honoured<CorsPolicy> = {

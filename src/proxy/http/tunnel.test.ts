@@ -67,14 +67,22 @@ test("a CONNECT over the cluster's limits is refused as overflow", () => {
   }
 });
 
-test("a CONNECT that reaches nobody gives everything back", () => {
-  const mesh = new HttpHarness(connects);
-  const client = mesh.connect();
-  client.send(connect);
-  mesh.refuse();
-  assert.match(client.take(), /^HTTP\/1\.1 503 /);
-  assert.deepEqual(mesh.inUse, none);
-  assert.equal(mesh.endpoints[0]?.active, 0);
+test("a CONNECT that reaches nobody gives everything back, and says why", () => {
+  for (const [code, flags, details] of [
+    ["ECONNREFUSED", "UF", "{remote_connection_failure|delayed_connect_error:_Connection_refused}"],
+    ["ETIMEDOUT", "UF", "{connection_timeout}"],
+    ["ENOTFOUND", "UH", "dns_resolution_failure{why}"],
+  ] as const) {
+    const mesh = new HttpHarness(connects);
+    const client = mesh.connect();
+    client.send(connect);
+    mesh.refuse({ code, message: "why" });
+    assert.match(client.take(), /^HTTP\/1\.1 503 /);
+    assert.equal(mesh.log[0]?.flags, flags);
+    assert.ok(mesh.log[0]?.details.endsWith(details), mesh.log[0]?.details);
+    assert.deepEqual(mesh.inUse, none);
+    assert.equal(mesh.endpoints[0]?.active, 0);
+  }
 });
 
 test("a tunnel that lasts longer than its cluster lets a stream last ends, with the reason", () => {

@@ -11,7 +11,7 @@ import type { HttpStream } from "./http-stream.ts";
 import { Deadline, type DeadlineOwner, type DeadlineWheel } from "./deadline-wheel.ts";
 import { streamReset, type UpgradedExchange } from "./upstream-exchange.ts";
 import { flag } from "./response-flags.ts";
-import { recordBreak, replyUpstreamFailure } from "./upstream-failure.ts";
+import { poolFailures, recordBreak, replyUpstreamFailure } from "./upstream-failure.ts";
 import { countConnection, queueOf, sourceOf } from "./dial-options.ts";
 
 export function refusesUpgrade(
@@ -220,10 +220,9 @@ export function openConnectTunnel(
         onClosed(error, false);
         endpoint.active--;
         if (isConnected) return;
-        countConnectFailure(counters, endpoint, error);
+        const failure = poolFailures[countConnectFailure(counters, endpoint, error)];
         endpoint.report({ kind: "connect-failure" });
-        if (!isCurrent()) return;
-        replyUpstreamFailure(stream, { failure: "connect-failure", error, hasRetried: false });
+        if (isCurrent()) replyUpstreamFailure(stream, { failure, error, hasRetried: false });
       },
     },
     onConnect: (channel) => {

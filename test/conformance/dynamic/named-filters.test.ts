@@ -95,6 +95,8 @@ async function drive(t: TestContext, { plane, apiType, file }: Drive): Promise<r
     // Where a response holds what was asked for and no more, nothing is ever taken away.
     const isDelta = apiType === "DELTA_GRPC";
     await step("taken away", bare, isDelta ? "500" : "421");
+    steps.push(`why: ${await ask(bare, kept, true)}`);
+    assert.match(steps.at(-1) ?? "", isDelta ? /: 500 NFCF$/ : /: 421 FI$/);
     await step("taken away, with a default", ready, isDelta ? "202" : "420");
     steps.push(`nothing else has changed: ${await ask(ordinary, kept)}`);
     return steps;
@@ -213,6 +215,11 @@ function listener(name: string, port: number, filter: object | undefined): objec
   const manager = {
     "@type": url("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
     statPrefix: name,
+    localReplyConfig: {
+      bodyFormat: {
+        textFormatSource: { inlineString: "%RESPONSE_FLAGS%" },
+      },
+    },
     routeConfig: { virtualHosts: [{ name: "all", domains: ["*"], routes: [answer] }] },
     httpFilters: [
       ...(filter === undefined ? [] : [{ name, ...filter }]),
@@ -227,11 +234,13 @@ function listener(name: string, port: number, filter: object | undefined): objec
 }
 
 /** On a connection that stays. A listener that warms does not listen, or lets its clients wait. */
-function ask(port: number, agent: Agent): Promise<string> {
+function ask(port: number, agent: Agent, tellsWhy = false): Promise<string> {
   return new Promise((resolve) => {
     const request = get({ port, host: "127.0.0.1", agent, timeout: 500 }, (response) => {
-      response.resume();
-      response.on("end", () => resolve(String(response.statusCode)));
+      let why = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => (why += chunk));
+      const { statusCode } = response;
+      response.on("end", () => resolve(tellsWhy ? `${statusCode} ${why}` : String(statusCode)));
     });
     request.on("timeout", () => request.destroy());
     request.on("error", () => resolve("no answer"));
