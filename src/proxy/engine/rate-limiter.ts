@@ -27,6 +27,8 @@ export interface RateLimitVerdict {
   readonly isAllowed: boolean;
   /** The bucket that decided, for whoever tells the client. */
   readonly bucket: TokenBucket | undefined;
+  /** Of what the request is counted as there; undefined: as the filter says. */
+  readonly isTold: boolean | undefined;
   /** A descriptor that only counts had no token. */
   readonly isShadow: boolean;
 }
@@ -66,25 +68,28 @@ export class RateLimiter {
   }
 
   decide(usages: readonly Usage[], nowMs: number): RateLimitVerdict {
-    const matches = usages.flatMap(({ descriptor, hits }) => {
+    const matches = usages.flatMap(({ descriptor, hits, isTold }) => {
       const match = this.#find(descriptor, nowMs);
-      return match === undefined ? [] : [{ ...match, hits }];
+      return match === undefined ? [] : [{ ...match, hits, isTold }];
     });
     // The strictest first: where it refuses, the others keep their tokens.
     matches.sort((a, b) => a.bucket.tokensPerSecond - b.bucket.tokensPerSecond);
     let isShadow = false;
     for (const match of matches) {
       if (match.bucket.tryTake(nowMs, match.hits)) continue;
-      if (!match.isShadow) return { isAllowed: false, bucket: match.bucket, isShadow };
+      const { bucket, isTold } = match;
+      if (!match.isShadow) return { isAllowed: false, bucket, isTold, isShadow };
       isShadow = true;
     }
-    const first = matches[0]?.bucket;
+    const { bucket: first, isTold } = matches[0] ?? {};
     const wholesale = this.#default;
     if (wholesale === undefined || (first !== undefined && !this.#plan.alwaysTakesDefault)) {
-      return { isAllowed: true, bucket: first, isShadow };
+      return { isAllowed: true, bucket: first, isTold, isShadow };
     }
-    const isAllowed = wholesale.tryTake(nowMs);
-    return { isAllowed, bucket: isAllowed ? (first ?? wholesale) : wholesale, isShadow };
+    if (wholesale.tryTake(nowMs)) {
+      return { isAllowed: true, bucket: first ?? wholesale, isTold, isShadow };
+    }
+    return { isAllowed: false, bucket: wholesale, isTold: undefined, isShadow };
   }
 
   #find(descriptor: Descriptor, nowMs: number): Match | undefined {

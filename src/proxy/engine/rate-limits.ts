@@ -8,6 +8,7 @@ import {
   RateLimit_Action_MetaData_Source as Source,
   type RateLimit_Action_RemoteAddressMatch,
   type RateLimit_HitsAddend,
+  RateLimit_XRateLimitOption as Option,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { bytesOf } from "../../base/latin1.ts";
 import { hasPort } from "../../base/socket-address.ts";
@@ -36,6 +37,8 @@ export interface Usage {
   readonly descriptor: Descriptor;
   /** Tokens that it takes. */
   readonly hits: number;
+  /** Whether its client is told of the limit; undefined: as the filter says. */
+  readonly isTold?: boolean | undefined;
 }
 
 /** Where a request comes from and goes to. */
@@ -87,7 +90,10 @@ function compileRateLimit(limit: RateLimit, path: string): RouteRateLimit {
   if (limit.disableKey !== "") refuse(`${path}.disable_key`, "there is no runtime to ask");
   if (limit.limit !== undefined) refuse(`${path}.limit`, "is not supported");
   if (limit.applyOnStreamDone) refuse(`${path}.apply_on_stream_done`, "is not supported");
-  if (limit.xRatelimitOption !== 0) refuse(`${path}.x_ratelimit_option`, "is not supported");
+  const isTold = toldOptions.get(limit.xRatelimitOption);
+  if (isTold === undefined && limit.xRatelimitOption !== Option.UNSPECIFIED) {
+    refuse(`${path}.x_ratelimit_option`, `${limit.xRatelimitOption} is not known`);
+  }
   const parts = limit.actions.map((action, i) => compileAction(action, `${path}.actions[${i}]`));
   const hitsOf = compileHits(limit.hitsAddend, `${path}.hits_addend`);
   return {
@@ -100,10 +106,15 @@ function compileRateLimit(limit: RateLimit, path: string): RouteRateLimit {
         if (entry !== "skip") descriptor.push(entry);
       }
       const hits = descriptor.length === 0 ? undefined : hitsOf(request);
-      return hits === undefined ? undefined : { descriptor, hits };
+      return hits === undefined ? undefined : { descriptor, hits, isTold };
     },
   };
 }
+
+const toldOptions: ReadonlyMap<Option, boolean> = new Map<Option, boolean>([
+  [Option.OFF, false],
+  [Option.DRAFT_VERSION_03, true],
+]);
 
 const hitsMax = 1_000_000_000;
 

@@ -150,7 +150,8 @@ export function createLocalRateLimitFilter(
       const nowMs = place.clock.monotonicMs();
       const verdict = limit.decide(stream, nowMs);
       if (verdict.isShadow) counters.shadow.add();
-      if (verdict.bucket !== undefined && limit.plan.tellsLimits) told.set(stream, verdict.bucket);
+      const { bucket, isTold = limit.plan.tellsLimits } = verdict;
+      if (bucket !== undefined && isTold) told.set(stream, bucket);
       (verdict.isAllowed ? counters.ok : counters.limited).add();
       if (verdict.isAllowed) return "continue";
       return refuseRequest(stream, limit, verdict.bucket?.nextTokenMs(nowMs) ?? 0);

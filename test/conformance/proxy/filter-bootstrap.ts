@@ -125,6 +125,9 @@ ${Object.entries(actions)
       `              - {name: by-${name}, match: {prefix: /by-${name}}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], max_dynamic_descriptors: 2, enable_x_ratelimit_headers: DRAFT_VERSION_03, ${on}`)}, route: {cluster: app, rate_limits: [{actions: [${action}]}]}, metadata: {filter_metadata: {own: {level: gold, number: 3}}}}`,
   )
   .join("\n")}
+              - {name: untold, match: {prefix: /untold}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], enable_x_ratelimit_headers: DRAFT_VERSION_03, rate_limits: [{actions: [{generic_key: {descriptor_value: one}}], x_ratelimit_option: "OFF"}], ${on}`)}, route: {cluster: app}}
+              - {name: retold, match: {prefix: /retold}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], rate_limits: [{actions: [{generic_key: {descriptor_value: one}}], x_ratelimit_option: DRAFT_VERSION_03}], ${on}`)}, route: {cluster: app}}
+              - {name: default, match: {prefix: /default}, ${limit(`token_bucket: ${bucket(1)}, descriptors: [${key("generic_key", "one", 10)}], rate_limits: [{actions: [{generic_key: {descriptor_value: one}}], x_ratelimit_option: DRAFT_VERSION_03}], ${on}`)}, route: {cluster: app}}
               - {name: heavier, match: {prefix: /heavier}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], rate_limits: [{actions: [{generic_key: {descriptor_key: heavy, descriptor_value: "yes"}}], hits_addend: {number: 6}}], ${on}`)}, route: {cluster: app}}
               - {name: heavy, match: {prefix: /heavy}, ${limit(`token_bucket: ${bucket(100)}, descriptors: [${descriptors}], rate_limits: [{actions: [{generic_key: {descriptor_key: heavy, descriptor_value: "yes"}}], hits_addend: {format: "%REQ(x-cost)%"}}], ${on}`)}, route: {cluster: app}}
               - {name: all, match: {prefix: /app}, route: {cluster: app}}`,

@@ -68,6 +68,9 @@ const limits: readonly Scenario[] = [
   { name: "refuses what costs nothing", text: get("/heavy/ok", "X-Cost: 0"), logs: "429 RL" },
   { name: "takes what is left", text: get("/heavy/ok", "X-Cost: 2"), logs: "200 -" },
   ...twice("takes several tokens of its own", get("/heavier/ok"), "429 RL"),
+  ...twice("tells nothing where a limit says so", get("/untold/ok"), "429 RL"),
+  ...twice("tells of a limit that says so", get("/retold/ok"), "429 RL"),
+  ...twice("tells nothing of the default bucket", get("/default/ok"), "429 RL"),
 
   ...twice("limits by the virtual host", get("/none/ok", "Host: host.test"), "429 RL"),
   { name: "counts by the route alone", text: get("/own/ok", "Host: host.test"), logs: "200 -" },
