@@ -83,6 +83,13 @@ const authorizationResponse = {
   dynamicMetadataFromHeaders: true,
 } as const;
 
+/** Without conditions nothing is asked again, as in Envoy. */
+const retryPolicy = {
+  retryOn: true,
+  retryBackOff: { baseInterval: true, maxInterval: true },
+  numRetries: true,
+} as const;
+
 const grpcService = {
   envoyGrpc: { clusterName: true, authority: true, maxReceiveMessageLength: "absent" },
   timeout: true,
@@ -96,6 +103,7 @@ export const honouredExtAuthz: Honoured<ExtAuthz> = {
     pathOverride: true,
     authorizationRequest: { allowedHeaders: true, headersToAdd: true },
     authorizationResponse,
+    retryPolicy,
   },
   grpcService,
   transportApiVersion: true,
@@ -151,6 +159,7 @@ export const honouredExtAuthzPerRoute: Honoured<ExtAuthzPerRoute> = {
       pathOverride: true,
       authorizationRequest: { headersToAdd: true },
       authorizationResponse,
+      retryPolicy,
     },
     emitClientSpan: "absent",
   },

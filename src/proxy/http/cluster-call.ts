@@ -61,8 +61,11 @@ export interface CallAnswer {
 /** One of them is called, once; perhaps before `callCluster()` returns. */
 export interface Caller {
   onAnswer(answer: CallAnswer): void;
-  onFailure(reason: string): void;
+  onFailure(reason: string, kind: CallFailure): void;
 }
+
+/** `unasked`: there was nobody to ask, or no room for the question. */
+export type CallFailure = "unasked" | "connect-failure" | "reset" | "timeout";
 
 export interface RunningCall {
   /** Nobody is told anything any more. */
@@ -244,7 +247,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     const begun = this.#request.takesPart === true ? this.#begun : undefined;
     // An endpoint that has said more than is taken has answered.
     if (begun === undefined || ending === "broken") this.#end(outcome);
-    if (begun === undefined) this.#caller.onFailure(reason);
+    if (begun === undefined) this.#caller.onFailure(reason, kindOf(outcome));
     else this.#answer(begun, ending);
   }
 
@@ -266,6 +269,10 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     endpoint.active--;
     if (outcome !== undefined) endpoint.report(outcome);
   }
+}
+
+function kindOf(outcome: UpstreamOutcome | undefined): CallFailure {
+  return outcome === undefined || outcome.kind === "response" ? "unasked" : outcome.kind;
 }
 
 const noFields = { expectedMs: 0, count: 0, isUpgrade: false };

@@ -282,7 +282,7 @@ test("ext_authz: refuses configurations that it cannot honour", () => {
       { httpService: { ...httpService, pathPrefix: "/a", pathOverride: "/x" } },
       /path_override: stands beside path_prefix/,
     ],
-    [{ httpService: { ...httpService, retryPolicy: {} } }, /retry_policy/],
+    [{ httpService: { ...httpService, retryPolicy: { retryPriority: {} } } }, /retry_priority/],
     [{ withRequestBody: {} }, /max_request_bytes/],
     [{ shadowMode: true }, /shadow_mode/],
     [{ typedMetadataContextNamespaces: ["a"] }, /metadata_context_namespaces/],
@@ -296,7 +296,18 @@ test("ext_authz: refuses configurations that it cannot honour", () => {
       "p",
     );
   assert.throws(perRoute({}), /p: needs disabled/);
-  assert.throws(perRoute({ checkSettings: { httpService } }), /check_settings\.http_service/);
+  assert.throws(
+    perRoute({ checkSettings: { httpService: { serverUri: {} } } }),
+    /check_settings\.http_service\.server_uri\.cluster: is required/,
+  );
+  assert.throws(
+    perRoute({
+      checkSettings: {
+        httpService: { ...httpService, authorizationRequest: { allowedHeaders: {} } },
+      },
+    }),
+    /authorization_request\.allowed_headers: is not supported/,
+  );
   assert.throws(
     perRoute({
       checkSettings: { disableRequestBodyBuffering: true, withRequestBody: { maxRequestBytes: 1 } },

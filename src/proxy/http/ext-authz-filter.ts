@@ -16,14 +16,20 @@ import { compileMetadataMatcher, type MetadataPredicate } from "../engine/metada
 import { refuse } from "../engine/refusal.ts";
 import { fractionOf } from "../engine/route-match.ts";
 import { lowerAscii } from "../engine/text-test.ts";
-import { callCluster, type CallServices, type RunningCall } from "./cluster-call.ts";
+import type { RunningCall } from "./cluster-call.ts";
+import { callRepeatedly, type RepeatedCallServices } from "./repeated-call.ts";
 import {
   type AuthzService,
   type CheckBody,
   compileBody,
   type Decision,
 } from "./ext-authz-service.ts";
-import { type AuthzCounters, clusterCounting, type ClusterCount, countersOf } from "./ext-authz-counters.ts";
+import {
+  type AuthzCounters,
+  clusterCounting,
+  type ClusterCount,
+  countersOf,
+} from "./ext-authz-counters.ts";
 import {
   type ApplyPermission,
   changesRoute,
@@ -49,7 +55,7 @@ export class ExtAuthzOverride {
   /** Asked instead of the filter's. */
   readonly service: RouteService | undefined;
 
-  constructor({ isDisabled, asksWithoutBody, body, context, service }: OverrideFields) {
+  constructor({ isDisabled, asksWithoutBody, context, body, service }: OverrideFields) {
     this.isDisabled = isDisabled;
     this.asksWithoutBody = asksWithoutBody;
     this.body = body;
@@ -58,10 +64,8 @@ export class ExtAuthzOverride {
   }
 }
 
-type OverrideFields = Pick<
-  ExtAuthzOverride,
-  "isDisabled" | "asksWithoutBody" | "body" | "context" | "service"
->;
+type OverrideFields = Pick<ExtAuthzOverride, "isDisabled" | "asksWithoutBody" | "context"> &
+  Partial<Pick<ExtAuthzOverride, "body" | "service">>;
 
 /** What of its questions the filter says is known when a filter asks. */
 interface RouteService extends ServiceChoice {
@@ -92,13 +96,7 @@ export function compileExtAuthzOverride(bytes: Uint8Array, path: string): unknow
 function compileOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
   const config = honoured(ExtAuthzPerRoute.decode(bytes), honouredExtAuthzPerRoute, path);
   if (config.disabled === true) {
-    return new ExtAuthzOverride({
-      isDisabled: true,
-      asksWithoutBody: false,
-      body: undefined,
-      context: {},
-      service: undefined,
-    });
+    return new ExtAuthzOverride({ isDisabled: true, asksWithoutBody: false, context: {} });
   }
   const { checkSettings } = config;
   if (checkSettings === undefined) {
@@ -118,7 +116,7 @@ function compileOverride(bytes: Uint8Array, path: string): ExtAuthzOverride {
   return new ExtAuthzOverride({ isDisabled: false, asksWithoutBody, body, context, service });
 }
 
-export interface ExtAuthzPlace extends CallServices {
+export interface ExtAuthzPlace extends RepeatedCallServices {
   readonly name: string;
   readonly path: string;
   readonly metrics: MetricRegistry;
@@ -245,11 +243,10 @@ class ExtAuthzFilter {
     const question = service.question({ request, record, contextExtensions }, body);
     const onDecision = (decision: Decision): void => this.#onDecision(stream, asked, decision);
     if (question === undefined) return onDecision({ kind: "error" });
-    const call = callCluster(this.#place, question, {
+    asked.call = callRepeatedly(this.#place, question, service.retry, {
       onAnswer: (answer) => onDecision(service.decide(answer)),
       onFailure: () => onDecision({ kind: "error" }),
     });
-    asked.call = call;
   }
 
   /** The most specific level says whom to ask, or the filter. */

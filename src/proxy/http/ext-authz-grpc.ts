@@ -66,6 +66,7 @@ export function compileGrpcService(
   const isRaw = config.encodeRawHeaders;
   const { metadataContextNamespaces: namespaces, routeMetadataContextNamespaces: ofRoute } = config;
   return {
+    retry: undefined,
     question(subject, body) {
       const message = CheckRequest.encode({
         attributes: {

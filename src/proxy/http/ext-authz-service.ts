@@ -13,11 +13,13 @@ import { bytesOf } from "../../base/latin1.ts";
 import { compileHeaderFormat } from "../engine/header-format.ts";
 import type { QueryChanges } from "../engine/query-edit.ts";
 import { refuse } from "../engine/refusal.ts";
+import type { RetryPolicy } from "../engine/route-table.ts";
 import { compileStringMatcher } from "../engine/string-matcher.ts";
 import { lowerAscii } from "../engine/text-test.ts";
 import type { CallAnswer, CallRequest } from "./cluster-call.ts";
 import { framingFields } from "./framing-fields.ts";
 import type { HttpRequest } from "./http-request.ts";
+import { compileCallRetries } from "./repeated-call.ts";
 import type { StreamRecord } from "./stream-record.ts";
 
 export type Field = readonly [name: string, value: string];
@@ -78,6 +80,8 @@ export interface AuthzSubject {
 }
 
 export interface AuthzService {
+  /** Undefined: it is asked once. */
+  readonly retry: RetryPolicy | undefined;
   /** Undefined: the request cannot be asked about. */
   question(subject: AuthzSubject, body: CheckBody | undefined): CallRequest | undefined;
   decide(answer: CallAnswer): Decision;
@@ -96,7 +100,9 @@ export function compileService(
 ): AuthzService {
   if (httpService === undefined) return refuse(path, "names no service: http_service");
   const place = `${path}.http_service`;
-  const compose = compileQuestion(config, httpService, path);
+  const { retryPolicy } = httpService;
+  const retry = retryPolicy && compileCallRetries(retryPolicy, `${place}.retry_policy`);
+  const compose = compileQuestion(config, httpService, { path, retry });
   const { authorizationResponse: lists } = httpService;
   const match = (list: ListStringMatcher | undefined, field: string): NamePredicate =>
     anyOf(list, `${place}.authorization_response.${field}`);
@@ -112,6 +118,7 @@ export function compileService(
   const isMetadata = match(lists?.dynamicMetadataFromHeaders, "dynamic_metadata_from_headers");
   const isForDenied = deniedFields(lists?.allowedClientHeaders, place);
   return {
+    retry,
     question: compose,
     decide({ status, head, body, ending, durationMs: tookMs }) {
       if (status !== 200 && !hasDenied(status)) return { kind: "error" };
@@ -156,7 +163,7 @@ export function compileService(
 function compileQuestion(
   config: ExtAuthz,
   service: HttpService,
-  path: string,
+  { path, retry }: { readonly path: string; readonly retry: RetryPolicy | undefined },
 ): AuthzService["question"] {
   const place = `${path}.http_service`;
   const { serverUri, pathPrefix, pathOverride, authorizationRequest } = service;
@@ -195,6 +202,7 @@ function compileQuestion(
     return { name, value: compileHeaderFormat(bytesOf(header.value), `${at}.value`) };
   });
   const timeoutMs = durationMs(serverUri?.timeout) ?? timeoutDefaultMs;
+  const expectedMs = String(Math.min(timeoutMs, retry?.perTryTimeoutMs || timeoutMs));
   return ({ request }, body) => {
     // A CONNECT has no path that a service could be asked about.
     if (request.method === "CONNECT" || request.path === "") return undefined;
@@ -210,7 +218,7 @@ function compileQuestion(
       if (text !== "") told.set(name, text);
     }
     told.set("x-envoy-internal", "true");
-    told.set("x-envoy-expected-rq-timeout-ms", String(timeoutMs));
+    told.set("x-envoy-expected-rq-timeout-ms", expectedMs);
     return {
       cluster,
       method: request.method,

@@ -133,6 +133,19 @@ export function authzBootstrap(ports: AuthzBackends): (place: Place) => string {
       }),
     },
     {
+      match: { prefix: "/again" },
+      ...to,
+      ...perRoute({
+        check_settings: service("authz", {
+          retry_policy: {
+            num_retries: 1,
+            retry_on: "5xx",
+            retry_back_off: { base_interval: "0.01s", max_interval: "0.5s" },
+          },
+        }),
+      }),
+    },
+    {
       match: { prefix: "/", headers: [{ name: "x-user-route", present_match: true }] },
       direct_response: { status: 418, body: { inline_string: "rerouted" } },
     },

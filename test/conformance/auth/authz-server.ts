@@ -44,6 +44,7 @@ const answers: Readonly<Record<string, string | undefined>> = {
 };
 
 export async function startAuthzServer(): Promise<AuthzServer> {
+  let wavering = 0;
   let questions: (readonly string[])[] = [];
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
@@ -63,6 +64,7 @@ export async function startAuthzServer(): Promise<AuthzServer> {
         const path = first.split(" ", 2)[1] ?? "";
         const name = path.split("?", 1)[0]?.split("/").at(-1) ?? "";
         if (name === "hangs-up") socket.destroy();
+        else if (name === "wavers" && wavering++ % 2 === 0) socket.write(answers["busy"] ?? "");
         else if (name === "late") setTimeout(() => void socket.write(say("200 OK", "")), 300);
         else if (!Object.hasOwn(answers, name)) socket.write(say("200 OK", ""));
         else if (answers[name] !== undefined) socket.write(answers[name]);

@@ -89,6 +89,9 @@ const scenarios: readonly Scenario[] = [
   { name: "tells policies and logs", text: get("/meta"), logs: `${passes} one` },
   { name: "finds another route", text: get("/reroutes"), logs: "418 -" },
   { name: "asks nothing where a route says so", text: get("/off/denied"), logs: passes },
+  { name: "asks again where a route says so", text: get("/again/wavers"), logs: passes },
+  { name: "asks again as often as it may", text: get("/again/fails"), logs: error },
+  { name: "asks whom is gone again", text: get("/again/hangs-up"), logs: error },
   { name: "asks about HEAD", text: message("HEAD /head", ""), logs: "200 -" },
   {
     name: "asks about an upgrade",

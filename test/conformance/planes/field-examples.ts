@@ -395,7 +395,33 @@ export const fieldExamples: readonly FieldExample[] = [
     },
   ],
   ["filters.http.ext_authz.v3.ExtAuthz", { httpService: { ...service, pathOverride: "/a" } }],
+  [
+    "filters.http.ext_authz.v3.ExtAuthz",
+    {
+      httpService: {
+        ...service,
+        retryPolicy: { retryOn: "5xx", retryBackOff: { baseInterval: "1s" } },
+      },
+      decoderHeaderMutationRules: { allowExpression: { regex: "a" } },
+    },
+  ],
   ["filters.http.ext_authz.v3.ExtAuthzPerRoute", { checkSettings: { withRequestBody: body } }],
+  [
+    "filters.http.ext_authz.v3.ExtAuthzPerRoute",
+    {
+      checkSettings: {
+        httpService: {
+          ...service,
+          pathPrefix: "/a",
+          retryPolicy: { retryBackOff: { baseInterval: "1s" } },
+        },
+      },
+    },
+  ],
+  [
+    "filters.http.ext_authz.v3.ExtAuthzPerRoute",
+    { checkSettings: { grpcService: { envoyGrpc: { clusterName: "a" } } } },
+  ],
   [
     "filters.http.jwt_authn.v3.JwtAuthentication",
     {
