@@ -2,11 +2,12 @@
  * Where log lines go: the process's streams and files, through one bounded `BatchWriter` for each.
  * A full disk or a pipe nobody reads costs lines, which are counted, never time.
  */
-import { closeSync, openSync, write, writeSync } from "node:fs";
+import { closeSync, write, writeSync } from "node:fs";
 
 import type { Clock } from "../base/clock.ts";
 import { type AppendLines, BatchWriter, type WriteOutcome } from "../telemetry/batch-writer.ts";
 import type { MetricRegistry } from "../telemetry/metrics.ts";
+import { openLogDescriptor } from "./log-descriptor.ts";
 
 export interface LogFiles {
   /** `-` and `/dev/stdout` are standard output, `/dev/stderr` standard error. */
@@ -25,7 +26,7 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
     open(path) {
       const known = writers.get(streamName(path));
       if (known !== undefined) return known.writer.append;
-      const file = { fd: descriptorOf(path) };
+      const file = { fd: openLogDescriptor(path) };
       const writer = new BatchWriter({
         clock,
         write: (bytes, done) =>
@@ -52,7 +53,7 @@ export function openLogFiles(clock: Clock, metrics: MetricRegistry): LogFiles {
       for (const [path, { writer, file }] of writers) {
         const { fd } = file;
         if (fd <= 2) continue;
-        file.fd = descriptorOf(path);
+        file.fd = openLogDescriptor(path);
         // A write may be under way: it ends where it began.
         writer.flush(() => closeSync(fd));
       }
@@ -89,11 +90,6 @@ async function written(writer: BatchWriter, clock: Clock): Promise<void> {
 
 function streamName(path: string): string {
   return path === "-" ? "/dev/stdout" : path;
-}
-
-function descriptorOf(path: string): number {
-  if (path === "-" || path === "/dev/stdout") return 1;
-  return path === "/dev/stderr" ? 2 : openSync(path, "a", 0o600);
 }
 
 function onWritten(

@@ -78,6 +78,20 @@ test("append() drops and counts when a full pipe does not empty", () => {
   assert.equal(writes[1]?.text, "x".repeat(10));
 });
 
+test("append() asks again soon what takes some of it, and later what takes nothing", () => {
+  const { clock, writes, append } = open();
+  append("x".repeat(30));
+  clock.advance(10);
+  writes[0]?.done({ kind: "busy", writtenBytes: 10 });
+  clock.advance(2);
+  assert.equal(writes[1]?.text, "x".repeat(20));
+  writes[1]?.done({ kind: "busy", writtenBytes: 0 });
+  clock.advance(19);
+  assert.equal(writes.length, 2);
+  clock.advance(1);
+  assert.equal(writes[2]?.text, "x".repeat(20));
+});
+
 test("flush() calls back when everything is written; close() hands out what is not", () => {
   const { writes, writer, append } = open();
   let isDone = false;

@@ -24,7 +24,8 @@ export type WriteOutcome =
 /** The first `length` bytes of `memory` are one line or more; the memory is used again. */
 export type AppendLines = (memory: Buffer, length: number) => void;
 
-const retryAfterMs = 20;
+/** What takes little at a time (a pipe holds 64 KB) is asked again before its reader has emptied it. */
+const retryAfterMs = { somethingWritten: 2, nothingWritten: 20 } as const;
 const firstBytes = 4096;
 /** A buffer that has grown beyond this is not used again. */
 const keptBytesMax = 256 * 1024;
@@ -132,7 +133,9 @@ export class BatchWriter {
       if (this.#inFlight !== batch) return;
       if (outcome.kind === "busy") {
         batch.rest = batch.rest.subarray(outcome.writtenBytes);
-        this.#timer = this.#options.clock.schedule(retryAfterMs, () => this.#write());
+        const { somethingWritten, nothingWritten } = retryAfterMs;
+        const delayMs = outcome.writtenBytes > 0 ? somethingWritten : nothingWritten;
+        this.#timer = this.#options.clock.schedule(delayMs, () => this.#write());
         return;
       }
       if (outcome.kind === "failed") this.#options.onDrop(batch.lines, "error");
