@@ -234,6 +234,8 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   #watch(): void {
     if (this.#streams.size > 0 || this.#isClosed) return;
     if (this.#isDraining) return this.close();
+    // Each request would leave behind a connection that nobody can use.
+    if (this.#takesNone) return this.drain();
     const { idleTimeoutMs } = this.cluster;
     if (idleTimeoutMs > 0) this.#keeper.wheel.arm(this.#idleDeadline, idleTimeoutMs);
   }
@@ -288,6 +290,12 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     this.#settingsDeadline?.disarm();
     if (this.capacity > 0) this.#keeper.onCapacity(this);
     else this.#keeper.onFull(this);
+    if (this.#takesNone) this.#watch();
+  }
+
+  /** As its server says, for now. */
+  get #takesNone(): boolean {
+    return this.session.streams.peer.maxStreams === 0;
   }
 
   onGoAway(): void {

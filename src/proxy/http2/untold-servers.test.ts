@@ -216,3 +216,20 @@ test("ClientPool does not knock again and again where a server takes no streams"
   assert.equal(upgrade.failure, "connect-failure");
   assert.equal(endpoint.dials.length, 1);
 });
+
+test("ClientPool keeps no idle connection whose server takes no streams", () => {
+  const endpoint = new Endpoint();
+  endpoint.acquire();
+  const channel = endpoint.connect();
+  channel.send(none);
+  assert.equal(channel.isClosed, false, "while a stream goes on");
+  // HEADERS: `:status` 200, and the end.
+  channel.send("\0\0\x01\x01\x05\0\0\0\x01\x88");
+  assert.equal(channel.isClosed, true);
+  const upgrade = endpoint.acquire(true);
+  const other = endpoint.connect();
+  other.send(none);
+  assert.equal(upgrade.failure, "connect-failure");
+  assert.equal(other.isClosed, true);
+  assert.equal(endpoint.dials.length, 2);
+});
