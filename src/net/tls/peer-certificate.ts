@@ -19,7 +19,9 @@ export function readPeerCertificate(der: Buffer): PeerCertificate {
   const at = remembered.findIndex((known) => known.der.equals(der));
   const known = remembered[at];
   if (known === undefined) {
-    const copy = Buffer.from(der);
+    // Memory of its own: a small piece of Node's pool would keep 64 KiB of it for as long as it is remembered.
+    const copy = Buffer.allocUnsafeSlow(der.length);
+    der.copy(copy);
     const read = { der: copy, names: decodeCertificateNames(copy) };
     remembered.unshift(read);
     if (remembered.length > rememberedMax) remembered.pop();
