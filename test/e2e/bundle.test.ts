@@ -21,9 +21,9 @@ workloads:
   command: [{exec}, "8080"]
   ports: [{ port: 80, targetPort: 8080, protocol: HTTP }]
 `;
-/** More than the budget of 75 MB, or of what this much is today, is a leak or a new dependency. */
+/** The budget: more is a leak or a new dependency. */
 const residentMbMax = 75;
-const anonymousMbMax = 36;
+const anonymousMbMax = 32;
 
 describe(`the bundle, ${faultMode}`, () => {
   test("of a clone that may not be written lies in the state directory", async () => {

@@ -8,6 +8,7 @@ import { stripVTControlCharacters } from "node:util";
 import { rolldown } from "rolldown";
 
 import { messageOf } from "../../base/error.ts";
+import { takeBuiltins } from "./builtin-modules.ts";
 import { stripUnusedCodecs } from "./unused-codecs.ts";
 
 const [root = "", folder = ""] = process.argv.slice(2);
@@ -38,8 +39,8 @@ async function build(): Promise<void> {
       "data-worker": join(root, "src/proxy/workers/worker-main.ts"),
     },
     platform: "node",
-    external: [/^node:/, "rolldown"],
-    plugins: [stripUnusedCodecs(root)],
+    external: ["rolldown"],
+    plugins: [takeBuiltins(root), stripUnusedCodecs(root)],
     logLevel: "silent",
   });
   try {

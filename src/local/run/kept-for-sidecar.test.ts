@@ -13,7 +13,11 @@ class FakeKeeper {
     const theirs = this.#next++;
     this.onReady = onReady;
     this.calls.push(`line ${theirs}`);
-    return { theirs, close: () => void this.calls.push(`end of line ${theirs}`) };
+    return {
+      theirs,
+      tellSucceeded: () => {},
+      close: () => void this.calls.push(`end of line ${theirs}`),
+    };
   }
 
   closeOther(fd: number): void {

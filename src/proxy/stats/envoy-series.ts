@@ -4,7 +4,6 @@
  * manager or listener; whoever owns the thing removes its series with it.
  */
 import type { Counter, Gauge, Histogram, MetricRegistry } from "../../telemetry/metrics.ts";
-import { standardBuckets } from "../../telemetry/standard-metrics.ts";
 import type { ClusterCounters, ClusterEvent } from "../context.ts";
 import type { LimitedKind } from "../engine/circuit-breakers.ts";
 import type { EjectionCause } from "../engine/outlier-detector.ts";
@@ -18,6 +17,7 @@ import {
   remainingGauge,
 } from "./breaker-series.ts";
 import { ConnectionSeries } from "./cluster-connections.ts";
+import { type ClusterMakers, makersOf } from "./cluster-makers.ts";
 import { healthGauges, type HealthSeries, healthSeries } from "./health-series.ts";
 import { type TrackedKinds, trackedSeries, type TrackedStats } from "./tracked-series.ts";
 
@@ -163,61 +163,7 @@ export function clusterSeries(metrics: MetricRegistry, clusterName: string): Clu
   };
 }
 
-type More = Readonly<Record<string, string>>;
-
-/** Counts for a cluster that is gone. */
-const nobody: Counter & Gauge & Histogram = {
-  value: 0,
-  add: () => {},
-  set: () => {},
-  record: () => {},
-};
-
-/**
- * Handles of a cluster's series, and what is to be forgotten with it: each once, however often it is
- * asked for, and nothing any more when the cluster is gone, though its last connections still end.
- */
-function makersOf(metrics: MetricRegistry, clusterName: string) {
-  const labels = { cluster_name: clusterName };
-  const names = new Map<string, { readonly name: string; readonly labels: More }>();
-  let isGone = false;
-  const named = (suffix: string, more: More = {}) => {
-    if (isGone) return undefined;
-    const entry = { name: `envoy_cluster_${suffix}`, labels: { ...labels, ...more } };
-    names.set(keyOf(suffix, more), entry);
-    return entry;
-  };
-  const counter = (suffix: string, more?: More): Counter => {
-    const entry = named(suffix, more);
-    return entry === undefined ? nobody : metrics.counter(entry.name, help, entry.labels);
-  };
-  const gauge = (suffix: string, more?: More): Gauge => {
-    const entry = named(suffix, more);
-    return entry === undefined ? nobody : metrics.gauge(entry.name, help, entry.labels);
-  };
-  const histogram = (suffix: string): Histogram => {
-    const entry = named(suffix);
-    if (entry === undefined) return nobody;
-    return metrics.histogram(entry.name, help, standardBuckets, entry.labels);
-  };
-  const forget = (suffix: string, more: More): void => {
-    const key = keyOf(suffix, more);
-    const entry = names.get(key);
-    if (entry === undefined) return;
-    names.delete(key);
-    metrics.remove(entry.name, entry.labels);
-  };
-  const remove = (): void => {
-    isGone = true;
-    for (const entry of names.values()) metrics.remove(entry.name, entry.labels);
-    names.clear();
-  };
-  return { counter, gauge, histogram, forget, remove };
-}
-
-function keyOf(suffix: string, more: More): string {
-  return `${suffix} ${JSON.stringify(more)}`;
-}
+type Makers = Pick<ClusterMakers, "counter" | "gauge" | "histogram">;
 
 function requestSeries(make: Pick<Makers, "counter" | "gauge">): RequestSeries {
   return {
@@ -250,14 +196,6 @@ export const factGauges: ReadonlySet<string> = new Set([
   "envoy_cluster_max_host_weight",
   ...breakerFacts,
 ]);
-
-const help = "As Envoy counts it.";
-
-interface Makers {
-  counter(suffix: string, more?: More): Counter;
-  gauge(suffix: string): Gauge;
-  histogram(suffix: string): Histogram;
-}
 
 function requestCounters(make: Makers): ClusterCounters {
   const active = make.gauge("upstream_cx_active");

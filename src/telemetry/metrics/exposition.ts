@@ -85,12 +85,19 @@ function braced(labels: string): string {
   return labels === "" ? "" : `{${labels}}`;
 }
 
+/** The last ones that cannot change, and their text: series of one cluster come in a row, and share it. */
+let frozen: Labels | undefined;
+let frozenText = "";
+
 /** `a="x",b="y"`, sorted by name: the identity of a series and its text. */
 export function labelsText(labels: Labels): string {
-  return Object.keys(labels)
+  if (labels === frozen) return frozenText;
+  const text = Object.keys(labels)
     .toSorted()
     .map((name) => `${name}="${escapeLabelValue(labels[name] ?? "")}"`)
     .join(",");
+  if (Object.isFrozen(labels)) [frozen, frozenText] = [labels, text];
+  return text;
 }
 
 /** Of a text that `labelsText` made. */
