@@ -86,6 +86,44 @@ test("parseBootstrap() says where a file is wrong", () => {
   );
 });
 
+test("parseBootstrap() refuses two resources of one name, and listeners that could serve nobody", () => {
+  const text = `
+static_resources:
+  secrets:
+  - {name: s, validation_context: {trusted_ca: {inline_string: A}}}
+  - {name: s, validation_context: {trusted_ca: {inline_string: B}}}
+  clusters:
+  - {name: one, connect_timeout: 1s}
+  - {name: two, connect_timeout: 1s}
+  - {name: one, connect_timeout: 2s}
+  listeners:
+  - {name: l, default_filter_chain: {}}
+  - {name: "", filter_chains: [{}]}
+  - {name: "", filter_chains: [{}]}
+  - {name: m, filter_chains: []}
+  - {name: l, filter_chains: [{}]}
+`;
+  assert.throws(() => parse(text), {
+    message: [
+      "proxy.yaml:4: static_resources.clusters[2].name: 'one' is the name of two",
+      "proxy.yaml:4: static_resources.listeners[4].name: 'l' is the name of two",
+      "proxy.yaml:4: static_resources.secrets[1].name: 's' is the name of two",
+      "proxy.yaml:12: static_resources.listeners[3].filter_chains: at least one is required",
+    ].join("\n"),
+  });
+});
+
+test("parseBootstrap() says what is wrong with a file of nothing but mistakes", () => {
+  const text = JSON.stringify(
+    Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`k${i}`, 1])),
+  );
+  const file = { name: "proxy.json", text, parseYaml: JSON.parse, readFile: () => Buffer.alloc(0) };
+  assert.throws(
+    () => parseBootstrap(file),
+    /^HeddleError: proxy\.json:1: k0: .* has no field 'k0'\n/,
+  );
+});
+
 test("parseBootstrap() takes a watchdog over workers, which ends nothing unless it says so", () => {
   const limits = (text: string) => parse(`watchdogs: ${text}`).watch;
   assert.equal(limits("{}"), undefined);

@@ -26,6 +26,7 @@ import type { Address } from "../wire/gen/ts/envoy/config/core/v3/address.ts";
 import { Node } from "../wire/gen/ts/envoy/config/core/v3/base.ts";
 import { typeUrls, type XdsFeed, type XdsResource } from "../xds/feed.ts";
 import type { ProxyBootstrap } from "./admin.ts";
+import { refuseContradictions } from "./bootstrap/contradictions.ts";
 import { type DynamicPlan, planDynamic } from "./bootstrap/dynamic-plan.ts";
 import { checkBootstrap } from "./bootstrap/honoured-bootstrap.ts";
 import { internalBufferBytesOf } from "./bootstrap/internal-buffer.ts";
@@ -138,6 +139,9 @@ function onlyLookedAt({ statics }: BootstrapConfig): Pick<BootstrapConfig, "stat
   };
 }
 
+/** Of a file that is none of Envoy's at all. */
+const toldMax = 100;
+
 /** What could not be decoded is left out, so that the rest can be checked. */
 function decode(json: unknown, file: BootstrapFile, broken: Located[]): Bootstrap | undefined {
   // The parser makes plain JSON values of a file without custom tags.
@@ -149,7 +153,7 @@ function decode(json: unknown, file: BootstrapFile, broken: Located[]): Bootstra
   try {
     return read(json);
   } catch (thrown) {
-    broken.push(...findJsonProblems(BootstrapSchema, json, registry));
+    broken.push(...findJsonProblems(BootstrapSchema, json, registry).slice(0, toldMax));
     if (broken.length === 0) {
       broken.push({ path: [], reason: messageOf(thrown) });
       return undefined;
@@ -174,6 +178,7 @@ function configOf(
 ): BootstrapConfig {
   const message = BootstrapMessage.decode(toBinary(BootstrapSchema, bootstrap));
   refusals.attempt(() => checkBootstrap(message));
+  refuseContradictions(message, refusals);
   const dynamic = refusals.attempt(() => planDynamic(bootstrap)) ?? {
     ads: undefined,
     sources: new Map(),
