@@ -1,7 +1,7 @@
 /**
  * What the codes of failures mean that are no problems of configuration: those of processes, of the
  * state directory and of requests. Problems of configuration are explained where they are found
- * (`src/model/problem-codes.ts`).
+ * (`src/model/problem-codes/`).
  */
 export const failureCodes: Readonly<Record<string, string>> = {
   "heddle-file.empty": "heddle.yaml holds nothing to run.",

@@ -1,101 +1,26 @@
-/** Every code of a problem with configuration, and what it means: the source of docs/errors.md. */
+/** Every code of a problem with configuration, and what it means: the source of docs/errors.md, in its order. */
+import { authorizationPolicyCodes } from "./problem-codes/authorization-policy.ts";
+import { configCodes } from "./problem-codes/config.ts";
+import { destinationRuleCodes } from "./problem-codes/destination-rule.ts";
+import { gatewayCodes } from "./problem-codes/gateway.ts";
+import { meshConfigCodes } from "./problem-codes/mesh-config.ts";
+import { peerAuthenticationCodes } from "./problem-codes/peer-authentication.ts";
+import { policyCodes } from "./problem-codes/policy.ts";
+import { serviceCodes } from "./problem-codes/service.ts";
+import { serviceEntryCodes } from "./problem-codes/service-entry.ts";
+import { virtualServiceCodes } from "./problem-codes/virtual-service.ts";
+import { yamlCodes } from "./problem-codes/yaml.ts";
+
 export const problemCodes: Readonly<Record<string, string>> = {
-  "yaml.syntax": "The text is no YAML. Documents before and after it are read.",
-  "yaml.duplicate-key": "A mapping gives the same key twice.",
-  "yaml.key": "A key is a list or a mapping; only text can be one.",
-  "yaml.merge": "`<<` stands before something that is no mapping.",
-  "yaml.unknown-alias": "An alias names an anchor that does not exist.",
-  "yaml.too-many-aliases": "A document uses more aliases than any honest one does.",
-  "yaml.too-many-nodes": "A document grows beyond the limit, aliases counted.",
-  "yaml.too-many-documents": "A file holds more documents than are read.",
-  "yaml.document-too-large": "A document is larger than what is read.",
-  "yaml.file-too-large": "A file is larger than what is read.",
-  "config.not-a-resource": "A document has no `apiVersion` or `kind`.",
-  "config.unknown-kind": "Nobody knows this kind.",
-  "config.bad-api-version": "The kind exists, in other versions.",
-  "config.kind-not-honoured":
-    "The kind is known and does not act yet. Workloads selected by a security kind deny.",
-  "config.kubernetes-kind": "A resource of Kubernetes, which means nothing without it.",
-  "config.bad-metadata": "A name or namespace is missing or malformed.",
-  "config.duplicate-name":
-    "Two documents define the same resource; the one that acts already, or else the first, counts.",
-  "config.unknown-field": "The kind has no such field.",
-  "config.not-honoured":
-    "A known field or value that does not act yet; the message says what it would do.",
-  "config.deprecated-field": "An old field whose successor must be used.",
-  "config.wrong-type": "A value has another type than the field.",
-  "config.bad-enum": "A value is not among those allowed.",
-  "config.bad-duration": "A duration cannot be read; `500ms`, `5s`, `1h30m` can.",
-  "config.bad-regex": "A regular expression is not RE2.",
-  "config.bad-hostname": "A text is no hostname, or a wildcard stands where none can.",
-  "config.bad-address": "A text is neither an address nor a range of addresses.",
-  "config.bad-label": "A text cannot be the value of a label.",
-  "config.bad-header-name": "A text cannot be the name of a header.",
-  "config.bad-header-value": "A header's value cannot be sent.",
-  "config.out-of-range": "A number or duration is outside its limits.",
-  "config.empty": "A text is empty where it must say something.",
-  "config.missing": "A field that is needed is missing.",
-  "config.too-few": "A list has too few items.",
-  "config.conflict": "Fields exclude each other.",
-  "config.duplicate": "Two items of a list have the same name.",
-  "config.no-effect": "What is written changes nothing.",
-  "config.unreadable-file": "A file cannot be read; what it said before stays.",
-  "config.linked-folder": "A link to a folder is not followed.",
-  "config.unreadable-folder": "A folder cannot be read, or holds too much.",
-  "config.last-good-serves": "The document is broken now; its last good version stays in force.",
-  "meshconfig.no-tracing-provider":
-    "Tracing is on, or a provider is named, and none says where spans go.",
-  "meshconfig.collector-not-found": "No service has the name and port where spans are sent.",
-  "meshconfig.bad-access-log-format": "A JSON access-log format is no JSON object.",
-  "meshconfig.restart-needed": "A setting that is fixed while the mesh runs was changed.",
-  "virtualservice.weights": "Weights of a route do not add up to 100, or to nothing.",
-  "virtualservice.uri-without-slash": "A path match that no path can satisfy.",
-  "virtualservice.host-not-found": "A destination is no service of the mesh.",
-  "virtualservice.port-not-found": "A destination's service has no such port.",
-  "virtualservice.subset-not-found": "No DestinationRule defines the subset.",
-  "virtualservice.gateway-not-found": "No Gateway has this name.",
-  "virtualservice.host-not-offered": "The Gateway offers none of the hosts.",
-  "virtualservice.unknown-host":
-    "The host is no service, so callers in the mesh do not reach it by name.",
-  "virtualservice.duplicate-host":
-    "Two VirtualServices route the same host for callers in the mesh.",
-  "virtualservice.unreachable-route": "An earlier route takes everything.",
-  "virtualservice.sni-host": "A name that clients ask for is none of the hosts, nor below one.",
-  "virtualservice.no-tls-port":
-    "There are routes by name of TLS, and no port of the hosts says that it carries TLS.",
-  "virtualservice.no-server":
-    "The Gateways that it is bound to have no server for routes of this sort.",
-  "destinationrule.host-not-found": "The rule's host is no service.",
-  "destinationrule.duplicate-subset": "A subset is defined twice.",
-  "destinationrule.empty-subset": "No workload has the labels of a subset.",
-  "gateway.selects-nothing": "No gateway has the labels of the selector.",
-  "gateway.closed-port": "The gateway does not open the port.",
-  "gateway.mixed-port":
-    "Servers ask for one port with protocols that do not go together; the first is served.",
-  "gateway.unused-port": "No Gateway has a server for a port that the gateway is declared with.",
-  "service.protocol-contradicted":
-    "Connections to a port speak another protocol than is declared for it.",
-  "serviceentry.duplicate-host": "The host is declared already.",
-  "serviceentry.indistinct":
-    "Nothing tells TCP connections to the host from those to another; the other gets them.",
-  "serviceentry.no-address-left": "Every address for hosts without one is given away.",
-  "serviceentry.udp-not-captured": "UDP to a host goes around its callers' sidecars.",
-  "serviceentry.wildcard-dns": "A wildcard cannot be resolved by DNS.",
-  "serviceentry.static-name": "An endpoint is a name where an address is needed.",
-  "serviceentry.unix-socket":
-    "An endpoint at a Unix socket is written in a way that nobody can reach it by.",
-  "policy.not-the-root-namespace":
-    "A policy meant for the mesh stands in a namespace that is not its root.",
-  "policy.empty-namespace": "No workload runs in the policy's namespace.",
-  "policy.denies":
-    "A policy cannot be honoured and has no earlier good version: what it selects denies.",
-  "policy.selects-nothing": "No workload has the labels of the policy's selector.",
-  "peerauthentication.duplicate-scope": "Two PeerAuthentications hold for the same workloads.",
-  "peerauthentication.udp-closed": "A port of UDP asks for mutual TLS, and gets nothing.",
-  "peerauthentication.ports-without-selector": "Modes of single ports need a selector.",
-  "authorizationpolicy.unknown-key": "A condition names an attribute that does not exist.",
-  "authorizationpolicy.bad-service-account": "A text cannot be the name of a service account.",
-  "authorizationpolicy.deny-nothing": "A policy that denies has no rule.",
-  "authorizationpolicy.http-on-tcp":
-    "A rule names attributes of HTTP and holds for a port that speaks TCP.",
+  ...yamlCodes,
+  ...configCodes,
+  ...meshConfigCodes,
+  ...virtualServiceCodes,
+  ...destinationRuleCodes,
+  ...gatewayCodes,
+  ...serviceCodes,
+  ...serviceEntryCodes,
+  ...policyCodes,
+  ...peerAuthenticationCodes,
+  ...authorizationPolicyCodes,
 };
