@@ -7,8 +7,6 @@ import { resourceKey } from "../../model/config-resource.ts";
 import type { WorkloadInstance, WorkloadSnapshot } from "../../model/workload.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { AdsServer } from "../../xds/ads-server.ts";
-import { typeUrls } from "../../xds/feed.ts";
-import type { EncodedResource } from "../../xds/snapshot.ts";
 import type {
   ApplyOptions,
   ApplyOutcome,
@@ -27,13 +25,12 @@ import type { Translate } from "../translate.ts";
 import type { ConfigSet, Configuration, Plan } from "./configuration.ts";
 import { ChangeEffects } from "./change-effects.ts";
 import type { ControlMetrics } from "./control-metrics.ts";
-import { Debounce } from "./debounce.ts";
-import { type MeshState, locator } from "./mesh-state.ts";
-import { PeerTable } from "./peer-table.ts";
-import { type Locate, proxyIdOf, ProxySnapshots } from "./proxy-snapshots.ts";
+import type { MeshState } from "./mesh-state.ts";
+import { proxyIdOf } from "./proxy-snapshots.ts";
 import { proxyStatusOf, refusalProblems, refusalsOf } from "./proxy-status.ts";
 import { rootProblems } from "./root-problems.ts";
 import { RootWatch } from "./root-watch.ts";
+import { Rounds } from "./rounds.ts";
 import { Waits } from "./waits.ts";
 
 export interface CoreOptions {
@@ -50,42 +47,23 @@ export interface CoreOptions {
   readonly log: Logger;
 }
 
-/** Changes of configuration come in bursts (an editor, a checkout); what runs changes one by one. */
-const debounceTimes = { quietMs: 100, longestMs: 250 };
-/** Translation lets other work in after this long. */
-const sliceMs = 10;
-
 /**
- * Everything of the control plane but its listeners: inputs come in, a generation is counted, every
- * proxy's snapshot is made and handed to the ADS server.
+ * Everything of the control plane but its listeners: inputs come in, rounds hand every proxy's snapshot to the
+ * ADS server (`rounds.ts`), and what became of them is shown.
  */
 export class HeddleControlPlane implements ControlPlane {
   readonly ads: AdsServer;
   readonly tokens: BearerTokens<WorkloadInstance> = new BearerTokens();
   readonly #options: CoreOptions;
-  readonly #snapshots = new ProxySnapshots();
-  readonly #peers = new PeerTable();
+  readonly #rounds: Rounds;
   readonly #waits: Waits;
   readonly #root: RootWatch;
   readonly #effects: ChangeEffects;
-  readonly #debounce: Debounce;
   readonly #listeners = new Set<(change: ControlChange) => void>();
   readonly #told = new Set<ControlChange>();
   #instances = new Map<string, WorkloadInstance>();
-  #meshProblems: readonly Problem[] = [];
-  #locate: Locate = () => undefined;
-  #generation = 0;
-  /** The last generation whose snapshots were made, well or not. */
-  #attempted = 0;
-  #published = 0;
-  /** Proxies whose translation threw: they keep what they have. Why, by proxy. */
-  readonly #failed = new Map<string, string>();
-  /** When each generation that is not yet everywhere was caused. */
-  readonly #causedAtMs = new Map<number, number>();
-  #publishing: Promise<void> | undefined;
   #issued = 0;
   #refused = 0;
-  #isClosed = false;
   readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(options: CoreOptions) {
@@ -93,7 +71,6 @@ export class HeddleControlPlane implements ControlPlane {
     const { clock, log, metrics, checkRoot } = options;
     const onChange = (): void => this.#tell("configuration");
     this.#root = new RootWatch({ check: checkRoot, clock, onChange });
-    this.#debounce = new Debounce(clock, debounceTimes, () => this.#publishSoon());
     this.ads = new AdsServer({
       clock,
       log: log.area("xds"),
@@ -107,14 +84,24 @@ export class HeddleControlPlane implements ControlPlane {
         },
       },
     });
+    this.#rounds = new Rounds({
+      ...options,
+      ads: this.ads,
+      instances: () => this.#instances,
+      onPublished: () => {
+        this.#tell("configuration");
+        this.#tell("proxies");
+      },
+      onEnd: () => this.#waits.check(),
+    });
     this.#waits = new Waits({
-      isSynced: (proxyId) => !this.#failed.has(proxyId) && this.ads.isSynced(proxyId),
+      isSynced: (proxyId) => !this.#rounds.hasFailed(proxyId) && this.ads.isSynced(proxyId),
       clock,
-      generation: () => this.#generation,
-      publishedGeneration: () => this.#published,
+      generation: () => this.#rounds.generation,
+      publishedGeneration: () => this.#rounds.published,
       proxies: () => this.#instances.keys(),
-      snapshot: (proxyId) => this.#snapshots.get(proxyId),
-      refusals: (proxyId) => refusalsOf(proxyId, this.ads.status(proxyId), this.#locate),
+      snapshot: (proxyId) => this.#rounds.snapshot(proxyId),
+      refusals: (proxyId) => refusalsOf(proxyId, this.ads.status(proxyId), this.#rounds.locate),
     });
     const { authority, state, newTranslate } = options;
     this.#effects = new ChangeEffects({
@@ -124,7 +111,7 @@ export class HeddleControlPlane implements ControlPlane {
       pause: nextTurn,
     });
     metrics.rootExpiry.set(authority.rootNotAfterMs / 1000);
-    this.#onInputs("config");
+    this.#rounds.onInputs("config");
   }
 
   isInstance(proxyId: string): boolean {
@@ -144,7 +131,7 @@ export class HeddleControlPlane implements ControlPlane {
   /** Takes over what the configuration folder says now. */
   setFiles(files: ConfigSet): void {
     this.#options.configuration.setFiles(files);
-    this.#onInputs("config");
+    this.#rounds.onInputs("config");
   }
 
   setWorkloads(message: WorkloadsMessage): void {
@@ -153,7 +140,7 @@ export class HeddleControlPlane implements ControlPlane {
     const running = message.snapshot.instances.filter(({ state }) => state !== "stopped");
     this.#instances = new Map(running.map((instance) => [proxyIdOf(instance), instance]));
     this.tokens.replace(running.map((holder) => ({ sha256: holder.tokenSha256, holder })));
-    this.#onInputs("workloads");
+    this.#rounds.onInputs("workloads");
     this.#tell("workloads");
   }
 
@@ -168,10 +155,8 @@ export class HeddleControlPlane implements ControlPlane {
       ...this.#root.problems,
       ...state.problems,
       ...configuration.current.problems,
-      ...this.#meshProblems,
-      ...this.#snapshots.problems(this.#locate),
-      ...[...this.#failed].map(([proxyId, reason]) => failedTranslation(proxyId, reason)),
-      ...refusalProblems(this.ads, this.#instances.keys(), this.#locate),
+      ...this.#rounds.problems,
+      ...refusalProblems(this.ads, this.#instances.keys(), this.#rounds.locate),
     ];
   }
 
@@ -181,7 +166,7 @@ export class HeddleControlPlane implements ControlPlane {
 
   proxies(): readonly ProxyStatus[] {
     const statuses = [...this.#instances].map(([proxyId, instance]) =>
-      proxyStatusOf(instance, this.ads.status(proxyId), this.#locate),
+      proxyStatusOf(instance, this.ads.status(proxyId), this.#rounds.locate),
     );
     return statuses.toSorted((a, b) => (a.proxy < b.proxy ? -1 : 1));
   }
@@ -200,7 +185,7 @@ export class HeddleControlPlane implements ControlPlane {
   }
 
   async waitFor(refs: readonly ResourceRef[], options: WaitOptions): Promise<WaitOutcome> {
-    const generation = options.generation ?? this.#generation;
+    const generation = options.generation ?? this.#rounds.generation;
     const concerned = await this.#effects.concerned(refs);
     return await this.#waits.wait(refs, { ...options, generation }, concerned);
   }
@@ -224,17 +209,15 @@ export class HeddleControlPlane implements ControlPlane {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#debounce.cancel();
+    const ended = this.#rounds.close();
     this.#root.close();
     await Promise.all(this.#closers.map((closeOne) => closeOne()));
-    await this.#publishing;
+    await ended;
   }
 
   /** Resolves when the snapshots of every change so far are set. */
   async settled(): Promise<void> {
-    this.#debounce.flush();
-    while (this.#publishing !== undefined) await this.#publishing;
+    await this.#rounds.settled();
   }
 
   #carryOut(plan: Plan, isDryRun: boolean): ApplyOutcome {
@@ -245,7 +228,7 @@ export class HeddleControlPlane implements ControlPlane {
       .preview(after)
       .problems.filter(({ resource }) => resource && concerned.has(resourceKey(resource)));
     const problems = [...plan.problems, ...found];
-    const outcome = { applied: plan.applied, problems, generation: this.#generation };
+    const outcome = { applied: plan.applied, problems, generation: this.#rounds.generation };
     if (problems.some(({ severity }) => severity === "error")) return { ...outcome, applied: [] };
     if (isDryRun) return outcome;
     try {
@@ -256,97 +239,15 @@ export class HeddleControlPlane implements ControlPlane {
       const problem = { code: "apply.store", severity: "error", path: "", message } as const;
       return { ...outcome, applied: [], problems: [...problems, problem] };
     }
-    this.#onInputs("config");
+    this.#rounds.onInputs("config");
     const refs = plan.applied.map(({ ref }) => ref);
     this.#effects.remember({ refs, before, after });
-    return { ...outcome, generation: this.#generation };
-  }
-
-  #onInputs(cause: "config" | "workloads"): void {
-    this.#generation += 1;
-    this.#causedAtMs.set(this.#generation, this.#options.clock.monotonicMs());
-    this.#options.metrics.triggered(cause);
-    if (cause === "config") this.#debounce.trigger();
-    else this.#publishSoon();
-  }
-
-  /** One round at a time; what changed during a round makes the next. */
-  #publishSoon(): void {
-    if (this.#publishing !== undefined || this.#isClosed) return;
-    if (this.#attempted === this.#generation) return;
-    this.#publishing = this.#publish()
-      .catch((error: unknown) => {
-        this.#options.log.error("translation failed", {
-          reason: messageOf(error),
-          stack: error instanceof Error ? error.stack : undefined,
-        });
-        this.#meshProblems = [brokenModel(messageOf(error))];
-      })
-      .finally(() => {
-        this.#publishing = undefined;
-        // Not again for the same input: it would fail the same way.
-        if (this.#attempted < this.#generation && !this.#debounce.isWaiting) this.#publishSoon();
-        this.#waits.check();
-      });
-  }
-
-  async #publish(): Promise<void> {
-    await nextTurn(); // several messages of one turn make one round
-    const { configuration, state, clock, metrics, translate } = this.#options;
-    const generation = this.#generation;
-    this.#attempted = generation;
-    const startMs = clock.monotonicMs();
-    const config = configuration.current;
-    const { model, problems } = state.build(config);
-    this.#meshProblems = problems;
-    this.#locate = locator(config.resources);
-    const peers = this.#peers.update(this.#instances.values());
-    this.#snapshots.startRound();
-    let sliceStartMs = startMs;
-    for (const [proxyId, instance] of this.#instances) {
-      this.#update(proxyId, generation, () => [
-        ...translate(model, instance),
-        [typeUrls.peer, peers],
-      ]);
-      if (clock.monotonicMs() - sliceStartMs < sliceMs) continue;
-      await nextTurn();
-      if (this.#isClosed) return;
-      sliceStartMs = clock.monotonicMs();
-    }
-    for (const gone of this.#snapshots.keepOnly(new Set(this.#instances.keys()))) {
-      this.ads.remove(gone);
-      this.#failed.delete(gone);
-    }
-    this.#published = generation;
-    metrics.services.set(model.services.size);
-    metrics.virtualServices.set(model.virtualServices.length);
-    metrics.translateSeconds.record((clock.monotonicMs() - startMs) / 1000);
-    for (const old of this.#causedAtMs.keys()) {
-      if (old < generation - generationsTimed) this.#causedAtMs.delete(old);
-    }
-    this.#tell("configuration");
-    this.#tell("proxies");
-  }
-
-  /** A translation that fails harms its own proxy and no other. */
-  #update(proxyId: string, generation: number, translate: () => Translated): void {
-    try {
-      const snapshot = this.#snapshots.update(proxyId, String(generation), new Map(translate()));
-      this.#failed.delete(proxyId);
-      if (this.ads.snapshot(proxyId) !== snapshot) this.ads.setSnapshot(proxyId, snapshot);
-    } catch (error) {
-      this.#failed.set(proxyId, messageOf(error));
-      this.#options.log.error("translation failed", {
-        proxy: proxyId,
-        reason: messageOf(error),
-        stack: error instanceof Error ? error.stack : undefined,
-      });
-    }
+    return { ...outcome, generation: this.#rounds.generation };
   }
 
   #onAnswer(proxyId: string): void {
     const { metrics, clock } = this.#options;
-    const causedAtMs = this.#causedAtMs.get(Number(this.#snapshots.get(proxyId)?.version ?? 0));
+    const causedAtMs = this.#rounds.causedAtMs(proxyId);
     if (causedAtMs !== undefined && this.ads.isSynced(proxyId)) {
       metrics.convergenceSeconds.record((clock.monotonicMs() - causedAtMs) / 1000);
     }
@@ -371,29 +272,6 @@ export class HeddleControlPlane implements ControlPlane {
     this.#told.add(change);
   }
 }
-
-type Translated = readonly (readonly [typeUrl: string, readonly EncodedResource[]])[];
-
-function brokenModel(reason: string): Problem {
-  return {
-    code: "control.model-failed",
-    severity: "error",
-    path: "",
-    message: `the configuration could not be put together; proxies keep the last one: ${reason}`,
-  };
-}
-
-function failedTranslation(proxyId: string, reason: string): Problem {
-  return {
-    code: "control.translation-failed",
-    severity: "error",
-    path: "",
-    message: `proxy ${proxyId} keeps its last configuration: ${reason}`,
-  };
-}
-
-/** Generations whose time of cause is kept. */
-const generationsTimed = 50;
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
