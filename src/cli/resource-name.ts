@@ -1,20 +1,11 @@
 import type { ResourceRef } from "../base/problem.ts";
 import type { ConfigResource } from "../console/api.ts";
+import { kindAskedFor } from "../model/kinds.ts";
 import { CommandFailure, exitCodes } from "./exit.ts";
 
-/** Istio's short names, and what users of kubectl type. */
-const shortNames: Readonly<Record<string, string>> = {
-  vs: "VirtualService",
-  dr: "DestinationRule",
-  gw: "Gateway",
-  se: "ServiceEntry",
-  pa: "PeerAuthentication",
-  ap: "AuthorizationPolicy",
-};
-
-/** `vs`, `virtualservice` and `VirtualServices` in the form the API compares without regard to case. */
+/** `vs`, `virtualservice` and `VirtualServices` as the mesh calls the kind; what is no kind stays as it is. */
 export function kindNamed(text: string): string {
-  return shortNames[text.toLowerCase()] ?? text.replace(/ies$/i, "y");
+  return kindAskedFor(text) ?? text;
 }
 
 export interface ResourceName {

@@ -68,13 +68,13 @@ const translate: Translate = (model, proxy) =>
   new Map([
     [
       typeUrls.cluster,
-      model.virtualServices
-        .filter(({ name }) => name.startsWith(proxy.workload) || name.startsWith("all"))
-        .map(({ kind, namespace, name, spec }) =>
-          encodedResource(name, Buffer.from(JSON.stringify(spec)), {
-            origins: [{ kind, namespace, name }],
-          }),
-        ),
+      model.resources.VirtualService.filter(
+        ({ name }) => name.startsWith(proxy.workload) || name.startsWith("all"),
+      ).map(({ kind, namespace, name, spec }) =>
+        encodedResource(name, Buffer.from(JSON.stringify(spec)), {
+          origins: [{ kind, namespace, name }],
+        }),
+      ),
     ],
   ]);
 

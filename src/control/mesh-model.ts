@@ -4,14 +4,12 @@
  * equal resources.
  */
 import type {
-  AuthorizationPolicy,
   BrokenResource,
-  DestinationRule,
-  Gateway,
-  PeerAuthentication,
+  ConfigKind,
+  ResourceOfKind,
   ServiceEntry,
-  VirtualService,
 } from "../model/config-resource.ts";
+import { configKinds } from "../model/kinds.ts";
 import type { MeshSettings } from "../model/mesh-config.ts";
 import type { PortProtocol, WorkloadInstance } from "../model/workload.ts";
 
@@ -28,13 +26,23 @@ export interface MeshShape {
   readonly domain: string;
   /** By hostname. */
   readonly services: ReadonlyMap<string, ServiceShape>;
-  readonly virtualServices: readonly VirtualService[];
-  readonly destinationRules: readonly DestinationRule[];
-  readonly gateways: readonly Gateway[];
-  readonly peerAuthentications: readonly PeerAuthentication[];
-  readonly authorizationPolicies: readonly AuthorizationPolicy[];
+  readonly resources: MeshResources;
   /** Security resources that could not be honoured and have no earlier good version: they deny. */
   readonly denying: readonly BrokenResource[];
+}
+
+/** Resources of every kind that acts, each in order of namespace and name. */
+export type MeshResources = {
+  readonly [Kind in ConfigKind]: readonly ResourceOfKind<Kind>[];
+};
+
+/** Asks for the resources of each kind. */
+export function resourcesOfEach(
+  find: <Kind extends ConfigKind>(kind: Kind) => readonly ResourceOfKind<Kind>[],
+): MeshResources {
+  const entries = configKinds.map((kind) => [kind, find(kind)] as const);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every kind has what was found of it
+  return Object.fromEntries(entries) as unknown as MeshResources;
 }
 
 export interface MeshService extends ServiceShape {

@@ -1,12 +1,18 @@
 /** Makes the mesh model from what is configured and what runs. Reads nothing, knows no xDS. */
 import type { AllocatedPlace } from "../base/allocated-addresses.ts";
 import type { Problem } from "../base/problem.ts";
-import type { BrokenResource, ConfigKind, ConfigResource } from "../model/config-resource.ts";
-import { isSecurityKind } from "../model/config-resource.ts";
+import type {
+  BrokenResource,
+  ConfigKind,
+  ConfigResource,
+  ResourceOfKind,
+} from "../model/config-resource.ts";
+import { isSecurityKind } from "../model/kinds.ts";
 import type { MeshSettings } from "../model/mesh-config.ts";
 import type { WorkloadSnapshot } from "../model/workload.ts";
 import { checkMesh } from "./mesh/check.ts";
 import type { MeshModel } from "./mesh-model.ts";
+import { resourcesOfEach } from "./mesh-model.ts";
 import { servicesOf } from "./mesh/services.ts";
 
 export interface MeshInput {
@@ -30,7 +36,8 @@ export const clusterDomain = "cluster.local";
 /** Builds the model, and finds what is wrong between resources that are each right. */
 export function buildMeshModel(input: MeshInput): BuiltMesh {
   const instances = input.workloads.instances.toSorted(byNamespaceAndName);
-  const entries = ofKind(input.resources, "ServiceEntry");
+  const resources = resourcesOfEach((kind) => ofKind(input.resources, kind));
+  const entries = resources.ServiceEntry;
   const problems: Problem[] = [];
   const places = input.places ?? new Map<string, AllocatedPlace>();
   const found = servicesOf({ workloads: input.workloads, instances, entries, problems, places });
@@ -39,11 +46,7 @@ export function buildMeshModel(input: MeshInput): BuiltMesh {
     domain: clusterDomain,
     instances,
     services: found.services,
-    virtualServices: ofKind(input.resources, "VirtualService"),
-    destinationRules: ofKind(input.resources, "DestinationRule"),
-    gateways: ofKind(input.resources, "Gateway"),
-    peerAuthentications: ofKind(input.resources, "PeerAuthentication"),
-    authorizationPolicies: ofKind(input.resources, "AuthorizationPolicy"),
+    resources,
     denying: input.broken.filter((resource) => isSecurityKind(resource.kind)),
   };
   problems.push(...checkMesh(model));
@@ -53,9 +56,9 @@ export function buildMeshModel(input: MeshInput): BuiltMesh {
 function ofKind<Kind extends ConfigKind>(
   resources: readonly ConfigResource[],
   kind: Kind,
-): readonly Extract<ConfigResource, { readonly kind: Kind }>[] {
+): readonly ResourceOfKind<Kind>[] {
   return resources
-    .filter((one): one is Extract<ConfigResource, { readonly kind: Kind }> => one.kind === kind)
+    .filter((one): one is ConfigResource & ResourceOfKind<Kind> => one.kind === kind)
     .toSorted(byNamespaceAndName);
 }
 

@@ -7,6 +7,7 @@ import { dump } from "js-yaml";
 import { parseMeshCase } from "../../test/support/mesh-case.ts";
 import { resourcesAsJson, xdsKinds } from "../../test/support/xds-json.ts";
 import { formatProblem } from "../base/problem.ts";
+import { configKinds } from "../model/kinds.ts";
 import { typeUrls } from "../xds/feed.ts";
 import type { MeshModel } from "./mesh-model.ts";
 import { newTranslator, translate } from "./translate.ts";
@@ -59,24 +60,25 @@ test("newTranslator() makes nothing but endpoints anew when an instance gets rea
 /** The model, and every model that lacks or changes one thing. */
 function variationsOf(model: MeshModel): readonly MeshModel[] {
   const { settings } = model;
-  const kinds = [
-    "virtualServices",
-    "destinationRules",
-    "gateways",
-    "peerAuthentications",
-    "authorizationPolicies",
-    "denying",
-  ] as const;
-  const without = kinds.flatMap((kind) =>
-    model[kind].map((_, index) => ({ ...model, [kind]: model[kind].toSpliced(index, 1) })),
+  const { resources, denying } = model;
+  const lessResources = configKinds.flatMap((kind) =>
+    resources[kind].map((_, index) => ({
+      ...model,
+      resources: { ...resources, [kind]: resources[kind].toSpliced(index, 1) },
+    })),
   );
+  const lessDenying = denying.map((_, index) => ({
+    ...model,
+    denying: denying.toSpliced(index, 1),
+  }));
   const lessServices = [...model.services.keys()].map((hostname) => ({
     ...model,
     services: new Map([...model.services].filter(([name]) => name !== hostname)),
   }));
   return [
     model,
-    ...without,
+    ...lessResources,
+    ...lessDenying,
     ...lessServices,
     withoutEndpoints(model),
     { ...model, settings: { ...settings, outboundTrafficPolicy: "REGISTRY_ONLY" } },

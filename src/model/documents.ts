@@ -3,15 +3,19 @@
  * back as a `BrokenResource`, so that whoever keeps earlier versions, or must deny, knows of it.
  */
 import type { Problem, ResourceRef, SourcePosition } from "../base/problem.ts";
-import type { BrokenResource, ConfigKind, ConfigResource } from "./config-resource.ts";
-import { isSecurityKind, resourceKey } from "./config-resource.ts";
+import type { BrokenResource, ConfigResource } from "./config-resource.ts";
+import { resourceKey } from "./config-resource.ts";
 import { duplicateProblem } from "./duplicates.ts";
+import type { AnyHonouredKind, Kind } from "./kinds.ts";
 import {
   allKindNames,
-  honouredKinds,
-  isHonouredKind,
+  apiVersionOf,
+  honouredNamesake,
+  isConfigKind,
   isKubernetesGroup,
-  laterKindEffect,
+  isSecurityKind,
+  kindOf,
+  servedIn,
 } from "./kinds.ts";
 import { labels as labelsType } from "./matching.ts";
 import type { LabelSelector } from "./matching.ts";
@@ -114,22 +118,26 @@ function readResource(root: YamlMapping, text: string, result: Result): void {
     }
     return;
   }
-  const identity = readMetadata(root, kind, result);
+  const known = kindOf(apiVersion, kind) ?? honouredNamesake(kind);
+  const kindName = known?.name ?? kind;
+  const identity = readMetadata(root, kindName, result);
   const { namespace, name, findings } = identity;
   const isPlaced = yamlField(yamlField(root, "metadata"), "namespace") !== undefined;
   // A text that does not say where it belongs means something else to whoever reads it next.
   const ownText =
     isPlaced || namespace === defaultNamespace ? text : dumpNode(withNamespace(root, namespace));
-  if (!isHonouredKind(kind) || !honouredKinds[kind].apiVersions.includes(apiVersion)) {
-    refuseKind({ kind, apiVersion, root, resource: findings.resource }, result.problems);
-    if (!isKnownKind(kind, apiVersion)) result.hasUnknown = true;
-    const meant = isHonouredKind(kind) ? kind : securityKindMeant(kind, apiVersion);
+  const served = servedIn(known, apiVersion);
+  if (served === undefined) {
+    refuseKind({ kind, apiVersion, known, root, resource: findings.resource }, result.problems);
+    if (known === undefined && !isKubernetesGroup(apiVersion)) result.hasUnknown = true;
+    const meant =
+      known?.state === "honoured" ? known.name : securityKindMeant(kindName, apiVersion);
     if (meant !== undefined) result.broken.push(brokenAs(meant, { namespace, name, root }));
     return;
   }
-  const resource = readSpec(kind, root, { ...identity, apiVersion, text: ownText });
+  const resource = readSpec(served, root, { ...identity, apiVersion, text: ownText });
   result.problems.push(...findings.problems);
-  if (resource === undefined) result.broken.push(brokenAs(kind, { namespace, name, root }));
+  if (resource === undefined) result.broken.push(brokenAs(served.name, { namespace, name, root }));
   else result.resources.push(resource);
 }
 
@@ -139,14 +147,6 @@ function brokenAs(
 ): BrokenResource {
   const { namespace, name, root } = what;
   return { kind, namespace, name, selector: readSelector(root), source: root.position };
-}
-
-function isKnownKind(kind: string, apiVersion: string): boolean {
-  return (
-    isHonouredKind(kind) ||
-    laterKindEffect(apiVersion, kind) !== undefined ||
-    isKubernetesGroup(apiVersion)
-  );
 }
 
 /**
@@ -200,7 +200,7 @@ function readMetadata(root: YamlMapping, kind: string, result: Result): Identity
   if (name === undefined) {
     const got = rawName === undefined ? "is missing" : `${JSON.stringify(rawName)} is not a name`;
     complain("metadata.name", nameNode ?? metadata, `metadata.name ${got}`);
-    if (!isHonouredKind(kind)) problems.push(...findings.problems.splice(0));
+    if (!isConfigKind(kind)) problems.push(...findings.problems.splice(0));
   }
   if (!isPlaced)
     complain("metadata.namespace", namespaceNode, `${rawNamespace} is not a namespace`);
@@ -226,7 +226,7 @@ function readTexts(node: YamlNode | undefined): Readonly<Record<string, string>>
 }
 
 function readSpec(
-  kind: ConfigKind,
+  kind: AnyHonouredKind,
   root: YamlMapping,
   identity: Identity & { readonly apiVersion: string; readonly text: string },
 ): ConfigResource | undefined {
@@ -235,10 +235,10 @@ function readSpec(
   const place = new Place(findings, "spec");
   const node = yamlField(root, "spec") ?? emptyMapping(root.position);
   findings.positions.set("spec", node.position);
-  const spec: unknown = honouredKinds[kind].spec.decode(node, place);
+  const spec: unknown = kind.spec.decode(node, place);
   if (!findings.isSound || spec === undefined || name === undefined) return undefined;
   const resource = {
-    kind,
+    kind: kind.name,
     apiVersion,
     namespace,
     name,
@@ -275,25 +275,26 @@ function refuseKind(
   what: {
     readonly kind: string;
     readonly apiVersion: string;
+    /** What it is, or was meant to be. */
+    readonly known: Kind | undefined;
     readonly root: YamlMapping;
     readonly resource: ResourceRef | undefined;
   },
   problems: Problem[],
 ): void {
-  const { kind, apiVersion, root, resource } = what;
+  const { kind, apiVersion, known, root, resource } = what;
   const subject = resource === undefined ? {} : { resource };
   const source = yamlField(root, "kind")?.position ?? root.position;
-  const effect = laterKindEffect(apiVersion, kind);
   const place = { path: "kind", source, ...subject };
-  if (effect !== undefined) {
-    const message = `${kind} is not honoured yet (${effect})`;
-    const hint = isSecurityKind(kind)
+  if (known?.state === "refused") {
+    const message = `${kind} is not honoured yet (${known.effect})`;
+    const hint = known.isSecurity
       ? "take the document out to let requests pass"
       : "take the document out, or keep it knowing that it has no effect";
     problems.push({ code: "config.kind-not-honoured", severity: "error", message, hint, ...place });
-  } else if (isHonouredKind(kind)) {
+  } else if (known !== undefined) {
     const message = `${kind} does not exist in ${apiVersion}`;
-    const hint = `write apiVersion: ${honouredKinds[kind].apiVersions[0]}`;
+    const hint = `write apiVersion: ${apiVersionOf(known, known.versions[0] ?? "")}`;
     problems.push({ code: "config.bad-api-version", severity: "error", message, hint, ...place });
   } else if (isKubernetesGroup(apiVersion)) {
     const message = `${apiVersion} ${kind} has no effect without Kubernetes`;
@@ -327,8 +328,10 @@ function readSelector(root: YamlMapping): LabelSelector | undefined {
  * have been: guessing too much only denies until the file is mended.
  */
 function guessBroken(document: YamlDocument, fallback: string): BrokenResource[] {
-  const kind = /^["']?kind["']?\s*:\s*["']?(\w+)/m.exec(document.text)?.[1];
-  if (kind === undefined) return [];
+  const written = /^["']?kind["']?\s*:\s*["']?(\w+)/m.exec(document.text)?.[1];
+  if (written === undefined) return [];
+  const apiVersion = /^["']?apiVersion["']?\s*:\s*["']?([\w./-]+)/m.exec(document.text)?.[1] ?? "";
+  const kind = kindOf(apiVersion, written)?.name ?? written;
   const name = /^\s+name\s*:\s*["']?([a-z0-9.-]+)/m.exec(document.text)?.[1];
   const namespace = /^\s+namespace\s*:\s*["']?([a-z0-9-]+)/m.exec(document.text)?.[1] ?? fallback;
   return [{ kind, namespace, name, selector: undefined, source: document.position }];

@@ -1,7 +1,7 @@
 /** Several resources of one kind, namespace and name: which is which, and what is said of them. */
 import type { Problem, SourcePosition } from "../base/problem.ts";
 import type { BrokenResource, ConfigResource } from "./config-resource.ts";
-import { isSecurityKind } from "./config-resource.ts";
+import { isSecurityKind } from "./kinds.ts";
 
 export const duplicateCode = "config.duplicate-name";
 

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 
 import { formatProblem } from "../../base/problem.ts";
 import type { ConfigAnswer, ConfigResource } from "../../console/api.ts";
-import { allKindNames } from "../../model/kinds.ts";
+import { allKindNames, kindAskedFor } from "../../model/kinds.ts";
 import { nearestName } from "../../model/nearest-name.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
 import { addMeshOptions, connectToMesh, type MeshOptions } from "../mesh-api.ts";
@@ -50,13 +50,8 @@ function printOthers(problems: ConfigAnswer["problems"], format: OutputFormat): 
 }
 
 function refuseUnknownKind(kind: string): void {
-  if (isAll(kind)) return;
-  const kinds = allKindNames();
-  const text = kind.toLowerCase();
-  if (kinds.some((one) => [one, `${one}s`, `${one}es`].some((n) => n.toLowerCase() === text))) {
-    return;
-  }
-  const near = nearestName(kind, kinds);
+  if (isAll(kind) || kindAskedFor(kind) !== undefined) return;
+  const near = nearestName(kind, allKindNames());
   const hint = near === undefined ? "" : `; did you mean ${near}?`;
   throw new CommandFailure(exitCodes.usage, `there is no kind ${kind}${hint}`);
 }

@@ -10,7 +10,7 @@ import { gatewayName, gatewaysByName, hostnamesUnder, resolveHost } from "./look
 
 export function checkConnectionRoutes(model: MeshModel): Problem[] {
   const names = new Map<string, string>();
-  return model.virtualServices.flatMap((one) => [
+  return model.resources.VirtualService.flatMap((one) => [
     ...checkServerNames(model, one, names),
     ...checkTcpRoutes(one),
     ...checkPorts(model, one),

@@ -12,7 +12,7 @@ import { gatewaysOf } from "./lookup.ts";
 export function checkGateways(model: MeshModel): Problem[] {
   const running = model.instances.filter((one) => one.role === "gateway");
   return [
-    ...model.gateways.flatMap((gateway) => checkGateway(gateway, running)),
+    ...model.resources.Gateway.flatMap((gateway) => checkGateway(gateway, running)),
     ...running.flatMap((one) => unusedPorts(model, one)),
     ...running.flatMap((one) => mixedPorts(model, one)),
   ];
@@ -48,7 +48,7 @@ function checkGateway(gateway: Gateway, running: readonly WorkloadInstance[]): P
 
 /** Ports that the gateway is declared with and no Gateway has a server for. */
 function unusedPorts(model: MeshModel, { workload, labels, ports }: WorkloadInstance): Problem[] {
-  const wanting = model.gateways.filter((one) => selects(one.spec.selector, labels));
+  const wanting = model.resources.Gateway.filter((one) => selects(one.spec.selector, labels));
   const wanted = new Set(wanting.flatMap((one) => one.spec.servers.map(({ port }) => port.number)));
   const name = "istio" in labels ? "istio" : "app";
   return ports

@@ -19,7 +19,11 @@ import {
 } from "./lookup.ts";
 import { offeredName } from "./open-servers.ts";
 
-export function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
+export function checkVirtualServices(model: MeshModel): Problem[] {
+  return model.resources.VirtualService.flatMap((one) => checkVirtualService(model, one));
+}
+
+function checkVirtualService(model: MeshModel, one: VirtualService): Problem[] {
   return [
     ...destinationsOf(one).flatMap(([path, value]) => checkDestination(model, one, path, value)),
     ...checkGatewayNames(model, one),
@@ -99,7 +103,7 @@ function checkDestination(
 /** Names of subsets by the hosts of their rules, in whatever namespace. */
 const subsetNames = indexed((model: MeshModel): HostTable<string> => {
   const names = new HostTable<string>();
-  for (const { namespace, spec } of model.destinationRules) {
+  for (const { namespace, spec } of model.resources.DestinationRule) {
     const host = resolveHost(model, spec.host, namespace);
     for (const { name } of spec.subsets ?? []) names.add(host, name);
   }
@@ -139,7 +143,7 @@ function checkGatewayNames(model: MeshModel, one: VirtualService): Problem[] {
 
 const offers = indexed((model: MeshModel): ReadonlyMap<Gateway, HostTable<string>> => {
   const byGateway = new Map<Gateway, HostTable<string>>();
-  for (const gateway of model.gateways) {
+  for (const gateway of model.resources.Gateway) {
     const table = new HostTable<string>();
     byGateway.set(gateway, table);
     for (const host of gateway.spec.servers.flatMap(({ hosts }) => hosts.map(offeredName))) {
@@ -178,7 +182,7 @@ function checkSeenAt(model: MeshModel, one: VirtualService, gateway: Gateway): P
 const runningIn = indexed((model: MeshModel): ReadonlyMap<Gateway, readonly string[]> => {
   const gateways = new InstanceTable(model.instances.filter(({ role }) => role === "gateway"));
   return new Map(
-    model.gateways.map((gateway) => {
+    model.resources.Gateway.map((gateway) => {
       const running = gateways.selected(undefined, gateway.spec.selector);
       return [gateway, [...new Set(running.map(({ namespace }) => namespace))]];
     }),
@@ -264,7 +268,7 @@ function isRoutedName(one: VirtualService, host: string): boolean {
 export function checkVirtualServiceHosts(model: MeshModel): Problem[] {
   const owners = new Map<string, VirtualService>();
   const problems: Problem[] = [];
-  for (const one of model.virtualServices) {
+  for (const one of model.resources.VirtualService) {
     if (!isForMesh(one)) continue;
     for (const [index, written] of one.spec.hosts.entries()) {
       const host = resolveHost(model, written, one.namespace);

@@ -16,11 +16,11 @@ import { denyingFor, hasSelector } from "./security.ts";
 const instancesOf = indexed((model: MeshModel) => new InstanceTable(model.instances));
 
 export function checkSecurity(model: MeshModel): Problem[] {
-  const policies = [...model.peerAuthentications, ...model.authorizationPolicies];
+  const policies = [...model.resources.PeerAuthentication, ...model.resources.AuthorizationPolicy];
   return [
     ...policies.flatMap((policy) => checkScope(model, policy)),
     ...checkDuplicateScopes(model),
-    ...model.authorizationPolicies.flatMap((policy) => checkPorts(model, policy)),
+    ...model.resources.AuthorizationPolicy.flatMap((policy) => checkPorts(model, policy)),
     ...model.denying.map((broken) => denyingProblem(model, broken)),
   ];
 }
@@ -106,7 +106,7 @@ function checkScope(model: MeshModel, policy: Policy): Problem[] {
 
 function checkDuplicateScopes(model: MeshModel): Problem[] {
   const first = new Map<string, PeerAuthentication>();
-  return model.peerAuthentications.flatMap((policy) => {
+  return model.resources.PeerAuthentication.flatMap((policy) => {
     const labels = Object.entries(policy.spec.selector ?? {}).map((label) => label.join("="));
     const scope = `${policy.namespace} ${labels.toSorted(inOrder).join(",")}`;
     const earlier = first.get(scope);

@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { parseMeshCase } from "../../../test/support/mesh-case.ts";
 import type { MeshModel, MeshService } from "../mesh-model.ts";
+import { resourcesOfEach } from "../mesh-model.ts";
 import { checkMesh } from "./check.ts";
 
 /** A mesh of `count` services, each with an instance, rules of every kind, a policy and a Gateway's host. */
@@ -92,11 +93,7 @@ function counted(model: MeshModel): { readonly model: MeshModel; readonly steps:
       ...model,
       instances: watched([...instances.values()]),
       services: new Services(services),
-      virtualServices: list(model.virtualServices),
-      destinationRules: list(model.destinationRules),
-      gateways: list(model.gateways),
-      peerAuthentications: list(model.peerAuthentications),
-      authorizationPolicies: list(model.authorizationPolicies),
+      resources: resourcesOfEach((kind) => list(model.resources[kind])),
     },
     steps: () => steps,
   };

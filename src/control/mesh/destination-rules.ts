@@ -66,7 +66,7 @@ interface RulesOfNamespace {
 
 const rulesByNamespace = indexed((model: MeshShape): ReadonlyMap<string, RulesOfNamespace> => {
   const byNamespace = new Map<string, RulesOfNamespace>();
-  for (const rule of model.destinationRules) {
+  for (const rule of model.resources.DestinationRule) {
     const { namespace } = rule;
     const known = byNamespace.get(namespace);
     const rules = known ?? {

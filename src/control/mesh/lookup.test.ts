@@ -96,7 +96,7 @@ test("gatewayVirtualServices() are those that the gateway's own namespace sees",
     { name: "d" },
   ];
   const { model, problems } = meshOf(rules);
-  const [gateway] = model.gateways;
+  const [gateway] = model.resources.Gateway;
   assert(gateway !== undefined);
   const found = gatewayVirtualServices(model, gateway, { namespace: "gates" });
   assert.deepEqual(

@@ -36,7 +36,7 @@ const meshGateway = "mesh";
 
 /** VirtualServices for requests that workloads send, by the order in which a client prefers them. */
 export function meshVirtualServices(model: MeshShape, client: Client): readonly VirtualService[] {
-  return inOrderFor(model.virtualServices.filter(isForMesh), client);
+  return inOrderFor(model.resources.VirtualService.filter(isForMesh), client);
 }
 
 export function isForMesh({ spec }: VirtualService): boolean {
@@ -76,7 +76,7 @@ function reachOf({ namespace, spec }: VirtualService, viewer: string): (typeof r
 
 const meshRules = indexed((model: MeshShape): HostTable<VirtualService> => {
   const table = new HostTable<VirtualService>();
-  for (const rule of model.virtualServices.filter(isForMesh)) {
+  for (const rule of model.resources.VirtualService.filter(isForMesh)) {
     const hosts = rule.spec.hosts.map((host) => resolveHost(model, host, rule.namespace));
     for (const host of new Set(hosts)) table.add(host, rule);
   }
@@ -119,7 +119,7 @@ export function virtualServicesFor(
 
 const places = indexed(
   (model: MeshShape): ReadonlyMap<VirtualService, number> =>
-    new Map(model.virtualServices.map((rule, index) => [rule, index])),
+    new Map(model.resources.VirtualService.map((rule, index) => [rule, index])),
 );
 
 const servicesByPattern = indexed((model: MeshShape): HostTable<string> => {
@@ -156,7 +156,7 @@ export function gatewayVirtualServices(
 
 const gatewayRules = indexed((model: MeshShape): ReadonlyMap<string, readonly VirtualService[]> => {
   const rules = new Map<string, VirtualService[]>();
-  for (const rule of model.virtualServices) {
+  for (const rule of model.resources.VirtualService) {
     const names = (rule.spec.gateways ?? []).map((one) => gatewayName(one, rule.namespace));
     for (const name of new Set(names)) {
       const known = rules.get(name);
@@ -169,7 +169,7 @@ const gatewayRules = indexed((model: MeshShape): ReadonlyMap<string, readonly Vi
 
 /** Gateways by `<namespace>/<name>`. */
 export const gatewaysByName: (model: MeshShape) => ReadonlyMap<string, Gateway> = indexed(
-  (model) => new Map(model.gateways.map((one) => [`${one.namespace}/${one.name}`, one])),
+  (model) => new Map(model.resources.Gateway.map((one) => [`${one.namespace}/${one.name}`, one])),
 );
 
 /** Gateways that a gateway instance serves: those whose selector its labels meet, in any namespace. */
@@ -177,5 +177,5 @@ export function gatewaysOf(
   model: MeshShape,
   instance: Pick<WorkloadInstance, "labels">,
 ): readonly Gateway[] {
-  return model.gateways.filter((one) => selects(one.spec.selector, instance.labels));
+  return model.resources.Gateway.filter((one) => selects(one.spec.selector, instance.labels));
 }

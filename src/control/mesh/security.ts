@@ -27,7 +27,7 @@ export function peerAuthenticationsFor(
 ): readonly PeerAuthentication[] {
   const { rootNamespace } = model.settings;
   const find = (namespace: string, isSelective: boolean): PeerAuthentication | undefined =>
-    model.peerAuthentications.find(
+    model.resources.PeerAuthentication.find(
       (one) =>
         one.namespace === namespace &&
         hasSelector(one) === isSelective &&
@@ -52,7 +52,7 @@ export function authorizationPoliciesFor(
   model: MeshShape,
   subject: Subject,
 ): readonly AuthorizationPolicy[] {
-  return model.authorizationPolicies.filter(
+  return model.resources.AuthorizationPolicy.filter(
     (one) => isInReach(model, one.namespace, subject) && selects(one.spec.selector, subject.labels),
   );
 }

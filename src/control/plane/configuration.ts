@@ -5,6 +5,7 @@ import {
   resourceKey,
 } from "../../model/config-resource.ts";
 import { parseDocuments } from "../../model/documents.ts";
+import { kindAskedFor } from "../../model/kinds.ts";
 import type { DirectoryContent } from "../config-directory.ts";
 import type {
   AppliedResource,
@@ -198,14 +199,7 @@ function shadowedByApplied(resource: ConfigResource, acting: ConfigResource): Pr
 }
 
 function matches(ref: ResourceRef, { kind, namespace, name }: ResourceFilter): boolean {
-  if (kind !== undefined && !isKind(ref.kind, kind)) return false;
+  if (kind !== undefined && ref.kind !== kindAskedFor(kind)) return false;
   if (namespace !== undefined && ref.namespace !== namespace) return false;
   return name === undefined || ref.name === name;
-}
-
-/** `VirtualService`, `virtualservice`, `virtualservices`, and `serviceentries`, `…policies`. */
-function isKind(kind: string, asked: string): boolean {
-  const [one, other] = [kind.toLowerCase(), asked.toLowerCase()];
-  const plural = one.endsWith("y") ? `${one.slice(0, -1)}ies` : `${one}s`;
-  return other === one || other === plural;
 }

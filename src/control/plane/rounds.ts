@@ -170,7 +170,7 @@ export class Rounds {
     }
     this.#published = generation;
     metrics.services.set(model.services.size);
-    metrics.virtualServices.set(model.virtualServices.length);
+    metrics.virtualServices.set(model.resources.VirtualService.length);
     metrics.translateSeconds.record((clock.monotonicMs() - startMs) / 1000);
     for (const old of this.#causedAtMs.keys()) {
       if (old < generation - generationsTimed) this.#causedAtMs.delete(old);

@@ -8,7 +8,7 @@
  */
 import type { Problem } from "../../base/problem.ts";
 import type { BrokenResource, ConfigResource } from "../../model/config-resource.ts";
-import { isSecurityKind, resourceKey } from "../../model/config-resource.ts";
+import { resourceKey } from "../../model/config-resource.ts";
 import {
   brokenOf,
   contestedProblem,
@@ -16,6 +16,7 @@ import {
   duplicateProblem,
   saysTheSame,
 } from "../../model/duplicates.ts";
+import { isSecurityKind } from "../../model/kinds.ts";
 import { type FoundFile, type FoundFiles, isBelow } from "./config-files.ts";
 
 export interface MergedFiles {

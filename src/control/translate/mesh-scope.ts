@@ -6,8 +6,11 @@
  */
 import type { LabelSelector } from "../../model/matching.ts";
 import type { WorkloadInstance } from "../../model/workload.ts";
+import { configKinds } from "../../model/kinds.ts";
 import type { MeshEndpoint, MeshModel, MeshShape, ServiceShape } from "../mesh-model.ts";
-import { authorizationPoliciesFor, denyingFor, peerAuthenticationsFor } from "../mesh/security.ts";
+import { resourcesOfEach } from "../mesh-model.ts";
+import { denyingFor } from "../mesh/security.ts";
+import { reachOf } from "./kind-reach.ts";
 import type {
   Capture,
   ClientView,
@@ -41,15 +44,8 @@ export class MeshScopes {
   scopeOf(model: MeshModel): MeshScope {
     const whole = shapeOf(model);
     // HTTP routes are asked for by name: a listener changes only with routes of connections.
-    const listeners = {
-      ...whole,
-      ...noRules,
-      virtualServices: whole.virtualServices.filter(routesConnections),
-      // Which rule holds for a host is found among all of them.
-      destinationRules: whole.destinationRules.some(boundsConnections)
-        ? whole.destinationRules
-        : [],
-    };
+    const resources = resourcesOfEach((kind) => reachOf(kind).listeners(whole.resources[kind]));
+    const listeners = { ...whole, resources, denying: [] };
     const wholeId = this.#shapes.whole.number(this.#keyOf(whole));
     const listenersId = this.#shapes.listeners.number(this.#keyOf(listeners));
     const asked = labelsAskedFor(whole);
@@ -79,13 +75,9 @@ export class MeshScopes {
   }
 
   #keyOf(shape: MeshShape): string {
-    const resources = [
-      shape.virtualServices,
-      shape.destinationRules,
-      shape.gateways,
-      shape.peerAuthentications,
-      shape.authorizationPolicies,
-    ].map((kind) => kind.map((resource) => this.#idOf(resource)));
+    const resources = configKinds.map((kind) =>
+      shape.resources[kind].map((resource) => this.#idOf(resource)),
+    );
     const services = [...shape.services.values()].map((service) => this.#serviceKey(service));
     return JSON.stringify([shape.settings, shape.domain, shape.denying, resources, services]);
   }
@@ -119,35 +111,6 @@ class Numbered {
   }
 }
 
-const noRules = {
-  destinationRules: [],
-  gateways: [],
-  peerAuthentications: [],
-  authorizationPolicies: [],
-  denying: [],
-} as const;
-
-function routesConnections({ spec }: MeshShape["virtualServices"][number]): boolean {
-  return spec.tcp !== undefined || spec.tls !== undefined;
-}
-
-/** Whether a rule says something that stands in the listeners of its callers. */
-function boundsConnections({ spec }: MeshShape["destinationRules"][number]): boolean {
-  const policies = [spec.trafficPolicy, ...(spec.subsets ?? []).map((one) => one.trafficPolicy)];
-  return policies
-    .flatMap((policy) => [policy, ...(policy?.portLevelSettings ?? [])])
-    .some((policy) => {
-      const { idleTimeout, maxConnectionDuration } = policy?.connectionPool?.tcp ?? {};
-      const isBySource = policy?.loadBalancer?.consistentHash?.useSourceIp === true;
-      const hasTunnel = policy !== undefined && "tunnel" in policy;
-      return (
-        [idleTimeout, maxConnectionDuration].some((one) => one !== undefined) ||
-        isBySource ||
-        hasTunnel
-      );
-    });
-}
-
 /** Copies field by field: what is not named here is in no key, and not in scope. */
 function shapeOf(model: MeshModel): MeshShape {
   const services = [...model.services.values()].map((service): ServiceShape => {
@@ -161,11 +124,7 @@ function shapeOf(model: MeshModel): MeshShape {
     settings: model.settings,
     domain: model.domain,
     services: new Map(services.map((service) => [service.hostname, service])),
-    virtualServices: model.virtualServices,
-    destinationRules: model.destinationRules,
-    gateways: model.gateways,
-    peerAuthentications: model.peerAuthentications,
-    authorizationPolicies: model.authorizationPolicies,
+    resources: resourcesOfEach((kind) => reachOf(kind).callers(model.resources[kind])),
     denying: model.denying,
   };
 }
@@ -175,11 +134,8 @@ function inboundShape(whole: MeshShape, instance: WorkloadInstance): MeshShape {
   const collector = whole.services.get(whole.settings.tracing?.service ?? "");
   return {
     ...whole,
-    ...noRules,
-    virtualServices: [],
+    resources: resourcesOfEach((kind) => reachOf(kind).inbound(whole, instance)),
     services: new Map(collector === undefined ? [] : [[collector.hostname, collector]]),
-    peerAuthentications: peerAuthenticationsFor(whole, instance),
-    authorizationPolicies: authorizationPoliciesFor(whole, instance),
     denying: denyingFor(whole, instance),
   };
 }
@@ -219,11 +175,11 @@ function ownProxy(instance: WorkloadInstance): OwnProxy {
 }
 
 /** Labels by which rules tell callers apart. */
-function labelsAskedFor({ virtualServices, destinationRules }: MeshShape): ReadonlySet<string> {
-  const selectors: (LabelSelector | undefined)[] = destinationRules.map(
+function labelsAskedFor({ resources }: MeshShape): ReadonlySet<string> {
+  const selectors: (LabelSelector | undefined)[] = resources.DestinationRule.map(
     ({ spec }) => spec.workloadSelector,
   );
-  for (const { spec } of virtualServices) {
+  for (const { spec } of resources.VirtualService) {
     for (const { match } of [...(spec.http ?? []), ...(spec.tls ?? []), ...(spec.tcp ?? [])]) {
       selectors.push(...(match ?? []).map(({ sourceLabels }) => sourceLabels));
     }

@@ -46,7 +46,7 @@ function closestRules(
 ): readonly DestinationRule[] {
   let found: DestinationRule[] = [];
   let closest = -1;
-  for (const rule of model.destinationRules) {
+  for (const rule of model.resources.DestinationRule) {
     if (rule.namespace !== namespace || !counts(rule)) continue;
     const host = resolveHost(model, rule.spec.host, namespace);
     if (!hostMatches(host, hostname)) continue;
@@ -93,12 +93,11 @@ export function virtualServicesByScan(
   client: Client,
   hostname: string,
 ): readonly { readonly name: string; readonly closeness: number }[] {
-  return model.virtualServices
-    .map((rule) => ({
-      name: nameOf(rule),
-      closeness: closenessOf(model, rule, hostname),
-      reach: reachOf(rule, client.namespace),
-    }))
+  return model.resources.VirtualService.map((rule) => ({
+    name: nameOf(rule),
+    closeness: closenessOf(model, rule, hostname),
+    reach: reachOf(rule, client.namespace),
+  }))
     .filter(({ closeness, reach }) => closeness >= 0 && reach < 3)
     .toSorted((left, right) => left.reach - right.reach)
     .map(({ name, closeness }) => ({ name, closeness }));
