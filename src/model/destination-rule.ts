@@ -173,7 +173,7 @@ const outlierDetection: Type<OutlierDetection> = object<OutlierDetection>(
     minHealthPercent: percentInteger,
   },
   {
-    deprecated: { consecutiveErrors: "consecutive5xxErrors" },
+    idle: { consecutiveErrors: "consecutive5xxErrors or consecutiveGatewayErrors" },
     unhonoured: {
       outlierDetectionHttpErrorCodes: later("counts other statuses as errors"),
     },

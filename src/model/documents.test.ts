@@ -308,9 +308,79 @@ test("parseDocuments() names kinds it does not honour", () => {
       .problems[0]?.code;
   assert.equal(code("networking.istio.io/v1alpha3", "EnvoyFilter"), "config.kind-not-honoured");
   assert.equal(code("gateway.networking.k8s.io/v1", "Gateway"), "config.kind-not-honoured");
+  assert.equal(code("install.istio.io/v1alpha1", "IstioOperator"), "config.kind-not-honoured");
   assert.equal(code("networking.istio.io/v2", "Gateway"), "config.bad-api-version");
   assert.equal(code("apps/v1", "Deployment"), "config.kubernetes-kind");
   assert.equal(code("example.com/v1", "Thing"), "config.unknown-kind");
+});
+
+test("parseDocuments() takes no Gateway of the Gateway API for one of Istio's", () => {
+  const gateway = (more: string): string =>
+    `apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: x }\n${more}`;
+  const { broken, problems } = parseDocuments(gateway("spec: {}\n"), "f.yaml");
+  assert.deepEqual(broken, []);
+  assert.equal(problems[0]?.resource?.kind, "Gateway.gateway.networking.k8s.io");
+  // What is no YAML, too.
+  assert.deepEqual(
+    parseDocuments(gateway("spec: {\n"), "f.yaml").broken.map(({ kind }) => kind),
+    ["Gateway.gateway.networking.k8s.io"],
+  );
+});
+
+/** What a spec means, whatever it is called by, and what is said of its names. */
+function specOf(kind: string, spec: string): [spec: unknown, problems: readonly string[]] {
+  const { resources, problems } = parseDocuments(document(kind, spec), "f.yaml");
+  return [
+    resources[0]?.spec,
+    problems.map(
+      ({ code, severity, path, source }) => `${severity} ${code} ${source?.line} ${path}`,
+    ),
+  ];
+}
+
+test("parseDocuments() takes old names for their successors, and warns", () => {
+  const http = (fields: string): string =>
+    `{ hosts: [a], http: [{ route: [{ destination: { host: a } }], ${fields} }] }`;
+  const old = (fields: string, now: string, path: string): void => {
+    const [spec, problems] = specOf("VirtualService", http(fields));
+    assert.deepEqual(spec, specOf("VirtualService", http(now))[0]);
+    assert.deepEqual(problems, [`warning config.deprecated-field 4 spec.http[0].${path}`]);
+  };
+  const mirror = "mirror: { host: b }";
+  const percentage = "mirrorPercentage: { value: 7 }";
+  old(`${mirror}, mirrorPercent: 7`, `${mirror}, ${percentage}`, "mirrorPercent");
+  old(`${mirror}, mirror_percent: 7`, `${mirror}, ${percentage}`, "mirror_percent");
+  old(`${mirror}, ${percentage}, mirrorPercent: 9`, `${mirror}, ${percentage}`, "mirrorPercent");
+  old(
+    "fault: { delay: { fixedDelay: 1s, percent: 7 } }",
+    "fault: { delay: { fixedDelay: 1s, percentage: { value: 7 } } }",
+    "fault.delay.percent",
+  );
+  old(
+    'corsPolicy: { allowOrigin: ["*", "https://a"] }',
+    'corsPolicy: { allowOrigins: [{ exact: "*" }, { exact: "https://a" }] }',
+    "corsPolicy.allowOrigin",
+  );
+  check(
+    "VirtualService",
+    http(`${mirror}, mirrorPercent: 101`),
+    [
+      "config.deprecated-field 4:90 spec.http[0].mirrorPercent",
+      "config.out-of-range 4:105 spec.http[0].mirrorPercent",
+    ],
+    false,
+  );
+});
+
+test("parseDocuments() warns of old names that do nothing in Istio either", () => {
+  const [spec, problems] = specOf(
+    "DestinationRule",
+    "{ host: a, trafficPolicy: { outlierDetection: { consecutiveErrors: 3 } } }",
+  );
+  assert.deepEqual(spec, { host: "a", trafficPolicy: { outlierDetection: {} } });
+  assert.deepEqual(problems, [
+    "warning config.no-effect 4 spec.trafficPolicy.outlierDetection.consecutiveErrors",
+  ]);
 });
 
 test("positionOf() finds a field or what is around it", () => {

@@ -3,7 +3,7 @@ import type { StringMatch } from "./matching.ts";
 import { percentage, stringMatch } from "./matching.ts";
 import { duration, flag, headerName, integer, oneOf, text } from "./scalar-types.ts";
 import type { Type } from "./schema.ts";
-import { list, object } from "./schema.ts";
+import { list, object, refine } from "./schema.ts";
 
 export interface FaultInjection {
   readonly delay?: { readonly percentage?: number; readonly fixedDelay: number };
@@ -46,7 +46,13 @@ export const faultInjection: Type<FaultInjection> = object<FaultInjection>({
           replaces: ["fixedDelay"],
         },
       },
-      deprecated: { percent: "percentage: {value: …}" },
+      renamed: {
+        percent: {
+          successor: "percentage",
+          type: integer({ min: 0, max: 100 }),
+          instead: "percentage: {value: …}",
+        },
+      },
     },
   ),
   abort: object<NonNullable<FaultInjection["abort"]>>(
@@ -85,5 +91,13 @@ export const corsPolicy: Type<CorsPolicy> = object<CorsPolicy>(
     allowCredentials: flag,
     unmatchedPreflights: oneOf("UNSPECIFIED", "FORWARD", "IGNORE"),
   },
-  { deprecated: { allowOrigin: "allowOrigins" } },
+  {
+    renamed: {
+      allowOrigin: {
+        successor: "allowOrigins",
+        type: list(refine(text, (value): StringMatch => ({ kind: "exact", value }))),
+        instead: "allowOrigins: [{exact: …}]",
+      },
+    },
+  },
 );

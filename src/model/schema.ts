@@ -2,12 +2,13 @@
  * A small language for what configuration may look like: a `Type<T>` reads a YAML node into a `T`
  * and reports everything that is wrong, with its place, instead of stopping at the first mistake.
  *
- * Fields come in three sorts: honoured ones are decoded, known ones that are not honoured yet are
- * refused with their effect named, all others are unknown. It knows nothing of Istio; `kinds/` does.
+ * Fields come in four sorts: honoured ones are decoded, old names of them too, with a warning; known ones
+ * that are not honoured yet are refused with their effect named; all others are unknown. It knows nothing of Istio;
+ * `kinds/` does.
  */
 import type { Problem, ResourceRef, SourcePosition } from "../base/problem.ts";
 import { nearestName } from "./nearest-name.ts";
-import type { YamlNode } from "./yaml.ts";
+import type { YamlMapping, YamlNode } from "./yaml.ts";
 
 export interface Type<T> {
   /** For messages: "expected …". */
@@ -93,11 +94,26 @@ export type FieldTypes<T> = {
     : Type<Exclude<T[Key], undefined>> & { readonly isRequired?: boolean };
 };
 
+/** What an old name says for its successor; where both are written, the successor counts. */
+export type RenamedField<T> = {
+  readonly [Key in keyof T & string]-?: {
+    readonly successor: Key;
+    /** Of what is written under the old name, which may differ from the successor's. */
+    readonly type: Type<Exclude<T[Key], undefined>>;
+    /** What to write, completing "write …". */
+    readonly instead: string;
+  };
+}[keyof T & string];
+
 export interface ObjectOptions<T> {
   readonly required?: readonly (keyof T & string)[];
   readonly unhonoured?: Readonly<Record<string, Unhonoured>>;
-  /** Old names: `consecutiveErrors` → what to write instead. */
+  /** Old names that act no more: `targetPort` → what to write instead. */
   readonly deprecated?: Readonly<Record<string, string>>;
+  /** Old names that still act, as their successors do: `mirrorPercent`. Each use is a warning. */
+  readonly renamed?: Readonly<Record<string, RenamedField<T>>>;
+  /** Old names that istiod still takes and does nothing with, as we do: what to write instead. Each use is a warning. */
+  readonly idle?: Readonly<Record<string, string>>;
   /** At most one of each group may be set. */
   readonly oneOf?: readonly (readonly (keyof T & string)[])[];
   /** Exactly one of each group must be set. */
@@ -118,11 +134,12 @@ export function object<T>(fields: FieldTypes<T>, options: ObjectOptions<T> = {})
     expects: "a mapping",
     decode(node, place) {
       if (node.kind !== "mapping") return wrongType(node, place, "a mapping");
-      const value: Record<string, unknown> = {};
+      const value: Record<string, unknown> = renamedValues(node, place, options.renamed ?? {});
       for (const entry of node.entries) {
         const at = place.field(entry.key);
         if (entry.value.kind === "scalar" && entry.value.value === null) continue;
         const type = types.get(entry.key);
+        if (type === undefined && Object.hasOwn(options.renamed ?? {}, entry.key)) continue;
         if (type === undefined) {
           complainAboutField(entry.key, entry.keyPosition, at, { types, options });
           continue;
@@ -139,6 +156,36 @@ export function object<T>(fields: FieldTypes<T>, options: ObjectOptions<T> = {})
       return partial as T;
     },
   };
+}
+
+/** What old names say, under the names of their successors. */
+function renamedValues<T>(
+  node: YamlMapping,
+  place: Place,
+  renamed: Readonly<Record<string, RenamedField<T>>>,
+): Record<string, unknown> {
+  const value: Record<string, unknown> = {};
+  for (const entry of node.entries.filter(isPresent)) {
+    const field = Object.hasOwn(renamed, entry.key) ? renamed[entry.key] : undefined;
+    if (field === undefined) continue;
+    const { successor, type, instead } = field;
+    const at = place.field(entry.key);
+    const isBeside = node.entries.some((one) => one.key === successor && isPresent(one));
+    place.findings.positions.set(at.path, entry.value.position);
+    at.complain(entry.keyPosition, {
+      code: "config.deprecated-field",
+      severity: "warning",
+      message: isBeside
+        ? `${entry.key} is deprecated, and ${successor} beside it counts`
+        : `${entry.key} is deprecated; it acts as ${successor}`,
+      hint: isBeside ? `take ${entry.key} out` : `write ${instead}`,
+    });
+    const decoded = type.decode(entry.value, at);
+    if (isBeside || decoded === undefined) continue;
+    place.findings.positions.set(place.field(successor).path, entry.value.position);
+    value[successor] = decoded;
+  }
+  return value;
 }
 
 /** A list; an item that cannot be used makes its resource unsound and is left out. */
@@ -245,6 +292,16 @@ function complainAboutField<T>(
     });
     return;
   }
+  const { idle = {} } = known.options;
+  if (Object.hasOwn(idle, name)) {
+    place.complain(position, {
+      code: "config.no-effect",
+      severity: "warning",
+      message: `${name} does nothing any more, as in Istio`,
+      hint: `write ${idle[name]} instead`,
+    });
+    return;
+  }
   const names = [...known.types.keys(), ...Object.keys(unhonoured)];
   const near = nearestName(name, names);
   place.complain(position, {
@@ -277,8 +334,10 @@ function checkGroups<T>(value: Partial<T>, node: YamlNode, place: Place, known: 
 
 /** What a refused field was written for: its own complaint says enough. */
 function standsFor<T>(key: string, { types, options }: Known<T>): readonly string[] {
-  const { unhonoured = {}, required = [], exactlyOneOf = [] } = options;
+  const { unhonoured = {}, renamed = {}, required = [], exactlyOneOf = [] } = options;
   if (types.has(key)) return [];
+  const successor = Object.hasOwn(renamed, key) ? renamed[key]?.successor : undefined;
+  if (successor !== undefined) return [successor];
   if (Object.hasOwn(unhonoured, key)) return unhonoured[key]?.replaces ?? [];
   const near = nearestName(key, [...required, ...exactlyOneOf.flat()]);
   return near === undefined ? exactlyOneOf.flat() : [near];

@@ -19,7 +19,7 @@ import {
   regex,
   text,
 } from "./scalar-types.ts";
-import type { Place, Type } from "./schema.ts";
+import type { Place, RenamedField, Type } from "./schema.ts";
 import { list, object, record, refine } from "./schema.ts";
 import type { YamlNode } from "./yaml.ts";
 import { yamlField } from "./yaml.ts";
@@ -156,6 +156,12 @@ const mirrorPolicy: Type<MirrorPolicy> = object<MirrorPolicy>(
   { required: ["destination"] },
 );
 
+const mirrorPercent: RenamedField<HttpRoute> = {
+  successor: "mirrorPercentage",
+  type: integer({ min: 0, max: 100 }),
+  instead: "mirrorPercentage: {value: …}",
+};
+
 const httpRoute: Type<HttpRoute> = object<HttpRoute>(
   {
     name: text,
@@ -200,10 +206,7 @@ const httpRoute: Type<HttpRoute> = object<HttpRoute>(
         replaces: ["route"],
       },
     },
-    deprecated: {
-      mirrorPercent: "mirrorPercentage: {value: …}",
-      mirror_percent: "mirrorPercentage",
-    },
+    renamed: { mirrorPercent, mirror_percent: mirrorPercent },
     exactlyOneOf: [["route", "redirect", "directResponse"]],
     oneOf: [["mirror", "mirrors"]],
     check: checkRoute,

@@ -12,7 +12,8 @@ export const configCodes: Readonly<Record<string, string>> = {
   "config.unknown-field": "The kind has no such field.",
   "config.not-honoured":
     "A known field or value that does not act yet; the message says what it would do.",
-  "config.deprecated-field": "An old field whose successor must be used.",
+  "config.deprecated-field":
+    "An old field: it acts as its successor with a warning, or its successor must be used.",
   "config.wrong-type": "A value has another type than the field.",
   "config.bad-enum": "A value is not among those allowed.",
   "config.bad-duration": "A duration cannot be read; `500ms`, `5s`, `1h30m` can.",
