@@ -97,6 +97,7 @@ export class ProxyKeeper {
     for (const other of this.#children) {
       // A second signal would cut off what one that leaves is still answering.
       if (other === child || other.isLeaving) continue;
+      other.line.tellSucceeded();
       // What it closes from now on is open in its successor.
       other.line.close();
       this.#dismiss(other, "SIGTERM");

@@ -26,18 +26,29 @@ export function openSocketKeeper(log: Logger): SocketKeeper {
  */
 export type Keeping = "data-plane" | "every-socket";
 
+/** This process's part of the line to its keeper. */
+export interface KeeperLine {
+  /** To be called when all sockets are open. */
+  readonly tellReady: () => void;
+  /** Another process serves in our place: what comes to the sockets is its to take. */
+  readonly isSucceeded: () => boolean;
+}
+
 /**
  * From now on this process's listening sockets are the keeper's, too. `line` is the descriptor that
- * the keeper started it with. Returns what is to be called when all sockets are open. Throws as above.
+ * the keeper started it with. Throws as above.
  */
-export function joinSocketKeeper(line: number, log: Logger, keeping: Keeping): () => void {
+export function joinSocketKeeper(line: number, log: Logger, keeping: Keeping): KeeperLine {
   const { reactor, messages } = open(log);
   const kept = new KeptSockets(messages, line);
   reactor.kept = kept;
   if (keeping === "every-socket") keepNodesSockets(kept);
   else keepSessions(kept);
-  return () => {
-    for (const fd of kept.onReady()) reactor.syscalls.close(fd);
+  return {
+    tellReady: () => {
+      for (const fd of kept.onReady()) reactor.syscalls.close(fd);
+    },
+    isSucceeded: () => kept.isSucceeded(),
   };
 }
 

@@ -15,7 +15,7 @@ import type { Logger } from "../../telemetry/logger.ts";
 import type { MetricRegistry } from "../../telemetry/metrics.ts";
 import { noPeers } from "../../telemetry/standard-metrics.ts";
 import { openBootstrapSources, readBootstrapFile } from "../bootstrap-file.ts";
-import { joinSocketKeeper } from "../../net/kept-sockets.ts";
+import { joinSocketKeeper, type KeeperLine } from "../../net/kept-sockets.ts";
 import type { HttpListener } from "../../net/http-listener.ts";
 import { ProxyKeeper } from "../proxy-keeper.ts";
 import { CommandFailure, exitCodes } from "../exit.ts";
@@ -131,7 +131,7 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   const plan = drainPlanOf(options);
   const clock = systemClock;
   const { keptSockets } = options;
-  const tellKeeper = joinKeeper(options, log);
+  const keeper = joinKeeper(options, log);
   const metrics = createSharedMetricRegistry();
   const overload = openOverload(options.memoryLimit);
   const reading = readBootstrapFile(options.config, overload.bounds);
@@ -178,14 +178,15 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   });
   if (keptSockets === undefined) await admin.opened;
   await proxy.ready;
-  tellKeeper?.();
+  keeper?.tellReady();
   for (const { name, address } of proxy.listeners()) {
     log.info("listening", { listener: name, address: formatSocketAddress(address) });
   }
   return {
     async stop() {
       log.info("draining", { drainMs: plan.cutAfterMs });
-      await proxy.drain(plan);
+      // A successor takes what comes from now on, and is there for longer.
+      await proxy.drain(keeper?.isSucceeded() === true ? { ...plan, acceptMs: 0 } : plan);
       await proxy.close();
       sources.close();
       await admin.close();
@@ -195,8 +196,8 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
   };
 }
 
-/** What is to be called when it serves; undefined where nobody keeps its sockets. */
-function joinKeeper({ keptSockets }: RunProxyOptions, log: Log): (() => void) | undefined {
+/** Undefined where nobody keeps its sockets. */
+function joinKeeper({ keptSockets }: RunProxyOptions, log: Log): KeeperLine | undefined {
   if (keptSockets === undefined) return undefined;
   return joinSocketKeeper(Number(keptSockets), log, "data-plane");
 }

@@ -114,7 +114,7 @@ async function joinKeeper({ keeperLine }: SidecarRun, log: Log): Promise<() => v
   if (keeperLine === undefined) return () => {};
   const { joinSocketKeeper } = await import("../../net/kept-sockets.ts");
   try {
-    return joinSocketKeeper(keeperLine, log, "every-socket");
+    return joinSocketKeeper(keeperLine, log, "every-socket").tellReady;
   } catch (thrown) {
     log.warn("listening sockets are not kept", { reason: messageOf(thrown) });
     return () => {};

@@ -15,6 +15,8 @@ type ToKeeper =
 
 /** Before a secret on its way to a process; addresses begin otherwise. */
 const secretMark = "secret ";
+/** To a process that has had its time. */
+const successionMark = "succeeded";
 
 export type Transport = "tcp" | "udp";
 
@@ -76,6 +78,12 @@ export class KeptSockets {
     return unused.map(([, fd]) => fd);
   }
 
+  /** Whether another process has our sockets and serves; a keeper that has died has said nothing of one. */
+  isSucceeded(): boolean {
+    const message = this.#messages.receive(this.#line);
+    return typeof message === "object" && message.text === successionMark;
+  }
+
   #tell(message: ToKeeper, fd?: number): void {
     this.#messages.send(this.#line, { text: JSON.stringify(message), fd });
   }
@@ -85,6 +93,8 @@ export class KeptSockets {
 export interface KeptLine {
   /** For the process, as a descriptor it is started with; ours to close once it runs. */
   readonly theirs: number;
+  /** Another process serves: before it is asked to end. */
+  tellSucceeded(): void;
   /** What it says from now on is of no interest; what it has said still counts. */
   close(): void;
 }
@@ -140,7 +150,10 @@ export class SocketKeeper {
     };
     const watched: Watched = { onEvents: read, onFault: end };
     this.#reactor.add(ours, watched, readable);
-    return { theirs, close };
+    const tellSucceeded = (): void => {
+      if (isOpen) this.#messages.send(ours, { text: successionMark, fd: undefined });
+    };
+    return { theirs, tellSucceeded, close };
   }
 
   /** Once the process has it. */

@@ -1,5 +1,5 @@
 /**
- * `heddle proxy --supervised`: a proxy that was killed, and one that is replaced, refuse no connection.
+ * `heddle proxy --supervised`: a proxy that was killed, and one that is replaced, refuse no connection (under load: hot-restart.test.ts).
  * The proxies run from the bundle, as those of a mesh.
  */
 import assert from "node:assert/strict";
@@ -19,7 +19,6 @@ import { freePort } from "../../support/free-port.ts";
 import { watchProcessorWait } from "../../support/processor-wait.ts";
 import { makeTestAuthority } from "../../support/test-certificates.ts";
 
-const streamMs = 2500;
 /** Of `/long`: as long as it takes to start two proxies one after the other. */
 const longMs = 10_000;
 
@@ -37,10 +36,9 @@ interface Supervised {
 async function startApplication(t: TestContext): Promise<number> {
   const application = http.createServer((request, response) => {
     request.resume();
-    const endsAfterMs = { "/stream": streamMs, "/long": longMs }[request.url ?? ""];
-    if (endsAfterMs === undefined) return void request.on("end", () => response.end("ok"));
+    if (request.url !== "/long") return void request.on("end", () => response.end("ok"));
     response.write("begun");
-    setTimeout(() => response.end("ended"), endsAfterMs);
+    setTimeout(() => response.end("ended"), longMs);
   });
   application.keepAliveTimeout = 60_000;
   await new Promise<void>((resolve) => application.listen(0, "127.0.0.1", 4096, resolve));
@@ -136,12 +134,12 @@ async function superviseWith(
 }
 
 /** One request on a connection of its own: what was answered, or what became of the connection. */
-function ask(port: number, path = "/"): Promise<string> {
+function ask(port: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = net.connect(port, "127.0.0.1");
     let text = "";
     socket.on("connect", () =>
-      socket.write(`GET ${path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`),
+      socket.write("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
     );
     socket.on("data", (chunk) => (text += chunk.toString("latin1")));
     socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "error"));
@@ -212,26 +210,6 @@ for (const workers of ["0", "2"]) {
   });
 }
 
-test("a proxy is replaced under new connections and 500 open streams: none is refused or reset", async (t) => {
-  const options = ["--concurrency", "2", "--drain-time-s", "20"];
-  const { keeper, port, proxies } = await supervise(t, ...options);
-  const [before] = proxies();
-  const streams = Array.from({ length: 500 }, () => ask(port, "/stream"));
-  await sleep(300);
-  const stop = keepAsking(port, 8);
-  keeper.kill("SIGHUP");
-  while (proxies().includes(before ?? 0)) await sleep(20);
-  const counts = await stop();
-  const ended = await Promise.all(streams);
-  const whole = ended.filter((text) => text.startsWith("HTTP/1.1 200") && text.includes("ended"));
-  const broken = ended.find((text) => !text.includes("ended")) ?? "";
-  assert.equal(whole.length, 500, broken);
-  assert.deepEqual([...counts.keys()], ["HTTP/1.1 200"]);
-  t.diagnostic(`${counts.get("HTTP/1.1 200")} new connections while it was replaced`);
-  assert.equal(proxies().length, 1);
-  assert.match(await ask(port), /^HTTP\/1.1 200/);
-});
-
 for (const [what, disturb] of [
   ["is killed", (_keeper: ChildProcess, second: number) => process.kill(second, "SIGKILL")],
   ["is replaced itself", (keeper: ChildProcess) => keeper.kill("SIGHUP")],
@@ -247,7 +225,7 @@ for (const [what, disturb] of [
     disturb(keeper, second);
     while (proxies().includes(second)) await sleep(20);
     assert.match(await whole, /^HTTP\/1.1 200[^]*begun[^]*ended/);
-    // It takes connections in between for half of its time.
+    // It takes none any more: who comes in between waits for the third.
     while (proxies().includes(first)) await sleep(20);
     const answer = await Promise.race([ask(port), sleep(20_000, "nobody serves")]);
     assert.match(answer, /^HTTP\/1.1 200/);
