@@ -4,6 +4,8 @@
  */
 import type { JsonObject } from "@bufbuild/protobuf";
 
+import { authzExamples } from "./authz-examples.ts";
+
 const type = (name: string, fields: JsonObject = {}): JsonObject => ({
   "@type": `type.googleapis.com/${name}`,
   ...fields,
@@ -101,6 +103,11 @@ const tree: JsonObject = {
   },
 };
 const service = { serverUri: { uri: "http://a", cluster: "app", timeout: "1s" } };
+const asked = {
+  ...service,
+  pathPrefix: "/a",
+  authorizationRequest: { headersToAdd: [{ key: "x-a", value: "b" }] },
+};
 const body = { maxRequestBytes: 1, allowPartialMessage: true, packAsBytes: true };
 const provider = {
   issuer: "me",
@@ -381,11 +388,7 @@ export const fieldExamples: readonly FieldExample[] = [
   [
     "filters.http.ext_authz.v3.ExtAuthz",
     {
-      httpService: {
-        ...service,
-        pathPrefix: "/a",
-        authorizationRequest: { headersToAdd: [{ key: "x-a", value: "b" }] },
-      },
+      httpService: asked,
       withRequestBody: body,
       filterEnabledMetadata: {
         filter: "f",
@@ -406,22 +409,7 @@ export const fieldExamples: readonly FieldExample[] = [
     },
   ],
   ["filters.http.ext_authz.v3.ExtAuthzPerRoute", { checkSettings: { withRequestBody: body } }],
-  [
-    "filters.http.ext_authz.v3.ExtAuthzPerRoute",
-    {
-      checkSettings: {
-        httpService: {
-          ...service,
-          pathPrefix: "/a",
-          retryPolicy: { retryBackOff: { baseInterval: "1s" } },
-        },
-      },
-    },
-  ],
-  [
-    "filters.http.ext_authz.v3.ExtAuthzPerRoute",
-    { checkSettings: { grpcService: { envoyGrpc: { clusterName: "a" } } } },
-  ],
+  ...authzExamples,
   [
     "filters.http.jwt_authn.v3.JwtAuthentication",
     {
