@@ -280,7 +280,7 @@ function nominate(head: Http1Head, field: number, most: number): Nominated | und
   const parts = head.valueAt(field).toLowerCase().split(",").filter(isSomething);
   if (parts.length > most) return undefined;
   for (const part of parts) {
-    const token = part.replaceAll(outerBlanks, "");
+    const token = withoutOuterBlanks(part);
     if (token === "close") isClose = true;
     else if (token === "keep-alive") head.isKeepAlive = true;
     else if (token === "upgrade") isUpgrade = true;
@@ -299,8 +299,22 @@ function isForbidden(token: string, { kind }: Http1Head): boolean {
   return kind === "request" && forbiddenToClients.has(token);
 }
 
-/** Not `trim()`: bytes above 0x7f are part of a token that nobody knows, not white space. */
-const outerBlanks = /^[ \t]+|[ \t]+$/g;
+/**
+ * Not `trim()`: bytes above 0x7f are part of a token that nobody knows, not white space. Nor a regular expression: one
+ * for blanks at the end looks at each run of blanks from each of its places.
+ */
+function withoutOuterBlanks(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && isBlank(text, start)) start++;
+  while (start < end && isBlank(text, end - 1)) end--;
+  return text.slice(start, end);
+}
+
+function isBlank(text: string, at: number): boolean {
+  const unit = text.charCodeAt(at);
+  return unit === 0x20 || unit === 0x09;
+}
+
 /** Nothing, and what is looked at in its own right. */
 const keptNominations: ReadonlySet<string> = new Set(["", "te", "connection"]);
 

@@ -176,6 +176,19 @@ test("frameRequest() closes when any field of Connection says so, whatever the o
   check(true, "Connection: close\xa0");
 });
 
+test("frameRequest() looks once at blanks in Connection, however many", () => {
+  const blanks = " ".repeat(58_000);
+  const head = new Http1Head();
+  head.reset("request");
+  const text = `GET / HTTP/1.1\r\nHost: a\r\nConnection: close, x${blanks}y\r\n\r\n`;
+  feedHead(head, Buffer.from(text), 0, defaultHeadLimits);
+  const before = process.cpuUsage();
+  assert.equal(frameRequest(head), undefined);
+  const tookMs = process.cpuUsage(before).user / 1000;
+  assert.equal(head.isKeepAlive, false);
+  assert.ok(tookMs < 200, `${tookMs} ms`); // a second and more with a regular expression
+});
+
 test("frameRequest() refuses an expectation that nobody knows beside one that is known", () => {
   const fields = "Host: a\r\nExpect: 100-continue\r\nExpect: x";
   assert.equal(read(`GET / HTTP/1.1\r\n${fields}\r\n\r\n`, 1000).error, "expectation");
