@@ -1,4 +1,7 @@
 /** The proxies that are compared, and how each is started with its configuration file. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
 import {
   composeGrpcPair,
   composeHttp2,
@@ -15,6 +18,8 @@ export interface Contestant {
   /** Writes its configuration; returns the file. */
   readonly configure: (folder: string, values: Fillings) => string;
   readonly command: (file: string, folder: string) => readonly string[];
+  /** No proxy, but a server: it answers where pairs have their inbound listener, and nowhere else. */
+  readonly isServer?: boolean;
 }
 
 export interface Programs {
@@ -52,6 +57,7 @@ export function contestants(programs: Programs): readonly Contestant[] {
       configure: from("haproxy.cfg"),
       command: (file) => ["haproxy", "-f", file],
     },
+    opensslServer,
     ...bothOf(programs, "plain", "routing only", from("plain.yaml")),
     ...bothOf(programs, "mesh", filters, from("mesh.yaml")),
     ...bothOf(programs, "mesh-h2", `${filters}; HTTP/2 to it`, composeHttp2("HTTP2"), oneThread),
@@ -82,6 +88,25 @@ export function contestants(programs: Programs): readonly Contestant[] {
     ...bothOf(programs, "tcp", "TCP proxy", from("tcp.yaml")),
   ];
 }
+
+/**
+ * What handshakes cost with OpenSSL and nothing else around it. Of its own version, which may know fewer ways to agree on
+ * keys than Node's; one connection after the other, each as far as a pair's clients go: a page, and the end.
+ */
+const opensslServer: Contestant = {
+  name: "openssl",
+  kind: "tls",
+  does: "OpenSSL's own server",
+  configure: (folder, { PEER = "" }) => {
+    const file = join(folder, "openssl.options");
+    const names = ["-CAfile", "cert.pem", "-cert", "cert.pem", "-key", "key.pem"];
+    const policy = ["-Verify", "1", "-verify_return_error", "-verify_quiet", "-num_tickets", "1"];
+    writeFileSync(file, ["-accept", `127.0.0.1:${PEER}`, ...names, ...policy, "-WWW"].join("\n"));
+    return file;
+  },
+  command: (file) => ["openssl", "s_server", ...readFileSync(file, "utf8").split("\n")],
+  isServer: true,
+};
 
 /** Both data planes with one file of somebody's, as it is. */
 export function contestantsOfFile(programs: Programs, file: string): readonly Contestant[] {

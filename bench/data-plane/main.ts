@@ -28,7 +28,7 @@ import {
   reportAsJson,
   writePerformancePage,
 } from "./report.ts";
-import { grid, type Scenario, scenarios } from "./scenarios.ts";
+import { grid, inboundOffset, type Scenario, scenarios } from "./scenarios.ts";
 
 const usage = `node bench/data-plane/main.ts [options]
 
@@ -259,10 +259,10 @@ async function startProxy(contestant: Contestant, port: number): Promise<Running
     COLLECTOR: String(collectorPort),
     NAME: contestant.name,
     PORT: String(port),
-    PEER: String(port + 1),
+    PEER: String(port + inboundOffset),
   });
   const process = start(contestant.command(file, folder), { cores: proxyCores, folder });
   running.add(process);
-  await waitForPort(port);
+  await waitForPort(contestant.isServer === true ? port + inboundOffset : port);
   return process;
 }

@@ -36,6 +36,7 @@ function versions(envoy: string | undefined): readonly string[] {
     ["nginx", "nginx", "-v", /nginx\/([\d.]+)/],
     ["HAProxy", "haproxy", "-v", /version ([\d.]+)/],
     ["wrk", "wrk", "-v", /wrk (\S+)/],
+    ["OpenSSL", "openssl", "version", /OpenSSL (\S+)/],
     ["Envoy", envoy ?? "envoy", "--version", /\/([\d.]+)\//],
   ];
   return asked.map(([name, program, option, pattern]) => {
@@ -108,7 +109,7 @@ function formatScenario(
   const rows = [...results].map(([{ name, kind }, measured]) => {
     const of = (value: (measurement: Measurement) => number): number => median(measured.map(value));
     const cost = of(({ cpuUs }) => cpuUs);
-    const reference = envoys.get(kind) ?? Number.NaN;
+    const reference = envoys.get(kind === "tls" ? "pair" : kind) ?? Number.NaN;
     const resumed = of(({ resumed: share = Number.NaN }) => share);
     return [
       name,

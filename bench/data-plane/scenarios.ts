@@ -31,7 +31,7 @@ const streamed = 1000;
 const gridKinds = /^(?:plain|mesh|pair-mesh|pair-mesh-h2)$/;
 const grpcKinds = /^(?:mesh-grpc|pair-mesh-grpc)$/;
 /** The pair's inbound listener is next to its outbound one. */
-const inboundOffset = 1;
+export const inboundOffset = 1;
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -185,7 +185,7 @@ function handshakes(mode: "full" | "resumed"): Scenario {
   return {
     name: `handshakes-${mode}`,
     what: `mutual TLS, ${mode}, one request on each connection`,
-    kinds: /^pair$/,
+    kinds: /^(?:pair|tls)$/,
     warmTimes: slowlyWarm,
     unit: "handshake",
     run: async (target, seconds) => {
