@@ -5,8 +5,11 @@
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { PieceJoiner } from "../../wire/joined-pieces.ts";
 
+/** Of every body that keeps none; nothing is ever put into it. */
+const noPieces: Buffer[] = [];
+
 export class RequestBody {
-  readonly pieces: Buffer[] = [];
+  pieces: Buffer[] = noPieces;
   bytes = 0;
   /** All of the body received so far is in `pieces`. */
   isWhole = true;
@@ -18,7 +21,7 @@ export class RequestBody {
 
   reset(bytesMax: number): void {
     this.bytesMax = bytesMax;
-    if (this.pieces.length > 0) this.pieces.length = 0;
+    this.pieces = noPieces;
     this.#joiner?.reset();
     this.bytes = 0;
     this.isWhole = true;
@@ -28,8 +31,9 @@ export class RequestBody {
 
   /** Copies: the bytes belong to their reader. */
   keep(chunk: Buffer, from: number, to: number): void {
-    this.#joiner ??= new PieceJoiner();
-    this.#joiner.add(this.pieces, chunk, from, to);
+    // Most are one piece, and an array that is pushed to when empty makes room for 17.
+    if (this.pieces.length === 0) this.pieces = [copyOf(chunk, from, to)];
+    else (this.#joiner ??= new PieceJoiner()).add(this.pieces, chunk, from, to);
     this.bytes += to - from;
   }
 
@@ -49,7 +53,7 @@ export class RequestBody {
 
   /** No retry any more: what was sent need not be remembered. */
   forget(): void {
-    this.pieces.length = 0;
+    this.pieces = noPieces;
     this.#joiner?.reset();
     this.bytes = 0;
     this.isWhole = false;
@@ -57,3 +61,10 @@ export class RequestBody {
 }
 
 const none = Buffer.alloc(0);
+
+/** One object: a part of the chunk would be another. */
+function copyOf(chunk: Buffer, from: number, to: number): Buffer {
+  const piece = Buffer.allocUnsafe(to - from);
+  chunk.copy(piece, 0, from, to);
+  return piece;
+}

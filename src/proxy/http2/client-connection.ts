@@ -66,7 +66,8 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   readonly #pingDeadline: Deadline = new Deadline(this);
   #settingsDeadline: Deadline | undefined;
   readonly #free: ClientStream[] = [];
-  readonly #streams: Set<ClientStream> = new Set();
+  /** Those of requests, in no order: what comes and goes costs nothing here, as it would in a map. */
+  readonly #streams: ClientStream[] = [];
   #isReceiving = false;
   #isPingSent = false;
   #isDraining = false;
@@ -128,7 +129,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   }
 
   get isIdle(): boolean {
-    return this.#streams.size === 0;
+    return this.#streams.length === 0;
   }
 
   /** It stands. */
@@ -162,7 +163,8 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   /** Begins a stream; the caller has looked at `capacity` and counts the request. */
   attach(user: UpstreamUser): void {
     const stream = this.#free.pop() ?? new ClientStream(this);
-    this.#streams.add(stream);
+    stream.place = this.#streams.length;
+    this.#streams.push(stream);
     this.#keeper.onStream(1);
     this.#idleDeadline.disarm();
     const isReused = this.requests > 0;
@@ -216,7 +218,14 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
 
   /** The stream is over; its user has not been told. */
   leave(stream: ClientStream): boolean {
-    if (!this.#streams.delete(stream)) return false;
+    const { place } = stream;
+    if (place < 0) return false;
+    stream.place = -1;
+    const last = this.#streams.pop();
+    if (last !== undefined && last !== stream) {
+      last.place = place;
+      this.#streams[place] = last;
+    }
     this.cluster.limits.releaseRequest();
     this.#keeper.onStream(-1);
     return true;
@@ -232,7 +241,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
   }
 
   #watch(): void {
-    if (this.#streams.size > 0 || this.#isClosed) return;
+    if (this.#streams.length > 0 || this.#isClosed) return;
     if (this.#isDraining) return this.close();
     // Each request would leave behind a connection that nobody can use.
     if (this.#takesNone) return this.drain();
@@ -330,13 +339,16 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     wheel.release(this.#idleDeadline, this.#ageDeadline, this.#pingDeadline);
     if (this.#settingsDeadline !== undefined) wheel.release(this.#settingsDeadline);
     this.#keeper.onClosed(this, error);
-    for (const stream of this.#streams) stream.onConnectionClose(this.#isFaulty, error);
+    for (const stream of this.#streams.slice()) {
+      // One may have gone with another that went before it.
+      if (stream.place >= 0) stream.onConnectionClose(this.#isFaulty, error);
+    }
     this.#free.length = 0;
   }
 
   /** What its cluster counts of it. */
   endedAfter(nowMs: number, error: ChannelError | undefined): UpstreamConnectionEnd {
-    const isBusy = this.#streams.size > 0;
+    const isBusy = this.#streams.length > 0;
     const lengthMs = nowMs - this.dialledMs;
     return endOf({ lengthMs, hasPeerEnded: this.#hasPeerEnded, error, isBusy });
   }
@@ -345,7 +357,7 @@ export class ClientConnection implements ChannelHandler, ClientHandler, Deadline
     if (deadline === this.#pingDeadline) return this.#onPingDeadline();
     if (deadline === this.#ageDeadline) return this.drain();
     if (deadline === this.#settingsDeadline) return this.#keeper.onUntold("connect-timeout");
-    if (this.#streams.size === 0) this.close();
+    if (this.#streams.length === 0) this.close();
   }
 
   #onPingDeadline(): void {

@@ -32,6 +32,8 @@ export class ClientStream
   hasAnswered = false;
   isOverlong = false;
   answeredMs = 0;
+  /** Where the connection keeps it among those of requests; -1 for nowhere. */
+  place = -1;
   readonly #connection: ClientConnection;
   readonly #heads: HeadShare | undefined;
   #user: UpstreamUser | undefined;
