@@ -185,7 +185,14 @@ export async function runGhz(target: Target, load: GhzLoad): Promise<Measurement
   ];
   options.push("--call", `grpc.testing.TestService/${call.method}`, "--duration-stop", "wait");
   // Each caller waits for its answer: as many as a second of calls needs when one takes 50 ms.
-  options.push("--rps", String(rate), "-c", String(rate / 20), "--connections", String(connections));
+  options.push(
+    "--rps",
+    String(rate),
+    "-c",
+    String(rate / 20),
+    "--connections",
+    String(connections),
+  );
   options.push("-z", `${seconds}s`, `127.0.0.1:${target.port}`);
   const before = runningUse(target.pid);
   // It tells every single call, some 70 bytes each.
