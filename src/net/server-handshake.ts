@@ -159,7 +159,10 @@ class ServerHandshake {
     const isResumed = secured.isSessionReused();
     const expiry = terms === undefined ? undefined : expiryOfResumed(secured, terms, nowMs);
     const verdict = judgePeer({
-      facts: nodeFactsOf(secured, secured.getPeerX509Certificate(), this.#side.keepsPeerChain),
+      facts: nodeFactsOf(secured, secured.getPeerX509Certificate(), {
+        keepsChain: this.#side.keepsPeerChain,
+        hasSeveral: material.parts.certificates.length > 1,
+      }),
       plan: context.plan,
       material,
       requiresCertificate,

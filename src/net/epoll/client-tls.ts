@@ -155,7 +155,10 @@ class Handshake implements ClientTlsHandshake {
   #judge(connection: SslConnection, material: TlsMaterial, interest: number): void {
     const { context, sni } = this.#side;
     const verdict = judgePeer({
-      facts: factsOf(connection, context.plan.spiffe?.needsChain),
+      facts: factsOf(connection, {
+        keepsChain: context.plan.spiffe?.needsChain === true,
+        hasSeveral: false,
+      }),
       plan: context.plan,
       material,
       requiresCertificate: true,

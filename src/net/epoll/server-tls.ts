@@ -109,7 +109,10 @@ class ServerTls {
     if (this.#isSettled) return;
     const { context, requiresCertificate } = this.#side;
     const verdict = judgePeer({
-      facts: factsOf(connection, this.#side.keepsPeerChain),
+      facts: factsOf(connection, {
+        keepsChain: this.#side.keepsPeerChain,
+        hasSeveral: material.parts.certificates.length > 1,
+      }),
       plan: context.plan,
       material,
       requiresCertificate,

@@ -5,6 +5,7 @@ import os from "node:os";
 import type { TlsMaterial } from "../tls/material.ts";
 import type { TlsFailureKind } from "../tls/failure.ts";
 import { kindOfHandshakeError } from "../tls/failure.ts";
+import type { FurtherFacts } from "../tls/node-facts.ts";
 import type { PeerFacts } from "../tls/peer.ts";
 import { readPeerCertificate } from "../tls/peer-certificate.ts";
 import { wantsWrite } from "./byte-stream.ts";
@@ -115,12 +116,16 @@ function isSameUse(one: SslUse, other: SslUse): boolean {
 }
 
 /** `keepsChain`: what the peer sent behind its certificate is kept. */
-export function factsOf(connection: SslConnection, keepsChain = false): PeerFacts {
+export function factsOf(
+  connection: SslConnection,
+  { keepsChain, hasSeveral }: FurtherFacts,
+): PeerFacts {
   const { peerCertificate, version, cipher, alpnProtocol } = connection;
   const certificate =
     peerCertificate === undefined ? undefined : readPeerCertificate(peerCertificate);
   const issuersDer = keepsChain ? connection.peerIssuers() : undefined;
-  return { certificate, issuersDer, version, cipher, alpn: alpnProtocol };
+  const ownDer = hasSeveral ? connection.ownCertificate : undefined;
+  return { certificate, issuersDer, ownDer, version, cipher, alpn: alpnProtocol };
 }
 
 export function peerCertificateOf(connection: SslConnection): X509Certificate | undefined {

@@ -130,7 +130,10 @@ class Handshake implements ClientHandshake {
     const earlier = isResumed ? this.#offered : undefined;
     const server = isResumed ? earlier?.session.server : secured.getPeerX509Certificate();
     const verdict = judgePeer({
-      facts: nodeFactsOf(secured, server, context.plan.spiffe?.needsChain),
+      facts: nodeFactsOf(secured, server, {
+        keepsChain: context.plan.spiffe?.needsChain === true,
+        hasSeveral: false,
+      }),
       plan: context.plan,
       material,
       requiresCertificate: true,

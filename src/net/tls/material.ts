@@ -75,10 +75,8 @@ export interface TlsMaterial {
   readonly context: tls.SecureContext;
   /** What the context was made of, for a backend that makes its own. */
   readonly parts: TlsParts;
-  /** Of the first certificate. */
-  readonly localUriSans: readonly string[];
-  /** The same one's; undefined without one. */
-  readonly ownNames: CertificateNames | undefined;
+  /** Of the certificate with these bytes, or of the first; undefined without one. */
+  readonly ownNames: (der: Uint8Array | undefined) => CertificateNames | undefined;
   /** Everything that our own certificates say who we are by. */
   readonly localNames: readonly string[];
   /** Whether the peer's chain is verified: false only where configuration names no trust anchor. */
@@ -270,15 +268,16 @@ const noAuthorities: string[] = [];
 function makeMaterial(parts: TlsParts): TlsMaterial {
   // Without tickets there is nothing to go on with: every connection is verified anew.
   const context = createNodeContext(parts, { secureOptions: constants.SSL_OP_NO_TICKET });
-  const names = parts.certificates.flatMap(({ chainPem }) => {
-    const found = decodeCertificateNames(new X509Certificate(chainPem).raw);
-    return found === undefined ? [] : [found];
-  });
+  const leaves = parts.certificates.map(({ chainPem }) => new X509Certificate(chainPem).raw);
+  const own = leaves.map((der) => ({ der, names: decodeCertificateNames(der) }));
+  const names = own.flatMap((one) => one.names ?? []);
   return {
     context,
     parts,
-    localUriSans: names[0]?.uriSans ?? [],
-    ownNames: names[0],
+    ownNames: (der) => {
+      const shown = der === undefined ? undefined : own.find((one) => one.der.equals(der));
+      return (shown ?? own[0])?.names;
+    },
     localNames: names.flatMap(({ subject, uriSans, dnsSans, emailSans, ipSans }) => [
       subject,
       ...uriSans,

@@ -46,9 +46,8 @@ const material: TlsMaterial = {
     trustedCaPem: undefined,
     crlPem: undefined,
   },
-  localUriSans: [],
   localNames: [],
-  ownNames: undefined,
+  ownNames: () => undefined,
   verifiesPeer: true,
 };
 

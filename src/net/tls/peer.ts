@@ -24,6 +24,8 @@ export interface PeerFacts {
   readonly certificate: PeerCertificate | undefined;
   /** What came behind the certificate, where that is kept. */
   readonly issuersDer?: readonly Uint8Array[] | undefined;
+  /** Which certificate we have shown, where there are several. */
+  readonly ownDer?: Uint8Array | undefined;
   readonly version: string;
   readonly cipher: string;
   readonly alpn: string | undefined;
@@ -108,6 +110,7 @@ function sessionOf(
   certificate: PeerCertificate | undefined,
   peerCertificate?: TlsSession["peerCertificate"],
 ): TlsSession {
+  const own = material.ownNames(facts.ownDer);
   return {
     version: facts.version,
     cipher: facts.cipher,
@@ -119,7 +122,7 @@ function sessionOf(
     peerCommonName: certificate?.names?.commonName,
     peerCertificateDer: certificate?.der,
     peerIssuersDer: certificate === undefined ? undefined : facts.issuersDer,
-    localUriSans: material.localUriSans,
-    ownNames: material.ownNames,
+    localUriSans: own?.uriSans ?? noNames,
+    ownNames: own,
   };
 }

@@ -69,6 +69,12 @@ const inline = ({ chainPem, privateKeyPem }: TestCertificate): object => ({
   private_key: { inline_string: privateKeyPem },
 });
 
+const tellingRoute = {
+  match: { prefix: "/" },
+  direct_response: { status: 200 },
+  response_headers_to_add: [{ header: { key: "x-own", value: "%DOWNSTREAM_LOCAL_DNS_SAN%" } }],
+};
+
 function listenerOf(name: string, plan: DoorPlan, port: number): object {
   const { own, isInspected = false, isBySecret = false, more = {}, params } = plan;
   const context = {
@@ -87,7 +93,9 @@ function listenerOf(name: string, plan: DoorPlan, port: number): object {
     http_filters: [
       { name: "router", typed_config: { "@type": `${extensions}.filters.http.router.v3.Router` } },
     ],
-    route_config: {},
+    route_config: {
+      virtual_hosts: [{ name: "all", domains: ["*"], routes: [tellingRoute] }],
+    },
   };
   const inspector = {
     name: "inspector",
@@ -194,3 +202,38 @@ for (const door of doorNames) {
     assert.ok(seen.size > 1 || door === "modern", [...seen].join());
   });
 }
+
+/** Names of the certificate that a client is shown, and those that logs and headers have; none: it is refused. */
+function told(plane: PlaneName, client: Client, servername: string): Promise<readonly string[]> {
+  assert.ok(planes !== undefined);
+  const port = planes.port(plane, "plain");
+  return new Promise((resolve) => {
+    const options = { host: "127.0.0.1", port, rejectUnauthorized: false, ...clients[client] };
+    const socket = tls.connect({ ...options, ...(servername === "" ? {} : { servername }) });
+    let answer = "";
+    socket.once("secureConnect", () => socket.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    socket.on("data", (chunk) => {
+      answer += chunk.toString("latin1");
+      if (!answer.includes("\r\n\r\n")) return;
+      const own = socket.getPeerX509Certificate()?.subjectAltName ?? "";
+      const said = /^x-own: (.*)$/m.exec(answer)?.[1] ?? "";
+      resolve([own.replaceAll("DNS:", "").replaceAll(" ", ""), said.trim()]);
+      socket.destroy();
+    });
+    socket.once("error", () => resolve([]));
+  });
+}
+
+test("names of our own certificate are those of the one that the client was shown", async () => {
+  const seen = new Set<string>();
+  for (const plane of ["envoy", ...planeNames] as const) {
+    for (const client of ["usual", "of RSA", "of TLS 1.2 and RSA"] as const) {
+      for (const name of ["", "shop.test", "cart.test", "a.wild.test"]) {
+        const [shownNames = "", saidNames = ""] = await told(plane, client, name);
+        assert.equal(saidNames, shownNames, `${plane}: a client ${client} asks for '${name}'`);
+        seen.add(shownNames);
+      }
+    }
+  }
+  assert.ok(seen.size > 2, [...seen].join(" "));
+});

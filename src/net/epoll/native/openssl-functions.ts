@@ -92,6 +92,8 @@ const signatures = {
   SSL_shutdown: { arguments: ["pointer"], return: "i32" },
   SSL_get_verify_result: { arguments: ["pointer"], return: "i64" },
   SSL_get0_alpn_selected: { arguments: ["pointer", "pointer", "pointer"], return: "void" },
+  /** It stays the connection's. */
+  SSL_get_certificate: { arguments: ["pointer"], return: "pointer" },
   SSL_get1_peer_certificate: { arguments: ["pointer"], return: "pointer" },
   SSL_get_version: { arguments: ["pointer"], return: "pointer" },
   SSL_get_current_cipher: { arguments: ["pointer"], return: "pointer" },

@@ -243,6 +243,12 @@ export class SslConnection implements ByteStream {
     }
   }
 
+  /** As DER, until the next is asked for: that of ours which the peer was shown. */
+  get ownCertificate(): Buffer | undefined {
+    const certificate = this.#ssl.functions.SSL_get_certificate(this.#connection);
+    return certificate === 0n ? undefined : this.#der(certificate);
+  }
+
   /** Of a server's full handshake: what the client sent behind its certificate, as DER. */
   peerIssuers(): readonly Buffer[] {
     const { functions } = this.#ssl;
