@@ -36,7 +36,7 @@ const typesOf: { readonly [Family in AddressFamily]: readonly number[] } = {
   ipv6: [recordTypes.aaaa],
 };
 
-/** `resolve()` rejects with `dns.unresolved` and a sentence that says why. */
+/** `resolve()` rejects with `dns.unresolved` and a sentence that says why the server gave no answer. */
 export function createDnsResolver({ upstream, dialler, clock }: DnsResolverOptions): Resolver {
   const exchange = new DnsExchange({
     upstream,
@@ -55,7 +55,10 @@ export function createDnsResolver({ upstream, dialler, clock }: DnsResolverOptio
         typesOf[family].map((type) => askOne(exchange, name, type)),
       );
       const addresses = [...new Set(answers.flatMap((answer) => answer?.addresses ?? []))];
-      if (addresses.length === 0) throw unresolved(hostname, reasonOf(answers, server));
+      if (addresses.length === 0 && !answers.every(isKnown)) {
+        const failed = answers.find((answer) => !isKnown(answer));
+        throw unresolved(hostname, reasonOf(failed, server));
+      }
       const lives = answers.flatMap((answer) => answer?.ttlSeconds ?? []);
       return { addresses, ttlMs: lives.length === 0 ? undefined : Math.min(...lives) * 1000 };
     },
@@ -82,11 +85,14 @@ function askOne(
   });
 }
 
-function reasonOf(answers: readonly (DnsAddresses | undefined)[], server: string): string {
-  const answer = answers.find((one) => one !== undefined);
+/** The server knows what it says, be it that there is no such name. */
+function isKnown(answer: DnsAddresses | undefined): boolean {
+  const { noError, nameError } = responseCodes;
+  return answer?.code === noError || answer?.code === nameError;
+}
+
+function reasonOf(answer: DnsAddresses | undefined, server: string): string {
   if (answer === undefined) return `name server ${server} does not answer`;
-  if (answer.code === responseCodes.nameError) return "the name does not exist";
-  if (answer.code === responseCodes.noError) return "the name has no address";
   return `name server ${server} answers with code ${answer.code}`;
 }
 

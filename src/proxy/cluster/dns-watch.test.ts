@@ -138,6 +138,26 @@ test("DnsWatch keeps the addresses of a name that stops resolving", async () => 
   watcher.close();
 });
 
+test("DnsWatch has no endpoints where a name is none any more, but those of one endpoint with many addresses", async () => {
+  for (const [isStrict, expected, updates] of [
+    [true, [], ["update_success", "update_success", "update_success update_no_rebuild"]],
+    [false, ["192.0.2.1"], ["update_success", "update_failure", "update_failure"]],
+  ] as const) {
+    const watched = watch({ isStrict, answer: both });
+    await setImmediate();
+    watched.answers.set("api.example.com", { addresses: [], ttlMs: undefined });
+    await watched.advance(5_000);
+    assert.deepEqual(watched.endpoints(), expected);
+    await watched.advance(500);
+    assert.deepEqual(watched.updates, updates);
+    assert.equal(watched.lines.length, 1);
+    watched.answers.set("api.example.com", both);
+    await watched.advance(1_000);
+    assert.match(watched.lines[1] ?? "", /resolves again/);
+    watched.watcher.close();
+  }
+});
+
 test("DnsWatch tells what became of each question", async () => {
   const { answers, advance, updates, watcher } = watch({ answer: both });
   await setImmediate();

@@ -1,6 +1,8 @@
 /**
- * Keeps the endpoints of a DNS cluster up to date: resolves, waits, resolves again. A name that does
- * not resolve keeps the addresses it had, and is asked for again after pauses that grow.
+ * Keeps the endpoints of a DNS cluster up to date: resolves, waits, resolves again. A name that nobody
+ * answers for keeps the addresses it had, and is asked for again after pauses that grow; one that has no
+ * addresses any more, or is none, has no endpoints. That of a LOGICAL_DNS cluster keeps them then, too, as in
+ * Envoy.
  */
 import { messageOf } from "../../base/error.ts";
 import type { Timer } from "../../base/clock.ts";
@@ -28,6 +30,7 @@ export interface DnsWatchOptions {
 interface NameState {
   /** Last good answer; undefined before the first. */
   readonly addresses: readonly string[] | undefined;
+  /** Answers without addresses among them. */
   readonly failures: number;
 }
 
@@ -80,24 +83,35 @@ export class DnsWatch {
       const isSingle = family === "ipv4" || family === "ipv6";
       const { addresses, ttlMs } = await this.#resolver.resolve(name, isSingle ? family : "any");
       if (this.#isClosed) return;
+      if (addresses.length === 0 && !this.#options.discovery.isStrict) {
+        throw new Error("it has no addresses");
+      }
       const found = ofFamily(addresses, family);
-      this.#names.set(name, { addresses: found, failures: 0 });
+      const failures = found.length === 0 ? before.failures + 1 : 0;
+      this.#names.set(name, { addresses: found, failures });
       const isSame = hasSame(before.addresses, found);
       this.#options.onUpdate("update_success", ...(isSame ? (["update_no_rebuild"] as const) : []));
-      if (before.failures > 0) this.#log("info", "name of a cluster resolves again", name);
-      this.#again(name, this.#lifeMs(ttlMs));
+      if (failures === 1) this.#log("warn", "name of a cluster has no addresses", name);
+      else if (failures < before.failures) {
+        this.#log("info", "name of a cluster resolves again", name);
+      }
+      const lifeMs = this.#lifeMs(ttlMs);
+      // Sooner than in Envoy where there is none, for it may be about to come to be.
+      this.#again(name, failures === 0 ? lifeMs : Math.min(lifeMs, this.#pauseMs(failures)));
     } catch (thrown) {
       if (this.#isClosed) return;
-      const failures = before.failures + 1;
-      this.#names.set(name, { addresses: before.addresses, failures });
-      this.#options.onUpdate("update_failure");
-      // One line when it begins, not one for each attempt.
-      if (failures === 1) {
-        this.#log("warn", "name of a cluster does not resolve", name, messageOf(thrown));
-      }
-      this.#again(name, this.#pauseMs(failures));
+      this.#onFailure(name, before, messageOf(thrown));
     }
     if (this.#isComplete) this.#tell();
+  }
+
+  #onFailure(name: string, before: NameState, reason: string): void {
+    const failures = before.failures + 1;
+    this.#names.set(name, { addresses: before.addresses, failures });
+    this.#options.onUpdate("update_failure");
+    // One line when it begins, not one for each attempt.
+    if (failures === 1) this.#log("warn", "name of a cluster does not resolve", name, reason);
+    this.#again(name, this.#pauseMs(failures));
   }
 
   #pauseMs(failures: number): number {
@@ -164,6 +178,6 @@ function ofFamily(addresses: readonly string[], family: DnsFamily): readonly str
 }
 
 /** In whichever order: servers like to turn answers about. */
-function hasSame(before: readonly string[] | undefined, now: readonly string[]): boolean {
-  return before?.length === now.length && now.every((address) => before.includes(address));
+function hasSame(before: readonly string[] = [], now: readonly string[]): boolean {
+  return before.length === now.length && now.every((address) => before.includes(address));
 }
