@@ -3,6 +3,7 @@ import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listen
 import type { FilterChain } from "../../wire/gen/ts/envoy/config/listener/v3/listener_components.ts";
 import { StringValue } from "../../wire/gen/ts/google/protobuf/wrappers.ts";
 import type { Matcher } from "../../wire/gen/ts/xds/type/matcher/v3/matcher.ts";
+import { allOf, always, type Condition, type TextSource } from "./condition.ts";
 import { compileFirstMatch } from "./condition-code.ts";
 import type { ConnectionFacts, FilterChainSelector } from "./filter-chains.ts";
 import { connectionInputs, stateInput } from "./match-inputs.ts";
@@ -19,10 +20,10 @@ export function compileChainTree(listener: Listener, matcher: Matcher): FilterCh
       ? StringValue.decode(action.value).value
       : refuse(path, `'${typeOfAny(action)}' is not supported: only the name of a filter chain`),
   );
-  const firstMatch = compileFirstMatch(cases.map(({ condition }) => condition));
+  const find = compileFind(cases.map(({ condition }, i) => ({ condition, name: names[i] ?? "" })));
   return {
     match(facts) {
-      const name = names[firstMatch(new FactsRequest(facts), "", noChance)];
+      const name = find(new FactsRequest(facts));
       // A name that no chain has closes the connection, as in Envoy.
       return name === undefined ? listener.defaultFilterChain : chains.get(name);
     },
@@ -30,6 +31,83 @@ export function compileChainTree(listener: Listener, matcher: Matcher): FilterCh
 }
 
 const noChance = (): number => 0;
+
+/** A chain, and when it is taken. */
+interface Choice {
+  readonly condition: Condition;
+  readonly name: string;
+}
+
+type Find = (request: FactsRequest) => string | undefined;
+
+/** The first whose condition holds; those that compare one text, one after another, are looked up by it. */
+function compileFind(choices: readonly Choice[]): Find {
+  const steps: Find[] = [];
+  for (let at = 0; at < choices.length;) {
+    const source = exactOf(choices[at]?.condition)?.source;
+    const until = choices.findIndex(
+      ({ condition }, i) => i >= at && exactOf(condition)?.source !== source,
+    );
+    const run = choices.slice(at, until < 0 ? undefined : until);
+    steps.push(source === undefined ? oneByOne(run) : byText(source, run));
+    at += run.length;
+  }
+  const [only] = steps;
+  if (only !== undefined && steps.length === 1) return only;
+  return (request) => {
+    for (const step of steps) {
+      const name = step(request);
+      if (name !== undefined) return name;
+    }
+    return undefined;
+  };
+}
+
+function oneByOne(choices: readonly Choice[]): Find {
+  const firstMatch = compileFirstMatch(choices.map(({ condition }) => condition));
+  return (request) => choices[firstMatch(request, "", noChance)]?.name;
+}
+
+function byText({ textOf }: ComputedSource, choices: readonly Choice[]): Find {
+  const byText = Map.groupBy(choices, ({ condition }) => exactOf(condition)?.text ?? "");
+  const found = new Map<string, Find>();
+  for (const [text, those] of byText) {
+    found.set(
+      text,
+      compileFind(
+        those.map(({ condition, name }) => ({
+          condition: exactOf(condition)?.rest ?? condition,
+          name,
+        })),
+      ),
+    );
+  }
+  return (request) => {
+    const text = textOf(request);
+    return text === undefined ? undefined : found.get(text)?.(request);
+  };
+}
+
+type ComputedSource = Extract<TextSource, { kind: "computed" }>;
+
+/** What a condition compares first, if that is a text which it must be; and what else must hold. */
+interface ExactText {
+  readonly source: ComputedSource;
+  readonly text: string;
+  readonly rest: Condition;
+}
+
+function exactOf(condition: Condition | undefined): ExactText | undefined {
+  if (condition?.kind === "all") {
+    const [first, ...others] = condition.of;
+    const found = exactOf(first);
+    return found && { ...found, rest: allOf([found.rest, ...others]) };
+  }
+  if (condition?.kind !== "text" || condition.isInverted || condition.whenMissing) return undefined;
+  const { source, test } = condition;
+  if (source.kind !== "computed" || test.kind !== "exact" || test.ignoresCase) return undefined;
+  return { source, text: test.text, rest: always };
+}
 
 function chainsByName(listener: Listener): ReadonlyMap<string, FilterChain> {
   const chains = new Map<string, FilterChain>();
