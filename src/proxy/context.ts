@@ -20,13 +20,16 @@ import type { ConnectionHome } from "./connection-home.ts";
 import type { DrainPlan, DrainState } from "./drain.ts";
 import type { ChosenPart, HashBits } from "./engine/chooser.ts";
 import type { ChoosingClient } from "./engine/client-ends.ts";
-import type { FilterState } from "./engine/filter-state.ts";
+import type { Forecast } from "./engine/forecast.ts";
 import type { ConnectionView } from "./engine/request.ts";
 import type { PreviousPriorities } from "./engine/previous-priorities.ts";
+import type { LoadReport } from "./engine/load-weights.ts";
 import type { BucketMemory } from "./engine/token-bucket.ts";
 import type { RouteTable } from "./engine/route-table.ts";
 import type { SubsetCriteria } from "./engine/subsets.ts";
+import type { WantedServer } from "./engine/wanted-server.ts";
 import type { PeerCounters } from "./http2/counters.ts";
+import type { LimitedPool } from "./http/pool-permit.ts";
 import type { Http1Plan } from "./http/http1-plan.ts";
 import type { Http2ServerSettings } from "./http2/settings.ts";
 import type { FindDoor, InternalTarget, ProxyDialler } from "./internal.ts";
@@ -127,10 +130,7 @@ export interface UpstreamCluster {
   readonly headLimits?: HeadLimits | undefined;
   /** From 0 to 1: so many requests are turned away, as the control plane asks. */
   readonly dropShare?: number | undefined;
-  /**
-   * Chooses an endpoint; undefined when none is fit. `ORIGINAL_DST` clusters use the destination,
-   * dynamic forward proxies the authority.
-   */
+  /** Undefined when no endpoint is fit. `ORIGINAL_DST` clusters use the destination, forward proxies the authority. */
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined;
   /** Whether who keeps to an endpoint that was picked had better go on there; absent: always. */
   readonly isWell?: ((endpoint: UpstreamEndpoint) => boolean) | undefined;
@@ -146,6 +146,8 @@ export interface UpstreamCluster {
   readonly isErrorAnswer?: ((header: (name: string) => string | undefined) => boolean) | undefined;
   /** Connections for each request that an endpoint has, more than 1; absent: as many as are needed. */
   readonly preconnectRatio?: number | undefined;
+  /** Whether further ones are wanted where requests to come will go. */
+  readonly forecast?: Forecast<UpstreamEndpoint> | undefined;
   /** Told of each request and attempt, where the cluster wants that. */
   readonly tracked?: TrackedStats | undefined;
   /** The same cluster for requests of priority HIGH. */
@@ -193,15 +195,6 @@ export interface ClusterPart extends ChosenPart {
   readonly counters: ClusterCounters;
 }
 
-export interface WantedServer {
-  /** The host that will be asked for, unless a header of this name says another. */
-  hostOr(header: string): string;
-  /** By name in lower case. */
-  header(name: string): string | undefined;
-  /** What filters have set for the request, beside what they have for its connection. */
-  readonly state?: FilterState | undefined;
-}
-
 export interface EndpointOverride {
   readonly host: string;
   /** No other will do. */
@@ -237,6 +230,8 @@ export interface UpstreamEndpoint {
   report(outcome: UpstreamOutcome): void;
   /** Where endpoints are checked: it has told a request that it is not well. */
   readonly suspect?: (() => void) | undefined;
+  /** Where they are weighed by that: an answer says how busy it is. */
+  readonly onLoadReport?: ((report: LoadReport) => void) | undefined;
   /** No new streams come here: connections to it close as soon as they are idle. */
   readonly isRemoved?: boolean;
   /** Set by whoever keeps connections to it; called once when it is removed. */
@@ -261,14 +256,13 @@ export interface CircuitBreakers {
   tryRetry(): boolean;
   releaseRetry(): void;
   /** Of pools with connections, or requests that wait for one; absent where there may be any number. */
-  readonly pools?: { try(): boolean; release(): void };
+  readonly pools?: { try(pool: LimitedPool): boolean; release(pool: LimitedPool): void };
 }
 
 /** Envoy's per-cluster series; implemented where metrics live, incremented where things happen. */
 export interface ClusterCounters {
   /** Of its connections, for those that carry their own. */
   readonly meter: ByteMeter;
-  /** One is begun. */
   onConnectionOpened(): void;
   /** It stands, this many milliseconds later. */
   onConnected(tookMs: number): void;

@@ -31,7 +31,7 @@ import { createLogMoments } from "./http/log-moments.ts";
 import { compileRouter, routerUrl } from "./http/router-options.ts";
 import { compileSettings } from "./http/settings.ts";
 import { compileSpanReporter, type SpanReporter, tracedAs } from "./http/tracing.ts";
-import { type Upstreams, upstreamsOf } from "./http/upstream-pool.ts";
+import { type Upstreams, upstreamsOf } from "./http/upstreams.ts";
 import { createHttp2Counters } from "./http2/counters.ts";
 import { framesOf } from "./http2/frames.ts";
 import { type Http2Services, ServerConnection } from "./http2/server-connection.ts";
@@ -41,7 +41,7 @@ import { alpnUrl, compileAlpn } from "./istio/alpn.ts";
 import { compileIstioStats, statsUrl } from "./istio/stats.ts";
 
 export { finishReports } from "./http/collectors.ts";
-export { closeUpstreams } from "./http/upstream-pool.ts";
+export { closeUpstreams } from "./http/upstreams.ts";
 
 export interface HttpConnectionManagerOptions {
   /** What the listener's `traffic_direction` says. */

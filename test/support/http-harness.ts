@@ -15,7 +15,7 @@ import type {
 import { Drain } from "../../src/proxy/drain.ts";
 import { createHttpConnectionManager } from "../../src/proxy/http.ts";
 import type { CallServices } from "../../src/proxy/http/cluster-call.ts";
-import { Upstreams } from "../../src/proxy/http/upstream-pool.ts";
+import { Upstreams } from "../../src/proxy/http/upstreams.ts";
 import {
   createMetricRegistry,
   type OwnedMetricRegistry,

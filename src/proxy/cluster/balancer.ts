@@ -37,6 +37,10 @@ export class Balancer {
     part: EndpointChoice["part"];
     readonly random: () => number;
   };
+  /** Chosen for requests that have not come yet, the next one's first. */
+  #ahead: Endpoint[] = [];
+  /** Of those: as many as are healthy, as in Envoy. */
+  #aheadMax = 0;
   #choose: Chooser<Endpoint> = () => undefined;
   #subsets: Subsets<Endpoint> | undefined;
 
@@ -69,14 +73,33 @@ export class Balancer {
 
   #draw(criteria: EndpointChoice["criteria"]): Endpoint | undefined {
     const subsets = this.#subsets;
-    if (subsets === undefined) return this.#choose(this.#choice);
-    return subsets.choose(criteria, this.#choice);
+    if (subsets !== undefined) return subsets.choose(criteria, this.#choice);
+    const { priorities, part } = this.#choice;
+    if (this.#ahead.length > 0 && priorities === undefined && part === undefined) {
+      return this.#ahead.shift();
+    }
+    return this.#choose(this.#choice);
+  }
+
+  /**
+   * Whom one of the requests to come will get, each time the one after; undefined where that depends on the
+   * request, or on what happens until then. Only of those in good health.
+   */
+  peek(): Endpoint | undefined {
+    const { policy } = this.#plan;
+    const isKnown = policy.kind === "drawn" && this.#subsets === undefined;
+    if (!isKnown || this.#ahead.length >= this.#aheadMax) return undefined;
+    const next = this.#choose({ ...aheadOfRequests, random: this.#tools.services.random });
+    if (next !== undefined) this.#ahead.push(next);
+    return next;
   }
 
   /** Members, their health, or where the proxies are have changed. */
   rebalance(members: Balanceable, local: LocalZones | undefined): void {
     const plan = this.#plan;
     const { services, count, onPanic } = this.#tools;
+    this.#ahead = [];
+    if (plan.forecastRatio !== undefined) this.#aheadMax = countHealthy(members);
     const { random, clock } = services;
     const { localities, policy } = members;
     const make = (
@@ -100,4 +123,11 @@ export class Balancer {
     this.#choose = anybody;
     this.#subsets = plan.subsets && new Subsets(plan.subsets, localities, { make, anybody });
   }
+}
+
+const aheadOfRequests = { hash: undefined, attempt: 0, isAhead: true } as const;
+
+function countHealthy(among: Balanceable): number {
+  const all = among.localities.flatMap(({ members }) => members);
+  return all.filter((endpoint) => among.healthOf(endpoint) === "healthy").length;
 }

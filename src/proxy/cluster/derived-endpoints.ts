@@ -120,6 +120,9 @@ class DerivedEndpoint implements Whole<UpstreamEndpoint> {
   get suspect(): (() => void) | undefined {
     return this.origin.suspect;
   }
+  get onLoadReport(): UpstreamEndpoint["onLoadReport"] {
+    return this.origin.onLoadReport;
+  }
 
   report(outcome: UpstreamOutcome): void {
     this.origin.report(outcome);

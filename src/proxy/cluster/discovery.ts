@@ -107,7 +107,7 @@ function compileOriginalDst(cluster: Cluster): Extract<Discovery, { kind: "origi
   };
 }
 
-function compileMetadataKey(
+export function compileMetadataKey(
   written: MetadataKey | undefined,
   path: string,
 ): readonly [string, ...string[]] | undefined {

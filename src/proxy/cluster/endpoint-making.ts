@@ -10,7 +10,7 @@ import type { ClusterPlan } from "./plan.ts";
 
 export interface EndpointMaking extends Pick<
   EndpointOptions,
-  "onConnectionsOver" | "onReport" | "onSuspect"
+  "onConnectionsOver" | "onReport" | "onSuspect" | "onLoadReport"
 > {
   readonly plan: ClusterPlan;
   readonly series: ClusterSeries;

@@ -6,6 +6,7 @@ import type { Ways } from "../../net/racing-dialler.ts";
 import type { ProxyTlv } from "../../wire/proxy-protocol.ts";
 import type { UpstreamEndpoint, UpstreamOutcome } from "../context.ts";
 import type { Balanced } from "../engine/chooser.ts";
+import type { LoadReport } from "../engine/load-weights.ts";
 import type { EndpointStats } from "../stats/endpoint-series.ts";
 import type { InternalTarget } from "../internal.ts";
 import { type Preface, prefaceOf, type ProxyHeaderPlan } from "./proxy-header.ts";
@@ -64,6 +65,8 @@ export interface EndpointOptions {
   readonly onConnectionsOver: (endpoint: Endpoint, how: "remove" | "drain") => void;
   /** There where endpoints are checked: it has told a request that it is not well. */
   readonly onSuspect?: (endpoint: Endpoint) => void;
+  /** There where endpoints are weighed by their load. */
+  readonly onLoadReport?: (endpoint: Endpoint, report: LoadReport) => void;
   /** Where the cluster wants series of each. */
   readonly stats: EndpointStats | undefined;
 }
@@ -97,6 +100,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   /** What checks know it by. */
   readonly healthKey: string;
   readonly suspect: (() => void) | undefined;
+  readonly onLoadReport: UpstreamEndpoint["onLoadReport"];
   /** Since when it may take requests, by the monotonic clock; undefined before it may. */
   healthySinceMs: number | undefined = undefined;
   active = 0;
@@ -111,7 +115,8 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
   readonly #onConnectionsOver: EndpointOptions["onConnectionsOver"];
 
   constructor(description: EndpointDescription, options: EndpointOptions) {
-    const { hashesHostname, isNamed, onReport, onConnectionsOver, onSuspect, waysTo } = options;
+    const { hashesHostname, isNamed, onReport, onConnectionsOver, waysTo } = options;
+    const { onSuspect, onLoadReport } = options;
     this.address = description.address;
     this.hostname = description.hostname;
     this.metadata = description.metadata;
@@ -131,6 +136,7 @@ export class Endpoint implements UpstreamEndpoint, Balanced {
       ? `${description.hostname}:${description.address.port}`
       : formatSocketAddress(description.address);
     this.suspect = onSuspect && (() => onSuspect(this));
+    this.onLoadReport = onLoadReport && ((report) => onLoadReport(this, report));
     this.stats = options.stats;
     this.hashKey = hashKeyOf(description, hashesHostname);
     this.#waysTo = waysTo;

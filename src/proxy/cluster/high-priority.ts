@@ -65,6 +65,9 @@ export class HighPriority implements Whole<UpstreamCluster> {
   get preconnectRatio(): number | undefined {
     return this.#cluster.preconnectRatio;
   }
+  get forecast(): UpstreamCluster["forecast"] {
+    return this.#cluster.forecast;
+  }
   get tracked(): UpstreamCluster["tracked"] {
     return this.#cluster.tracked;
   }

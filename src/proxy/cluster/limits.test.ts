@@ -6,6 +6,7 @@ import { createMetricRegistry } from "../../telemetry/metric-registry.ts";
 import { CircuitBreakers } from "../../wire/gen/ts/envoy/config/cluster/v3/circuit_breaker.ts";
 import { RoutingPriority } from "../../wire/gen/ts/envoy/config/core/v3/base.ts";
 import type { UpstreamEndpoint } from "../context.ts";
+import type { LimitedPool } from "../http/pool-permit.ts";
 import { compileLimits, type CountedKind } from "../engine/circuit-breakers.ts";
 import { SharedCounts } from "../engine/shared-counts.ts";
 import { clusterSeries } from "../stats/envoy-series.ts";
@@ -61,10 +62,34 @@ test("makeLimits() has limits of its own for each priority, also where threads s
 
 test("makeLimits() counts pools only where there may be so many", () => {
   const { pools } = limitsOf("default");
-  assert.deepEqual([pools?.try(), pools?.try()], [true, false]);
-  pools?.release();
-  assert.equal(pools?.try(), true);
+  const [one, other] = [poolOf(endpointWith(0)), poolOf(endpointWith(0))];
+  assert.deepEqual([pools?.try(one), pools?.try(other)], [true, false]);
+  pools?.release(one);
+  pools?.release(one);
+  assert.deepEqual([pools?.try(other), pools?.try(one)], [true, false]);
   assert.equal(limitsOf("high").pools, undefined);
+});
+
+function poolOf(endpoint: UpstreamEndpoint, isIdle = true): LimitedPool {
+  return { endpoint, giveUp: () => isIdle };
+}
+
+test("makeLimits() takes an idle pool's place for another of the same endpoint, and no other's", () => {
+  const { pools } = limitsOf("default");
+  assert.ok(pools !== undefined);
+  const origin = endpointWith(0);
+  const idle: LimitedPool = {
+    endpoint: { ...endpointWith(0), origin },
+    giveUp() {
+      pools.release(this);
+      return true;
+    },
+  };
+  const further = poolOf({ ...endpointWith(0), origin }, false);
+  assert.equal(pools.try(idle), true);
+  assert.equal(pools.try(poolOf(endpointWith(0))), false);
+  assert.equal(pools.try(further), true);
+  assert.equal(pools.try(poolOf({ ...endpointWith(0), origin })), false, "it has requests");
 });
 
 test("tryConnection() keeps to what one endpoint may have, each thread to its part", () => {

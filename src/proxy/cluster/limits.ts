@@ -13,6 +13,7 @@ import {
 import { RecentCount } from "../engine/recent-count.ts";
 import type { SharedCount } from "../engine/shared-counts.ts";
 import type { Counter, Gauge } from "../../telemetry/metrics.ts";
+import { PoolPermits } from "./pool-permits.ts";
 import type { ClusterSeries, RequestSeries } from "../stats/envoy-series.ts";
 
 /** What all threads have in flight in a cluster; undefined where this one counts for itself. */
@@ -69,7 +70,10 @@ export function makeLimits(options: LimitsOptions): ClusterLimits {
   );
   const isPooled = limits.pool !== Number.POSITIVE_INFINITY;
   const pools = isPooled
-    ? make("pool", open.pools(), () => series.poolOverflow().add(1))
+    ? new PoolPermits(
+        make("pool", open.pools(), () => series.poolOverflow().add(1)),
+        limits.pool,
+      )
     : undefined;
   if (!isPooled) remainingOf("pool", options)?.(limits.pool);
   return {

@@ -59,6 +59,8 @@ export interface ClusterPlan extends BalancingPolicy {
   readonly outlier: OutlierSettings | undefined;
   /** Connections for each request that an endpoint has; undefined: one. */
   readonly preconnectRatio: number | undefined;
+  /** For each request that the cluster has, opened where those to come will go; undefined: none. */
+  readonly forecastRatio: number | undefined;
   /** What it tells of each request, beyond the usual. */
   readonly tracked: TrackedKinds | undefined;
   /** It tells of each of its endpoints. */
@@ -124,7 +126,8 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     statName: cluster.altStatName === "" ? cluster.name : cluster.altStatName,
     discovery,
     health,
-    preconnectRatio: preconnectRatioOf(cluster),
+    preconnectRatio: preconnectRatioOf(cluster, "perUpstreamPreconnectRatio"),
+    forecastRatio: forecastRatioOf(cluster, sockets),
     tracked: trackedOf(cluster),
     tellsEndpoints: cluster.trackClusterStats?.perEndpointStats === true,
     isErrorAnswer: errorMatcherOf(http),
@@ -187,12 +190,29 @@ function trackedOf({ trackClusterStats: wanted }: Cluster): TrackedKinds | undef
   return { timeouts: wanted.timeoutBudgets, sizes: wanted.requestResponseSizes };
 }
 
-function preconnectRatioOf({ preconnectPolicy }: Cluster): number | undefined {
-  const ratio = preconnectPolicy?.perUpstreamPreconnectRatio ?? 1;
+function preconnectRatioOf(
+  { preconnectPolicy }: Cluster,
+  field: "perUpstreamPreconnectRatio" | "predictivePreconnectRatio",
+): number | undefined {
+  const ratio = preconnectPolicy?.[field] ?? 1;
   if (!(ratio >= 1 && ratio <= 3)) {
-    refuse("preconnect_policy.per_upstream_preconnect_ratio", "must be from 1 to 3");
+    const name = field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    refuse(`preconnect_policy.${name}`, "must be from 1 to 3");
   }
   return ratio > 1 ? ratio : undefined;
+}
+
+/** What is told to servers first is each client's own, so there are no connections for whoever comes next. */
+function forecastRatioOf(cluster: Cluster, sockets: readonly SocketChoice[]): number | undefined {
+  const ratio = preconnectRatioOf(cluster, "predictivePreconnectRatio");
+  if (
+    ratio !== undefined &&
+    sockets.some(({ passes, header }) => passes !== undefined || header !== undefined)
+  ) {
+    const path = "preconnect_policy.predictive_preconnect_ratio";
+    refuse(path, "is not supported where connections are told of clients");
+  }
+  return ratio;
 }
 
 /** Envoy's default: all that may take requests without being asked for. */

@@ -1,11 +1,14 @@
 /** Which balancer a cluster asked for, in either of Envoy's two ways of asking. */
 import {
   honouredLeastRequest,
+  honouredLoadWeights,
   honouredMaglev,
+  honouredOverrideHost,
   honouredRandom,
   honouredRingHash,
   honouredRoundRobin,
   honouredSubset,
+  honouredWrrLocality,
 } from "../config/honoured-balancing.ts";
 import { honoured } from "../config/honoured.ts";
 import {
@@ -21,11 +24,13 @@ import {
   type LocalityLbConfig_ZoneAwareLbConfig as TypedZoneAware,
   LocalityLbConfig_ZoneAwareLbConfig_LocalityBasis as LocalityBasis,
 } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/common/v3/common.ts";
+import { ClientSideWeightedRoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin.ts";
 import {
   LeastRequest,
   LeastRequest_SelectionMethod,
 } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
 import { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
+import { OverrideHost } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/override_host/v3/override_host.ts";
 import { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
 import {
   RingHash,
@@ -33,15 +38,18 @@ import {
 } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
 import { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
 import { Subset } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/subset/v3/subset.ts";
+import { WrrLocality } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality.ts";
 import { boundedLoad } from "../engine/bounded-load.ts";
 import { leastRequest, type MakeChooser, roundRobin, uniformRandom } from "../engine/chooser.ts";
 import { maglev, type MakeHashedChooser, ringHash } from "../engine/consistent-hash.ts";
+import { compileLoadWeights, type LoadWeights } from "../engine/load-weights.ts";
 import type { EndpointPolicy } from "../engine/priorities.ts";
 import { refuse } from "../engine/refusal.ts";
 import { compileSubsets, type SubsetPlan } from "../engine/subsets.ts";
 import type { ZoneRules } from "../engine/zones.ts";
 import { compileSlowStart } from "../engine/slow-start.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { compileOverrideHosts, type OverrideHostsPlan } from "./override-hosts.ts";
 
 export interface BalancingPolicy {
   readonly policy: EndpointPolicy<Endpoint>;
@@ -52,6 +60,10 @@ export interface BalancingPolicy {
   readonly hashesHostname: boolean;
   /** Subsets of its endpoints that requests can ask for. */
   readonly subsets?: SubsetPlan | undefined;
+  /** Endpoints weigh what they report of their load. */
+  readonly loadWeights?: LoadWeights | undefined;
+  /** Requests may name endpoints. */
+  readonly overrideHosts?: OverrideHostsPlan | undefined;
 }
 
 export function compilePolicy(cluster: Cluster): BalancingPolicy {
@@ -190,15 +202,45 @@ function fromTypedPolicy(
     }
     case `${typedPolicies}subset.v3.Subset`:
       return fromSubsets(honoured(Subset.decode(bytes), honouredSubset, path), path);
+    case `${typedPolicies}client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin`: {
+      const decoded = ClientSideWeightedRoundRobin.decode(bytes);
+      const policy = honoured(decoded, honouredLoadWeights, path);
+      const slowStart = compileSlowStart(policy.slowStartConfig, `${path}.slow_start_config`);
+      const chosen = inLocalities(drawn(roundRobin(slowStart)), undefined, path);
+      return { ...chosen, loadWeights: compileLoadWeights(policy, path) };
+    }
+    case `${typedPolicies}wrr_locality.v3.WrrLocality`:
+      return fromWrrLocality(honoured(WrrLocality.decode(bytes), honouredWrrLocality, path), path);
+    case `${typedPolicies}override_host.v3.OverrideHost`:
+      return fromOverride(honoured(OverrideHost.decode(bytes), honouredOverrideHost, path), path);
     default:
       return undefined;
   }
+}
+
+/** As Envoy, which knows no other policy in it. */
+function fromWrrLocality({ endpointPickingPolicy }: WrrLocality, path: string): BalancingPolicy {
+  const place = `${path}.endpoint_picking_policy`;
+  const inner = fromTyped(endpointPickingPolicy ?? { policies: [] }, `${place}.policies`);
+  if (inner.loadWeights === undefined || inner.isLocalityWeighted || inner.subsets !== undefined) {
+    refuse(place, "must be ClientSideWeightedRoundRobin");
+  }
+  return { ...inner, isLocalityWeighted: true };
+}
+
+function fromOverride(config: OverrideHost, path: string): BalancingPolicy {
+  const place = `${path}.fallback_policy`;
+  const inner = fromTyped(config.fallbackPolicy ?? { policies: [] }, `${place}.policies`);
+  if (inner.overrideHosts !== undefined) refuse(place, "is not supported: requests name others");
+  return { ...inner, overrideHosts: compileOverrideHosts(config, path) };
 }
 
 function fromSubsets(config: Subset, path: string): BalancingPolicy {
   const place = `${path}.subset_lb_policy`;
   const inner = fromTyped(config.subsetLbPolicy ?? { policies: [] }, `${place}.policies`);
   if (inner.subsets !== undefined) refuse(place, "is not supported: it has subsets of its own");
+  // Not yet: those of the subset alone might be named.
+  if (inner.overrideHosts !== undefined) refuse(place, "is not supported: requests name endpoints");
   return { ...inner, subsets: compileSubsets(config, path) };
 }
 

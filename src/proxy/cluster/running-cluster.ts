@@ -15,6 +15,8 @@ import type {
   UpstreamEndpoint,
   UpstreamHttp2,
 } from "../context.ts";
+import { Forecast } from "../engine/forecast.ts";
+import type { LoadReport } from "../engine/load-weights.ts";
 import type { Health, LocalityMembers } from "../engine/priorities.ts";
 import type { LocalZones } from "../engine/zones.ts";
 import type { ProxyDialler } from "../internal.ts";
@@ -26,16 +28,15 @@ import type { HealthNews } from "./cluster-health.ts";
 import type { Ejection } from "./ejections.ts";
 import { Endpoint, type EndpointDescription } from "./endpoint.ts";
 import { makeEndpoint } from "./endpoint-making.ts";
-import { DerivedEndpoints } from "./derived-endpoints.ts";
 import { destinationOf } from "./destination.ts";
 import { HighPriority } from "./high-priority.ts";
 import { type ClusterLimits, makeLimits, type SharedLimits } from "./limits.ts";
+import { LoadWeighting } from "./load-weighting.ts";
 import { Members, type MembersOptions } from "./members.ts";
 import { OriginalDestinations } from "./original-destinations.ts";
-import { passedEndpoint } from "./passed-endpoints.ts";
+import { overridingHost, tellSelected } from "./override-hosts.ts";
 import type { ClusterPlan } from "./plan.ts";
-import { clientsMax, toldEndpoint } from "./proxy-header.ts";
-import { namedEndpoint, speaksTls } from "./server-names.ts";
+import { ReachedEndpoints } from "./reached-endpoints.ts";
 import type { ToldHealth } from "./told-health.ts";
 import { watched } from "./watched-counters.ts";
 
@@ -79,6 +80,7 @@ export class RunningCluster implements UpstreamCluster {
   readonly http1: UpstreamCluster["http1"];
   readonly tracked: UpstreamCluster["tracked"];
   readonly memberFor: UpstreamCluster["memberFor"];
+  readonly forecast: Forecast<UpstreamEndpoint> | undefined;
   readonly #aggregate: Aggregate | undefined;
   /** False until the first endpoints have arrived. */
   hasEndpoints = false;
@@ -86,15 +88,11 @@ export class RunningCluster implements UpstreamCluster {
   readonly #series: ClusterSeries;
   readonly #members: Members;
   readonly #destinations: OriginalDestinations | undefined;
-  /** Endpoints by the names that requests have for them, once there are any. */
-  #named: DerivedEndpoints | undefined;
   readonly #socketFor: MembersOptions["socketFor"];
-  /** Endpoints inside the proxy, by what they are told, once there are any. */
-  #passed: DerivedEndpoints | undefined;
-  /** Endpoints that are told of clients, once there are any. */
-  #told: DerivedEndpoints | undefined;
+  readonly #reached: ReachedEndpoints;
   readonly #onInvalid = (): void => this.#series.count("original_dst_host_invalid");
   readonly #balancer: Balancer;
+  readonly #weighting: LoadWeighting | undefined;
   #isClosed = false;
   #high: HighPriority | undefined;
   #highLimits: ClusterLimits | undefined;
@@ -105,18 +103,29 @@ export class RunningCluster implements UpstreamCluster {
     this.#series = series;
     this.#services = services;
     this.#socketFor = options.socketFor;
+    this.#reached = new ReachedEndpoints(plan, series);
     this.counters = plan.health === undefined ? series.counters : watched(plan.name, options);
     this.http1 = plan.http1;
     this.tracked = plan.tracked && series.tracked(plan.tracked);
     this.http2 = plan.http2 && { ...plan.http2, counters: series.http2() };
     this.limits = this.#limitsFor("default");
+    const { forecastRatio } = plan;
+    if (forecastRatio !== undefined)
+      this.forecast = new Forecast(forecastRatio, () => this.#peek());
     this.#balancer = new Balancer(plan, {
       services,
       count: series.count,
       onPanic: () => series.panics.add(1),
     });
     this.#members = new Members(plan, options, () => this.#rebalance());
-    const { discovery } = plan;
+    const { discovery, loadWeights } = plan;
+    if (loadWeights !== undefined) {
+      this.#weighting = new LoadWeighting(loadWeights, {
+        clock: services.clock,
+        localities: () => this.localities,
+        onChange: () => this.#rebalance(),
+      });
+    }
     if (discovery.kind === "original-dst" || discovery.kind === "forward") {
       const { cleanupMs } = discovery;
       this.#destinations = new OriginalDestinations(cleanupMs, services.clock, (address) =>
@@ -259,16 +268,9 @@ export class RunningCluster implements UpstreamCluster {
 
   pick(choice: EndpointChoice): UpstreamEndpoint | undefined {
     const picked = this.#pickOne(choice);
-    if (picked === undefined) this.#missed(choice.part);
-    if (picked?.internal?.passesState === true) {
-      const { wanted, connection } = choice;
-      const states = [wanted?.state, connection.state];
-      this.#passed ??= this.#derived("statesDropped");
-      return passedEndpoint(this.#passed, picked, picked.internal, states);
-    }
-    const named = picked === undefined ? undefined : this.#nameFor(picked, choice);
-    if (picked?.header === undefined || named === undefined) return named;
-    return this.#tellOf(picked, named, choice);
+    if (picked !== undefined) return this.#reached.reach(picked, choice);
+    this.#missed(choice.part);
+    return undefined;
   }
 
   /** As in Envoy the cluster counts it that was asked for. */
@@ -276,36 +278,11 @@ export class RunningCluster implements UpstreamCluster {
     (part?.counters ?? this.counters).count("upstream_cx_none_healthy");
   }
 
-  /** By itself, for its closure would cost every choice a context. */
-  #derived(
-    dropped: "statesDropped" | "serverNamesDropped" | "clientsDropped",
-    max?: number,
-  ): DerivedEndpoints {
-    return new DerivedEndpoints(() => this.#series[dropped]().add(1), max);
-  }
-
-  /** What is no request names nobody. */
-  #serverOf({ wanted, authority }: EndpointChoice): string | undefined {
-    const { serverNames: plan } = this.plan;
-    return plan === undefined ? undefined : (wanted?.hostOr(plan.header) ?? authority);
-  }
-
-  #nameFor(picked: Endpoint, choice: EndpointChoice): UpstreamEndpoint {
-    const { serverNames: plan } = this.plan;
-    if (plan === undefined || !speaksTls(picked)) return picked;
-    const authority = this.#serverOf(choice);
-    if (authority === undefined) return picked;
-    this.#named ??= this.#derived("serverNamesDropped");
-    return namedEndpoint(plan, this.#named, picked, authority);
-  }
-
-  /** `named`: the same, perhaps under a name. */
-  #tellOf(picked: Endpoint, named: UpstreamEndpoint, choice: EndpointChoice): UpstreamEndpoint {
-    const { ends, isAlone = false } = choice.client ?? {};
-    if (ends === undefined) return named;
-    this.#told ??= this.#derived("clientsDropped", clientsMax);
-    const name = this.#serverOf(choice) ?? "";
-    return toldEndpoint(this.#told, { picked, named, name, ends, isAlone });
+  /** For one of the requests to come. */
+  #peek(): UpstreamEndpoint | undefined {
+    const next = this.#balancer.peek();
+    if (next === undefined || this.healthOf(next) !== "healthy") return undefined;
+    return this.#reached.foresee(next);
   }
 
   #pickOne(choice: EndpointChoice): Endpoint | undefined {
@@ -318,7 +295,14 @@ export class RunningCluster implements UpstreamCluster {
       const wanted = this.#overriding(override.host);
       if (wanted !== undefined || override.isStrict) return wanted;
     }
-    return this.#balancer.pick(choice);
+    const { overrideHosts } = this.plan;
+    const { wanted } = choice;
+    if (overrideHosts === undefined || wanted === undefined) return this.#balancer.pick(choice);
+    const picked =
+      overridingHost(overrideHosts, wanted, (host) => this.#members.find(host)) ??
+      this.#balancer.pick(choice);
+    if (picked !== undefined) tellSelected(overrideHosts, wanted, picked);
+    return picked;
   }
 
   #overriding(host: string): Endpoint | undefined {
@@ -343,6 +327,7 @@ export class RunningCluster implements UpstreamCluster {
     this.limits.close();
     this.#highLimits?.close();
     this.#members.close();
+    this.#weighting?.close();
     this.#destinations?.close();
   }
 
@@ -366,15 +351,17 @@ export class RunningCluster implements UpstreamCluster {
       plan: this.plan,
       series: this.#series,
       socketFor: this.#socketFor,
-      onConnectionsOver: (endpoint, how) => {
-        this.#named?.forget(endpoint, how);
-        this.#passed?.forget(endpoint, how);
-        this.#told?.forget(endpoint, how);
-      },
+      onConnectionsOver: (endpoint, how) => this.#reached.forget(endpoint, how),
       onReport: (endpoint, outcome) => this.#members.report(endpoint, outcome),
       ...(this.plan.health === undefined
         ? {}
         : { onSuspect: ({ healthKey }: Endpoint) => this.#members.suspect(healthKey) }),
+      ...(this.#weighting === undefined
+        ? {}
+        : {
+            onLoadReport: (endpoint: Endpoint, report: LoadReport) =>
+              this.#weighting?.hear(endpoint, report),
+          }),
     });
   }
 

@@ -4,12 +4,15 @@ import type {
   LocalityLbConfig,
   SlowStartConfig,
 } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/common/v3/common.ts";
+import type { ClientSideWeightedRoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin.ts";
 import type { LeastRequest } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/least_request/v3/least_request.ts";
 import type { Maglev } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/maglev/v3/maglev.ts";
+import type { OverrideHost } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/override_host/v3/override_host.ts";
 import type { Random } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/random/v3/random.ts";
 import type { RingHash } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.ts";
 import type { RoundRobin } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.ts";
 import type { Subset } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/subset/v3/subset.ts";
+import type { WrrLocality } from "../../wire/gen/ts/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality.ts";
 import type { Honoured } from "./honoured.ts";
 
 const runtimeDouble = { defaultValue: true, runtimeKey: true } as const;
@@ -79,4 +82,26 @@ export const honouredMaglev: Honoured<Maglev> = {
   tableSize: true,
   consistentHashingLbConfig: hashing,
   localityWeightedLbConfig: true,
+};
+
+export const honouredLoadWeights: Honoured<ClientSideWeightedRoundRobin> = {
+  // Reports that come with answers alone; the compiler refuses others.
+  enableOobLoadReport: true,
+  blackoutPeriod: true,
+  weightExpirationPeriod: true,
+  weightUpdatePeriod: true,
+  errorUtilizationPenalty: true,
+  metricNamesForComputingUtilization: true,
+  slowStartConfig: honouredSlowStart,
+};
+
+export const honouredWrrLocality: Honoured<WrrLocality> = {
+  // ClientSideWeightedRoundRobin alone, as in Envoy.
+  endpointPickingPolicy: true,
+};
+
+export const honouredOverrideHost: Honoured<OverrideHost> = {
+  overrideHostSources: { header: true, metadata: true },
+  selectedHostKey: true,
+  fallbackPolicy: true,
 };

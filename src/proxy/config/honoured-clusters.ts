@@ -167,7 +167,7 @@ export const honouredCluster: Honoured<Cluster> = {
     overrideHostStatus: true,
     closeConnectionsOnHostSetChange: true,
   },
-  preconnectPolicy: { perUpstreamPreconnectRatio: true, predictivePreconnectRatio: "absent" },
+  preconnectPolicy: { perUpstreamPreconnectRatio: true, predictivePreconnectRatio: true },
   upstreamConnectionOptions: {
     tcpKeepalive: { keepaliveProbes: true, keepaliveTime: true, keepaliveInterval: true },
     happyEyeballsConfig: { firstAddressFamilyVersion: true, firstAddressFamilyCount: true },

@@ -30,6 +30,8 @@ export interface Choice {
   readonly priorities?: PreviousPriorities | undefined;
   /** The priority and the health that are chosen already. */
   readonly part?: ChosenPart | undefined;
+  /** Asked before there is a request: undefined unless the answer stays true when it comes. */
+  readonly isAhead?: boolean;
 }
 
 /** Endpoints of one priority, those in good health or those that are degraded. */
@@ -105,15 +107,17 @@ export function leastRequest<E extends Balanced>(settings: LeastRequestSettings)
   const { choiceCount, bias, slowStart } = settings;
   const loaded = (member: E): number => member.weight / (member.active + 1) ** bias;
   return (members, { random, nowMs }) => {
-    if (members.length === 1) return () => members[0];
+    if (members.length === 1) return ({ isAhead }) => (isAhead === true ? undefined : members[0]);
     if (isAnyStarting(members, slowStart, nowMs)) {
       const weightOf = (member: E): number =>
         loaded(member) * slowStartFactor(slowStart, member.healthySinceMs, nowMs());
       return scheduled(members, weightOf, random);
     }
     if (!hasEqualWeights(members)) return scheduled(members, loaded, random);
-    if (settings.scansAll === true) return (choice) => leastBusy(members, choice.random);
+    if (settings.scansAll === true) return (choice) => leastBusy(members, choice);
     return (choice) => {
+      // Who is the least busy then is not known now.
+      if (choice.isAhead === true) return undefined;
       let best: E | undefined;
       for (let i = 0; i < choiceCount; i++) {
         const candidate = members[Math.floor(choice.random() * members.length)];
@@ -127,7 +131,11 @@ export function leastRequest<E extends Balanced>(settings: LeastRequestSettings)
 }
 
 /** Each of those that are equally idle is as likely. */
-function leastBusy<E extends Balanced>(members: readonly E[], random: () => number): E | undefined {
+function leastBusy<E extends Balanced>(
+  members: readonly E[],
+  { random, isAhead }: Choice,
+): E | undefined {
+  if (isAhead === true) return undefined;
   let best: E | undefined;
   let equals = 0;
   for (const member of members) {

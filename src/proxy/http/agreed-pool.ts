@@ -18,13 +18,22 @@ export interface OpenedConnection {
   readonly tcpConnectedMs: number;
 }
 
+/** A pool that can have connections for requests to come. */
+export interface ForeseeingPool extends UpstreamPool {
+  /**
+   * One of the next requests will come here: begins a connection for it, where those that there are will not
+   * do for `ratio` times the requests, it included. True when it has, and more may be begun.
+   */
+  foresee(cluster: UpstreamCluster, ratio: number): boolean;
+}
+
 /** A pool of one protocol. */
-export interface SpeakingPool extends UpstreamPool {
+export interface SpeakingPool extends ForeseeingPool {
   /** Takes a connection that another pool has opened. */
   adopt(channel: Channel, opened: OpenedConnection): void;
 }
 
-export class AgreedPool implements UpstreamPool {
+export class AgreedPool implements ForeseeingPool {
   readonly #pools: Readonly<Record<Spoken, SpeakingPool>>;
   #spoken: Spoken = "http2";
 
@@ -34,6 +43,10 @@ export class AgreedPool implements UpstreamPool {
 
   acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh = false): void {
     this.#pools[this.#spoken].acquire(user, cluster, isFresh);
+  }
+
+  foresee(cluster: UpstreamCluster, ratio: number): boolean {
+    return this.#pools[this.#spoken].foresee(cluster, ratio);
   }
 
   cancel(user: UpstreamUser): boolean {

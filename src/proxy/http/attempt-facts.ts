@@ -2,6 +2,7 @@
  * What an attempt tells others, so that they can decide or write: the load balancer, the head's
  * writer, outlier detection, the retry policy. Filled again for each attempt; nobody keeps it.
  */
+import type { DynamicMetadata } from "../../telemetry/request-record.ts";
 import type { Http1Head } from "../../wire/http1-head.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type {
@@ -9,17 +10,18 @@ import type {
   UpstreamCluster,
   UpstreamEndpoint,
   UpstreamOutcome,
-  WantedServer,
 } from "../context.ts";
 import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { FilterState } from "../engine/filter-state.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
+import type { NamedHosts, WantedServer } from "../engine/wanted-server.ts";
 import { servingCluster } from "../serving-cluster.ts";
 import { AttemptMeter } from "./attempt-meter.ts";
 import { EndpointAnswers } from "./endpoint-answers.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { HttpServices } from "./http-services.ts";
+import { readLoadReport } from "./load-report.ts";
 import type { AttemptFields } from "./request-head-writer.ts";
 import { idempotentMethods, type Retries } from "./retries.ts";
 import { formatGrpcTimeout, streamDurationMs, tellsGrpcTimeout } from "./stream-duration.ts";
@@ -39,8 +41,11 @@ export interface AttemptStream {
 
 export class AttemptFacts implements MadeCookies, WantedServer {
   cookies: string[] | undefined = undefined;
-  /** Where the endpoint of the last attempt is: the cluster that was asked for, or a member of it. */
-  serving: UpstreamCluster | undefined = undefined;
+  /** Of the endpoint that was chosen last, until somebody asks: nothing holds a cluster that is gone. */
+  #serving: UpstreamCluster | undefined = undefined;
+  namedHosts: NamedHosts | undefined = undefined;
+  /** An answer to the request has said how busy its endpoint is. */
+  #hasLoadReport = false;
   readonly #stream: AttemptStream;
   readonly #request: HttpRequest;
   /** The caller speaks gRPC, and its server is told how long it waits; its stream's limit, 0 without one. */
@@ -95,8 +100,8 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     cluster: UpstreamCluster,
   ): UpstreamEndpoint | undefined {
     const choice = this.#choiceFor(route, retries, cluster);
-    this.serving = servingCluster(cluster, choice);
-    const endpoint = this.serving?.pick(choice);
+    this.#serving = servingCluster(cluster, choice);
+    const endpoint = this.#serving?.pick(choice);
     if (endpoint === undefined) return undefined;
     retries.onChosen(endpoint, choice.part);
     this.tell(endpoint);
@@ -104,6 +109,13 @@ export class AttemptFacts implements MadeCookies, WantedServer {
       (this.#endpointAnswers ??= new EndpointAnswers()).begin(this.#request.header("content-type"));
     }
     return endpoint;
+  }
+
+  /** Where the endpoint just chosen is: the cluster that was asked for, or a member of it. */
+  takeServing(): UpstreamCluster | undefined {
+    const serving = this.#serving;
+    this.#serving = undefined;
+    return serving;
   }
 
   #choiceFor(route: CompiledRoute, retries: Retries, cluster: UpstreamCluster): EndpointChoice {
@@ -115,7 +127,11 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     }
     this.cookies = undefined;
     this.#route = route;
-    if (retries.count === 0) this.#readDeadline(route);
+    if (retries.count === 0) {
+      this.#readDeadline(route);
+      this.namedHosts = undefined;
+      this.#hasLoadReport = false;
+    }
     choice.hash = route.hash?.(this.#request, this);
     choice.criteria = route.criteria;
     // A session's endpoint had its turn.
@@ -130,6 +146,18 @@ export class AttemptFacts implements MadeCookies, WantedServer {
 
   header(name: string): string | undefined {
     return this.#request.header(name);
+  }
+
+  firstLine(name: string): string | undefined {
+    return this.#request.lines(name)?.[0] ?? this.#request.header(name);
+  }
+
+  get metadata(): DynamicMetadata | undefined {
+    return this.#request.metadata;
+  }
+
+  addMetadata(namespace: string, fields: Readonly<Record<string, unknown>>): void {
+    this.#request.addMetadata(namespace, fields);
   }
 
   hostOr(header: string): string {
@@ -216,9 +244,24 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     return this.#answer;
   }
 
-  /** An endpoint that is checked can ask, in any answer, not to be counted until it passes again. */
-  heed(head: Http1Head, endpoint: UpstreamEndpoint): void {
-    if (head.findName("x-envoy-immediate-health-check-fail") >= 0) endpoint.suspect?.();
+  /**
+   * What any answer says of its endpoint: one that is checked can ask not to be counted until it passes again, one
+   * that is weighed says how busy it is.
+   */
+  heed(head: Http1Head, { suspect, onLoadReport }: UpstreamEndpoint): void {
+    if (suspect !== undefined && head.findName("x-envoy-immediate-health-check-fail") >= 0) {
+      suspect();
+    }
+    if (onLoadReport !== undefined) this.#hear(head, onLoadReport);
+  }
+
+  /** As Envoy: once for a request, be it in a head or in trailers. */
+  #hear(head: Http1Head, tell: NonNullable<UpstreamEndpoint["onLoadReport"]>): void {
+    if (this.#hasLoadReport) return;
+    const report = readLoadReport(head);
+    if (report === undefined) return;
+    this.#hasLoadReport = true;
+    tell(report);
   }
 
   /** For outlier detection. */
@@ -244,8 +287,10 @@ export class AttemptFacts implements MadeCookies, WantedServer {
 
   /** The whole answer is there. */
   onEnd(endpoint: UpstreamEndpoint | undefined, trailers: Http1Head | undefined): void {
-    const stats = endpoint?.stats;
+    if (endpoint === undefined) return;
+    const { stats, onLoadReport } = endpoint;
     if (stats !== undefined) this.#endpointAnswers?.onEnd(stats, trailers);
+    if (onLoadReport !== undefined && trailers !== undefined) this.#hear(trailers, onLoadReport);
   }
 
   /** The status that stands for what the cluster thinks of the answer. */

@@ -4,16 +4,12 @@
  * and without a record. One request, one whole answer, bounded in time and size.
  */
 import type { Http1Head } from "../../wire/http1-head.ts";
-import type {
-  ClusterSource,
-  UpstreamCluster,
-  UpstreamEndpoint,
-  UpstreamOutcome,
-} from "../context.ts";
+import type { ClusterSource, UpstreamCluster, UpstreamOutcome } from "../context.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { servingCluster } from "../serving-cluster.ts";
 import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import { MessageHeaders } from "./message-headers.ts";
+import { OwnAttempt } from "./own-attempt.ts";
 import type {
   UpgradedExchange,
   UpstreamExchange,
@@ -21,7 +17,7 @@ import type {
   UpstreamReset,
   UpstreamUser,
 } from "./upstream-exchange.ts";
-import type { Upstreams } from "./upstream-pool.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 export interface CallServices {
   readonly clusters: ClusterSource;
@@ -105,7 +101,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
   readonly #pieces: Buffer[] = [];
   #bytes = 0;
   #cluster: UpstreamCluster | undefined;
-  #endpoint: UpstreamEndpoint | undefined;
+  #attempt: OwnAttempt | undefined;
   #pool: UpstreamPool | undefined;
   #exchange: UpstreamExchange | undefined;
   /** The one whose answer has begun. */
@@ -139,8 +135,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     if (serving === undefined || endpoint === undefined) {
       return this.#fail(`cluster ${cluster.name} has no healthy endpoint`, undefined);
     }
-    endpoint.active++;
-    this.#endpoint = endpoint;
+    const type = this.#request.headers.find(([name]) => name === "content-type");
+    this.#attempt = new OwnAttempt(endpoint, type?.[1]);
     this.#pool = this.#services.upstreams.poolOf(endpoint, serving, false);
     this.#pool.acquire(this, serving, this.#isFresh);
   }
@@ -174,6 +170,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
 
   onResponseHead(exchange: UpstreamExchange): void {
     this.#begun = exchange;
+    const { wheel } = this.#services.upstreams;
+    this.#attempt?.onHead(exchange.head, wheel.nowMs - this.#sentMs);
   }
 
   onUpgraded(upgraded: UpgradedExchange): void {
@@ -203,7 +201,8 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     const durationMs = this.#services.upstreams.wheel.nowMs - this.#sentMs;
     if (ending !== "broken") {
       this.#cluster?.counters.onResponse(status, durationMs);
-      this.#end({ kind: "response", status, durationMs });
+      this.#attempt?.onEnd(trailers);
+      this.#end(undefined);
     }
     const body = Buffer.concat(this.#pieces);
     this.#caller.onAnswer({ status, head, trailers, body, ending, durationMs });
@@ -223,7 +222,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
       return this.#fail("the connection broke", { kind: "reset" });
     }
     this.#isFresh = true;
-    this.#leaveEndpoint({ kind: "reset" });
+    this.#attempt?.leave({ kind: "reset" });
     this.#try(cluster);
   }
 
@@ -259,15 +258,7 @@ class ClusterCall implements UpstreamUser, DeadlineOwner, RunningCall {
     this.#exchange = undefined;
     if (exchange === undefined) this.#pool?.cancel(this);
     else exchange.abandon();
-    this.#leaveEndpoint(outcome);
-  }
-
-  #leaveEndpoint(outcome: UpstreamOutcome | undefined): void {
-    const endpoint = this.#endpoint;
-    if (endpoint === undefined) return;
-    this.#endpoint = undefined;
-    endpoint.active--;
-    if (outcome !== undefined) endpoint.report(outcome);
+    this.#attempt?.leave(outcome);
   }
 }
 

@@ -8,6 +8,7 @@ import { servingCluster } from "../serving-cluster.ts";
 import { type CallServices, noConnection } from "./cluster-call.ts";
 import { grpcFields, grpcFrame, type GrpcTarget } from "./grpc-target.ts";
 import { MessageHeaders } from "./message-headers.ts";
+import { OwnAttempt } from "./own-attempt.ts";
 import type {
   UpgradedExchange,
   UpstreamExchange,
@@ -28,7 +29,8 @@ export class ClusterStream implements UpstreamUser {
   readonly #services: CallServices;
   readonly #target: GrpcTarget & { readonly path: string };
   readonly #owner: StreamOwner;
-  #endpoint: UpstreamEndpoint | undefined;
+  #attempt: OwnAttempt | undefined;
+  #sentMs = 0;
   #pool: UpstreamPool | undefined;
   #exchange: UpstreamExchange | undefined;
   #hasRoom = false;
@@ -61,8 +63,7 @@ export class ClusterStream implements UpstreamUser {
   }
 
   #begin(cluster: UpstreamCluster, endpoint: UpstreamEndpoint): void {
-    endpoint.active++;
-    this.#endpoint = endpoint;
+    this.#attempt = new OwnAttempt(endpoint, "application/grpc");
     this.#pool = this.#services.upstreams.poolOf(endpoint, cluster, true);
     this.#pool.acquire(this, cluster, false);
   }
@@ -85,7 +86,7 @@ export class ClusterStream implements UpstreamUser {
     if (this.#isOver) return;
     const exchange = this.#exchange;
     this.#isOver = true;
-    this.#leave(undefined);
+    this.#attempt?.leave(undefined);
     if (exchange === undefined) this.#pool?.cancel(this);
     else exchange.abandon();
     this.#exchange = undefined;
@@ -93,6 +94,7 @@ export class ClusterStream implements UpstreamUser {
 
   onAttached(exchange: UpstreamExchange): void {
     this.#exchange = exchange;
+    this.#sentMs = this.#services.upstreams.wheel.nowMs;
     const { authority, path } = this.#target;
     const headers = new MessageHeaders();
     for (const [name, value] of grpcFields(this.#target)) headers.add(name, value);
@@ -114,14 +116,17 @@ export class ClusterStream implements UpstreamUser {
   onInterim(): void {}
 
   onResponseHead({ head }: UpstreamExchange): void {
+    this.#attempt?.onHead(head, this.#services.upstreams.wheel.nowMs - this.#sentMs);
     if (head.status !== 200) this.#reason = `the answer is ${head.status}`;
   }
 
   onResponseData(): void {}
 
   onResponseEnd(): void {
-    const status = this.#exchange?.answerTrailers?.joined("grpc-status");
+    const trailers = this.#exchange?.answerTrailers;
+    const status = trailers?.joined("grpc-status");
     this.#exchange = undefined;
+    this.#attempt?.onEnd(trailers);
     const reason = status === undefined ? this.#reason : `${this.#reason}: status ${status}`;
     this.#fail(reason, undefined);
   }
@@ -151,15 +156,7 @@ export class ClusterStream implements UpstreamUser {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#hasRoom = false;
-    this.#leave(outcome);
+    this.#attempt?.leave(outcome);
     this.#owner.onClosed(reason);
-  }
-
-  #leave(outcome: UpstreamOutcome | undefined): void {
-    const endpoint = this.#endpoint;
-    if (endpoint === undefined) return;
-    this.#endpoint = undefined;
-    endpoint.active--;
-    if (outcome !== undefined) endpoint.report(outcome);
   }
 }

@@ -11,7 +11,7 @@ import type { CallServices } from "./cluster-call.ts";
 import { type PostTarget, postToCluster } from "./cluster-post.ts";
 import { ClusterStream } from "./cluster-stream.ts";
 import { callGrpc, grpcFrame, type GrpcTarget } from "./grpc-target.ts";
-import { upstreamsOf } from "./upstream-pool.ts";
+import { upstreamsOf } from "./upstreams.ts";
 
 /** What it is that cannot be sent, for the log: spans, access logs. */
 type What = string;

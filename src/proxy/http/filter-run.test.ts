@@ -9,7 +9,7 @@ import type { FilterVerdict, HttpFilter, PauseTicket } from "./filter.ts";
 import { type FilteredStream, FilterRun } from "./filter-run.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
 import { RequestBody } from "./request-body.ts";
-import type { Upstreams } from "./upstream-pool.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 /** A stream whose filters are asked and written down; `w…` waits. */
 class Run {

@@ -10,7 +10,7 @@ import { Deadline, type DeadlineOwner } from "./deadline-wheel.ts";
 import type { BodyReader, FilterStream, HttpFilter, PauseTicket, StreamPauses } from "./filter.ts";
 import type { FilterList } from "./filter-list.ts";
 import type { RequestBody } from "./request-body.ts";
-import type { Upstreams } from "./upstream-pool.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 /** Whose filters these are. */
 export interface FilteredStream extends FilterStream {

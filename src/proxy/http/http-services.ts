@@ -10,7 +10,7 @@ import { createLimitCounters, type LimitCounters } from "./limit-counters.ts";
 import type { LocalReplies } from "./local-replies.ts";
 import type { RouterOptions } from "./router-options.ts";
 import type { HttpSettings } from "./settings.ts";
-import type { Upstreams } from "./upstream-pool.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 export interface HttpServices {
   readonly settings: HttpSettings;

@@ -34,6 +34,11 @@ export class UpstreamDeadlines {
     this.#attemptIdleMs = retry?.perTryIdleTimeoutMs ?? 0;
   }
 
+  /** Of all attempts together; 0 is any time. */
+  get totalMs(): number {
+    return this.#totalMs;
+  }
+
   /** Of one attempt; 0 is any time, undefined: the time of all together has ended it. */
   get attemptMs(): number | undefined {
     return this.#wheel.nowMs >= this.#dueMs ? undefined : this.#attemptMs;

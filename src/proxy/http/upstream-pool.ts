@@ -1,141 +1,20 @@
 /**
- * Keep-alive connections to each endpoint, shared by all connection managers of a data plane. A
- * request takes the connection that was used last; without one it waits while another is opened,
- * within the cluster's limits.
+ * Keep-alive connections of HTTP/1.1 to one endpoint, one request at a time on each. A request takes the
+ * connection that was used last; without one it waits while another is opened, within the cluster's limits.
  */
 import type { Channel, ChannelError } from "../../net/channel.ts";
-import type {
-  CircuitBreakers,
-  ProxyContext,
-  UpstreamCluster,
-  UpstreamEndpoint,
-} from "../context.ts";
-import { Http1Writer } from "../../wire/http1-writer.ts";
-import { refuse } from "../engine/refusal.ts";
-import { ClientPool } from "../http2/client-pool.ts";
+import type { ProxyContext, UpstreamCluster, UpstreamEndpoint } from "../context.ts";
+import { type ForecastShare, isShort } from "../engine/forecast.ts";
 import { countConnectFailure } from "./connection-ends.ts";
-import { AnswerHeads } from "./answer-heads.ts";
-import {
-  type AgreedPool,
-  isHttp2,
-  type OpenedConnection,
-  type SpeakingPool,
-} from "./agreed-pool.ts";
-import { DeadlineWheel } from "./deadline-wheel.ts";
-import { countConnection, queueOf, sourceOf, speaksHttp2 } from "./dial-options.ts";
-import { EndpointPools } from "./endpoint-pools.ts";
+import type { AnswerHeads } from "./answer-heads.ts";
+import type { AgreedPool, OpenedConnection, SpeakingPool } from "./agreed-pool.ts";
+import type { DeadlineWheel } from "./deadline-wheel.ts";
+import { countConnection, queueOf, sourceOf } from "./dial-options.ts";
+import { type LimitedPool, PoolPermit } from "./pool-permit.ts";
 import { leavePending, tryPending } from "./request-limits.ts";
 import { type RequestMemory, UpstreamConnection } from "./upstream-connection.ts";
-import { ThrottledBytes } from "./throttled-bytes.ts";
-import type { PoolFailure, UpstreamPool, UpstreamUser } from "./upstream-exchange.ts";
-
-/** What the HTTP layer keeps per data plane. */
-export class Upstreams {
-  readonly wheel: DeadlineWheel;
-  readonly memory: RequestMemory = { writer: new Http1Writer(), owner: undefined };
-  readonly heads: AnswerHeads;
-  readonly throttled: ThrottledBytes = new ThrottledBytes();
-  readonly #context: ProxyContext;
-  readonly #pools = new WeakMap<UpstreamEndpoint, EndpointPools>();
-  /** Open and opening, of all pools. */
-  readonly #connections = new Set<PooledConnection>();
-
-  constructor(context: ProxyContext) {
-    this.#context = context;
-    this.wheel = new DeadlineWheel(context.clock);
-    this.heads = new AnswerHeads(context.metrics);
-  }
-
-  /** Ends every connection and every timer. */
-  close(): void {
-    for (const connection of this.#connections) connection.channel?.destroy();
-    this.wheel.close();
-  }
-
-  onOpened(connection: PooledConnection): void {
-    this.#connections.add(connection);
-  }
-
-  onClosed(connection: PooledConnection): void {
-    this.#connections.delete(connection);
-  }
-
-  #meshProtocols: readonly string[] | undefined;
-
-  /**
-   * What requests offer to proxies of a mesh, instead of what TLS contexts say for connections of any
-   * kind. One for all pools: throws a refusal where another connection manager asks for others.
-   */
-  offerToMesh(protocols: readonly string[], path: string): void {
-    const before = this.#meshProtocols;
-    if (before !== undefined && before.join() !== protocols.join()) {
-      refuse(path, `another connection manager offers ${before.join(", ")}`);
-    }
-    this.#meshProtocols = protocols;
-  }
-
-  /** As an option of a dial: what is spoken is offered, and nothing else. */
-  offeredTo(
-    { tls }: UpstreamEndpoint,
-    protocol: "http1" | "http2" | "agreed" = "http1",
-  ): { readonly alpn?: readonly string[] } {
-    if (tls === undefined) return {};
-    const isMesh = tls.alpn.includes("istio");
-    if (protocol !== "http1") {
-      if (isMesh) return { alpn: meshHttp2 };
-      return tls.alpn.length === 0 ? { alpn: protocol === "http2" ? ["h2"] : either } : {};
-    }
-    const alpn = isMesh ? (this.#meshProtocols ?? tls.alpn) : tls.alpn;
-    if (alpn === tls.alpn && !alpn.some(isHttp2)) return {};
-    const offered = alpn.filter((protocol) => !isHttp2(protocol));
-    return { alpn: offered.length === 0 ? ["http/1.1"] : offered };
-  }
-
-  /** `isHttp2`: the request came so. */
-  poolOf(endpoint: UpstreamEndpoint, cluster: UpstreamCluster, isHttp2: boolean): UpstreamPool {
-    let pools = this.#pools.get(endpoint) ?? this.#makePools(endpoint);
-    if (cluster.isHigh === true) pools = pools.high;
-    if (cluster.http2?.when === "agreed") return pools.agreed;
-    return speaksHttp2(cluster, isHttp2) ? pools.http2 : pools.http1;
-  }
-
-  /** By itself, for its closures cost every call a context. */
-  #makePools(endpoint: UpstreamEndpoint): EndpointPools {
-    const pools = new EndpointPools(endpoint, {
-      http1: () => new EndpointPool(endpoint, this.#context, this),
-      http2: () => new ClientPool(endpoint, this.#context, this),
-    });
-    this.#pools.set(endpoint, pools);
-    return pools;
-  }
-}
-
-const upstreamsByContext = new WeakMap<ProxyContext, Upstreams>();
-
-/** Pools are shared by everything in one data plane that reaches endpoints. */
-export function upstreamsOf(context: ProxyContext): Upstreams {
-  let upstreams = upstreamsByContext.get(context);
-  if (upstreams === undefined) {
-    upstreams = new Upstreams(context);
-    upstreamsByContext.set(context, upstreams);
-  }
-  return upstreams;
-}
-
-/** Ends what a data plane keeps open towards endpoints. */
-export function closeUpstreams(context: ProxyContext): void {
-  upstreamsByContext.get(context)?.close();
-  upstreamsByContext.delete(context);
-}
-
-/** As `istio.alpn` asks for: what proxies of the mesh expect of a client that speaks HTTP/2. */
-const meshHttp2: readonly string[] = ["istio-h2", "istio", "h2"];
-/** Where the endpoint chooses. */
-const either: readonly string[] = ["h2", "http/1.1"];
-
-interface PooledConnection {
-  readonly channel: Channel | undefined;
-}
+import type { PoolFailure, UpstreamUser } from "./upstream-exchange.ts";
+import type { Upstreams } from "./upstreams.ts";
 
 interface Waiting {
   readonly user: UpstreamUser;
@@ -145,7 +24,7 @@ interface Waiting {
 /** That one request may open, as in Envoy. */
 const connectsMax = 3;
 
-export class EndpointPool implements SpeakingPool {
+export class EndpointPool implements SpeakingPool, LimitedPool {
   /** Where a connection may turn out to speak another protocol. */
   agreed: AgreedPool | undefined = undefined;
   readonly endpoint: UpstreamEndpoint;
@@ -154,20 +33,27 @@ export class EndpointPool implements SpeakingPool {
   readonly heads: AnswerHeads;
   readonly #context: ProxyContext;
   readonly #upstreams: Upstreams;
+  /** Where the cluster foresees requests. */
+  readonly #forecast: ForecastShare | undefined;
   /** The connection used last is last; those before it grow idle and close. */
   readonly #idle: UpstreamConnection[] = [];
   readonly #waiting: Waiting[] = [];
   #connecting = 0;
   #open = 0;
   /** One of the cluster's pools is this one, where they are counted. */
-  #permit: CircuitBreakers["pools"];
+  readonly #permit = new PoolPermit(this);
   /** Connections of an earlier one carry no further request. */
   #generation = 0;
 
-  constructor(endpoint: UpstreamEndpoint, context: ProxyContext, upstreams: Upstreams) {
+  constructor(
+    endpoint: UpstreamEndpoint,
+    context: ProxyContext,
+    ...[upstreams, forecast]: [upstreams: Upstreams, forecast?: ForecastShare | undefined]
+  ) {
     this.endpoint = endpoint;
     this.#context = context;
     this.#upstreams = upstreams;
+    this.#forecast = forecast;
     this.wheel = upstreams.wheel;
     this.memory = upstreams.memory;
     this.heads = upstreams.heads;
@@ -184,6 +70,11 @@ export class EndpointPool implements SpeakingPool {
   }
 
   acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh = false): void {
+    this.#acquire(user, cluster, isFresh);
+    this.#tell();
+  }
+
+  #acquire(user: UpstreamUser, cluster: UpstreamCluster, isFresh: boolean): void {
     while (!isFresh) {
       const connection = this.#idle.pop();
       if (connection === undefined) break;
@@ -195,11 +86,7 @@ export class EndpointPool implements SpeakingPool {
       this.#attach(connection, user);
       return this.#anticipate(cluster, connectsMax);
     }
-    const { pools } = cluster.limits;
-    if (pools !== undefined && this.#permit === undefined) {
-      if (!pools.try()) return user.onPoolFailure("no-pool", undefined);
-      this.#permit = pools;
-    }
+    if (!this.#permit.take(cluster)) return user.onPoolFailure("no-pool", undefined);
     if (!tryPending(cluster, this.endpoint)) {
       this.#leaveIfEmpty();
       return user.onPoolFailure("overflow", undefined);
@@ -213,28 +100,47 @@ export class EndpointPool implements SpeakingPool {
     this.#anticipate(cluster, connectsMax - 1);
   }
 
+  /** That wait for a connection, or have one. */
+  get #streams(): number {
+    return this.#waiting.length + this.#open - this.#connecting - this.#idle.length;
+  }
+
+  /** What the cluster foresees with has changed. */
+  #tell(): void {
+    this.#forecast?.set(this.#streams, this.#open);
+  }
+
+  foresee(cluster: UpstreamCluster, ratio: number): boolean {
+    if (!isShort({ streams: this.#streams, room: this.#open, ratio })) return false;
+    if (!this.#permit.take(cluster)) return false;
+    // As Envoy: the first is let through, and what waits elsewhere has its turn.
+    const isFree = cluster.limits.tryConnection(this.endpoint);
+    if (isFree || this.#open === 0) this.#connect(cluster, isFree);
+    this.#tell();
+    return isFree;
+  }
+
   /** Opens connections for requests to come, where the cluster wants so many for each that is there. */
   #anticipate(cluster: UpstreamCluster, max: number): void {
     const { preconnectRatio: ratio } = cluster;
     if (ratio === undefined || this.endpoint.isRemoved === true) return;
     for (let i = 0; i < max; i++) {
-      const active = this.#open - this.#connecting - this.#idle.length;
-      if ((this.#waiting.length + active) * ratio <= this.#open) return;
+      if (this.#streams * ratio <= this.#open) return;
       if (!cluster.limits.tryConnection(this.endpoint)) return;
       this.#connect(cluster, true);
     }
   }
 
-  /** For a connection that stands: the pool which has opened it has just let go of its own. */
-  #keepPermit({ limits: { pools } }: UpstreamCluster): void {
-    if (this.#permit === undefined && pools?.try() === true) this.#permit = pools;
-  }
-
   /** Nothing is here any more: another endpoint may have a pool instead. */
   #leaveIfEmpty(): void {
-    if (this.#permit === undefined || this.#open > 0 || this.#waiting.length > 0) return;
-    this.#permit.release();
-    this.#permit = undefined;
+    if (this.#open === 0 && this.#waiting.length === 0) this.#permit.leave();
+  }
+
+  giveUp(): boolean {
+    if (this.#waiting.length > 0 || this.#open > this.#idle.length) return false;
+    this.closeIdle();
+    this.#permit.leave();
+    return true;
   }
 
   cancel(user: UpstreamUser): boolean {
@@ -244,10 +150,16 @@ export class EndpointPool implements SpeakingPool {
     const [left] = this.#waiting.splice(at, 1);
     left?.cluster.counters.count("upstream_rq_cancelled");
     this.#leaveIfEmpty();
+    this.#tell();
     return true;
   }
 
   release(connection: UpstreamConnection): void {
+    this.#release(connection);
+    this.#tell();
+  }
+
+  #release(connection: UpstreamConnection): void {
     const { cluster } = connection;
     const max = cluster.maxRequestsPerConnection;
     const ageMs = this.wheel.nowMs - connection.connectedMs;
@@ -277,6 +189,11 @@ export class EndpointPool implements SpeakingPool {
   }
 
   onConnectionClosed(connection: UpstreamConnection, error: ChannelError | undefined): void {
+    this.#forget(connection, error);
+    this.#tell();
+  }
+
+  #forget(connection: UpstreamConnection, error: ChannelError | undefined): void {
     this.#open--;
     countConnection(this.endpoint, -1);
     this.#upstreams.onClosed(connection);
@@ -371,6 +288,7 @@ export class EndpointPool implements SpeakingPool {
     const going = this.#waiting.splice(this.#connecting);
     for (const { cluster } of going) leavePending(cluster, this.endpoint);
     this.#leaveIfEmpty();
+    this.#tell();
     other.adopt(channel, connection);
     for (const { user, cluster } of going) other.acquire(user, cluster);
   }
@@ -383,7 +301,8 @@ export class EndpointPool implements SpeakingPool {
     connection.generation = this.#generation;
     connection.dialledMs = dialledMs;
     connection.tcpConnectedMs = tcpConnectedMs;
-    this.#keepPermit(cluster);
+    // The pool which has opened it has just let go of its own.
+    this.#permit.take(cluster);
     this.#open++;
     this.#upstreams.onOpened(connection);
     channel.handler = connection;

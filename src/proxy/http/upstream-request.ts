@@ -88,7 +88,9 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
 
   #onRequestWhole(): void {
     this.#deadlines.onRequestWhole(this.#stream.upgrade !== "");
-    sendMirrors(this.#stream, this.#route, this.#target, this.#bodyKind);
+    if (this.#route === undefined || this.#route.mirrors.length === 0) return;
+    const from = { target: this.#target, bodyKind: this.#bodyKind, forMs: this.#deadlines.totalMs };
+    sendMirrors(this.#stream, this.#route, from);
   }
 
   #try(): void {
@@ -102,7 +104,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     if (endpoint === undefined) return this.#fail("no-healthy-endpoint", undefined);
     endpoint.active++;
     this.#endpoint = endpoint;
-    const serving = this.#facts.serving ?? cluster;
+    const serving = this.#facts.takeServing() ?? cluster;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
     if (record.upstreamAttempts === 1)
       rewriteTarget(this.#target, this.#stream, route, endpoint.hostname);
@@ -222,7 +224,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const stream = this.#stream;
     const serviceTimeMs = Math.floor(stream.services.upstreams.wheel.nowMs - this.#attemptStartMs);
     stream.record.times.set(moment.answerBegin, exchange.answeredMs);
-    if (this.#endpoint?.suspect !== undefined) this.#facts.heed(head, this.#endpoint);
+    if (this.#endpoint !== undefined) this.#facts.heed(head, this.#endpoint);
     this.#deadlines.attempt.disarm();
     this.#deadlines.touch();
     const outcome = this.#retry === undefined ? undefined : this.#facts.answer(head);

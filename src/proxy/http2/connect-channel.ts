@@ -19,7 +19,7 @@ import {
   type UpstreamReset,
   type UpstreamUser,
 } from "../http/upstream-exchange.ts";
-import type { Upstreams } from "../http/upstream-pool.ts";
+import type { Upstreams } from "../http/upstreams.ts";
 import { type TunnelCarrier, takeConnection } from "./tunnel-carrier.ts";
 
 export interface ConnectRequest {

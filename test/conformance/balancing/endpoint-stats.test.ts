@@ -64,6 +64,7 @@ before(async () => {
             return `{name: ${name}, connect_timeout: 1s, ${tracked}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}}`;
           }),
           `{name: waiting, connect_timeout: 100s, ${tracked}, transport_socket: {name: tls, typed_config: {"@type": ${tls}}}, load_assignment: {cluster_name: waiting, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${mutePort}}}}}]}]}}`,
+          `{name: mirrored, connect_timeout: 1s, ${tracked}, load_assignment: {cluster_name: mirrored, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
           `{name: untracked, connect_timeout: 1s, load_assignment: {cluster_name: untracked, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
         ],
         routes: [
@@ -73,6 +74,7 @@ before(async () => {
           ),
           "{match: {prefix: /waiting/}, route: {cluster: waiting, timeout: 0s}}",
           "{match: {prefix: /untracked/}, route: {cluster: untracked}}",
+          "{match: {prefix: /copied/}, route: {cluster: untracked, timeout: 0.2s, request_mirror_policies: [{cluster: mirrored}]}}",
         ],
       }),
     { workers: 2 },
@@ -176,4 +178,31 @@ test("untracked: nothing is told where it is not asked for", async () => {
     assert.equal((await plane.ask("/untracked/")).status, 200);
     assert.deepEqual(await seriesOf(plane, "untracked"), [], plane.name);
   }
+});
+
+/** What the cluster has counted of answers, by code, and of those that did not come in time. */
+async function outcomesOf(plane: Plane, cluster: string): Promise<readonly string[]> {
+  const lines = (await plane.admin("/stats/prometheus")).split("\n");
+  return lines
+    .filter((line) => /^envoy_cluster_upstream_rq(?:_timeout)?\{/.test(line))
+    .filter((line) => line.includes(`cluster_name="${cluster}"`) && !line.endsWith(" 0"))
+    .map((line) => line.replace(/^envoy_cluster_(\w+)\{(.*)\} (\d+)$/, "$1 $2 $3"))
+    .map((line) => line.replaceAll(/(?:envoy_)?cluster_name="\w+",?|envoy_/g, ""))
+    .toSorted();
+}
+
+test("copied: copies are counted like requests, and waited for no longer than these", async () => {
+  for (const plane of planes) assert.equal((await plane.ask("/copied/")).status, 200);
+  // Its copy may be answered later; the next goes on the same connection.
+  await agreed("mirrored", "rq_success 1");
+  for (const plane of planes) assert.equal((await plane.ask("/copied/missing")).status, 404);
+  await agreed("mirrored", "rq_success 2");
+  for (const plane of planes) assert.equal((await plane.ask("/copied/silent")).status, 504);
+  await agreed("mirrored", "rq_timeout 1");
+  const counted = await agreedOf(
+    planes,
+    (plane) => outcomesOf(plane, "mirrored"),
+    (lines) => lines.some((line) => line.startsWith("upstream_rq_timeout")),
+  );
+  assert.equal(counted.length, 4, counted.join("\n"));
 });

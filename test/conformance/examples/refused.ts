@@ -92,12 +92,6 @@ export const refusedExamples: readonly RefusedExample[] = [
     "stats_sinks",
     "stats_sinks",
   ),
-  field(
-    "predictive preconnecting",
-    { cluster: "preconnect_policy: {predictive_preconnect_ratio: 2}" },
-    "preconnect_policy",
-    "predictive_preconnect_ratio",
-  ),
   field("HTTP/3 upstream", { cluster: http3Options }, "http3_protocol_options", "http3"),
   field(
     "Zipkin in protobuf",

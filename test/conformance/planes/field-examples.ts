@@ -198,7 +198,7 @@ export const fieldExamples: readonly FieldExample[] = [
       ],
       transportSocket: typed("transport_sockets.raw_buffer.v3.RawBuffer"),
       outlierDetection: { consecutive5xx: 1, enforcingConsecutive5xx: 1, maxEjectionTime: "400s" },
-      preconnectPolicy: { perUpstreamPreconnectRatio: 1.5 },
+      preconnectPolicy: { perUpstreamPreconnectRatio: 1.5, predictivePreconnectRatio: 1.5 },
       upstreamBindConfig: {
         sourceAddress: { address: "127.0.0.1", portValue: 0 },
         socketOptions: [{ level: "1", name: "36", intValue: "1337", description: "mark" }],
@@ -491,6 +491,20 @@ export const fieldExamples: readonly FieldExample[] = [
   [
     "load_balancing_policies.ring_hash.v3.RingHash",
     { consistentHashingLbConfig: { hashBalanceFactor: 120 } },
+  ],
+  [
+    "load_balancing_policies.override_host.v3.OverrideHost",
+    {
+      overrideHostSources: [{ metadata: { key: "picker", path: [{ key: "host" }] } }],
+      selectedHostKey: { key: "picked", path: [{ key: "host" }] },
+      fallbackPolicy: {
+        policies: [{ typedExtensionConfig: typed("load_balancing_policies.random.v3.Random") }],
+      },
+    },
+  ],
+  [
+    "filters.network.tcp_proxy.v3.TcpProxy",
+    { cluster: "app", upstreamConnectMode: "ON_DOWNSTREAM_DATA", maxEarlyDataBytes: 1024 },
   ],
   [
     "filters.network.tcp_proxy.v3.TcpProxy",

@@ -136,6 +136,11 @@ const balancer = (type: string, base: JsonObject = {}): Walked =>
     }),
     base,
   );
+/** A balancing policy inside another. */
+function choosing(type: string): JsonObject {
+  const typedConfig = any(`${extensions}.load_balancing_policies.${type}`);
+  return { policies: [{ typedExtensionConfig: { name: "p", typedConfig } }] };
+}
 const policies = {
   p: { permissions: [{ any: true }], principals: [{ any: true }] },
 };
@@ -366,18 +371,19 @@ const walked: readonly Walked[] = [
   balancer("random.v3.Random"),
   balancer("ring_hash.v3.RingHash"),
   balancer("maglev.v3.Maglev"),
+  balancer("client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"),
+  balancer("wrr_locality.v3.WrrLocality", {
+    endpointPickingPolicy: choosing(
+      "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
+    ),
+  }),
+  balancer("override_host.v3.OverrideHost", {
+    overrideHostSources: [{ header: "x-pick" }],
+    fallbackPolicy: choosing("random.v3.Random"),
+  }),
   balancer("subset.v3.Subset", {
     subsetSelectors: [{ keys: ["k"] }],
-    subsetLbPolicy: {
-      policies: [
-        {
-          typedExtensionConfig: {
-            name: "p",
-            typedConfig: any(`${extensions}.load_balancing_policies.random.v3.Random`),
-          },
-        },
-      ],
-    },
+    subsetLbPolicy: choosing("random.v3.Random"),
   }),
 ];
 

@@ -106,6 +106,7 @@ const doors = [
   "silent",
   "values",
   "kept",
+  "few",
   "tls",
 ] as const;
 type Door = (typeof doors)[number];
@@ -141,6 +142,7 @@ function bootstrapOf(
   - ${cluster("v2", "version: V2")}
   - ${cluster("added", `version: V2, ${added}, ${passing}`, { of: own })}
   - ${cluster("kept", `version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}`)}
+  - ${cluster("few", "version: V2", { rest: ", circuit_breakers: {thresholds: [{max_connection_pools: 1}]}" })}
   - ${cluster("checked1", "version: V1", { rest: checked })}
   - ${cluster("checked2", "version: V2", { rest: checked })}
   - ${cluster("secured", "version: V2", { to: upstream.secured, inner: secure })}
@@ -153,6 +155,7 @@ function bootstrapOf(
   - ${door("silent", http("silent", "v2", ", add_proxy_protocol_connection_state: false"))}
   - ${door("values", tcp("values", "added"), "allow_requests_without_proxy_protocol: true, pass_through_tlvs: {match_type: INCLUDE_ALL}")}
   - ${door("kept", http("kept", "kept"), "allow_requests_without_proxy_protocol: true, pass_through_tlvs: {match_type: INCLUDE, tlv_type: [2]}")}
+  - ${door("few", http("few", "few"))}
   - ${door("tls", http("tls", "secured"))}
 `;
 }
@@ -313,6 +316,15 @@ const scenarios: readonly {
       "v2 203.0.113.7:40000 > 198.18.0.9:443 2=two: /b",
     ],
     envoy: ["v2 203.0.113.7:40000 > 198.18.0.9:443 2=one: /a /b /c"],
+  },
+  {
+    name: "a client's idle connections make room for another's where there may be one pool",
+    door: "few",
+    clients: [[get("/a")], [get("/b"), get("/c")]],
+    expect: [
+      "v2 127.0.0.1:CLIENT0 > 127.0.0.1:DOOR: /a",
+      "v2 127.0.0.1:CLIENT1 > 127.0.0.1:DOOR: /b /c",
+    ],
   },
   {
     name: "the header comes before TLS",

@@ -219,6 +219,9 @@ import { file_envoy_extensions_formatter_req_without_query_v3_req_without_query 
 import { file_envoy_extensions_network_dns_resolver_cares_v3_cares_dns_resolver } from "./envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver_pb.ts";
 import { file_envoy_extensions_network_dns_resolver_getaddrinfo_v3_getaddrinfo_dns_resolver } from "./envoy/extensions/network/dns_resolver/getaddrinfo/v3/getaddrinfo_dns_resolver_pb.ts";
 import { file_envoy_extensions_clusters_aggregate_v3_cluster } from "./envoy/extensions/clusters/aggregate/v3/cluster_pb.ts";
+import { file_envoy_extensions_load_balancing_policies_client_side_weighted_round_robin_v3_client_side_weighted_round_robin } from "./envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin_pb.ts";
+import { file_envoy_extensions_load_balancing_policies_override_host_v3_override_host } from "./envoy/extensions/load_balancing_policies/override_host/v3/override_host_pb.ts";
+import { file_xds_data_orca_v3_orca_load_report } from "./xds/data/orca/v3/orca_load_report_pb.ts";
 
 /** Every type that src/wire/gen knows; pass it to `toJson` and `fromJson`. */
 export const registry: Registry = createRegistry(
@@ -438,4 +441,7 @@ export const registry: Registry = createRegistry(
   file_envoy_extensions_network_dns_resolver_cares_v3_cares_dns_resolver,
   file_envoy_extensions_network_dns_resolver_getaddrinfo_v3_getaddrinfo_dns_resolver,
   file_envoy_extensions_clusters_aggregate_v3_cluster,
+  file_envoy_extensions_load_balancing_policies_client_side_weighted_round_robin_v3_client_side_weighted_round_robin,
+  file_envoy_extensions_load_balancing_policies_override_host_v3_override_host,
+  file_xds_data_orca_v3_orca_load_report,
 );
