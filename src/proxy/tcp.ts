@@ -11,6 +11,7 @@ import { durationMs } from "./engine/duration.ts";
 import { tcpClusterKey } from "./engine/filter-state.ts";
 import { refuse } from "./engine/refusal.ts";
 import type { ConnectionView } from "./engine/request.ts";
+import { compileEarly } from "./tcp/early-data.ts";
 import { createTcpCounters } from "./tcp/tcp-counters.ts";
 import { TcpRecord } from "./tcp/tcp-record.ts";
 import { compileTunnel } from "./tcp/tunnel.ts";
@@ -56,6 +57,7 @@ export function createTcpProxy(
       config.tunnelingConfig === undefined
         ? undefined
         : compileTunnel(config.tunnelingConfig, "tunneling_config"),
+    early: compileEarly(config),
     sink: joined([
       context.sinkFor(config.accessLog, config.statPrefix, {
         tellsConnected:

@@ -191,7 +191,7 @@ export const honouredTcp: Honoured<TcpProxy> = {
   // Loggers hear of connections and of progress where their filters name these entries.
   flushAccessLogOnConnected: true,
   accessLogOptions: { flushAccessLogOnConnected: true },
-  // The upstream is dialled once the downstream handshake is done, in every mode.
+  // A connection is the filter's once its TLS stands: ON_DOWNSTREAM_TLS_HANDSHAKE is what is done in any case.
   upstreamConnectMode: true,
   maxEarlyDataBytes: true,
   // CONNECT, over HTTP/1.1 or HTTP/2, or what of them ALPN agrees on.

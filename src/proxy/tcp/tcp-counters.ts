@@ -12,6 +12,8 @@ export interface TcpCounters {
   readonly unrouted: Counter;
   readonly idle: Counter;
   readonly overlong: Counter;
+  /** Chunks that came before there was a connection to send them on. */
+  readonly early: Counter;
 }
 
 export function createTcpCounters(metrics: MetricRegistry, statPrefix: string): TcpCounters {
@@ -26,5 +28,6 @@ export function createTcpCounters(metrics: MetricRegistry, statPrefix: string): 
     unrouted: counter("downstream_cx_no_route"),
     idle: counter("idle_timeout"),
     overlong: counter("max_downstream_connection_duration"),
+    early: counter("early_data_received_count_total"),
   };
 }

@@ -14,6 +14,7 @@ import type {
   UpstreamCluster,
   UpstreamEndpoint,
 } from "../context.ts";
+import type { ConnectRequest } from "../http2/connect-channel.ts";
 import { createTcpCounters } from "./tcp-counters.ts";
 import { TcpSession, type TcpSettings } from "./tcp-session.ts";
 
@@ -31,7 +32,7 @@ interface Tunnelled {
   readonly isAlone: boolean | undefined;
 }
 
-function start(more: Partial<TcpSettings> = {}): Tunnelled {
+function start(more: Partial<TcpSettings> = {}, first = "first"): Tunnelled {
   const clock = new FakeClock();
   const upstreams: ScriptedChannel[] = [];
   const log: string[] = [];
@@ -48,6 +49,7 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
   const limits = {
     tryConnection: () => ++connections > 0,
     releaseConnection: () => void connections--,
+    tryPending: () => false,
   };
   // A session asks no more of a cluster.
   const cluster = {
@@ -92,11 +94,12 @@ function start(more: Partial<TcpSettings> = {}): Tunnelled {
         void log.push(`${record.responseFlags} ${record.upstreamTransportFailureReason}`),
     },
     tunnel: { isPosted: false, ask: () => ({ authority: "a:1", fields: [] }) },
+    early: { waitsForData: false, bytesMax: undefined },
     ...more,
   };
   const client = new ScriptedChannel();
   new TcpSession(context, settings, { channel: client, connection: connectionView() }).start(
-    Buffer.from("first"),
+    Buffer.from(first),
   );
   return { clock, client, upstreams, log, isAlone, connections: () => connections };
 }
@@ -177,7 +180,37 @@ test("TcpSession leaves nothing behind when the client goes before the tunnel st
   assert.equal(connections(), 0);
 });
 
-test("TcpSession says that its connection is nobody else's, unless it goes through a tunnel", () => {
+test("TcpSession says that its connection is nobody else's, unless it is a stream beside others", () => {
+  const ask = (): ConnectRequest => ({ authority: "a:1", path: "/", fields: [] });
   assert.equal(start({ tunnel: undefined }).isAlone, true);
-  assert.equal(start().isAlone, false);
+  assert.equal(start().isAlone, true, "CONNECT over HTTP/1.1");
+  assert.equal(start({ tunnel: { isPosted: true, ask } }).isAlone, false);
+});
+
+test("TcpSession reads a bounded part of what the client says before it is connected", async () => {
+  const early = { waitsForData: false, bytesMax: 10 };
+  const { client, upstreams } = start({ tunnel: undefined, early });
+  client.send("four");
+  assert.equal(client.isPaused, false);
+  client.send("!");
+  assert.equal(client.isPaused, true);
+  await Promise.resolve();
+  assert.equal(upstreams[0]?.take(), "firstfour!");
+  assert.equal(client.isPaused, false);
+});
+
+test("TcpSession connects when something has come, where it shall wait for that", async () => {
+  const early = { waitsForData: true, bytesMax: 0 };
+  const { client, upstreams, log } = start({ tunnel: undefined, early }, "");
+  assert.deepEqual([upstreams.length, client.isPaused], [0, false]);
+  client.send("hello");
+  assert.deepEqual([upstreams.length, client.isPaused], [1, true]);
+  await Promise.resolve();
+  assert.equal(upstreams[0]?.take(), "hello");
+
+  const silent = start({ tunnel: undefined, early }, "");
+  silent.clock.advance(11_000);
+  assert.ok(silent.client.isClosed);
+  assert.equal(silent.upstreams.length, 0);
+  assert.deepEqual([log.length, silent.log.length], [0, 1]);
 });

@@ -12,6 +12,7 @@ import { ConnectionClient } from "../engine/client-ends.ts";
 import type { ConnectionView } from "../engine/request.ts";
 import { Hash64 } from "../engine/xx-hash.ts";
 import { newConnectionId } from "../stats/connection-record.ts";
+import { EarlyData, type EarlyPlan } from "./early-data.ts";
 import { OwnConnection } from "./own-connection.ts";
 import type { TcpCounters } from "./tcp-counters.ts";
 import { TcpRecord } from "./tcp-record.ts";
@@ -19,7 +20,7 @@ import { openConnectChannel, tunnelOverflow } from "../http2/connect-channel.ts"
 import { countConnectFailure } from "../http/connection-ends.ts";
 import { queueOf, sourceOf } from "../http/dial-options.ts";
 import { streamReset } from "../http/upstream-exchange.ts";
-import { upstreamsOf } from "../http/upstream-pool.ts";
+import { upstreamsOf } from "../http/upstreams.ts";
 import { servingCluster } from "../serving-cluster.ts";
 import { isCarried, TunnelAnswerReader, type TunnelPlan, writeTunnelHead } from "./tunnel.ts";
 
@@ -36,6 +37,7 @@ export interface TcpSettings {
   readonly sink: RequestSink;
   /** Connections go through another proxy; undefined: straight to the endpoint. */
   readonly tunnel: TunnelPlan | undefined;
+  readonly early: EarlyPlan;
 }
 
 export interface TcpDownstream {
@@ -54,7 +56,8 @@ export class TcpSession {
   readonly record: TcpRecord;
   readonly #avoid = new Set<UpstreamEndpoint>();
   #onFirstWords: FirstWords | undefined;
-  #waiting: Buffer[] = [];
+  /** Until there is a connection. */
+  readonly #early: EarlyData;
   #hasDownstreamEnded = false;
   #cluster: UpstreamCluster | undefined;
   #askedCluster: UpstreamCluster | undefined;
@@ -81,6 +84,8 @@ export class TcpSession {
     this.#own = new OwnConnection(context.clock);
     this.#settings = settings;
     this.#downstream = downstream.channel;
+    const { early, counters } = settings;
+    this.#early = new EarlyData(early, downstream.channel, counters.early);
     this.#connection = downstream.connection;
     this.#onFirstWords = downstream.onFirstWords;
     this.record = new TcpRecord(downstream.channel, downstream.connection, settings.direction);
@@ -101,10 +106,8 @@ export class TcpSession {
     };
     if (first !== undefined && first.length > 0) {
       this.record.bytesReceived += first.length;
-      this.#waiting.push(first);
+      this.#early.add(first);
     }
-    // Nothing more is read until there is somewhere to put it.
-    this.#downstream.pause();
     const name = this.#settings.chooseCluster(this.#connection);
     this.record.upstreamCluster = name;
     const cluster = this.#context.clusters.get(name);
@@ -122,24 +125,25 @@ export class TcpSession {
         this.#cut();
       });
     }
-    this.#connect(cluster);
+    if (!this.#early.isAwaited) return this.#connect(cluster);
+    // Who never says anything is given up like a connection on which nothing moves.
+    this.#schedule();
   }
 
   #connect(cluster: UpstreamCluster): void {
     const choice = {
       connection: this.#connection,
-      // Tunnels share connections, and these come from pools.
-      client: new ConnectionClient(this.#connection, this.#settings.tunnel === undefined),
       hash: this.#settings.hashes ? sourceHash(this.#connection) : undefined,
       avoid: this.#avoid.size === 0 ? undefined : (one: UpstreamEndpoint) => this.#avoid.has(one),
     };
+    const { tunnel } = this.#settings;
     const serving = servingCluster(cluster, choice);
-    const endpoint = serving?.pick(choice);
+    // Connections of a pool are the pool's to count, and other tunnels' as well.
+    this.#isPooled = tunnel !== undefined && serving !== undefined && isCarried(tunnel, serving);
+    const client = new ConnectionClient(this.#connection, !this.#isPooled);
+    const endpoint = serving?.pick({ ...choice, client });
     if (serving === undefined || endpoint === undefined) return this.#give("UH", "");
     this.#cluster = serving;
-    const { tunnel } = this.#settings;
-    // Connections of a pool are the pool's to count.
-    this.#isPooled = tunnel !== undefined && isCarried(tunnel, serving);
     if (!this.#isPooled && !serving.limits.tryConnection(endpoint)) {
       this.#give("UO", "");
       return;
@@ -246,11 +250,8 @@ export class TcpSession {
     this.#touch();
     this.#settings.sink.onConnected?.(record);
     if (this.#ticker === undefined) this.#schedule();
-    let mayContinue = true;
-    for (const chunk of this.#waiting) mayContinue = channel.write(chunk);
-    this.#waiting = [];
+    this.#early.sendTo(channel);
     if (this.#hasDownstreamEnded) channel.end();
-    if (mayContinue) this.#downstream.resume();
   }
 
   #onConnectFailed(
@@ -281,8 +282,9 @@ export class TcpSession {
     if (this.#onFirstWords !== undefined) this.#tellFirstWords("client", chunk);
     const upstream = this.#upstream;
     if (!this.#isConnected || upstream === undefined) {
-      this.#waiting.push(Buffer.from(chunk));
-      return;
+      const cluster = this.#early.isAwaited ? this.#askedCluster : undefined;
+      this.#early.add(Buffer.from(chunk));
+      return cluster === undefined ? undefined : this.#connect(cluster);
     }
     if (!upstream.writeShared(chunk, chunk.length)) this.#downstream.pause();
   }
@@ -341,8 +343,9 @@ export class TcpSession {
   #cut(): void {
     this.#isCut = true;
     this.#upstream?.destroy();
-    // Where nobody was reached, an orderly end could be taken for an empty answer.
-    this.#downstream.destroy(this.#isConnected ? undefined : "reset");
+    // Where nobody was reached, an orderly end could be taken for an empty answer to what was said.
+    const isOrderly = this.#isConnected || this.#early.isAwaited;
+    this.#downstream.destroy(isOrderly ? undefined : "reset");
   }
 
   #touch(): void {

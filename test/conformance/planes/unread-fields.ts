@@ -44,8 +44,6 @@ const byReason: Readonly<Record<string, readonly string[]>> = {
     "envoy.config.cluster.v3.Cluster.CommonLbConfig update_merge_window",
     "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig allow_insecure_cluster_options",
     "envoy.extensions.filters.network.rbac.v3.RBAC enforcement_type",
-    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy max_early_data_bytes",
-    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy upstream_connect_mode",
   ],
   "names, for whoever reads the configuration": [
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload category",
