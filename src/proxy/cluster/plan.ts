@@ -126,8 +126,7 @@ export function compileCluster(cluster: Cluster): ClusterPlan {
     statName: cluster.altStatName === "" ? cluster.name : cluster.altStatName,
     discovery,
     health,
-    preconnectRatio: preconnectRatioOf(cluster, "perUpstreamPreconnectRatio"),
-    forecastRatio: forecastRatioOf(cluster, sockets),
+    ...aheadOf(cluster, sockets),
     tracked: trackedOf(cluster),
     tellsEndpoints: cluster.trackClusterStats?.perEndpointStats === true,
     isErrorAnswer: errorMatcherOf(http),
@@ -200,6 +199,16 @@ function preconnectRatioOf(
     refuse(`preconnect_policy.${name}`, "must be from 1 to 3");
   }
   return ratio > 1 ? ratio : undefined;
+}
+
+function aheadOf(
+  cluster: Cluster,
+  sockets: readonly SocketChoice[],
+): Pick<ClusterPlan, "preconnectRatio" | "forecastRatio"> {
+  return {
+    preconnectRatio: preconnectRatioOf(cluster, "perUpstreamPreconnectRatio"),
+    forecastRatio: forecastRatioOf(cluster, sockets),
+  };
 }
 
 /** What is told to servers first is each client's own, so there are no connections for whoever comes next. */

@@ -49,9 +49,7 @@ test("readLoadReport() reads what Envoy reads", () => {
     eps: 10,
   });
   assert.deepEqual(
-    read(
-      'endpoint-load-metrics: JSON {"named_metrics": {"a": 1}, "utilization": {"d": 2}}',
-    ),
+    read('endpoint-load-metrics: JSON {"named_metrics": {"a": 1}, "utilization": {"d": 2}}'),
     { namedMetrics: { a: 1 }, utilization: { d: 2 } },
   );
 });

@@ -47,6 +47,7 @@ before(async () => {
         named("strict", "STRICT_DNS", "localhost"),
         named("logical", "LOGICAL_DNS", "localhost"),
         named("nowhere", "LOGICAL_DNS", "nowhere.invalid"),
+        named("none", "STRICT_DNS", "nowhere.invalid"),
       ],
       routes: asked.map(
         (name) =>
@@ -150,6 +151,8 @@ for (const [cluster, expected] of [
   ["strict", ["update_attempt", "update_no_rebuild", "update_success"]],
   ["logical", ["update_attempt", "update_no_rebuild", "update_success"]],
   ["nowhere", ["update_attempt", "update_failure"]],
+  // That there is no such name is an answer: the cluster has no endpoints.
+  ["none", ["update_attempt", "update_no_rebuild", "update_success"]],
 ] as const) {
   test(`${cluster}: questions for names are counted by what became of them`, async () => {
     const found = await agreedOf(

@@ -74,7 +74,8 @@ before(async () => {
           ),
           "{match: {prefix: /waiting/}, route: {cluster: waiting, timeout: 0s}}",
           "{match: {prefix: /untracked/}, route: {cluster: untracked}}",
-          "{match: {prefix: /copied/}, route: {cluster: untracked, timeout: 0.2s, request_mirror_policies: [{cluster: mirrored}]}}",
+          "{match: {prefix: /copied/silent}, route: {cluster: untracked, timeout: 0.2s, request_mirror_policies: [{cluster: mirrored}]}}",
+          "{match: {prefix: /copied/}, route: {cluster: untracked, request_mirror_policies: [{cluster: mirrored}]}}",
         ],
       }),
     { workers: 2 },
@@ -187,7 +188,7 @@ async function outcomesOf(plane: Plane, cluster: string): Promise<readonly strin
     .filter((line) => /^envoy_cluster_upstream_rq(?:_timeout)?\{/.test(line))
     .filter((line) => line.includes(`cluster_name="${cluster}"`) && !line.endsWith(" 0"))
     .map((line) => line.replace(/^envoy_cluster_(\w+)\{(.*)\} (\d+)$/, "$1 $2 $3"))
-    .map((line) => line.replaceAll(/(?:envoy_)?cluster_name="\w+",?|envoy_/g, ""))
+    .map((line) => line.replaceAll(/(?:envoy_)?cluster_name="\w+"|envoy_|,/g, ""))
     .toSorted();
 }
 

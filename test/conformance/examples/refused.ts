@@ -92,6 +92,12 @@ export const refusedExamples: readonly RefusedExample[] = [
     "stats_sinks",
     "stats_sinks",
   ),
+  field(
+    "pools of each client's connection",
+    { cluster: "connection_pool_per_downstream_connection: true" },
+    "connection_pool_per_downstream_connection",
+    "connection_pool_per_downstream_connection",
+  ),
   field("HTTP/3 upstream", { cluster: http3Options }, "http3_protocol_options", "http3"),
   field(
     "Zipkin in protobuf",
