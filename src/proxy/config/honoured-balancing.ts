@@ -85,8 +85,8 @@ export const honouredMaglev: Honoured<Maglev> = {
 };
 
 export const honouredLoadWeights: Honoured<ClientSideWeightedRoundRobin> = {
-  // Reports that come with answers alone; the compiler refuses others.
-  enableOobLoadReport: true,
+  // Reports come with answers alone.
+  enableOobLoadReport: "zero",
   blackoutPeriod: true,
   weightExpirationPeriod: true,
   weightUpdatePeriod: true,

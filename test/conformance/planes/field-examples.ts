@@ -5,6 +5,7 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 
 import { authzExamples } from "./authz-examples.ts";
+import { choiceExamples } from "./choice-examples.ts";
 
 const type = (name: string, fields: JsonObject = {}): JsonObject => ({
   "@type": `type.googleapis.com/${name}`,
@@ -149,7 +150,7 @@ const exchange = type("udpa.type.v1.TypedStruct", {
 const datagrams = { socketAddress: { address: "127.0.0.1", portValue: 1, protocol: "UDP" } };
 const stat = { name: "requests", tags: [{ name: "a", valueFormat: "%RESPONSE_CODE%" }] };
 
-type FieldExample = readonly [type: string, json: JsonObject];
+export type FieldExample = readonly [type: string, json: JsonObject];
 
 export const fieldExamples: readonly FieldExample[] = [
   ["cluster.v3.Cluster", endpoint({ envoyInternalAddress: { serverListenerName: "l" } })],
@@ -481,10 +482,6 @@ export const fieldExamples: readonly FieldExample[] = [
     { dnsCacheConfig: { name: "d", dnsLookupFamily: "ALL" } },
   ],
   [
-    "load_balancing_policies.maglev.v3.Maglev",
-    { consistentHashingLbConfig: { hashBalanceFactor: 120 } },
-  ],
-  [
     "load_balancing_policies.ring_hash.v3.RingHash",
     { hashBalanceFactor: 120, maximumRingSize: "2048" },
   ],
@@ -492,20 +489,7 @@ export const fieldExamples: readonly FieldExample[] = [
     "load_balancing_policies.ring_hash.v3.RingHash",
     { consistentHashingLbConfig: { hashBalanceFactor: 120 } },
   ],
-  [
-    "load_balancing_policies.override_host.v3.OverrideHost",
-    {
-      overrideHostSources: [{ metadata: { key: "picker", path: [{ key: "host" }] } }],
-      selectedHostKey: { key: "picked", path: [{ key: "host" }] },
-      fallbackPolicy: {
-        policies: [{ typedExtensionConfig: typed("load_balancing_policies.random.v3.Random") }],
-      },
-    },
-  ],
-  [
-    "filters.network.tcp_proxy.v3.TcpProxy",
-    { cluster: "app", upstreamConnectMode: "ON_DOWNSTREAM_DATA", maxEarlyDataBytes: 1024 },
-  ],
+  ...choiceExamples,
   [
     "filters.network.tcp_proxy.v3.TcpProxy",
     {
