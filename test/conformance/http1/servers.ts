@@ -98,6 +98,7 @@ const nothing = (): void => {};
 export interface HeddleOptions {
   readonly manager?: DeepPartial<HttpConnectionManager>;
   readonly connectionsMax?: number;
+  readonly connectTimeoutMs?: number;
 }
 
 export interface Heddle extends Asked {
@@ -110,7 +111,7 @@ export interface Heddle extends Asked {
 export async function startHeddle(
   application: number,
   io: IoChoice,
-  { manager = {}, connectionsMax = 1000 }: HeddleOptions = {},
+  { manager = {}, connectionsMax = 1000, connectTimeoutMs = 1000 }: HeddleOptions = {},
 ): Promise<Heddle> {
   const metrics = createMetricRegistry();
   let overflows = 0;
@@ -126,7 +127,7 @@ export async function startHeddle(
   const cluster: UpstreamCluster = {
     name: "app",
     statName: "app",
-    connectTimeoutMs: 1000,
+    connectTimeoutMs,
     metadata: undefined,
     maxRequestsPerConnection: 0,
     idleTimeoutMs: 60_000,

@@ -94,7 +94,7 @@ export function collect(child: ChildProcess): { text: string; onText: () => void
 export async function readyLine(
   child: ChildProcess,
   output: { text: string; onText: () => void },
-  { readyMaxMs: maxMs = 60_000, isPartly = false }: MeshSetup,
+  { readyMaxMs: maxMs = 120_000, isPartly = false }: MeshSetup,
 ): Promise<Ready> {
   return await new Promise((resolve, reject) => {
     const timer = setTimeout(() => fail(`not ready in ${maxMs} ms`), maxMs);

@@ -273,7 +273,7 @@ async function askOver(path: string, question: string): Promise<string> {
 export async function eventually<Value>(
   what: string,
   ask: () => Value | Promise<Value>,
-  maxMs = 10_000,
+  maxMs = 30_000,
 ): Promise<Exclude<Value, undefined | null | false>> {
   const end = performance.now() + maxMs;
   for (;;) {
