@@ -289,6 +289,20 @@ test("Configuration keeps the last good version of what it refuses", () => {
   close();
 });
 
+test("Configuration refuses listeners that could serve nobody", () => {
+  const { configuration, feed, listeners, close } = plane();
+  configuration.start();
+  feed.send(typeUrls.cluster, [staticCluster("a")]);
+  for (const filterChainMatcher of [undefined, {}]) {
+    const empty = resource(Listener, { name: "M", filterChains: [], filterChainMatcher });
+    assert.match(feed.send(typeUrls.listener, [empty]), /^M: filter_chains: at least one is requ/);
+  }
+  const internal = resource(Listener, { name: "N", internalListener: {} });
+  assert.match(feed.send(typeUrls.listener, [internal]), /^N: filter_chains: at least one is requ/);
+  assert.ok(!listeners.log.some((line) => line.startsWith("start")));
+  close();
+});
+
 test("Configuration refuses broken bytes and doubles without harm to the rest", () => {
   const { configuration, feed, clusters, close } = plane();
   configuration.start();

@@ -3,9 +3,8 @@
  * cannot mean both, and listeners that could serve nobody.
  */
 import type { Bootstrap } from "../../wire/gen/ts/envoy/config/bootstrap/v3/bootstrap.ts";
-import type { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
+import { servesNobody } from "../config/listener-plan.ts";
 import type { RefusalList } from "../engine/refusal.ts";
-import { isUdpListener } from "../udp/udp-plan.ts";
 
 export function refuseContradictions(bootstrap: Bootstrap, refusals: RefusalList): void {
   const { clusters = [], listeners = [], secrets = [] } = bootstrap.staticResources ?? {};
@@ -23,9 +22,4 @@ export function refuseContradictions(bootstrap: Bootstrap, refusals: RefusalList
       refusals.add(`static_resources.listeners[${i}].filter_chains`, "at least one is required");
     }
   }
-}
-
-function servesNobody(listener: Listener): boolean {
-  const { filterChains, defaultFilterChain } = listener;
-  return filterChains.length === 0 && defaultFilterChain === undefined && !isUdpListener(listener);
 }

@@ -68,6 +68,7 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
     };
   }
   const refusals = new RefusalList();
+  if (servesNobody(listener)) refusals.add("filter_chains", "at least one is required");
   refusals.attempt(() => checkHonoured(listener, honouredListener, "", unknown));
   refusals.attempt(() => compileFilterChains(listener));
   const needs = {
@@ -84,6 +85,12 @@ export function checkListener(listener: Listener, unknown: UnknownFieldCount): L
   for (const { chain, at } of chains) checkChain(chain, at, { ...needs, unknown, refusals });
   refusals.throwIfAny();
   return needs;
+}
+
+/** No connection would ever be taken: Envoy refuses such a listener, too. Only UDP has no filter chains. */
+export function servesNobody(listener: Listener): boolean {
+  const { filterChains, defaultFilterChain } = listener;
+  return filterChains.length === 0 && defaultFilterChain === undefined && !isUdpListener(listener);
 }
 
 interface Gathering {
