@@ -229,6 +229,17 @@ test("proxy() goes on in HTTP when the upstream does not switch", () => {
   assert.equal(mesh.log[1]?.details, "upgrade_failed");
 });
 
+test("proxy() refuses to switch to a protocol without a name", () => {
+  const mesh = new HttpHarness({ manager: { upgradeConfigs: [{ upgradeType: "websocket" }] } });
+  for (const fields of ["upgrade:\r\n", "upgrade: \t\r\n", "upgrade:\r\nupgrade: websocket\r\n"]) {
+    const client = mesh.connect();
+    client.send(`GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n${fields}\r\n`);
+    assert.match(client.take(), /^HTTP\/1\.1 403 Forbidden/, fields);
+  }
+  assert.equal(mesh.log[0]?.details, "upgrade_failed");
+  assert.equal(mesh.upstreams.length, 0);
+});
+
 test("proxy() tunnels CONNECT only where a route says so", () => {
   const mesh = new HttpHarness({
     routes: {

@@ -128,6 +128,9 @@ function settlePath(request: HttpRequest, settings: HttpSettings): TargetResult 
   }
 }
 
+/** Of a request that asks to switch to a protocol without a name: nobody can let it pass, as in Envoy. */
+const nameless = " ";
+
 /**
  * The protocol that a request asks to switch to, in lower case; empty when it asks for none that
  * could pass, or carries a body. The field is taken from the head unless it counts.
@@ -137,7 +140,9 @@ export function takeUpgrade(method: string, head: Http1Head): string {
   if (head.hasUpgrade && head.bodyKind === "none") {
     const protocol = head.valueAt(head.findId(known.upgrade)).toLowerCase();
     // A stream of HTTP/2 that asks by CONNECT is never a request instead: its client would take an answer for consent.
-    if (head.isHttp2 || (protocol !== "h2c" && !protocol.includes(","))) return protocol;
+    if (head.isHttp2 || (protocol !== "h2c" && !protocol.includes(","))) {
+      return protocol === "" ? nameless : protocol;
+    }
   }
   head.dropId(known.upgrade);
   return "";
