@@ -240,6 +240,37 @@ test("proxy() refuses to switch to a protocol without a name", () => {
   assert.equal(mesh.upstreams.length, 0);
 });
 
+test("proxy() sends nothing where it would take too much work to rewrite it", () => {
+  const costly = { pattern: { regex: "/+(.*/end)?" }, substitution: "/" };
+  const copies = { requestMirrorPolicies: [{ cluster: "app" }] };
+  for (const routes of [
+    routesToApp({ regexRewrite: costly, ...copies }),
+    routesToApp({ hostRewritePathRegex: costly, ...copies }),
+    {
+      virtualHosts: [
+        {
+          name: "all",
+          domains: ["*"],
+          routes: [{ match: { prefix: "/" }, redirect: { regexRewrite: costly } }],
+        },
+      ],
+    },
+  ]) {
+    const mesh = new HttpHarness({ routes });
+    const client = mesh.connect();
+    client.send(`GET ${"/a".repeat(4000)} HTTP/1.1\r\nhost: a\r\n\r\n`);
+    assert.match(client.take(), /^HTTP\/1\.1 400 Bad Request/);
+    assert.equal(mesh.log[0]?.details, "rewrite_too_costly");
+    assert.equal(mesh.log[0]?.flags, "IH");
+    assert.equal(mesh.upstreams.length, 0);
+    assert.equal(mesh.endpoints[0]?.active, 0);
+    const other = mesh.connect();
+    other.send("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
+    const { upstreams } = mesh;
+    assert.ok(upstreams.length === 2 || other.take().startsWith("HTTP/1.1 301"));
+  }
+});
+
 test("proxy() tunnels CONNECT only where a route says so", () => {
   const mesh = new HttpHarness({
     routes: {

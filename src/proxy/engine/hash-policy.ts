@@ -7,7 +7,7 @@ import { formatSocketAddress, hasPort } from "../../base/socket-address.ts";
 import type { HashBits } from "./chooser.ts";
 import { stateObject } from "./filter-state.ts";
 import { refuse } from "./refusal.ts";
-import { compileSubstitution } from "./regex.ts";
+import { compileSubstitution, tooCostly } from "./regex-substitution.ts";
 import type { RequestView } from "./request.ts";
 import { cookieValue, queryValue } from "./request-text.ts";
 import { lowerAscii } from "./text-test.ts";
@@ -65,7 +65,9 @@ function compileSource(policy: HashPolicy, path: string): Source {
     const rewrite = compileSubstitution(rule, `${path}.header.regex_rewrite`);
     return (request) => {
       const value = request.header(name);
-      return value === undefined ? undefined : rewrite(value);
+      const rewritten = value === undefined ? undefined : rewrite(value);
+      // It chooses an endpoint, as for a request without the header, and nothing is passed on.
+      return rewritten === tooCostly ? undefined : rewritten;
     };
   }
   if (policy.cookie !== undefined) return compileCookie(policy.cookie);

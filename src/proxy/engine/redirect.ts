@@ -4,7 +4,7 @@ import {
   type RedirectAction,
 } from "../../wire/gen/ts/envoy/config/route/v3/route_components.ts";
 import { refuse } from "./refusal.ts";
-import { compileSubstitution } from "./regex.ts";
+import { compileSubstitution, type TooCostly, tooCostly } from "./regex-substitution.ts";
 import { splitPath } from "./request-path.ts";
 import type { RequestView } from "./request.ts";
 import { matchedLength, type PlannedMatch } from "./route-match.ts";
@@ -37,7 +37,8 @@ export function compileRedirect(
       const finalScheme = scheme === "" ? request.scheme : scheme;
       const host =
         action.hostRedirect === "" ? requestHost(request, finalScheme, port) : action.hostRedirect;
-      return `${finalScheme}://${host}${port}${newPath(request.path)}`;
+      const place = newPath(request.path);
+      return place === tooCostly ? place : `${finalScheme}://${host}${port}${place}`;
     },
   };
 }
@@ -58,7 +59,7 @@ function compileRedirectPath(
   action: RedirectAction,
   match: PlannedMatch,
   path: string,
-): (path: string) => string {
+): (path: string) => string | TooCostly {
   if (action.pathRewrite !== undefined) refuse(`${path}.path_rewrite`, "is not supported");
   const strip = action.stripQuery;
   if (action.pathRedirect !== undefined && action.pathRedirect !== "") {
@@ -78,7 +79,8 @@ function compileRedirectPath(
     const rewrite = compileSubstitution(action.regexRewrite, `${path}.regex_rewrite`);
     return (text) => {
       const [place, query] = splitPath(text);
-      return strip ? rewrite(place) : rewrite(place) + query;
+      const rewritten = rewrite(place);
+      return strip || rewritten === tooCostly ? rewritten : rewritten + query;
     };
   }
   return (text) => (strip ? splitPath(text)[0] : text);

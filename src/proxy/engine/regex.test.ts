@@ -3,7 +3,7 @@ import test from "node:test";
 
 import { slowElsewhere } from "../../../test/support/slow-patterns.ts";
 import { Refusal } from "./refusal.ts";
-import { compileRegex, compileSearch, compileSubstitution } from "./regex.ts";
+import { compileRegex, compileSearch } from "./regex.ts";
 
 function matches(regex: string, text: string): boolean {
   return compileRegex({ regex }, "here").matches(text);
@@ -97,29 +97,6 @@ test("compileRegex() takes linear time on patterns that backtracking engines cho
     const tookMs = process.cpuUsage(before).user / 1000;
     assert.ok(tookMs < 2000, `${regex} took ${Math.round(tookMs)} ms`);
   }
-});
-
-test("compileSubstitution() fills groups in and replaces every match", () => {
-  const check = (regex: string, substitution: string, text: string, expected: string): void => {
-    const rewrite = compileSubstitution({ pattern: { regex }, substitution }, "here");
-    assert.equal(rewrite(text), expected);
-  };
-  check(
-    "^/service/([^/]+)(/.*)$",
-    "\\2/instance/\\1",
-    "/service/foo/v1/api",
-    "/v1/api/instance/foo",
-  );
-  check("one", "two", "/xxx/one/yyy/one/zzz", "/xxx/two/yyy/two/zzz");
-  check("(?i)/xxx/", "/yyy/$1/", "/aaa/XxX/bbb", "/aaa/yyy/$1/bbb");
-  check("a", "[\\0\\\\]", "bab", "b[a\\]b");
-});
-
-test("compileSubstitution() refuses groups that do not exist", () => {
-  assert.throws(
-    () => compileSubstitution({ pattern: { regex: "(a)" }, substitution: "\\2" }, "here"),
-    { code: "xds.refused", message: /group \\2/ },
-  );
 });
 
 test("compileSearch() finds anywhere", () => {

@@ -9,10 +9,7 @@
 import { RE2JS } from "re2js";
 
 import { bytesOf } from "../../base/latin1.ts";
-import type {
-  RegexMatchAndSubstitute,
-  RegexMatcher,
-} from "../../wire/gen/ts/envoy/type/matcher/v3/regex.ts";
+import type { RegexMatcher } from "../../wire/gen/ts/envoy/type/matcher/v3/regex.ts";
 import { refuse } from "./refusal.ts";
 
 export interface Regex {
@@ -43,54 +40,8 @@ export function compileBytesRegex(matcher: RegexMatcher | undefined, path: strin
   return { matches: (text) => (isAscii(text) ? fast.test(text) : linear.matches(text)) };
 }
 
-/** Replaces every match; the substitution refers to groups as `\1`, `\0` is the whole match. */
-export function compileSubstitution(
-  rule: RegexMatchAndSubstitute,
-  path: string,
-): (text: string) => string {
-  const pattern = compileRe2(rule.pattern?.regex ?? "", `${path}.pattern.regex`);
-  const parts = parseSubstitution(rule.substitution, pattern.groupCount(), path);
-  return (text) => {
-    const decoded = asUtf8(text);
-    const found = pattern.matcher(decoded);
-    let result = "";
-    let end = 0;
-    while (found.find()) {
-      result += decoded.slice(end, found.start());
-      for (const part of parts) {
-        result += typeof part === "string" ? part : (found.group(part) ?? "");
-      }
-      end = found.end();
-    }
-    return result + decoded.slice(end);
-  };
-}
-
-function parseSubstitution(text: string, groups: number, path: string): (string | number)[] {
-  const parts: (string | number)[] = [];
-  let literal = "";
-  for (let i = 0; i < text.length; i++) {
-    const char = text.charAt(i);
-    if (char !== "\\") {
-      literal += char;
-      continue;
-    }
-    const next = text.charAt(++i);
-    if (next === "\\") {
-      literal += "\\";
-    } else if (next >= "0" && next <= "9" && next !== "") {
-      if (Number(next) > groups) refuse(`${path}.substitution`, `group \\${next} does not exist`);
-      parts.push(literal, Number(next));
-      literal = "";
-    } else {
-      refuse(`${path}.substitution`, "a backslash must be followed by a digit or a backslash");
-    }
-  }
-  parts.push(literal);
-  return parts;
-}
-
-function compileRe2(pattern: string, path: string): RE2JS {
+/** Refuses what is no RE2, or too much of it; for `regex-substitution.ts`, too. */
+export function compileRe2(pattern: string, path: string): RE2JS {
   if (pattern.length > patternLengthMax) {
     refuse(path, `the regular expression is longer than ${patternLengthMax} characters`);
   }
@@ -146,7 +97,7 @@ function compileNative(pattern: string): RegExp | undefined {
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Reads a one-character-per-byte text as the UTF-8 it is on the wire. */
-function asUtf8(text: string): string {
+export function asUtf8(text: string): string {
   if (isAscii(text)) return text;
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {

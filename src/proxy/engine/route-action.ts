@@ -11,9 +11,8 @@ import { compileHashPolicies } from "./hash-policy.ts";
 import { compileRedirects } from "./internal-redirect.ts";
 import { pathOf, splitPath } from "./request-path.ts";
 import { compileRateLimits } from "./rate-limits.ts";
-import { compileSubstitution } from "./regex.ts";
+import { compileSubstitution, type TooCostly, tooCostly } from "./regex-substitution.ts";
 import { refuse } from "./refusal.ts";
-import type { RequestView } from "./request.ts";
 import { compileRetryPolicy } from "./retry-policy.ts";
 import { compileMirrors } from "./mirrors.ts";
 import { routeCriteria } from "./subsets.ts";
@@ -132,7 +131,7 @@ function compilePathRewrite(
   action: RouteAction,
   match: PlannedMatch,
   path: string,
-): (path: string) => string {
+): (path: string) => string | TooCostly {
   if (action.pathRewrite !== "") refuse(`${path}.path_rewrite`, "is not supported");
   if (action.pathRewritePolicy !== undefined) {
     const place = `${path}.path_rewrite_policy`;
@@ -142,7 +141,8 @@ function compilePathRewrite(
     const rewrite = compileTemplateRewrite(action.pathRewritePolicy, match.template, place);
     return (text) => {
       const [part, query] = splitPath(text);
-      return rewrite(part) + query;
+      const rewritten = rewrite(part);
+      return rewritten === tooCostly ? rewritten : rewritten + query;
     };
   }
   if (action.prefixRewrite !== "") {
@@ -159,16 +159,14 @@ function compilePathRewrite(
     const rewrite = compileSubstitution(action.regexRewrite, `${path}.regex_rewrite`);
     return (text) => {
       const [place, query] = splitPath(text);
-      return rewrite(place) + query;
+      const rewritten = rewrite(place);
+      return rewritten === tooCostly ? rewritten : rewritten + query;
     };
   }
   return (text) => text;
 }
 
-function compileHostRewrite(
-  action: RouteAction,
-  path: string,
-): ((request: RequestView) => string | undefined) | undefined {
+function compileHostRewrite(action: RouteAction, path: string): CompiledRoute["hostRewriteFrom"] {
   if (action.hostRewriteHeader !== undefined) {
     const name = lowerAscii(action.hostRewriteHeader);
     return (request) => {

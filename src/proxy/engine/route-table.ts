@@ -4,6 +4,7 @@ import type { HeaderEdit } from "./header-edit.ts";
 import type { RedirectPlan } from "./internal-redirect.ts";
 import type { RouteRateLimit } from "./rate-limits.ts";
 import type { RequestHash } from "./hash-policy.ts";
+import type { TooCostly } from "./regex-substitution.ts";
 import type { RequestView } from "./request.ts";
 import type { SubsetCriteria } from "./subsets.ts";
 
@@ -21,7 +22,7 @@ export type RouteOutcome =
       readonly kind: "redirect";
       readonly status: number;
       /** For the request as filters have left it; undefined where it has no path, as with CONNECT. */
-      readonly location: (request: RequestView) => string | undefined;
+      readonly location: (request: RequestView) => string | TooCostly | undefined;
       readonly route: CompiledRoute;
     }
   | {
@@ -43,7 +44,7 @@ export interface CompiledRoute {
   readonly idleTimeoutMs: number | undefined;
   readonly retry: RetryPolicy | undefined;
   /** New path and query for the upstream; returns its argument when nothing is rewritten. */
-  rewritePath(path: string): string;
+  rewritePath(path: string): string | TooCostly;
   /** New authority; undefined keeps it. */
   readonly hostRewrite: string | undefined;
   readonly appendXForwardedHost: boolean;
@@ -78,7 +79,7 @@ export interface CompiledRoute {
   readonly criteria?: SubsetCriteria;
   readonly mirrors: readonly MirrorPlan[];
   /** An authority computed from the request; wins over `hostRewrite` when it gives one. */
-  readonly hostRewriteFrom?: (request: RequestView) => string | undefined;
+  readonly hostRewriteFrom?: (request: RequestView) => string | TooCostly | undefined;
   /** Use the chosen endpoint's hostname, when it has one, as authority. */
   readonly autoHostRewrite?: boolean;
   readonly includeAttemptCount?: boolean;

@@ -28,7 +28,7 @@ function rewritten(from: string, pathTemplateRewrite: string, path: string): str
   const value = UriTemplateRewriteConfig.encode({ pathTemplateRewrite }).finish();
   const typeUrl = `${prefix}.rewrite.uri_template.v3.UriTemplateRewriteConfig`;
   const config = { name: "t", typedConfig: { typeUrl, value } };
-  return compileTemplateRewrite(config, template(from), "p")(path);
+  return String(compileTemplateRewrite(config, template(from), "p")(path));
 }
 
 test("compileTemplateTest() knows segments, any number of them, and what stands after", () => {

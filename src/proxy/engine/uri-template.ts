@@ -6,7 +6,8 @@ import type { TypedExtensionConfig } from "../../wire/gen/ts/envoy/config/core/v
 import { UriTemplateMatchConfig } from "../../wire/gen/ts/envoy/extensions/path/match/uri_template/v3/uri_template_match.ts";
 import { UriTemplateRewriteConfig } from "../../wire/gen/ts/envoy/extensions/path/rewrite/uri_template/v3/uri_template_rewrite.ts";
 import { refuse } from "./refusal.ts";
-import { compileRegex, compileSubstitution } from "./regex.ts";
+import { compileSubstitution, type TooCostly } from "./regex-substitution.ts";
+import { compileRegex } from "./regex.ts";
 import type { TextTest } from "./text-test.ts";
 
 export interface UriTemplate {
@@ -44,7 +45,7 @@ export function compileTemplateRewrite(
   { typedConfig }: TypedExtensionConfig,
   template: UriTemplate | undefined,
   path: string,
-): (text: string) => string {
+): (text: string) => string | TooCostly {
   const place = `${path}.typed_config`;
   if (typedConfig?.typeUrl !== `${prefix}rewrite.uri_template.v3.UriTemplateRewriteConfig`) {
     return refuse(place, `'${typedConfig?.typeUrl ?? ""}' is not supported`);

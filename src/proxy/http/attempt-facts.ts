@@ -14,6 +14,7 @@ import type {
 import { type ClientEnds, clientEndsOf } from "../engine/client-ends.ts";
 import type { FilterState } from "../engine/filter-state.ts";
 import type { MadeCookies } from "../engine/hash-policy.ts";
+import { tooCostly } from "../engine/regex-substitution.ts";
 import type { AttemptOutcome, CompiledRoute } from "../engine/route-table.ts";
 import type { NamedHosts, WantedServer } from "../engine/wanted-server.ts";
 import { servingCluster } from "../serving-cluster.ts";
@@ -165,7 +166,9 @@ export class AttemptFacts implements MadeCookies, WantedServer {
     const told = header === "" ? undefined : request.header(header);
     if (told !== undefined && told !== "") return told;
     const route = this.#route;
-    return route?.hostRewriteFrom?.(request) ?? route?.hostRewrite ?? request.authority;
+    const host = route?.hostRewriteFrom?.(request) ?? route?.hostRewrite ?? request.authority;
+    // No name: the request is refused, and nobody shall look up another one for it.
+    return host === tooCostly ? "" : host;
   }
 
   fields(expectedMs: number, isUpgrade: boolean): AttemptFields {

@@ -37,6 +37,7 @@ export type FailureKind =
   | "unsound-control"
   | "absolute-target"
   | "resources-short"
+  | "rewrite-too-costly"
   | "filter-missing"
   | "no-route"
   | "no-cluster"
@@ -150,6 +151,8 @@ export const failureMeanings: { readonly [Kind in FailureKind]: FailureMeaning }
     "request_headers_failed_strict_check",
     "",
   ),
+  // Envoy goes on, for seconds where the path is long.
+  "rewrite-too-costly": plain(400, 13, flag.invalidRequestHeaders, "rewrite_too_costly", ""),
   // What a filter shall do was to come from elsewhere, and has not come.
   "filter-missing": plain(500, 2, flag.noFilterConfigFound, "", ""),
   "no-route": plain(404, 12, flag.noRouteFound, "route_not_found", ""),

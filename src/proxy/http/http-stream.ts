@@ -201,7 +201,7 @@ export class HttpStream implements FilteredStream, DeadlineOwner {
       case "no-route":
         return this.reply("no-route");
       case "redirect":
-        return this.reply("direct", redirectReply(outcome, this.request));
+        return this.reply(...redirectReply(outcome, this.request));
       case "direct-response":
         return this.reply("direct", directReply(outcome, this.record, this.request));
       case "forward":

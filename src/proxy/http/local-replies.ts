@@ -13,9 +13,11 @@ import { type BodyFormat, compileBodyFormat } from "../engine/body-format.ts";
 import { compileHeaderEdit, type HeaderEdit } from "../engine/header-edit.ts";
 import { compileAdditions } from "../engine/header-operations.ts";
 import { refuse } from "../engine/refusal.ts";
+import { tooCostly } from "../engine/regex-substitution.ts";
 import type { RouteOutcome } from "../engine/route-table.ts";
 import { extensions } from "../stats/file-logger.ts";
 import { compileLogFilter, type LogPredicate } from "../stats/log-filter.ts";
+import type { FailureKind } from "./failure.ts";
 import type { ReplyChanges } from "./filter.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { MessageHeaders } from "./message-headers.ts";
@@ -75,9 +77,11 @@ export class LocalReplies {
 export function redirectReply(
   { status, location }: RouteOutcome & { readonly kind: "redirect" },
   request: HttpRequest,
-): ReplyChanges {
+): readonly [FailureKind | "direct", ReplyChanges] {
   const target = location(request);
-  return { status, speaksGrpc: true, headers: target === undefined ? [] : [["location", target]] };
+  if (target === tooCostly) return ["rewrite-too-costly", {}];
+  const headers: ReplyChanges["headers"] = target === undefined ? [] : [["location", target]];
+  return ["direct", { status, speaksGrpc: true, headers }];
 }
 
 /** What a route answers itself. */

@@ -2,6 +2,7 @@
 import type { OtherNames, Spell } from "../../wire/header-case.ts";
 import { known } from "../../wire/http1-tables.ts";
 import type { Http1Writer } from "../../wire/http1-writer.ts";
+import { tooCostly } from "../engine/regex-substitution.ts";
 import type { CompiledRoute } from "../engine/route-table.ts";
 import type { HttpRequest } from "./http-request.ts";
 import type { HttpServices } from "./http-services.ts";
@@ -28,31 +29,34 @@ interface RewrittenStream {
 
 /**
  * Settles authority and path as the upstream shall see them. Logs show these too; what was asked for stands
- * in `x-envoy-original-path` and `x-envoy-original-host`.
+ * in `x-envoy-original-path` and `x-envoy-original-host`. False: it would take too much work, nothing may be sent.
  */
 export function rewriteTarget(
   target: UpstreamTarget,
   { request, record, services }: RewrittenStream,
   route: CompiledRoute,
   hostname: string,
-): void {
+): boolean {
   const { headers, authority } = request;
   // CONNECT has none, and none is made for it: what is written is its authority.
   const path = request.path === "" ? "" : route.rewritePath(request.path);
+  const computed = route.hostRewriteFrom?.(request);
+  if (path === tooCostly || computed === tooCostly) return false;
   const { isSilent } = services.router;
   if (path !== request.path && !isSilent) headers.set("x-envoy-original-path", request.path);
   record.path = path;
   target.path = path;
   target.authority = authority;
   const rewritten =
-    route.hostRewriteFrom?.(request) ??
+    computed ??
     route.hostRewrite ??
     (route.autoHostRewrite === true && hostname !== "" ? hostname : undefined);
-  if (rewritten === undefined) return;
+  if (rewritten === undefined) return true;
   if (route.appendXForwardedHost) headers.add("x-forwarded-host", authority);
   if (!isSilent) headers.set("x-envoy-original-host", authority);
   record.authority = rewritten;
   target.authority = rewritten;
+  return true;
 }
 
 /** A request to be sent when the stream that it came on may carry another. */

@@ -106,8 +106,11 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     this.#endpoint = endpoint;
     const serving = this.#facts.takeServing() ?? cluster;
     this.#attemptStartMs = services.upstreams.wheel.nowMs;
-    if (record.upstreamAttempts === 1)
-      rewriteTarget(this.#target, this.#stream, route, endpoint.hostname);
+    const isNew = record.upstreamAttempts === 1;
+    if (isNew && !rewriteTarget(this.#target, this.#stream, route, endpoint.hostname)) {
+      this.#route = undefined; // No copies of it.
+      return this.#stream.reply("rewrite-too-costly");
+    }
     if (this.#stream.upgrade === "connect" && route.endsConnect) {
       this.#endpoint = undefined;
       return openConnectTunnel(this.#stream, serving, endpoint);
@@ -168,10 +171,7 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
     const failure = resetFailures[kind];
     this.#exchange = undefined;
     this.#leaveEndpoint(kind === "overlong" ? undefined : { kind: "reset" });
-    if (this.#stream.isResponseStarted) {
-      this.#clear();
-      return breakAnswer(this.#stream, failure);
-    }
+    if (this.#stream.isResponseStarted) return this.#fail(failure, error);
     const outcome = this.#facts.lost(kind, exchange);
     const isLost = exchange?.hasAnswered === false && this.#stream.body.isWhole;
     if (kind === "termination" && isLost && this.#retries.mayResend(outcome)) {
@@ -208,6 +208,10 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
   }
 
   #fail(failure: FailureKind, error: ChannelError | undefined): void {
+    if (this.#stream.isResponseStarted) {
+      this.#clear();
+      return breakAnswer(this.#stream, failure);
+    }
     const hasRetried = this.#retries.count > 0;
     const { isTimeoutEmpty } = this.#controls;
     this.#cluster?.counters.onUntimedResponse(failureMeanings[failure].status);
@@ -358,10 +362,6 @@ export class UpstreamRequest implements HedgingRequest, DeadlineOwner {
       this.#deadlines.endAttempt();
       const failure = deadline === attemptIdle ? "per-try-idle-timeout" : "per-try-timeout";
       return this.#retryOrFail({ kind: "per-try-timeout" }, failure);
-    }
-    if (stream.isResponseStarted) {
-      this.#clear();
-      return breakAnswer(stream, "response-timeout");
     }
     this.#fail("response-timeout", undefined);
   }
