@@ -95,6 +95,30 @@ test("decide() lets no service write another message, or half of what it wanted"
   assert.deepEqual([...passed.set, ...passed.join], []);
 });
 
+test("decide() takes a header :status for the answer's, and lets none change that of an endpoint", () => {
+  const status = (value: string, more = {}) => ({ header: { key: ":Status", value }, ...more });
+  const denied = (...headers: ReturnType<typeof status>[]): Decision => {
+    const deniedResponse = { status: { code: 401 as never }, headers };
+    return decide(framed({ status: { code: 7 }, deniedResponse }));
+  };
+  const said = denied(status("418"));
+  assert.ok(said.kind === "denied");
+  assert.equal(said.status, 418);
+  assert.deepEqual(said.fields, []);
+  const appended = denied(status("200", { append: true }));
+  assert.equal(appended.kind === "denied" && appended.status, 401);
+  for (const value of ["", "0", "101", "600", "2e2", "20", "200,403"]) {
+    assert.equal(denied(status(value)).kind, "invalid", value);
+  }
+  assert.equal(denied(status("403"), status("200")).kind, "invalid");
+  const responseHeadersToAdd = [status("500")];
+  assert.equal(decide(framed({ okResponse: { responseHeadersToAdd } })).kind, "invalid");
+  // Requests have none, and get none.
+  const passed = decide(framed({ okResponse: { headers: [status("500")] } }));
+  assert.ok(passed.kind === "allowed");
+  assert.deepEqual([...passed.set, ...passed.join], []);
+});
+
 test("decide() comes to a decision whatever bytes it is sent, and to no pass by chance", () => {
   const random = fc.uint8Array({ maxLength: 60 });
   fc.assert(

@@ -36,6 +36,7 @@ import type {
   Field,
 } from "./ext-authz-service.ts";
 import { anyOf } from "./ext-authz-service.ts";
+import { bytesOf, isStatus, statusIn } from "./ext-authz-status.ts";
 import { framingFields } from "./framing-fields.ts";
 import { pemOf } from "./client-cert.ts";
 
@@ -276,9 +277,11 @@ interface Said {
 
 /** For the client; undefined where it cannot be said. */
 function saidBy(answer: DeniedHttpResponse | undefined): Said | undefined {
-  const changes = changesOf(answer?.headers ?? []);
-  const status = answer?.status?.code ?? 0;
-  if (changes === undefined || (status !== 0 && (status < 200 || status > 599))) return undefined;
+  const headers = answer?.headers ?? [];
+  const changes = changesOf(headers);
+  const status = statusIn(headers) ?? answer?.status?.code ?? 0;
+  if (changes === undefined || (status !== 0 && !(status >= 200 && status <= 599)))
+    return undefined;
   return { status, body: Buffer.from(answer?.body ?? "").toString("latin1"), changes };
 }
 
@@ -290,7 +293,9 @@ function allowed(
   const forClient = changesOf(ok.responseHeadersToAdd ?? []);
   const query = queryOf(ok);
   // What cannot be done as it was said is not done by half, and the request does not pass without it.
-  if (changes === undefined || forClient === undefined || query === "broken") {
+  const isUnsound = changes === undefined || forClient === undefined || query === "broken";
+  // Nor does an endpoint's answer get another status, where Envoy would give it one, or none.
+  if (isUnsound || (ok.responseHeadersToAdd ?? []).some(isStatus)) {
     return { kind: "invalid" };
   }
   const which = (appends: boolean): readonly Field[] =>
@@ -363,12 +368,11 @@ function changesOf(
   ofRequest = false,
 ): readonly Change[] | undefined {
   const changes: Change[] = [];
-  for (const { header, append, appendAction: action } of options) {
+  for (const option of options) {
+    const { header, append, appendAction: action } = option;
     const name = lowerAscii(header?.key ?? "");
     const isTarget = targetFields.has(name) && ofRequest;
-    const raw = header?.rawValue ?? new Uint8Array(0);
-    const bytes = raw.length > 0 ? Buffer.from(raw) : Buffer.from(header?.value ?? "");
-    const value = bytes.toString("latin1");
+    const value = bytesOf(option).toString("latin1");
     if (!isTarget && (name.startsWith(":") || framingFields.has(name))) continue;
     if ((!isTarget && !nameCharacters.test(name)) || forbidden.test(value)) return undefined;
     if (!knownActions.has(action)) return undefined;
