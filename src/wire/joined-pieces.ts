@@ -15,7 +15,7 @@ export class PieceJoiner {
    * Adds `chunk[from, to)` at the end of `pieces`, to which nobody else adds, and whose last one nobody else
    * changes, but that its beginning may be taken away.
    */
-  add(pieces: Buffer[], chunk: Uint8Array, from: number, to: number): void {
+  add(pieces: Uint8Array[], chunk: Uint8Array, from: number, to: number): void {
     const length = to - from;
     const last = pieces.length - 1;
     const before = pieces[last];

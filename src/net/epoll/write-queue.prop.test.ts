@@ -96,6 +96,31 @@ test("WriteQueue sends every byte once and in order, however much the kernel tak
   );
 });
 
+class CountingPool extends ChunkPool {
+  given = 0;
+
+  override give(part: Uint8Array): void {
+    this.given++;
+    super.give(part);
+  }
+}
+
+test("WriteQueue keeps few chunks of a peer that sends each byte by itself", () => {
+  for (const isCopied of [true, false]) {
+    const counting = new CountingPool();
+    const queue = new WriteQueue(counting);
+    for (let at = 0; at < 20_000; at++) {
+      const byte = Buffer.from([at & 0xff]);
+      if (isCopied) queue.pushCopy(byte);
+      else queue.push(byte);
+    }
+    assert.equal(queue.bytes, 20_000);
+    // All of them, one by one.
+    queue.clear();
+    assert.ok(counting.given <= 40, `${counting.given} chunks`);
+  }
+});
+
 test("WriteQueue.flush() answers the error of a broken connection", () => {
   const queue = new WriteQueue(pool);
   queue.push(Buffer.from("x"));

@@ -1,6 +1,7 @@
 /** Bytes that a channel has accepted and the kernel has not taken, in order. */
 import os from "node:os";
 
+import { PieceJoiner } from "../../wire/joined-pieces.ts";
 import type { ByteStream } from "./byte-stream.ts";
 import { chunkBytes, type ChunkPool } from "./chunk-pool.ts";
 import type { Block } from "./native/block.ts";
@@ -11,6 +12,11 @@ const { EAGAIN, EINTR } = os.constants.errno;
 /** Chunks of at most this many bytes are copied side by side: cheaper than a vector for each. */
 const copiedBytesMax = 16 * 1024;
 const sent = new Uint8Array(0);
+
+/** While few chunks wait they stay as they are; behind so many … */
+const unjoinedMax = 32;
+/** … what is at most so long is joined: a peer that sends each byte by itself would cost us an object for each. */
+const joinedBytesMax = 1024;
 
 /** What is longer is not copied if C can read it where it is; and of a read no more is wiped. */
 export const shortBytesMax = 4096;
@@ -33,6 +39,7 @@ export function writeOnce(
 
 export class WriteQueue {
   readonly #pool: ChunkPool;
+  readonly #joiner: PieceJoiner = new PieceJoiner();
   /** Sent chunks before `#first` are gone; the array is shortened when they are many. */
   #chunks: Uint8Array[] = [];
   #first = 0;
@@ -55,12 +62,23 @@ export class WriteQueue {
       this.push(piece.length === chunkBytes ? chunk : chunk.subarray(0, piece.length));
       at += piece.length;
     }
-    if (at < memory.length) this.push(new Uint8Array(memory.subarray(at)));
+    if (at === memory.length) return;
+    const rest = memory.subarray(at);
+    this.push(this.#isJoined(rest.length) ? rest : new Uint8Array(rest));
   }
 
   push(chunk: Uint8Array): void {
-    this.#chunks.push(chunk);
     this.bytes += chunk.length;
+    if (this.#isJoined(chunk.length)) {
+      return this.#joiner.add(this.#chunks, chunk, 0, chunk.length);
+    }
+    this.#joiner.reset();
+    this.#chunks.push(chunk);
+  }
+
+  /** A chunk of that length is copied behind the last one. */
+  #isJoined(length: number): boolean {
+    return length <= joinedBytesMax && this.#chunks.length - this.#first >= unjoinedMax;
   }
 
   clear(): void {
@@ -68,6 +86,7 @@ export class WriteQueue {
       this.#pool.give(this.#chunks[at] ?? sent);
     }
     this.#chunks = [];
+    this.#joiner.reset();
     this.#first = 0;
     this.bytes = 0;
   }
@@ -145,6 +164,7 @@ export class WriteQueue {
       chunks[this.#first++] = sent;
     }
     if (this.bytes === 0) {
+      this.#joiner.reset();
       chunks.length = 0;
       this.#first = 0;
     } else if (this.#first >= vectorsMax) {
