@@ -57,6 +57,12 @@ export class ProxyKeeper {
       log.warn("another proxy is starting already; it takes this one's place");
       return;
     }
+    if (!this.#sockets.canHandOn) {
+      log.error("too many listening sockets to hand on: end this proxy and start another", {
+        sockets: this.#sockets.size,
+      });
+      return;
+    }
     log.info("starting another proxy in place of this one");
     this.#start();
   }
@@ -72,7 +78,10 @@ export class ProxyKeeper {
   }
 
   #start(): void {
+    const held = this.#sockets.size;
     const line = this.#sockets.openLine(() => this.#onReady(child));
+    const lost = held - this.#sockets.size;
+    if (lost > 0) this.#options.log.error("listening sockets are given up", { sockets: lost });
     const args = [...process.execArgv, ...this.#options.args, "--kept-sockets", "3"];
     const started = spawn(process.execPath, args, {
       stdio: ["inherit", "inherit", "inherit", line.theirs],

@@ -8,6 +8,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import { KeptSockets, SocketKeeper } from "./epoll/kept-sockets.ts";
 import type { DescriptorMessages } from "./epoll/native/descriptor-messages.ts";
 import { probeNative } from "./epoll/native/probe.ts";
+import { readable } from "./epoll/reactor.ts";
 import { openReactor } from "./io-backend.ts";
 import { keepNodesSockets } from "./portable/kept.ts";
 import { adoptTicketSeed, followTicketSeed } from "./tls/ticket-keys.ts";
@@ -30,9 +31,14 @@ export type Keeping = "data-plane" | "every-socket";
 export interface KeeperLine {
   /** To be called when all sockets are open. */
   readonly tellReady: () => void;
-  /** Another process serves in our place: what comes to the sockets is its to take. */
-  readonly isSucceeded: () => boolean;
+  /** What comes to the sockets is not ours to take: another process serves in our place, or shall when its keeper is there. */
+  readonly isOver: () => boolean;
+  /** Tells, once, that the keeper has ended, and that no other process serves in our place. */
+  readonly onLost: (listener: () => void) => void;
 }
+
+/** What a full line does not take is said again after this: its keeper reads whenever it is idle. */
+const fullLineMs = 10;
 
 /**
  * From now on this process's listening sockets are the keeper's, too. `line` is the descriptor that
@@ -40,7 +46,10 @@ export interface KeeperLine {
  */
 export function joinSocketKeeper(line: number, log: Logger, keeping: Keeping): KeeperLine {
   const { reactor, messages } = open(log);
-  const kept = new KeptSockets(messages, line);
+  const later = (): void => {
+    systemClock.schedule(fullLineMs, () => kept.tellMore());
+  };
+  const kept = new KeptSockets(messages, line, later);
   reactor.kept = kept;
   if (keeping === "every-socket") keepNodesSockets(kept);
   else keepSessions(kept);
@@ -48,7 +57,20 @@ export function joinSocketKeeper(line: number, log: Logger, keeping: Keeping): K
     tellReady: () => {
       for (const fd of kept.onReady()) reactor.syscalls.close(fd);
     },
-    isSucceeded: () => kept.isSucceeded(),
+    isOver: () => kept.isSucceeded() || kept.isOver(),
+    onLost(listener) {
+      const onEvents = (): void => {
+        if (!kept.isOver()) return;
+        // What it is told from now on is not said: the descriptor is open no longer.
+        reactor.close(line);
+        if (kept.isSucceeded()) return;
+        log.error("the process that keeps the listening sockets has ended: this one ends, too");
+        listener();
+      };
+      // Only the listener throws, once the line is closed.
+      const watched = { onEvents, onFault: () => undefined };
+      reactor.add(line, watched, readable);
+    },
   };
 }
 

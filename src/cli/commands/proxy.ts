@@ -46,6 +46,8 @@ export interface RunProxyOptions {
 export interface RunningProxy {
   /** Answers what is in flight, then closes everything. */
   stop(): Promise<void>;
+  /** Tells that nobody keeps its sockets any more: they should be closed, or no other keeper can open them. */
+  onKeeperLost(listener: () => void): void;
 }
 
 export function registerProxyCommand(program: Command): void {
@@ -80,7 +82,13 @@ export function registerProxyCommand(program: Command): void {
       process.once("SIGTERM", () => stop());
       process.once("SIGINT", () => stop());
       const running = await runProxy(options);
-      stop = () => void running.stop().then(() => process.exit(exitCodes.fine));
+      let isStopping = false;
+      stop = () => {
+        if (isStopping) return;
+        isStopping = true;
+        void running.stop().then(() => process.exit(exitCodes.fine));
+      };
+      running.onKeeperLost(() => stop());
     });
 }
 
@@ -183,10 +191,11 @@ export async function runProxy(options: RunProxyOptions): Promise<RunningProxy> 
     log.info("listening", { listener: name, address: formatSocketAddress(address) });
   }
   return {
+    onKeeperLost: (listener) => keeper?.onLost(listener),
     async stop() {
       log.info("draining", { drainMs: plan.cutAfterMs });
-      // A successor takes what comes from now on, and is there for longer.
-      await proxy.drain(keeper?.isSucceeded() === true ? { ...plan, acceptMs: 0 } : plan);
+      // A successor takes what comes from now on, and is there for longer; or another keeper needs the addresses.
+      await proxy.drain(keeper?.isOver() === true ? { ...plan, acceptMs: 0 } : plan);
       await proxy.close();
       sources.close();
       await admin.close();

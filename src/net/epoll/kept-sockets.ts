@@ -2,9 +2,18 @@
  * Bound sockets that outlive the process that uses them: it tells a keeper, another process, of
  * each that it opens and closes, and finds there what one before it has opened.
  */
+import os from "node:os";
+
 import { formatSocketAddress, type SocketAddress } from "../../base/socket-address.ts";
-import type { DescriptorMessages } from "./native/descriptor-messages.ts";
+import type { DescriptorMessage, DescriptorMessages } from "./native/descriptor-messages.ts";
 import { readable, type Reactor, type Watched } from "./reactor.ts";
+
+const { EAGAIN } = os.constants.errno;
+/** Linux: too many descriptors are on their way; Node has no name for it. */
+const ETOOMANYREFS = 109;
+
+/** A line takes some 277 messages before its process reads (`net.core.wmem_default`): so many sockets can be handed on. */
+const handedMax = 256;
 
 /** What processes say to their keeper. */
 type ToKeeper =
@@ -27,17 +36,30 @@ function keyOf(address: SocketAddress, transport: Transport): string {
 
 /** The line of a process to its keeper. */
 export class KeptSockets {
-  readonly #messages: DescriptorMessages;
+  readonly #messages: Pick<DescriptorMessages, "send" | "receive">;
   readonly #line: number;
+  readonly #later: () => void;
+  /** What the line has not taken yet, in order: of each listening socket a message or two. */
+  #untold: Untold[] = [];
+  #isSucceeded = false;
+  #isOver = false;
   /** Of those before us, not used yet; by address. */
   readonly #inherited = new Map<string, number>();
   /** What the process before us has left for us. */
   readonly secret: string | undefined;
 
-  /** `line` is the descriptor that the keeper started this process with. */
-  constructor(messages: DescriptorMessages, line: number) {
+  /**
+   * `line` is the descriptor that the keeper started this process with; `later` shall see to it that `tellMore` is
+   * called soon, because the line is full.
+   */
+  constructor(
+    messages: Pick<DescriptorMessages, "send" | "receive">,
+    line: number,
+    later: () => void,
+  ) {
     this.#messages = messages;
     this.#line = line;
+    this.#later = later;
     // The keeper has said all before it started us.
     for (;;) {
       const message = messages.receive(line);
@@ -80,13 +102,54 @@ export class KeptSockets {
 
   /** Whether another process has our sockets and serves; a keeper that has died has said nothing of one. */
   isSucceeded(): boolean {
-    const message = this.#messages.receive(this.#line);
-    return typeof message === "object" && message.text === successionMark;
+    this.#hear();
+    return this.#isSucceeded;
+  }
+
+  /** Whether nobody reads any more what we say. */
+  isOver(): boolean {
+    this.#hear();
+    return this.#isOver;
+  }
+
+  #hear(): void {
+    while (!this.#isOver) {
+      const message = this.#messages.receive(this.#line);
+      if (message === undefined) return;
+      if (message === "end") this.#isOver = true;
+      else if (message.text === successionMark) this.#isSucceeded = true;
+    }
   }
 
   #tell(message: ToKeeper, fd?: number): void {
-    this.#messages.send(this.#line, { text: JSON.stringify(message), fd });
+    const address = fd === undefined || message.kind !== "opened" ? undefined : message.address;
+    if (message.kind === "closed") {
+      // Its descriptor may be another one's by now.
+      this.#untold = this.#untold.filter((untold) => untold.address !== message.address);
+    }
+    this.#untold.push({ text: JSON.stringify(message), fd, address });
+    if (this.#untold.length === 1) this.tellMore();
   }
+
+  /** Says what the line has not taken. */
+  tellMore(): void {
+    let told = 0;
+    for (const message of this.#untold) {
+      // A descriptor of that number may be another line by now.
+      const status = this.#isOver ? 0 : this.#messages.send(this.#line, message);
+      if (status === -EAGAIN || status === -ETOOMANYREFS) {
+        this.#later();
+        break;
+      }
+      told++;
+    }
+    this.#untold.splice(0, told);
+  }
+}
+
+interface Untold extends DescriptorMessage {
+  /** Of a socket that was opened. */
+  readonly address: string | undefined;
 }
 
 /** The keeper's end of one process's line. */
@@ -115,7 +178,12 @@ export class SocketKeeper {
     return this.#held.size;
   }
 
-  /** For a process that is about to start: it finds in it all that is held. */
+  /** Whether a process that is about to start would find in its line all that is held. */
+  get canHandOn(): boolean {
+    return this.size <= handedMax;
+  }
+
+  /** For a process that is about to start: it finds in it all that is held. What does not fit is given up. */
   openLine(onReady: () => void): KeptLine {
     const pair = this.#messages.pair();
     if (typeof pair === "number") throw new Error(`no pair of sockets (${pair})`);

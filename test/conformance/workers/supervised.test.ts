@@ -257,6 +257,18 @@ test("a proxy that cannot take another's place takes nothing away from it", asyn
   assert.deepEqual([...counts.keys()], ["HTTP/1.1 200"]);
 });
 
+test("a proxy whose keeper was killed gives its port back, and ends when it has answered", async (t) => {
+  const { keeper, port, errors, ended } = await supervise(t, "--drain-time-s", "60");
+  const { whole } = await openLong(port);
+  keeper.kill("SIGKILL");
+  while (!errors().includes("draining drainMs=")) await sleep(20);
+  while ((await ask(port)) !== "ECONNREFUSED") await sleep(20);
+  assert.match(await whole, /^HTTP\/1.1 200[^]*begun[^]*ended/);
+  // What it says to the file of errors ends with it.
+  await ended;
+  assert.match(errors(), /the process that keeps the listening sockets has ended/);
+});
+
 test("a supervised proxy ends with its keeper, and gives its port back", async (t) => {
   const { keeper, port, ended } = await supervise(t, "--concurrency", "1");
   keeper.kill("SIGTERM");
