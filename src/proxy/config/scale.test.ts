@@ -15,10 +15,12 @@ import {
 import { ClusterLoadAssignment } from "../../wire/gen/ts/envoy/config/endpoint/v3/endpoint.ts";
 import { Listener } from "../../wire/gen/ts/envoy/config/listener/v3/listener.ts";
 import { RouteConfiguration } from "../../wire/gen/ts/envoy/config/route/v3/route.ts";
+import { TcpProxy } from "../../wire/gen/ts/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.ts";
 import { compileRoutes, type RouteTableOptions } from "../engine/route-configuration.ts";
 import type { RouteTable } from "../engine/route-table.ts";
 import { typeUrls, type XdsResource } from "../../xds/feed.ts";
 import type { ListenerSet } from "../context.ts";
+import { filterUrls } from "./listener-plan.ts";
 
 /** Listeners without sockets. */
 const listeners: ListenerSet = {
@@ -42,7 +44,10 @@ function resource<T>(
 test("Configuration gives way after each cluster and each assignment, of thousands that are new", async () => {
   const { feed, clusters, clock, close } = testDataPlane(() => listeners);
   feed.send(typeUrls.cluster, []);
-  feed.send(typeUrls.listener, [resource(Listener, "L", message(Listener, { name: "L" }))]);
+  const value = TcpProxy.encode(message(TcpProxy, { statPrefix: "t", cluster: "c0" })).finish();
+  const filterChains = [{ filters: [{ typedConfig: { typeUrl: filterUrls.tcp, value } }] }];
+  const listener = message(Listener, { name: "L", filterChains });
+  assert.equal(feed.send(typeUrls.listener, [resource(Listener, "L", listener)]), "accepted");
   // Somebody waits for the thread from now on, and whatever is done takes a whole slice.
   let nowMs = clock.monotonicMs();
   clock.monotonicMs = () => (nowMs += 1);
