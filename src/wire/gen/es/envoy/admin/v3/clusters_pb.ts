@@ -4,7 +4,8 @@
 /* eslint-disable */
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc } from "../../../../../file-desc.ts";
 import type { SimpleMetric } from "./metrics_pb.ts";
 import { file_envoy_admin_v3_metrics } from "./metrics_pb.ts";
 import type { CircuitBreakers } from "../../config/cluster/v3/circuit_breaker_pb.ts";

@@ -4,7 +4,8 @@
 /* eslint-disable */
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc } from "../../../../../../file-desc.ts";
 import type { Address } from "../../../config/core/v3/address_pb.ts";
 import { file_envoy_config_core_v3_address } from "../../../config/core/v3/address_pb.ts";
 import type { HeaderMap, Metadata } from "../../../config/core/v3/base_pb.ts";

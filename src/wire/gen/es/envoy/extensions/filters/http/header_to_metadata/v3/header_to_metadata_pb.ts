@@ -4,7 +4,8 @@
 /* eslint-disable */
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { fileDesc } from "../../../../../../../../file-desc.ts";
 import type { RegexMatchAndSubstitute } from "../../../../../type/matcher/v3/regex_pb.ts";
 import { file_envoy_type_matcher_v3_regex } from "../../../../../type/matcher/v3/regex_pb.ts";
 import { file_udpa_annotations_migrate } from "../../../../../../udpa/annotations/migrate_pb.ts";
