@@ -74,6 +74,8 @@ async function build(root: string, folder: string, place: string): Promise<void>
   try {
     await runBuild(root, unfinished);
     writeFileSync(join(unfinished, rootFileName), root);
+    // In a folder of its own Node would have to look at each file for what it is.
+    writeFileSync(join(unfinished, "package.json"), '{ "type": "module" }\n');
     // Others who may read the sources may read what is made of them.
     chmodSync(unfinished, 0o755);
     renameSync(unfinished, folder);

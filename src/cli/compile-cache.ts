@@ -4,7 +4,7 @@
  * may not write there has it among their own caches, of one version at a time.
  */
 import { existsSync, rmSync } from "node:fs";
-import { constants, enableCompileCache } from "node:module";
+import { constants, enableCompileCache, flushCompileCache } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -28,6 +28,11 @@ export function useCompileCache(): void {
   } catch {
     // It costs a few milliseconds to do without.
   }
+}
+
+/** What this process has compiled, for those that start before it ends, or when it has not ended well: Node writes it at a good end alone. */
+export function keepCompiled(): void {
+  flushCompileCache();
 }
 
 /** What was compiled of the sources before they changed; bundles take theirs along. */

@@ -8,6 +8,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { systemClock, type Timer } from "../base/clock.ts";
 import { type KeptLine, openSocketKeeper, type SocketKeeper } from "../net/kept-sockets.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { keepCompiled } from "./compile-cache.ts";
 
 /** A child that fails before it serves is tried again after this, twice as long each time. */
 const retryMs = 100;
@@ -111,6 +112,8 @@ export class ProxyKeeper {
       other.line.close();
       this.#dismiss(other, "SIGTERM");
     }
+    // The next child finds it; this process, which has loaded the same, has nothing else to do.
+    keepCompiled();
   }
 
   #dismiss(child: Child, signal: NodeJS.Signals): void {

@@ -10,17 +10,27 @@ import { readdirSync, readFileSync } from "node:fs";
  * each time, so that it can name processes that began in between. 0 where the kernel does not tell.
  */
 export function watchProcessorWait(pids: () => readonly number[]): () => number {
-  const before = new Map(pids().flatMap((pid) => [...waitsOf(pid)]));
-  const waitedMs = (pid: number): number => {
+  return watch(pids, ({ waitedMs }) => waitedMs);
+}
+
+/** The same of the time that they had a processor: what it took at least, however long they waited for one. */
+export function watchProcessorTime(pids: () => readonly number[]): () => number {
+  return watch(pids, ({ ranMs }) => ranMs);
+}
+
+function watch(pids: () => readonly number[], of: (times: ThreadTimes) => number): () => number {
+  const before = new Map(pids().flatMap((pid) => [...timesOf(pid)]));
+  const sinceMs = (pid: number): number => {
     let [first, others] = [0, 0];
-    for (const [thread, ms] of waitsOf(pid)) {
-      const sinceMs = ms - (before.get(thread) ?? 0);
-      if (thread === pid) first = sinceMs;
-      else others = Math.max(others, sinceMs);
+    for (const [thread, times] of timesOf(pid)) {
+      const earlier = before.get(thread);
+      const ms = of(times) - (earlier === undefined ? 0 : of(earlier));
+      if (thread === pid) first = ms;
+      else others = Math.max(others, ms);
     }
     return first + others;
   };
-  return () => pids().reduce((sum, pid) => sum + waitedMs(pid), 0);
+  return () => pids().reduce((sum, pid) => sum + sinceMs(pid), 0);
 }
 
 /** Begins to watch this process; the function ends that and tells how late its latest turn came, in milliseconds. */
@@ -39,17 +49,24 @@ export function watchStalls(): () => number {
   };
 }
 
+interface ThreadTimes {
+  readonly ranMs: number;
+  /** Ready to run, and did not. */
+  readonly waitedMs: number;
+}
+
 /** By thread, since it began. */
-function waitsOf(pid: number): ReadonlyMap<number, number> {
-  const waits = new Map<number, number>();
+function timesOf(pid: number): ReadonlyMap<number, ThreadTimes> {
+  const times = new Map<number, ThreadTimes>();
   try {
     for (const thread of readdirSync(`/proc/${pid}/task`)) {
       // Nanoseconds on a processor, nanoseconds waiting for one, turns.
       const text = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8");
-      waits.set(Number(thread), Number(text.split(" ")[1]) / 1e6);
+      const [ran = 0, waited = 0] = text.split(" ").map(Number);
+      times.set(Number(thread), { ranMs: ran / 1e6, waitedMs: waited / 1e6 });
     }
   } catch {
     // It has ended, or the kernel does not count.
   }
-  return waits;
+  return times;
 }

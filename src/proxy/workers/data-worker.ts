@@ -2,6 +2,7 @@
  * A data worker, a thread that serves connections: the same data plane as everywhere, with the control
  * thread behind what it asks for. It ends when it is told to, or by a fault of ours.
  */
+import { flushCompileCache } from "node:module";
 import v8 from "node:v8";
 import { parentPort, workerData } from "node:worker_threads";
 
@@ -101,7 +102,11 @@ class DataWorker {
       ...workerNode(start),
       version: start.version,
     });
-    void this.#proxy.ready.then(() => post({ kind: "ready" }));
+    void this.#proxy.ready.then(() => {
+      post({ kind: "ready" });
+      // For the next thread, also where this one fails: Node writes it at a good end alone, and what is there already is not written again.
+      flushCompileCache();
+    });
     const sweep = (): void => {
       this.#metrics.expireIdle(standardMetricNames);
       clock.schedule(idleSeriesMs, sweep);

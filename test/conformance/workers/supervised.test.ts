@@ -16,7 +16,7 @@ import tls from "node:tls";
 
 import { openBundle } from "../../../src/cli/bundle.ts";
 import { freePort } from "../../support/free-port.ts";
-import { watchProcessorWait } from "../../support/processor-wait.ts";
+import { watchProcessorTime, watchProcessorWait } from "../../support/processor-wait.ts";
 import { makeTestAuthority } from "../../support/test-certificates.ts";
 
 /** Of `/long`: as long as it takes to start two proxies one after the other. */
@@ -102,6 +102,7 @@ async function superviseWith(
   t: TestContext,
   transportSocket: string,
   more: readonly string[],
+  variables: Readonly<Record<string, string>> = {},
 ): Promise<Supervised> {
   const { main, problem } = await openBundle();
   assert.equal(problem, undefined);
@@ -112,6 +113,7 @@ async function superviseWith(
   const args = ["--disable-warning=ExperimentalWarning", main, "proxy", "--config", file];
   const keeper = spawn(process.execPath, [...args, "--supervised", ...more], {
     stdio: ["ignore", "ignore", "pipe"],
+    env: { ...process.env, ...variables },
   });
   let errors = "";
   keeper.stderr?.on("data", (chunk: Buffer) => (errors += chunk.toString()));
@@ -191,11 +193,13 @@ for (const workers of ["0", "2"]) {
       const stop = keepAsking(port, 4);
       await sleep(200);
       const waitedMs = watchProcessorWait(() => [process.pid, keeper.pid ?? 0, ...proxies()]);
+      const ranMs = watchProcessorTime(() => [keeper.pid ?? 0, ...proxies()]);
       const start = performance.now();
       process.kill(pid, "SIGKILL");
       while (proxies().includes(pid)) await sleep(1);
       assert.match(await ask(port), /^HTTP\/1.1 200/);
-      took.push(performance.now() - start - waitedMs());
+      // What some waited while others ran is no time of the whole: it is not less than they ran.
+      took.push(Math.max(performance.now() - start - waitedMs(), ranMs()));
       const counts = await stop();
       assert.equal(counts.get("ECONNREFUSED"), undefined);
       // What was being answered is lost with the process: one request of each asker at most.
@@ -209,6 +213,21 @@ for (const workers of ["0", "2"]) {
     assert.match(errors(), /error heddle the proxy has ended signal=SIGKILL\n/);
   });
 }
+
+test("what a proxy and its workers have compiled is there for the next one while they still serve", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "heddle-compiled-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { keeper } = await superviseWith(t, "", ["--concurrency", "1"], {
+    NODE_COMPILE_CACHE: folder,
+  });
+  // One folder for each set of V8's flags: a worker begins with those that its proxy has set.
+  const kept = (): number =>
+    readdirSync(folder).filter((flags) => readdirSync(join(folder, flags)).length > 10).length;
+  while (kept() < 2) {
+    assert.equal(keeper.exitCode, null);
+    await sleep(20);
+  }
+});
 
 for (const [what, disturb] of [
   ["is killed", (_keeper: ChildProcess, second: number) => process.kill(second, "SIGKILL")],
