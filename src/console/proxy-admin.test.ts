@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { fakeControlPlane } from "../../test/browser/support/fake-control-plane.ts";
 import { shopSnapshot } from "../../test/browser/support/seed.ts";
+import { HeddleError } from "../base/error.ts";
 import { askProxyAdmin } from "./proxy-admin.ts";
 
 const controlPlane = fakeControlPlane({
@@ -64,4 +65,20 @@ test("askProxyAdmin() asks for its own views alone", async () => {
   for (const view of ["quitquitquit", "stats/../quitquitquit", "", "Stats", "constructor"]) {
     assert.equal(await asked("", view), undefined, view);
   }
+});
+
+test("askProxyAdmin() says why a proxy did not answer", async () => {
+  const why = "asking /m/admin.sock: connect ENOENT /m/admin.sock";
+  await assert.rejects(
+    askProxyAdmin(controlPlane, () => Promise.reject(new HeddleError("net.http-failed", why)), {
+      proxy: "cart-0.default",
+      view: "stats",
+      query: "",
+      isChange: false,
+    }),
+    {
+      code: "console.proxy-unreachable",
+      message: `the state of cart-0.default cannot be read: its sidecar does not answer (${why})`,
+    },
+  );
 });

@@ -2,7 +2,7 @@
  * A proxy's own admin interface, asked through the Unix socket of its sidecar: a fixed list of paths
  * in, what the proxy says out. Nothing else of that interface can be reached from here.
  */
-import { HeddleError } from "../base/error.ts";
+import { HeddleError, messageOf } from "../base/error.ts";
 import type { ControlPlane } from "../control/control-view.ts";
 import type { HttpResponse, RequestHttp } from "../net/http-request.ts";
 
@@ -29,7 +29,8 @@ const defaultQueries: ReadonlyMap<string, string> = new Map([
 ]);
 
 const queryPattern = /^[\w.=&%+*|^$()-]{0,512}$/;
-const timeoutMs = 5000;
+/** For a whole dump, of a proxy on a busy machine; less than commands wait for us (15 s), so that they hear which proxy it was. */
+const timeoutMs = 12_000;
 const responseBytesMax = 128 * 1024 * 1024;
 
 export async function askProxyAdmin(
@@ -59,7 +60,7 @@ export async function askProxyAdmin(
     const verb = isChange ? "changed" : "read";
     throw new HeddleError(
       "console.proxy-unreachable",
-      `the state of ${proxy} cannot be ${verb}: its sidecar does not answer`,
+      `the state of ${proxy} cannot be ${verb}: its sidecar does not answer (${messageOf(error)})`,
       { cause: error },
     );
   }
