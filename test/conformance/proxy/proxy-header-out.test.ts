@@ -189,6 +189,7 @@ async function say(port: number, texts: readonly string[], door: string): Promis
   const before = naming;
   naming = (one) => (one === own ? `CLIENT${door}` : one === port ? "DOOR" : before(one));
   for (const text of texts) {
+    if (socket.destroyed) throw new Error(`closed before ${JSON.stringify(text)}`);
     const answered = new Promise<void>((resolve) => {
       socket.once("data", () => resolve());
       socket.once("close", () => resolve());
@@ -222,8 +223,8 @@ const scenarios: readonly {
   readonly door: Door;
   readonly clients: Clients;
   readonly expect: readonly string[];
-  /** Where Envoy does otherwise. */
-  readonly envoy?: readonly string[];
+  /** Where Envoy does otherwise; "dies": where it may end by a fault of its own. */
+  readonly envoy?: readonly string[] | "dies";
 }[] = [
   {
     name: "version 1 tells of the client's connection",
@@ -318,6 +319,8 @@ const scenarios: readonly {
     envoy: ["v2 203.0.113.7:40000 > 198.18.0.9:443 2=one: /a /b /c"],
   },
   {
+    // Envoy 1.40 destroys the pool it frees at once (`freeOnePool`), while that tells that it is idle and is to be
+    // erased: memory is used after it was freed, which its allocator sees now and then, and ends the process.
     name: "a client's idle connections make room for another's where there may be one pool",
     door: "few",
     clients: [[get("/a")], [get("/b"), get("/c")]],
@@ -325,6 +328,7 @@ const scenarios: readonly {
       "v2 127.0.0.1:CLIENT0 > 127.0.0.1:DOOR: /a",
       "v2 127.0.0.1:CLIENT1 > 127.0.0.1:DOOR: /b /c",
     ],
+    envoy: "dies",
   },
   {
     name: "the header comes before TLS",
@@ -363,6 +367,7 @@ for (const scenario of scenarios) {
       if (plane === "two workers" && scenario.clients.length > 1) continue;
       const { expect, envoy = expect } = scenario;
       const wanted = plane === "envoy" ? envoy : expect;
+      if (wanted === "dies") continue;
       assert.deepEqual(await outcomeOf(plane, scenario), wanted, plane);
     }
   });
