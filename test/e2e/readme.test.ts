@@ -84,9 +84,13 @@ async function works(command: string): Promise<void> {
     execFile(
       "sh",
       ["-c", command],
-      { env: environment, timeout: 30_000, maxBuffer: 1 << 26 },
+      { env: environment, timeout: 120_000, maxBuffer: 1 << 26 },
+      // One that did not end by itself has no code, and did not work.
       (error, stdout, stderr) =>
-        resolve({ code: Number(error?.code ?? 0), output: `${stdout}${stderr}` }),
+        resolve({
+          code: error === null ? 0 : Number(error.code ?? -1),
+          output: `${stdout}${stderr}`,
+        }),
     );
   });
   assert.equal(code, 0, `${command}: ${output}`);
