@@ -33,7 +33,7 @@ for (const dataPlane of dataPlanes) {
     const ask = async (path: string, init: RequestInit = {}): Promise<Response> =>
       await fetch(`${mesh.gatewayUrls[0]}${path}`, {
         ...init,
-        signal: AbortSignal.timeout(10_000),
+        signal: AbortSignal.timeout(30_000),
       });
     const versionSeenBy = async (headers: Record<string, string>): Promise<string> => {
       const answer = await ask("api/products", { headers });

@@ -34,7 +34,7 @@ for (const dataPlane of dataPlanes) {
     const ask = async (path: string, init: RequestInit = {}): Promise<unknown> => {
       const answer = await fetch(`${mesh.gatewayUrls[0]}${path}`, {
         ...init,
-        signal: AbortSignal.timeout(20_000),
+        signal: AbortSignal.timeout(30_000),
       });
       const text = await answer.text();
       assert.equal(answer.status, 200, `${path}: ${text}`);

@@ -243,7 +243,7 @@ function snapshot(ports: Ports, version: string, routeTarget = outCluster): Snap
 }
 
 async function until(what: string, isDone: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = Date.now() + 15_000;
+  const deadlineMs = Date.now() + 30_000;
   while (!(await isDone())) {
     if (Date.now() > deadlineMs) throw new Error(`timed out waiting until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));

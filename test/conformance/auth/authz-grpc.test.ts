@@ -191,7 +191,7 @@ function bootstrap(
   to: { readonly authz: number; readonly application: number; readonly gone: number },
 ): string {
   const cluster = (name: string, port: number, more = ""): string =>
-    `{name: ${name}, type: STATIC, connect_timeout: 1s, ${more}load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}`;
+    `{name: ${name}, type: STATIC, connect_timeout: 10s, ${more}load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}`;
   const http2 = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}, `;
   const check = (context: string): string =>
     `typed_per_filter_config: {authz: {"@type": ${type}.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {context_extensions: {${context}}}}}`;
@@ -363,7 +363,7 @@ async function ask(plane: PlaneName, door: Door, text: string): Promise<Outcome>
     socket.on("close", () => resolve(all));
     socket.write(text, "latin1");
   });
-  const deadline = Date.now() + 3000;
+  const deadline = Date.now() + 30_000;
   while (planes.log(plane).length === before && Date.now() < deadline) await sleep(5);
   return {
     answer: lines(received),

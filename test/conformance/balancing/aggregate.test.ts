@@ -30,14 +30,14 @@ function leaf(name: string, levels: readonly Level[], ...more: readonly string[]
   const assignment = [`cluster_name: ${name}`, `endpoints: [${localities.join(", ")}]`];
   if (policy !== undefined) assignment.push(policy);
   const fields = more.filter((field) => field !== policy);
-  return `{${[`name: ${name}`, "connect_timeout: 1s", `load_assignment: {${assignment.join(", ")}}`, ...fields].join(", ")}}`;
+  return `{${[`name: ${name}`, "connect_timeout: 10s", `load_assignment: {${assignment.join(", ")}}`, ...fields].join(", ")}}`;
 }
 
 function aggregate(name: string, members: readonly string[], ...more: readonly string[]): string {
   const config = `{"@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [${members.join(", ")}]}`;
   const fields = [
     `name: ${name}`,
-    "connect_timeout: 1s",
+    "connect_timeout: 10s",
     "lb_policy: CLUSTER_PROVIDED",
     `cluster_type: {name: envoy.clusters.aggregate, typed_config: ${config}}`,
     ...more,

@@ -22,11 +22,11 @@ let planes: readonly Plane[] = [];
 const type = "type.googleapis.com/envoy.extensions";
 const cache = "dns_cache_config: {name: names, dns_lookup_family: ALL}";
 const original = (name: string, config: string): string =>
-  `{name: ${name}, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, connect_timeout: 1s, original_dst_lb_config: {${config}}}`;
+  `{name: ${name}, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, connect_timeout: 10s, original_dst_lb_config: {${config}}}`;
 const limited = (name: string, limits: string): string =>
-  `{name: ${name}, connect_timeout: 1s, circuit_breakers: {thresholds: [{${limits}}]}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`;
+  `{name: ${name}, connect_timeout: 10s, circuit_breakers: {thresholds: [{${limits}}]}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`;
 const named = (name: string, kind: string, host: string): string =>
-  `{name: ${name}, type: ${kind}, dns_lookup_family: V4_ONLY, dns_refresh_rate: 0.2s, dns_failure_refresh_rate: {base_interval: 0.2s, max_interval: 0.2s}, connect_timeout: 1s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: ${host}, port_value: 80}}}}]}]}}`;
+  `{name: ${name}, type: ${kind}, dns_lookup_family: V4_ONLY, dns_refresh_rate: 0.2s, dns_failure_refresh_rate: {base_interval: 0.2s, max_interval: 0.2s}, connect_timeout: 10s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: ${host}, port_value: 80}}}}]}]}}`;
 const told = (name: string, value: string): string =>
   `{header: {key: ${name}, value: "%${value}%"}}`;
 

@@ -31,7 +31,7 @@ const eager: Readonly<Record<string, readonly [config: string, connections: numb
 before(async () => {
   await servers.open();
   const clusterOf = (name: string, more: string): string =>
-    `{name: ${name}, connect_timeout: 1s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}${more}}`;
+    `{name: ${name}, connect_timeout: 10s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}${more}}`;
   planes = await startPlanes((place) =>
     bootstrapOf(place, {
       clusters: [

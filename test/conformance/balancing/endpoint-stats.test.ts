@@ -61,11 +61,11 @@ before(async () => {
             );
             const endpoint =
               name === "unreachable" ? real.replace("127.0.7.1", "127.0.7.99") : real;
-            return `{name: ${name}, connect_timeout: 1s, ${tracked}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}}`;
+            return `{name: ${name}, connect_timeout: 10s, ${tracked}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoint}]}]}}`;
           }),
           `{name: waiting, connect_timeout: 100s, ${tracked}, transport_socket: {name: tls, typed_config: {"@type": ${tls}}}, load_assignment: {cluster_name: waiting, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${mutePort}}}}}]}]}}`,
-          `{name: mirrored, connect_timeout: 1s, ${tracked}, load_assignment: {cluster_name: mirrored, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
-          `{name: untracked, connect_timeout: 1s, load_assignment: {cluster_name: untracked, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
+          `{name: mirrored, connect_timeout: 10s, ${tracked}, load_assignment: {cluster_name: mirrored, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
+          `{name: untracked, connect_timeout: 10s, load_assignment: {cluster_name: untracked, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
         ],
         routes: [
           ...Object.entries(clusters).map(

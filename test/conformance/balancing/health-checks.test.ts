@@ -62,7 +62,7 @@ function cluster(name: string, place: Place, ...parts: readonly string[]): strin
   const path = `/check/${name}/${place.port}`;
   const assignment = `{cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoints}]}]}`;
   const checks = `[{${check.includes("timeout:") ? "" : `${often}, `}${two}, ${check.replace("PATH", `path: ${path}`)}}]`;
-  return `{${[`name: ${name}`, "connect_timeout: 1s", `load_assignment: ${assignment}`, `health_checks: ${checks}`, ...more].join(", ")}}`;
+  return `{${[`name: ${name}`, "connect_timeout: 10s", `load_assignment: ${assignment}`, `health_checks: ${checks}`, ...more].join(", ")}}`;
 }
 const all = (): string => [0, 1, 2].map((i) => servers.endpoint(i)).join(", ");
 const at = (port: number): string =>

@@ -125,7 +125,7 @@ async function startReference(binary: string, textFor: (place: Place) => string)
   const envoy = startEnvoy(binary, load(textFor(place)));
   const asking = askerOf(place.port);
   const adminAsking = askerOf(place.adminPort);
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const isUp = await asking.ask("/up").then(
       () => true,

@@ -52,7 +52,7 @@ before(async () => {
           servers.endpoint(i, weight === undefined ? "" : `, load_balancing_weight: ${weight(i)}`),
         );
         const idle = "common_http_protocol_options: {idle_timeout: 0.2s}, ";
-        return `{name: ${name}, connect_timeout: 1s, ${idle}${fields}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoints.join(", ")}]}]}}`;
+        return `{name: ${name}, connect_timeout: 10s, ${idle}${fields}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoints.join(", ")}]}]}}`;
       }),
       routes: Object.keys(cases).map(
         (name) => `{match: {prefix: /${name}/}, route: {cluster: ${name}}}`,

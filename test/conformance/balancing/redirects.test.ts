@@ -87,7 +87,7 @@ before(async () => {
           manager,
           "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 16}]}",
         ].filter((line) => line !== ""),
-        clusters: [`{name: one, connect_timeout: 1s, load_assignment: ${assignment}}`],
+        clusters: [`{name: one, connect_timeout: 10s, load_assignment: ${assignment}}`],
         routes: [
           routeOf("from", "internal_redirect_policy: {}"),
           routeOf("often", "internal_redirect_policy: {max_internal_redirects: 3}"),

@@ -34,7 +34,7 @@ before(async () => {
       bootstrapOf(place, {
         clusters: Object.entries(clusters).map(
           ([name, thresholds]) =>
-            `{name: ${name}, connect_timeout: 1s, circuit_breakers: {thresholds: ${thresholds}}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
+            `{name: ${name}, connect_timeout: 10s, circuit_breakers: {thresholds: ${thresholds}}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
         ),
         routes: Object.keys(clusters).map(
           (name) =>

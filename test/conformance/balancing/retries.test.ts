@@ -25,7 +25,7 @@ let planes: readonly Plane[] = [];
 const canary = ", metadata: {filter_metadata: {envoy.lb: {canary: true}}}";
 function clusterOf(name: string, endpoints: readonly string[], ...more: readonly string[]): string {
   const assignment = `{cluster_name: ${name}, endpoints: [{lb_endpoints: [${endpoints.join(", ")}]}]}`;
-  return `{${[`name: ${name}`, "connect_timeout: 1s", `load_assignment: ${assignment}`, ...more].join(", ")}}`;
+  return `{${[`name: ${name}`, "connect_timeout: 10s", `load_assignment: ${assignment}`, ...more].join(", ")}}`;
 }
 const routeOf = (name: string, cluster: string, policy: string, more = ""): string =>
   `{match: {prefix: /${name}/}, route: {cluster: ${cluster}, retry_policy: {${policy}}${more}}}`;

@@ -53,7 +53,7 @@ before(async () => {
     bootstrapOf(place, {
       clusters: Object.entries(clusters).map(
         ([name, bind]) =>
-          `{name: ${name}, connect_timeout: 1s, upstream_bind_config: {${bind}}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
+          `{name: ${name}, connect_timeout: 10s, upstream_bind_config: {${bind}}, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${servers.endpoint(0)}]}]}}`,
       ),
       routes: Object.keys(clusters).map(
         (name) =>

@@ -258,7 +258,7 @@ function upgrade(plane: Plane, path: string): Promise<string> {
 
 /** The line of a path, once it is there: Envoy writes every ten seconds. */
 async function lineOf(plane: Plane, path: string): Promise<string> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const text = plane.isEnvoy
       ? readFileSync(logOf(plane.port), "utf8")

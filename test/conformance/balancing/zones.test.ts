@@ -90,7 +90,7 @@ function clusterOf(name: string, zones: Kind["zones"], config: string | undefine
   });
   const assignment = `{cluster_name: ${name}, endpoints: [${localities.join(", ")}]}`;
   const more = config === undefined ? "" : `, ${config}`;
-  return `  - {name: ${name}, connect_timeout: 1s, load_assignment: ${assignment}${more}}`;
+  return `  - {name: ${name}, connect_timeout: 10s, load_assignment: ${assignment}${more}}`;
 }
 
 before(async () => {

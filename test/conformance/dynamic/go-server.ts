@@ -65,13 +65,13 @@ export class GoServer {
     await this.until(isServed, `snapshot ${snapshot.version}`);
   }
 
-  /** The first event from `since` on that is meant; fails after ten seconds. */
+  /** The first event from `since` on that is meant; fails after thirty seconds. */
   async until(
     isMeant: (event: GoServerEvent) => boolean,
     what: string,
     since = 0,
   ): Promise<GoServerEvent> {
-    const deadline = AbortSignal.timeout(10_000);
+    const deadline = AbortSignal.timeout(30_000);
     for (;;) {
       const found = this.events.slice(since).find(isMeant);
       if (found !== undefined) return found;

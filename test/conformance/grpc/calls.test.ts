@@ -215,7 +215,7 @@ async function call(name: PlaneName, { path, fields = {}, messages = 1, cancels 
   if (cancels === undefined) stream.end();
   if (typeof cancels === "number") setTimeout(() => stream.close(8), cancels);
   await closed;
-  const until = performance.now() + 20_000;
+  const until = performance.now() + 60_000;
   const mine = (): readonly string[] => readLog().filter((line) => line.startsWith(`${id} `));
   const isSettled = (): boolean =>
     mine().length > 0 &&

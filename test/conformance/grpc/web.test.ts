@@ -243,7 +243,7 @@ async function ask(name: PlaneName, protocol: Protocol, call: Call) {
   const fields = { ...call.fields, "x-case": id };
   const asking = protocol === "http1" ? overHttp1 : overHttp2;
   const answer = await asking(port, { ...call, fields });
-  const until = performance.now() + 5000;
+  const until = performance.now() + 30_000;
   const mine = (): readonly string[] => readLog().filter((line) => line.startsWith(`${id} `));
   const isSettled = (): boolean =>
     mine().length > 0 &&

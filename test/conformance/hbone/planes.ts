@@ -36,7 +36,7 @@ export async function startPlane(
 }
 
 export async function until(isSo: () => boolean, what: string | (() => string)): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   while (!isSo()) {
     if (Date.now() > deadline) assert.fail(`never: ${typeof what === "string" ? what : what()}`);
     await sleep(5);

@@ -63,7 +63,7 @@ async function ask(plane: string, door: Door, scenario: Scenario): Promise<Outco
   const client = await RawClient.connect(ports[door]);
   client.begin();
   await scenario.send(client, application ?? assert.fail());
-  const { isOver, patienceMs = 5000 } = scenario;
+  const { isOver, patienceMs = 30_000 } = scenario;
   if (isOver === undefined) await client.settle(streams, patienceMs);
   else await client.until(() => isOver(client), patienceMs);
   const logTo = await untilLogged(readLog, ports[door]);
@@ -98,7 +98,7 @@ async function untilLogged(readLog: Plane["readLog"], port: number): Promise<num
   client.request(1, get(path));
   await client.settle([1], 20_000);
   client.close();
-  const until = performance.now() + 20_000;
+  const until = performance.now() + 60_000;
   while (performance.now() < until) {
     const place = readLog().findIndex((line) => line.includes(` ${path} `));
     if (place >= 0) return place;

@@ -150,7 +150,7 @@ function bootstrap(ports: Ports, logFile: string, applicationPort: number): stri
               - {match: {prefix: /}, route: {cluster: app}}`,
   );
   return `static_resources:
-  clusters: [{name: app, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: app, endpoints: ${endpoints}}}]
+  clusters: [{name: app, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: app, endpoints: ${endpoints}}}]
   listeners:${listeners.join("")}
 `;
 }
@@ -190,7 +190,7 @@ export async function runEnvoy(applicationPort: number): Promise<Plane> {
 }
 
 export async function untilOpen(port: number, log: () => string): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const isOpen = await new Promise<boolean>((resolve) => {
       const socket = net.connect({ host: "127.0.0.1", port });

@@ -130,7 +130,7 @@ function isOpen(port: number): Promise<boolean> {
 }
 
 async function until(isSo: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   while (!(await isSo())) {
     if (Date.now() > deadline) assert.fail(`never: ${what}`);
     await sleep(10);

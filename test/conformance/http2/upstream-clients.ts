@@ -27,7 +27,7 @@ export interface Answer {
 }
 
 const accidental = /^(date|x-envoy-upstream-service-time|connection|keep-alive)$/;
-const patienceMs = 5000;
+const patienceMs = 30_000;
 
 function bodyOf({ body }: Question): Buffer | undefined {
   if (body === undefined) return undefined;

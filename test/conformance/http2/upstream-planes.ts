@@ -26,7 +26,7 @@ function cluster(name: string, port: number, options: string): string {
   const address = `{socket_address: {address: 127.0.0.1, port_value: ${port}}}`;
   return `
   - name: ${name}
-    connect_timeout: 1s
+    connect_timeout: 10s
     type: STATIC
     load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: ${address}}}]}]}
     typed_extension_protocol_options:
@@ -41,7 +41,7 @@ function bootstrap(port: number, logFile: string, endpoints: Endpoints): string 
   return `static_resources:
   clusters:${cluster("app", endpoints.port, "explicit_http_config: {http2_protocol_options: {}}")}${cluster("raw", endpoints.rawPort, "explicit_http_config: {http2_protocol_options: {override_stream_error_on_invalid_http_message: true}}")}${cluster("either", endpoints.eitherPort, "use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}")}
   - name: gone
-    connect_timeout: 1s
+    connect_timeout: 10s
     type: STATIC
     load_assignment: {cluster_name: gone, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}}]}]}
     typed_extension_protocol_options:

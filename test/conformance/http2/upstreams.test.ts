@@ -38,7 +38,7 @@ async function ask(plane: UpstreamPlane, question: Question): Promise<Outcome> {
   endpoints?.begin(question.script);
   const client = question.client === "http2" ? askHttp2 : askHttp1;
   const answer = await client(plane.port, question);
-  const until = performance.now() + 20_000;
+  const until = performance.now() + 60_000;
   while (plane.readLog().length === logged && performance.now() < until) await sleep(5);
   return { answer, seen: endpoints?.takeSeen() ?? [], log: plane.readLog().slice(logged) };
 }

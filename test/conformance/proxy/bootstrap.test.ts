@@ -196,7 +196,7 @@ function answerOf(port: number, ask: Ask): Promise<Answer> {
 }
 
 async function untilAnswered(port: number): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     try {
       await answerOf(port, { path: "/" });
@@ -210,13 +210,13 @@ async function untilAnswered(port: number): Promise<void> {
 
 function bootstrapText(port: number, upstreamPort: number, closedPort: number): string {
   const cluster = (name: string, at: number): string =>
-    `{name: ${name}, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${at}}}}}]}]}}`;
+    `{name: ${name}, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${at}}}}}]}]}}`;
   return `
 static_resources:
   clusters:
   - ${cluster("app", upstreamPort)}
   - ${cluster("refused", closedPort)}
-  - {name: empty, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: empty}}
+  - {name: empty, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: empty}}
   listeners:
   - name: test
     address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}

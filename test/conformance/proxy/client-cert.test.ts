@@ -131,7 +131,7 @@ function bootstrap(ports: { readonly [name in "tls" | "plain" | "app"]: number }
   return `
 static_resources:
   clusters:
-  - {name: app, type: STATIC, connect_timeout: 1s, load_assignment: {cluster_name: app, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${ports.app}}}}}]}]}}
+  - {name: app, type: STATIC, connect_timeout: 10s, load_assignment: {cluster_name: app, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${ports.app}}}}}]}]}}
   listeners:
   - name: plain
     address: {socket_address: {address: 127.0.0.1, port_value: ${ports.plain}}}

@@ -61,7 +61,7 @@ const pathOf = (name: string): string => `/${name.replaceAll(" ", "-")}`;
 
 function bootstrap(ports: Ports<Name>, app: number, copy: number): string {
   const cluster = (name: string, port: number): string =>
-    `{name: ${name}, type: STATIC, connect_timeout: 1s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}`;
+    `{name: ${name}, type: STATIC, connect_timeout: 10s, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}`;
   const routes = Object.entries(mirrors).map(
     ([name, policy]) =>
       `{match: {path: "${pathOf(name)}"}, route: {cluster: app, prefix_rewrite: "/seen${pathOf(name)}", request_mirror_policies: [{${policy}}]}, request_headers_to_add: [{header: {key: x-route, value: own}}]}`,

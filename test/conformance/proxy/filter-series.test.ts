@@ -127,7 +127,7 @@ async function toldBy(plane: PlaneName): Promise<Told> {
     await ask(planes.port(plane, "in"), path);
     while (planes.log(plane).length <= i) await sleep(5);
   }
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 30_000;
   for (;;) {
     const series = await seriesOf(plane);
     const isSettled = series.some((line) => /active_faults\{.*\} 0$/.test(line));

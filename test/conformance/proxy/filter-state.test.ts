@@ -124,7 +124,7 @@ function bootstrap(
   const endpoint = (port: number): string =>
     `{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}`;
   const cluster = (name: string, of: readonly number[]): string =>
-    `{name: ${name}, type: STATIC, connect_timeout: 1s, lb_policy: RING_HASH, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${of.map(endpoint).join(", ")}]}]}}`;
+    `{name: ${name}, type: STATIC, connect_timeout: 10s, lb_policy: RING_HASH, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [${of.map(endpoint).join(", ")}]}]}}`;
   const listener = (name: Door): string => `
   - name: ${name}
     address: {socket_address: {address: 127.0.0.1, port_value: ${ports[name]}}}`;
@@ -210,7 +210,7 @@ async function outcomeOf(plane: PlaneName, lines: number, ask: () => Promise<str
   assert.ok(planes !== undefined);
   const start = planes.log(plane).length;
   const said = await ask();
-  const deadline = Date.now() + 3000;
+  const deadline = Date.now() + 30_000;
   while (planes.log(plane).length < start + lines && Date.now() < deadline) await sleep(5);
   const outcome: Outcome = { said, log: planes.log(plane).slice(start).map(unquoted).toSorted() };
   return outcome;

@@ -191,7 +191,7 @@ function readLines(file: string): readonly string[] {
 }
 
 async function untilOpen(port: number, log: () => string): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const isOpen = await new Promise<boolean>((resolve) => {
       const socket = net.connect({ host: "127.0.0.1", port });

@@ -21,7 +21,7 @@ const type = "type.googleapis.com/envoy.extensions";
 
 function bootstrap(ports: Ports, logFile: string, upstream: number): string {
   const cluster = (name: string, more: string, policy = ""): string =>
-    `{name: ${name}, type: STATIC, connect_timeout: 1s, ${more}load_assignment: {cluster_name: ${name}, ${policy}endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${upstream}}}}}]}]}}`;
+    `{name: ${name}, type: STATIC, connect_timeout: 10s, ${more}load_assignment: {cluster_name: ${name}, ${policy}endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${upstream}}}}}]}]}}`;
   const http2Options = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}, `;
   const briefOptions = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": ${type}.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {max_stream_duration: 0.2s}, explicit_http_config: {http2_protocol_options: {}}}}, `;
   const log = `access_log: [{name: file, typed_config: {"@type": ${type}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\\n"}}}}]`;

@@ -14,7 +14,7 @@ static_resources:
   clusters:
   - ${clusterText("app", application)}
   - ${clusterText("refused", closed)}
-  - {name: empty, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: empty}}
+  - {name: empty, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: empty}}
   - ${clusterText("no-connections", application, "circuit_breakers: {thresholds: [{max_connections: 0, max_pending_requests: 0}]}")}
   - ${clusterText("no-requests", application, "circuit_breakers: {thresholds: [{max_requests: 0}]}")}
   - ${clusterText("no-retries", application, "circuit_breakers: {thresholds: [{max_retries: 0}]}")}

@@ -137,7 +137,7 @@ async function spansOf(plane: PlaneName, door: Door, path: string, headers: obje
       .on("error", reject);
   });
   // Envoy sends what it has every five seconds.
-  const deadline = Date.now() + 12_000;
+  const deadline = Date.now() + 30_000;
   while ((spans.get(where)?.length ?? 0) < count && Date.now() < deadline) await sleep(10);
   return (spans.get(where) ?? []).toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }

@@ -70,10 +70,10 @@ function bootstrap(ports: Ports, logFile: string, upstreams: Readonly<Record<str
   const clusters = Object.entries(upstreams).map(([name, port]) => {
     const address = `{socket_address: {address: 127.0.0.1, port_value: ${port}}}`;
     const endpoints = `[{lb_endpoints: [{endpoint: {address: ${address}}}]}]`;
-    return `{name: ${name}, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: ${endpoints}}}`;
+    return `{name: ${name}, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: ${endpoints}}}`;
   });
   const empty =
-    "{name: empty, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: empty}}";
+    "{name: empty, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: empty}}";
   const listeners = doors.map(
     (door) => `
   - name: ${door}
@@ -214,7 +214,7 @@ async function runEnvoy(binary: string): Promise<Plane> {
       socket.on("error", () => resolve(false));
       socket.on("close", () => resolve(true));
     });
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   while (!(await isOpen())) {
     assert.ok(Date.now() < deadline, `Envoy does not listen:\n${running.log()}`);
     await sleep(50);
@@ -247,7 +247,7 @@ async function play(plane: Plane, scenario: Scenario): Promise<Outcome> {
     }
   });
   socket.write("hello");
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   while (plane.readLog().length === before && Date.now() < deadline) await sleep(5);
   while (client === "open" && Date.now() < deadline) await sleep(5);
   while (application.ending === "open" && Date.now() < deadline) await sleep(5);

@@ -322,7 +322,7 @@ async function startOther(application: number): Promise<Plane> {
   assert.ok(binary !== undefined, "no Envoy at hand: npm test installs one, or set HEDDLE_ENVOY");
   const ports = { inbound: await freePort(), outbound: await freePort() };
   const envoy = startEnvoy(binary, bootstrap(ports, application));
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   for (;;) {
     const answer = await fetch(`http://127.0.0.1:${ports.outbound}/`).catch(() => undefined);
     if (answer !== undefined) break;

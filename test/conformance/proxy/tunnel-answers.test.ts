@@ -118,7 +118,7 @@ async function told(plane: PlaneName, door: Door): Promise<string> {
     socket.on("error", () => {});
     socket.on("close", () => resolve());
   });
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 30_000;
   while (planes.log(plane).length === before && Date.now() < deadline) await sleep(5);
   return planes.log(plane).slice(before).join("\n");
 }

@@ -9,7 +9,7 @@ const extensions = "type.googleapis.com/envoy.extensions";
 function bootstrap({ application, closed }: Backends): (place: Place) => string {
   return ({ ports, logFile }) => {
     const cluster = (name: string, port: number): string =>
-      `{name: ${name}, connect_timeout: 1s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}`;
+      `{name: ${name}, connect_timeout: 10s, type: STATIC, load_assignment: {cluster_name: ${name}, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: ${port}}}}}]}]}}`;
     const log = `access_log: [{name: file, typed_config: {"@type": ${extensions}.access_loggers.file.v3.FileAccessLog, path: ${logFile}, log_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS% in=%BYTES_RECEIVED% out=%BYTES_SENT% cluster=%UPSTREAM_CLUSTER%\\n"}}}}]`;
     const tunnel = (door: keyof typeof ports, target: string, config: string): string => `
   - name: ${door}

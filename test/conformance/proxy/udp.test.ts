@@ -134,7 +134,7 @@ class Client {
     this.#socket.send(bytes, this.#to, "127.0.0.1");
   }
 
-  async untilAnswers(count: number, maxMs = 5000): Promise<void> {
+  async untilAnswers(count: number, maxMs = 30_000): Promise<void> {
     const end = Date.now() + maxMs;
     while (this.answers.length < count && Date.now() < end) await sleep(5);
   }
@@ -306,7 +306,7 @@ for (const plane of planes) {
       assert.notEqual(second, first);
       client.close();
       const wanted = /^2 2 4 \d+$/m;
-      const end = Date.now() + 5000;
+      const end = Date.now() + 30_000;
       let log = "";
       while (!wanted.test(log) && Date.now() < end) {
         await sleep(20);

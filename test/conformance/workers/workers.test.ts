@@ -327,7 +327,7 @@ function isFine(line: string): boolean {
 
 /** Asks until it is told what is wanted: a worker that is busy is left out of an answer. */
 async function until(told: () => Promise<string>, wanted: string): Promise<void> {
-  const endMs = Date.now() + 20_000;
+  const endMs = Date.now() + 60_000;
   for (let last = await told(); last !== wanted; last = await told()) {
     if (Date.now() > endMs) assert.equal(last, wanted);
     await sleep(5);

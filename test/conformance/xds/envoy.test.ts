@@ -160,7 +160,7 @@ function portOf(server: http.Server): number {
 
 /** Polls until `check` holds; the only clock here is Envoy's. */
 async function until(check: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const endMs = Date.now() + 20_000;
+  const endMs = Date.now() + 60_000;
   while (!(await check())) {
     assert.ok(Date.now() < endMs, `${what} within 20 s`);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -162,7 +162,7 @@ async function get(port: number, path: string): Promise<string> {
 
 /** Polls what is told of a plane, until it is so. */
 async function untilSo(isSo: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   while (!(await isSo())) {
     assert.ok(Date.now() < deadline, what);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -161,7 +161,7 @@ export async function askConsole(mesh: TestMesh, path: string): Promise<Response
   const token = new URL(mesh.consoleUrl).hash.replace("#token=", "");
   return await fetch(url, {
     headers: { authorization: `Bearer ${token}` },
-    signal: AbortSignal.timeout(5000),
+    signal: AbortSignal.timeout(30_000),
   });
 }
 
