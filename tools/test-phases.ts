@@ -48,7 +48,7 @@ const perCore = Math.max(2, cores);
 export const phases: readonly Phase[] = [
   {
     name: "unit",
-    files: "{src,tools,ui/src}/**/*.test.ts",
+    files: "{src,tools,bench,ui/src}/**/*.test.ts",
     isolation: "none",
     concurrency: 1,
     timeoutMs: 60_000,

@@ -2,13 +2,12 @@
 import os from "node:os";
 
 import { shareOfCapacity, type SoakMinute, type SoakResult } from "./run.ts";
+import { type Slope, slopeOf } from "./slope.ts";
 
 /** Before it, caches and heaps find their size. */
 const warmupShare = 1 / 3;
 const warmupMinutesMax = 15;
 const slopeMax = 1;
-/** Minutes, of which the lowest counts. */
-const lowestOf = 5;
 /** A slope over less says more of garbage collection than of leaks. */
 const judgedMinutes = 20;
 
@@ -22,14 +21,11 @@ export function describeSoak(result: SoakResult): SoakReport {
   const warmup = Math.min(warmupMinutesMax, Math.floor(minutes.length * warmupShare));
   const steady = minutes.slice(warmup);
   const names = minutes[0]?.sidecars.map(({ name }) => name) ?? [];
-  const slopes = names.map((name, at): readonly [name: string, slope: number] => [
-    name,
-    slopeOf(steady, at),
-  ]);
+  const slopes = names.map((_, at) => slopeOfSidecar(steady, at));
   const failed = minutes.reduce((sum, one) => sum + one.failed, 0);
   const requests = minutes.reduce((sum, one) => sum + one.requests, 0);
   const isJudged = steady.length >= judgedMinutes;
-  const grows = slopes.filter(([, slope]) => slope >= slopeMax);
+  const grows = slopes.filter(({ slope }) => slope >= slopeMax);
   const renewalsAsked = Math.floor(minutes.length / 2);
   const isRenewed = result.certificates.every((count) => count > renewalsAsked);
   const isSound = failed === 0 && isRenewed && (!isJudged || grows.length === 0);
@@ -44,7 +40,7 @@ export function describeSoak(result: SoakResult): SoakReport {
     `- ${result.startedAt.toISOString().slice(0, 16)}Z, commit ${result.commit}, Node ${process.versions.node}, ${os.availableParallelism()} cores (${os.cpus()[0]?.model.trim() ?? "?"}), backend ${plan.io}`,
     `- ${minutes.length} minutes at ${result.rate} requests/s: ${rateText(result)}; ${result.pushes} changes`,
     `- ${requests} requests, ${failed} failed${failureText(failures)}`,
-    `- memory after ${warmup} minutes, by the lowest of each ${lowestOf}: ${slopes.map(([name, slope]) => `${name} ${slope >= 0 ? "+" : ""}${slope.toFixed(1)} MB/h`).join(", ")} (budget: below ${slopeMax} MB/h${isJudged ? "" : "; too short a run to judge"})`,
+    `- memory after ${warmup} minutes, by least squares and its standard error: ${slopes.map((slope, at) => slopeText(names[at] ?? "", slope)).join(", ")} (budget: below ${slopeMax} MB/h${isJudged ? "" : "; too short a run to judge"})`,
     `- certificates: ${names.map((name, at) => `${name} ${result.certificates[at] ?? 0}`).join(", ")} (more than ${renewalsAsked} each wanted)`,
     `- ${isSound ? (isJudged ? "passed" : "no failure") : "FAILED"}`,
     "",
@@ -64,24 +60,16 @@ function failureText(failures: Readonly<Record<string, number>>): string {
   return kinds.length === 0 ? "" : ` (${kinds.join("; ")})`;
 }
 
-/**
- * Of the lowest of each few minutes, by least squares, in MB an hour: between two collections garbage
- * makes waves of several megabytes, and what leaks lies below them.
- */
-function slopeOf(minutes: readonly SoakMinute[], at: number): number {
-  const points: (readonly [x: number, y: number])[] = [];
-  for (let from = 0; from + lowestOf <= minutes.length; from += lowestOf) {
-    const few = minutes.slice(from, from + lowestOf);
-    const lowest = Math.min(...few.map(({ sidecars }) => sidecars[at]?.anonymousBytes ?? 0));
-    points.push([(from + lowestOf / 2) / 60, lowest / 1e6]);
-  }
-  const count = points.length;
-  if (count < 2) return 0;
-  const mean = (of: 0 | 1): number => points.reduce((sum, point) => sum + point[of], 0) / count;
-  const [meanX, meanY] = [mean(0), mean(1)];
-  const covariance = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
-  const variance = points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
-  return covariance / variance;
+/** Of a sidecar's anonymous memory, in MB an hour. */
+function slopeOfSidecar(minutes: readonly SoakMinute[], at: number): Slope {
+  const { slope, error } = slopeOf(
+    minutes.map(({ sidecars }) => (sidecars[at]?.anonymousBytes ?? 0) / 1e6),
+  );
+  return { slope: slope * 60, error: error * 60 };
+}
+
+function slopeText(name: string, { slope, error }: Slope): string {
+  return `${name} ${slope >= 0 ? "+" : ""}${slope.toFixed(1)} (±${error.toFixed(1)}) MB/h`;
 }
 
 function table(minutes: readonly SoakMinute[], names: readonly string[]): string {
