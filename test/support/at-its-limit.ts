@@ -6,6 +6,7 @@ import { connect, type AddressInfo, type Socket } from "node:net";
 
 import { systemClock } from "../../src/base/clock.ts";
 import { type LoadResult, runOpenLoop } from "../../src/cli/bench/open-loop.ts";
+import { arenasFor, sidecarFlags } from "../../src/local/run/sidecar-process.ts";
 import { createPortableDialler } from "../../src/net/portable-dialler.ts";
 import { type LimitedGroup, makeLimitedGroup } from "./limited-group.ts";
 import { type ProxyProcess, startProxyProcess } from "./proxy-process.ts";
@@ -23,14 +24,19 @@ export interface LimitedKind {
   readonly workers: string;
   /** Of Node. */
   readonly flags: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
 }
-
-/** What `heddle up` starts its sidecars with: with V8's own rules two data workers take all of the 128 MiB. */
-const sidecarFlags = ["--max-semi-space-size=1", "--heap-growing-percent=20", "--v8-pool-size=2"];
 
 export const limitedKinds: readonly LimitedKind[] = [
   { name: "portable", io: "portable", workers: "0", flags: ["--max-semi-space-size=2"] },
-  { name: "epoll, two data workers", io: "epoll", workers: "2", flags: sidecarFlags },
+  {
+    name: "epoll, two data workers",
+    io: "epoll",
+    workers: "2",
+    // As `heddle up` starts its sidecars: with V8's own rules two data workers take all of the 128 MiB.
+    flags: sidecarFlags,
+    environment: { MALLOC_ARENA_MAX: arenasFor(2) },
+  },
 ];
 
 export async function startApplication(): Promise<{
@@ -51,7 +57,7 @@ export async function startApplication(): Promise<{
  * itself: `how` says which.
  */
 async function startLimited(
-  { io, workers, flags }: LimitedKind,
+  { io, workers, flags, environment }: LimitedKind,
   applicationPort: number,
 ): Promise<{ proxy: ProxyProcess; group: LimitedGroup | undefined; how: string }> {
   const group = makeLimitedGroup(limits);
@@ -62,6 +68,7 @@ async function startLimited(
     applicationPort,
     flags,
     args,
+    ...(environment === undefined ? {} : { environment }),
     ...(group === undefined ? {} : { before: group.enter }),
   });
   const how = group === undefined ? "no cgroup may be made here: --memory-limit" : "in a cgroup";

@@ -30,6 +30,8 @@ export interface ProxyProcessOptions {
   readonly bootstrap?: Readonly<Record<string, unknown>>;
   /** Flags of Node. */
   readonly flags?: readonly string[];
+  /** More of the environment. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Of the command. */
   readonly args?: readonly string[];
   /** Runs before the process becomes the proxy: `echo $$ > …/cgroup.procs`. */
@@ -63,7 +65,10 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<P
   const proxy = ["proxy", "-c", config, "--io", options.io, ...(options.args ?? [])];
   const command = [process.execPath, ...node, ...proxy];
   const script = `${options.before ?? ":"} && exec "$0" "$@"`;
-  const child = spawn("sh", ["-c", script, ...command], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn("sh", ["-c", script, ...command], {
+    env: { ...process.env, ...options.environment },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   const { pid } = child;
   if (pid === undefined) throw new Error("the proxy cannot be started");
   let log = "";

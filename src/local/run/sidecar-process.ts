@@ -17,7 +17,7 @@ import { KeptProcess, type KeptProcessOptions, type ProcessSpec } from "./kept-p
  * nor the bytecode below it, and what is hot is compiled by V8's better compilers all the same. Code that has not
  * run since the collection before goes with the next one, and is compiled again should it be needed (0066).
  */
-const flags: readonly string[] = [
+export const sidecarFlags: readonly string[] = [
   "--max-semi-space-size=1",
   "--heap-growing-percent=20",
   "--v8-pool-size=2",
@@ -28,7 +28,10 @@ const flags: readonly string[] = [
  * With one thread that serves, one arena: what V8's compiler has freed (10 MB, for a moment) is taken
  * again, where in an arena of its threads' own it would stay. Data workers would wait for each other.
  */
-const arenasFor = (workers: number): string => (workers === 0 ? "1" : "2");
+export function arenasFor(workers: number): string {
+  return workers === 0 ? "1" : "2";
+}
+
 const backOff = { firstMs: 50, longestMs: 800, stableMs: 10_000 };
 /** Of the line to us, as the sidecar sees it. */
 const lineDescriptor = 4;
@@ -108,7 +111,7 @@ export class SidecarProcess {
 function specOf(options: SidecarProcessOptions, line: number | undefined): ProcessSpec {
   const { heddle, optionsFile, directory, environment, concurrency, placed } = options;
   const [program = "", ...before] = heddle;
-  const command = [program, ...flags, ...before, "sidecar", "--options", optionsFile];
+  const command = [program, ...sidecarFlags, ...before, "sidecar", "--options", optionsFile];
   const arenas = { MALLOC_ARENA_MAX: arenasFor(concurrency) };
   const spec = { directory, environment: { ...arenas, ...environment } };
   if (line === undefined) return placed({ ...spec, command });
