@@ -8,6 +8,7 @@ import http2 from "node:http2";
 import net from "node:net";
 import { test, type TestContext } from "node:test";
 
+import { sidecarFlags } from "../../../src/local/run/sidecar-process.ts";
 import { type ProxyProcess, startProxyProcess } from "../../support/proxy-process.ts";
 import { EchoServer, until } from "./planes.ts";
 
@@ -15,7 +16,6 @@ const growthBytesMax = 64 * 1024 * 1024;
 const connections = 4;
 const tunnelsEach = 100;
 const bytesEach = 1024 * 1024;
-const flags = ["--max-semi-space-size=1", "--heap-growing-percent=20", "--v8-pool-size=2"];
 
 /** Counts those that come; never reads, or never stops to write. */
 async function farEnd(t: TestContext, kind: "sink" | "flood"): Promise<net.Server> {
@@ -81,7 +81,7 @@ for (const io of ["portable", "epoll"] as const) {
       t.after(() => echo.close());
       const proxy: ProxyProcess = await startProxyProcess({
         io,
-        flags,
+        flags: sidecarFlags,
         applicationPort: echo.port,
         clusters: { far: portOf(far) },
         manager: {

@@ -9,13 +9,14 @@ import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { sidecarFlags } from "../../../src/local/run/sidecar-process.ts";
 import { findEnvoy, startEnvoy } from "../../support/envoy.ts";
 import {
   proxyBootstrap,
   type ProxyProcess,
   startProxyProcess,
 } from "../../support/proxy-process.ts";
-import { askHonestly, flags, growthBytesMax, sumOf, watchMemory } from "./abused-proxy.ts";
+import { askHonestly, growthBytesMax, sumOf, watchMemory } from "./abused-proxy.ts";
 import { Attacker } from "./attacker.ts";
 import { type Attack, attacks } from "./attacks.ts";
 
@@ -101,7 +102,7 @@ async function rested(io: Io): Promise<Rested> {
     if (before.proxy.memory().resident <= before.idleBytes + restedBytesMax) return before;
     await end(before.proxy);
   }
-  const proxy = await startProxyProcess({ io, applicationPort, flags, ...common() });
+  const proxy = await startProxyProcess({ io, applicationPort, flags: sidecarFlags, ...common() });
   await askHonestly(proxy.port, () => true);
   const begun = { proxy, idleBytes: proxy.memory().resident };
   proxies.set(io, begun);

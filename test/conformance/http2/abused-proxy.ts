@@ -7,12 +7,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ProxyProcess } from "../../support/proxy-process.ts";
 
 export const growthBytesMax: number = 64 * 1024 * 1024;
-/** What `heddle up` starts its sidecars with. */
-export const flags: readonly string[] = [
-  "--max-semi-space-size=1",
-  "--heap-growing-percent=20",
-  "--v8-pool-size=2",
-];
 /** For an honest request, where the machine does other work. */
 const honestMaxMs = 120_000;
 

@@ -9,8 +9,9 @@ import net, { type AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { sidecarFlags } from "../../../src/local/run/sidecar-process.ts";
 import { type ProxyProcess, startProxyProcess } from "../../support/proxy-process.ts";
-import { askHonestly, flags, growthBytesMax, sumOf, watchMemory } from "./abused-proxy.ts";
+import { askHonestly, growthBytesMax, sumOf, watchMemory } from "./abused-proxy.ts";
 import { block, endHeaders, endStream, type Fields, frame, frameBytes } from "./raw-client.ts";
 
 interface Harm {
@@ -201,7 +202,13 @@ before(async () => {
   for (const io of ["portable", "epoll"] as const) {
     const http2Clusters = { hostile: portOf(endpoint) };
     const applicationPort = portOf(honest);
-    const proxy = await startProxyProcess({ io, applicationPort, flags, manager, http2Clusters });
+    const proxy = await startProxyProcess({
+      io,
+      applicationPort,
+      flags: sidecarFlags,
+      manager,
+      http2Clusters,
+    });
     await askHonestly(proxy.port, () => true);
     proxies.set(io, proxy);
   }
